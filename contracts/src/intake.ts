@@ -1,0 +1,56 @@
+import { z } from 'zod'
+import { failureCodes } from './failures.ts'
+import { jobIdSchema, sha256Schema } from './job.ts'
+import { limits } from './limits.ts'
+
+/** The fields both doors take beside the two files. */
+export const submissionFieldsSchema = z.strictObject({
+  prompt: z
+    .string()
+    .max(limits.promptMaxCharacters, `at most ${limits.promptMaxCharacters} characters`)
+    .default(''),
+  seed: z.coerce.number().int().min(0).max(limits.seedMax).optional(),
+})
+export type SubmissionFields = z.infer<typeof submissionFieldsSchema>
+
+/**
+ * What another service publishes on `intake.<publisher>.job.submitted`. The publisher is the
+ * subject's token; both keys must lie under `intake/<publisher>/`.
+ */
+export const intakeSubmissionSchema = z.strictObject({
+  image_key: z.string().min(1).max(1024),
+  audio_key: z.string().min(1).max(1024),
+  prompt: z.string().max(limits.promptMaxCharacters).optional(),
+  seed: z.int().min(0).max(limits.seedMax).optional(),
+  idempotency_key: z.string().min(1).max(limits.idempotencyKeyMaxCharacters).optional(),
+  /** The publisher's own name for the submission; comes back in every notification. */
+  reference: z.string().max(200).optional(),
+})
+export type IntakeSubmission = z.infer<typeof intakeSubmissionSchema>
+
+/** What a publisher reads on `notify.<publisher>.job.<state>`. Times are ISO 8601, UTC. */
+export const notificationSchema = z.object({
+  job_id: jobIdSchema,
+  status: z.enum(['completed', 'failed', 'cancelled', 'rejected']),
+  reference: z.string().optional(),
+  at: z.iso.datetime(),
+  result: z
+    .object({
+      /** Presigned, good until `expires_at`, when the video is deleted. */
+      url: z.url(),
+      expires_at: z.iso.datetime(),
+      bytes: z.int().positive(),
+      sha256: sha256Schema,
+      width: z.int().positive(),
+      height: z.int().positive(),
+      fps: z.int().positive(),
+      video_seconds: z.number().positive(),
+      engine: z.string(),
+      degraded: z.boolean(),
+    })
+    .optional(),
+  error: z
+    .object({ code: z.enum(failureCodes), message: z.string(), details: z.unknown().optional() })
+    .optional(),
+})
+export type Notification = z.infer<typeof notificationSchema>

@@ -1,0 +1,140 @@
+import { z } from 'zod'
+import { failureCodes } from './failures.ts'
+import { limits } from './limits.ts'
+
+/**
+ * Who a job belongs to: `o_…`, the stable id behind an API key (it survives rotation), or the name
+ * of a publisher. The underscore keeps the two apart.
+ */
+export const ownerSchema = z.string().regex(/^(o_[0-9A-Za-z]{12}|[a-z][a-z0-9-]{1,31})$/)
+
+export const jobIdSchema = z.uuid()
+export const sha256Schema = z.string().regex(/^[0-9a-f]{64}$/)
+
+/** Milliseconds since 1970, UTC. */
+export const timeMsSchema = z.int().nonnegative()
+
+/** W3C trace context, version 00. */
+export const traceparentSchema = z.string().regex(/^00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$/)
+
+export const sizeSchema = z.object({ width: z.int().positive(), height: z.int().positive() })
+export type Size = z.infer<typeof sizeSchema>
+
+/** Every state of a job's record, in the order of a smooth life. */
+export const jobStates = [
+  'pending',
+  'queued',
+  'claimed',
+  'rendering',
+  'storing',
+  'cancelling',
+  'completed',
+  'failed',
+  'cancelled',
+] as const
+export const jobStateSchema = z.enum(jobStates)
+export type JobState = z.infer<typeof jobStateSchema>
+
+/** States that nothing leaves. */
+export const terminalStates: ReadonlySet<JobState> = new Set(['completed', 'failed', 'cancelled'])
+
+/** States in which an attempt is somebody's: only then do a worker's events and requests count. */
+export const openStates: ReadonlySet<JobState> = new Set([
+  'claimed',
+  'rendering',
+  'storing',
+  'cancelling',
+])
+
+export const jobErrorSchema = z.object({ code: z.enum(failureCodes), message: z.string() })
+export type JobError = z.infer<typeof jobErrorSchema>
+
+/** What a worker says of the video it rendered; everything here is shown on the result. */
+export const renderedSchema = z.object({
+  key: z.string(),
+  bytes: z.int().positive(),
+  sha256: sha256Schema,
+  width: z.int().positive(),
+  height: z.int().positive(),
+  frames: z.int().positive(),
+  fps: z.int().positive(),
+  videoSeconds: z.number().positive(),
+  /** The engine that made it: `infinitetalk`, `preview` or `null`. */
+  engine: z.string().max(64),
+  /** The size the engine generated, before scaling to the delivery size. */
+  generation: sizeSchema,
+  /** True when it was rendered at a smaller size class because memory ran out. */
+  degraded: z.boolean(),
+  renderSeconds: z.number().nonnegative(),
+})
+export type Rendered = z.infer<typeof renderedSchema>
+
+const inputSchema = z.object({
+  key: z.string(),
+  bytes: z.int().positive(),
+  sha256: sha256Schema,
+})
+
+/**
+ * The record of a job: KV `job`, key `<owner>.<jobId>`. Ingest creates it; the orchestrator alone
+ * changes it, by compare-and-set. A job exists when its record does.
+ */
+export const jobRecordSchema = z.object({
+  jobId: jobIdSchema,
+  owner: ownerSchema,
+  door: z.enum(['rest', 'event']),
+  /** SHA-256 over the raw inputs and fields, as the client sent them. */
+  fingerprint: sha256Schema,
+  /** Names the admission that created the record, so that it knows its own after a lost reply. */
+  nonce: z.string().regex(/^[0-9a-f]{16}$/),
+  state: jobStateSchema,
+  /** Grows by one with each claim; a worker's word counts only under the current epoch. */
+  epoch: z.int().nonnegative(),
+
+  image: inputSchema.extend(sizeSchema.shape),
+  audio: inputSchema.extend({ seconds: z.number().positive() }),
+  prompt: z.string().max(limits.promptMaxCharacters),
+  seed: z.int().min(0).max(limits.seedMax),
+  /** Frames of the video: round(25 × audio seconds). */
+  frames: z.int().positive(),
+  delivery: sizeSchema,
+  /** A publisher's own name for its submission, returned in its notifications. */
+  reference: z.string().max(200).optional(),
+  traceparent: traceparentSchema,
+
+  createdAtMs: timeMsSchema,
+  queuedAtMs: timeMsSchema.optional(),
+  startedAtMs: timeMsSchema.optional(),
+  finishedAtMs: timeMsSchema.optional(),
+  /** When inputs and output are deleted. */
+  expiresAtMs: timeMsSchema.optional(),
+  deletedAtMs: timeMsSchema.optional(),
+  estimatedSeconds: z.number().nonnegative(),
+  deadlineSeconds: z.number().positive(),
+
+  /** How often each kind of trouble befell the job; see `attemptLimits`. */
+  failures: z.int().nonnegative(),
+  deaths: z.int().nonnegative(),
+  losses: z.int().nonnegative(),
+  notBeforeMs: timeMsSchema.optional(),
+  worker: z.object({ id: z.string(), incarnation: z.string() }).optional(),
+  /** Noted from `render.completed`, before the upload is verified. From here on nothing is rendered again. */
+  uploaded: renderedSchema.optional(),
+  result: renderedSchema.optional(),
+  error: jobErrorSchema.optional(),
+})
+export type JobRecord = z.infer<typeof jobRecordSchema>
+
+/** The key of a record in KV `job`. Another owner's look-up is a miss, hence 404. */
+export function jobKey(owner: string, jobId: string): string {
+  return `${owner}.${jobId}`
+}
+
+/** Whether the job has an attempt that is somebody's. */
+export function hasOpenAttempt(job: JobRecord): boolean {
+  return openStates.has(job.state)
+}
+
+export function isTerminal(job: JobRecord): boolean {
+  return terminalStates.has(job.state)
+}

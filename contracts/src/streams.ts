@@ -1,0 +1,190 @@
+import type { EventType } from './events.ts'
+import { limits } from './limits.ts'
+import { workClass } from './subjects.ts'
+import type { Timings } from './timings.ts'
+
+const gibibyte = 2 ** 30
+const hour = 3_600_000
+const day = 24 * hour
+
+/** One JetStream stream, in our own words; the provisioning step translates it for the server. */
+export type StreamSpec = {
+  readonly name: string
+  readonly subjects: readonly string[]
+  readonly retention: 'limits' | 'workqueue'
+  /** What happens to a publish when the stream is full: it is refused, or the oldest goes. */
+  readonly discard: 'new' | 'old'
+  readonly maxMessagesPerSubject?: number
+  readonly maxAgeMs?: number
+  readonly maxBytes?: number
+  readonly maxMessageBytes?: number
+  readonly duplicateWindowMs: number
+  readonly allowSchedules?: boolean
+  readonly why: string
+}
+
+/** The streams, and why each is as it is. */
+export const streams = {
+  INTAKE: {
+    name: 'INTAKE',
+    subjects: ['intake.*.job.submitted'],
+    retention: 'workqueue',
+    discard: 'new',
+    maxBytes: gibibyte,
+    maxMessageBytes: limits.messageMaxBytes,
+    duplicateWindowMs: 2 * hour,
+    why: 'The untrusted edge; full means an error to the publisher, not loss.',
+  },
+  EVENTS: {
+    name: 'EVENTS',
+    subjects: ['evt.>'],
+    retention: 'limits',
+    discard: 'old',
+    maxAgeMs: 14 * day,
+    maxBytes: 10 * gibibyte,
+    maxMessageBytes: limits.messageMaxBytes,
+    duplicateWindowMs: 120_000,
+    why: 'Facts: for the orchestrator, the storage stage, SSE and audit.',
+  },
+  GPU: {
+    name: 'GPU',
+    subjects: ['gpu.work.>'],
+    retention: 'workqueue',
+    discard: 'new',
+    maxMessagesPerSubject: 1,
+    maxBytes: gibibyte,
+    duplicateWindowMs: 120_000,
+    why: 'At most one entry per job. No maximum age: it would take an entry from under a worker.',
+  },
+  SCHED: {
+    name: 'SCHED',
+    subjects: ['sched.>', 'due.>'],
+    retention: 'workqueue',
+    discard: 'old',
+    duplicateWindowMs: 120_000,
+    allowSchedules: true,
+    why: 'Deletion timers. No limits at all: any limit would silently drop timers.',
+  },
+  NOTIFY: {
+    name: 'NOTIFY',
+    subjects: ['notify.*.job.*'],
+    retention: 'limits',
+    discard: 'old',
+    maxAgeMs: 7 * day,
+    maxBytes: gibibyte,
+    duplicateWindowMs: 120_000,
+    why: 'What a publisher may read of its own jobs.',
+  },
+  DLQ: {
+    name: 'DLQ',
+    subjects: ['dlq.>'],
+    retention: 'limits',
+    discard: 'old',
+    maxAgeMs: 30 * day,
+    maxBytes: gibibyte,
+    duplicateWindowMs: 120_000,
+    why: 'Messages nobody could handle: payload and reason.',
+  },
+} as const satisfies Record<string, StreamSpec>
+
+export type StreamName = keyof typeof streams
+
+/** One key-value bucket. */
+export type BucketSpec = {
+  readonly name: string
+  readonly history: number
+  readonly maxValueBytes: number
+  /** How long a tombstone stays; needed for values with a time to live. */
+  readonly markerTtlMs: number
+  readonly why: string
+}
+
+export const buckets = {
+  job: {
+    name: 'job',
+    history: 1,
+    maxValueBytes: limits.recordMaxBytes,
+    markerTtlMs: hour,
+    why: 'The record of each job; terminal records carry a time to live.',
+  },
+  apikey: {
+    name: 'apikey',
+    history: 5,
+    maxValueBytes: 4096,
+    markerTtlMs: hour,
+    why: 'Hashed API keys and their owners.',
+  },
+} as const satisfies Record<string, BucketSpec>
+
+/** How long a terminal record stays readable after its last write. */
+export const terminalRecordTtlMs = 30 * day
+
+/**
+ * One durable pull consumer. `maxDeliver` is −1 on every one: an entry past its limit is never
+ * delivered again and blocks its subject. Poison is decided by code.
+ */
+export type ConsumerSpec = {
+  readonly stream: StreamName
+  readonly name: string
+  readonly filters: readonly string[]
+  readonly ackWaitMs: number
+  readonly maxAckPending: number
+}
+
+/** The events that move a job's record, apart from `render.completed`, which has its own reader. */
+export const orchestratorEventTypes = [
+  'job.submitted',
+  'job.cancel-requested',
+  'job.attempt-lost',
+  'job.overdue',
+  'job.queue-timeout',
+  'job.deleted',
+  'render.started',
+  'render.failed',
+  'render.released',
+  'render.cancelled',
+] as const satisfies readonly EventType[]
+
+/** Every durable consumer, by the name of its reader. */
+export function consumers(timings: Timings) {
+  const events = (types: readonly EventType[]) => types.map((type) => `evt.${type}.*`)
+  return {
+    ingest: {
+      stream: 'INTAKE',
+      name: 'ingest',
+      filters: ['intake.*.job.submitted'],
+      ackWaitMs: timings.handlerAckWaitMs,
+      maxAckPending: 64,
+    },
+    orchestrator: {
+      stream: 'EVENTS',
+      name: 'orchestrator',
+      filters: events(orchestratorEventTypes),
+      ackWaitMs: timings.handlerAckWaitMs,
+      maxAckPending: 1000,
+    },
+    storage: {
+      stream: 'EVENTS',
+      name: 'storage',
+      filters: events(['render.completed']),
+      ackWaitMs: timings.handlerAckWaitMs,
+      maxAckPending: 1000,
+    },
+    gpu: {
+      stream: 'GPU',
+      name: `${workClass.class}-${workClass.priority}`,
+      filters: [`gpu.work.${workClass.class}.${workClass.priority}.*`],
+      ackWaitMs: timings.gpuAckWaitMs,
+      maxAckPending: 2000,
+    },
+    janitor: {
+      stream: 'SCHED',
+      name: 'janitor',
+      filters: ['due.delete.*'],
+      ackWaitMs: timings.handlerAckWaitMs,
+      maxAckPending: 64,
+    },
+  } as const satisfies Record<string, ConsumerSpec>
+}
+
+export type ConsumerName = keyof ReturnType<typeof consumers>

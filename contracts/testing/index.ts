@@ -1,0 +1,2 @@
+export { aJob } from './a-job.ts'
+export { anEvent, aRender } from './an-event.ts'

@@ -1,0 +1,36 @@
+"""What a prompt tells the `null` engine to do, such as `null:seconds=2 null:crash`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+_PREFIX = "null:"
+_FLAGS = frozenset({"fail", "noface", "crash", "hang", "oom", "oom-always"})
+
+
+@dataclass(frozen=True)
+class Directives:
+    """seconds: how long the whole render takes; flags: which failures to play."""
+
+    seconds: float = 0.0
+    flags: frozenset[str] = frozenset()
+
+
+def parse_directives(prompt: str) -> Directives:
+    """Reads the words that begin with `null:`; the others are a prompt and mean nothing here.
+
+    Raises `ValueError` for an unknown directive: a test with a typing error must not pass.
+    """
+    seconds = 0.0
+    flags: set[str] = set()
+    for word in prompt.split():
+        if not word.startswith(_PREFIX):
+            continue
+        name, _, value = word.removeprefix(_PREFIX).partition("=")
+        if name == "seconds":
+            seconds = float(value)
+        elif name in _FLAGS and not value:
+            flags.add(name)
+        else:
+            raise ValueError(f"The null engine knows no directive {word!r}.")
+    return Directives(seconds, frozenset(flags))

@@ -1,0 +1,37 @@
+import { type FailureCode, failures } from '@avatar/contracts'
+
+export type AppErrorOptions = {
+  cause?: unknown
+  /** For the caller too: the offending value and the allowed ones. Never a secret or a URL with one. */
+  details?: Readonly<Record<string, unknown>>
+  /** In place of the table's sentence, where the case allows a more helpful one. */
+  message?: string
+}
+
+/** An error whose code decides the HTTP status and the fate of the message. */
+export class AppError extends Error {
+  override readonly name = 'AppError'
+  readonly code: FailureCode
+  readonly details: Readonly<Record<string, unknown>>
+
+  constructor(code: FailureCode, { cause, details = {}, message }: AppErrorOptions = {}) {
+    super(message ?? failures[code].summary, { cause })
+    this.code = code
+    this.details = details
+  }
+
+  /** Whether trying again may help. */
+  get mayRetry(): boolean {
+    return failures[this.code].outcome === 'retry'
+  }
+
+  /** Whether something we depend on did not answer: then the message waits for ever. */
+  get isDependency(): boolean {
+    return failures[this.code].blame === 'dependency'
+  }
+}
+
+/** The error itself if it is ours, else UNEXPECTED around it. */
+export function asAppError(error: unknown): AppError {
+  return error instanceof AppError ? error : new AppError('UNEXPECTED', { cause: error })
+}

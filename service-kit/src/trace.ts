@@ -1,0 +1,14 @@
+import { randomBytes } from 'node:crypto'
+import { parseTraceParent } from '@opentelemetry/core'
+
+/** A W3C trace context: who caused what, from the HTTP request to the last frame. */
+export type Trace = { readonly traceId: string; readonly traceparent: string }
+
+/** The trace a header names, continued by a span of our own; a new trace where it names none. */
+export function continueTrace(traceparent: string | undefined): Trace {
+  const parent = traceparent === undefined ? null : parseTraceParent(traceparent)
+  const traceId = parent?.traceId ?? randomBytes(16).toString('hex')
+  const flags = ((parent?.traceFlags ?? 1) & 0xff).toString(16).padStart(2, '0')
+  const spanId = randomBytes(8).toString('hex')
+  return { traceId, traceparent: `00-${traceId}-${spanId}-${flags}` }
+}

@@ -1,0 +1,236 @@
+"""Frames in, a finished MP4 out: H.264 and the customer's own audio as AAC, by one ffmpeg process.
+
+Nothing is collected: frames go down a pipe as they come, so memory does not grow with the length.
+The file appears under its name only when it is whole.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import accumulate
+from pathlib import Path
+from types import TracebackType
+from typing import IO, TYPE_CHECKING, Final, Self
+
+from inference_sidecar.engine import FPS, Plan
+from inference_sidecar.errors import RenderFailed
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+AUDIO_RATE_HZ: Final = 48_000
+_AUDIO_BITRATE: Final = "160k"
+_LOG_TAIL_CHARACTERS: Final = 2_000
+_PR_SET_PDEATHSIG: Final = 1
+_EXIT_PARENT_GONE: Final = 111
+
+# Looked up before any fork: between fork and exec nothing may be loaded.
+_libc = ctypes.CDLL(None)
+
+
+@dataclass(frozen=True)
+class EncodedVideo:
+    """What was written, as ffmpeg counted it."""
+
+    path: Path
+    width: int
+    height: int
+    frames: int
+    bytes: int
+
+    @property
+    def seconds(self) -> float:
+        """Length of the picture."""
+        return self.frames / FPS
+
+
+def find_ffmpeg(configured: str | None = None) -> Path:
+    """The ffmpeg to run: the configured one, else that of `imageio-ffmpeg`, else the system's.
+
+    Raises `FileNotFoundError` when there is none.
+    """
+    if configured:
+        found = shutil.which(configured)
+        if found is None:
+            raise FileNotFoundError(f"FFMPEG_PATH names no program: {configured}")
+        return Path(found)
+    try:
+        # Optional at run time: with FFMPEG_PATH set the package need not be installed.
+        from imageio_ffmpeg import get_ffmpeg_exe  # noqa: PLC0415
+
+        return Path(get_ffmpeg_exe())
+    except (ImportError, RuntimeError):
+        found = shutil.which("ffmpeg")
+        if found is None:
+            raise FileNotFoundError("No ffmpeg: set FFMPEG_PATH.") from None
+        return Path(found)
+
+
+class Encoder:
+    """One video being written. A context manager: leaving it without `finish` removes every trace.
+
+    Start it in the thread that lives as long as the render: on Linux ffmpeg is killed when the
+    thread that started it ends.
+    """
+
+    def __init__(self, output: Path, audio: Path, plan: Plan, *, ffmpeg: Path) -> None:
+        """Starts ffmpeg.
+
+        output: where the MP4 will be; its folder exists. audio: any file ffmpeg can decode.
+        plan: sizes and chunks; each chunk becomes a closed group of pictures.
+        """
+        self._output = output
+        self._partial = output.with_name(f"{output.name}.part")
+        self._plan = plan
+        self._written = 0
+        # Files instead of pipes: nobody has to drain them, and ffmpeg can never block on them.
+        self._log: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - closed in close()
+        self._progress: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - closed in close()
+        self._process = subprocess.Popen(
+            _command(ffmpeg, audio, plan, self._partial),
+            stdin=subprocess.PIPE,
+            stdout=self._progress,
+            stderr=self._log,
+            preexec_fn=_die_with_parent(),  # noqa: PLW1509 - only async-signal-safe calls inside
+            process_group=0,
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    @property
+    def pid(self) -> int:
+        """Process id of ffmpeg."""
+        return self._process.pid
+
+    def write(self, frames: NDArray[np.uint8]) -> None:
+        """Appends frames `[T, H, W, 3]`, RGB at generation size; blocks while ffmpeg is behind.
+
+        Raises `RenderFailed` when ffmpeg has ended, and `ValueError` for frames of another shape or
+        more of them than planned: both are mistakes of the engine.
+        """
+        width, height = self._plan.generation
+        if frames.dtype.name != "uint8" or frames.shape[1:] != (height, width, 3):
+            raise ValueError(
+                f"{frames.dtype} {frames.shape} does not fit {height}x{width}x3 uint8."
+            )
+        if self._written + len(frames) > self._plan.frames:
+            raise ValueError(f"More than the planned {self._plan.frames} frames.")
+        stdin = self._process.stdin
+        assert stdin is not None  # noqa: S101 - narrows the type; it was opened as a pipe
+        try:
+            for frame in frames:
+                stdin.write(frame.tobytes())
+        except (BrokenPipeError, ValueError) as cause:
+            raise self._failure("ffmpeg ended before the last frame.") from cause
+        self._written += len(frames)
+
+    def finish(self) -> EncodedVideo:
+        """Waits for the file to be whole, checks its frame count and gives it its name.
+
+        Raises `RenderFailed` if frames are missing or ffmpeg reports a failure.
+        """
+        if self._written != self._plan.frames:
+            raise self._failure(f"{self._written} of {self._plan.frames} frames were rendered.")
+        stdin = self._process.stdin
+        assert stdin is not None  # noqa: S101 - narrows the type; it was opened as a pipe
+        try:
+            stdin.close()
+        except BrokenPipeError as cause:
+            raise self._failure("ffmpeg ended before the last frame.") from cause
+        if self._process.wait() != 0:
+            raise self._failure("ffmpeg failed.")
+        frames = self._counted_frames()
+        if frames != self._plan.frames:
+            raise self._failure(f"ffmpeg wrote {frames} of {self._plan.frames} frames.")
+        with self._partial.open("rb") as file:
+            os.fsync(file.fileno())
+        self._partial.replace(self._output)
+        width, height = self._plan.delivery
+        return EncodedVideo(self._output, width, height, frames, self._output.stat().st_size)
+
+    def close(self) -> None:
+        """Kills ffmpeg if it runs and removes an unfinished file. Twice is fine."""
+        if self._process.poll() is None:
+            self._process.kill()
+        self._process.wait()
+        if self._process.stdin is not None:
+            # What fails here is the rest of a buffer that nobody wants any more.
+            with contextlib.suppress(BrokenPipeError):
+                self._process.stdin.close()
+        self._log.close()
+        self._progress.close()
+        self._partial.unlink(missing_ok=True)
+
+    def _counted_frames(self) -> int:
+        """Frames in the file, from ffmpeg's own final count."""
+        self._progress.seek(0)
+        counts = [line for line in self._progress.read().split(b"\n") if line.startswith(b"frame=")]
+        return int(counts[-1].partition(b"=")[2]) if counts else 0
+
+    def _failure(self, message: str) -> RenderFailed:
+        """An error that carries what ffmpeg said last."""
+        if self._process.poll() is None:
+            self._process.kill()
+        status = self._process.wait()
+        self._log.seek(0)
+        log = self._log.read().decode(errors="replace")[-_LOG_TAIL_CHARACTERS:]
+        return RenderFailed(message, context={"exitStatus": status, "ffmpeg": log})
+
+
+def _command(ffmpeg: Path, audio: Path, plan: Plan, output: Path) -> list[str]:
+    """The ffmpeg call. Every output option is explicit: defaults change between versions."""
+    starts = [frame / FPS for frame in accumulate(plan.chunks[:-1], initial=0)]
+    width, height = plan.delivery
+    return [
+        *(str(ffmpeg), "-nostdin", "-hide_banner", "-loglevel", "error", "-y"),
+        # One report at the end is enough; `pipe:1` is a file of ours.
+        *("-progress", "pipe:1", "-stats_period", "3600"),
+        *("-f", "rawvideo", "-pix_fmt", "rgb24", "-framerate", str(FPS)),
+        *("-video_size", f"{plan.generation.width}x{plan.generation.height}", "-i", "pipe:0"),
+        *("-i", str(audio), "-map", "0:v:0", "-map", "1:a:0", "-map_metadata", "-1"),
+        # HD players assume BT.709; untagged or BT.601 video would shift skin tones.
+        *("-vf", f"scale={width}:{height}:flags=lanczos:out_color_matrix=bt709:out_range=tv"),
+        *("-colorspace", "bt709", "-color_primaries", "bt709", "-color_trc", "bt709"),
+        *("-c:v", "libx264", "-preset", "veryfast", "-crf", "19", "-pix_fmt", "yuv420p"),
+        # A key frame at each chunk and nowhere else, and no frame refers across it: chunks can be
+        # cut and joined without encoding them again.
+        *("-force_key_frames", ",".join(f"{start:.2f}" for start in starts), "-forced-idr", "1"),
+        *("-sc_threshold", "0", "-flags", "+cgop", "-g", str(max(plan.chunks)), "-fps_mode", "cfr"),
+        # The other AAC coder takes as long as all of the rest of a short, small video.
+        *("-c:a", "aac", "-aac_coder", "fast", "-ar", str(AUDIO_RATE_HZ), "-b:a", _AUDIO_BITRATE),
+        *("-movflags", "+faststart", "-f", "mp4", str(output)),
+    ]
+
+
+def _die_with_parent() -> Callable[[], None] | None:
+    """For the child between fork and exec: asks the kernel to kill it when we die (Linux only)."""
+    if sys.platform != "linux":
+        return None
+    parent = os.getpid()
+
+    def ask_kernel() -> None:
+        _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        # We may have died before the call above; then nobody would ever send the signal.
+        if os.getppid() != parent:
+            os._exit(_EXIT_PARENT_GONE)
+
+    return ask_kernel

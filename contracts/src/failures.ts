@@ -79,8 +79,14 @@ export const failures = {
   },
   OUTPUT_INVALID: retry(500, 'us', 'The stored video is not the one that was rendered.'),
   WORKER_LOST: retry(500, 'us', 'The workers that rendered the job died.'),
-  QUEUE_TIMEOUT: { ...reject(500, 'No worker took the job in time; submit it again.'), blame: 'us' },
-  FOREIGN_OBJECT: reject(400, 'The event names an object outside the intake folder of its publisher.'),
+  QUEUE_TIMEOUT: {
+    ...reject(500, 'No worker took the job in time; submit it again.'),
+    blame: 'us',
+  },
+  FOREIGN_OBJECT: reject(
+    400,
+    'The event names an object outside the intake folder of its publisher.',
+  ),
   OBJECT_MISSING: reject(400, 'The event names an object that does not exist.'),
   INVALID_MESSAGE: reject(400, 'The message does not follow its schema.'),
 } as const satisfies Record<string, Failure>

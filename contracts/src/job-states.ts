@@ -92,7 +92,8 @@ export const stateTable: Record<
     status: 'cancelled',
     stage: 'cancelled',
     meaning: 'It was cancelled; its media go at once.',
-    outputs: 'deletion timer (now), `evt.job.cancelled`, `notify`, purge of the GPU entry, `ctl.stop`',
+    outputs:
+      'deletion timer (now), `evt.job.cancelled`, `notify`, purge of the GPU entry, `ctl.stop`',
   },
 }
 

@@ -103,7 +103,14 @@ export const stopOrderSchema = z.object({ jobId: jobIdSchema, epoch: z.int().non
 export type StopOrder = z.infer<typeof stopOrderSchema>
 
 /** How far a job in a worker's hands is. */
-export const heldStages = ['fetching', 'ready', 'rendering', 'spooled', 'uploading', 'uploaded'] as const
+export const heldStages = [
+  'fetching',
+  'ready',
+  'rendering',
+  'spooled',
+  'uploading',
+  'uploaded',
+] as const
 
 /** One job in a worker's hands. */
 export const heldJobSchema = z.object({

@@ -48,7 +48,11 @@ export function everySoOften(options: {
 }
 
 /** One named phase of a shutdown. What is not done by the deadline is left behind, and logged. */
-export type StopPhase = { readonly name: string; readonly deadlineMs: number; stop(): Promise<unknown> }
+export type StopPhase = {
+  readonly name: string
+  readonly deadlineMs: number
+  stop(): Promise<unknown>
+}
 
 /** Stops in order, each phase by its deadline; a phase that fails does not keep the next from running. */
 export async function stopInPhases(phases: readonly StopPhase[], clock: Clock, log: Log) {

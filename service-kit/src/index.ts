@@ -1,0 +1,20 @@
+export * from './admin-server.ts'
+export {
+  type Bus,
+  type BusMessage,
+  connectBus,
+  type PublishOptions,
+  type StoredMessage,
+} from './bus.ts'
+export * from './clock.ts'
+export * from './config.ts'
+export * from './consumer-loop.ts'
+export * from './errors.ts'
+export * from './lifecycle.ts'
+export * from './log.ts'
+export * from './nats-conf.ts'
+export * from './object-store.ts'
+export * from './provision.ts'
+export * from './record-store.ts'
+export * from './telemetry.ts'
+export * from './trace.ts'

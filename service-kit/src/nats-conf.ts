@@ -1,0 +1,63 @@
+import {
+  publisherPermissions,
+  type ServiceUser,
+  servicePermissions,
+  serviceUsers,
+  type UserPermissions,
+} from '@avatar/contracts'
+
+/** Everything the broker's configuration file is made of. */
+export type NatsConfInput = {
+  host: string
+  port: number
+  /** The monitoring port; always on loopback. */
+  monitorPort: number
+  storeDir: string
+  passwords: Readonly<Record<ServiceUser, string>>
+  /** Publisher's name → password. */
+  publishers: Readonly<Record<string, string>>
+}
+
+/**
+ * The broker's configuration: JetStream on disk with every acknowledged publish synced, and one user
+ * per service with the least rights it needs. NATS reads JSON as a subset of its own format.
+ */
+export function renderNatsConf(input: NatsConfInput): string {
+  const users = [
+    ...serviceUsers.map((user) => natsUser(user, input.passwords[user], servicePermissions[user])),
+    ...Object.entries(input.publishers).map(([name, password]) =>
+      natsUser(name, password, publisherPermissions(name)),
+    ),
+  ]
+  const conf = {
+    server_name: 'avatar-nats',
+    listen: `${input.host}:${input.port}`,
+    http: `127.0.0.1:${input.monitorPort}`,
+    max_payload: 1_048_576,
+    ping_interval: '20s',
+    ping_max: 3,
+    write_deadline: '10s',
+    jetstream: {
+      store_dir: input.storeDir,
+      max_memory_store: 268_435_456,
+      max_file_store: 53_687_091_200,
+      // The default syncs every two minutes: an acknowledged publish could be lost with the power.
+      sync_interval: 'always',
+      limits: { default_max_consumers: 5000 },
+    },
+    accounts: { AVATAR: { jetstream: 'enabled', users } },
+  }
+  return `${JSON.stringify(conf, null, 2)}\n`
+}
+
+function natsUser(user: string, password: string, permissions: UserPermissions) {
+  return {
+    user,
+    password,
+    permissions: {
+      publish: { allow: permissions.publish },
+      subscribe: { allow: permissions.subscribe },
+      ...(permissions.allowResponses ? { allow_responses: { max: 1, expires: '10s' } } : {}),
+    },
+  }
+}

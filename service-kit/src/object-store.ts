@@ -1,0 +1,242 @@
+import { createReadStream, createWriteStream } from 'node:fs'
+import { Readable, Transform } from 'node:stream'
+import { pipeline } from 'node:stream/promises'
+import {
+  DeleteObjectCommand,
+  GetObjectCommand,
+  HeadBucketCommand,
+  HeadObjectCommand,
+  ListObjectsV2Command,
+  PutObjectCommand,
+  S3Client,
+  S3ServiceException,
+} from '@aws-sdk/client-s3'
+import { getSignedUrl } from '@aws-sdk/s3-request-presigner'
+import { type Clock, systemClock } from './clock.ts'
+import { AppError } from './errors.ts'
+
+export type ObjectStoreOptions = {
+  endpoint: string
+  bucket: string
+  accessKeyId: string
+  secretAccessKey: string
+  clock?: Clock
+}
+
+export type ObjectHead = { bytes: number; sha256: string | undefined }
+export type ListedObject = { key: string; bytes: number; modifiedAtMs: number }
+
+/** Tries of one call, the first included; the SDK's own three are over within a second. */
+const tries = 3
+const backoffMs = 200
+
+/** Objects in one bucket of any S3 server. Every failure is STORE_UNAVAILABLE, or what the method says. */
+export type ObjectStore = ReturnType<typeof createObjectStore>
+
+/**
+ * The options are those that were found to work with R2 and SeaweedFS alike: path style, checksums
+ * only where required, and a request time-out that really ends the request.
+ */
+export function createObjectStore(options: ObjectStoreOptions) {
+  const { bucket, clock = systemClock } = options
+  const client = new S3Client({
+    region: 'auto',
+    endpoint: options.endpoint,
+    forcePathStyle: true,
+    credentials: { accessKeyId: options.accessKeyId, secretAccessKey: options.secretAccessKey },
+    requestChecksumCalculation: 'WHEN_REQUIRED',
+    responseChecksumValidation: 'WHEN_REQUIRED',
+    maxAttempts: 1,
+    requestHandler: {
+      connectionTimeout: 3_000,
+      requestTimeout: 30_000,
+      throwOnRequestTimeout: true,
+    },
+  })
+
+  async function retried<T>(call: () => Promise<T>): Promise<T> {
+    for (let attempt = 1; ; attempt++) {
+      try {
+        return await call()
+      } catch (error) {
+        if (isNotFound(error)) throw error
+        if (attempt === tries) throw new AppError('STORE_UNAVAILABLE', { cause: withoutUrl(error) })
+        await clock.wait(backoffMs * 2 ** (attempt - 1) * (0.5 + Math.random()))
+      }
+    }
+  }
+
+  return {
+    /** Stores a file; the server refuses it if what arrives has another SHA-256 (hex). */
+    async putFile(key: string, path: string, bytes: number, sha256: string): Promise<void> {
+      await retried(() =>
+        client.send(
+          new PutObjectCommand({
+            Bucket: bucket,
+            Key: key,
+            Body: createReadStream(path),
+            ContentLength: bytes,
+            ChecksumSHA256: hexToBase64(sha256),
+          }),
+        ),
+      )
+    },
+
+    /** What the server knows of an object; undefined when there is none. */
+    async head(key: string): Promise<ObjectHead | undefined> {
+      const command = new HeadObjectCommand({ Bucket: bucket, Key: key, ChecksumMode: 'ENABLED' })
+      const found = await orMissing(retried(() => client.send(command)))
+      if (!found) return undefined
+      const checksum = found.ChecksumSHA256
+      return {
+        bytes: found.ContentLength ?? 0,
+        sha256: checksum ? Buffer.from(checksum, 'base64').toString('hex') : undefined,
+      }
+    },
+
+    /**
+     * Copies an object into a file, never more than `maxBytes` of it.
+     *
+     * @returns the bytes written, one more than `maxBytes` if there were more; undefined when there
+     * is no such object
+     */
+    async getFile(key: string, path: string, maxBytes: number): Promise<number | undefined> {
+      const command = new GetObjectCommand({
+        Bucket: bucket,
+        Key: key,
+        Range: `bytes=0-${maxBytes}`,
+      })
+      return orMissing(
+        retried(async () => {
+          const found = await client.send(command)
+          if (!(found.Body instanceof Readable)) throw new Error('the answer has no body')
+          let bytes = 0
+          const counting = new Transform({
+            transform(chunk: Buffer, _encoding, done) {
+              bytes += chunk.length
+              done(null, chunk)
+            },
+          })
+          await pipeline(found.Body, counting, createWriteStream(path))
+          return bytes
+        }),
+      )
+    },
+
+    /** Every object under a prefix. */
+    async *list(prefix: string): AsyncGenerator<ListedObject> {
+      let token: string | undefined
+      do {
+        const page = await retried(() =>
+          client.send(
+            new ListObjectsV2Command({ Bucket: bucket, Prefix: prefix, ContinuationToken: token }),
+          ),
+        )
+        for (const item of page.Contents ?? [])
+          if (item.Key)
+            yield {
+              key: item.Key,
+              bytes: item.Size ?? 0,
+              modifiedAtMs: item.LastModified?.getTime() ?? 0,
+            }
+        token = page.IsTruncated ? page.NextContinuationToken : undefined
+      } while (token)
+    },
+
+    /** Deletes one object; deleting a missing one succeeds. */
+    async delete(key: string): Promise<void> {
+      await orMissing(
+        retried(() => client.send(new DeleteObjectCommand({ Bucket: bucket, Key: key }))),
+      )
+    },
+
+    /** Deletes everything under a prefix and says how many objects that were. */
+    async deletePrefix(prefix: string): Promise<number> {
+      let deleted = 0
+      for await (const object of this.list(prefix)) {
+        await this.delete(object.key)
+        deleted++
+      }
+      return deleted
+    },
+
+    /** A URL that reads one object for a while; `fileName` is what a browser saves it as. */
+    async presignGet(key: string, ttlSeconds: number, fileName?: string): Promise<string> {
+      const command = new GetObjectCommand({
+        Bucket: bucket,
+        Key: key,
+        ...(fileName ? { ResponseContentDisposition: `attachment; filename="${fileName}"` } : {}),
+      })
+      return getSignedUrl(client, command, { expiresIn: ttlSeconds })
+    },
+
+    /**
+     * A URL that stores exactly this content, once: the length and the SHA-256 (hex) are signed, and
+     * `If-None-Match: *` refuses a second write with 412. All headers must be sent as given.
+     */
+    async presignPut(key: string, bytes: number, sha256: string, ttlSeconds: number) {
+      const checksum = hexToBase64(sha256)
+      const command = new PutObjectCommand({
+        Bucket: bucket,
+        Key: key,
+        ContentLength: bytes,
+        ChecksumSHA256: checksum,
+        IfNoneMatch: '*',
+      })
+      const url = await getSignedUrl(client, command, {
+        expiresIn: ttlSeconds,
+        unhoistableHeaders: new Set(['x-amz-checksum-sha256', 'if-none-match']),
+      })
+      const headers: Record<string, string> = {
+        'content-length': String(bytes),
+        'x-amz-checksum-sha256': checksum,
+        'if-none-match': '*',
+      }
+      return { url, headers }
+    },
+
+    /** Whether the store answers for our bucket, in one try. */
+    async isReachable(): Promise<boolean> {
+      try {
+        await client.send(new HeadBucketCommand({ Bucket: bucket }), {
+          abortSignal: AbortSignal.timeout(2_000),
+        })
+        return true
+      } catch {
+        return false
+      }
+    },
+
+    stop: () => client.destroy(),
+  }
+}
+
+/** The S3 endpoint of a configuration: named, or R2's of the account. */
+export function s3Endpoint(config: { S3_ENDPOINT?: string; R2_ACCOUNT_ID?: string }): string {
+  if (config.S3_ENDPOINT) return config.S3_ENDPOINT
+  return `https://${config.R2_ACCOUNT_ID}.r2.cloudflarestorage.com`
+}
+
+function hexToBase64(hex: string): string {
+  return Buffer.from(hex, 'hex').toString('base64')
+}
+
+function isNotFound(error: unknown): boolean {
+  return error instanceof S3ServiceException && error.$metadata.httpStatusCode === 404
+}
+
+async function orMissing<T>(call: Promise<T>): Promise<T | undefined> {
+  try {
+    return await call
+  } catch (error) {
+    if (isNotFound(error)) return undefined
+    throw error
+  }
+}
+
+/** The SDK's errors carry request and response; only what they say is kept. */
+function withoutUrl(error: unknown): Error {
+  if (!(error instanceof Error)) return new Error(String(error))
+  const status = error instanceof S3ServiceException ? ` (${error.$metadata.httpStatusCode})` : ''
+  return new Error(`${error.name}${status}: ${error.message}`)
+}

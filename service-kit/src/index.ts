@@ -6,9 +6,9 @@ export {
   type PublishOptions,
   type StoredMessage,
 } from './bus.ts'
+export * from './bus-consumer.ts'
 export * from './clock.ts'
 export * from './config.ts'
-export * from './consumer-loop.ts'
 export * from './errors.ts'
 export * from './lifecycle.ts'
 export * from './log.ts'

@@ -60,7 +60,7 @@ export function createObjectStore(options: ObjectStoreOptions) {
         return await call()
       } catch (error) {
         if (isNotFound(error)) throw error
-        if (attempt === tries) throw new AppError('STORE_UNAVAILABLE', { cause: withoutUrl(error) })
+        if (attempt === tries) throw new AppError('STORE_UNAVAILABLE', { cause: error })
         await clock.wait(backoffMs * 2 ** (attempt - 1) * (0.5 + Math.random()))
       }
     }
@@ -232,11 +232,4 @@ async function orMissing<T>(call: Promise<T>): Promise<T | undefined> {
     if (isNotFound(error)) return undefined
     throw error
   }
-}
-
-/** The SDK's errors carry request and response; only what they say is kept. */
-function withoutUrl(error: unknown): Error {
-  if (!(error instanceof Error)) return new Error(String(error))
-  const status = error instanceof S3ServiceException ? ` (${error.$metadata.httpStatusCode})` : ''
-  return new Error(`${error.name}${status}: ${error.message}`)
 }

@@ -1,0 +1,94 @@
+import {
+  eventId,
+  type JobRecord,
+  type Notification,
+  type StopOrder,
+  streams,
+  subjects,
+} from '@avatar/contracts'
+import { AppError, type Bus, type Clock, type ObjectStore } from '@avatar/service-kit'
+import { type Output, outputsOf } from './outputs.ts'
+
+/** Publishes what the state of a record calls for; safe to repeat. */
+export type PublishOutputs = (job: JobRecord, revision: number) => Promise<void>
+
+export function createPublishOutputs(deps: {
+  bus: Bus
+  objects: ObjectStore
+  clock: Clock
+}): PublishOutputs {
+  const { bus, objects, clock } = deps
+
+  async function publish(job: JobRecord, output: Output): Promise<void> {
+    const { jobId, owner, traceparent } = job
+    switch (output.kind) {
+      case 'event': {
+        const messageId = eventId(output.event)
+        const subject = subjects.event(output.event.type, jobId)
+        await bus.publish(subject, output.event, { messageId, traceparent })
+        return
+      }
+      case 'gpu-entry':
+        // No message id: a duplicate would be acknowledged and not stored. The subject is unique.
+        await bus.publish(subjects.gpuWork(jobId), { jobId, owner }, { traceparent })
+        return
+      case 'no-gpu-entry':
+        await bus.purge(streams.GPU.name, subjects.gpuWork(jobId))
+        return
+      case 'deletion-timer':
+        await bus.schedule(
+          subjects.scheduledDeletion(jobId),
+          subjects.dueDeletion(jobId),
+          output.atMs,
+          { jobId, owner },
+        )
+        return
+      case 'stop':
+        bus.announce(subjects.stop(output.workerId), {
+          jobId,
+          epoch: output.epoch,
+        } satisfies StopOrder)
+        return
+      case 'notification': {
+        const note = await notificationOf(job)
+        const messageId = `${jobId}:notify:${note.status}`
+        await bus.publish(subjects.notify(owner, note.status), note, { messageId, traceparent })
+      }
+    }
+  }
+
+  async function notificationOf(job: JobRecord): Promise<Notification> {
+    if (job.state !== 'completed' && job.state !== 'failed' && job.state !== 'cancelled')
+      throw new AppError('UNEXPECTED', { details: { state: job.state } })
+    const expiresAtMs = job.expiresAtMs ?? 0
+    const ttlSeconds = Math.max(1, Math.floor((expiresAtMs - clock.nowMs()) / 1000))
+    const { result } = job
+    return {
+      job_id: job.jobId,
+      status: job.state,
+      ...(job.reference === undefined ? {} : { reference: job.reference }),
+      at: new Date(job.finishedAtMs ?? clock.nowMs()).toISOString(),
+      ...(job.error ? { error: job.error } : {}),
+      ...(result
+        ? {
+            result: {
+              url: await objects.presignGet(result.key, ttlSeconds, `${job.jobId}.mp4`),
+              expires_at: new Date(expiresAtMs).toISOString(),
+              bytes: result.bytes,
+              sha256: result.sha256,
+              width: result.width,
+              height: result.height,
+              fps: result.fps,
+              video_seconds: result.videoSeconds,
+              engine: result.engine,
+              degraded: result.degraded,
+            },
+          }
+        : {}),
+    }
+  }
+
+  return async (job, revision) => {
+    for (const output of outputsOf(job, revision)) await publish(job, output)
+  }
+}

@@ -1,0 +1,81 @@
+import {
+  type EventOf,
+  eventId,
+  type JobRecord,
+  streams,
+  subjects,
+  type Timings,
+} from '@avatar/contracts'
+import { type Bus, type Clock, everySoOften, type Log, type Runnable } from '@avatar/service-kit'
+import type { LiveJobs } from './live-jobs.ts'
+
+/** What one pass did. */
+export type Reconciled = { resubmitted: number; entriesRestored: number; timedOut: number }
+
+/**
+ * Repairs what no event will: a record whose `submitted` was never published, a queued job without
+ * its entry, a job that waited too long.
+ */
+export function reconciler(deps: {
+  bus: Bus
+  liveJobs: LiveJobs
+  clock: Clock
+  log: Log
+  timings: Timings
+}): Runnable & { runOnce(): Promise<Reconciled> } {
+  const { bus, liveJobs, clock, log, timings } = deps
+  /** Queued jobs seen without an entry, and when first; a worker may be acking between our two reads. */
+  const entrylessSinceMs = new Map<string, number>()
+
+  async function runOnce(): Promise<Reconciled> {
+    const done: Reconciled = { resubmitted: 0, entriesRestored: 0, timedOut: 0 }
+    for (const { value: job, revision } of [...liveJobs.all()]) {
+      if (job.state !== 'pending' && job.state !== 'queued') continue
+      const ageMs = clock.nowMs() - job.createdAtMs
+      if (ageMs > timings.queueTimeoutMs) {
+        await publishAbout('job.queue-timeout', job, revision)
+        done.timedOut++
+      } else if (job.state === 'pending' && ageMs > timings.pendingStaleMs) {
+        await publishAbout('job.submitted', job, revision)
+        done.resubmitted++
+      } else if (job.state === 'queued' && (await restoreEntry(job))) done.entriesRestored++
+    }
+    for (const jobId of entrylessSinceMs.keys())
+      if (liveJobs.find(jobId)?.value.state !== 'queued') entrylessSinceMs.delete(jobId)
+    if (done.resubmitted + done.entriesRestored + done.timedOut > 0) log.warn(done, 'jobs repaired')
+    return done
+  }
+
+  async function restoreEntry({ jobId, owner, traceparent }: JobRecord): Promise<boolean> {
+    const subject = subjects.gpuWork(jobId)
+    if (await bus.holds(streams.GPU.name, subject)) {
+      entrylessSinceMs.delete(jobId)
+      return false
+    }
+    const sinceMs = entrylessSinceMs.get(jobId) ?? clock.monotonicMs()
+    entrylessSinceMs.set(jobId, sinceMs)
+    if (clock.monotonicMs() - sinceMs < timings.entryMissingMs) return false
+    await bus.publish(subject, { jobId, owner }, { traceparent })
+    return true
+  }
+
+  async function publishAbout(
+    type: 'job.submitted' | 'job.queue-timeout',
+    { jobId, owner, epoch, traceparent }: JobRecord,
+    revision: number,
+  ) {
+    const atMs = clock.nowMs()
+    const event = { type, jobId, owner, epoch, revision, atMs } as EventOf<typeof type>
+    const messageId = eventId(event)
+    await bus.publish(subjects.event(type, jobId), event, { messageId, traceparent })
+  }
+
+  const loop = everySoOften({
+    name: 'reconciler',
+    everyMs: Math.min(timings.reconcileEveryMs, timings.entryMissingMs),
+    clock,
+    log,
+    pass: runOnce,
+  })
+  return { ...loop, runOnce }
+}

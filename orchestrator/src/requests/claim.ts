@@ -1,0 +1,44 @@
+import { type ClaimAnswer, claimRequestSchema, type JobRecord } from '@avatar/contracts'
+import { AppError, type Clock, type ObjectStore } from '@avatar/service-kit'
+import type { JobLedger } from '../job-ledger.ts'
+
+/** A worker asks for a job it pulled. Changes the record at most, publishes nothing. */
+export function answerClaim(deps: {
+  ledger: JobLedger
+  objects: ObjectStore
+  clock: Clock
+  urlTtlSeconds: number
+}) {
+  return async (body: unknown): Promise<ClaimAnswer> => {
+    const parsed = claimRequestSchema.safeParse(body)
+    if (!parsed.success) throw new AppError('INVALID_MESSAGE', { cause: parsed.error })
+    const { jobId, owner, ...worker } = parsed.data
+    const applied = await deps.ledger.apply(owner, jobId, { kind: 'claim', ...worker })
+    // An entry without a record: the job ended and its record has expired since.
+    if (!applied?.answer) return { answer: 'drop' }
+    const { answer } = applied
+    if (answer.answer === 'later') return answer
+    if (answer.answer !== 'render') return { answer: 'drop' }
+    return renderOrder(applied.value)
+  }
+
+  async function renderOrder(job: JobRecord): Promise<ClaimAnswer> {
+    const presigned = async ({ key, bytes, sha256 }: JobRecord['image'] | JobRecord['audio']) => ({
+      url: await deps.objects.presignGet(key, deps.urlTtlSeconds),
+      bytes,
+      sha256,
+    })
+    return {
+      answer: 'render',
+      epoch: job.epoch,
+      image: await presigned(job.image),
+      audio: await presigned(job.audio),
+      prompt: job.prompt,
+      seed: job.seed,
+      frames: job.frames,
+      delivery: job.delivery,
+      deadlineSeconds: job.deadlineSeconds,
+      traceparent: job.traceparent,
+    }
+  }
+}

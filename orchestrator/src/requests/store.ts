@@ -1,0 +1,23 @@
+import { outputKey, type StoreAnswer, storeRequestSchema } from '@avatar/contracts'
+import { AppError, type ObjectStore } from '@avatar/service-kit'
+import type { JobLedger } from '../job-ledger.ts'
+
+/** A worker asks for leave to upload. The URL stores exactly the announced content, once. */
+export function answerStore(deps: {
+  ledger: JobLedger
+  objects: ObjectStore
+  urlTtlSeconds: number
+}) {
+  return async (body: unknown): Promise<StoreAnswer> => {
+    const parsed = storeRequestSchema.safeParse(body)
+    if (!parsed.success) throw new AppError('INVALID_MESSAGE', { cause: parsed.error })
+    const { jobId, owner, epoch, bytes, sha256 } = parsed.data
+    const applied = await deps.ledger.apply(owner, jobId, { kind: 'store', epoch })
+    const answer = applied?.answer?.answer
+    if (answer === 'stop' || answer === 'lost') return { answer }
+    if (answer !== 'grant') return { answer: 'drop' }
+    const key = outputKey(jobId, epoch)
+    const granted = await deps.objects.presignPut(key, bytes, sha256, deps.urlTtlSeconds)
+    return { answer: 'grant', key, ...granted }
+  }
+}

@@ -1,0 +1,57 @@
+import {
+  eventSchemas,
+  hasOpenAttempt,
+  type JobRecord,
+  outputKey,
+  type Rendered,
+} from '@avatar/contracts'
+import { AppError, type Delivery, type ObjectStore } from '@avatar/service-kit'
+import type { JobLedger } from '../job-ledger.ts'
+import type { PublishOutputs } from '../publish-outputs.ts'
+
+/**
+ * A worker says that it uploaded a video: note that, look at what is stored, and finish the job or
+ * refuse the attempt. While the store is away the event waits; nothing is rendered again for that.
+ */
+export function onRenderCompleted(deps: {
+  ledger: JobLedger
+  objects: ObjectStore
+  publishOutputs: PublishOutputs
+}) {
+  const { ledger, objects, publishOutputs } = deps
+  return async (body: unknown, delivery: Delivery): Promise<void> => {
+    const parsed = eventSchemas['render.completed'].safeParse(body)
+    if (!parsed.success) throw new AppError('INVALID_MESSAGE', { cause: parsed.error })
+    const { jobId, owner, epoch, rendered } = parsed.data
+    const log = delivery.log.child({ jobId, attempt: epoch })
+
+    const noted = await ledger.apply(owner, jobId, { kind: 'completed', epoch, rendered })
+    if (!noted) return log.warn('event of an unknown job ignored')
+    const { uploaded } = noted.value
+    const isOurs = hasOpenAttempt(noted.value) && noted.value.epoch === epoch && uploaded
+    if (!isOurs) return publishOutputs(noted.value, noted.revision)
+
+    const fault = await findFault(objects, noted.value, uploaded)
+    if (fault) log.error({ fault, code: 'OUTPUT_INVALID' }, 'stored video refused')
+    const kind = fault ? 'refused' : 'verified'
+    const settled = await ledger.apply(owner, jobId, { kind, epoch })
+    if (!settled) return log.warn('event of an unknown job ignored')
+    log.info({ state: settled.value.state }, 'upload settled')
+    await publishOutputs(settled.value, settled.revision)
+  }
+}
+
+/** What is wrong with the stored video, if anything; the store's checksum counts where it reports one. */
+async function findFault(
+  objects: ObjectStore,
+  job: JobRecord,
+  rendered: Rendered,
+): Promise<string | undefined> {
+  if (rendered.key !== outputKey(job.jobId, job.epoch)) return 'another key'
+  if (Math.abs(rendered.frames - job.frames) > 1) return 'another length than the audio'
+  const stored = await objects.head(rendered.key)
+  if (!stored) return 'no such object'
+  if (stored.bytes !== rendered.bytes) return 'another size'
+  if (stored.sha256 !== undefined && stored.sha256 !== rendered.sha256) return 'another checksum'
+  return undefined
+}

@@ -1,0 +1,179 @@
+import { type ChildProcess, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { chmod, mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { createServer } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { type ServiceUser, serviceUsers } from '@avatar/contracts'
+import { renderNatsConf } from '../src/index.ts'
+
+const binaries = join(import.meta.dirname, '../../.venv/bin')
+
+/** A server process of ours that can be stopped, killed and started again on the same ports. */
+export type TestServer = {
+  start(): Promise<void>
+  stop(): Promise<void>
+  kill(): Promise<void>
+  pid(): number
+}
+
+export type TestNats = TestServer & {
+  url: string
+  passwords: Record<ServiceUser, string>
+}
+
+export type TestS3 = TestServer & {
+  endpoint: string
+  bucket: string
+  accessKeyId: string
+  secretAccessKey: string
+}
+
+/**
+ * Ports that were free a moment ago. SeaweedFS puts its gRPC 10000 above each, so they stay below
+ * 55536, and each candidate is checked for both.
+ */
+export async function freePorts(count: number): Promise<number[]> {
+  const found = new Set<number>()
+  while (found.size < count) {
+    const port = 20_000 + Math.floor(Math.random() * 12_000)
+    if (!found.has(port) && (await isFree(port)) && (await isFree(port + 10_000))) found.add(port)
+  }
+  return [...found]
+}
+
+async function isFree(port: number): Promise<boolean> {
+  const server = createServer()
+  try {
+    server.listen(port, '127.0.0.1')
+    await once(server, 'listening')
+    return true
+  } catch {
+    return false
+  } finally {
+    server.close()
+  }
+}
+
+/** Waits until a condition holds, and says what it waited for when it does not in time. */
+export async function until<T>(
+  look: () => Promise<T | undefined | false> | T | undefined | false,
+  { timeoutMs = 10_000, everyMs = 20, what = 'the condition' } = {},
+): Promise<T> {
+  const deadline = performance.now() + timeoutMs
+  for (;;) {
+    const seen = await look()
+    if (seen) return seen
+    if (performance.now() > deadline) throw new Error(`${what} did not hold within ${timeoutMs} ms`)
+    await new Promise((resolve) => setTimeout(resolve, everyMs))
+  }
+}
+
+/** A real broker on its own disk folder, with the users and permissions of the real system. */
+export async function createTestNats(): Promise<TestNats & { directory: string }> {
+  const directory = await mkdtemp(join(tmpdir(), 'avatar-nats-'))
+  const [port = 0, monitorPort = 0] = await freePorts(2)
+  const passwords = Object.fromEntries(
+    serviceUsers.map((user) => [user, `test-${user}`]),
+  ) as Record<ServiceUser, string> // Object.fromEntries forgets the keys.
+  const conf = join(directory, 'nats.conf')
+  await writeFile(
+    conf,
+    renderNatsConf({
+      host: '127.0.0.1',
+      port,
+      monitorPort,
+      storeDir: join(directory, 'store'),
+      passwords,
+      publishers: { acme: 'test-acme', other: 'test-other' },
+    }),
+  )
+  const server = supervised(
+    () => spawn(join(binaries, 'nats-server'), ['-c', conf], { stdio: 'ignore' }),
+    async () => (await fetch(`http://127.0.0.1:${monitorPort}/healthz`)).ok,
+    directory,
+  )
+  return { ...server, url: `nats://127.0.0.1:${port}`, passwords, directory }
+}
+
+/** A real S3 server with one identity that may do everything in one bucket. */
+export async function createTestS3(): Promise<TestS3> {
+  const directory = await mkdtemp(join(tmpdir(), 'avatar-s3-'))
+  const ports = await freePorts(6)
+  const [s3 = 0, master = 0, filer = 0, volume = 0, admin = 0, webdav = 0] = ports
+  const bucket = 'media'
+  const accessKeyId = 'test-access'
+  const secretAccessKey = 'test-secret-0123456789'
+  const identities = join(directory, 'identities.json')
+  await mkdir(join(directory, 'store'))
+  const actions = ['Admin', 'Read', 'Write', 'List']
+  await writeFile(
+    identities,
+    JSON.stringify({
+      identities: [
+        {
+          name: 'test',
+          credentials: [{ accessKey: accessKeyId, secretKey: secretAccessKey }],
+          actions,
+        },
+      ],
+    }),
+  )
+  await chmod(identities, 0o600)
+  const endpoint = `http://127.0.0.1:${s3}`
+  const server = supervised(
+    () =>
+      spawn(
+        join(binaries, 'weed'),
+        [
+          'mini',
+          `-dir=${join(directory, 'store')}`,
+          '-ip=127.0.0.1',
+          '-ip.bind=127.0.0.1',
+          `-s3.port=${s3}`,
+          `-s3.config=${identities}`,
+          '-s3.port.iceberg=0',
+          '-s3.port.lance=0',
+          `-master.port=${master}`,
+          `-filer.port=${filer}`,
+          `-volume.port=${volume}`,
+          `-admin.port=${admin}`,
+          `-webdav.port=${webdav}`,
+          '-webdav=false',
+          '-admin.ui=false',
+          '-master.telemetry=false',
+          `-bucket=${bucket}`,
+        ],
+        { stdio: 'ignore', cwd: directory },
+      ),
+    async () => (await fetch(`${endpoint}/healthz`)).ok,
+    directory,
+  )
+  return { ...server, endpoint, bucket, accessKeyId, secretAccessKey }
+}
+
+function supervised(
+  launch: () => ChildProcess,
+  isReady: () => Promise<boolean>,
+  directory: string,
+): TestServer {
+  let child: ChildProcess | undefined
+  const end = async (signal: NodeJS.Signals) => {
+    if (!child || child.exitCode !== null || child.signalCode !== null) return
+    const gone = once(child, 'exit')
+    child.kill(signal)
+    await gone
+  }
+  return {
+    async start() {
+      child = launch()
+      await until(() => isReady().catch(() => false), { timeoutMs: 30_000, what: 'server ready' })
+    },
+    async stop() {
+      await end('SIGTERM')
+      await rm(directory, { recursive: true, force: true })
+    },
+    kill: () => end('SIGKILL'),
+    pid: () => child?.pid ?? -1,
+  }
+}

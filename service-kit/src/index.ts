@@ -1,4 +1,5 @@
 export * from './admin-server.ts'
+export * from './api-keys.ts'
 export {
   type Bus,
   type BusMessage,
@@ -16,5 +17,6 @@ export * from './nats-conf.ts'
 export * from './object-store.ts'
 export * from './provision.ts'
 export * from './record-store.ts'
+export * from './service.ts'
 export * from './telemetry.ts'
 export * from './trace.ts'

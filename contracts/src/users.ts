@@ -92,7 +92,13 @@ export const servicePermissions: Record<ServiceUser, UserPermissions> = {
     allowResponses: true,
   },
   janitor: {
-    publish: ['evt.job.deleted.*', 'dlq.sched.>', ...gets('job'), ...reads('SCHED.janitor')],
+    publish: [
+      'evt.job.deleted.*',
+      'dlq.sched.>',
+      ...gets('job'),
+      '$JS.API.DIRECT.GET.KV_job',
+      ...reads('SCHED.janitor'),
+    ],
     subscribe: [`${inboxPrefix('janitor')}.>`],
   },
   sidecar: {

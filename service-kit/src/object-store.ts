@@ -13,6 +13,7 @@ import {
 } from '@aws-sdk/client-s3'
 import { getSignedUrl } from '@aws-sdk/s3-request-presigner'
 import { type Clock, systemClock } from './clock.ts'
+import { ConfigError, type Secret } from './config.ts'
 import { AppError } from './errors.ts'
 
 export type ObjectStoreOptions = {
@@ -211,9 +212,29 @@ export function createObjectStore(options: ObjectStoreOptions) {
   }
 }
 
+/** The object store a service's configuration names. */
+export function objectStoreOf(config: {
+  S3_ENDPOINT?: string | undefined
+  R2_ACCOUNT_ID?: string | undefined
+  R2_ACCESS_KEY_ID: string
+  R2_SECRET_ACCESS_KEY: Secret
+  R2_BUCKET_NAME: string
+}): ObjectStore {
+  return createObjectStore({
+    endpoint: s3Endpoint(config),
+    bucket: config.R2_BUCKET_NAME,
+    accessKeyId: config.R2_ACCESS_KEY_ID,
+    secretAccessKey: config.R2_SECRET_ACCESS_KEY.reveal(),
+  })
+}
+
 /** The S3 endpoint of a configuration: named, or R2's of the account. */
-export function s3Endpoint(config: { S3_ENDPOINT?: string; R2_ACCOUNT_ID?: string }): string {
+export function s3Endpoint(config: {
+  S3_ENDPOINT?: string | undefined
+  R2_ACCOUNT_ID?: string | undefined
+}): string {
   if (config.S3_ENDPOINT) return config.S3_ENDPOINT
+  if (!config.R2_ACCOUNT_ID) throw new ConfigError('Give S3_ENDPOINT or R2_ACCOUNT_ID.')
   return `https://${config.R2_ACCOUNT_ID}.r2.cloudflarestorage.com`
 }
 

@@ -14,6 +14,8 @@ export type Change<T> = { key: string; value: T | undefined; revision: number; i
 export type RecordStore<T> = {
   /** @throws AppError BROKER_UNAVAILABLE */
   find(key: string): Promise<Versioned<T> | undefined>
+  /** The first present value whose key matches a pattern (`*` for one token). */
+  findMatching(pattern: string): Promise<Versioned<T> | undefined>
   /** The new revision, or `exists`. */
   create(key: string, value: T): Promise<number | 'exists'>
   /** The new revision, or `conflict` when the record has moved on. */
@@ -54,6 +56,19 @@ export async function openRecordStore<S extends z.ZodType>(
         const entry = await kv.get(key)
         if (entry?.operation !== 'PUT') return undefined
         return { value: schema.parse(entry.json()), revision: entry.revision }
+      } catch (error) {
+        throw new AppError('BROKER_UNAVAILABLE', { cause: error })
+      }
+    },
+    async findMatching(pattern) {
+      try {
+        const found = await bus.manager.direct.getMessage(`KV_${bucket.name}`, {
+          seq: 1,
+          next_by_subj: subject(pattern),
+        })
+        // A tombstone says what was done to the key in a header, and has no value.
+        if (!found || found.data.length === 0) return undefined
+        return { value: schema.parse(found.json()), revision: found.seq }
       } catch (error) {
         throw new AppError('BROKER_UNAVAILABLE', { cause: error })
       }

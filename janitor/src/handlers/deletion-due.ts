@@ -1,0 +1,58 @@
+import {
+  deletionDueSchema,
+  type EventOf,
+  eventId,
+  isTerminal,
+  type JobRecord,
+  jobKey,
+  jobPrefix,
+  subjects,
+} from '@avatar/contracts'
+import {
+  AppError,
+  type Bus,
+  type Clock,
+  type Delivery,
+  type ObjectStore,
+  type RecordStore,
+} from '@avatar/service-kit'
+
+/**
+ * The deletion timer of a job fired: delete everything the job owns, then say so. Deleting what is
+ * gone succeeds, so a timer may fire twice. The record has the last word: a living job keeps its
+ * media whatever a timer says.
+ */
+export function onDeletionDue(deps: {
+  bus: Bus
+  objects: ObjectStore
+  records: RecordStore<JobRecord>
+  clock: Clock
+  onDeleted?: (objects: number) => void
+}) {
+  const { bus, objects, records, clock } = deps
+  return async (body: unknown, delivery: Delivery): Promise<void> => {
+    const parsed = deletionDueSchema.safeParse(body)
+    if (!parsed.success) throw new AppError('INVALID_MESSAGE', { cause: parsed.error })
+    const { jobId, owner } = parsed.data
+    const log = delivery.log.child({ jobId })
+    const found = await records.find(jobKey(owner, jobId))
+    if (found && !isTerminal(found.value))
+      return log.warn({ state: found.value.state }, 'deletion of a living job refused')
+
+    const deleted = await objects.deletePrefix(jobPrefix(jobId))
+    deps.onDeleted?.(deleted)
+    log.info({ objects: deleted }, 'media deleted')
+    const event: EventOf<'job.deleted'> = {
+      type: 'job.deleted',
+      jobId,
+      owner,
+      epoch: found?.value.epoch ?? 0,
+      revision: found?.revision ?? 0,
+      atMs: clock.nowMs(),
+    }
+    await bus.publish(subjects.event('job.deleted', jobId), event, {
+      messageId: eventId(event),
+      traceparent: delivery.traceparent,
+    })
+  }
+}

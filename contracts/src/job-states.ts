@@ -143,13 +143,21 @@ export const transitions: Record<JobState, Record<JobMessage, Cell>> = {
     ...withAttempt('rendering'),
     overdue: { next: ['failed'] },
   },
-  storing: withAttempt('storing'),
+  // Once the upload is noted, only its verification counts; before, the attempt may still end badly.
+  storing: {
+    ...withAttempt('storing'),
+    verified: { next: ['completed', 'storing'] },
+    refused: { next: ['queued', 'failed', 'storing'] },
+    failed: { next: ['queued', 'failed', 'storing'] },
+    released: { next: ['queued', 'storing'] },
+    'attempt-lost': { next: ['queued', 'failed', 'storing'] },
+  },
   cancelling: {
     ...withAttempt('cancelling'),
     store: { next: ['cancelling'], answers: ['stop'] },
     completed: { next: ['cancelling', 'cancelled'] },
-    verified: { next: ['completed'] },
-    refused: cancelling,
+    verified: { next: ['completed', 'cancelling'] },
+    refused: { next: ['cancelled', 'cancelling'] },
     failed: cancelling,
     released: cancelling,
     cancelled: cancelling,
@@ -184,17 +192,17 @@ function withoutAttempt(state: 'pending' | 'queued'): Record<JobMessage, Cell> {
 }
 
 function withAttempt(state: 'claimed' | 'rendering' | 'storing' | 'cancelling') {
-  const again: Cell = { next: ['queued', 'failed', state] }
+  const again: Cell = { next: ['queued', 'failed'] }
   return {
     submitted: ignored(state),
     claim: { next: [state], answers: ['later'] },
     started: ignored(state),
     store: { next: ['storing'], answers: ['grant'] },
     completed: { next: ['storing'] },
-    verified: { next: ['completed', state] },
-    refused: again,
+    verified: ignored(state),
+    refused: ignored(state),
     failed: again,
-    released: { next: ['queued', state] },
+    released: { next: ['queued'] },
     cancelled: ignored(state),
     'attempt-lost': again,
     overdue: ignored(state),

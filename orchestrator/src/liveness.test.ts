@@ -1,0 +1,87 @@
+import { type Beat, scaledTimings } from '@avatar/contracts'
+import { describe, expect, it } from 'vitest'
+import { createLiveness, type OpenAttempt } from './liveness.ts'
+
+const timings = scaledTimings(1)
+const attempt: OpenAttempt = {
+  jobId: 'b4a1c2f0-5c1d-4a59-8f5e-2f8c7d1e0a11',
+  owner: 'o_abcDEF123456',
+  epoch: 3,
+  workerId: 'w1',
+  incarnation: 'i1',
+}
+
+function aBeat(incarnation: string, epochs: number[]): Beat {
+  return {
+    workerId: 'w1',
+    incarnation,
+    engine: 'null',
+    state: 'rendering',
+    secondsPerVideoSecond: 1,
+    atMs: 0,
+    jobs: epochs.map((epoch) => ({
+      jobId: attempt.jobId,
+      owner: attempt.owner,
+      epoch,
+      stage: 'rendering',
+      percent: 10,
+      renderedForSeconds: 1,
+      deadlineSeconds: 600,
+    })),
+  }
+}
+
+/** Passes every two seconds, as the watch makes them, and says when the attempt was given up first. */
+function lostAt(
+  untilMs: number,
+  onTick: (liveness: ReturnType<typeof createLiveness>, nowMs: number) => void = () => {},
+  skips: (nowMs: number) => boolean = () => false,
+): number | undefined {
+  const liveness = createLiveness(timings, 0)
+  for (let nowMs = 0; nowMs <= untilMs; nowMs += 2000) {
+    onTick(liveness, nowMs)
+    if (!skips(nowMs) && liveness.findLost([attempt], nowMs).length > 0) return nowMs
+  }
+  return undefined
+}
+
+describe('liveness', () => {
+  it('gives an attempt up when no beat named it, but not within the grace time after a start', () => {
+    expect(lostAt(100_000)).toBe(46_000)
+  })
+
+  it('keeps an attempt that beats name', () => {
+    expect(lostAt(200_000, (l, nowMs) => l.heard(aBeat('i1', [3]), [attempt], nowMs))).toBeUndefined()
+  })
+
+  it('gives an attempt up half a minute after its last beat', () => {
+    const beats = (l: ReturnType<typeof createLiveness>, nowMs: number) => {
+      if (nowMs <= 60_000) l.heard(aBeat('i1', [3]), [attempt], nowMs)
+    }
+    expect(lostAt(200_000, beats)).toBe(92_000)
+  })
+
+  it('does not take a beat of another epoch for a sign of life', () => {
+    expect(lostAt(100_000, (l, nowMs) => l.heard(aBeat('i1', [2]), [attempt], nowMs))).toBe(46_000)
+  })
+
+  it('gives an attempt up at once when its worker came back without it', () => {
+    const beats = (l: ReturnType<typeof createLiveness>, nowMs: number) =>
+      l.heard(nowMs < 60_000 ? aBeat('i1', [3]) : aBeat('i2', []), [attempt], nowMs)
+    expect(lostAt(200_000, beats)).toBe(60_000)
+  })
+
+  it('keeps an attempt that its restarted worker found in the spool', () => {
+    const beats = (l: ReturnType<typeof createLiveness>, nowMs: number) =>
+      l.heard(nowMs < 60_000 ? aBeat('i1', [3]) : aBeat('i2', [3]), [attempt], nowMs)
+    expect(lostAt(200_000, beats)).toBeUndefined()
+  })
+
+  it('declares nothing lost for the grace time after a gap in its own passes', () => {
+    const isBrokerAway = (nowMs: number) => nowMs > 60_000 && nowMs < 100_000
+    const beats = (l: ReturnType<typeof createLiveness>, nowMs: number) => {
+      if (nowMs <= 60_000) l.heard(aBeat('i1', [3]), [attempt], nowMs)
+    }
+    expect(lostAt(300_000, beats, isBrokerAway)).toBe(146_000)
+  })
+})

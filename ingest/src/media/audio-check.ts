@@ -1,0 +1,123 @@
+import { stat } from 'node:fs/promises'
+import { framesPerSecond, limits, type Warning } from '@avatar/contracts'
+import { AppError } from '@avatar/service-kit'
+import { detectAudioFormat } from './audio-format.ts'
+import type { CheckBounds } from './check-bounds.ts'
+import type { Checker } from './checker-pool.ts'
+import { detectedFormatSchema, type NormalisedWav, plainWavSchema } from './checker-protocol.ts'
+import { decodeAudio, decodedSeconds } from './decode-audio.ts'
+import { requireAudioBytes } from './file-sizes.ts'
+
+/** What is known of an audio file that passed. */
+export type CheckedAudio = {
+  /** The normalised WAV file: 16-bit PCM, at most 48 kHz and two channels. */
+  readonly path: string
+  readonly bytes: number
+  readonly sha256: string
+  /** Of samples that were decoded, whatever the headers claimed. */
+  readonly seconds: number
+  /** Frames of the video: round(25 × seconds). */
+  readonly frames: number
+  readonly sampleRate: number
+  readonly channels: number
+  readonly warnings: readonly Warning[]
+}
+
+type AudioCheck = {
+  path: string
+  /** The file to write, and beside it for a while what the decoder made. */
+  out: string
+  decoded: string
+  ffmpegPath: string
+  workingDir: string
+  bounds: CheckBounds
+}
+
+const allowedFormats = ['audio/wav', 'audio/mpeg']
+
+/**
+ * Checks an audio file by its content and normalises it. Throws INVALID_AUDIO_FORMAT,
+ * AUDIO_UNREADABLE, AUDIO_EMPTY, AUDIO_TOO_LONG or AUDIO_TOO_LARGE. What it wrote before it threw
+ * is for the caller to remove.
+ */
+export async function checkAudioFile(checker: Checker, check: AudioCheck): Promise<CheckedAudio> {
+  const { size } = await stat(check.path)
+  if (size === 0) throw new AppError('AUDIO_UNREADABLE', { details: { bytes: size } })
+  requireAudioBytes(size)
+
+  const wav = await normalise(checker, check)
+  if (!wav) throw tooEmpty(0, 0)
+  const seconds = wav.samples / wav.sampleRate
+  if (seconds > limits.audioMaxSeconds) throw tooLong(seconds)
+  if (seconds < limits.audioMinSeconds || wav.peak < limits.audioSilentPeak) {
+    throw tooEmpty(seconds, wav.peak)
+  }
+  return {
+    path: check.out,
+    bytes: wav.bytes,
+    sha256: wav.sha256,
+    seconds,
+    frames: Math.round(framesPerSecond * seconds),
+    sampleRate: wav.sampleRate,
+    channels: wav.channels,
+    warnings: seconds < limits.audioShortSeconds ? [shortWarning(seconds)] : [],
+  }
+}
+
+/** Null when there was not a single sample. */
+async function normalise(checker: Checker, check: AudioCheck): Promise<NormalisedWav | null> {
+  const { path, out, decoded, bounds } = check
+  const format = await detectAudioFormat(path)
+  if (!format) throw await invalidFormat(checker, check)
+  if (format === 'wav') {
+    const plain = { op: 'normalisePcmWav', path, out, maxSeconds: limits.audioMaxSeconds } as const
+    const wav = await checker.ask(plain, plainWavSchema, bounds.audioWallMs)
+    if (wav) return wav
+  }
+  await decodeAudio({ ...check, format, out: decoded, signal: checker.signal })
+  return await checker.ask(
+    { op: 'normalisePcmWav', path: decoded, out, maxSeconds: decodedSeconds },
+    plainWavSchema,
+    bounds.audioWallMs,
+  )
+}
+
+async function invalidFormat(checker: Checker, { path, bounds }: AudioCheck): Promise<AppError> {
+  const found = await checker.ask(
+    { op: 'detectFormat', path },
+    detectedFormatSchema,
+    bounds.audioWallMs,
+  )
+  // An MP3 tag with no frame behind it.
+  if (found === 'audio/mpeg') return new AppError('AUDIO_UNREADABLE')
+  return new AppError('INVALID_AUDIO_FORMAT', {
+    details: { found: found ?? 'unknown', allowed: allowedFormats },
+  })
+}
+
+function tooLong(seconds: number): AppError {
+  const maxSeconds = limits.audioMaxSeconds
+  return new AppError('AUDIO_TOO_LONG', { details: { secondsAtLeast: round(seconds), maxSeconds } })
+}
+
+function tooEmpty(seconds: number, peak: number): AppError {
+  return new AppError('AUDIO_EMPTY', {
+    details: {
+      seconds: round(seconds),
+      minSeconds: limits.audioMinSeconds,
+      peak: round(peak),
+      minPeak: limits.audioSilentPeak,
+    },
+  })
+}
+
+function shortWarning(seconds: number): Warning {
+  return {
+    code: 'AUDIO_SHORT',
+    message: `The audio is ${round(seconds)} s long; under ${limits.audioShortSeconds} s a face hardly starts to move.`,
+  }
+}
+
+function round(value: number): number {
+  return Math.round(value * 1e5) / 1e5
+}

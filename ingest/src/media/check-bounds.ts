@@ -1,0 +1,25 @@
+const mebibyte = 2 ** 20
+
+/**
+ * What checking one medium may cost. The largest media that are allowed stay well below: a 40
+ * megapixel interlaced 16-bit PNG takes 1.5 s and 0.7 GB, five minutes of MP3 take 2 s and 40 MB.
+ * Not part of the timings: these bound work, they are not waits.
+ */
+export const checkBounds = {
+  /** From the spawn of a checker to its first word. */
+  checkerStartMs: 20_000,
+  imageWallMs: 10_000,
+  audioWallMs: 20_000,
+  /** Of a checker over its whole life; it is replaced long before, so that one check has 20 s at least. */
+  checkerCpuSeconds: 30,
+  checkerWornCpuSeconds: 10,
+  checkerWornChecks: 200,
+  checkerWornRssBytes: 320 * mebibyte,
+  checkerMemoryBytes: 1_536 * mebibyte,
+  decoderCpuSeconds: 10,
+  decoderMemoryBytes: 512 * mebibyte,
+  /** Five minutes of 48 kHz stereo are 55 MB. */
+  fileBytes: 64 * mebibyte,
+} as const
+
+export type CheckBounds = { readonly [Name in keyof typeof checkBounds]: number }

@@ -1,0 +1,181 @@
+import { AppError, type Log, type Runnable } from '@avatar/service-kit'
+import type { z } from 'zod'
+import type { CheckBounds } from './check-bounds.ts'
+import {
+  type Answer,
+  CheckerDied,
+  type CheckerProcess,
+  startCheckerProcess,
+} from './checker-process.ts'
+import type { CheckerRequest } from './checker-protocol.ts'
+
+/** One place in the pool, lent to one check. */
+export type Checker = {
+  /** Aborted when the pool is stopped. */
+  readonly signal: AbortSignal
+  /**
+   * Asks the warm process of this place. Throws AppError with the code of the refusal; CheckerDied
+   * when the medium cost the process its life.
+   */
+  ask<Schema extends z.ZodType>(
+    request: CheckerRequest,
+    schema: Schema,
+    wallMs: number,
+  ): Promise<z.output<Schema>>
+}
+
+export type CheckerPool = Runnable & {
+  /** Waits for a free place, in order of arrival, and lends it for the length of `work`. */
+  use<T>(work: (checker: Checker) => Promise<T>): Promise<T>
+}
+
+type Place = { process: Promise<CheckerProcess> | undefined; isWarm: boolean }
+
+/** What an exhausted disk looks like: ENOSPC, and EDQUOT where there are quotas. */
+const fullDiskErrnos: ReadonlySet<unknown> = new Set(['ENOSPC', 'EDQUOT'])
+
+/**
+ * As many warm checkers as there may be checks at once. A checker that is worn, has met an
+ * unreadable medium or died is replaced in the background, so that the next check finds a warm one.
+ */
+export function createCheckerPool(options: {
+  concurrency: number
+  tempDir: string
+  bounds: CheckBounds
+  log?: Log | undefined
+}): CheckerPool {
+  const { concurrency, tempDir, bounds, log } = options
+  const places: readonly Place[] = Array.from({ length: concurrency }, () => ({
+    process: undefined,
+  }))
+  const free: Place[] = [...places]
+  let waiting: PromiseWithResolvers<Place>[] = []
+  let stopping = new AbortController()
+  const running = new Set<Promise<unknown>>()
+
+  /** The place's process, started if need be. */
+  function warm(place: Place): Promise<CheckerProcess> {
+    if (stopping.signal.aborted) return Promise.reject(new AppError('DRAINING'))
+    place.process ??= startCheckerProcess({ tempDir, bounds }).then(
+      (process) => {
+        place.isWarm = true
+        return process
+      },
+      (cause) => {
+        place.process = undefined
+        throw startFailure(cause)
+      },
+    )
+    return place.process
+  }
+
+  async function retire(place: Place): Promise<void> {
+    const old = place.process
+    place.process = undefined
+    place.isWarm = false
+    await (await old?.catch(() => undefined))?.stop()
+  }
+
+  /** A failed start is reported to the check that needs the process, not here. */
+  function replaceSoon(place: Place): void {
+    void track(retire(place))
+    if (!stopping.signal.aborted)
+      warm(place).catch((error) => log?.error({ err: error }, 'checker did not start'))
+  }
+
+  function track<T>(work: Promise<T>): Promise<T> {
+    const settled: Promise<unknown> = work
+      .catch(() => undefined)
+      .finally(() => running.delete(settled))
+    running.add(settled)
+    return work
+  }
+
+  async function askOnce(place: Place, request: CheckerRequest, wallMs: number): Promise<Answer> {
+    const process = await warm(place)
+    try {
+      const answer = await process.ask(request, wallMs)
+      const metBadMedium = answer.kind === 'refused' && answer.code === 'IMAGE_UNREADABLE'
+      if (process.isWorn || metBadMedium) replaceSoon(place)
+      return answer
+    } catch (error) {
+      if (stopping.signal.aborted) throw new AppError('DRAINING', { cause: error })
+      replaceSoon(place)
+      throw error
+    }
+  }
+
+  /** Once more after a kill that the medium did not cause: by a person, or for want of memory. */
+  async function askAgain(place: Place, request: CheckerRequest, wallMs: number): Promise<Answer> {
+    try {
+      return await askOnce(place, request, wallMs)
+    } catch (error) {
+      if (!(error instanceof CheckerDied && error.byOthers)) throw error
+      log?.warn({ err: error }, 'checker was killed, asking another')
+      return await askOnce(place, request, wallMs)
+    }
+  }
+
+  function lend(place: Place): Checker {
+    return {
+      signal: stopping.signal,
+      async ask(request, schema, wallMs) {
+        return schema.parse(answeredValue(await askAgain(place, request, wallMs)))
+      },
+    }
+  }
+
+  async function takePlace(): Promise<Place> {
+    if (stopping.signal.aborted) throw new AppError('DRAINING')
+    const warmOne = free.findIndex(({ isWarm }) => isWarm)
+    const [place] = free.splice(Math.max(warmOne, 0), 1)
+    if (place) return place
+    const turn = Promise.withResolvers<Place>()
+    waiting.push(turn)
+    return turn.promise
+  }
+
+  return {
+    async start() {
+      if (stopping.signal.aborted) stopping = new AbortController()
+      await Promise.all(places.map(warm))
+    },
+
+    async stop() {
+      stopping.abort()
+      for (const turn of waiting) turn.reject(new AppError('DRAINING'))
+      waiting = []
+      await Promise.all(places.map(retire))
+      await Promise.all(running)
+    },
+
+    async use(work) {
+      const place = await takePlace()
+      try {
+        return await track(work(lend(place)))
+      } finally {
+        const next = waiting.shift()
+        if (next) next.resolve(place)
+        else free.push(place)
+      }
+    },
+  }
+}
+
+function answeredValue(answer: Answer): unknown {
+  switch (answer.kind) {
+    case 'done':
+      return answer.value
+    case 'refused':
+      throw new AppError(answer.code, { cause: new Error(answer.reason), details: answer.details })
+    case 'failed':
+      throw new AppError(fullDiskErrnos.has(answer.errno) ? 'STORAGE_FULL' : 'UNEXPECTED', {
+        cause: new Error(answer.reason),
+      })
+  }
+}
+
+function startFailure(cause: unknown): AppError {
+  const isFull = cause instanceof Error && 'code' in cause && fullDiskErrnos.has(cause.code)
+  return new AppError(isFull ? 'STORAGE_FULL' : 'UNEXPECTED', { cause })
+}

@@ -1,0 +1,137 @@
+import type { ChildProcess } from 'node:child_process'
+import { mkdir, mkdtemp, rm } from 'node:fs/promises'
+import { join } from 'node:path'
+import type { CheckBounds } from './check-bounds.ts'
+import { type CheckerReply, type CheckerRequest, checkerReplySchema } from './checker-protocol.ts'
+import { killGroup, spawnLimited } from './limited-process.ts'
+
+export type Answer = Exclude<CheckerReply, { kind: 'ready' }>
+
+/** A warm child process that checks media, one request at a time. */
+export type CheckerProcess = {
+  /** Gone, or so used that the next request should get a new one. */
+  readonly isWorn: boolean
+  /** Rejects with CheckerDied when the process dies first, by its limits, by `wallMs` or by others. */
+  ask(request: CheckerRequest, wallMs: number): Promise<Answer>
+  /** Kills it and removes its temporary folder. Resolves when both are gone; twice is fine. */
+  stop(): Promise<void>
+}
+
+/** A checker ended without an answer. */
+export class CheckerDied extends Error {
+  override readonly name = 'CheckerDied'
+  /** Killed from outside: neither by a limit of its own (SIGXCPU, SIGXFSZ), nor a crash, nor by us. */
+  readonly byOthers: boolean
+  /** A limit, the wall clock or a crash of the decoder, and not an exit of our own code. */
+  readonly byMedium: boolean
+
+  constructor(signal: NodeJS.Signals | null, timedOut: boolean, complaint: string) {
+    super(
+      `checker ended by ${signal ?? 'itself'}${timedOut ? ' at its wall clock' : ''}: ${complaint}`,
+    )
+    this.byOthers = !timedOut && (signal === 'SIGKILL' || signal === 'SIGTERM')
+    this.byMedium = signal !== null
+  }
+}
+
+/** Starts a checker and resolves when it is warm. Rejects when it does not become so: our failure. */
+export async function startCheckerProcess(options: {
+  tempDir: string
+  bounds: CheckBounds
+}): Promise<CheckerProcess> {
+  const { tempDir, bounds } = options
+  await mkdir(tempDir, { recursive: true })
+  const home = await mkdtemp(join(tempDir, 'checker-'))
+  const checker = converse(spawnChecker(home, bounds), home, bounds)
+  try {
+    await checker.untilReady
+    return checker
+  } catch (error) {
+    await checker.stop()
+    throw error
+  }
+}
+
+function spawnChecker(home: string, bounds: CheckBounds): ChildProcess {
+  return spawnLimited({
+    command: process.execPath,
+    args: ['--max-old-space-size=128', join(import.meta.dirname, 'checker-child.ts'), home],
+    limits: {
+      cpuSeconds: bounds.checkerCpuSeconds,
+      memoryBytes: bounds.checkerMemoryBytes,
+      fileBytes: bounds.fileBytes,
+    },
+    workingDir: home,
+    env: { TMPDIR: home, UV_THREADPOOL_SIZE: '2' },
+    stdio: ['ignore', 'ignore', 'pipe', 'ipc'],
+  })
+}
+
+/** The parent's half of the conversation: whoever waits gets the next reply or the news of the end. */
+function converse(child: ChildProcess, home: string, bounds: CheckBounds) {
+  let waiting: PromiseWithResolvers<CheckerReply> | undefined
+  let timedOut = false
+  let complaint = ''
+  let checks = 0
+  let isWorn = false
+  let end: Error | undefined
+  const closed = Promise.withResolvers<void>()
+  const onEnd = (error: Error) => {
+    end = error
+    waiting?.reject(error)
+    closed.resolve()
+  }
+
+  child.stderr?.setEncoding('utf8').on('data', (text: string) => {
+    complaint = (complaint + text).slice(-2_000)
+  })
+  child.on('message', (message) => {
+    const reply = checkerReplySchema.safeParse(message)
+    if (reply.success) waiting?.resolve(reply.data)
+    else killGroup(child)
+  })
+  child.on('error', (error) => {
+    // A send to a dying child fails too, and then its end is reported; without a pid it never lived.
+    if (child.pid === undefined) onEnd(error)
+  })
+  child.on('close', (_code, signal) => onEnd(new CheckerDied(signal, timedOut, complaint)))
+
+  async function nextReply(wallMs: number): Promise<CheckerReply> {
+    if (end) throw end
+    waiting = Promise.withResolvers()
+    const timer = setTimeout(() => {
+      timedOut = true
+      killGroup(child)
+    }, wallMs)
+    try {
+      return await waiting.promise
+    } finally {
+      clearTimeout(timer)
+      waiting = undefined
+    }
+  }
+
+  return {
+    untilReady: nextReply(bounds.checkerStartMs),
+    get isWorn() {
+      return isWorn || end !== undefined
+    },
+    async ask(request: CheckerRequest, wallMs: number): Promise<Answer> {
+      const reply = nextReply(wallMs)
+      child.send(request, () => undefined)
+      const answer = await reply
+      if (answer.kind === 'ready') throw new Error('a checker said ready twice')
+      checks += 1
+      isWorn ||=
+        checks >= bounds.checkerWornChecks ||
+        answer.usage.cpuSeconds >= bounds.checkerWornCpuSeconds ||
+        answer.usage.rssBytes >= bounds.checkerWornRssBytes
+      return answer
+    },
+    async stop() {
+      killGroup(child)
+      await closed.promise
+      await rm(home, { recursive: true, force: true })
+    },
+  }
+}

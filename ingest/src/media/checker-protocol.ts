@@ -1,0 +1,68 @@
+import { failureCodes } from '@avatar/contracts'
+import { z } from 'zod'
+
+/** What an image must keep to, from the limits of the API. */
+export type ImageBounds = {
+  readonly minSidePixels: number
+  readonly maxSidePixels: number
+  readonly maxPixels: number
+  /** The longest side of the normalised image; a larger one is scaled down. */
+  readonly longestSidePixels: number
+}
+
+/** What the service asks of a checker, one at a time. `out` is the file to write. */
+export type CheckerRequest =
+  | { op: 'normaliseImage'; path: string; out: string; bounds: ImageBounds }
+  | { op: 'normalisePcmWav'; path: string; out: string; maxSeconds: number }
+  | { op: 'detectFormat'; path: string }
+
+const writtenSchema = { bytes: z.int().positive(), sha256: z.string().length(64) }
+
+export const normalisedImageSchema = z.object({
+  ...writtenSchema,
+  width: z.int().positive(),
+  height: z.int().positive(),
+})
+export type NormalisedImage = z.infer<typeof normalisedImageSchema>
+
+export const normalisedWavSchema = z.object({
+  ...writtenSchema,
+  /** Per channel. */
+  samples: z.int().nonnegative(),
+  sampleRate: z.int().positive(),
+  channels: z.int().positive(),
+  /** The largest magnitude, 1 being full scale. */
+  peak: z.number().min(0).max(1),
+})
+export type NormalisedWav = z.infer<typeof normalisedWavSchema>
+
+/** Null: not a plain WAV file, let a decoder have it. */
+export const plainWavSchema = normalisedWavSchema.nullable()
+
+/** The media type by content, null for an unknown one. */
+export const detectedFormatSchema = z.string().nullable()
+
+const usageSchema = z.object({ cpuSeconds: z.number(), rssBytes: z.number() })
+
+/**
+ * What a checker says: `ready` once, then one answer for each request. `refused` is about the
+ * medium, `failed` about us. Checked like any other input, for the sender has decoded hostile bytes.
+ */
+export const checkerReplySchema = z.discriminatedUnion('kind', [
+  z.object({ kind: z.literal('ready') }),
+  z.object({ kind: z.literal('done'), value: z.unknown(), usage: usageSchema }),
+  z.object({
+    kind: z.literal('refused'),
+    code: z.enum(failureCodes),
+    details: z.record(z.string(), z.unknown()),
+    reason: z.string().optional(),
+    usage: usageSchema,
+  }),
+  z.object({
+    kind: z.literal('failed'),
+    errno: z.string().optional(),
+    reason: z.string(),
+    usage: usageSchema,
+  }),
+])
+export type CheckerReply = z.infer<typeof checkerReplySchema>

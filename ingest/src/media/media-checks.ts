@@ -1,0 +1,99 @@
+import { access, constants, mkdir, rm } from 'node:fs/promises'
+import { basename, resolve } from 'node:path'
+import type { FailureCode } from '@avatar/contracts'
+import { AppError, asAppError, type Log, type Runnable } from '@avatar/service-kit'
+import { type CheckedAudio, checkAudioFile } from './audio-check.ts'
+import { type CheckBounds, checkBounds } from './check-bounds.ts'
+import { createCheckerPool } from './checker-pool.ts'
+import { CheckerDied } from './checker-process.ts'
+import { type CheckedImage, checkImageFile } from './image-check.ts'
+
+export type MediaChecks = Runnable & {
+  /**
+   * Checks an uploaded image by its content and writes the normalised one into `outDir`, named
+   * after it. Leaves nothing there when it throws.
+   */
+  checkImage(path: string, outDir: string): Promise<CheckedImage>
+  /** The same for audio. */
+  checkAudio(path: string, outDir: string): Promise<CheckedAudio>
+}
+
+/**
+ * Checks of uploaded media, never by name or Content-Type, each in a child process under limits of
+ * CPU, memory, file size and wall clock, at most `concurrency` at once.
+ *
+ * Every fault of a medium is an AppError with its code (400); STORAGE_FULL (503) when the disk is,
+ * DRAINING (503) after `stop`, UNEXPECTED (500) when a child cannot be started. `start` warms the
+ * children up and makes sure of ffmpeg; without it the first checks do so.
+ */
+export function createMediaChecks(options: {
+  /** Absolute: the children search no PATH. */
+  ffmpegPath: string
+  /** Where the children keep temporary files. */
+  tempDir: string
+  concurrency?: number
+  log?: Log
+  bounds?: Partial<CheckBounds>
+}): MediaChecks {
+  const { ffmpegPath, concurrency = 2, log } = options
+  // The children have working directories of their own.
+  const tempDir = resolve(options.tempDir)
+  const bounds: CheckBounds = { ...checkBounds, ...options.bounds }
+  const pool = createCheckerPool({ concurrency, tempDir, bounds, log })
+
+  return {
+    async start() {
+      await mkdir(tempDir, { recursive: true })
+      await access(ffmpegPath, constants.X_OK).catch((cause) => {
+        throw new AppError('UNEXPECTED', { cause, details: { ffmpegPath } })
+      })
+      await pool.start()
+    },
+
+    stop: () => pool.stop(),
+
+    checkImage(path, outDir) {
+      const out = resolve(outDir, `${basename(path)}.normalised.png`)
+      const check = { path: resolve(path), out, bounds }
+      return pool.use((checker) =>
+        tidily({ out, scratch: [], unreadable: 'IMAGE_UNREADABLE' }, () =>
+          checkImageFile(checker, check),
+        ),
+      )
+    },
+
+    checkAudio(path, outDir) {
+      const out = resolve(outDir, `${basename(path)}.normalised.wav`)
+      const decoded = resolve(outDir, `${basename(path)}.decoded.wav`)
+      const workingDir = resolve(outDir)
+      const check = { path: resolve(path), out, decoded, ffmpegPath, workingDir, bounds }
+      return pool.use((checker) =>
+        tidily({ out, scratch: [decoded], unreadable: 'AUDIO_UNREADABLE' }, () =>
+          checkAudioFile(checker, check),
+        ),
+      )
+    },
+  }
+}
+
+/**
+ * Removes `scratch` in any case and `out` unless the check passed. A child that the medium cost its
+ * life makes the medium unreadable.
+ */
+async function tidily<T>(
+  files: { out: string; scratch: readonly string[]; unreadable: FailureCode },
+  check: () => Promise<T>,
+): Promise<T> {
+  try {
+    return await check()
+  } catch (error) {
+    await rm(files.out, { force: true })
+    if (error instanceof CheckerDied && error.byMedium) {
+      const message = 'The file takes too long or too much memory to decode; export it again.'
+      throw new AppError(files.unreadable, { cause: error, message })
+    }
+    throw asAppError(error)
+  } finally {
+    for (const path of files.scratch) await rm(path, { force: true })
+  }
+}

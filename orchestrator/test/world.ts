@@ -1,0 +1,248 @@
+import { createHash, randomUUID } from 'node:crypto'
+import { writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import {
+  buckets,
+  type ClaimAnswer,
+  type EventOf,
+  eventId,
+  inboxPrefix,
+  type JobRecord,
+  jobKey,
+  jobRecordSchema,
+  outputKey,
+  type ServiceUser,
+  type StoreAnswer,
+  scaledTimings,
+  subjects,
+} from '@avatar/contracts'
+import { aJob, aRender } from '@avatar/contracts/testing'
+import {
+  type Bus,
+  connectBus,
+  createLog,
+  createObjectStore,
+  openRecordStore,
+  provision,
+  systemClock,
+} from '@avatar/service-kit'
+import { createTestNats, createTestS3, until } from '@avatar/service-kit/testing'
+import { createJobLedger } from '../src/job-ledger.ts'
+import { createLiveJobs } from '../src/live-jobs.ts'
+import { createPublishOutputs } from '../src/publish-outputs.ts'
+import { reconciler } from '../src/reconcile.ts'
+import { subscriptions } from '../src/subscriptions.ts'
+import { watchWorkers } from '../src/watch-workers.ts'
+
+const sha256 = (text: string) => createHash('sha256').update(text).digest('hex')
+
+/** A broker, a store and the orchestrator in this process, with a worker that a test plays by hand. */
+export async function createWorld({ divisor = 20 } = {}) {
+  const nats = await createTestNats()
+  const s3 = await createTestS3()
+  await Promise.all([nats.start(), s3.start()])
+  const log = createLog('test', 'silent')
+  const timings = scaledTimings(divisor)
+  const connections: Bus[] = []
+  const connectAs = async (user: ServiceUser) => {
+    const bus = await connectBus({
+      url: nats.url,
+      user,
+      password: nats.passwords[user],
+      inboxPrefix: inboxPrefix(user),
+      log,
+    })
+    connections.push(bus)
+    return bus
+  }
+  const operator = await connectAs('operator')
+  await provision(operator, timings)
+  const objects = createObjectStore(s3)
+  const records = await openRecordStore(operator, buckets.job, jobRecordSchema)
+
+  async function startOrchestrator() {
+    const bus = await connectAs('orchestrator')
+    const own = await openRecordStore(bus, buckets.job, jobRecordSchema)
+    const rules = { retentionMs: 60_000, minDeadlineSeconds: 600, timings }
+    const clock = systemClock
+    const ledger = createJobLedger({ records: own, clock, rules })
+    const liveJobs = createLiveJobs({ records: own, clock, log })
+    const publishOutputs = createPublishOutputs({ bus, objects, clock })
+    const deps = { bus, ledger, objects, publishOutputs, liveJobs, clock, log, timings }
+    const reconcile = reconciler(deps)
+    const parts = [
+      liveJobs,
+      ...subscriptions({ ...deps, urlTtlSeconds: 600 }),
+      watchWorkers(deps),
+      reconcile,
+    ]
+    for (const part of parts) await part.start()
+    return {
+      ledger,
+      liveJobs,
+      reconcile,
+      publishOutputs,
+      async stop() {
+        await Promise.all(parts.map((part) => part.stop()))
+        await bus.stop()
+      },
+    }
+  }
+
+  /** A job as ingest leaves it: inputs stored, record created; and, unless told not to, announced. */
+  async function submit({
+    announce = true,
+    ...difference
+  }: Partial<JobRecord> & { announce?: boolean } = {}) {
+    const jobId = randomUUID()
+    const job = aJob({ jobId, state: 'pending', createdAtMs: Date.now(), ...difference })
+    await records.create(jobKey(job.owner, jobId), job)
+    if (announce) await announceSubmission(job)
+    return job
+  }
+
+  async function announceSubmission({ jobId, owner, epoch }: JobRecord) {
+    await publishEvent({
+      type: 'job.submitted',
+      jobId,
+      owner,
+      epoch,
+      revision: 1,
+      atMs: Date.now(),
+    })
+  }
+
+  async function publishEvent(
+    event: { type: EventOf<'job.submitted'>['type'] | string } & Record<string, unknown>,
+  ) {
+    const known = event as EventOf<'job.submitted'> // Tests publish any event through here.
+    await operator.publish(subjects.event(known.type, known.jobId), known, {
+      messageId: eventId(known),
+    })
+  }
+
+  const record = async (job: JobRecord) => (await records.find(jobKey(job.owner, job.jobId)))?.value
+  const reaches = (job: JobRecord, state: JobRecord['state'], timeoutMs = 10_000) =>
+    until(
+      async () => {
+        const found = await record(job)
+        return found?.state === state ? found : undefined
+      },
+      { timeoutMs, what: `job in state ${state}` },
+    )
+  const holdsEntry = (job: JobRecord) => operator.holds('GPU', subjects.gpuWork(job.jobId))
+
+  /** A worker played by hand, with the sidecar's own rights. */
+  async function createWorker(workerId = 'w1', incarnation = 'i1') {
+    const bus = await connectAs('sidecar')
+    const about = (job: JobRecord) => ({
+      jobId: job.jobId,
+      owner: job.owner,
+      revision: 0,
+      atMs: Date.now(),
+      workerId,
+    })
+    return {
+      bus,
+      workerId,
+      claim: async (job: JobRecord) =>
+        (await bus.request(
+          subjects.claim,
+          { jobId: job.jobId, owner: job.owner, workerId, incarnation, secondsPerVideoSecond: 1 },
+          { timeoutMs: 2_000 },
+        )) as ClaimAnswer,
+      store: async (job: JobRecord, epoch: number, content = 'video') =>
+        (await bus.request(
+          subjects.store,
+          {
+            jobId: job.jobId,
+            owner: job.owner,
+            workerId,
+            epoch,
+            bytes: content.length,
+            sha256: sha256(content),
+          },
+          { timeoutMs: 2_000 },
+        )) as StoreAnswer,
+      async says(
+        type: 'started' | 'released' | 'cancelled' | 'failed',
+        job: JobRecord,
+        epoch: number,
+      ) {
+        const event = { type: `render.${type}`, ...about(job), epoch } as EventOf<'render.started'>
+        const body =
+          type === 'failed' ? { ...event, code: 'RENDER_FAILED', message: 'boom' } : event
+        await bus.publish(subjects.event(event.type, job.jobId), body, {
+          messageId: eventId(event),
+        })
+      },
+      async upload(job: JobRecord, epoch: number, content = 'video') {
+        const path = join(tmpdir(), `avatar-${randomUUID()}`)
+        await writeFile(path, content)
+        await objects.putFile(outputKey(job.jobId, epoch), path, content.length, sha256(content))
+      },
+      async completes(job: JobRecord, epoch: number, difference: Record<string, unknown> = {}) {
+        const event: EventOf<'render.completed'> = {
+          type: 'render.completed',
+          ...about(job),
+          epoch,
+          rendered: aRender({
+            key: outputKey(job.jobId, epoch),
+            bytes: 'video'.length,
+            sha256: sha256('video'),
+            ...difference,
+          }),
+          renderStartedAtMs: 1,
+          renderEndedAtMs: 2,
+        }
+        await bus.publish(subjects.event(event.type, job.jobId), event, {
+          messageId: eventId(event),
+        })
+      },
+      beats(jobs: { job: JobRecord; epoch: number; renderedForSeconds?: number }[]) {
+        bus.announce(subjects.beat(workerId), {
+          workerId,
+          incarnation,
+          engine: 'null',
+          state: 'rendering',
+          secondsPerVideoSecond: 1,
+          atMs: Date.now(),
+          jobs: jobs.map(({ job, epoch, renderedForSeconds = 1 }) => ({
+            jobId: job.jobId,
+            owner: job.owner,
+            epoch,
+            stage: 'rendering',
+            percent: 10,
+            renderedForSeconds,
+            deadlineSeconds: 600,
+          })),
+        })
+      },
+    }
+  }
+
+  return {
+    nats,
+    s3,
+    operator,
+    objects,
+    records,
+    timings,
+    startOrchestrator,
+    submit,
+    announceSubmission,
+    publishEvent,
+    record,
+    reaches,
+    holdsEntry,
+    createWorker,
+    async stop() {
+      await Promise.all(connections.map((bus) => bus.stop()))
+      objects.stop()
+      await Promise.all([nats.stop(), s3.stop()])
+    },
+  }
+}
+
+export type World = Awaited<ReturnType<typeof createWorld>>

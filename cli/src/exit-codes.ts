@@ -1,0 +1,22 @@
+/** What the exit code of every command means; `avatar generate --help` prints them. */
+export const exitCodes = {
+  ok: 0,
+  failed: 1,
+  usage: 2,
+  refused: 3,
+  jobFailed: 4,
+  jobCancelled: 5,
+  unreachable: 6,
+  interrupted: 130,
+} as const
+
+/** Something the user can put right: printed as one sentence, without a stack. */
+export class UserError extends Error {
+  override readonly name = 'UserError'
+  readonly exitCode: number
+
+  constructor(message: string, exitCode: number = exitCodes.failed) {
+    super(message)
+    this.exitCode = exitCode
+  }
+}

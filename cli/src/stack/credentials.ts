@@ -1,0 +1,55 @@
+import { randomBytes } from 'node:crypto'
+import { publisherNameSchema, type ServiceUser, serviceUsers } from '@avatar/contracts'
+import { z } from 'zod'
+import { type DataFolder, readIfThere, writePrivately } from './data-folder.ts'
+
+const s3IdentitySchema = z.object({ accessKeyId: z.string(), secretAccessKey: z.string() })
+export type S3Identity = z.infer<typeof s3IdentitySchema>
+
+const publisherSchema = z.object({ natsPassword: z.string(), s3: s3IdentitySchema })
+export type Publisher = z.infer<typeof publisherSchema>
+
+const credentialsSchema = z.object({
+  nats: z.record(z.enum(serviceUsers), z.string()),
+  s3: s3IdentitySchema,
+  publishers: z.record(publisherNameSchema, publisherSchema),
+})
+export type Credentials = z.infer<typeof credentialsSchema>
+
+/** The stack's credentials: generated once, then read back from the data folder. */
+export async function ensureCredentials(data: DataFolder): Promise<Credentials> {
+  const text = await readIfThere(data.credentialsFile)
+  if (text !== undefined) return credentialsSchema.parse(JSON.parse(text))
+  const credentials = generateCredentials()
+  await saveCredentials(data, credentials)
+  return credentials
+}
+
+export async function saveCredentials(data: DataFolder, credentials: Credentials) {
+  await writePrivately(data.credentialsFile, `${JSON.stringify(credentials, null, 2)}\n`)
+}
+
+export function generatePublisher(name: string): Publisher {
+  return { natsPassword: randomSecret(), s3: generateS3Identity(name) }
+}
+
+function generateCredentials(): Credentials {
+  const nats = Object.fromEntries(serviceUsers.map((user) => [user, randomSecret()]))
+  return {
+    nats: nats as Record<ServiceUser, string>, // Object.fromEntries forgets the keys.
+    s3: generateS3Identity('avatar'),
+    publishers: {},
+  }
+}
+
+function generateS3Identity(prefix: string): S3Identity {
+  return {
+    accessKeyId: `${prefix}-${randomBytes(8).toString('hex')}`,
+    secretAccessKey: randomSecret(),
+  }
+}
+
+/** 240 random bits that need no escaping in URLs, files or shells. */
+function randomSecret(): string {
+  return randomBytes(30).toString('base64url').replaceAll(/[-_]/g, 'x')
+}

@@ -1,0 +1,21 @@
+import { globSync } from 'node:fs'
+import { join, resolve } from 'node:path'
+
+/** The checkout this file lies in. */
+export const repositoryRoot = resolve(import.meta.dirname, '../../..')
+
+/** Where the programs of the stack are installed; everything lies inside the checkout. */
+export const installation = {
+  natsServer: join(repositoryRoot, '.venv/bin/nats-server'),
+  weed: join(repositoryRoot, '.venv/bin/weed'),
+  python: join(repositoryRoot, '.venv/bin/python'),
+  serviceMain: (service: 'ingest' | 'orchestrator' | 'janitor') =>
+    join(repositoryRoot, service, 'src/main.ts'),
+} as const
+
+/** The ffmpeg that comes with the Python environment, or undefined before set-up. */
+export function findFfmpeg(): string | undefined {
+  const binaries = '.venv/lib/python*/site-packages/imageio_ffmpeg/binaries/ffmpeg-*'
+  const [found] = globSync(binaries, { cwd: repositoryRoot })
+  return found && join(repositoryRoot, found)
+}

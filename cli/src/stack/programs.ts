@@ -1,0 +1,156 @@
+import type { Credentials } from './credentials.ts'
+import type { DataFolder } from './data-folder.ts'
+import { installation, repositoryRoot } from './installation.ts'
+import type { Ports } from './ports.ts'
+import { bucket } from './server-files.ts'
+import type { ProcessName } from './stack-file.ts'
+
+/** Marks every process of a stack in its environment, so that leftovers are told from strangers. */
+export const dataFolderVariable = 'AVATAR_DATA_DIR'
+
+/** How one process of the stack is started. */
+export type Program = {
+  name: ProcessName
+  command: string
+  args: readonly string[]
+  env: Readonly<Record<string, string>>
+  cwd: string
+  /** What `stack.json` tells of it. */
+  ports: Readonly<Record<string, number>>
+}
+
+type Wiring = {
+  data: DataFolder
+  credentials: Credentials
+  ports: Ports
+  /** The caller's own environment, passed on to every process. */
+  env: Readonly<Record<string, string | undefined>>
+  ffmpeg: string
+}
+
+/** Every program of the stack, in the order in which they start. */
+export function programs(wiring: Wiring): Record<ProcessName, Program> {
+  const { ports, env, data, ffmpeg } = wiring
+  return {
+    nats: server(wiring, 'nats', installation.natsServer, ['-c', data.natsConf], {
+      client: ports.nats,
+      monitor: ports.natsMonitor,
+    }),
+    s3: server(wiring, 's3', installation.weed, weedArgs(wiring), {
+      s3: ports.s3,
+      master: ports.s3Master,
+      filer: ports.s3Filer,
+      volume: ports.s3Volume,
+      admin: ports.s3Admin,
+    }),
+    ingest: nodeService(
+      wiring,
+      'ingest',
+      { http: ports.http, metrics: ports.ingestMetrics },
+      {
+        HTTP_HOST: '127.0.0.1',
+        HTTP_PORT: String(ports.http),
+        SPOOL_DIR: data.spool('ingest'),
+      },
+    ),
+    orchestrator: nodeService(wiring, 'orchestrator', { metrics: ports.orchestratorMetrics }),
+    janitor: nodeService(wiring, 'janitor', { metrics: ports.janitorMetrics }),
+    sidecar: {
+      name: 'sidecar',
+      command: installation.python,
+      args: ['-m', 'inference_sidecar'],
+      cwd: repositoryRoot,
+      ports: {},
+      env: {
+        ...serviceEnv(wiring, 'sidecar', ports.sidecarMetrics),
+        PYTHONUNBUFFERED: '1',
+        ENGINE: env['ENGINE'] || 'preview',
+        WORKER_ID: env['WORKER_ID'] || 'local',
+        SPOOL_DIR: data.spool('sidecar'),
+        FFMPEG_PATH: ffmpeg,
+      },
+    },
+  }
+}
+
+function server(
+  { data, env }: Wiring,
+  name: ProcessName,
+  command: string,
+  args: readonly string[],
+  ports: Record<string, number>,
+): Program {
+  return {
+    name,
+    command,
+    args,
+    env: { ...present(env), [dataFolderVariable]: data.path },
+    cwd: data.path,
+    ports,
+  }
+}
+
+function nodeService(
+  wiring: Wiring,
+  name: 'ingest' | 'orchestrator' | 'janitor',
+  ports: { metrics: number; http?: number },
+  env: Readonly<Record<string, string>> = {},
+): Program {
+  return {
+    name,
+    command: process.execPath,
+    args: [installation.serviceMain(name)],
+    cwd: repositoryRoot,
+    ports,
+    env: { ...serviceEnv(wiring, name, ports.metrics), FFMPEG_PATH: wiring.ffmpeg, ...env },
+  }
+}
+
+function serviceEnv(
+  { data, credentials, ports, env }: Wiring,
+  user: 'ingest' | 'orchestrator' | 'janitor' | 'sidecar',
+  metricsPort: number,
+): Record<string, string> {
+  return {
+    ...present(env),
+    NATS_URL: `nats://127.0.0.1:${ports.nats}`,
+    NATS_USER: user,
+    NATS_PASSWORD: credentials.nats[user],
+    S3_ENDPOINT: `http://127.0.0.1:${ports.s3}`,
+    R2_ACCESS_KEY_ID: credentials.s3.accessKeyId,
+    R2_SECRET_ACCESS_KEY: credentials.s3.secretAccessKey,
+    R2_BUCKET_NAME: bucket,
+    METRICS_PORT: String(metricsPort),
+    [dataFolderVariable]: data.path,
+  }
+}
+
+/** Each port has its own flag; the filer and the master have no authentication, so: loopback only. */
+function weedArgs({ data, ports }: Wiring): string[] {
+  return [
+    'mini',
+    `-dir=${data.s3Store}`,
+    '-ip=127.0.0.1',
+    '-ip.bind=127.0.0.1',
+    `-s3.port=${ports.s3}`,
+    `-s3.config=${data.s3Identities}`,
+    '-s3.port.iceberg=0',
+    '-s3.port.lance=0',
+    `-master.port=${ports.s3Master}`,
+    `-filer.port=${ports.s3Filer}`,
+    `-volume.port=${ports.s3Volume}`,
+    `-admin.port=${ports.s3Admin}`,
+    `-webdav.port=${ports.s3Webdav}`,
+    '-webdav=false',
+    '-admin.ui=false',
+    '-master.telemetry=false',
+    `-bucket=${bucket}`,
+  ]
+}
+
+function present(env: Readonly<Record<string, string | undefined>>): Record<string, string> {
+  const entries: [string, string][] = []
+  for (const [name, value] of Object.entries(env))
+    if (value !== undefined) entries.push([name, value])
+  return Object.fromEntries(entries)
+}

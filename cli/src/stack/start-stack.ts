@@ -1,0 +1,201 @@
+import { rm } from 'node:fs/promises'
+import { healthSchema, inboxPrefix, scaledTimings } from '@avatar/contracts'
+import { type Clock, connectBus, createLog, provision } from '@avatar/service-kit'
+import { type Credentials, ensureCredentials } from './credentials.ts'
+import { type DataFolder, ensureDataFolder } from './data-folder.ts'
+import { findFfmpeg } from './installation.ts'
+import { claimDataFolder, stopLeftovers } from './leftovers.ts'
+import { isNotable, type LineWriter, readableLine } from './log-lines.ts'
+import { choosePorts, type Ports } from './ports.ts'
+import { programs } from './programs.ts'
+import { bucket, writeServerFiles } from './server-files.ts'
+import { type ProcessName, processNames, type StackFile, writeStackFile } from './stack-file.ts'
+import { type SupervisedProcess, superviseProcess } from './supervised-process.ts'
+
+export type StackOptions = {
+  data: DataFolder
+  httpPort?: number
+  env: Readonly<Record<string, string | undefined>>
+  clock: Clock
+  write: LineWriter
+  /** Server lines that are shown only on request are shown too. */
+  isVerbose: boolean
+}
+
+export type Stack = {
+  url: string
+  /** Resolves when `/health` says that the broker and the store are there. */
+  ready(signal: AbortSignal): Promise<void>
+  /** Services first, then the servers they stand on; nothing is left behind. */
+  stop(): Promise<void>
+  /** Ends everything at once. */
+  kill(): void
+}
+
+/** Something is missing that set-up installs. */
+export class NotSetUp extends Error {
+  override readonly name = 'NotSetUp'
+}
+
+const serverNames: readonly ProcessName[] = ['nats', 's3']
+const serviceNames = processNames.filter((name) => !serverNames.includes(name))
+
+/** What the services get to finish what they have in hand, and the servers to sync. */
+const serviceGraceMs = 30_000
+const serverGraceMs = 15_000
+const lookAgainMs = 100
+
+/**
+ * Starts the whole system on a data folder and keeps every process of it running.
+ *
+ * @throws AlreadyRunning, PortTaken, NotSetUp
+ */
+export async function startStack(options: StackOptions): Promise<Stack> {
+  const { data, env, clock, write } = options
+  const ffmpeg = env['FFMPEG_PATH'] || findFfmpeg()
+  if (!ffmpeg) throw new NotSetUp('The Python environment is not set up; run: npm run setup')
+  await ensureDataFolder(data)
+  await claimDataFolder(data)
+  const leftovers = await stopLeftovers(data, clock)
+  if (leftovers.length > 0) write('avatar', `stopped ${leftovers.length} left-over processes`)
+
+  const credentials = await ensureCredentials(data)
+  const ports = await choosePorts(data, options.httpPort)
+  await writeServerFiles(data, credentials, ports)
+
+  const all = programs({ data, credentials, ports, env, ffmpeg })
+  const pids: Partial<Record<ProcessName, number>> = {}
+  const stackFile = serialised(() =>
+    writeStackFile(data, describeStack(credentials, ports, all, pids)),
+  )
+  const processes = new Map<ProcessName, SupervisedProcess>()
+  let isStopping = false
+  for (const name of processNames)
+    processes.set(
+      name,
+      superviseProcess(all[name], {
+        clock,
+        onLine: (line) => {
+          if (options.isVerbose || isNotable(name, line)) write(name, readableLine(line))
+        },
+        onStart: (pid) => {
+          write('avatar', `${pids[name] === undefined ? 'started' : 'restarted'} ${name} (${pid})`)
+          pids[name] = pid
+          void stackFile()
+        },
+        onEnd: (how) => write('avatar', `${name} ${how}${isStopping ? '' : ', starting it again'}`),
+      }),
+    )
+  const some = (names: readonly ProcessName[]) => names.flatMap((name) => processes.get(name) ?? [])
+
+  const url = `http://127.0.0.1:${ports.http}`
+  return {
+    url,
+    async ready(signal) {
+      for (const server of some(serverNames)) server.start()
+      await until(() => isUp(`http://127.0.0.1:${ports.natsMonitor}/healthz`), clock, signal)
+      if (signal.aborted) return
+      await provisionBroker(credentials, ports, env, clock)
+      await until(() => isUp(`http://127.0.0.1:${ports.s3}/healthz`), clock, signal)
+      if (signal.aborted) return
+      for (const service of some(serviceNames)) service.start()
+      await until(() => isHealthy(url), clock, signal)
+    },
+    async stop() {
+      isStopping = true
+      await Promise.all(some(serviceNames).map((service) => service.stop(serviceGraceMs)))
+      for (const name of ['s3', 'nats'] as const)
+        await Promise.all(some([name]).map((server) => server.stop(serverGraceMs)))
+      await stackFile()
+      await rm(data.stackFile, { force: true })
+      await rm(data.supervisorFile, { force: true })
+    },
+    kill: () => {
+      for (const process of processes.values()) process.kill()
+    },
+  }
+}
+
+/** Streams, buckets and consumers; repeating it changes nothing. */
+async function provisionBroker(
+  credentials: Credentials,
+  ports: Ports,
+  env: StackOptions['env'],
+  clock: Clock,
+) {
+  const bus = await connectBus({
+    url: `nats://127.0.0.1:${ports.nats}`,
+    user: 'operator',
+    password: credentials.nats.operator,
+    inboxPrefix: inboxPrefix('operator'),
+    log: createLog('provision', 'silent'),
+    clock,
+  })
+  try {
+    await provision(bus, scaledTimings(Number(env['TIMINGS_DIVISOR'] || 1)))
+  } finally {
+    await bus.stop()
+  }
+}
+
+function describeStack(
+  credentials: Credentials,
+  ports: Ports,
+  all: ReturnType<typeof programs>,
+  pids: Partial<Record<ProcessName, number>>,
+): StackFile {
+  const told = (name: ProcessName) => ({ pid: pids[name] ?? 0, ports: { ...all[name].ports } })
+  return {
+    url: `http://127.0.0.1:${ports.http}`,
+    processes: {
+      nats: told('nats'),
+      s3: told('s3'),
+      ingest: told('ingest'),
+      orchestrator: told('orchestrator'),
+      janitor: told('janitor'),
+      sidecar: told('sidecar'),
+    },
+    s3: {
+      endpoint: `http://127.0.0.1:${ports.s3}`,
+      bucket,
+      access_key_id: credentials.s3.accessKeyId,
+      secret_access_key: credentials.s3.secretAccessKey,
+    },
+    nats: {
+      url: `nats://operator:${credentials.nats.operator}@127.0.0.1:${ports.nats}`,
+      monitor: `http://127.0.0.1:${ports.natsMonitor}`,
+    },
+  }
+}
+
+async function until(look: () => Promise<boolean>, clock: Clock, signal: AbortSignal) {
+  while (!signal.aborted && !(await look())) await clock.wait(lookAgainMs, signal)
+}
+
+async function isUp(url: string): Promise<boolean> {
+  try {
+    return (await fetch(url, { signal: AbortSignal.timeout(2_000) })).ok
+  } catch {
+    return false
+  }
+}
+
+async function isHealthy(url: string): Promise<boolean> {
+  try {
+    const response = await fetch(`${url}/health`, { signal: AbortSignal.timeout(2_000) })
+    const body = (await response.json()) as { data?: unknown } // Checked on the next line.
+    const health = healthSchema.safeParse(body.data).data
+    return health?.nats === 'ok' && health.storage === 'ok'
+  } catch {
+    return false
+  }
+}
+
+/** Runs a task again for each call, never two at a time: the last writer must be the last told. */
+function serialised(task: () => Promise<void>): () => Promise<void> {
+  let last = Promise.resolve()
+  return () => {
+    last = last.then(task, task)
+    return last
+  }
+}

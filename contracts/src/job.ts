@@ -17,7 +17,9 @@ export const timeMsSchema = z.int().nonnegative()
 /** W3C trace context, version 00. */
 export const traceparentSchema = z.string().regex(/^00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$/)
 
-export const sizeSchema = z.object({ width: z.int().positive(), height: z.int().positive() })
+export const sizeSchema = z
+  .object({ width: z.int().positive(), height: z.int().positive() })
+  .meta({ title: 'FrameSize' })
 export type Size = z.infer<typeof sizeSchema>
 
 /** Every state of a job's record, in the order of a smooth life. */
@@ -50,23 +52,25 @@ export const jobErrorSchema = z.object({ code: z.enum(failureCodes), message: z.
 export type JobError = z.infer<typeof jobErrorSchema>
 
 /** What a worker says of the video it rendered; everything here is shown on the result. */
-export const renderedSchema = z.object({
-  key: z.string(),
-  bytes: z.int().positive(),
-  sha256: sha256Schema,
-  width: z.int().positive(),
-  height: z.int().positive(),
-  frames: z.int().positive(),
-  fps: z.int().positive(),
-  videoSeconds: z.number().positive(),
-  /** The engine that made it: `infinitetalk`, `preview` or `null`. */
-  engine: z.string().max(64),
-  /** The size the engine generated, before scaling to the delivery size. */
-  generation: sizeSchema,
-  /** True when it was rendered at a smaller size class because memory ran out. */
-  degraded: z.boolean(),
-  renderSeconds: z.number().nonnegative(),
-})
+export const renderedSchema = z
+  .object({
+    key: z.string(),
+    bytes: z.int().positive(),
+    sha256: sha256Schema,
+    width: z.int().positive(),
+    height: z.int().positive(),
+    frames: z.int().positive(),
+    fps: z.int().positive(),
+    videoSeconds: z.number().positive(),
+    /** The engine that made it: `infinitetalk`, `preview` or `null`. */
+    engine: z.string().max(64),
+    /** The size the engine generated, before scaling to the delivery size. */
+    generation: sizeSchema,
+    /** True when it was rendered at a smaller size class because memory ran out. */
+    degraded: z.boolean(),
+    renderSeconds: z.number().nonnegative(),
+  })
+  .meta({ title: 'Rendered' })
 export type Rendered = z.infer<typeof renderedSchema>
 
 const inputSchema = z.object({

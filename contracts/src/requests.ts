@@ -24,26 +24,26 @@ export const claimRequestSchema = z.object({
 })
 export type ClaimRequest = z.infer<typeof claimRequestSchema>
 
-const presignedInputSchema = z.object({
-  url: z.url(),
-  bytes: z.int().positive(),
-  sha256: sha256Schema,
-})
+const presignedInputSchema = z
+  .object({ url: z.url(), bytes: z.int().positive(), sha256: sha256Schema })
+  .meta({ title: 'PresignedInput' })
 
 /** What a worker needs for one attempt. */
-export const renderOrderSchema = z.object({
-  answer: z.literal('render'),
-  epoch: z.int().positive(),
-  image: presignedInputSchema,
-  audio: presignedInputSchema,
-  prompt: z.string(),
-  seed: z.int().nonnegative(),
-  frames: z.int().positive(),
-  delivery: sizeSchema,
-  /** From the first forward to the last frame, by the worker's clock. */
-  deadlineSeconds: z.number().positive(),
-  traceparent: traceparentSchema,
-})
+export const renderOrderSchema = z
+  .object({
+    answer: z.literal('render'),
+    epoch: z.int().positive(),
+    image: presignedInputSchema,
+    audio: presignedInputSchema,
+    prompt: z.string(),
+    seed: z.int().nonnegative(),
+    frames: z.int().positive(),
+    delivery: sizeSchema,
+    /** From the first forward to the last frame, by the worker's clock. */
+    deadlineSeconds: z.number().positive(),
+    traceparent: traceparentSchema,
+  })
+  .meta({ title: 'RenderOrder' })
 export type RenderOrder = z.infer<typeof renderOrderSchema>
 
 /**
@@ -52,8 +52,10 @@ export type RenderOrder = z.infer<typeof renderOrderSchema>
  */
 export const claimAnswerSchema = z.discriminatedUnion('answer', [
   renderOrderSchema,
-  z.object({ answer: z.literal('later'), delayMs: z.int().nonnegative() }),
-  z.object({ answer: z.literal('drop') }),
+  z
+    .object({ answer: z.literal('later'), delayMs: z.int().nonnegative() })
+    .meta({ title: 'ClaimLater' }),
+  z.object({ answer: z.literal('drop') }).meta({ title: 'ClaimDrop' }),
 ])
 export type ClaimAnswer = z.infer<typeof claimAnswerSchema>
 
@@ -73,15 +75,17 @@ export type StoreRequest = z.infer<typeof storeRequestSchema>
  * `lost`: the attempt is not yours any more. `drop`: the job is terminal.
  */
 export const storeAnswerSchema = z.discriminatedUnion('answer', [
-  z.object({
-    answer: z.literal('grant'),
-    key: z.string(),
-    url: z.url(),
-    headers: z.record(z.string(), z.string()),
-  }),
-  z.object({ answer: z.literal('stop') }),
-  z.object({ answer: z.literal('lost') }),
-  z.object({ answer: z.literal('drop') }),
+  z
+    .object({
+      answer: z.literal('grant'),
+      key: z.string(),
+      url: z.url(),
+      headers: z.record(z.string(), z.string()),
+    })
+    .meta({ title: 'StoreGrant' }),
+  z.object({ answer: z.literal('stop') }).meta({ title: 'StoreStop' }),
+  z.object({ answer: z.literal('lost') }).meta({ title: 'StoreLost' }),
+  z.object({ answer: z.literal('drop') }).meta({ title: 'StoreDrop' }),
 ])
 export type StoreAnswer = z.infer<typeof storeAnswerSchema>
 
@@ -113,17 +117,19 @@ export const heldStages = [
 ] as const
 
 /** One job in a worker's hands. */
-export const heldJobSchema = z.object({
-  jobId: jobIdSchema,
-  owner: ownerSchema,
-  epoch: z.int().positive(),
-  stage: z.enum(heldStages),
-  /** 0 to 100, of this render; never falls within an epoch. */
-  percent: z.number().min(0).max(100),
-  /** Seconds since the first forward, by the worker's clock; stands still when the child ends. */
-  renderedForSeconds: z.number().nonnegative(),
-  deadlineSeconds: z.number().positive(),
-})
+export const heldJobSchema = z
+  .object({
+    jobId: jobIdSchema,
+    owner: ownerSchema,
+    epoch: z.int().positive(),
+    stage: z.enum(heldStages),
+    /** 0 to 100, of this render; never falls within an epoch. */
+    percent: z.number().min(0).max(100),
+    /** Seconds since the first forward, by the worker's clock; stands still when the child ends. */
+    renderedForSeconds: z.number().nonnegative(),
+    deadlineSeconds: z.number().positive(),
+  })
+  .meta({ title: 'HeldJob' })
 export type HeldJob = z.infer<typeof heldJobSchema>
 
 /** Worker → all: registry, liveness and progress in one. */
@@ -134,7 +140,7 @@ export const beatSchema = z.object({
   engine: z.string().min(1).max(64),
   state: z.enum(['loading', 'ready', 'rendering', 'draining']),
   /** Null until the engine is loaded and calibrated. */
-  secondsPerVideoSecond: z.number().positive().nullable(),
+  secondsPerVideoSecond: z.number().nullable(),
   atMs: timeMsSchema,
   jobs: z.array(heldJobSchema).max(64),
 })

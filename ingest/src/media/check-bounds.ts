@@ -2,7 +2,7 @@ const mebibyte = 2 ** 20
 
 /**
  * What checking one medium may cost. The largest media that are allowed stay well below: a 40
- * megapixel interlaced 16-bit PNG takes 1.5 s and 0.7 GB, five minutes of MP3 take 2 s and 40 MB.
+ * megapixel interlaced 16-bit PNG takes 2.5 s and 0.4 GB, five minutes of MP3 take 2 s and 40 MB.
  * Not part of the timings: these bound work, they are not waits.
  */
 export const checkBounds = {
@@ -15,6 +15,7 @@ export const checkBounds = {
   checkerWornCpuSeconds: 10,
   checkerWornChecks: 200,
   checkerWornRssBytes: 320 * mebibyte,
+  /** V8 maps 0.65 GB of it before the first image, and hardly touches that. */
   checkerMemoryBytes: 1_536 * mebibyte,
   decoderCpuSeconds: 10,
   decoderMemoryBytes: 512 * mebibyte,

@@ -9,13 +9,18 @@ import {
 } from './checker-process.ts'
 import type { CheckerRequest } from './checker-protocol.ts'
 
+/** Checking a medium took a process more than its limits, or crashed it. */
+export class MediumTooCostly extends Error {
+  override readonly name = 'MediumTooCostly'
+}
+
 /** One place in the pool, lent to one check. */
 export type Checker = {
   /** Aborted when the pool is stopped. */
   readonly signal: AbortSignal
   /**
-   * Asks the warm process of this place. Throws AppError with the code of the refusal; CheckerDied
-   * when the medium cost the process its life.
+   * Asks the warm process of this place. Throws AppError with the code of the refusal, or
+   * MediumTooCostly.
    */
   ask<Schema extends z.ZodType>(
     request: CheckerRequest,
@@ -45,9 +50,10 @@ export function createCheckerPool(options: {
   log?: Log | undefined
 }): CheckerPool {
   const { concurrency, tempDir, bounds, log } = options
-  const places: readonly Place[] = Array.from({ length: concurrency }, () => ({
-    process: undefined,
-  }))
+  const places: readonly Place[] = Array.from(
+    { length: concurrency },
+    (): Place => ({ process: undefined, isWarm: false }),
+  )
   const free: Place[] = [...places]
   let waiting: PromiseWithResolvers<Place>[] = []
   let stopping = new AbortController()
@@ -79,8 +85,8 @@ export function createCheckerPool(options: {
   /** A failed start is reported to the check that needs the process, not here. */
   function replaceSoon(place: Place): void {
     void track(retire(place))
-    if (!stopping.signal.aborted)
-      warm(place).catch((error) => log?.error({ err: error }, 'checker did not start'))
+    if (stopping.signal.aborted) return
+    warm(place).catch((error) => log?.error({ err: error }, 'checker did not start'))
   }
 
   function track<T>(work: Promise<T>): Promise<T> {
@@ -92,7 +98,12 @@ export function createCheckerPool(options: {
   }
 
   async function askOnce(place: Place, request: CheckerRequest, wallMs: number): Promise<Answer> {
-    const process = await warm(place)
+    let process = await warm(place)
+    if (process.isWorn) {
+      // Died while it was idle.
+      replaceSoon(place)
+      process = await warm(place)
+    }
     try {
       const answer = await process.ask(request, wallMs)
       const metBadMedium = answer.kind === 'refused' && answer.code === 'IMAGE_UNREADABLE'
@@ -120,7 +131,12 @@ export function createCheckerPool(options: {
     return {
       signal: stopping.signal,
       async ask(request, schema, wallMs) {
-        return schema.parse(answeredValue(await askAgain(place, request, wallMs)))
+        try {
+          return schema.parse(answeredValue(await askAgain(place, request, wallMs)))
+        } catch (error) {
+          if (!(error instanceof CheckerDied && error.byMedium)) throw error
+          throw new MediumTooCostly(error.message, { cause: error })
+        }
       },
     }
   }
@@ -169,6 +185,8 @@ function answeredValue(answer: Answer): unknown {
     case 'refused':
       throw new AppError(answer.code, { cause: new Error(answer.reason), details: answer.details })
     case 'failed':
+      // The limit of file size, which Node reports in place of the signal.
+      if (answer.errno === 'EFBIG') throw new MediumTooCostly(answer.reason)
       throw new AppError(fullDiskErrnos.has(answer.errno) ? 'STORAGE_FULL' : 'UNEXPECTED', {
         cause: new Error(answer.reason),
       })

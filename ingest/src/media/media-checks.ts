@@ -4,8 +4,7 @@ import type { FailureCode } from '@avatar/contracts'
 import { AppError, asAppError, type Log, type Runnable } from '@avatar/service-kit'
 import { type CheckedAudio, checkAudioFile } from './audio-check.ts'
 import { type CheckBounds, checkBounds } from './check-bounds.ts'
-import { createCheckerPool } from './checker-pool.ts'
-import { CheckerDied } from './checker-process.ts'
+import { createCheckerPool, MediumTooCostly } from './checker-pool.ts'
 import { type CheckedImage, checkImageFile } from './image-check.ts'
 
 export type MediaChecks = Runnable & {
@@ -77,8 +76,8 @@ export function createMediaChecks(options: {
 }
 
 /**
- * Removes `scratch` in any case and `out` unless the check passed. A child that the medium cost its
- * life makes the medium unreadable.
+ * Removes `scratch` in any case and `out` unless the check passed. A medium that costs too much is
+ * unreadable.
  */
 async function tidily<T>(
   files: { out: string; scratch: readonly string[]; unreadable: FailureCode },
@@ -88,7 +87,7 @@ async function tidily<T>(
     return await check()
   } catch (error) {
     await rm(files.out, { force: true })
-    if (error instanceof CheckerDied && error.byMedium) {
+    if (error instanceof MediumTooCostly) {
       const message = 'The file takes too long or too much memory to decode; export it again.'
       throw new AppError(files.unreadable, { cause: error, message })
     }

@@ -20,6 +20,8 @@ export type RecordStore<T> = {
   create(key: string, value: T): Promise<number | 'exists'>
   /** The new revision, or `conflict` when the record has moved on. */
   update(key: string, value: T, revision: number, ttlMs?: number): Promise<number | 'conflict'>
+  /** Every present value, in no order; for buckets that are small. */
+  list(): Promise<T[]>
   /** Every present value, then every change, until the signal aborts or the watch breaks. */
   watch(signal: AbortSignal): AsyncIterable<Change<T>>
 }
@@ -86,6 +88,18 @@ export async function openRecordStore<S extends z.ZodType>(
         return await write(key, value, revision, ttlMs)
       } catch (error) {
         if (isWrongRevision(error)) return 'conflict'
+        throw new AppError('BROKER_UNAVAILABLE', { cause: error })
+      }
+    },
+    async list() {
+      try {
+        const keys: string[] = []
+        for await (const key of await kv.keys()) keys.push(key)
+        const entries = await Promise.all(keys.map((key) => kv.get(key)))
+        return entries.flatMap((entry) =>
+          entry?.operation === 'PUT' ? [schema.parse(entry.json())] : [],
+        )
+      } catch (error) {
         throw new AppError('BROKER_UNAVAILABLE', { cause: error })
       }
     },

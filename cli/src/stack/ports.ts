@@ -41,7 +41,7 @@ export class PortTaken extends Error {
  * @throws PortTaken when the caller insists on an HTTP port that is taken
  */
 export async function choosePorts(data: DataFolder, httpPort: number | undefined): Promise<Ports> {
-  const before = await earlierPorts(data)
+  const before = await portsOfLastStart(data)
   const chosen = new Map<string, number>()
   const isUsable = async (port: number | undefined): Promise<boolean> =>
     port !== undefined && ![...chosen.values()].includes(port) && (await isFree(port))
@@ -60,7 +60,8 @@ export async function choosePorts(data: DataFolder, httpPort: number | undefined
   return ports
 }
 
-async function earlierPorts(data: DataFolder): Promise<Ports | undefined> {
+/** The ports that the stack of a data folder had last, or has. */
+export async function portsOfLastStart(data: DataFolder): Promise<Ports | undefined> {
   const text = await readIfThere(data.portsFile)
   return text === undefined ? undefined : portsSchema.safeParse(JSON.parse(text)).data
 }

@@ -81,7 +81,8 @@ export async function startStack(options: StackOptions): Promise<Stack> {
         onStart: (pid) => {
           write('avatar', `${pids[name] === undefined ? 'started' : 'restarted'} ${name} (${pid})`)
           pids[name] = pid
-          void stackFile()
+          // Only once it is whole: nobody may read a pid that is none.
+          if (processNames.every((each) => pids[each] !== undefined)) void stackFile()
         },
         onEnd: (how) => write('avatar', `${name} ${how}${isStopping ? '' : ', starting it again'}`),
       }),

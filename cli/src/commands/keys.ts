@@ -1,0 +1,75 @@
+import { systemClock } from '@avatar/service-kit'
+import type { CommandContext } from '../command-context.ts'
+import { type FreshKey, type KeyRing, openKeyRing } from '../key-ring.ts'
+import { asOperator, findSystem } from '../system.ts'
+import { table } from '../table.ts'
+
+export type KeysOptions = { data?: string; json?: boolean }
+
+/** `avatar keys create`: prints the key, which is shown this once. */
+export async function createKey(options: KeysOptions & { name: string }, context: CommandContext) {
+  showFreshKey(
+    await withKeys(options, context, (keys) => keys.create(options.name)),
+    options,
+    context,
+  )
+}
+
+/** `avatar keys list`: who has keys; never a key. */
+export async function listKeys(options: KeysOptions, context: CommandContext) {
+  const records = await withKeys(options, context, (keys) => keys.list())
+  const rows = records.map((record) => ({
+    id: record.publicId,
+    name: record.name,
+    owner: record.owner,
+    last_four: record.secrets[0]?.lastFour ?? '',
+    created_at: new Date(record.createdAtMs).toISOString(),
+    revoked_at: record.revokedAtMs ? new Date(record.revokedAtMs).toISOString() : null,
+  }))
+  context.stdout.write(
+    options.json
+      ? `${JSON.stringify({ keys: rows })}\n`
+      : table(
+          ['ID', 'NAME', 'OWNER', 'ENDS WITH', 'CREATED', 'REVOKED'],
+          rows.map((row) => Object.values(row).map((value) => value ?? '')),
+        ),
+  )
+}
+
+/** `avatar keys rotate`: a new key for the same owner; the old one still works for a while. */
+export async function rotateKey(
+  which: string,
+  options: KeysOptions & { graceHours: number },
+  context: CommandContext,
+) {
+  const graceMs = options.graceHours * 3_600_000
+  const fresh = await withKeys(options, context, (keys) => keys.rotate(which, graceMs))
+  showFreshKey(fresh, options, context)
+}
+
+/** `avatar keys revoke`: the key stops working within five seconds. */
+export async function revokeKey(which: string, options: KeysOptions, context: CommandContext) {
+  const record = await withKeys(options, context, (keys) => keys.revoke(which))
+  context.stdout.write(
+    options.json
+      ? `${JSON.stringify({ id: record.publicId, name: record.name, revoked: true })}\n`
+      : `Revoked ${record.name} (${record.publicId}); it stops working within 5 seconds.\n`,
+  )
+}
+
+async function withKeys<T>(
+  options: KeysOptions,
+  { env }: CommandContext,
+  act: (keys: KeyRing) => Promise<T>,
+): Promise<T> {
+  const system = await findSystem(options.data, env)
+  return asOperator(system, async (bus) => act(await openKeyRing(bus, systemClock.nowMs)))
+}
+
+function showFreshKey({ key, record }: FreshKey, { json }: KeysOptions, context: CommandContext) {
+  if (json)
+    context.stdout.write(
+      `${JSON.stringify({ key, id: record.publicId, name: record.name, owner: record.owner })}\n`,
+    )
+  else context.stdout.write(`${key}\n\nKeep it now: it is stored hashed and never shown again.\n`)
+}

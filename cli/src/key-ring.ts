@@ -1,0 +1,94 @@
+import { type ApiKeyRecord, apiKeyRecordSchema, buckets } from '@avatar/contracts'
+import {
+  type Bus,
+  formatApiKey,
+  hashApiKey,
+  openRecordStore,
+  type RecordStore,
+  randomBase62,
+} from '@avatar/service-kit'
+import { UserError } from './exit-codes.ts'
+
+/** A key that was just made: shown to its owner now and never again. */
+export type FreshKey = { key: string; record: ApiKeyRecord }
+
+/** The API keys of a system. */
+export type KeyRing = {
+  create(name: string): Promise<FreshKey>
+  list(): Promise<ApiKeyRecord[]>
+  /** A new secret for the same owner; the old one works for `graceMs` more. */
+  rotate(which: string, graceMs: number): Promise<FreshKey>
+  revoke(which: string): Promise<ApiKeyRecord>
+}
+
+/** Opens the keys of a system; `nowMs` is the time written into records. */
+export async function openKeyRing(bus: Bus, nowMs: () => number): Promise<KeyRing> {
+  const records = await openRecordStore(bus, buckets.apikey, apiKeyRecordSchema)
+
+  function secretOf(publicId: string) {
+    const key = formatApiKey(publicId, randomBase62(32))
+    return {
+      key,
+      secret: { sha256: hashApiKey(key), lastFour: key.slice(-4), createdAtMs: nowMs() },
+    }
+  }
+
+  async function change(
+    which: string,
+    to: (record: ApiKeyRecord) => ApiKeyRecord,
+  ): Promise<ApiKeyRecord> {
+    const publicId = (await findOne(records, which)).publicId
+    for (;;) {
+      const found = await records.find(publicId)
+      if (!found) throw new UserError(`There is no key "${which}".`)
+      const changed = to(found.value)
+      if ((await records.update(publicId, changed, found.revision)) !== 'conflict') return changed
+    }
+  }
+
+  return {
+    async create(name) {
+      const publicId = randomBase62(12)
+      const { key, secret } = secretOf(publicId)
+      const record: ApiKeyRecord = {
+        publicId,
+        owner: `o_${randomBase62(12)}`,
+        name,
+        createdAtMs: nowMs(),
+        secrets: [secret],
+      }
+      await records.create(publicId, record)
+      return { key, record }
+    },
+    list: () => listAll(records),
+    async rotate(which, graceMs) {
+      let fresh = ''
+      const record = await change(which, (old) => {
+        if (old.revokedAtMs !== undefined) throw new UserError(`The key "${which}" is revoked.`)
+        const { key, secret } = secretOf(old.publicId)
+        fresh = key
+        const former = old.secrets.slice(0, 1).map((s) => ({ ...s, notAfterMs: nowMs() + graceMs }))
+        return { ...old, secrets: [secret, ...former] }
+      })
+      return { key: fresh, record }
+    },
+    revoke: (which) => change(which, (old) => ({ revokedAtMs: nowMs(), ...old })),
+  }
+}
+
+async function listAll(records: RecordStore<ApiKeyRecord>): Promise<ApiKeyRecord[]> {
+  return (await records.list()).toSorted((a, b) => a.createdAtMs - b.createdAtMs)
+}
+
+/** A key by its public id, by the key itself, or by a name that only one has. */
+async function findOne(records: RecordStore<ApiKeyRecord>, which: string): Promise<ApiKeyRecord> {
+  const named = (await listAll(records)).filter(
+    ({ publicId, name }) =>
+      publicId === which || name === which || which.startsWith(`ava_live_${publicId}_`),
+  )
+  const living = named.filter((record) => record.revokedAtMs === undefined)
+  const [first, second] = living.length > 0 ? living : named
+  if (!first) throw new UserError(`There is no key "${which}"; avatar keys list shows them.`)
+  if (second) throw new UserError(`More than one key is named "${which}"; give the id instead.`)
+  return first
+}

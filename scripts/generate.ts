@@ -1,28 +1,50 @@
-import { mkdir, readFile, writeFile } from 'node:fs/promises'
+/**
+ * Writes every generated file, or with `--check` only compares and fails on a difference.
+ *
+ *   npm run generate            node scripts/generate.ts
+ *   npm run generate -- --check
+ */
+import { mkdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
-import { jsonSchemas } from './generate/json-schema.ts'
-import { pythonContracts } from './generate/python-contracts.ts'
+import { staleSchemaFiles, writeJsonSchemas } from './generate/json-schema.ts'
+import { writePythonContracts } from './generate/python-contracts.ts'
 
-/** Everything that is made from the contracts: path → content. */
-const outputs = [jsonSchemas, pythonContracts]
+/** Path from the repository's root → content. One generator may write several files. */
+export type GeneratedFiles = Readonly<Record<string, string>>
+
+/** The table of contents: every generator of this repository, one file each in `generate/`. */
+const generators: readonly (() => GeneratedFiles | Promise<GeneratedFiles>)[] = [
+  writeJsonSchemas, // contracts/schema/*.json
+  writePythonContracts, // inference-sidecar/src/inference_sidecar/contracts.py
+]
 
 const root = join(import.meta.dirname, '..')
 const isCheck = process.argv.includes('--check')
-let stale = 0
+const drifted: string[] = []
 
-for (const make of outputs)
-  for (const [path, content] of await make()) {
+for (const generator of generators) {
+  for (const [path, content] of Object.entries(await generator())) {
     const file = join(root, path)
     const current = await readFile(file, 'utf8').catch(() => undefined)
     if (current === content) continue
-    stale++
-    if (isCheck) {
-      console.error(`${path} is not what the contracts say; run: npm run generate`)
-      continue
-    }
+    drifted.push(path)
+    if (isCheck) continue
     await mkdir(dirname(file), { recursive: true })
     await writeFile(file, content)
-    console.log(`wrote ${path}`)
   }
+}
 
-if (isCheck && stale > 0) process.exitCode = 1
+for (const path of await staleSchemaFiles(root)) {
+  drifted.push(path)
+  if (!isCheck) await rm(join(root, path))
+}
+
+if (isCheck && drifted.length > 0) {
+  process.stderr.write(
+    `Generated files differ from their sources; run "npm run generate" and commit:\n` +
+      drifted.map((path) => `  ${path}\n`).join(''),
+  )
+  process.exitCode = 1
+} else {
+  for (const path of drifted) process.stdout.write(`wrote ${path}\n`)
+}

@@ -24,7 +24,8 @@ export const claimRequestSchema = z.object({
 })
 export type ClaimRequest = z.infer<typeof claimRequestSchema>
 
-const presignedInputSchema = z
+/** One input of a job, to be fetched by its short-lived URL and checked. */
+export const presignedInputSchema = z
   .object({ url: z.url(), bytes: z.int().positive(), sha256: sha256Schema })
   .meta({ title: 'PresignedInput' })
 

@@ -1,0 +1,55 @@
+import type { z } from 'zod'
+import { apiKeyRecordSchema } from './api-key.ts'
+import { eventSchemas, eventTypes } from './events.ts'
+import { intakeSubmissionSchema, notificationSchema } from './intake.ts'
+import { jobRecordSchema } from './job.ts'
+import {
+  beatSchema,
+  cancelAnswerSchema,
+  cancelRequestSchema,
+  claimAnswerSchema,
+  claimRequestSchema,
+  deadLetterSchema,
+  deletionDueSchema,
+  gpuEntrySchema,
+  requestErrorSchema,
+  stopOrderSchema,
+  storeAnswerSchema,
+  storeRequestSchema,
+} from './requests.ts'
+
+const eventWireSchemas = Object.fromEntries(
+  eventTypes.map((type) => [wireName(type), eventSchemas[type]]),
+)
+
+/**
+ * Every shape that travels between processes, by the name of its file in `schema/`, of its golden
+ * messages in `fixtures/` and, where the sidecar speaks it, of its Python model.
+ */
+export const wireSchemas: Readonly<Record<string, z.ZodType>> = {
+  ...eventWireSchemas,
+  ApiKeyRecord: apiKeyRecordSchema,
+  Beat: beatSchema,
+  CancelAnswer: cancelAnswerSchema,
+  CancelRequest: cancelRequestSchema,
+  ClaimAnswer: claimAnswerSchema,
+  ClaimRequest: claimRequestSchema,
+  DeadLetter: deadLetterSchema,
+  DeletionDue: deletionDueSchema,
+  GpuEntry: gpuEntrySchema,
+  IntakeSubmission: intakeSubmissionSchema,
+  JobRecord: jobRecordSchema,
+  Notification: notificationSchema,
+  RequestError: requestErrorSchema,
+  StopOrder: stopOrderSchema,
+  StoreAnswer: storeAnswerSchema,
+  StoreRequest: storeRequestSchema,
+}
+
+/** The name of an event's shape: `render.completed` → `RenderCompleted`. */
+export function wireName(type: string): string {
+  return type
+    .split(/[.-]/)
+    .map((word) => word.charAt(0).toUpperCase() + word.slice(1))
+    .join('')
+}

@@ -7,14 +7,10 @@ The file appears under its name only when it is whole.
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import os
 import shutil
-import signal
 import subprocess
-import sys
 import tempfile
-from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
@@ -23,6 +19,7 @@ from typing import IO, TYPE_CHECKING, Final, Self
 
 from inference_sidecar.engine import FPS, Plan
 from inference_sidecar.errors import RenderFailed
+from inference_sidecar.process_death import die_with_parent
 
 if TYPE_CHECKING:
     import numpy as np
@@ -31,11 +28,6 @@ if TYPE_CHECKING:
 AUDIO_RATE_HZ: Final = 48_000
 _AUDIO_BITRATE: Final = "160k"
 _LOG_TAIL_CHARACTERS: Final = 2_000
-_PR_SET_PDEATHSIG: Final = 1
-_EXIT_PARENT_GONE: Final = 111
-
-# Looked up before any fork: between fork and exec nothing may be loaded.
-_libc = ctypes.CDLL(None)
 
 
 @dataclass(frozen=True)
@@ -101,7 +93,7 @@ class Encoder:
             stdin=subprocess.PIPE,
             stdout=self._progress,
             stderr=self._log,
-            preexec_fn=_die_with_parent(),  # noqa: PLW1509 - only async-signal-safe calls inside
+            preexec_fn=die_with_parent(),  # noqa: PLW1509 - only async-signal-safe calls inside
             process_group=0,
         )
 
@@ -219,18 +211,3 @@ def _command(ffmpeg: Path, audio: Path, plan: Plan, output: Path) -> list[str]:
         *("-c:a", "aac", "-aac_coder", "fast", "-ar", str(AUDIO_RATE_HZ), "-b:a", _AUDIO_BITRATE),
         *("-movflags", "+faststart", "-f", "mp4", str(output)),
     ]
-
-
-def _die_with_parent() -> Callable[[], None] | None:
-    """For the child between fork and exec: asks the kernel to kill it when we die (Linux only)."""
-    if sys.platform != "linux":
-        return None
-    parent = os.getpid()
-
-    def ask_kernel() -> None:
-        _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-        # We may have died before the call above; then nobody would ever send the signal.
-        if os.getppid() != parent:
-            os._exit(_EXIT_PARENT_GONE)
-
-    return ask_kernel

@@ -1,0 +1,52 @@
+"""The sidecar's environment, parsed once and strictly."""
+
+from __future__ import annotations
+
+import socket
+from functools import cached_property
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from inference_sidecar.contracts import TIMINGS_MS
+
+
+class SidecarConfig(BaseSettings):
+    """Names are those of the environment, in lower case. Raises `ValidationError` listing every mistake."""
+
+    model_config = SettingsConfigDict(frozen=True, extra="ignore", env_ignore_empty=True)
+
+    nats_url: str = Field(description="NATS server with JetStream, without credentials")
+    nats_user: str = Field(default="sidecar", description="this worker's NATS user")
+    nats_password: SecretStr = Field(description="its password")
+    engine: Literal["preview", "null"] = Field(default="preview", description="what renders")
+    worker_id: str = Field(
+        default_factory=socket.gethostname,
+        pattern=r"^[A-Za-z0-9_-]{1,100}$",
+        description="stable name of this worker; it survives restarts",
+    )
+    spool_dir: Path = Field(description="where renders wait for their upload; survives restarts")
+    ffmpeg_path: str | None = Field(default=None, description="ffmpeg; default: imageio-ffmpeg's")
+    log_level: Literal["debug", "info", "warn", "error", "silent"] = Field(
+        default="info", description="least level that is logged"
+    )
+    timings_divisor: float = Field(
+        default=1, ge=1, le=1000, description="makes every wait so many times shorter; for tests"
+    )
+
+    @cached_property
+    def timings(self) -> Timings:
+        """The waits of the contracts, in seconds, divided."""
+        return Timings(self.timings_divisor)
+
+
+class Timings:
+    """Waits in seconds, by the contracts' names without the `Ms`."""
+
+    def __init__(self, divisor: float) -> None:
+        self._seconds = {name: ms / 1000 / divisor for name, ms in TIMINGS_MS.items()}
+
+    def __getitem__(self, name: str) -> float:
+        return self._seconds[f"{name}Ms"]

@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto'
-import { readFile, rm } from 'node:fs/promises'
+import { readFile, rm, stat } from 'node:fs/promises'
 import type { FailureCode } from '@avatar/contracts'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import {
@@ -92,6 +92,15 @@ describe.runIf(hasFfmpeg)('audio that is accepted', () => {
       expect(checked.seconds).toBeCloseTo(2, 1)
     },
   )
+
+  it('is for nobody else to read', async () => {
+    for (const dataBytes of [64_000, 0xffffffff]) {
+      const path = await world.upload(wav({ seconds: 2, claims: { dataBytes } }))
+      const checked = await world.checks.checkAudio(path, world.outDir)
+      expect((await stat(checked.path)).mode & 0o077).toBe(0)
+      await rm(checked.path)
+    }
+  })
 
   it('decodes MP3 with the rate and the channels it has', async () => {
     const checked = await accepted(await made((path) => makeMp3(path, 3, ['-ac', '1'])))
@@ -209,7 +218,10 @@ describe.runIf(hasFfmpeg)('audio that cannot be decoded is refused', () => {
     ['a header and no data chunk', () => wav({ seconds: 1 }).subarray(0, 36)],
     ['AAC in a WAV file', () => wav({ seconds: 1, claims: { format: 0xff } })],
     ['an MP3 frame with garbage behind it', garbageMp3],
-    ['an ID3 tag alone', () => Buffer.from('ID3\x04\0\0\0\0\0\x20'.padEnd(42, '\0'), 'latin1')],
+    [
+      'an ID3 tag cut short',
+      () => Buffer.from('ID3\x04\0\0\0\0\x7f\x7f'.padEnd(1_000, 'x'), 'latin1'),
+    ],
     ['an empty file', () => Buffer.alloc(0)],
   ])('%s', async (_name, make) => {
     await refused(make(), 'AUDIO_UNREADABLE')

@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto'
-import { readFile, rm } from 'node:fs/promises'
+import { readFile, rm, stat } from 'node:fs/promises'
 import { deflateSync } from 'node:zlib'
 import sharp from 'sharp'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
@@ -38,6 +38,7 @@ async function refuse(
 async function normalised(bytes: Buffer) {
   const checked = await check(bytes)
   const file = await readFile(checked.path)
+  expect((await stat(checked.path)).mode & 0o077).toBe(0)
   await rm(checked.path)
   const metadata = await sharp(file).metadata()
   const { data, info } = await sharp(file).raw().toBuffer({ resolveWithObject: true })

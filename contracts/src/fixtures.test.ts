@@ -1,0 +1,36 @@
+import { readdirSync, readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { describe, expect, it } from 'vitest'
+import { z } from 'zod'
+import { wireSchemas } from './wire-schemas.ts'
+
+const folder = join(import.meta.dirname, '../fixtures')
+const fixtureSchema = z.strictObject({ schema: z.string(), message: z.unknown() })
+
+function fixtures(kind: 'valid' | 'invalid') {
+  return readdirSync(join(folder, kind)).map((file) => {
+    const text = readFileSync(join(folder, kind, file), 'utf8')
+    return { file, ...fixtureSchema.parse(JSON.parse(text)) }
+  })
+}
+
+function accepts(schema: string, message: unknown): boolean {
+  const found = wireSchemas[schema]
+  if (!found) throw new Error(`no schema is called ${schema}`)
+  return found.safeParse(message).success
+}
+
+describe('golden messages, the same for both languages', () => {
+  it.each(fixtures('valid'))('accepts $file', ({ schema, message }) => {
+    expect(accepts(schema, message)).toBe(true)
+  })
+
+  it.each(fixtures('invalid'))('refuses $file', ({ schema, message }) => {
+    expect(accepts(schema, message)).toBe(false)
+  })
+
+  it('has at least one for every shape on the wire', () => {
+    const shown = new Set(fixtures('valid').map(({ schema }) => schema))
+    expect(Object.keys(wireSchemas).filter((name) => !shown.has(name))).toEqual([])
+  })
+})

@@ -1,5 +1,7 @@
 import { Command, CommanderError, InvalidArgumentError } from 'commander'
 import type { CommandContext } from './command-context.ts'
+import type { DemoOptions } from './commands/demo.ts'
+import type { GenerateOptions } from './commands/generate.ts'
 import type { KeysOptions } from './commands/keys.ts'
 import { exitCodes, UserError } from './exit-codes.ts'
 import { AlreadyRunning } from './stack/leftovers.ts'
@@ -45,9 +47,72 @@ function buildProgram(context: CommandContext, onExit: (code: number) => void): 
       const { up } = await import('./commands/up.ts')
       onExit(await up(options, context))
     })
+  addVideoCommands(program, context)
   addKeyCommands(program, context)
+  program
+    .command('status')
+    .description('what runs where, and whether it is well')
+    .option(...dataOption)
+    .option(...jsonOption)
+    .action(async (options: KeysOptions) => {
+      const { status } = await import('./commands/status.ts')
+      await status(options, context)
+    })
+  program
+    .command('doctor')
+    .description('check what can be wrong and print the command that repairs it')
+    .option(...dataOption)
+    .option(...jsonOption)
+    .action(async (options: KeysOptions) => {
+      const { doctor } = await import('./commands/doctor.ts')
+      onExit(await doctor(options, context))
+    })
   return program
 }
+
+function addVideoCommands(program: Command, context: CommandContext) {
+  program
+    .command('generate')
+    .description('make one video; shows its place, stage, percent and time left')
+    .requiredOption('-i, --image <file>', 'the portrait, PNG or JPEG')
+    .requiredOption('-a, --audio <file>', 'the voice, WAV or MP3')
+    .option('-o, --out <file>', 'where the video goes', 'out.mp4')
+    .option('--prompt <text>', 'what to tell the model')
+    .option('--seed <number>', 'the same seed, the same video', Number)
+    .option('--key <key>', 'API key (default: AVATAR_API_KEY, else one made for this machine)')
+    .option('--url <url>', 'the API (default: AVATAR_URL, else the system of --data)')
+    .option(...dataOption)
+    .option('--json', 'print each change as one line of JSON on standard output')
+    .addHelpText('after', exitCodeHelp)
+    .action(async (options: GenerateOptions) => {
+      const { generate } = await import('./commands/generate.ts')
+      await generate(options, context)
+    })
+  program
+    .command('demo')
+    .description('start everything, render the example, stop everything')
+    .option('--image <file>', 'a portrait of your own')
+    .option('--audio <file>', 'a voice of your own')
+    .option('--out <file>', 'where the video goes', 'out/demo.mp4')
+    .option('--data <dir>', 'where it works; deleted at the end', `${defaultDataFolder}/demo`)
+    .action(async (options: DemoOptions) => {
+      const { demo } = await import('./commands/demo.ts')
+      await demo(options, context)
+    })
+}
+
+const exitCodeHelp = `
+Ctrl-C cancels the job.
+
+Exit codes:
+  ${exitCodes.ok}    the video is there
+  ${exitCodes.failed}    something unexpected went wrong
+  ${exitCodes.usage}    wrong options or missing files
+  ${exitCodes.refused}    the API refused the request (key, media or fields)
+  ${exitCodes.jobFailed}    the job failed
+  ${exitCodes.jobCancelled}    the job was cancelled by somebody else
+  ${exitCodes.unreachable}    the system could not be reached
+  ${exitCodes.interrupted}  interrupted; the job was cancelled`
 
 const dataOption = [
   '--data <dir>',

@@ -66,10 +66,7 @@ async function withKeys<T>(
   return asOperator(system, async (bus) => act(await openKeyRing(bus, systemClock.nowMs)))
 }
 
-function showFreshKey({ key, record }: FreshKey, { json }: KeysOptions, context: CommandContext) {
-  if (json)
-    context.stdout.write(
-      `${JSON.stringify({ key, id: record.publicId, name: record.name, owner: record.owner })}\n`,
-    )
+function showFreshKey({ key }: FreshKey, { json }: KeysOptions, context: CommandContext) {
+  if (json) context.stdout.write(`${JSON.stringify({ key })}\n`)
   else context.stdout.write(`${key}\n\nKeep it now: it is stored hashed and never shown again.\n`)
 }

@@ -60,6 +60,11 @@ export async function choosePorts(data: DataFolder, httpPort: number | undefined
   return ports
 }
 
+/** A port of nobody's, for those who do not care which. */
+export function anyFreePort(): Promise<number> {
+  return freePort(isFree)
+}
+
 /** The ports that the stack of a data folder had last, or has. */
 export async function portsOfLastStart(data: DataFolder): Promise<Ports | undefined> {
   const text = await readIfThere(data.portsFile)

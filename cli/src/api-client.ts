@@ -1,0 +1,125 @@
+import { createHash, randomUUID } from 'node:crypto'
+import { createWriteStream, openAsBlob } from 'node:fs'
+import { rename, rm } from 'node:fs/promises'
+import { basename } from 'node:path'
+import { Readable, Transform } from 'node:stream'
+import { pipeline } from 'node:stream/promises'
+import {
+  acceptedSchema,
+  envelopeOf,
+  errorEnvelopeSchema,
+  healthSchema,
+  resultViewSchema,
+  statusViewSchema,
+} from '@avatar/contracts'
+import type { Clock } from '@avatar/service-kit'
+import type { z } from 'zod'
+import { exitCodes, UserError } from './exit-codes.ts'
+
+/** A 503 or a lost connection is tried again for so long before the user is told. */
+const patienceMs = 60_000
+const tryAgainMs = 500
+const answerWithinMs = 60_000
+
+export type Submission = { image: string; audio: string; prompt?: string; seed?: number }
+
+export type ApiClient = ReturnType<typeof createApiClient>
+
+/** The REST API as the command line uses it; waits through short absences of the system. */
+export function createApiClient(url: string, key: string | undefined, clock: Clock) {
+  /** @throws UserError when the API refuses, or cannot be reached for a minute */
+  async function call<S extends z.ZodType>(
+    path: string,
+    data: S,
+    request: () => Promise<RequestInit>,
+  ): Promise<z.output<ReturnType<typeof envelopeOf<S>>>> {
+    const deadline = clock.monotonicMs() + patienceMs
+    for (;;) {
+      const answer = await tryOnce(path, await request())
+      if (answer?.status === 503 || answer?.status === 429 || answer === undefined) {
+        if (clock.monotonicMs() > deadline)
+          throw new UserError(`${url} did not answer for a minute.`, exitCodes.unreachable)
+        const againMs = Number(answer?.headers.get('retry-after') ?? 0) * 1000
+        await clock.wait(Math.max(tryAgainMs, againMs))
+        continue
+      }
+      const body: unknown = await answer.json()
+      if (!answer.ok) throw refusal(answer.status, body)
+      return envelopeOf(data).parse(body)
+    }
+  }
+
+  async function tryOnce(path: string, init: RequestInit): Promise<Response | undefined> {
+    const headers = new Headers(init.headers)
+    if (key) headers.set('authorization', `Bearer ${key}`)
+    try {
+      return await fetch(url + path, {
+        ...init,
+        headers,
+        signal: AbortSignal.timeout(answerWithinMs),
+      })
+    } catch {
+      return undefined
+    }
+  }
+
+  const get = async () => ({})
+  return {
+    /** Submits once, however often it has to be sent: each try carries the same Idempotency-Key. */
+    async generate(submission: Submission) {
+      const idempotencyKey = randomUUID()
+      return call('/generate', acceptedSchema, async () => ({
+        method: 'POST',
+        headers: { 'idempotency-key': idempotencyKey },
+        body: await formOf(submission),
+      }))
+    },
+    status: async (jobId: string) => (await call(`/status/${jobId}`, statusViewSchema, get)).data,
+    result: async (jobId: string) => (await call(`/result/${jobId}`, resultViewSchema, get)).data,
+    health: async () => (await call('/health', healthSchema, get)).data,
+    /** Asks for the end of a job; one that has ended already is fine. */
+    async cancel(jobId: string) {
+      await tryOnce(`/cancel/${jobId}`, { method: 'POST' })
+    },
+  }
+}
+
+async function formOf({ image, audio, prompt, seed }: Submission): Promise<FormData> {
+  const form = new FormData()
+  form.set('image', await openAsBlob(image), basename(image))
+  form.set('audio', await openAsBlob(audio), basename(audio))
+  if (prompt !== undefined) form.set('prompt', prompt)
+  if (seed !== undefined) form.set('seed', String(seed))
+  return form
+}
+
+function refusal(status: number, body: unknown): UserError {
+  const error = errorEnvelopeSchema.safeParse(body).data?.error
+  const text = error ? `${error.message} (${error.code})` : `The API answered ${status}.`
+  return new UserError(text, status >= 500 ? exitCodes.failed : exitCodes.refused)
+}
+
+/**
+ * Downloads a presigned URL beside `path` and renames it there once its SHA-256 is right.
+ *
+ * @throws UserError when what arrived is not what was announced
+ */
+export async function download(url: string, path: string, sha256: string): Promise<void> {
+  const partial = `${path}.${process.pid}.part`
+  const hash = createHash('sha256')
+  const hashing = new Transform({
+    transform(chunk: Buffer, _encoding, done) {
+      hash.update(chunk)
+      done(null, chunk)
+    },
+  })
+  try {
+    const answer = await fetch(url)
+    if (!answer.ok || !answer.body) throw new UserError(`The download answered ${answer.status}.`)
+    await pipeline(Readable.fromWeb(answer.body), hashing, createWriteStream(partial))
+    if (hash.digest('hex') !== sha256) throw new UserError('The download was damaged; try again.')
+    await rename(partial, path)
+  } finally {
+    await rm(partial, { force: true })
+  }
+}

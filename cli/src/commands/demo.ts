@@ -1,0 +1,83 @@
+import { globSync } from 'node:fs'
+import { rm } from 'node:fs/promises'
+import { join } from 'node:path'
+import { systemClock } from '@avatar/service-kit'
+import { createApiClient } from '../api-client.ts'
+import type { CommandContext } from '../command-context.ts'
+import { exitCodes, UserError } from '../exit-codes.ts'
+import { openKeyRing } from '../key-ring.ts'
+import { progressDisplay } from '../progress-display.ts'
+import { renderVideo } from '../render-video.ts'
+import { dataFolder } from '../stack/data-folder.ts'
+import { repositoryRoot } from '../stack/installation.ts'
+import { prefixedLines } from '../stack/log-lines.ts'
+import { anyFreePort } from '../stack/ports.ts'
+import { startStack } from '../stack/start-stack.ts'
+import { asOperator, findSystem } from '../system.ts'
+
+export type DemoOptions = { image?: string; audio?: string; out: string; data: string }
+
+/** What is shown of the system's log when the demo fails. */
+const logLinesOnFailure = 40
+
+/** `avatar demo`: the whole system up, one video through its public API, the whole system down. */
+export async function demo(options: DemoOptions, context: CommandContext) {
+  const startedAtMs = systemClock.monotonicMs()
+  const image = options.image ?? example('.{png,jpg}')
+  const audio = options.audio ?? example('.wav')
+  const data = dataFolder(options.data)
+  const log: string[] = []
+  const giveUp = new AbortController()
+  const onSignal = () => giveUp.abort()
+  for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, onSignal)
+
+  const stack = await startStack({
+    data,
+    httpPort: await anyFreePort(),
+    env: context.env,
+    clock: systemClock,
+    write: prefixedLines((line) => log.push(line), { hasColours: false, nowMs: Date.now }),
+    isVerbose: false,
+  })
+  const display = progressDisplay(context, systemClock.nowMs)
+  try {
+    context.stderr.write('Starting the system …\n')
+    await stack.ready(giveUp.signal)
+    giveUp.signal.throwIfAborted()
+    const system = await findSystem(options.data, {})
+    const { key } = await asOperator(system, async (bus) =>
+      (await openKeyRing(bus, systemClock.nowMs)).create('demo'),
+    )
+    context.stderr.write(`${stack.url} is ready. Rendering ${image} with ${audio}\n`)
+    const video = await renderVideo({
+      client: createApiClient(stack.url, key, systemClock),
+      submission: { image, audio },
+      out: options.out,
+      clock: systemClock,
+      signal: giveUp.signal,
+      onView: display.show,
+      onWarning: (message) => context.stderr.write(`warning: ${message}\n`),
+    })
+    display.end()
+    const seconds = (systemClock.monotonicMs() - startedAtMs) / 1000
+    context.stdout.write(
+      `${video.path}\n${video.width}×${video.height}, ${video.fps} fps, ` +
+        `${video.video_seconds.toFixed(1)} s of video, engine ${video.engine}: ` +
+        `rendered in ${video.render_seconds.toFixed(1)} s, ${seconds.toFixed(1)} s in all\n`,
+    )
+  } catch (error) {
+    display.end()
+    if (giveUp.signal.aborted) throw new UserError('Interrupted.', exitCodes.interrupted, error)
+    context.stderr.write(log.slice(-logLinesOnFailure).join(''))
+    throw error
+  } finally {
+    await stack.stop()
+    await rm(data.path, { recursive: true, force: true })
+  }
+}
+
+function example(ending: string): string {
+  const [found] = globSync(`examples/*${ending}`, { cwd: repositoryRoot })
+  if (!found) throw new UserError(`There is no examples/*${ending}; give --image and --audio.`)
+  return join(repositoryRoot, found)
+}

@@ -1,0 +1,36 @@
+import { systemClock } from '@avatar/service-kit'
+import { createApiClient } from '../api-client.ts'
+import type { CommandContext } from '../command-context.ts'
+import { UserError } from '../exit-codes.ts'
+import { readStackFile } from '../stack/stack-file.ts'
+import { findSystem } from '../system.ts'
+import { table } from '../table.ts'
+
+/** `avatar status`: what runs where, and whether it is well. */
+export async function status(
+  options: { data?: string; json?: boolean },
+  { env, stdout }: CommandContext,
+) {
+  const system = await findSystem(options.data, env)
+  if (!system.url) throw new UserError('Set AVATAR_URL, or give --data.')
+  const health = await createApiClient(system.url, undefined, systemClock).health()
+  const stack = system.data && (await readStackFile(system.data))
+  const processes = Object.entries(stack?.processes ?? {})
+  if (options.json) {
+    stdout.write(`${JSON.stringify({ url: system.url, health, processes: stack?.processes })}\n`)
+    return
+  }
+  stdout.write(`${system.url}  ${health.status}, ${health.queue_depth} jobs in the queue\n\n`)
+  for (const worker of health.workers)
+    stdout.write(`worker: engine ${worker.engine}, ${worker.state}\n`)
+  if (health.workers.length === 0) stdout.write('no worker is connected\n')
+  if (processes.length === 0) return
+  const rows = processes.map(([name, { pid, ports }]) => [
+    name,
+    String(pid),
+    Object.entries(ports)
+      .map(([port, number]) => `${port} ${number}`)
+      .join(', '),
+  ])
+  stdout.write(`\n${table(['PROCESS', 'PID', 'PORTS'], rows)}`)
+}

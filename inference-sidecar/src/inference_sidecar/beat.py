@@ -15,7 +15,7 @@ async def beat_on(config: SidecarConfig, broker: Broker, worker: Worker, incarna
     timings = config.timings
     while True:
         await broker.announce(f"beat.{config.worker_id}", _beat(config, worker, incarnation))
-        await worker.next_beat(timings["beatSpacing"], timings["beatEvery"])
+        await worker.next_beat(timings.beat_spacing_seconds, timings.beat_every_seconds)
 
 
 def _beat(config: SidecarConfig, worker: Worker, incarnation: str) -> Beat:

@@ -12,10 +12,18 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 from nats.js import JetStreamContext
-from pydantic import BaseModel
 
 from inference_sidecar.config import SidecarConfig
-from inference_sidecar.contracts import GPU_CONSUMER, GPU_STREAM, INBOX_PREFIX
+from inference_sidecar.contracts import (
+    GPU_CONSUMER,
+    GPU_DEAD_LETTER_SUBJECT,
+    GPU_STREAM,
+    INBOX_PREFIX,
+    RenderEvent,
+    WireModel,
+    event_id,
+    event_subject,
+)
 from inference_sidecar.log import Log
 
 _PUBLISH_TRY_SECONDS: Final = 2.0
@@ -32,53 +40,48 @@ class Broker:
         self._js: JetStreamContext = client.jetstream(timeout=_PUBLISH_TRY_SECONDS)
         self._pull: JetStreamContext.PullSubscription | None = None
 
-    async def publish_event(self, event: Any, traceparent: str) -> None:
+    async def publish_event(self, event: RenderEvent, traceparent: str) -> None:
         """Publishes an event until it is stored, however long the broker is away."""
-        body = event.model_dump(by_alias=True, mode="json")
-        headers = {
-            "Nats-Msg-Id": f"{event.job_id}:{event.type}:{event.epoch}",
-            "traceparent": traceparent,
-        }
-        payload = json.dumps(body).encode()
+        headers = {"Nats-Msg-Id": event_id(event), "traceparent": traceparent}
         while True:
             try:
                 await self._js.publish(
-                    f"evt.{event.type}.{event.job_id}",
-                    payload,
+                    event_subject(event),
+                    event.to_json(),
                     headers=headers,
                     timeout=_PUBLISH_TRY_SECONDS,
                 )
             except (NatsError, TimeoutError, OSError) as error:
-                self._log.warn("event not stored, publishing again", err=repr(error))
+                self._log.warning("event not stored, publishing again", err=repr(error))
                 await asyncio.sleep(_PUBLISH_AGAIN_SECONDS)
             else:
                 return
 
     async def ask(
-        self, subject: str, request: BaseModel, timeout_seconds: float, traceparent: str
+        self, subject: str, request: WireModel, timeout_seconds: float, traceparent: str
     ) -> dict[str, Any] | None:
         """One request, one answer; None where nobody answered, or the responder could not."""
         try:
             reply = await self._client.request(
                 subject,
-                request.model_dump_json(by_alias=True).encode(),
+                request.to_json(),
                 timeout=timeout_seconds,
                 headers={"traceparent": traceparent},
             )
             answer: dict[str, Any] = json.loads(reply.data)
         except (NatsError, TimeoutError, OSError, ValueError) as error:
-            self._log.warn("request not answered", subject=subject, err=repr(error))
+            self._log.warning("request not answered", subject=subject, err=repr(error))
             return None
         return None if answer.get("answer") == "error" else answer
 
-    async def announce(self, subject: str, message: BaseModel) -> None:
+    async def announce(self, subject: str, message: WireModel) -> None:
         """Says something to whoever listens now; what cannot be said now is not said later."""
         if not self._client.is_connected:
             return
         try:
-            await self._client.publish(subject, message.model_dump_json(by_alias=True).encode())
+            await self._client.publish(subject, message.to_json())
         except (NatsError, OSError) as error:
-            self._log.warn("announcement not sent", subject=subject, err=repr(error))
+            self._log.warning("announcement not sent", subject=subject, err=repr(error))
 
     async def listen(self, subject: str, hear: Callable[[Msg], Awaitable[None]]) -> None:
         """Hears a subject until the connection is closed."""
@@ -95,17 +98,17 @@ class Broker:
         except TimeoutError:
             return None
         except (NatsError, OSError) as error:
-            self._log.warn("pull failed, trying again", err=repr(error))
+            self._log.warning("pull failed, trying again", err=repr(error))
             await asyncio.sleep(_PUBLISH_AGAIN_SECONDS)
             return None
         return messages[0] if messages else None
 
     async def settle(self, message: Msg, body: bytes) -> None:
-        """Acks, naks or keeps a message, in the protocol's own words; a lost word is not repeated."""
+        """Acks, naks or keeps a message in the protocol's own words; a lost word stays lost."""
         try:
             await self._client.publish(message.reply, body)
         except (NatsError, OSError) as error:
-            self._log.warn("entry not settled", err=repr(error))
+            self._log.warning("entry not settled", err=repr(error))
 
     async def ack(self, message: Msg) -> None:
         """The entry is done with."""
@@ -132,7 +135,7 @@ class Broker:
             "payload": message.data.decode(errors="replace"),
             "atMs": int(message.metadata.timestamp.timestamp() * 1000),
         }
-        await self._js.publish(f"dlq.gpu.{GPU_CONSUMER}", json.dumps(letter).encode())
+        await self._js.publish(GPU_DEAD_LETTER_SUBJECT, json.dumps(letter).encode())
         await self.settle(message, b"+TERM unreadable")
 
     async def close(self) -> None:
@@ -140,7 +143,7 @@ class Broker:
         try:
             await asyncio.wait_for(self._client.flush(), 2)
         except (NatsError, OSError, TimeoutError) as error:
-            self._log.warn("broker away at the end", err=repr(error))
+            self._log.warning("broker away at the end", err=repr(error))
         await self._client.close()
 
 

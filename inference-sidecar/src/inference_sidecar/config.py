@@ -10,11 +10,11 @@ from typing import Literal
 from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from inference_sidecar.contracts import TIMINGS_MS
+from inference_sidecar.contracts import Timings, scaled_timings
 
 
 class SidecarConfig(BaseSettings):
-    """Names are those of the environment, in lower case. Raises `ValidationError` listing every mistake."""
+    """Names are those of the environment. Raises `ValidationError` listing every mistake."""
 
     model_config = SettingsConfigDict(frozen=True, extra="ignore", env_ignore_empty=True)
 
@@ -38,15 +38,5 @@ class SidecarConfig(BaseSettings):
 
     @cached_property
     def timings(self) -> Timings:
-        """The waits of the contracts, in seconds, divided."""
-        return Timings(self.timings_divisor)
-
-
-class Timings:
-    """Waits in seconds, by the contracts' names without the `Ms`."""
-
-    def __init__(self, divisor: float) -> None:
-        self._seconds = {name: ms / 1000 / divisor for name, ms in TIMINGS_MS.items()}
-
-    def __getitem__(self, name: str) -> float:
-        return self._seconds[f"{name}Ms"]
+        """The waits of the contracts, divided."""
+        return scaled_timings(self.timings_divisor)

@@ -6,6 +6,7 @@ import json
 import logging
 import re
 import sys
+import traceback
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Final
@@ -40,13 +41,13 @@ class Log:
         """What is expected to happen."""
         self._write(logging.INFO, message, keys)
 
-    def warn(self, message: str, **keys: object) -> None:
+    def warning(self, message: str, **keys: object) -> None:
         """What somebody may want to look at."""
         self._write(logging.WARNING, message, keys)
 
     def error(self, message: str, **keys: object) -> None:
         """What somebody has to look at; with the traceback of the exception being handled."""
-        self._logger.error(message, extra={"keys": {**self._bound, **keys}}, exc_info=True)
+        self._write(logging.ERROR, message, {**keys, "err": traceback.format_exc()})
 
     def _write(self, level: int, message: str, keys: Mapping[str, object]) -> None:
         self._logger.log(level, message, extra={"keys": {**self._bound, **keys}})
@@ -64,8 +65,6 @@ class _JsonLines(logging.Formatter):
             **keys,
             "msg": record.getMessage(),
         }
-        if record.exc_info and record.exc_info[0] is not None:
-            line["err"] = self.formatException(record.exc_info)
         return scrub_secrets(json.dumps(line, default=str))
 
 

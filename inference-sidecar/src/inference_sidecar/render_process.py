@@ -24,7 +24,7 @@ _OBEY_CANCEL_SECONDS: Final = 3.0
 _LOAD_AGAIN_SECONDS: Final = (0.0, 1.0, 2.0, 5.0, 10.0)
 
 
-class RenderFailedInChild(SidecarError):
+class ReportedFailure(SidecarError):  # noqa: N818 - the tree's names carry no "Error"
     """A failure the render process reported; its code is the reported one."""
 
     def __init__(self, code: str, message: str, context: dict[str, object]) -> None:
@@ -81,7 +81,7 @@ class RenderProcess:
                 await self._child.wait()
             except (OSError, RenderProcessDied) as error:
                 failures += 1
-                self._log.warn("render process did not load", err=str(error))
+                self._log.warning("render process did not load", err=str(error))
             self._ready.clear()
             self._on_change()
             if not self._closing:
@@ -121,7 +121,7 @@ class RenderProcess:
         """Renders one job. One at a time: the caller sees to that.
 
         Raises `Cancelled` when `stop` was set, `DeadlineExceeded`, `RenderProcessDied`, and
-        `RenderFailedInChild` with the code the process reported.
+        `ReportedFailure` with the code the process reported.
         """
         await self._ready.wait()
         self.is_rendering, self.fraction = True, 0.0
@@ -167,9 +167,7 @@ class RenderProcess:
                 case "cancelled":
                     raise Cancelled
                 case _:
-                    raise RenderFailedInChild(
-                        message["code"], message["message"], message["context"]
-                    )
+                    raise ReportedFailure(message["code"], message["message"], message["context"])
         self._ready.clear()
         raise RenderProcessDied("the render process died")
 
@@ -179,7 +177,7 @@ class RenderProcess:
             await self._send({"kind": "cancel"})
         await asyncio.wait({ordered}, timeout=_OBEY_CANCEL_SECONDS)
         if not ordered.done():
-            self._log.warn("render process did not obey, killing it")
+            self._log.warning("render process did not obey, killing it")
             self.kill()
 
     def kill(self) -> None:

@@ -1,4 +1,4 @@
-"""What parent and render process say to each other: one JSON object per line, over a socket pair."""
+"""What parent and render process say to each other: JSON lines over a socket pair."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class Lines:
         self._socket = socket.socket(fileno=descriptor)
         self._reader: IO[str] = self._socket.makefile("r", encoding="utf-8")
 
-    def send(self, kind: str, **fields: Any) -> None:
+    def send(self, kind: str, **fields: object) -> None:
         """Says something to the parent."""
         self._socket.sendall(json.dumps({"kind": kind, **fields}).encode() + b"\n")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import AsyncIterator, Mapping
+from http import HTTPStatus
 from pathlib import Path
 from typing import Final
 
@@ -33,7 +34,7 @@ class Transfers:
             async with self._client.stream("GET", source.url) as response:
                 if response.status_code in {404, 410}:
                     raise InputGone("an input is no longer stored")
-                if response.status_code != httpx.codes.OK:
+                if response.status_code != HTTPStatus.OK:
                     raise StoreError(f"the store answered {response.status_code} to a GET")
                 with path.open("wb") as file:
                     async for block in response.aiter_bytes(_READ_BYTES):
@@ -54,7 +55,7 @@ class Transfers:
             response = await self._client.put(url, headers=dict(headers), content=_blocks(path))
         except httpx.HTTPError as error:
             raise StoreError(f"the store did not answer a PUT: {type(error).__name__}") from None
-        if response.status_code not in {httpx.codes.OK, httpx.codes.PRECONDITION_FAILED}:
+        if response.status_code not in {HTTPStatus.OK, HTTPStatus.PRECONDITION_FAILED}:
             raise StoreError(f"the store answered {response.status_code} to a PUT")
 
     async def close(self) -> None:

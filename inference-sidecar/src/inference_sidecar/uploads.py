@@ -98,7 +98,7 @@ class Uploads:
                 await self._forget(job, "ack" if kind == "drop" else "forget")
                 return
             if job.stage == "uploaded" or kind != "grant":
-                await self._pause(job, self._timings["storeAgain"])
+                await self._pause(job, self._timings.store_again_seconds)
                 continue
             began = time.monotonic()
             if await self._store(job, StoreGrant.model_validate(answer), log):
@@ -108,11 +108,11 @@ class Uploads:
                 await self._settle(render.job_id, "ack")
                 continue
             unavailable_seconds += time.monotonic() - began
-            if unavailable_seconds > self._timings["uploadGiveUp"]:
+            if unavailable_seconds > self._timings.upload_give_up_seconds:
                 await self._publish_failed(job)
                 await self._forget(job, "nak")
                 return
-            await self._pause(job, self._timings["uploadPause"])
+            await self._pause(job, self._timings.upload_pause_seconds)
 
     async def _ask_for_leave(self, job: SpooledJob) -> dict[str, Any] | None:
         if job.stop.is_set():
@@ -126,7 +126,7 @@ class Uploads:
             bytes=render.rendered.bytes,
             sha256=render.rendered.sha256,
         )
-        timeout = max(0.5, self._timings["requestTimeout"])
+        timeout = max(0.5, self._timings.request_timeout_seconds)
         return await self._broker.ask(STORE_SUBJECT, request, timeout, render.traceparent)
 
     async def _store(self, job: SpooledJob, grant: StoreGrant, log: Log) -> bool:
@@ -141,7 +141,7 @@ class Uploads:
             else:
                 return True
             if attempt < UPLOAD_TRIES - 1:
-                backoff = self._timings["uploadBackoff"] * 2**attempt
+                backoff = self._timings.upload_backoff_seconds * 2**attempt
                 await self._pause(job, backoff * random.uniform(0.75, 1.25))  # noqa: S311
                 if job.stop.is_set():
                     break
@@ -190,5 +190,5 @@ class Uploads:
 
     async def _publish_failed(self, job: SpooledJob) -> None:
         code = "UPLOAD_FAILED"
-        event = RenderFailed(**self._fact(job), code=code, message=FAILURES[code]["summary"])
+        event = RenderFailed(**self._fact(job), code=code, message=FAILURES[code].summary)
         await self._broker.publish_event(event, job.render.traceparent)

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import shutil
 import time
+from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,7 @@ from inference_sidecar.engine import FPS, RenderRequest, Size
 from inference_sidecar.errors import Cancelled, SidecarError, StoreError
 from inference_sidecar.held_job import HeldJob, SpooledJob
 from inference_sidecar.log import Log
-from inference_sidecar.render_process import RenderFailedInChild, RenderProcess
+from inference_sidecar.render_process import RenderProcess, ReportedFailure
 from inference_sidecar.render_protocol import RenderResult
 from inference_sidecar.spool import Spool, SpooledRender, sha256_of
 from inference_sidecar.trace import continue_trace, trace_id_of
@@ -99,7 +100,7 @@ class Worker:
         await self._changed.wait()
 
     async def next_beat(self, spacing_seconds: float, every_seconds: float) -> None:
-        """Returns when a beat is due: regularly, and after a change, but with some space between."""
+        """Returns when a beat is due: regularly, and soon after a change."""
         self._beat_due.clear()
         await asyncio.sleep(spacing_seconds)
         with contextlib.suppress(TimeoutError):
@@ -115,7 +116,9 @@ class Worker:
             return True
         elapsed = time.monotonic() - (self.process.started_at or 0.0)
         remaining = self.process.remaining_seconds()
-        return remaining <= max(self._timings["prefetchBeforeEnd"], (elapsed + remaining) / 10)
+        return remaining <= max(
+            self._timings.prefetch_before_end_seconds, (elapsed + remaining) / 10
+        )
 
     async def _take(self, message: Msg) -> None:
         """Claims the job of an entry. One that is already in hand only gives a new handle."""
@@ -136,7 +139,7 @@ class Worker:
         if kind == "drop":
             await self._broker.ack(message)
         elif answer is None or kind != "render":
-            delay = self._timings["laterNak"]
+            delay = self._timings.later_nak_seconds
             if answer is not None and kind == "later":
                 delay = answer["delayMs"] / 1000
             await self._broker.nak(message, delay)
@@ -161,10 +164,10 @@ class Worker:
             incarnation=self._incarnation,
             seconds_per_video_second=self.process.seconds_per_video_second or 1.0,
         )
-        timeout = max(0.5, self._timings["requestTimeout"])
+        timeout = max(0.5, self._timings.request_timeout_seconds)
         for attempt in range(CLAIM_TRIES):
             if attempt:
-                await asyncio.sleep(self._timings["claimAgain"])
+                await asyncio.sleep(self._timings.claim_again_seconds)
             answer = await self._broker.ask(CLAIM_SUBJECT, request, timeout, traceparent)
             if answer is not None:
                 return answer
@@ -179,8 +182,6 @@ class Worker:
             job.stage = "ready"
             self._notice()
             async with self._gpu:
-                if job.stop.is_set():
-                    raise Cancelled
                 result = await self._render(job, folder)
             await self._into_spool(job, result, log)
         except Cancelled:
@@ -190,11 +191,11 @@ class Worker:
                 self._forget(job)
                 self._handles.pop(job.job_id, None)
         except SidecarError as error:
-            code = error.reported_code if isinstance(error, RenderFailedInChild) else error.code
+            code = error.reported_code if isinstance(error, ReportedFailure) else error.code
             log.warning("attempt failed", code=code, err=str(error), context=error.context)
             await self._fail(job, code, str(error))
-        except OSError as error:
-            log.error("no room or no access on our own disk, handing the job back", err=str(error))
+        except OSError:
+            log.error("own disk failed, handing the job back")
             await self._release(job)
         finally:
             shutil.rmtree(folder, ignore_errors=True)
@@ -210,9 +211,11 @@ class Worker:
                     break
                 except StoreError as error:
                     log.warning("input not fetched, trying again", err=str(error), code=error.code)
-                    await asyncio.sleep(self._timings["inputAgain"])
+                    await asyncio.sleep(self._timings.input_again_seconds)
 
     async def _render(self, job: HeldJob, folder: Path) -> RenderResult:
+        if job.stop.is_set():
+            raise Cancelled
         order = job.order
         request = RenderRequest(
             job_id=job.job_id,
@@ -287,7 +290,7 @@ class Worker:
     async def keep_entries(self) -> None:
         """Tells the broker that our entries are still in our hands, until cancelled."""
         while True:
-            await asyncio.sleep(self._timings["inProgressEvery"])
+            await asyncio.sleep(self._timings.in_progress_every_seconds)
             for message in list(self._handles.values()):
                 await self._broker.in_progress(message)
 
@@ -303,7 +306,7 @@ class Worker:
         for job in held:
             await self._publish(RenderReleased, job)
             await self._settle(job.job_id, "nak-now")
-        await self.uploads.drain(self._timings["drainGrace"])
+        await self.uploads.drain(self._timings.drain_grace_seconds)
         await self._transfers.close()
 
     async def _fail(self, job: HeldJob, code: str, message: str) -> None:
@@ -335,7 +338,7 @@ class Worker:
         if how == "ack":
             await self._broker.ack(message)
         else:
-            delay = 0.0 if how == "nak-now" else self._timings["afterFailureNak"]
+            delay = 0.0 if how == "nak-now" else self._timings.after_failure_nak_seconds
             await self._broker.nak(message, delay)
 
     def _fact(self, job: HeldJob) -> dict[str, Any]:
@@ -355,7 +358,7 @@ class Worker:
     ) -> None:
         await self._broker.publish_event(event(**self._fact(job)), job.traceparent)
 
-    def _in_background(self, work: Any) -> None:
+    def _in_background(self, work: Coroutine[Any, Any, None]) -> None:
         task: asyncio.Task[None] = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)

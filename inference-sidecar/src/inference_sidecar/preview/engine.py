@@ -1,0 +1,124 @@
+"""The `preview` engine: a real portrait, a real voice, no model that generates anything."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+import numpy as np
+
+from inference_sidecar.engine import (
+    FPS,
+    SIZE_CLASSES,
+    Chunk,
+    Control,
+    Plan,
+    Readiness,
+    RenderRequest,
+    ResumeState,
+    Size,
+    fingerprint_of,
+    split_frames,
+)
+from inference_sidecar.errors import ImageUnreadable, NoFace
+from inference_sidecar.preview.blinks import plan_blinks
+from inference_sidecar.preview.compositor import Compositor, FacePose
+from inference_sidecar.preview.face_detector import FaceDetector
+from inference_sidecar.preview.face_mesh import FaceMesh
+from inference_sidecar.preview.framing import frame_portrait
+from inference_sidecar.preview.head_motion import plan_head
+from inference_sidecar.preview.mouth import MouthPose
+from inference_sidecar.preview.raster import Image, Points, read_image, use_threads
+from inference_sidecar.preview.speech_motion import plan_speech
+from inference_sidecar.preview.voice import measure_voice
+
+_CHUNK_FRAMES: Final = FPS
+"""One second: 70 MB of frames at 720p, and a cancel or a crash costs no more than that."""
+_SHRINK: Final = {"720p": (1, 1), "480p": (2, 3), "352p": (1, 2)}
+_VERSION: Final = "preview-1"
+_GUESS_SECONDS_PER_SECOND: Final = 0.6
+
+
+class PreviewEngine:
+    """Makes a portrait speak by warping it. Runs on a CPU, faster than real time on two cores."""
+
+    name = "preview"
+
+    def __init__(self) -> None:
+        self._detector: FaceDetector | None = None
+        self._mesh: FaceMesh | None = None
+        self._seconds_per_video_second = _GUESS_SECONDS_PER_SECOND
+
+    def load(self) -> Readiness:
+        """Loads the face models (11 MB) and times a warp of this machine."""
+        # The encoder needs the other core, and the frames are too small to gain from more.
+        use_threads(1)
+        self._detector, self._mesh = FaceDetector(), FaceMesh()
+        return Readiness("cpu", "uint8", "none", 0, self._seconds_per_video_second)
+
+    def plan(self, request: RenderRequest, size_class: str | None = None) -> Plan:
+        """Finds the face; raises `ImageUnreadable` or `NoFace`. Chunks are one second."""
+        self._find_face(request)
+        chosen = size_class or SIZE_CLASSES[0]
+        part, whole = _SHRINK[chosen]
+        width, height = request.delivery
+        return Plan(
+            generation=Size(width * part // whole // 2 * 2, height * part // whole // 2 * 2),
+            delivery=request.delivery,
+            chunks=split_frames(request.frames, _CHUNK_FRAMES),
+            estimated_seconds=1 + self._seconds_per_video_second * request.frames / FPS,
+            size_class=chosen,
+        )
+
+    def render(
+        self, request: RenderRequest, plan: Plan, control: Control, resume: ResumeState | None
+    ) -> Iterator[Chunk]:
+        """Draws frame by frame. Every frame follows from its number alone: there is no state."""
+        if resume is not None:
+            resume.require(self.fingerprint(request, plan))
+        control.check()
+        portrait, landmarks = self._find_face(request)
+        compositor = Compositor(frame_portrait(portrait, landmarks, plan.generation), landmarks)
+        control.check()
+        poses = plan_poses(request)
+        first = resume.next_chunk if resume is not None else 0
+        done = sum(plan.chunks[:first])
+        for index in range(first, len(plan.chunks)):
+            width, height = plan.generation
+            frames = np.empty((plan.chunks[index], height, width, 3), np.uint8)
+            for frame in frames:
+                control.check()
+                compositor.draw(frame, poses[done])
+                done += 1
+                control.progress(done / plan.frames)
+            yield Chunk(index, frames, b"")
+
+    def fingerprint(self, request: RenderRequest, plan: Plan) -> str:
+        """See `Engine.fingerprint`."""
+        return fingerprint_of(request, plan, _VERSION)
+
+    def _find_face(self, request: RenderRequest) -> tuple[Image, Points]:
+        """The portrait and the mesh on its main face."""
+        if self._detector is None or self._mesh is None:
+            raise RuntimeError("load() comes before everything else.")
+        portrait = read_image(request.image)
+        if portrait is None:
+            raise ImageUnreadable("The image is no PNG or JPEG.")
+        face = self._detector.find_main_face(portrait)
+        landmarks = None if face is None else self._mesh.locate(portrait, face)
+        if landmarks is None:
+            raise NoFace("There is no face in the image that could speak.")
+        return portrait, landmarks
+
+
+def plan_poses(request: RenderRequest) -> list[FacePose]:
+    """The pose of every frame of a request: a few hundred bytes each, for minutes of video."""
+    speech = plan_speech(measure_voice(request.audio), request.frames)
+    heads = plan_head(speech.emphasis, request.seed)
+    blinks = plan_blinks(request.frames, request.seed)
+    return [
+        FacePose(MouthPose(float(opening), float(spread)), head, float(closed))
+        for opening, spread, head, closed in zip(
+            speech.open, speech.spread, heads, blinks, strict=True
+        )
+    ]

@@ -1,0 +1,206 @@
+"""Moves lips and jaw of a portrait and lets the inside of an opening mouth show."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from inference_sidecar.preview.mouth_geometry import MouthGeometry
+from inference_sidecar.preview.mouth_interior import LipEdges, MouthInterior
+from inference_sidecar.preview.raster import (
+    CoarseGrid,
+    Field,
+    Image,
+    Texture,
+    pixel_grid,
+    sample_field,
+    smooth_step,
+)
+
+WIDEST_GAP: Final = 0.7
+"""Opening of the widest vowel, in half mouth widths."""
+_UPPER_SHARE: Final = 0.14
+"""The upper lip makes this part of an opening, the jaw the rest."""
+_UPPER_SHARE_CLOSING: Final = 0.3
+_CHIN_SHARE: Final = 0.6
+"""How far the chin follows the lower lip."""
+_SPREAD: Final = 0.07
+_ROUND: Final = 0.15
+"""How far the corners move out or in, in half mouth widths."""
+_SMILE_SHAPE: Final = 0.4
+"""A smile leaves its corners only this part of that freedom."""
+_REACH_X: Final = 2.7
+_REACH_ABOVE: Final = 1.25
+_REACH_BELOW_CHIN: Final = 1.15
+"""The region that moves at all, in half mouth widths."""
+_SOLVER_STEPS: Final = 3
+
+Unmove = Callable[[Field, Field], tuple[Field, Field]]
+"""From places of the moved head to places of the portrait, in pixels of the canvas."""
+
+
+@dataclass(frozen=True)
+class MouthPose:
+    """open: 0 closed to 1 widest; spread: -1 rounded to 1 wide."""
+
+    open: float
+    spread: float
+
+
+@dataclass(frozen=True)
+class _Motion:
+    """A pose in mouth units: how far the lower lip, the upper lip and the corners move."""
+
+    lower: float
+    upper: float
+    widen: float
+    closing: bool
+
+
+_Shift = Callable[[Field, Field, _Motion], Field]
+
+
+class Mouth:
+    """The mouth of one portrait, ready to be posed again and again.
+
+    The lower face is drawn twice, as it moves with the upper lip and as it moves with the jaw. Both
+    agree everywhere but between the corners; there the two are layers with the mouth's inside
+    behind them, so that nothing is ever stretched across the opening. Each layer is read straight
+    from the portrait, movement of the head included: sampled twice, skin would blur.
+    """
+
+    def __init__(self, canvas: Image, texture: Texture, geometry: MouthGeometry) -> None:
+        self._geometry, self._texture = geometry, texture
+        height, width = canvas.shape[:2]
+        size = (width, height)
+        low = float(geometry.lower_edge.max()) + WIDEST_GAP + 0.25
+        high = float(geometry.upper_edge.min()) - WIDEST_GAP * _UPPER_SHARE - 0.25
+        left, top, right, bottom = geometry.pixels_around(
+            (-_REACH_X, -_REACH_ABOVE, _REACH_X, geometry.chin + _REACH_BELOW_CHIN), size
+        )
+        box_left, box_top, box_right, box_bottom = geometry.pixels_around(
+            (-1.35, high, 1.35, low), size
+        )
+        # Above the box only the upper layer shows, below it only the lower one.
+        self._upper_grid = CoarseGrid(left, top, right, box_bottom)
+        self._lower_grid = CoarseGrid(left, box_top, right, bottom)
+        self._box_grid = CoarseGrid(box_left, box_top, box_right, box_bottom)
+        columns = slice(box_left - left, box_right - left)
+        self._box_in_upper = (slice(box_top - top, box_bottom - top), columns)
+        self._box_in_lower = (slice(0, box_bottom - box_top), columns)
+        self._prepare_box(canvas)
+
+    def _prepare_box(self, canvas: Image) -> None:
+        """The lips' masks and the mouth's inside, over the box at rest."""
+        geometry, grid = self._geometry, self._box_grid
+        left, top = grid.columns.start, grid.rows.start
+        columns, rows = pixel_grid(grid.width, grid.height)
+        x, y = geometry.coordinates(columns + left, rows + top)
+        softness = max(1.2, 0.02 * geometry.unit_px) / geometry.unit_px
+        upper, lower = geometry.upper_at(x), geometry.lower_at(x)
+        self._above = 1 - smooth_step(y - upper, -softness, softness)
+        # Where lips touch, the lower one reaches a little under the upper one, so that nothing
+        # shines through; where teeth show, it would take a sliver of them along.
+        reach = softness * (3 * smooth_step(lower - upper, 0.0, 0.06) - 2)
+        self._below = smooth_step(y - lower - reach, -softness, softness)
+        picture = canvas[grid.rows, grid.columns]
+        self._interior = MouthInterior(picture, x, y, geometry)
+
+    def draw(self, canvas: Image, pose: MouthPose, unmove: Unmove) -> None:
+        """Paints the posed lower face of a moved head into the canvas, in place."""
+        motion = self._motion(pose)
+        jaw_x, jaw_y = self._sources(self._lower_grid, self._jaw_shift, motion, unmove)
+        skull_x, skull_y = self._sources(self._upper_grid, self._skull_shift, motion, unmove)
+        below, above = self._texture.at(jaw_x, jaw_y), self._texture.at(skull_x, skull_y)
+        canvas[self._upper_grid.rows, self._upper_grid.columns] = above
+        canvas[self._lower_grid.rows, self._lower_grid.columns] = below
+
+        box = self._box_grid
+        left, top = np.float32(box.columns.start), np.float32(box.rows.start)
+        rest_x, rest_y = (box.spread(field) for field in unmove(box.x, box.y))
+        x, y = self._geometry.coordinates(rest_x, rest_y)
+        edges = self._edges(x, motion)
+        mouth = self._interior.draw(x, y, (rest_x - left, rest_y - top), edges)
+        for colours, inside, mask, source_x, source_y in (
+            (below, self._box_in_lower, self._below, jaw_x, jaw_y),
+            (above, self._box_in_upper, self._above, skull_x, skull_y),
+        ):
+            cover = sample_field(mask, source_x[inside] - left, source_y[inside] - top)
+            mouth += (colours[inside] - mouth) * cover[..., None]
+        canvas[box.rows, box.columns] = np.clip(mouth + 0.5, 0, 255)
+
+    def _motion(self, pose: MouthPose) -> _Motion:
+        """How far everything moves for a pose, from where it is in the portrait."""
+        change = pose.open * WIDEST_GAP - self._geometry.rest_gap
+        share = _UPPER_SHARE if change >= 0 else _UPPER_SHARE_CLOSING
+        widen = pose.spread * (_SPREAD if pose.spread >= 0 else _ROUND)
+        if self._geometry.rest_gap > 0:
+            widen *= _SMILE_SHAPE
+        return _Motion(change * (1 - share), -change * share, widen, change < 0)
+
+    def _profile(self, x: Field, motion: _Motion) -> Field:
+        """How the lips' movement falls from 1 at the middle to 0 at the corners."""
+        if motion.closing:
+            gap = self._geometry.lower_at(x) - self._geometry.upper_at(x)
+            return np.where(np.abs(x) < 1, gap / self._geometry.rest_gap, 0).astype(np.float32)
+        return np.clip(1 - x * x, 0, 1) ** np.float32(0.8)
+
+    def _follow(self, x: Field, y: Field) -> Field:
+        """How far skin follows the jaw: fully at the chin, not at nose, ears and neck."""
+        chin = self._geometry.chin
+        down = smooth_step(y, -0.8, 0.85 * chin)
+        neck = 1 - smooth_step(y, 1.02 * chin, chin + 0.95 * _REACH_BELOW_CHIN)
+        return (_CHIN_SHARE * down * neck * np.exp(-((x / 1.75) ** 4))).astype(np.float32)
+
+    def _jaw_shift(self, x: Field, y: Field, motion: _Motion) -> Field:
+        """Downward shift of what hangs on the jaw, at a place of the portrait."""
+        geometry = self._geometry
+        follow = self._follow(x, y)
+        below_edge = np.maximum(y - geometry.lower_at(x), 0)
+        fall = 1 - smooth_step(below_edge, geometry.lower_lip + 0.05, 0.95 * geometry.chin)
+        return motion.lower * (follow + (1 - follow) * self._profile(x, motion) * fall)
+
+    def _skull_shift(self, x: Field, y: Field, motion: _Motion) -> Field:
+        """Downward shift of upper lip and cheeks, at a place of the portrait."""
+        geometry = self._geometry
+        above_edge = np.maximum(geometry.upper_at(x) - y, 0)
+        fall = 1 - smooth_step(above_edge, 0.8 * geometry.upper_lip, -0.9 * geometry.nose)
+        held = self._profile(x, motion) * fall
+        return motion.lower * self._follow(x, y) * (1 - held) + motion.upper * held
+
+    def _sources(
+        self, grid: CoarseGrid, shift: _Shift, motion: _Motion, unmove: Unmove
+    ) -> tuple[Field, Field]:
+        """For each pixel of the grid, the place of the portrait that is seen there."""
+        rest_x, rest_y = unmove(grid.x, grid.y)
+        x, y = self._geometry.coordinates(rest_x, rest_y)
+        source_x, source_y = x, y
+        # The shift is known at the source; a few rounds find the source that lands on this pixel.
+        for _ in range(_SOLVER_STEPS):
+            source_y = y - shift(source_x, source_y, motion)
+            source_x = x - motion.widen * _widening(source_x, source_y)
+        axes, unit = self._geometry.axes, self._geometry.unit_px
+        right, down = (source_x - x) * unit, (source_y - y) * unit
+        return (
+            grid.spread(rest_x + right * axes[0, 0] + down * axes[1, 0]),
+            grid.spread(rest_y + right * axes[0, 1] + down * axes[1, 1]),
+        )
+
+    def _edges(self, x: Field, motion: _Motion) -> LipEdges:
+        """Where the lips' inner edges are in this pose."""
+        geometry = self._geometry
+        inner_x = x / np.float32(1 + motion.widen)
+        profile = self._profile(inner_x, motion)
+        return LipEdges(
+            upper=geometry.upper_at(inner_x) + motion.upper * profile,
+            lower=geometry.lower_at(inner_x) + motion.lower * profile,
+            gap=geometry.rest_gap + motion.lower - motion.upper,
+        )
+
+
+def _widening(x: Field, y: Field) -> Field:
+    """Outward shift when the corners move by one unit."""
+    return x * np.exp(-0.5 * x**2 - 0.5 * (y / 0.75) ** 2 + 0.5)

@@ -1,0 +1,73 @@
+/** A set-up that cannot go on, with the one thing that the user can do about it. */
+export class SetupError extends Error {
+  name = 'SetupError'
+
+  /**
+   * @param {string} message what is wrong
+   * @param {string} remedy what to do, as a sentence
+   * @param {string} [output] the end of what the failed program printed
+   */
+  constructor(message, remedy, output = '') {
+    super(message)
+    this.remedy = remedy
+    this.output = output
+  }
+}
+
+/**
+ * What npm and pip print when the cause is outside this repository, and what helps. Their exit code
+ * is 1 for all of these, so that the text is the only thing that tells them apart.
+ */
+const knownCauses = [
+  {
+    pattern: /ENOSPC|No space left on device/i,
+    message: 'The disk is full',
+    remedy: 'Set-up needs about 2 GB: make room, then run the same command again.',
+  },
+  {
+    pattern: /DO NOT MATCH THE HASHES|EINTEGRITY/,
+    message: 'A downloaded package is not the one that was pinned',
+    remedy:
+      'Clear the cache (`npm cache clean --force`, `pip cache purge`) and try again; if it stays, do not install it.',
+  },
+  {
+    pattern:
+      /ENOTFOUND|EAI_AGAIN|ECONNREFUSED|ECONNRESET|ETIMEDOUT|ENETUNREACH|E40[137]|E50\d|name resolution|NewConnectionError|ReadTimeout|ProxyError|Max retries/i,
+    message: 'The package registry did not answer',
+    remedy:
+      'Check the network and the proxy settings of npm and pip, then run the same command again.',
+  },
+  {
+    pattern: /EUSAGE|can only install packages when your package.json and package-lock.json/,
+    message: 'package.json and package-lock.json do not agree',
+    remedy: 'Run `npm install` with Node 24 and commit the lockfile.',
+  },
+  {
+    pattern: /EACCES|EPERM|Permission denied/i,
+    message: 'This folder cannot be written to',
+    remedy: 'Check who owns it (`ls -ld . node_modules .venv`), then run the same command again.',
+  },
+  {
+    pattern: /No matching distribution found|EBADPLATFORM/,
+    message: 'A package has no build for this machine and this Python',
+    remedy:
+      'Use Python 3.11, 3.12 or 3.13 on Linux (glibc) or macOS; PYTHON=/path/to/python3 chooses one.',
+  },
+]
+
+/**
+ * The error for a program that failed: by its known cause, or by its own last words.
+ *
+ * @param {string} command as the user would type it
+ * @param {string} output everything it printed
+ */
+export function explain(command, output) {
+  const lines = output.trim().split('\n')
+  const tail = lines.filter((line) => !line.includes('is ignored: it is neither')).slice(-15)
+  const cause = knownCauses.find(({ pattern }) => pattern.test(output))
+  return new SetupError(
+    cause?.message ?? `\`${command}\` failed`,
+    cause?.remedy ?? 'Its last words are above; after a repair, run the same command again.',
+    tail.join('\n'),
+  )
+}

@@ -1,0 +1,101 @@
+import { isTerminal, type JobRecord, type JobState } from '@avatar/contracts'
+import type { Clock, Log, RecordStore, Runnable } from '@avatar/service-kit'
+
+/** What the board keeps of a job. */
+type Entry = { jobId: string; createdAtMs: number; state: JobState; queuedAtMs: number }
+
+/**
+ * All jobs as of a moment ago, without their payload: for queue positions, the order of `GET /jobs`
+ * and the depth of the queue. The truth of one job is always its record.
+ */
+export type Board = Runnable & {
+  /** 1 for the job that is next; undefined when it is not queued. */
+  queuePosition(jobId: string): number | undefined
+  queueDepth(): number
+  /** The owner's job ids, newest first, after the given one. */
+  listOf(owner: string, afterJobId: string | undefined, max: number): string[]
+  /** Puts a job on the board that was created here, before the watch tells of it. */
+  note(job: JobRecord): void
+}
+
+/** Follows the records by one watch, opened again whenever it breaks. */
+export function createBoard(deps: {
+  records: RecordStore<JobRecord>
+  clock: Clock
+  log: Log
+}): Board {
+  const { records, clock, log } = deps
+  const owners = new Map<string, Map<string, Entry>>()
+  const waiting = new Map<string, Entry>()
+  let abort: AbortController | undefined
+  let running: Promise<void> | undefined
+
+  function note(job: JobRecord) {
+    const entry: Entry = {
+      jobId: job.jobId,
+      createdAtMs: job.createdAtMs,
+      state: job.state,
+      queuedAtMs: job.queuedAtMs ?? job.createdAtMs,
+    }
+    const jobs = owners.get(job.owner) ?? new Map<string, Entry>()
+    owners.set(job.owner, jobs.set(job.jobId, entry))
+    if (job.state === 'queued' || job.state === 'pending') waiting.set(job.jobId, entry)
+    else waiting.delete(job.jobId)
+  }
+
+  async function follow(signal: AbortSignal) {
+    while (!signal.aborted) {
+      try {
+        for await (const { key, value } of records.watch(signal)) {
+          if (value) note(value)
+          else forget(key)
+        }
+      } catch (error) {
+        if (!signal.aborted)
+          log.warn({ err: error }, 'watch of the records broke, opening it again')
+      }
+      await clock.wait(500, signal)
+    }
+  }
+
+  function forget(key: string) {
+    const dot = key.indexOf('.')
+    owners.get(key.slice(0, dot))?.delete(key.slice(dot + 1))
+    waiting.delete(key.slice(dot + 1))
+  }
+
+  return {
+    note(job) {
+      if (!isTerminal(job) && !owners.get(job.owner)?.has(job.jobId)) note(job)
+    },
+    queueDepth: () => waiting.size,
+    queuePosition(jobId) {
+      const own = waiting.get(jobId)
+      if (!own) return undefined
+      let ahead = 0
+      for (const other of waiting.values()) if (isBefore(other, own)) ahead++
+      return ahead + 1
+    },
+    listOf(owner, afterJobId, max) {
+      const sorted = [...(owners.get(owner)?.values() ?? [])].sort(
+        (a, b) => b.createdAtMs - a.createdAtMs || (a.jobId < b.jobId ? 1 : -1),
+      )
+      const start = afterJobId ? sorted.findIndex(({ jobId }) => jobId === afterJobId) + 1 : 0
+      return sorted.slice(start, start + max).map(({ jobId }) => jobId)
+    },
+    async start() {
+      if (running) return
+      abort = new AbortController()
+      running = follow(abort.signal)
+    },
+    async stop() {
+      abort?.abort()
+      await running
+      running = undefined
+    },
+  }
+}
+
+function isBefore(a: Entry, b: Entry): boolean {
+  return a.queuedAtMs < b.queuedAtMs || (a.queuedAtMs === b.queuedAtMs && a.jobId < b.jobId)
+}

@@ -1,0 +1,42 @@
+import { cancelAnswerSchema, cancelViewSchema, envelopeOf, subjects } from '@avatar/contracts'
+import { AppError } from '@avatar/service-kit'
+import type { FastifyInstance } from 'fastify'
+import type { ZodTypeProvider } from 'fastify-type-provider-zod'
+import { type AppDeps, getOwnJob } from '../app.ts'
+import { failureAnswers, jobParamsSchema } from './answers.ts'
+
+/** `POST /cancel/{job_id}`: says what is true, `cancelling`; the job's state tells when it is done. */
+export function routeCancel(app: FastifyInstance, deps: AppDeps) {
+  app.withTypeProvider<ZodTypeProvider>().post(
+    '/cancel/:job_id',
+    {
+      schema: {
+        summary: 'Cancel a job',
+        params: jobParamsSchema,
+        response: {
+          200: envelopeOf(cancelViewSchema),
+          ...failureAnswers('JOB_NOT_FOUND', 'JOB_ALREADY_FINISHED', 'INVALID_REQUEST'),
+        },
+      },
+    },
+    async (request) => {
+      const { job_id: jobId } = request.params
+      await getOwnJob(deps, request.owner, jobId)
+      const answer = cancelAnswerSchema.safeParse(
+        await deps.bus.request(
+          subjects.cancel,
+          { jobId, owner: request.owner },
+          { timeoutMs: deps.timings.requestTimeoutMs, traceparent: request.trace.traceparent },
+        ),
+      )
+      if (!answer.success) throw new AppError('ORCHESTRATOR_UNAVAILABLE')
+      if (answer.data.answer === 'unknown') throw new AppError('JOB_NOT_FOUND')
+      if (answer.data.answer === 'terminal')
+        throw new AppError('JOB_ALREADY_FINISHED', { details: { status: answer.data.state } })
+      return {
+        data: { job_id: jobId, status: 'cancelling' as const },
+        meta: { request_id: request.id },
+      }
+    },
+  )
+}

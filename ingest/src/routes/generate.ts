@@ -1,0 +1,99 @@
+import { randomUUID } from 'node:crypto'
+import { acceptedSchema, envelopeOf, limits, type Status, stateTable } from '@avatar/contracts'
+import { AppError } from '@avatar/service-kit'
+import type { FastifyInstance, FastifyRequest } from 'fastify'
+import type { ZodTypeProvider } from 'fastify-type-provider-zod'
+import { v5 as uuidv5 } from 'uuid'
+import type { AppDeps } from '../app.ts'
+import { readUpload } from '../upload.ts'
+import { linksOf } from '../views.ts'
+import { failureAnswers } from './answers.ts'
+
+/** The namespace of job ids that follow from an owner and an Idempotency-Key; chosen once. */
+const jobIdNamespace = '6f5cbb5e-4d0b-4b7c-9d51-6a8c0f2f7a10'
+
+/** `POST /generate`: takes a portrait and a voice, answers when the job exists. */
+export function routeGenerate(app: FastifyInstance, deps: AppDeps) {
+  app.withTypeProvider<ZodTypeProvider>().post(
+    '/generate',
+    {
+      onRequest: async (request) => refuseTooLarge(request),
+      schema: {
+        summary: 'Submit a portrait and a voice recording',
+        description:
+          'multipart/form-data with the files `image` (PNG or JPEG, at most 10 MB) and `audio` ' +
+          '(WAV or MP3, at most 50 MB and 5 minutes), and optionally `prompt` and `seed`. ' +
+          'With an `Idempotency-Key` header the same request again answers with the same job.',
+        consumes: ['multipart/form-data'],
+        response: {
+          200: envelopeOf(acceptedSchema),
+          201: envelopeOf(acceptedSchema),
+          ...failureAnswers(
+            'INVALID_REQUEST',
+            'IMAGE_TOO_LARGE',
+            'UNSUPPORTED_MEDIA_TYPE',
+            'IDEMPOTENCY_KEY_REUSED',
+          ),
+        },
+      },
+    },
+    async (request, reply) => {
+      const { owner, trace } = request
+      const jobId = jobIdOf(owner, request.headers['idempotency-key'])
+      const admitted = await deps.spool.withFolder(async (folder) => {
+        const { fields, ...upload } = await readUpload(request, folder)
+        const { prompt, seed } = fields
+        const { traceparent } = trace
+        return deps.admit({
+          jobId,
+          owner,
+          door: 'rest',
+          ...upload,
+          prompt,
+          seed,
+          traceparent,
+          folder,
+        })
+      })
+      const { job, isNew, warnings } = admitted
+      request.log.info({ jobId, isNew }, 'job accepted')
+      return reply
+        .code(isNew ? 201 : 200)
+        .header('location', `/status/${jobId}`)
+        .send({
+          data: {
+            job_id: jobId,
+            status: stateTable[job.state].status as Status,
+            audio_seconds: job.audio.seconds,
+            estimated_seconds: Math.round(job.estimatedSeconds * 10) / 10,
+            links: linksOf(jobId),
+          },
+          meta: {
+            request_id: request.id,
+            ...(warnings.length > 0 ? { warnings: [...warnings] } : {}),
+          },
+        })
+    },
+  )
+}
+
+/** One job for one owner and key, whatever happens in between. A quoted key is the same as a bare one. */
+function jobIdOf(owner: string, header: string | string[] | undefined): string {
+  if (header === undefined) return randomUUID()
+  const key = String(header).replace(/^"(.*)"$/, '$1')
+  if (key.length === 0 || key.length > limits.idempotencyKeyMaxCharacters)
+    throw new AppError('INVALID_REQUEST', {
+      details: {
+        field: 'Idempotency-Key',
+        problem: `1 to ${limits.idempotencyKeyMaxCharacters} characters`,
+      },
+    })
+  return uuidv5(`${owner}\n${key}`, jobIdNamespace)
+}
+
+/** An announced length that would not even be drained is refused before a byte is read. */
+function refuseTooLarge(request: FastifyRequest) {
+  const announced = Number(request.headers['content-length'] ?? 0)
+  if (announced > limits.drainMaxBytes)
+    throw new AppError('BODY_TOO_LARGE', { details: { max_bytes: limits.bodyMaxBytes } })
+}

@@ -1,0 +1,40 @@
+import { type HealthView, healthSchema } from '@avatar/contracts'
+import type { FastifyInstance } from 'fastify'
+import type { ZodTypeProvider } from 'fastify-type-provider-zod'
+import type { AppDeps } from '../app.ts'
+
+/** How long the broker may take to answer, in ms. */
+const brokerAnswerMs = 1_000
+
+/** `GET /health`: whether jobs are accepted. No worker at hand is no failure: jobs wait. */
+export function routeHealth(app: FastifyInstance, deps: AppDeps) {
+  app.withTypeProvider<ZodTypeProvider>().get(
+    '/health',
+    {
+      config: { isPublic: true },
+      schema: {
+        summary: 'Whether jobs are accepted',
+        security: [],
+        response: { 200: healthSchema, 503: healthSchema },
+      },
+    },
+    async (_request, reply) => {
+      const [hasBroker, hasStore] = await Promise.all([
+        deps.bus.answers(brokerAnswerMs),
+        deps.objects.isReachable(),
+      ])
+      const health: HealthView = {
+        status: hasBroker && hasStore ? 'ok' : 'unavailable',
+        nats: hasBroker ? 'ok' : 'unavailable',
+        storage: hasStore ? 'ok' : 'unavailable',
+        workers: deps.workers.alive().map(({ beat, seenMsAgo }) => ({
+          engine: beat.engine,
+          state: beat.state,
+          seen_seconds_ago: Math.round(seenMsAgo / 100) / 10,
+        })),
+        queue_depth: deps.board.queueDepth(),
+      }
+      return reply.code(health.status === 'ok' ? 200 : 503).send(health)
+    },
+  )
+}

@@ -1,0 +1,37 @@
+import { envelopeOf, resultViewSchema } from '@avatar/contracts'
+import type { FastifyInstance } from 'fastify'
+import type { ZodTypeProvider } from 'fastify-type-provider-zod'
+import { type AppDeps, getOwnJob } from '../app.ts'
+import { assertHasResult, resultView } from '../views.ts'
+import { failureAnswers, jobParamsSchema } from './answers.ts'
+
+/** `GET /result/{job_id}`: a fresh link to the video, until the moment of its deletion. */
+export function routeResult(app: FastifyInstance, deps: AppDeps) {
+  app.withTypeProvider<ZodTypeProvider>().get(
+    '/result/:job_id',
+    {
+      schema: {
+        summary: 'A link to the finished video',
+        params: jobParamsSchema,
+        response: {
+          200: envelopeOf(resultViewSchema),
+          ...failureAnswers(
+            'JOB_NOT_FOUND',
+            'JOB_NOT_COMPLETED',
+            'RESULT_DELETED',
+            'INVALID_REQUEST',
+          ),
+        },
+      },
+    },
+    async (request) => {
+      const job = await getOwnJob(deps, request.owner, request.params.job_id)
+      const nowMs = deps.clock.nowMs()
+      const result = assertHasResult(job, nowMs)
+      const leftSeconds = Math.ceil(((job.expiresAtMs ?? nowMs) - nowMs) / 1000)
+      const ttlSeconds = Math.max(1, Math.min(deps.resultUrlTtlSeconds, leftSeconds))
+      const url = await deps.objects.presignGet(result.key, ttlSeconds, `${job.jobId}.mp4`)
+      return { data: resultView(job, result, url), meta: { request_id: request.id } }
+    },
+  )
+}

@@ -1,0 +1,28 @@
+import { envelopeOf, statusViewSchema } from '@avatar/contracts'
+import type { FastifyInstance } from 'fastify'
+import type { ZodTypeProvider } from 'fastify-type-provider-zod'
+import { type AppDeps, getOwnJob } from '../app.ts'
+import { statusView } from '../views.ts'
+import { failureAnswers, jobParamsSchema } from './answers.ts'
+
+/** `GET /status/{job_id}`: where a job is. */
+export function routeStatus(app: FastifyInstance, deps: AppDeps) {
+  app.withTypeProvider<ZodTypeProvider>().get(
+    '/status/:job_id',
+    {
+      schema: {
+        summary: 'Where a job is',
+        params: jobParamsSchema,
+        response: {
+          200: envelopeOf(statusViewSchema),
+          ...failureAnswers('JOB_NOT_FOUND', 'INVALID_REQUEST'),
+        },
+      },
+    },
+    async (request) => {
+      const job = await getOwnJob(deps, request.owner, request.params.job_id)
+      const data = statusView(job, { ...deps, nowMs: deps.clock.nowMs() })
+      return { data, meta: { request_id: request.id } }
+    },
+  )
+}

@@ -1,0 +1,114 @@
+import { createHash } from 'node:crypto'
+import { createWriteStream } from 'node:fs'
+import { join } from 'node:path'
+import { Transform } from 'node:stream'
+import { pipeline } from 'node:stream/promises'
+import {
+  type FailureCode,
+  limits,
+  type SubmissionFields,
+  submissionFieldsSchema,
+} from '@avatar/contracts'
+import { AppError } from '@avatar/service-kit'
+import type { MultipartFile } from '@fastify/multipart'
+import type { FastifyRequest } from 'fastify'
+
+/** The raw inputs on disk, with the SHA-256 of what the client sent. */
+export type Upload = {
+  imagePath: string
+  imageSha256: string
+  audioPath: string
+  audioSha256: string
+  fields: SubmissionFields
+}
+
+const media = {
+  image: { maxBytes: limits.imageMaxBytes, tooLarge: 'IMAGE_TOO_LARGE', missing: 'IMAGE_MISSING' },
+  audio: { maxBytes: limits.audioMaxBytes, tooLarge: 'AUDIO_TOO_LARGE', missing: 'AUDIO_MISSING' },
+} as const satisfies Record<
+  string,
+  { maxBytes: number; tooLarge: FailureCode; missing: FailureCode }
+>
+
+type Medium = keyof typeof media
+
+/**
+ * Spools the parts of a multipart request into a folder. Every part is read to its end, also past a
+ * limit, so that the client reads the answer instead of a reset; the body limit bounds that.
+ *
+ * The multipart library truncates files and fields silently: each is checked here.
+ *
+ * @throws AppError for anything missing, too large, unknown or malformed
+ */
+export async function readUpload(request: FastifyRequest, folder: string): Promise<Upload> {
+  if (!request.isMultipart()) throw new AppError('UNSUPPORTED_MEDIA_TYPE')
+  const files = new Map<Medium, { path: string; sha256: string }>()
+  const fields: Record<string, string> = {}
+  let fault: AppError | undefined
+  for await (const part of request.parts()) {
+    if (part.type === 'file') {
+      const spooled = await spoolFile(part, folder)
+      if (spooled instanceof AppError) fault ??= spooled
+      else if (files.has(spooled.medium)) fault ??= invalid(spooled.medium, 'sent twice')
+      else files.set(spooled.medium, spooled)
+    } else if (part.valueTruncated || part.fieldnameTruncated) {
+      fault ??= invalid(part.fieldname.slice(0, 100), 'too long')
+    } else if (part.fieldname in media) {
+      fault ??= invalid(part.fieldname, 'send it as a file, with a file name')
+    } else if (part.fieldname in fields) fault ??= invalid(part.fieldname, 'sent twice')
+    else fields[part.fieldname] = String(part.value)
+  }
+  if (fault) throw fault
+  const image = files.get('image')
+  const audio = files.get('audio')
+  if (!image) throw new AppError('IMAGE_MISSING')
+  if (!audio) throw new AppError('AUDIO_MISSING')
+  return {
+    imagePath: image.path,
+    imageSha256: image.sha256,
+    audioPath: audio.path,
+    audioSha256: audio.sha256,
+    fields: parseFields(fields),
+  }
+}
+
+async function spoolFile(
+  part: MultipartFile,
+  folder: string,
+): Promise<{ medium: Medium; path: string; sha256: string } | AppError> {
+  const medium =
+    part.fieldname === 'image' || part.fieldname === 'audio' ? part.fieldname : undefined
+  if (!medium) {
+    part.file.resume()
+    return invalid(part.fieldname.slice(0, 100), 'unknown file field')
+  }
+  const { maxBytes, tooLarge } = media[medium]
+  const path = join(folder, medium)
+  const hash = createHash('sha256')
+  let bytes = 0
+  const counting = new Transform({
+    transform(chunk: Buffer, _encoding, done) {
+      bytes += chunk.length
+      if (bytes > maxBytes) return done() // Read on, but keep nothing.
+      hash.update(chunk)
+      done(null, chunk)
+    },
+  })
+  await pipeline(part.file, counting, createWriteStream(path, { mode: 0o600 }))
+  if (bytes > maxBytes || part.file.truncated)
+    return new AppError(tooLarge, { details: { field: medium, max_bytes: maxBytes } })
+  return { medium, path, sha256: hash.digest('hex') }
+}
+
+function parseFields(fields: Record<string, string>): SubmissionFields {
+  const given = Object.fromEntries(Object.entries(fields).filter(([, value]) => value !== ''))
+  const parsed = submissionFieldsSchema.safeParse(given)
+  if (parsed.success) return parsed.data
+  const [issue] = parsed.error.issues
+  const field = issue?.path.join('.') || (issue && 'keys' in issue ? String(issue.keys) : 'body')
+  throw invalid(field, issue?.message ?? 'not valid')
+}
+
+function invalid(field: string, problem: string): AppError {
+  return new AppError('INVALID_REQUEST', { details: { field, problem } })
+}

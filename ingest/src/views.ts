@@ -1,0 +1,127 @@
+import {
+  isTerminal,
+  type JobRecord,
+  type ResultView,
+  type Stage,
+  type Status,
+  type StatusView,
+  stateTable,
+} from '@avatar/contracts'
+import { AppError } from '@avatar/service-kit'
+import type { Board } from './board.ts'
+import type { Workers } from './workers.ts'
+
+/** What a client sees of a job: its record, and what board and workers know of this moment. */
+export function statusView(
+  job: JobRecord,
+  { board, workers, nowMs }: { board: Board; workers: Workers; nowMs: number },
+): StatusView {
+  const isWaiting = job.state === 'pending' || job.state === 'queued'
+  return {
+    job_id: job.jobId,
+    status: stateTable[job.state].status as Status,
+    stage: stageOf(job, workers),
+    progress: progressOf(job, workers),
+    queue_position: isWaiting ? (board.queuePosition(job.jobId) ?? 1) : null,
+    attempt: job.epoch,
+    audio_seconds: job.audio.seconds,
+    estimated_seconds: rounded(job.estimatedSeconds),
+    estimated_completion_at: instant(estimatedEndMs(job, board, workers, nowMs)),
+    deadline_seconds: job.deadlineSeconds,
+    created_at: new Date(job.createdAtMs).toISOString(),
+    queued_at: instant(job.queuedAtMs),
+    started_at: instant(job.startedAtMs),
+    finished_at: instant(job.finishedAtMs),
+    expires_at: instant(job.expiresAtMs),
+    deleted_at: instant(job.deletedAtMs),
+    error: job.error ?? null,
+    trace_id: job.traceparent.split('-')[1] ?? '',
+    links: linksOf(job.jobId),
+  }
+}
+
+/** @throws AppError JOB_NOT_COMPLETED, or RESULT_DELETED from the moment of expiry on */
+export function assertHasResult(job: JobRecord, nowMs: number): NonNullable<JobRecord['result']> {
+  if (job.state !== 'completed' || !job.result)
+    throw new AppError('JOB_NOT_COMPLETED', { details: { status: stateTable[job.state].status } })
+  if (job.deletedAtMs !== undefined || nowMs >= (job.expiresAtMs ?? 0))
+    throw new AppError('RESULT_DELETED', { details: { expired_at: instant(job.expiresAtMs) } })
+  return job.result
+}
+
+/** The answer of `/result`, around a presigned link. */
+export function resultView(
+  job: JobRecord,
+  result: NonNullable<JobRecord['result']>,
+  url: string,
+): ResultView {
+  return {
+    job_id: job.jobId,
+    url,
+    expires_at: new Date(job.expiresAtMs ?? 0).toISOString(),
+    bytes: result.bytes,
+    sha256: result.sha256,
+    width: result.width,
+    height: result.height,
+    fps: result.fps,
+    video_seconds: result.videoSeconds,
+    engine: result.engine,
+    generation: result.generation,
+    degraded: result.degraded,
+    render_seconds: result.renderSeconds,
+  }
+}
+
+export function linksOf(jobId: string) {
+  return {
+    status: `/status/${jobId}`,
+    result: `/result/${jobId}`,
+    events: `/events/${jobId}`,
+    cancel: `/cancel/${jobId}`,
+  }
+}
+
+function stageOf(job: JobRecord, workers: Workers): Stage {
+  switch (job.state) {
+    case 'pending':
+      return 'accepted'
+    case 'queued':
+      return workers.alive().length > 0 ? 'queued' : 'waiting_for_worker'
+    case 'claimed':
+      return 'fetching'
+    default:
+      return job.state
+  }
+}
+
+function progressOf(job: JobRecord, workers: Workers): number {
+  if (job.state === 'completed') return 100
+  if (job.state === 'storing') return 99
+  if (job.state !== 'rendering') return 0
+  return Math.min(98, rounded(workers.percentOf(job.jobId, job.epoch)))
+}
+
+/** Nobody knows while no worker is there; otherwise by the worker's own pace and the place in the queue. */
+function estimatedEndMs(
+  job: JobRecord,
+  board: Board,
+  workers: Workers,
+  nowMs: number,
+): number | undefined {
+  if (isTerminal(job)) return job.finishedAtMs
+  if (job.state === 'cancelling') return undefined
+  if (job.startedAtMs !== undefined)
+    return Math.max(nowMs, job.startedAtMs + job.estimatedSeconds * 1000)
+  const count = workers.alive().length
+  if (count === 0) return undefined
+  const turns = Math.ceil((board.queuePosition(job.jobId) ?? 1) / count)
+  return nowMs + turns * job.estimatedSeconds * 1000
+}
+
+function instant(ms: number | undefined): string | null {
+  return ms === undefined ? null : new Date(ms).toISOString()
+}
+
+function rounded(value: number): number {
+  return Math.round(value * 10) / 10
+}

@@ -1,0 +1,74 @@
+/**
+ * Runs the tests of both languages and ends with one line, `N passed, N failed`, over all of them.
+ *
+ *   npm test                       every level, with coverage
+ *   npm run test:unit              one level (unit, integration, e2e, py, gpu)
+ *   npm run test:unit -- decide    what is no level goes to vitest or pytest
+ */
+import { randomUUID } from 'node:crypto'
+import { mkdir, rm } from 'node:fs/promises'
+import { join } from 'node:path'
+import { leftBehind } from './test/left-behind.ts'
+import { runPytest, runVitest, type Suite } from './test/suites.ts'
+import { addTallies, noTests, summaryLine, type Tally } from './test/tally.ts'
+
+const root = join(import.meta.dirname, '..')
+const results = join(root, 'test-results')
+
+/** Which suites a level has. `all` measures coverage; no part of it can, alone. */
+const levels: Readonly<Record<string, readonly Suite[]>> = {
+  all: [
+    {
+      title: 'TypeScript: unit and integration',
+      run: runVitest,
+      args: ['--project=unit', '--project=integration', '--coverage'],
+    },
+    { title: 'Python', run: runPytest, args: ['--cov', '--cov-report=term'] },
+    { title: 'TypeScript: end to end', run: runVitest, args: ['--project=e2e'] },
+  ],
+  unit: [
+    { title: 'TypeScript: unit', run: runVitest, args: ['--project=unit'] },
+    { title: 'Python: unit', run: runPytest, args: ['tests/unit'] },
+  ],
+  integration: [
+    { title: 'TypeScript: integration', run: runVitest, args: ['--project=integration'] },
+    {
+      title: 'Python: integration',
+      run: runPytest,
+      args: ['tests', '--ignore=tests/unit', '--ignore=tests/gpu'],
+    },
+  ],
+  e2e: [{ title: 'TypeScript: end to end', run: runVitest, args: ['--project=e2e'] }],
+  py: [{ title: 'Python', run: runPytest, args: [] }],
+  gpu: [{ title: 'Python: with a GPU', run: runPytest, args: ['-m', 'gpu'] }],
+}
+
+const [level = 'all', ...forwarded] = levels[process.argv[2] ?? '']
+  ? process.argv.slice(2)
+  : ['all', ...process.argv.slice(2)]
+const runId = randomUUID()
+const troubles: string[] = []
+let tally: Tally = noTests
+
+await rm(results, { recursive: true, force: true })
+await mkdir(results, { recursive: true })
+
+for (const [index, suite] of (levels[level] ?? []).entries()) {
+  console.log(`\n${suite.title}\n`)
+  const outcome = await suite.run({
+    root,
+    args: [...suite.args, ...forwarded],
+    report: join(results, `${index}.report`),
+    env: { AVATAR_TEST_RUN: runId },
+  })
+  tally = addTallies(tally, outcome.tally)
+  if (outcome.trouble) troubles.push(`${suite.title}: ${outcome.trouble}`)
+}
+
+troubles.push(...(await leftBehind(runId)))
+if (tally.passed + tally.failed === 0) troubles.push('No test ran.')
+
+console.log('')
+for (const trouble of troubles) console.log(trouble)
+console.log(summaryLine(tally))
+process.exitCode = troubles.length > 0 || tally.failed > 0 ? 1 : 0

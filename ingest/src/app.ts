@@ -1,23 +1,11 @@
 import { randomUUID } from 'node:crypto'
-import { type JobRecord, limits, type Timings } from '@avatar/contracts'
-import {
-  AppError,
-  type Bus,
-  type Clock,
-  continueTrace,
-  type Log,
-  type Metrics,
-  type ObjectStore,
-  type RecordStore,
-  type Trace,
-} from '@avatar/service-kit'
+import { limits } from '@avatar/contracts'
+import { continueTrace } from '@avatar/service-kit'
 import cors from '@fastify/cors'
 import multipart from '@fastify/multipart'
-import { type FastifyInstance, fastify } from 'fastify'
+import { type FastifyBaseLogger, type FastifyInstance, fastify } from 'fastify'
 import { serializerCompiler, validatorCompiler } from 'fastify-type-provider-zod'
-import type { Admission } from './admission.ts'
-import type { ApiKeys } from './api-keys.ts'
-import type { Board } from './board.ts'
+import type { AppDeps } from './app-deps.ts'
 import { answerMalformed, sendFailure, translate, useErrorHandler } from './error-handler.ts'
 import { measureRequests } from './plugins/measure-requests.ts'
 import { useOpenapi } from './plugins/openapi.ts'
@@ -28,44 +16,12 @@ import { routeHealth } from './routes/health.ts'
 import { routeJobs } from './routes/jobs.ts'
 import { routeResult } from './routes/result.ts'
 import { routeStatus } from './routes/status.ts'
-import type { UploadSpool } from './upload-spool.ts'
-import type { Workers } from './workers.ts'
-
-/** Everything the API is built from; a test makes its own. */
-export type AppDeps = {
-  bus: Bus
-  records: RecordStore<JobRecord>
-  objects: ObjectStore
-  apiKeys: ApiKeys
-  admit: Admission
-  board: Board
-  workers: Workers
-  spool: UploadSpool
-  clock: Clock
-  log: Log
-  timings: Timings
-  metrics: Metrics
-  allowedOrigins: readonly string[]
-  hasDocs: boolean
-  resultUrlTtlSeconds: number
-}
-
-declare module 'fastify' {
-  interface FastifyRequest {
-    trace: Trace
-    /** The owner behind the key; empty on routes that need none. */
-    owner: string
-  }
-  interface FastifyContextConfig {
-    /** Set on routes that need no key. */
-    isPublic?: boolean
-  }
-}
 
 /** The REST API as a function of its dependencies; it listens nowhere. */
 export async function buildApp(deps: AppDeps): Promise<FastifyInstance> {
-  const app: FastifyInstance = fastify({
-    loggerInstance: deps.log as never, // Fastify's logger type is narrower than pino's own.
+  // Fastify's logger type is narrower than pino's own; the instance is then an ordinary one.
+  const app = fastify({
+    loggerInstance: deps.log as FastifyBaseLogger,
     disableRequestLogging: true,
     genReqId: () => randomUUID(),
     bodyLimit: 64 * 1024,
@@ -74,7 +30,7 @@ export async function buildApp(deps: AppDeps): Promise<FastifyInstance> {
     frameworkErrors: (error, request, reply) =>
       void sendFailure(translate(error), request as never, reply as never),
     clientErrorHandler: answerMalformed as never,
-  })
+  }) as unknown as FastifyInstance
   app.setValidatorCompiler(validatorCompiler)
   app.setSerializerCompiler(serializerCompiler)
   useErrorHandler(app)
@@ -123,19 +79,4 @@ export async function buildApp(deps: AppDeps): Promise<FastifyInstance> {
       route(routes, deps)
   })
   return app
-}
-
-/**
- * The record of the caller's own job; another's is the same miss as an unknown one.
- *
- * @throws AppError JOB_NOT_FOUND
- */
-export async function getOwnJob(
-  deps: Pick<AppDeps, 'records'>,
-  owner: string,
-  jobId: string,
-): Promise<JobRecord> {
-  const found = await deps.records.find(`${owner}.${jobId}`)
-  if (!found) throw new AppError('JOB_NOT_FOUND')
-  return found.value
 }

@@ -2,7 +2,8 @@ import { cancelAnswerSchema, cancelViewSchema, envelopeOf, subjects } from '@ava
 import { AppError } from '@avatar/service-kit'
 import type { FastifyInstance } from 'fastify'
 import type { ZodTypeProvider } from 'fastify-type-provider-zod'
-import { type AppDeps, getOwnJob } from '../app.ts'
+import type { AppDeps } from '../app-deps.ts'
+import { getOwnJob } from '../own-job.ts'
 import { failureAnswers, jobParamsSchema } from './answers.ts'
 
 /** `POST /cancel/{job_id}`: says what is true, `cancelling`; the job's state tells when it is done. */

@@ -1,8 +1,16 @@
-import { isTerminal, type JobRecord, publicEventTypes, streams, subjects } from '@avatar/contracts'
+import {
+  isTerminal,
+  type JobRecord,
+  limits,
+  publicEventTypes,
+  streams,
+  subjects,
+} from '@avatar/contracts'
 import { AppError, type StoredMessage } from '@avatar/service-kit'
 import type { FastifyInstance, FastifyReply } from 'fastify'
 import type { ZodTypeProvider } from 'fastify-type-provider-zod'
-import { type AppDeps, getOwnJob } from '../app.ts'
+import type { AppDeps } from '../app-deps.ts'
+import { getOwnJob } from '../own-job.ts'
 import { statusView } from '../views.ts'
 import { failureAnswers, jobParamsSchema } from './answers.ts'
 
@@ -52,7 +60,8 @@ export function routeEvents(app: FastifyInstance, deps: AppDeps) {
     async (request, reply) => {
       const { owner } = request
       const job = await getOwnJob(deps, owner, request.params.job_id)
-      if ((openOf.get(owner) ?? 0) >= 16) throw new AppError('TOO_MANY_REQUESTS')
+      if ((openOf.get(owner) ?? 0) >= limits.sseStreamsPerOwner)
+        throw new AppError('TOO_MANY_REQUESTS')
       openOf.set(owner, (openOf.get(owner) ?? 0) + 1)
       const controller = new AbortController()
       open.add(controller)
@@ -124,8 +133,8 @@ export function routeEvents(app: FastifyInstance, deps: AppDeps) {
   const view = (job: JobRecord) => statusView(job, { ...deps, nowMs: deps.clock.nowMs() })
 
   function createBell(jobId: string) {
-    let ring: () => void = () => {}
-    const handler = () => ring()
+    let ring: (() => void) | undefined
+    const handler = () => ring?.()
     const bells = doorbells.get(jobId) ?? new Set()
     doorbells.set(jobId, bells.add(handler))
     return {

@@ -1,7 +1,7 @@
 import { type HealthView, healthSchema } from '@avatar/contracts'
 import type { FastifyInstance } from 'fastify'
 import type { ZodTypeProvider } from 'fastify-type-provider-zod'
-import type { AppDeps } from '../app.ts'
+import type { AppDeps } from '../app-deps.ts'
 
 /** How long the broker may take to answer, in ms. */
 const brokerAnswerMs = 1_000

@@ -2,7 +2,7 @@ import { envelopeOf, jobIdSchema, jobKey, jobsPageSchema, limits } from '@avatar
 import type { FastifyInstance } from 'fastify'
 import type { ZodTypeProvider } from 'fastify-type-provider-zod'
 import { z } from 'zod'
-import type { AppDeps } from '../app.ts'
+import type { AppDeps } from '../app-deps.ts'
 import { statusView } from '../views.ts'
 import { failureAnswers } from './answers.ts'
 

@@ -1,7 +1,8 @@
 import { envelopeOf, resultViewSchema } from '@avatar/contracts'
 import type { FastifyInstance } from 'fastify'
 import type { ZodTypeProvider } from 'fastify-type-provider-zod'
-import { type AppDeps, getOwnJob } from '../app.ts'
+import type { AppDeps } from '../app-deps.ts'
+import { getOwnJob } from '../own-job.ts'
 import { assertHasResult, resultView } from '../views.ts'
 import { failureAnswers, jobParamsSchema } from './answers.ts'
 

@@ -15,8 +15,8 @@ export class UserError extends Error {
   override readonly name = 'UserError'
   readonly exitCode: number
 
-  constructor(message: string, exitCode: number = exitCodes.failed, cause?: unknown) {
-    super(message, { cause })
+  constructor(message: string, exitCode: number = exitCodes.failed) {
+    super(message)
     this.exitCode = exitCode
   }
 }

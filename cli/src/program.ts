@@ -47,7 +47,7 @@ function buildProgram(context: CommandContext, onExit: (code: number) => void): 
       const { up } = await import('./commands/up.ts')
       onExit(await up(options, context))
     })
-  addVideoCommands(program, context)
+  addVideoCommands(program, context, onExit)
   addKeyCommands(program, context)
   program
     .command('status')
@@ -70,7 +70,11 @@ function buildProgram(context: CommandContext, onExit: (code: number) => void): 
   return program
 }
 
-function addVideoCommands(program: Command, context: CommandContext) {
+function addVideoCommands(
+  program: Command,
+  context: CommandContext,
+  onExit: (code: number) => void,
+) {
   program
     .command('generate')
     .description('make one video; shows its place, stage, percent and time left')
@@ -97,7 +101,7 @@ function addVideoCommands(program: Command, context: CommandContext) {
     .option('--data <dir>', 'where it works; deleted at the end', `${defaultDataFolder}/demo`)
     .action(async (options: DemoOptions) => {
       const { demo } = await import('./commands/demo.ts')
-      await demo(options, context)
+      onExit(await demo(options, context))
     })
 }
 

@@ -21,7 +21,7 @@ export type DemoOptions = { image?: string; audio?: string; out: string; data: s
 const logLinesOnFailure = 40
 
 /** `avatar demo`: the whole system up, one video through its public API, the whole system down. */
-export async function demo(options: DemoOptions, context: CommandContext) {
+export async function demo(options: DemoOptions, context: CommandContext): Promise<number> {
   const startedAtMs = systemClock.monotonicMs()
   const image = options.image ?? example('.{png,jpg}')
   const audio = options.audio ?? example('.wav')
@@ -65,9 +65,10 @@ export async function demo(options: DemoOptions, context: CommandContext) {
         `${video.video_seconds.toFixed(1)} s of video, engine ${video.engine}: ` +
         `rendered in ${video.render_seconds.toFixed(1)} s, ${seconds.toFixed(1)} s in all\n`,
     )
+    return exitCodes.ok
   } catch (error) {
     display.end()
-    if (giveUp.signal.aborted) throw new UserError('Interrupted.', exitCodes.interrupted, error)
+    if (giveUp.signal.aborted) return exitCodes.interrupted
     context.stderr.write(log.slice(-logLinesOnFailure).join(''))
     throw error
   } finally {

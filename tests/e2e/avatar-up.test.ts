@@ -1,0 +1,58 @@
+import { mkdtemp, readFile, rm, stat } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { processesOf, type System, startSystem } from '../harness/index.ts'
+
+describe('avatar up', () => {
+  let system: System
+  let dataDir: string
+  beforeAll(async () => {
+    dataDir = await mkdtemp(join(tmpdir(), 'avatar-up-'))
+    system = await startSystem({ dataDir })
+  }, 90_000)
+  afterAll(async () => {
+    expect(await system.stop()).toEqual([])
+    await rm(dataDir, { recursive: true, force: true })
+  }, 90_000)
+
+  it('tells in a private stack.json where everything is', async () => {
+    const path = join(dataDir, 'stack.json')
+    expect((await stat(path)).mode & 0o777).toBe(0o600)
+    const stack = await system.stack()
+    expect(stack.url).toBe(system.url)
+    expect((await fetch(`${stack.nats.monitor}/healthz`)).status).toBe(200)
+    expect((await fetch(`${stack.s3.endpoint}/healthz`)).status).toBe(200)
+    for (const service of ['ingest', 'orchestrator', 'janitor'] as const) {
+      const port = stack.processes[service].ports['metrics']
+      expect(await (await fetch(`http://127.0.0.1:${port}/metrics`)).text()).toContain('# ')
+    }
+  })
+
+  it('says so when it is asked to run twice on the same data', async () => {
+    await expect(system.cli('up')).rejects.toMatchObject({
+      stderr: expect.stringContaining('already running'),
+    })
+  })
+
+  it('writes plain text when its output is not a terminal', () => {
+    expect(system.lines.join('\n')).not.toContain('\u001b')
+  })
+
+  it('brings a killed process back within a second on the same ports', async () => {
+    const before = (await system.stack()).processes.janitor
+    const killedAt = performance.now()
+    await system.killProcess('janitor')
+    expect(performance.now() - killedAt).toBeLessThan(1_500)
+    expect((await system.stack()).processes.janitor.ports).toEqual(before.ports)
+  })
+
+  it('finds and stops what a killed supervisor left running', async () => {
+    const orphans = processesOf(dataDir)
+    system.signalSupervisor('SIGKILL')
+    const credentials = await readFile(join(dataDir, 'credentials.json'), 'utf8')
+    system = await startSystem({ dataDir })
+    expect(await readFile(join(dataDir, 'credentials.json'), 'utf8')).toBe(credentials)
+    expect(processesOf(dataDir).filter((pid) => orphans.includes(pid))).toEqual([])
+  }, 90_000)
+})

@@ -1,0 +1,5 @@
+export { portrait, voice } from './media.ts'
+export { processesOf, processIds } from './processes.ts'
+export { type Client, createClient, type Submitted } from './rest-client.ts'
+export { type System, type SystemOptions, startSystem } from './system.ts'
+export { until } from './until.ts'

@@ -1,0 +1,119 @@
+import {
+  type ErrorEnvelope,
+  errorEnvelopeSchema,
+  healthSchema,
+  jobsPageSchema,
+  resultViewSchema,
+  type Status,
+  type StatusView,
+  statusViewSchema,
+  terminalStates,
+} from '@avatar/contracts'
+import { z } from 'zod'
+import { portrait, voice } from './media.ts'
+import { until } from './until.ts'
+
+export type Answer = { status: number; headers: Headers; body: unknown }
+export type Submitted = Answer & { jobId: string; error: ErrorEnvelope['error'] | undefined }
+
+export type SubmitOptions = {
+  image?: Buffer
+  audio?: Buffer
+  /** Seconds of audio, where none is given. */
+  seconds?: number
+  prompt?: string
+  idempotencyKey?: string
+}
+
+/** How long a call may take before a test says that it hangs. */
+const callWithinMs = 20_000
+
+export type Client = ReturnType<typeof createClient>
+
+/** The public REST API with one key; every answer is checked against the contracts. */
+export function createClient(url: string, key: string) {
+  async function send(path: string, init: RequestInit = {}): Promise<Answer> {
+    const headers = new Headers(init.headers)
+    if (key) headers.set('authorization', `Bearer ${key}`)
+    const answer = await fetch(url + path, {
+      ...init,
+      headers,
+      signal: AbortSignal.timeout(callWithinMs),
+    })
+    return { status: answer.status, headers: answer.headers, body: await answer.json() }
+  }
+
+  async function get<S extends z.ZodType>(path: string, schema: S): Promise<z.output<S>> {
+    const answer = await send(path)
+    if (answer.status !== 200) throw new Error(`${path} → ${JSON.stringify(answer.body)}`)
+    return schema.parse(z.object({ data: z.unknown() }).parse(answer.body).data)
+  }
+
+  /** Submits a job; whatever the answer is, it comes back. */
+  async function submit(options: SubmitOptions = {}): Promise<Submitted> {
+    const { image = portrait(), audio = voice({ seconds: options.seconds ?? 1 }) } = options
+    const form = new FormData()
+    form.set('image', new Blob([new Uint8Array(image)]), 'face.png')
+    form.set('audio', new Blob([new Uint8Array(audio)]), 'voice.wav')
+    if (options.prompt !== undefined) form.set('prompt', options.prompt)
+    const headers: Record<string, string> = {}
+    if (options.idempotencyKey) headers['idempotency-key'] = options.idempotencyKey
+    const answer = await send('/generate', { method: 'POST', body: form, headers })
+    const error = errorEnvelopeSchema.safeParse(answer.body).data?.error
+    const { data } = answer.body as { data?: { job_id?: string } } // Only the id is looked at.
+    return { ...answer, jobId: data?.job_id ?? '', error }
+  }
+
+  const status = (jobId: string) => get(`/status/${jobId}`, statusViewSchema)
+  return {
+    send,
+    submit,
+    status,
+    result: (jobId: string) => get(`/result/${jobId}`, resultViewSchema),
+    jobs: () => get('/jobs', jobsPageSchema),
+    health: () => get('/health', healthSchema),
+    cancel: (jobId: string) => send(`/cancel/${jobId}`, { method: 'POST' }),
+
+    /** Submits again and again, with one Idempotency-Key, until the job is accepted. */
+    async submitUntilAccepted(options: SubmitOptions & { idempotencyKey: string }) {
+      const accepted = await until(
+        async () => {
+          const answer = await submit(options).catch(() => undefined)
+          return answer && answer.status < 300 ? answer : undefined
+        },
+        { timeoutMs: 60_000, everyMs: 200, what: 'an accepted submission' },
+      )
+      return accepted.jobId
+    },
+
+    /** Looks at a job until it looks as wanted; the API may be away meanwhile. */
+    untilView(jobId: string, isWanted: (view: StatusView) => boolean, timeoutMs = 60_000) {
+      let last: StatusView | undefined
+      return until(
+        async () => {
+          last = (await status(jobId).catch(() => undefined)) ?? last
+          return last && isWanted(last) ? last : undefined
+        },
+        { timeoutMs, everyMs: 50, what: `job ${jobId} as wanted` },
+      ).catch((error: unknown) => {
+        throw new Error(`the job was last seen as ${JSON.stringify(last)}`, { cause: error })
+      })
+    },
+
+    /** The view of a job that has ended, which must be in this status. */
+    async untilEnded(jobId: string, wanted: Status, timeoutMs?: number): Promise<StatusView> {
+      const isOver = (view: StatusView) => (terminalStates as ReadonlySet<string>).has(view.status)
+      const view = await this.untilView(jobId, isOver, timeoutMs)
+      if (view.status !== wanted) throw new Error(`job ${jobId} ended as ${JSON.stringify(view)}`)
+      return view
+    },
+
+    /** The bytes behind the result's presigned URL. */
+    async download(jobId: string): Promise<Buffer> {
+      const { url: source } = await this.result(jobId)
+      const answer = await fetch(source, { signal: AbortSignal.timeout(callWithinMs) })
+      if (!answer.ok) throw new Error(`the download answered ${answer.status}`)
+      return Buffer.from(await answer.arrayBuffer())
+    },
+  }
+}

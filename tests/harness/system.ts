@@ -1,0 +1,167 @@
+import { type ChildProcess, execFile, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { mkdtemp, readFile, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join, resolve } from 'node:path'
+import { createInterface } from 'node:readline'
+import { promisify } from 'node:util'
+import { z } from 'zod'
+import { childrenOf, processesOf } from './processes.ts'
+import { type Client, createClient } from './rest-client.ts'
+import { until } from './until.ts'
+
+const run = promisify(execFile)
+const avatar = resolve(import.meta.dirname, '../../cli/bin/avatar.mjs')
+
+const processSchema = z.object({ pid: z.int(), ports: z.record(z.string(), z.int()) })
+const stackSchema = z.object({
+  url: z.url(),
+  processes: z.object({
+    nats: processSchema,
+    s3: processSchema,
+    ingest: processSchema,
+    orchestrator: processSchema,
+    janitor: processSchema,
+    sidecar: processSchema,
+  }),
+  s3: z.object({
+    endpoint: z.url(),
+    bucket: z.string(),
+    access_key_id: z.string(),
+    secret_access_key: z.string(),
+  }),
+  nats: z.object({ url: z.url(), monitor: z.url() }),
+})
+export type Stack = z.infer<typeof stackSchema>
+export type ProcessName = keyof Stack['processes']
+
+export type SystemOptions = {
+  /** On top of this process' own environment; the `null` engine and tenfold speed by default. */
+  env?: Record<string, string>
+  /** A folder of an earlier system; a fresh one by default, which `stop` removes. */
+  dataDir?: string
+}
+
+export type System = Awaited<ReturnType<typeof startSystem>>
+
+const readyWithinMs = 60_000
+const stopWithinMs = 60_000
+
+/** Starts the real system, as a user would: `avatar up` in a process of its own. */
+export async function startSystem({ env = {}, dataDir }: SystemOptions = {}) {
+  const data = dataDir ?? (await mkdtemp(join(tmpdir(), 'avatar-e2e-')))
+  const lines: string[] = []
+  const child: ChildProcess = spawn(
+    process.execPath,
+    [avatar, 'up', '--data', data, '--port', String(await freePort())],
+    {
+      env: { ...process.env, ENGINE: 'null', TIMINGS_DIVISOR: '10', ...env },
+      stdio: ['ignore', 'pipe', 'pipe'],
+    },
+  )
+  for (const stream of [child.stdout, child.stderr])
+    if (stream) createInterface({ input: stream }).on('line', (line) => lines.push(line))
+
+  const ready = /^avatar-api ready (http:\S+)$/
+  const isRunning = () => child.exitCode === null && child.signalCode === null
+  let url = ''
+  try {
+    await until(
+      () => {
+        if (!isRunning()) throw new Error('avatar up ended')
+        url = lines.map((line) => ready.exec(line)?.[1]).find(Boolean) ?? ''
+        return url
+      },
+      { timeoutMs: readyWithinMs, what: 'the ready line of avatar up' },
+    )
+  } catch (error) {
+    await end('SIGTERM')
+    throw new Error(`avatar up did not get ready:\n${lines.slice(-60).join('\n')}`, {
+      cause: error,
+    })
+  }
+
+  async function end(signal: NodeJS.Signals) {
+    if (!isRunning()) return
+    const gone = once(child, 'exit')
+    child.kill(signal)
+    await Promise.race([
+      gone,
+      new Promise<void>((done) => setTimeout(done, stopWithinMs).unref()).then(() =>
+        child.kill('SIGKILL'),
+      ),
+    ])
+  }
+
+  async function stack(): Promise<Stack> {
+    return stackSchema.parse(JSON.parse(await readFile(join(data, 'stack.json'), 'utf8')))
+  }
+
+  /** Runs another `avatar` command on this system and returns what it printed. */
+  async function cli(...args: string[]) {
+    return run(process.execPath, [avatar, ...args, '--data', data], { env: process.env })
+  }
+
+  async function createKey(name = 'e2e'): Promise<string> {
+    const { stdout } = await cli('keys', 'create', '--name', name, '--json')
+    return z.object({ key: z.string() }).parse(JSON.parse(stdout)).key
+  }
+
+  const key = await createKey()
+  return {
+    url,
+    dataDir: data,
+    /** Everything it has printed. */
+    lines,
+    stack,
+    cli,
+    createKey,
+    client: createClient(url, key) satisfies Client,
+    clientWith: (otherKey: string) => createClient(url, otherKey),
+    pid: () => child.pid ?? -1,
+    signalSupervisor: (signal: NodeJS.Signals) => child.kill(signal),
+    pidOf: async (name: ProcessName) => (await stack()).processes[name].pid,
+    /** The process that renders: the sidecar's child. */
+    renderChild: async () => childrenOf((await stack()).processes.sidecar.pid)[0],
+
+    /** Ends a process by a signal and waits until the supervisor has brought up its successor. */
+    async killProcess(name: ProcessName, signal: NodeJS.Signals = 'SIGKILL') {
+      const { pid } = (await stack()).processes[name]
+      process.kill(pid, signal)
+      await until(
+        async () => {
+          const now = (await stack()).processes[name].pid
+          return now !== pid && isAlive(now)
+        },
+        { timeoutMs: signal === 'SIGKILL' ? 5_000 : 40_000, what: `a new ${name}` },
+      )
+    },
+
+    /** Stops it like Ctrl-C and says which processes it left behind; there should be none. */
+    async stop(): Promise<number[]> {
+      await end('SIGINT')
+      const left = processesOf(data)
+      for (const pid of left) process.kill(pid, 'SIGKILL')
+      if (!dataDir) await rm(data, { recursive: true, force: true })
+      return left
+    },
+  }
+}
+
+function isAlive(pid: number): boolean {
+  try {
+    process.kill(pid, 0)
+    return true
+  } catch {
+    return false
+  }
+}
+
+async function freePort(): Promise<number> {
+  const { createServer } = await import('node:net')
+  const server = createServer().listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  const address = server.address()
+  server.close()
+  return typeof address === 'object' && address ? address.port : 0
+}

@@ -1,0 +1,17 @@
+/**
+ * Waits until a condition holds.
+ *
+ * @throws Error that says what was waited for, when it does not hold in time
+ */
+export async function until<T>(
+  look: () => Promise<T | undefined | false> | T | undefined | false,
+  { timeoutMs = 10_000, everyMs = 50, what = 'the condition' } = {},
+): Promise<T> {
+  const deadline = performance.now() + timeoutMs
+  for (;;) {
+    const seen = await look()
+    if (seen) return seen
+    if (performance.now() > deadline) throw new Error(`${what} did not hold within ${timeoutMs} ms`)
+    await new Promise((resolve) => setTimeout(resolve, everyMs))
+  }
+}

@@ -8,6 +8,7 @@ import {
   acceptedSchema,
   envelopeOf,
   errorEnvelopeSchema,
+  type HealthView,
   healthSchema,
   resultViewSchema,
   statusViewSchema,
@@ -76,7 +77,11 @@ export function createApiClient(url: string, key: string | undefined, clock: Clo
     },
     status: async (jobId: string) => (await call(`/status/${jobId}`, statusViewSchema, get)).data,
     result: async (jobId: string) => (await call(`/result/${jobId}`, resultViewSchema, get)).data,
-    health: async () => (await call('/health', healthSchema, get)).data,
+    /** Undefined when nothing answers; `/health` alone has no envelope, and says 503 by itself. */
+    async health(): Promise<HealthView | undefined> {
+      const answer = await tryOnce('/health', {})
+      return answer && healthSchema.safeParse(await answer.json()).data
+    },
     /** Asks for the end of a job; one that has ended already is fine. */
     async cancel(jobId: string) {
       await tryOnce(`/cancel/${jobId}`, { method: 'POST' })

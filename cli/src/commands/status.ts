@@ -1,7 +1,7 @@
 import { systemClock } from '@avatar/service-kit'
 import { createApiClient } from '../api-client.ts'
 import type { CommandContext } from '../command-context.ts'
-import { UserError } from '../exit-codes.ts'
+import { exitCodes, UserError } from '../exit-codes.ts'
 import { readStackFile } from '../stack/stack-file.ts'
 import { findSystem } from '../system.ts'
 import { table } from '../table.ts'
@@ -14,6 +14,7 @@ export async function status(
   const system = await findSystem(options.data, env)
   if (!system.url) throw new UserError('Set AVATAR_URL, or give --data.')
   const health = await createApiClient(system.url, undefined, systemClock).health()
+  if (!health) throw new UserError(`${system.url} does not answer.`, exitCodes.unreachable)
   const stack = system.data && (await readStackFile(system.data))
   const processes = Object.entries(stack?.processes ?? {})
   if (options.json) {

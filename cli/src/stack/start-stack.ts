@@ -184,8 +184,7 @@ async function isUp(url: string): Promise<boolean> {
 async function isHealthy(url: string): Promise<boolean> {
   try {
     const response = await fetch(`${url}/health`, { signal: AbortSignal.timeout(2_000) })
-    const body = (await response.json()) as { data?: unknown } // Checked on the next line.
-    const health = healthSchema.safeParse(body.data).data
+    const health = healthSchema.safeParse(await response.json()).data
     return health?.nats === 'ok' && health.storage === 'ok'
   } catch {
     return false

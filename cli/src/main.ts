@@ -1,3 +1,4 @@
+#!/usr/bin/env node
 import { runCli } from './program.ts'
 
 const { env, stdout, stderr, argv } = process

@@ -229,6 +229,12 @@ describe.runIf(hasFfmpeg)('audio that cannot be decoded is refused', () => {
 })
 
 describe.runIf(hasFfmpeg)('what is not WAV or MP3 is refused', () => {
+  it('a sound WAV file of a codec that we do not decode', async () => {
+    const tone = ['-f', 'lavfi', '-i', 'sine=d=2', '-ar', '48000', '-c:a', 'ac3', '-f', 'wav']
+    const ac3 = await made((path) => ffmpeg([...tone, path]))
+    await world.refused(world.checks.checkAudio(ac3, world.outDir), 'AUDIO_UNREADABLE')
+  })
+
   it('a playlist renamed .mp3, without opening what it names', async () => {
     const victim = await world.upload(wav({ seconds: 2 }), 'victim.wav')
     const playlist = `ffconcat version 1.0\nfile '${victim}'\n`

@@ -9,6 +9,8 @@ import { createMediaWorld, type MediaWorld, pidsNaming } from './media-world.ts'
 
 const isLinux = process.platform === 'linux'
 const waiting = { timeout: 10_000, interval: 20 }
+/** A command line that nobody else runs. */
+const endless = `sleep 86399.${process.pid}`
 const worlds: MediaWorld[] = []
 
 afterEach(async () => {
@@ -181,7 +183,7 @@ describe('a checker process', () => {
 
 describe('the decoder', () => {
   it('that hangs is killed at the wall clock with all that it started', async () => {
-    const { world } = await createScriptedWorld('sleep 86399 & wait', {
+    const { world } = await createScriptedWorld(`${endless} & wait`, {
       bounds: { audioWallMs: 500 },
     })
     const path = await world.upload(streamedWav())
@@ -190,7 +192,7 @@ describe('the decoder', () => {
       'AUDIO_UNREADABLE',
     )
     expect(error.message).toContain('too long')
-    await vi.waitFor(async () => expect(await pidsNaming('sleep 86399')).toEqual([]), waiting)
+    await vi.waitFor(async () => expect(await pidsNaming(endless)).toEqual([]), waiting)
   })
 
   it('ends at its limit of CPU time, and the audio is at fault', async () => {
@@ -281,19 +283,19 @@ describe('the checks', () => {
   })
 
   it('stop at once, whatever is going on, and leave nothing behind', async () => {
-    const { world } = await createScriptedWorld('sleep 86398 & wait', { concurrency: 1 })
+    const { world } = await createScriptedWorld(`${endless} & wait`, { concurrency: 1 })
     await world.checks.start()
     const path = await world.upload(streamedWav())
     const image = await world.upload(blackPng(200, 200))
     const decoding = world.checks.checkAudio(path, world.outDir)
-    await vi.waitFor(async () => expect(await pidsNaming('sleep 86398')).not.toEqual([]), waiting)
+    await vi.waitFor(async () => expect(await pidsNaming(endless)).not.toEqual([]), waiting)
     const queued = world.checks.checkImage(image, world.outDir)
     const outcomes = Promise.allSettled([decoding, queued])
 
     await world.checks.stop()
     expect(await readdir(world.tempDir)).toEqual([])
     expect(await readdir(world.outDir)).toEqual([])
-    expect(await pidsNaming('sleep 86398')).toEqual([])
+    expect(await pidsNaming(endless)).toEqual([])
     for (const outcome of await outcomes) {
       expect(outcome).toMatchObject({ status: 'rejected', reason: { code: 'DRAINING' } })
     }

@@ -101,6 +101,7 @@ function converse(child: ChildProcess, home: string, bounds: CheckBounds) {
     waiting = Promise.withResolvers()
     const timer = setTimeout(() => {
       timedOut = true
+      isWorn = true
       killGroup(child)
     }, wallMs)
     try {

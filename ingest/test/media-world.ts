@@ -60,8 +60,9 @@ export async function createMediaWorld(options: Partial<CheckOptions> = {}): Pro
     checkerPids: () => pidsNaming(join(tempDir, 'checker-')),
     async close() {
       await checks.stop()
-      expect(await pidsNaming(home)).toEqual([])
+      const survivors = await pidsNaming(home)
       await rm(home, { recursive: true, force: true })
+      expect(survivors).toEqual([])
     },
   }
 }

@@ -14,8 +14,11 @@ const inVenv = (path: string) => join(root, '.venv/bin', path)
 
 type Step = { name: string; command: readonly [string, ...string[]]; cwd?: string }
 
+/** Biome does not look for itself whether anybody sees its colours. */
+const colours = process.stdout.isTTY ? '--colors=force' : '--colors=off'
+
 const checks: readonly Step[] = [
-  { name: 'format, lint, boundaries', command: [inModules('.bin/biome'), 'ci', '.'] },
+  { name: 'format, lint, boundaries', command: [inModules('.bin/biome'), 'ci', colours, '.'] },
   { name: 'types', command: [inModules('.bin/tsc'), '-p', '.', '--noEmit'] },
   { name: 'generated files', command: [process.execPath, 'scripts/generate.ts', '--check'] },
   { name: 'Python lint', command: [inVenv('ruff'), 'check', '.'], cwd: sidecar },
@@ -25,7 +28,7 @@ const checks: readonly Step[] = [
 
 const fixes: readonly Step[] = [
   { name: 'generated files', command: [process.execPath, 'scripts/generate.ts'] },
-  { name: 'format and lint', command: [inModules('.bin/biome'), 'check', '--write', '.'] },
+  { name: 'format and lint', command: [inModules('.bin/biome'), 'check', '--write', colours, '.'] },
   { name: 'Python lint', command: [inVenv('ruff'), 'check', '--fix', '.'], cwd: sidecar },
   { name: 'Python format', command: [inVenv('ruff'), 'format', '.'], cwd: sidecar },
 ]

@@ -44,9 +44,8 @@ export function readableLine(line: string): string {
   const keys = Object.entries(fields)
     .filter(([key]) => !untold.has(key))
     .map(([key, value]) => `${key}=${typeof value === 'string' ? value : JSON.stringify(value)}`)
-  return [`${level}${fields['msg']}`, ...keys, describeError(fields['err'])]
-    .filter(Boolean)
-    .join(' ')
+  const error = describeError(fields['err'])
+  return [`${level}${fields['msg']}`, ...keys, error && `(${error})`].filter(Boolean).join(' ')
 }
 
 /** Whether a line of a server, which logs each of its own inner steps, is worth a person's time. */
@@ -67,9 +66,9 @@ function parseFields(line: string): Record<string, unknown> | undefined {
   }
 }
 
+/** The messages of an error and its causes, outermost first; '' for none. */
 function describeError(error: unknown): string {
   if (typeof error !== 'object' || error === null) return error ? String(error) : ''
   const { message, cause } = error as { message?: unknown; cause?: unknown } // Only printed.
-  const because = cause ? describeError(cause) : ''
-  return because ? `(${String(message)}: ${because})` : `(${String(message)})`
+  return [String(message), describeError(cause)].filter(Boolean).join(': ')
 }

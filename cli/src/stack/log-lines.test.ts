@@ -1,0 +1,43 @@
+import { describe, expect, it } from 'vitest'
+import { isNotable, prefixedLines, readableLine } from './log-lines.ts'
+
+describe('log lines', () => {
+  it('tell a JSON line as a sentence and its keys', () => {
+    const line = JSON.stringify({
+      level: 'info',
+      time: 'now',
+      service: 'ingest',
+      jobId: 'j',
+      attempt: 2,
+      msg: 'claimed',
+    })
+    expect(readableLine(line)).toBe('claimed jobId=j attempt=2')
+  })
+
+  it('show the level where it is not usual, and the error with its causes', () => {
+    const err = { message: 'away', cause: { message: 'refused' } }
+    expect(readableLine(JSON.stringify({ level: 'warn', msg: 'trying again', err }))).toBe(
+      'WARN trying again (away: refused)',
+    )
+  })
+
+  it('pass on what is no log line, whatever it is', () => {
+    for (const line of ['Traceback', '{"a":1}', '{half', '']) expect(readableLine(line)).toBe(line)
+  })
+
+  it('are in colour for a terminal only', () => {
+    const written = { terminal: '', file: '' }
+    const nowMs = () => 0
+    prefixedLines((text) => (written.terminal += text), { hasColours: true, nowMs })('s3', 'up')
+    prefixedLines((text) => (written.file += text), { hasColours: false, nowMs })('s3', 'up')
+    expect(written.terminal).toContain('\u001b[34m')
+    expect(written.file).toBe('00:00:00.000 s3           up\n')
+  })
+
+  it('leave out the servers’ chatter but none of their warnings', () => {
+    expect(isNotable('nats', '[1] 2026/11/24 [INF] Server is ready')).toBe(false)
+    expect(isNotable('nats', '[1] 2026/11/24 [ERR] disk full')).toBe(true)
+    expect(isNotable('s3', 'I1124 02:18:48 volume grown')).toBe(false)
+    expect(isNotable('s3', 'E1124 02:18:48 no space left')).toBe(true)
+  })
+})

@@ -28,11 +28,14 @@ _RIGHT: Final = (
     (362, 382, 381, 380, 374, 373, 390, 249, 263),
 )
 """Upper and lower lid of each eye of the picture, from left to right."""
-_LID_MEETS: Final = 1.06
+_LID_MEETS: Final = 1.14
 """Shut, the upper lid covers the lower one's edge: the mesh puts that edge a little high."""
 _LASHES: Final = 0.42
-_FOLD: Final = 0.8
+_SKIN: Final = 0.9
 """In eye heights above the open lid: how far lashes reach, and where the lid's own skin ends."""
+_FOLDS: Final = (0.45, 0.75)
+_RIM_DARKNESS: Final = 0.55
+"""The lid folds as high up as lashes reach, lower if something as dark as a rim is there."""
 _LID_COLUMNS: Final = (-0.8, -0.4, 0.0, 0.4, 0.8)
 _LEAST_OPENING: Final = 0.12
 """An eye that is open less than this, in half widths, is shut or half hidden: leave it alone."""
@@ -104,7 +107,7 @@ class _Eye:
         # Skin from where the lid folds down to the lashes, then the lashes as they are.
         strip = smooth_step(y - edge, -_LASHES * height, -0.35 * _LASHES * height)
         lid = skin + (lashes - skin) * strip[..., None]
-        fold = smooth_step(y - upper, -1.1 * _LASHES * height, -0.5 * _LASHES * height)
+        fold = smooth_step(y - upper, -self._fold * height, 0.25 * height - self._fold * height)
         cover = fold * smooth_step(edge - y, -1.5, 0.5) * smooth_step(drop, 0.0, 0.2 * height)
         view = canvas[grid.rows, grid.columns]
         view[:] = np.clip(view + (lid - view) * cover[..., None] + 0.5, 0, 255)
@@ -125,7 +128,14 @@ class _Eye:
         lower = np.interp(x, *self._table(self._lower))
         picture = canvas[grid.rows, grid.columns].astype(np.float32)
         above = (upper - y) / self._height
-        colours = np.array([_skin_colour(picture, x, above, at) for at in _LID_COLUMNS])
+        below = (y - lower) / self._height
+        colours = np.array(
+            [
+                (_skin_colour(picture, x, above, at) + _skin_colour(picture, x, below, at)) / 2
+                for at in _LID_COLUMNS
+            ]
+        )
+        self._fold = _FOLDS[0] if _has_rim(picture, x, above) else _FOLDS[1]
         skin = np.stack([np.interp(x, _LID_COLUMNS, colours[:, c]) for c in range(3)], axis=-1)
         # A ball is under it: the middle of the lid is lit, its ends are not.
         skin *= (1 - 0.12 * np.clip(np.abs(x), 0, 1) ** 2)[..., None]
@@ -153,13 +163,23 @@ class _Eye:
         return np.linspace(-1, 1, _TABLE_STEPS, dtype=np.float32), edge
 
 
-def _skin_colour(picture: Field, x: Field, above: Field, at: float) -> Field:
-    """Colour of the brighter skin above a place of the eye.
+def _has_rim(picture: Field, x: Field, above: Field) -> bool:
+    """Whether glasses, or hair, run across the skin above the eye."""
+    brightness = picture.mean(axis=2)
+    inner = np.abs(x) < 0.55
+    heights = np.arange(0.55, 1.1, 0.1)
+    rows = [brightness[inner & (above >= h) & (above < h + 0.1)] for h in heights]
+    medians = [float(np.median(row)) for row in rows if row.size]
+    return bool(medians) and min(medians) < _RIM_DARKNESS * max(medians)
+
+
+def _skin_colour(picture: Field, x: Field, away: Field, at: float) -> Field:
+    """Colour of the brighter skin beside a place of the eye; `away` is in eye heights.
 
     The median would take lashes, make-up and the shadow of the fold for skin, the brightest would
     take a highlight.
     """
-    near = (np.abs(x - at) < 0.3) & (above > 0.6 * _LASHES) & (above < _FOLD)
+    near = (np.abs(x - at) < 0.3) & (away > 0.6 * _LASHES) & (away < _SKIN)
     pixels = picture[near] if near.any() else picture.reshape(-1, 3)
     brightness = pixels.sum(axis=1)
     low, high = np.percentile(brightness, [65, 92])

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from inference_sidecar.preview.raster import Image, Points, warp_affine
 from inference_sidecar.preview.tflite_model import TfliteModel
@@ -43,7 +42,7 @@ class _Grid:
 
         After MediaPipe's `ssd_anchors_calculator.cc`; layers of one stride share their cells.
         """
-        centres: list[NDArray[np.float32]] = []
+        centres: list[Points] = []
         for cells, per_cell in self.layers:
             along = (np.arange(cells, dtype=np.float32) + 0.5) / cells
             grid = np.stack(np.meshgrid(along, along), axis=-1).reshape(-1, 2)
@@ -71,7 +70,7 @@ class FaceDetector:
 
 
 def _detect(image: Image, model: TfliteModel, anchors: Points) -> list[DetectedFace]:
-    """All candidates above the threshold. Overlapping ones stay: only the best one is of interest."""
+    """All candidates above the threshold, overlapping ones too: only the best is of interest."""
     height, width = image.shape[:2]
     scale = model.side_px / max(height, width)
     offset_x, offset_y = (model.side_px - width * scale) / 2, (model.side_px - height * scale) / 2

@@ -34,7 +34,7 @@ _BACKDROP_SIGMA_PX: Final = 6.0
 
 @dataclass(frozen=True)
 class Framing:
-    """canvas: the picture at generation size; matrix: 2×3, from portrait pixels to canvas pixels."""
+    """canvas: the picture at generation size; matrix: 2x3, from portrait pixels to it."""
 
     canvas: Image
     matrix: Field
@@ -45,7 +45,7 @@ class Framing:
 
 
 def frame_portrait(portrait: Image, landmarks: Points, size: Size) -> Framing:
-    """Fills the canvas if the whole head stays in the picture, else sets the portrait on a backdrop.
+    """Fills the canvas if the whole head stays in it, else sets the portrait on a backdrop.
 
     The crop keeps the face centred and the eyes at the upper third as far as the picture reaches.
     """

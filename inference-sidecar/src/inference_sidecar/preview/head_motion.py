@@ -1,4 +1,4 @@
-"""Sways and nods the head a little, as people do who speak and as nobody does who is a photograph."""
+"""Sways and nods the head a little, as people do who speak and photographs do not."""
 
 from __future__ import annotations
 

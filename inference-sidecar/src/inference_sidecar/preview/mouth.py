@@ -20,7 +20,7 @@ from inference_sidecar.preview.raster import (
     smooth_step,
 )
 
-WIDEST_GAP: Final = 0.7
+WIDEST_GAP: Final = 0.62
 """Opening of the widest vowel, in half mouth widths."""
 _UPPER_SHARE: Final = 0.14
 """The upper lip makes this part of an opening, the jaw the rest."""
@@ -31,7 +31,8 @@ _SPREAD: Final = 0.07
 _ROUND: Final = 0.15
 """How far the corners move out or in, in half mouth widths."""
 _SMILE_SHAPE: Final = 0.4
-"""A smile leaves its corners only this part of that freedom."""
+_SMILE_GAP: Final = 0.54
+"""A smile leaves its corners only this part of that freedom, and opens less: else it laughs."""
 _REACH_X: Final = 2.7
 _REACH_ABOVE: Final = 1.25
 _REACH_BELOW_CHIN: Final = 1.15
@@ -134,10 +135,11 @@ class Mouth:
 
     def _motion(self, pose: MouthPose) -> _Motion:
         """How far everything moves for a pose, from where it is in the portrait."""
-        change = pose.open * WIDEST_GAP - self._geometry.rest_gap
+        smiles = self._geometry.rest_gap > 0
+        change = pose.open * (_SMILE_GAP if smiles else WIDEST_GAP) - self._geometry.rest_gap
         share = _UPPER_SHARE if change >= 0 else _UPPER_SHARE_CLOSING
         widen = pose.spread * (_SPREAD if pose.spread >= 0 else _ROUND)
-        if self._geometry.rest_gap > 0:
+        if smiles:
             widen *= _SMILE_SHAPE
         return _Motion(change * (1 - share), -change * share, widen, change < 0)
 
@@ -146,7 +148,7 @@ class Mouth:
         if motion.closing:
             gap = self._geometry.lower_at(x) - self._geometry.upper_at(x)
             return np.where(np.abs(x) < 1, gap / self._geometry.rest_gap, 0).astype(np.float32)
-        return np.clip(1 - x * x, 0, 1) ** np.float32(0.8)
+        return np.clip(1 - x * x, 0, 1) ** (1.2 if self._geometry.rest_gap > 0 else 0.8)
 
     def _follow(self, x: Field, y: Field) -> Field:
         """How far skin follows the jaw: fully at the chin, not at nose, ears and neck."""

@@ -24,7 +24,7 @@ _SEAM_ROWS: Final = 35
 
 @dataclass(frozen=True)
 class MouthGeometry:
-    """The mouth frame: origin between the inner corners, x to the right of the picture, y to the chin.
+    """The mouth frame: origin between the inner corners, x to the picture's right, y to the chin.
 
     Its unit is half the inner width of the mouth, so the inner corners are at x = -1 and 1.
 
@@ -56,7 +56,7 @@ class MouthGeometry:
     def pixels_around(
         self, box: tuple[float, float, float, float], limit: tuple[int, int]
     ) -> tuple[int, int, int, int]:
-        """The pixels (left, top, right, bottom) that cover a box of this frame, inside the limit."""
+        """The pixels (left, top, right, bottom) that cover a box of this frame, within limits."""
         corners = np.array([(x, y) for x in (box[0], box[2]) for y in (box[1], box[3])])
         pixels = self.centre + corners @ self.axes * self.unit_px
         left, top = np.floor(pixels.min(axis=0)).astype(int)

@@ -1,4 +1,4 @@
-"""Paints what shows between parted lips: the portrait's own teeth or modelled ones, tongue, dark."""
+"""Paints what shows between parted lips: own or modelled teeth, tongue, dark."""
 
 from __future__ import annotations
 
@@ -13,13 +13,16 @@ from inference_sidecar.preview.raster import Field, Image, sample_field, smooth_
 _DEEP: Final = np.array([16.0, 6.0, 6.0], np.float32)
 _CAVITY: Final = np.array([62.0, 24.0, 20.0], np.float32)
 _TONGUE: Final = np.array([150.0, 74.0, 66.0], np.float32)
-_TOOTH: Final = np.array([246.0, 232.0, 208.0], np.float32)
+_TOOTH: Final = np.array([246.0, 230.0, 204.0], np.float32)
+_SHADE_TINT: Final = np.array([0.86, 1.06, 1.16], np.float32)
+_TINT_SHARE: Final = 0.22
+"""How much of the skin's tint teeth take on; pure ivory looks green beside a reddish face."""
 _TOOTH_LENGTH: Final = 0.21
 _TEETH_REACH: Final = 0.8
 """Lower edge of the upper teeth below the lip at rest, and how far they go to the sides."""
 _TOOTH_BORDERS: Final = (0.0, 0.28, 0.5, 0.7)
 """Where one upper tooth meets the next, from the middle outwards; both sides are alike."""
-_FULL_LIGHT: Final = 190.0
+_FULL_LIGHT: Final = 180.0
 """Brightness of well-lit fair skin; teeth and tongue are lit like the skin around them."""
 
 
@@ -33,7 +36,7 @@ class LipEdges:
 
 
 class MouthInterior:
-    """The inside of one portrait's mouth. Upper teeth stay with the head, the tongue with the jaw."""
+    """The inside of one mouth. Upper teeth stay with the head, the tongue with the jaw."""
 
     def __init__(self, picture: Image, x: Field, y: Field, geometry: MouthGeometry) -> None:
         """picture: the portrait under the box; x, y: the box's pixels in the mouth frame."""
@@ -45,6 +48,7 @@ class MouthInterior:
             self._teeth = np.concatenate([picture.astype(np.float32), padding], axis=2)
         else:
             self._teeth = _modelled_teeth(x, y - geometry.upper_at(x), self._light)
+            self._teeth[..., :3] *= _tint_of(picture) ** _TINT_SHARE
 
     def draw(self, x: Field, y: Field, rest_px: tuple[Field, Field], edges: LipEdges) -> Field:
         """The inside as floats `[H, W, 3]`; the lips go over it.
@@ -62,8 +66,9 @@ class MouthInterior:
             cover = self._own_cover(x, y, edges.gap)
         else:
             # Hardly any light reaches teeth in a narrow gap; a bright line there looks painted.
-            lit = 0.35 + 0.65 * float(smooth_step(np.array(edges.gap, np.float32), 0.08, 0.42))
-            colour = colour * (shade * np.float32(lit))[..., None]
+            # What does has been through lips and gums: shade in a mouth is red, never grey.
+            lit = shade * (0.3 + 0.7 * float(smooth_step(np.array(edges.gap), 0.08, 0.45)))
+            colour = colour * lit[..., None] ** _SHADE_TINT
         return inside + (colour - inside) * cover[..., None]
 
     def _flesh(self, below_upper: Field, above_lower: Field, inward: Field, gap: float) -> Field:
@@ -83,10 +88,10 @@ class MouthInterior:
         At rest the portrait stays as it is; as the lips part, their old edges must not stay behind.
         """
         geometry = self._geometry
-        moved = min(1.0, max(0.0, gap - geometry.rest_gap) / 0.16)
-        bent = np.float32(moved) * np.clip(1.15 - x**2, 0, 1)
-        upper = smooth_step(y - geometry.upper_at(x) - 0.1 * bent, -0.1, -0.05)
-        return upper * smooth_step(geometry.lower_at(x) - y - 0.17 * bent, -0.1, -0.05)
+        moved = min(1.0, max(0.0, gap - geometry.rest_gap) / 0.2)
+        bent = moved * np.clip(1.15 - x**2, 0, 1)
+        upper = smooth_step(y - geometry.upper_at(x) - 0.06 * bent, -0.1, -0.05)
+        return upper * smooth_step(geometry.lower_at(x) - y - 0.13 * bent, -0.1, -0.03)
 
 
 def _modelled_teeth(x: Field, below_lip: Field, light: float) -> Field:
@@ -110,6 +115,12 @@ def _lip_shadow(below_upper: Field, above_lower: Field, inward: Field) -> Field:
     under_upper = 0.42 + 0.58 * smooth_step(below_upper, -0.02, 0.2)
     over_lower = 0.72 + 0.28 * smooth_step(above_lower, 0.0, 0.1)
     return under_upper * over_lower * (0.35 + 0.65 * smooth_step(inward, 0.0, 0.45))
+
+
+def _tint_of(picture: Image) -> Field:
+    """Colour of the light and the film, as the skin shows it: RGB with a mean of 1."""
+    colour = np.median(picture.reshape(-1, 3), axis=0)
+    return colour / max(float(colour.mean()), 1.0)
 
 
 def _light_of(picture: Image) -> float:

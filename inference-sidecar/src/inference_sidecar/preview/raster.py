@@ -1,12 +1,12 @@
 """The few raster operations of this engine, with types. OpenCV is spoken here and nowhere else.
 
 Images are uint8 `[H, W, C]` in RGB, fields float32 `[H, W]`, points float32 `[N, 2]` as (x, y) in
-pixels with the centre of the first pixel at (0, 0).
+pixels with the centre of the first pixel at (0, 0). The types allow any float, because type stubs
+take float32 times a Python number for float64 where numpy does not.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 Image = NDArray[np.uint8]
-Field = NDArray[np.float32]
-Points = NDArray[np.float32]
+Field = NDArray[np.floating[Any]]
+Points = NDArray[np.floating[Any]]
 
 
 def use_threads(count: int) -> None:
@@ -44,7 +44,7 @@ def resize(image: Image, width: int, height: int) -> Image:
 
 
 def warp_affine(image: Image, matrix: Field, width: int, height: int) -> Image:
-    """Applies a 2×3 matrix that maps source points to points of the result; borders repeat."""
+    """Applies a 2x3 matrix that maps source points to points of the result; borders repeat."""
     smaller = abs(float(np.linalg.det(matrix[:, :2]))) < 1
     return cast(
         "Image",
@@ -75,19 +75,25 @@ class Texture:
         """The colours at these places, in pixels of the image; borders repeat."""
         colours = cv2.remap(
             self._doubled,
-            x * np.float32(2) + np.float32(0.5),
-            y * np.float32(2) + np.float32(0.5),
+            np.asarray(x * 2 + 0.5, np.float32),
+            np.asarray(y * 2 + 0.5, np.float32),
             cv2.INTER_LINEAR,
             borderMode=cv2.BORDER_REPLICATE,
         )
         return cast("Image", cv2.cvtColor(colours, cv2.COLOR_RGBA2RGB))
 
 
-def sample_field(field: Field, source_x: Field, source_y: Field) -> Field:
-    """Reads a mask (`[H, W]` or `[H, W, C]`) between its pixels; borders repeat."""
+def sample_field(field: Field, x: Field, y: Field) -> Field:
+    """Reads a mask or colours (`[H, W]` or `[H, W, C]`) between pixels; borders repeat."""
     return cast(
         "Field",
-        cv2.remap(field, source_x, source_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE),
+        cv2.remap(
+            np.asarray(field, np.float32),
+            np.asarray(x, np.float32),
+            np.asarray(y, np.float32),
+            cv2.INTER_LINEAR,
+            borderMode=cv2.BORDER_REPLICATE,
+        ),
     )
 
 
@@ -104,14 +110,6 @@ def blur_colours(colours: Field, sigma_px: float) -> Field:
 def blur_image(image: Image, sigma_px: float) -> Image:
     """Gaussian blur of an image."""
     return cast("Image", cv2.GaussianBlur(image, (0, 0), max(sigma_px, 0.05)))
-
-
-def fill_polygon(shape: tuple[int, int], points: Points) -> Field:
-    """1 inside the polygon, 0 outside, with a soft edge of one pixel."""
-    mask = np.zeros(shape, np.uint8)
-    fixed = np.round(points * 16).astype(np.int32)
-    cv2.fillPoly(mask, cast("Sequence[Any]", [fixed]), 255, lineType=cv2.LINE_AA, shift=4)
-    return mask.astype(np.float32) / np.float32(255)
 
 
 def mix(below: Image, above: Image, alpha: Field) -> Image:

@@ -15,11 +15,12 @@ _SILENT_DB: Final = -58.0
 _RANGE_DB: Final = 26.0
 """From lips about to part to fully open."""
 _ABOVE_NOISE_DB: Final = 9.0
-_SMOOTH_OPEN_SECONDS: Final = 0.032
+_SMOOTH_OPEN_SECONDS: Final = 0.036
 _SMOOTH_SHAPE_SECONDS: Final = 0.06
+_HISS_SPREAD: Final = 0.5
 _SLOW_SECONDS: Final = 0.35
 _CONTRAST: Final = 0.7
-"""How much a syllable is lifted out of the average loudness around it: it shows the dips between."""
+"""How much a syllable is lifted out of the loudness around it: it shows the dips between."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,7 @@ def plan_speech(voice: VoiceMeasures, frames: int) -> SpeechMotion:
 
 
 def _speech_level(voice: VoiceMeasures) -> Track:
-    """Loudness of speech from 0 (a pause) to 1, relative to this recording's own voice and noise."""
+    """Loudness of speech from 0 (a pause) to 1, relative to this recording's voice and noise."""
     level = voice.vowel_db
     loud = float(np.percentile(level, 97))
     noise = float(np.percentile(level, 5))
@@ -70,14 +71,15 @@ def _speech_level(voice: VoiceMeasures) -> Track:
 
 def _spread(voice: VoiceMeasures, level: Track, hiss: Track) -> Track:
     """Wide or rounded lips from the brightness of the vowels, relative to this voice's median."""
-    voiced = level > 0.25
+    voiced = level > 0.5
     if not voiced.any():
         return np.zeros_like(level)
     octaves = np.log2(np.maximum(voice.brightness_hz, 50))
-    low, middle, high = np.percentile(octaves[voiced], [10, 50, 90])
+    # Vowels alone say what is bright for this voice; consonants between them are brighter.
+    low, middle, high = np.percentile(octaves[voiced], [10, 60, 90])
     half = max((float(high) - float(low)) / 2, 0.1)
     shape = np.clip((octaves - middle) / half, -1, 1) * np.clip(level * 2, 0, 1)
-    shape = np.maximum(shape, 0.5 * hiss * (level > 0))
+    shape += (_HISS_SPREAD * (level > 0) - shape) * hiss
     return np.clip(_smooth(shape.astype(np.float32), _SMOOTH_SHAPE_SECONDS), -1, 1)
 
 
@@ -86,7 +88,7 @@ def _smooth(track: Track, sigma_seconds: float) -> Track:
     sigma = sigma_seconds * STEPS_PER_SECOND
     reach = int(np.ceil(3 * sigma))
     kernel = np.exp(-0.5 * (np.arange(-reach, reach + 1) / sigma) ** 2)
-    padded = np.pad(track, reach)
+    padded = np.pad(track.astype(np.float64), reach)
     return np.convolve(padded, kernel / kernel.sum(), mode="valid").astype(np.float32)
 
 

@@ -6,7 +6,7 @@ import wave
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +21,7 @@ _FLOOR_DB: Final = -120.0
 _VOWEL_HZ: Final = (350.0, 3000.0)
 _HISS_HZ: Final = (3500.0, 7500.0)
 
-Track = NDArray[np.float32]
+Track = NDArray[np.floating[Any]]
 
 
 @dataclass(frozen=True)

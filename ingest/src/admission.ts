@@ -73,7 +73,7 @@ export function createAdmission(deps: {
     const nonce = randomBytes(8).toString('hex')
     const prepared = await prepare(submission, fingerprint, nonce)
     const { job, files } = prepared
-    await Promise.all(files.map((f) => objects.putFile(f.key, f.path, f.bytes, f.sha256)))
+    await allDone(files.map((f) => objects.putFile(f.key, f.path, f.bytes, f.sha256)))
     if (clock.monotonicMs() - beganMs > timings.admissionMs)
       throw new AppError('STORE_UNAVAILABLE', { details: { reason: 'the upload took too long' } })
 
@@ -100,10 +100,11 @@ export function createAdmission(deps: {
 
   async function prepare(submission: Submission, fingerprint: string, nonce: string) {
     const { jobId, folder } = submission
-    const [image, audio] = await Promise.all([
-      media.checkImage(submission.imagePath, folder),
-      media.checkAudio(submission.audioPath, folder),
-    ])
+    const checkImage = media.checkImage(submission.imagePath, folder)
+    const checkAudio = media.checkAudio(submission.audioPath, folder)
+    await allDone([checkImage, checkAudio])
+    const image = await checkImage
+    const audio = await checkAudio
     const imageKey = inputKey(jobId, nonce, image.sha256, 'png')
     const audioKey = inputKey(jobId, nonce, audio.sha256, 'wav')
     const estimatedSeconds = audio.seconds * workers.secondsPerVideoSecond()
@@ -158,6 +159,15 @@ export function createAdmission(deps: {
       timeoutMs: timings.publishAtDoorMs,
     })
   }
+}
+
+/**
+ * Waits for all, then throws the first failure. With `Promise.all` the folder would be removed while
+ * one of them still works in it.
+ */
+async function allDone(work: readonly Promise<unknown>[]): Promise<void> {
+  for (const done of await Promise.allSettled(work))
+    if (done.status === 'rejected') throw done.reason
 }
 
 /** Over what the client sent, so that a repeated request is known before anything is decoded. */

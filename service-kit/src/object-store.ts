@@ -31,6 +31,9 @@ export type ListedObject = { key: string; bytes: number; modifiedAtMs: number }
 const tries = 3
 const backoffMs = 200
 
+const nothing = () => undefined
+const silentLogger = { debug: nothing, info: nothing, warn: nothing, error: nothing }
+
 /** Objects in one bucket of any S3 server. Every failure is STORE_UNAVAILABLE, or what the method says. */
 export type ObjectStore = ReturnType<typeof createObjectStore>
 
@@ -43,6 +46,8 @@ export function createObjectStore(options: ObjectStoreOptions) {
   const client = new S3Client({
     region: 'auto',
     endpoint: options.endpoint,
+    // Its own remarks would go to the console as plain text; what matters is in the error.
+    logger: silentLogger,
     forcePathStyle: true,
     credentials: { accessKeyId: options.accessKeyId, secretAccessKey: options.secretAccessKey },
     requestChecksumCalculation: 'WHEN_REQUIRED',

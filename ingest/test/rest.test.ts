@@ -1,0 +1,280 @@
+import { connect } from 'node:net'
+import { eventSchemas, jobKey, limits } from '@avatar/contracts'
+import { aRender } from '@avatar/contracts/testing'
+import { until } from '@avatar/service-kit/testing'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { createRestWorld, portrait, type RestWorld, voice } from './rest-world.ts'
+
+let world: RestWorld
+
+beforeAll(async () => {
+  world = await createRestWorld()
+}, 90_000)
+
+afterAll(() => world.stop())
+
+const codeOf = (answer: { status: number; body: Record<string, never> }) => {
+  const { error } = answer.body as { error?: { code: string } }
+  return `${answer.status} ${error?.code ?? 'ok'}`
+}
+const dataOf = (answer: { body: Record<string, never> }) =>
+  answer.body['data'] as unknown as Record<string, unknown>
+
+describe('POST /generate', () => {
+  it('answers 201 with a job whose inputs are stored and whose submission is announced', async () => {
+    const answer = await world.generate({ fields: { prompt: 'hello', seed: '5' } })
+    expect(answer.status).toBe(201)
+    const data = dataOf(answer)
+    const jobId = String(data.job_id)
+    expect(answer.headers.get('location')).toBe(`/status/${jobId}`)
+    expect(data).toMatchObject({ status: 'pending', audio_seconds: 7.1 })
+    const job = (await world.jobs.find(jobKey(world.mine.owner, jobId)))?.value
+    expect(job).toMatchObject({ prompt: 'hello', seed: 5, frames: 178, state: 'pending' })
+    expect((await world.objects.head(job?.image.key ?? ''))?.bytes).toBe(job?.image.bytes)
+    expect((await world.objects.head(job?.audio.key ?? ''))?.sha256).toBe(job?.audio.sha256)
+    const [event] = await world.operator.readFrom('EVENTS', `evt.*.*.${jobId}`, 1, 10)
+    expect(eventSchemas['job.submitted'].parse(event?.body).jobId).toBe(jobId)
+    expect(await world.spooled()).toEqual([])
+  })
+
+  it('can be asked for its status right away, while no orchestrator is there', async () => {
+    const jobId = String(dataOf(await world.generate()).job_id)
+    const status = dataOf(await world.call(`/status/${jobId}`))
+    expect(status).toMatchObject({ status: 'pending', stage: 'accepted', attempt: 0, progress: 0 })
+  })
+
+  it('gives one job to twenty clients with the same Idempotency-Key at once', async () => {
+    const headers = { 'idempotency-key': 'twenty' }
+    const answers = await Promise.all(Array.from({ length: 20 }, () => world.generate({}, headers)))
+    expect(new Set(answers.map((answer) => dataOf(answer).job_id)).size).toBe(1)
+    expect(answers.map(({ status }) => status).sort()).toEqual([...Array(19).fill(200), 201])
+    const jobId = String(dataOf(answers[0] as never).job_id)
+    const stored: string[] = []
+    for await (const object of world.objects.list(`jobs/${jobId}/`)) stored.push(object.key)
+    expect(stored).toHaveLength(2)
+  }, 60_000)
+
+  it('refuses another request under a used Idempotency-Key, and knows keys by owner', async () => {
+    const headers = { 'idempotency-key': 'reused' }
+    expect((await world.generate({}, headers)).status).toBe(201)
+    const other = { fields: { prompt: 'another' } }
+    expect(codeOf(await world.generate(other, headers))).toBe('422 IDEMPOTENCY_KEY_REUSED')
+    const stranger = await world.createKey()
+    expect((await world.generate(other, { ...headers, ...stranger.headers })).status).toBe(201)
+  })
+
+  it('refuses what is missing, too large or not what it says, and leaves nothing behind', async () => {
+    const big = (bytes: number) => new Uint8Array(bytes)
+    const cases: [Parameters<RestWorld['generate']>[0], string][] = [
+      [{ image: undefined }, '400 IMAGE_MISSING'],
+      [{ audio: undefined }, '400 AUDIO_MISSING'],
+      [{ image: voice }, '400 INVALID_IMAGE_FORMAT'],
+      [{ audio: portrait }, '400 INVALID_AUDIO_FORMAT'],
+      [
+        { image: Buffer.from('<svg xmlns="http://www.w3.org/2000/svg"/>') },
+        '400 INVALID_IMAGE_FORMAT',
+      ],
+      [{ image: big(limits.imageMaxBytes + 1) }, '413 IMAGE_TOO_LARGE'],
+      [{ audio: big(limits.audioMaxBytes + 1) }, '413 AUDIO_TOO_LARGE'],
+      [{ fields: { prompt: 'x'.repeat(2001) } }, '400 INVALID_REQUEST'],
+      [{ fields: { seed: 'many' } }, '400 INVALID_REQUEST'],
+      [{ fields: { colour: 'blue' } }, '400 INVALID_REQUEST'],
+    ]
+    for (const [parts, expected] of cases)
+      expect(codeOf(await world.generate(parts))).toBe(expected)
+    expect(await world.spooled()).toEqual([])
+  }, 60_000)
+
+  it('tells malformed multipart from other media types', async () => {
+    const post = (type: string, body: string) =>
+      world.call('/generate', { method: 'POST', headers: { 'content-type': type }, body })
+    expect(codeOf(await post('application/json', '{}'))).toBe('415 UNSUPPORTED_MEDIA_TYPE')
+    expect(codeOf(await post('multipart/form-data', 'x'))).toBe('400 MALFORMED_MULTIPART')
+    const cut = '--abc\r\ncontent-disposition: form-data; name="image"; filename="i"\r\n\r\nhalf'
+    expect(codeOf(await post('multipart/form-data; boundary=abc', cut))).toBe(
+      '400 MALFORMED_MULTIPART',
+    )
+  })
+
+  it('answers 503 with Retry-After while the store is away, and works again afterwards', async () => {
+    await world.s3.kill()
+    const answer = await world.generate()
+    expect(codeOf(answer)).toBe('503 STORE_UNAVAILABLE')
+    expect(answer.headers.get('retry-after')).toBe('2')
+    await world.s3.start()
+    expect((await world.generate()).status).toBe(201)
+  }, 60_000)
+})
+
+describe('keys', () => {
+  it('refuses missing, malformed, unknown and revoked keys with 401', async () => {
+    const revoked = await world.createKey({ revokedAtMs: 1 })
+    const unknown = `${world.mine.key.slice(0, 9)}000000000000${world.mine.key.slice(21)}`
+    for (const authorization of [
+      '',
+      'Bearer nonsense',
+      `Bearer ${unknown}`,
+      `Bearer ${revoked.key}`,
+    ])
+      expect(codeOf(await world.call('/jobs', { headers: { authorization } }))).toBe(
+        '401 UNAUTHORIZED',
+      )
+  })
+
+  it('stops a key within five seconds of its revocation', async () => {
+    const { headers, revoke } = await world.createKey()
+    expect((await world.call('/jobs', { headers })).status).toBe(200)
+    await revoke()
+    await until(async () => (await world.call('/jobs', { headers })).status === 401, {
+      timeoutMs: 5_000,
+    })
+  })
+
+  it('shows another key’s job to nobody: the same 404 as an unknown one', async () => {
+    const job = await world.putJob()
+    const { headers } = await world.createKey()
+    for (const path of ['status', 'result', 'events']) {
+      const answer = await world.call(`/${path}/${job.jobId}`, { headers })
+      expect(codeOf(answer), path).toBe('404 JOB_NOT_FOUND')
+    }
+    const cancel = await world.call(`/cancel/${job.jobId}`, { headers, method: 'POST' })
+    expect(codeOf(cancel)).toBe('404 JOB_NOT_FOUND')
+    expect((await world.call(`/status/${job.jobId}`)).status).toBe(200)
+  })
+})
+
+describe('reading', () => {
+  it('says 409 before the end, a link after it, 410 from the expiry on', async () => {
+    const running = await world.putJob({ state: 'rendering', epoch: 1 })
+    expect(codeOf(await world.call(`/result/${running.jobId}`))).toBe('409 JOB_NOT_COMPLETED')
+    const done = { state: 'completed', result: aRender(), finishedAtMs: Date.now() } as const
+    const fresh = await world.putJob({ ...done, expiresAtMs: Date.now() + 60_000 })
+    const result = await world.call(`/result/${fresh.jobId}`)
+    expect(dataOf(result)).toMatchObject({ engine: 'preview', width: 1280, fps: 25 })
+    const expired = await world.putJob({ ...done, expiresAtMs: Date.now() - 1 })
+    expect(codeOf(await world.call(`/result/${expired.jobId}`))).toBe('410 RESULT_DELETED')
+  })
+
+  it('says 503 to a cancel while no orchestrator answers', async () => {
+    const job = await world.putJob()
+    const answer = await world.call(`/cancel/${job.jobId}`, { method: 'POST' })
+    expect(codeOf(answer)).toBe('503 ORCHESTRATOR_UNAVAILABLE')
+  })
+
+  it('pages through the caller’s jobs, newest first', async () => {
+    const { headers, owner } = await world.createKey()
+    const ids: string[] = []
+    for (let i = 0; i < 5; i++)
+      ids.unshift((await world.putJob({ owner, createdAtMs: 1_700_000_000_000 + i })).jobId)
+    await until(() => world.board.listOf(owner, undefined, 10).length === 5)
+    const seen: string[] = []
+    let cursor: string | null = ''
+    while (cursor !== null) {
+      const data = dataOf(
+        await world.call(`/jobs?limit=2${cursor && `&cursor=${cursor}`}`, { headers }),
+      ) as unknown as { jobs: { job_id: string }[]; next_cursor: string | null }
+      seen.push(...data.jobs.map((job) => job.job_id))
+      cursor = data.next_cursor
+    }
+    expect(seen).toEqual(ids)
+  })
+
+  it('replays the events of a finished job, from Last-Event-ID on, and ends', async () => {
+    const job = await world.putJob({ state: 'completed', result: aRender(), expiresAtMs: 9e12 })
+    const { jobId, owner } = job
+    const fact = { jobId, owner, revision: 1, atMs: 1 }
+    for (const [type, epoch] of [
+      ['job.submitted', 0],
+      ['job.queued', 0],
+      ['job.started', 1],
+      ['job.started', 1],
+      ['job.completed', 1],
+    ] as const)
+      await world.operator.publish(`evt.${type}.${jobId}`, { type, epoch, ...fact })
+    const read = async (headers: Record<string, string> = {}) => {
+      const response = await fetch(`${world.url}/events/${jobId}`, {
+        headers: { ...world.mine.headers, ...headers },
+      })
+      const text = await response.text()
+      const ids = [...text.matchAll(/^id: (\d+)$/gm)].map(([, id]) => Number(id))
+      return { ids, names: [...text.matchAll(/^event: (.+)$/gm)].map(([, name]) => name) }
+    }
+    const whole = await read()
+    expect(whole.names).toEqual(['submitted', 'queued', 'started', 'completed'])
+    const rest = await read({ 'last-event-id': String(whole.ids[1]) })
+    expect(rest.names).toEqual(['started', 'completed'])
+  })
+
+  it('serves health, the OpenAPI document and its pages without a key', async () => {
+    const open = async (path: string) => fetch(world.url + path)
+    expect((await open('/health')).status).toBe(200)
+    const document = (await (await open('/openapi.json')).json()) as {
+      openapi: string
+      paths: Record<string, unknown>
+    }
+    expect(document.openapi).toBe('3.1.0')
+    expect(Object.keys(document.paths).sort()).toEqual([
+      '/cancel/{job_id}',
+      '/events/{job_id}',
+      '/generate',
+      '/health',
+      '/jobs',
+      '/result/{job_id}',
+      '/status/{job_id}',
+    ])
+    expect((await open('/docs/')).status).toBe(200)
+  })
+})
+
+describe('what bypasses the routes', () => {
+  it('has the same envelope: unknown routes, bad URLs, bad ids, malformed HTTP', async () => {
+    expect(codeOf(await world.call('/nowhere'))).toBe('404 ROUTE_NOT_FOUND')
+    expect(codeOf(await world.call('/status/not-a-uuid'))).toBe('400 INVALID_REQUEST')
+    expect(await raw('GET /% HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n')).toMatch(
+      /^HTTP\/1.1 400 [\s\S]*"code":"MALFORMED_REQUEST"/,
+    )
+    expect(await raw('nonsense\r\n\r\n')).toMatch(
+      /^HTTP\/1.1 400 [\s\S]*"code":"MALFORMED_REQUEST"/,
+    )
+    const long = `GET /${'x'.repeat(20_000)} HTTP/1.1\r\nhost: x\r\n\r\n`
+    expect(await raw(long)).toMatch(/^HTTP\/1.1 414 [\s\S]*"code":"URL_TOO_LONG"/)
+  })
+
+  it('allows listed origins only', async () => {
+    const ask = async (origin: string) =>
+      (await fetch(`${world.url}/health`, { headers: { origin } })).headers.get(
+        'access-control-allow-origin',
+      )
+    expect(await ask('https://app.example')).toBe('https://app.example')
+    expect(await ask('https://evil.example')).toBeNull()
+  })
+
+  function raw(request: string): Promise<string> {
+    return new Promise((resolve, reject) => {
+      const socket = connect(Number(new URL(world.url).port), '127.0.0.1')
+      let text = ''
+      socket.on('data', (chunk) => {
+        text += chunk
+      })
+      socket.on('end', () => resolve(text))
+      socket.on('error', reject)
+      socket.write(request)
+    })
+  }
+})
+
+describe('the broker away', () => {
+  it('answers 503 with Retry-After, hangs for nobody, and accepts again', async () => {
+    await world.nats.kill()
+    const began = performance.now()
+    const answers = await Promise.all([world.generate(), world.call('/jobs')])
+    for (const answer of answers.slice(0, 1)) {
+      expect(codeOf(answer)).toBe('503 BROKER_UNAVAILABLE')
+      expect(answer.headers.get('retry-after')).toBe('2')
+    }
+    expect(performance.now() - began).toBeLessThan(10_000)
+    expect((await fetch(`${world.url}/health`)).status).toBe(503)
+    await world.nats.start()
+    await until(async () => (await world.generate()).status === 201, { timeoutMs: 20_000 })
+  }, 60_000)
+})

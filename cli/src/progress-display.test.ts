@@ -30,9 +30,15 @@ describe('the progress line', () => {
     expect(line).toBe(`${'█'.repeat(14)}${'░'.repeat(14)}  50%  rendering  1 min 05 s left`)
   })
 
-  it('counts the last minute in seconds and never below zero', () => {
+  it('counts the last minute in seconds', () => {
     expect(describeProgress(view, 20_000)).toContain('45 s left')
-    expect(describeProgress(view, 99_000)).toContain('almost there')
+  })
+
+  it('goes by the pace so far once the estimate has passed, and else says nothing', () => {
+    const late = { ...view, progress: 80, started_at: '1970-01-01T00:00:00.000Z' }
+    expect(describeProgress(late, 80_000)).toContain('20 s left')
+    expect(describeProgress({ ...late, stage: 'storing' }, 80_000)).not.toContain('left')
+    expect(describeProgress({ ...late, progress: 1 }, 80_000)).not.toContain('left')
   })
 
   it('tells the place in the queue while the job waits', () => {

@@ -36,12 +36,20 @@ function describeStage({ stage, queue_position, attempt }: StatusView): string {
   return attempt > 1 ? `${name} (attempt ${attempt})` : name
 }
 
-function describeTimeLeft({ estimated_completion_at, status }: StatusView, nowMs: number): string {
-  if (estimated_completion_at === null || (status !== 'pending' && status !== 'processing'))
-    return ''
-  const seconds = Math.max(0, Math.round((Date.parse(estimated_completion_at) - nowMs) / 1000))
-  if (seconds < 1) return 'almost there'
+function describeTimeLeft(view: StatusView, nowMs: number): string {
+  const seconds = secondsLeft(view, nowMs)
+  if (seconds === undefined) return ''
   return seconds < 60
     ? `${seconds} s left`
     : `${Math.floor(seconds / 60)} min ${String(seconds % 60).padStart(2, '0')} s left`
+}
+
+/** By the server's estimate; once that has passed, by the pace so far; undefined where neither tells. */
+function secondsLeft(view: StatusView, nowMs: number): number | undefined {
+  if (view.status !== 'pending' && view.status !== 'processing') return undefined
+  const estimateMs = Date.parse(view.estimated_completion_at ?? '') - nowMs
+  if (estimateMs > 0) return Math.ceil(estimateMs / 1000)
+  if (view.started_at === null || view.stage !== 'rendering' || view.progress < 5) return undefined
+  const elapsedMs = nowMs - Date.parse(view.started_at)
+  return Math.ceil((elapsedMs * (100 - view.progress)) / view.progress / 1000)
 }

@@ -20,7 +20,8 @@ describe('one job from submission to download', () => {
     expect(view).toMatchObject({ stage: 'completed', progress: 100, attempt: 1, error: null })
 
     const result = await system.client.result(submitted.jobId)
-    expect(result).toMatchObject({ width: 1280, height: 720, fps: 25, engine: 'null' })
+    expect(result).toMatchObject({ fps: 25, engine: 'null', degraded: false })
+    expect(result.width / result.height).toBeCloseTo(16 / 9, 2)
     expect(Math.abs(result.video_seconds - 1.5)).toBeLessThanOrEqual(1 / 25)
     const video = await system.client.download(submitted.jobId)
     expect(video.length).toBe(result.bytes)

@@ -21,6 +21,8 @@ export default defineConfig({
           name: 'unit',
           include: ['*/src/**/*.test.ts', 'contracts/test/**/*.test.ts', 'scripts/**/*.test.ts'],
           exclude: ignored,
+          // Thousands of random steps take longer than the default while other tests share the cores.
+          testTimeout: 20_000,
         },
       },
       {

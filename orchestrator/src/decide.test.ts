@@ -101,7 +101,9 @@ describe('the state table', () => {
         const cell = transitions[state][kind]
         const name = `${state} × ${kind}`
         expect([...(reached.get(name) ?? [])].sort(), name).toEqual([...cell.next].sort())
-        expect([...(answered.get(name) ?? [])].sort(), name).toEqual([...(cell.answers ?? [])].sort())
+        expect([...(answered.get(name) ?? [])].sort(), name).toEqual(
+          [...(cell.answers ?? [])].sort(),
+        )
       }
   })
 
@@ -143,9 +145,17 @@ describe('a job’s way', () => {
   })
 
   it('fails at the third failure of the engine, not before', () => {
-    const second = decide(aJob({ state: 'rendering', epoch: 1, failures: 1 }), message('failed'), rules)
+    const second = decide(
+      aJob({ state: 'rendering', epoch: 1, failures: 1 }),
+      message('failed'),
+      rules,
+    )
     expect(second.job).toMatchObject({ state: 'queued', failures: 2 })
-    const third = decide(aJob({ state: 'rendering', epoch: 1, failures: 2 }), message('failed'), rules)
+    const third = decide(
+      aJob({ state: 'rendering', epoch: 1, failures: 2 }),
+      message('failed'),
+      rules,
+    )
     expect(third.job).toMatchObject({ state: 'failed', error: { code: 'RENDER_FAILED' } })
   })
 

@@ -51,7 +51,9 @@ describe('liveness', () => {
   })
 
   it('keeps an attempt that beats name', () => {
-    expect(lostAt(200_000, (l, nowMs) => l.heard(aBeat('i1', [3]), [attempt], nowMs))).toBeUndefined()
+    expect(
+      lostAt(200_000, (l, nowMs) => l.heard(aBeat('i1', [3]), [attempt], nowMs)),
+    ).toBeUndefined()
   })
 
   it('gives an attempt up half a minute after its last beat', () => {

@@ -21,7 +21,7 @@ export default defineConfig({
           name: 'unit',
           include: ['*/src/**/*.test.ts', 'contracts/test/**/*.test.ts', 'scripts/**/*.test.ts'],
           exclude: ignored,
-          // Thousands of random steps take longer than the default while other tests share the cores.
+          // The default of 5 s is for a quiet machine; here both languages' tests share its cores.
           testTimeout: 20_000,
         },
       },

@@ -44,8 +44,17 @@ export const timings = {
   uploadBackoffMs: second,
   uploadPauseMs: 10 * second,
   uploadGiveUpMs: 2 * hour,
+  /** A transfer that moves no byte for so long is given up and tried again. */
+  transferStallMs: 30 * second,
   /** What is still spooled this long after SIGTERM is released. */
   drainGraceMs: 25 * second,
+  /** A render process that does not obey a stop within this is killed. */
+  obeyStopMs: 3 * second,
+  /** Between failed loads of the engine, doubled each time up to the maximum. */
+  reloadBackoffMs: second,
+  reloadBackoffMaxMs: 10 * second,
+  /** How often a worker with a full disk looks whether there is room again. */
+  roomAgainMs: 5 * second,
 
   /** A publish at the REST door answers 503 after this. */
   publishAtDoorMs: 2 * second,

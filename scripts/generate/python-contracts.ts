@@ -66,7 +66,7 @@ const models: readonly PythonModel[] = [
   {
     name: 'StoreAnswer',
     schema: storeAnswerSchema,
-    doc: '`grant`: PUT with exactly these headers. `stop`: cancelled. `lost`: not yours. `drop`: terminal.',
+    doc: '`grant`: PUT, exactly these headers. `stop`: cancelled. `lost`: not yours. `drop`: terminal.',
   },
   { name: 'RequestError', schema: requestErrorSchema, doc: 'No answer could be given; ask again.' },
   { name: 'StopOrder', schema: stopOrderSchema, doc: 'Stop this attempt and forget it.' },
@@ -221,14 +221,13 @@ ${rows.join('\n')}
 }
 
 function renderTimings(): string {
-  const milliseconds = Object.entries(timings).map(([name, ms]) => `    "${name}": ${ms},`)
   const rows = Object.entries(timings).map(
     ([name, ms]) => `    ${snake(name.replace(/Ms$/, 'Seconds'))}: float = ${ms / 1000}`,
   )
   return `
 @dataclass(frozen=True)
 class Timings:
-    """Every wait and back-off of the system, in seconds. What each is for stands in the contracts."""
+    """Every wait and back-off, in seconds. What each is for stands in the contracts."""
 
 ${rows.join('\n')}
 
@@ -240,11 +239,6 @@ def scaled_timings(divisor: float) -> Timings:
         **{each.name: max(0.001, getattr(whole, each.name) / divisor) for each in fields(whole)}
     )
 
-
-TIMINGS_MS: Final[dict[str, float]] = {
-${milliseconds.join('\n')}
-}
-"""The same waits by their names on the other side, in milliseconds."""
 
 CLAIM_TRIES: Final = ${claimTries}
 """How many times a claim is asked before the entry is handed back."""

@@ -12,55 +12,74 @@ from pydantic import ValidationError
 
 from inference_sidecar.beat import beat_on
 from inference_sidecar.broker import connect
-from inference_sidecar.config import SidecarConfig
+from inference_sidecar.config import SidecarConfig, describe_mistakes
+from inference_sidecar.contracts import stop_subject
 from inference_sidecar.log import Log, configure_log
+from inference_sidecar.orchestrator_requests import WorkerName
 from inference_sidecar.worker import Worker
+from inference_sidecar.workplace import FolderInUse, Workplace
+
+_EXIT_CONFIGURATION = 2
 
 
 async def run(config: SidecarConfig, log: Log) -> None:
     """Renders until SIGTERM or SIGINT."""
     stopping = asyncio.Event()
-    loop = asyncio.get_running_loop()
     for name in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(name, stopping.set)
+        asyncio.get_running_loop().add_signal_handler(name, stopping.set)
+    signalled = asyncio.create_task(stopping.wait())
 
-    incarnation = uuid.uuid4().hex
-    broker = await connect(config, log)
-    worker = Worker(config, broker, incarnation, log)
+    workplace = Workplace(config.spool_dir)
+    worker_name = WorkerName(workplace.worker_id(config.worker_id), uuid.uuid4().hex)
+    log = log.bind(workerId=worker_name.id)
+    connecting = asyncio.create_task(connect(config, worker_name.id, log))
+    await asyncio.wait({connecting, signalled}, return_when="FIRST_COMPLETED")
+    if not connecting.done():
+        connecting.cancel()
+        return
+    broker = connecting.result()
+
+    worker = Worker(config, workplace, broker, worker_name, log)
     worker.resume_spool()
-    await broker.listen(f"ctl.stop.{config.worker_id}", worker.hear_stop)
-    pulling = asyncio.create_task(worker.work())
-    others = [
+    await broker.listen(stop_subject(worker_name.id), worker.hear_stop)
+    working = asyncio.create_task(worker.work())
+    companions = [
         asyncio.create_task(worker.process.keep_alive()),
-        asyncio.create_task(worker.keep_entries()),
-        asyncio.create_task(beat_on(config, broker, worker, incarnation)),
+        asyncio.create_task(worker.handles.keep()),
+        asyncio.create_task(beat_on(broker, worker, config.timings)),
     ]
-    log.info("ready", engine=config.engine)
+    log.info("sidecar started", engine=config.engine, incarnation=worker_name.incarnation)
 
     # A task that ends by itself has failed: without it the worker would only seem to work.
-    signalled = asyncio.create_task(stopping.wait())
-    ended, _ = await asyncio.wait({signalled, pulling, *others}, return_when="FIRST_COMPLETED")
-    log.info("stopping")
-    pulling.cancel()
+    ended, _ = await asyncio.wait({signalled, working, *companions}, return_when="FIRST_COMPLETED")
+    log.info("sidecar stopping")
+    companions[0].cancel()
     await worker.drain()
-    for task in others:
+    await asyncio.wait({working})
+    for task in companions:
         task.cancel()
     await broker.close()
+    workplace.close()
     for task in ended - {signalled}:
         task.result()
+    log.info("sidecar stopped")
 
 
 def main() -> None:
-    """Exit status 2 for a configuration that is not valid."""
+    """Exit status 2 when the configuration is not valid or the folder is another sidecar's."""
     try:
         config = SidecarConfig()  # pyright: ignore[reportCallIssue] - from the environment
     except ValidationError as error:
-        mistakes = [f"{'.'.join(map(str, e['loc'])).upper()}: {e['msg']}" for e in error.errors()]
-        sys.stderr.write("The configuration is not valid:\n" + "\n".join(mistakes) + "\n")
-        sys.exit(2)
+        sys.stderr.write(describe_mistakes(error) + "\n")
+        sys.exit(_EXIT_CONFIGURATION)
     log = configure_log(config.log_level)
-    with contextlib.suppress(KeyboardInterrupt):
-        asyncio.run(run(config, log))
+    log.info("configuration", config=config.model_dump(mode="json", exclude_none=True))
+    try:
+        with contextlib.suppress(KeyboardInterrupt):
+            asyncio.run(run(config, log))
+    except FolderInUse as error:
+        sys.stderr.write(f"{error}\n")
+        sys.exit(_EXIT_CONFIGURATION)
 
 
 if __name__ == "__main__":

@@ -5,152 +5,168 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Awaitable, Callable
-from typing import Any, Final
+from typing import Final, TypeVar
 
 import nats
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 from nats.js import JetStreamContext
+from pydantic import TypeAdapter, ValidationError
 
+from inference_sidecar.bell import Bell
 from inference_sidecar.config import SidecarConfig
 from inference_sidecar.contracts import (
-    GPU_CONSUMER,
-    GPU_DEAD_LETTER_SUBJECT,
-    GPU_STREAM,
     INBOX_PREFIX,
     RenderEvent,
+    RequestError,
     WireModel,
     event_id,
     event_subject,
 )
 from inference_sidecar.log import Log
+from inference_sidecar.trace import continue_trace
 
 _PUBLISH_TRY_SECONDS: Final = 2.0
 _PUBLISH_AGAIN_SECONDS: Final = 0.25
-_PULL_SECONDS: Final = 5.0
+_PING_SECONDS: Final = 20
+_FLUSH_SECONDS: Final = 2.0
+BrokerErrors: Final = (NatsError, TimeoutError, OSError)
+"""All that the client throws when the broker is away or refuses."""
+
+Answer = TypeVar("Answer")
 
 
 class Broker:
     """What the sidecar may do on the bus; make one with `connect`."""
 
-    def __init__(self, client: Client, log: Log) -> None:
-        self._client = client
+    def __init__(self, client: Client, log: Log, reconnected: Bell) -> None:
+        self.client = client
+        self.reconnected = reconnected
         self._log = log
-        self._js: JetStreamContext = client.jetstream(timeout=_PUBLISH_TRY_SECONDS)
-        self._pull: JetStreamContext.PullSubscription | None = None
+        self._js: JetStreamContext = client.jetstream(  # pyright: ignore[reportUnknownMemberType] - typed in parts
+            timeout=_PUBLISH_TRY_SECONDS
+        )
 
     async def publish_event(self, event: RenderEvent, traceparent: str) -> None:
         """Publishes an event until it is stored, however long the broker is away."""
-        headers = {"Nats-Msg-Id": event_id(event), "traceparent": traceparent}
+        await self.store_message(
+            event_subject(event), event.to_json(), event_id(event), traceparent
+        )
+
+    async def store_message(
+        self, subject: str, body: bytes, message_id: str, traceparent: str
+    ) -> None:
+        """Publishes to a stream until it is stored; the same id is stored once."""
+        headers = {"Nats-Msg-Id": message_id, "traceparent": continue_trace(traceparent)}
         while True:
             try:
-                await self._js.publish(
-                    event_subject(event),
-                    event.to_json(),
-                    headers=headers,
-                    timeout=_PUBLISH_TRY_SECONDS,
+                await self._js.publish(subject, body, headers=headers, timeout=_PUBLISH_TRY_SECONDS)
+            except BrokerErrors as error:
+                self._log.warning(
+                    "message not stored, publishing again", subject=subject, err=repr(error)
                 )
-            except (NatsError, TimeoutError, OSError) as error:
-                self._log.warning("event not stored, publishing again", err=repr(error))
                 await asyncio.sleep(_PUBLISH_AGAIN_SECONDS)
             else:
                 return
 
     async def ask(
-        self, subject: str, request: WireModel, timeout_seconds: float, traceparent: str
-    ) -> dict[str, Any] | None:
+        self,
+        subject: str,
+        request: WireModel,
+        answers: TypeAdapter[Answer | RequestError],
+        timeout_seconds: float,
+        traceparent: str,
+    ) -> Answer | None:
         """One request, one answer; None where nobody answered, or the responder could not."""
         try:
-            reply = await self._client.request(
+            reply = await self.client.request(
                 subject,
                 request.to_json(),
                 timeout=timeout_seconds,
-                headers={"traceparent": traceparent},
+                headers={"traceparent": continue_trace(traceparent)},
             )
-            answer: dict[str, Any] = json.loads(reply.data)
-        except (NatsError, TimeoutError, OSError, ValueError) as error:
-            self._log.warning("request not answered", subject=subject, err=repr(error))
+            answer = answers.validate_json(reply.data)
+        except (*BrokerErrors, ValidationError) as error:
+            self._log.warning("request not answered", subject=subject, err=_brief(error))
             return None
-        return None if answer.get("answer") == "error" else answer
+        if isinstance(answer, RequestError):
+            self._log.warning("request not answered", subject=subject, code=answer.code)
+            return None
+        return answer
 
     async def announce(self, subject: str, message: WireModel) -> None:
         """Says something to whoever listens now; what cannot be said now is not said later."""
-        if not self._client.is_connected:
+        if not self.client.is_connected:
             return
         try:
-            await self._client.publish(subject, message.to_json())
-        except (NatsError, OSError) as error:
+            await self.client.publish(subject, message.to_json())
+        except BrokerErrors as error:
             self._log.warning("announcement not sent", subject=subject, err=repr(error))
 
     async def listen(self, subject: str, hear: Callable[[Msg], Awaitable[None]]) -> None:
-        """Hears a subject until the connection is closed."""
-        await self._client.subscribe(subject, cb=hear)
-
-    async def pull_entry(self) -> Msg | None:
-        """The next entry of the GPU queue; None when there is none for a while."""
-        try:
-            if self._pull is None:
-                self._pull = await self._js.pull_subscribe_bind(
-                    consumer=GPU_CONSUMER, stream=GPU_STREAM
-                )
-            messages = await self._pull.fetch(1, timeout=_PULL_SECONDS)
-        except TimeoutError:
-            return None
-        except (NatsError, OSError) as error:
-            self._log.warning("pull failed, trying again", err=repr(error))
-            await asyncio.sleep(_PUBLISH_AGAIN_SECONDS)
-            return None
-        return messages[0] if messages else None
-
-    async def settle(self, message: Msg, body: bytes) -> None:
-        """Acks, naks or keeps a message in the protocol's own words; a lost word stays lost."""
-        try:
-            await self._client.publish(message.reply, body)
-        except (NatsError, OSError) as error:
-            self._log.warning("entry not settled", err=repr(error))
+        """Hears a subject until the connection is closed, across reconnects."""
+        await self.client.subscribe(  # pyright: ignore[reportUnknownMemberType]
+            subject, cb=hear
+        )
 
     async def ack(self, message: Msg) -> None:
         """The entry is done with."""
-        await self.settle(message, b"+ACK")
+        await self._settle(message, b"+ACK")
 
     async def nak(self, message: Msg, delay_seconds: float) -> None:
         """Somebody may have the entry after the delay."""
         delay = json.dumps({"delay": int(delay_seconds * 1e9)})
-        await self.settle(message, f"-NAK {delay}".encode() if delay_seconds > 0 else b"-NAK")
+        await self._settle(message, f"-NAK {delay}".encode() if delay_seconds > 0 else b"-NAK")
 
     async def in_progress(self, message: Msg) -> None:
         """The entry is still in our hands."""
-        await self.settle(message, b"+WPI")
+        await self._settle(message, b"+WPI")
 
-    async def bury(self, message: Msg, reason: str) -> None:
-        """An entry nobody can read: to the dead letters, then out of the queue."""
-        letter = {
-            "stream": GPU_STREAM,
-            "consumer": GPU_CONSUMER,
-            "subject": message.subject,
-            "sequence": message.metadata.sequence.stream,
-            "reason": reason,
-            "code": "INVALID_MESSAGE",
-            "payload": message.data.decode(errors="replace"),
-            "atMs": int(message.metadata.timestamp.timestamp() * 1000),
-        }
-        await self._js.publish(GPU_DEAD_LETTER_SUBJECT, json.dumps(letter).encode())
-        await self.settle(message, b"+TERM unreadable")
+    async def terminate(self, message: Msg, reason: str) -> None:
+        """The entry leaves the queue for good; the reason goes into the broker's advisory."""
+        line = " ".join(reason.split())[:200]
+        # The client's own `term` takes no reason.
+        await self._settle(message, f"+TERM {line}".encode())
+
+    async def _settle(self, message: Msg, word: bytes) -> None:
+        """A lost word stays lost: the entry then comes again, and is known by then."""
+        try:
+            await self.client.publish(message.reply, word)
+        except BrokerErrors as error:
+            self._log.warning("entry not settled", err=repr(error))
 
     async def close(self) -> None:
         """Sends what is still to be sent, then ends the connection."""
         try:
-            await asyncio.wait_for(self._client.flush(), 2)
-        except (NatsError, OSError, TimeoutError) as error:
+            async with asyncio.timeout(_FLUSH_SECONDS):
+                await self.client.flush()
+        except BrokerErrors as error:
             self._log.warning("broker away at the end", err=repr(error))
-        await self._client.close()
+        await self.client.close()
 
 
-async def connect(config: SidecarConfig, log: Log) -> Broker:
-    """Connects, waiting for the broker as long as it takes."""
+def _brief(error: BaseException) -> str:
+    """Neither URLs nor the values of a message: both may be secret."""
+    if isinstance(error, ValidationError):
+        return describe_mismatch(error)
+    return repr(error)
+
+
+def describe_mismatch(error: ValidationError) -> str:
+    """Which fields of a message are wrong, without their values."""
+    return "; ".join(
+        f"{'.'.join(map(str, each['loc'])) or 'message'}: {each['msg']}"
+        for each in error.errors(include_input=False, include_url=False)
+    )
+
+
+async def connect(config: SidecarConfig, worker_id: str, log: Log) -> Broker:
+    """Connects, waiting for the broker as long as it takes; afterwards it reconnects for ever."""
+    reconnected = Bell()
 
     async def on_error(error: Exception) -> None:
+        # Each attempt to reconnect ends here; the two below are worth a line.
         log.debug("broker error", err=repr(error))
 
     async def on_disconnect() -> None:
@@ -158,21 +174,22 @@ async def connect(config: SidecarConfig, log: Log) -> Broker:
 
     async def on_reconnect() -> None:
         log.info("broker back")
+        reconnected.ring()
 
-    client = await nats.connect(
+    client = await nats.connect(  # pyright: ignore[reportUnknownMemberType]
         config.nats_url,
         user=config.nats_user,
         password=config.nats_password.get_secret_value(),
-        name=config.worker_id,
+        name=worker_id,
         inbox_prefix=INBOX_PREFIX,
         allow_reconnect=True,
         max_reconnect_attempts=-1,
         reconnect_time_wait=0.25,
-        ping_interval=20,
+        ping_interval=_PING_SECONDS,
         max_outstanding_pings=2,
         connect_timeout=5,
         error_cb=on_error,
         disconnected_cb=on_disconnect,
         reconnected_cb=on_reconnect,
     )
-    return Broker(client, log)
+    return Broker(client, log, reconnected)

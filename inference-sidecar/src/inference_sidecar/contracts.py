@@ -412,7 +412,7 @@ StoreAnswer = Annotated[
     StoreGrant | StoreStop | StoreLost | StoreDrop,
     Field(discriminator="answer"),
 ]
-"""`grant`: PUT with exactly these headers. `stop`: cancelled. `lost`: not yours. `drop`: terminal."""
+"""`grant`: PUT, exactly these headers. `stop`: cancelled. `lost`: not yours. `drop`: terminal."""
 
 
 class RequestError(WireModel):
@@ -560,7 +560,7 @@ def event_id(event: RenderEvent) -> str:
 
 @dataclass(frozen=True)
 class Timings:
-    """Every wait and back-off of the system, in seconds. What each is for stands in the contracts."""
+    """Every wait and back-off, in seconds. What each is for stands in the contracts."""
 
     beat_every_seconds: float = 2
     beat_spacing_seconds: float = 0.25
@@ -588,7 +588,12 @@ class Timings:
     upload_backoff_seconds: float = 1
     upload_pause_seconds: float = 10
     upload_give_up_seconds: float = 7200
+    transfer_stall_seconds: float = 30
     drain_grace_seconds: float = 25
+    obey_stop_seconds: float = 3
+    reload_backoff_seconds: float = 1
+    reload_backoff_max_seconds: float = 10
+    room_again_seconds: float = 5
     publish_at_door_seconds: float = 2
     admission_seconds: float = 600
     reconcile_every_seconds: float = 60
@@ -607,46 +612,6 @@ def scaled_timings(divisor: float) -> Timings:
         **{each.name: max(0.001, getattr(whole, each.name) / divisor) for each in fields(whole)}
     )
 
-
-TIMINGS_MS: Final[dict[str, float]] = {
-    "beatEveryMs": 2000,
-    "beatSpacingMs": 250,
-    "silentAfterMs": 30000,
-    "watchEveryMs": 2000,
-    "watchRoundTripMs": 1000,
-    "watchGapMs": 10000,
-    "watchGraceMs": 45000,
-    "overdueAfterMs": 30000,
-    "gpuAckWaitMs": 45000,
-    "inProgressEveryMs": 10000,
-    "handlerAckWaitMs": 30000,
-    "handlerBackoffMs": 1000,
-    "handlerBackoffMaxMs": 30000,
-    "storeAwayNakMs": 5000,
-    "requestTimeoutMs": 3000,
-    "claimAgainMs": 2000,
-    "laterNakMs": 10000,
-    "afterFailureNakMs": 2000,
-    "deathBackoffMs": 1000,
-    "deathBackoffMaxMs": 8000,
-    "prefetchBeforeEndMs": 15000,
-    "inputAgainMs": 2000,
-    "storeAgainMs": 3000,
-    "uploadBackoffMs": 1000,
-    "uploadPauseMs": 10000,
-    "uploadGiveUpMs": 7200000,
-    "drainGraceMs": 25000,
-    "publishAtDoorMs": 2000,
-    "admissionMs": 600000,
-    "reconcileEveryMs": 60000,
-    "pendingStaleMs": 60000,
-    "entryMissingMs": 30000,
-    "queueTimeoutMs": 86400000,
-    "sweepEveryMs": 3600000,
-    "orphanAgeMs": 3600000,
-    "apiKeyCacheMs": 2000,
-}
-"""The same waits by their names on the other side, in milliseconds."""
 
 CLAIM_TRIES: Final = 4
 """How many times a claim is asked before the entry is handed back."""

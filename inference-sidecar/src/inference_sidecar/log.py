@@ -9,7 +9,7 @@ import sys
 import traceback
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Final
+from typing import IO, Final
 
 _LEVELS: Final = {
     "debug": logging.DEBUG,
@@ -19,7 +19,11 @@ _LEVELS: Final = {
     "silent": logging.CRITICAL + 1,
 }
 _LABELS: Final = {logging.WARNING: "warn", logging.CRITICAL: "fatal"}
-_QUERY_OF_URL: Final = re.compile(r"(https?://[^\s\"'?]+)\?[^\s\"']+")
+_SECRETS: Final = (
+    # The query of a presigned URL is a credential.
+    (re.compile(r"(https?://[^\s\"'?]+)\?[^\s\"']+"), r"\1?[redacted]"),
+    (re.compile(r"(://[^:/\s\"'@]+:)[^@/\s\"']+@"), r"\1[redacted]@"),
+)
 
 
 class Log:
@@ -46,8 +50,10 @@ class Log:
         self._write(logging.WARNING, message, keys)
 
     def error(self, message: str, **keys: object) -> None:
-        """What somebody has to look at; with the traceback of the exception being handled."""
-        self._write(logging.ERROR, message, {**keys, "err": traceback.format_exc()})
+        """What somebody has to look at; with the traceback of an exception being handled."""
+        if sys.exc_info()[0] is not None:
+            keys["err"] = traceback.format_exc()
+        self._write(logging.ERROR, message, keys)
 
     def _write(self, level: int, message: str, keys: Mapping[str, object]) -> None:
         self._logger.log(level, message, extra={"keys": {**self._bound, **keys}})
@@ -69,16 +75,25 @@ class _JsonLines(logging.Formatter):
 
 
 def scrub_secrets(text: str) -> str:
-    """The text without the queries of URLs: a presigned URL's query is a credential."""
-    return _QUERY_OF_URL.sub(r"\1?[redacted]", text)
+    """The text without credentials. The last line of defence, not the first."""
+    for pattern, replacement in _SECRETS:
+        text = pattern.sub(replacement, text)
+    return text
 
 
-def configure_log(level: str) -> Log:
+def configure_log(level: str, stream: IO[str] = sys.stdout) -> Log:
     """Sets the process's logging up, and returns the logger everything else is bound from."""
-    handler = logging.StreamHandler(sys.stdout)
+    handler = logging.StreamHandler(stream)
     handler.setFormatter(_JsonLines())
     logger = logging.getLogger("avatar")
     logger.handlers = [handler]
     logger.setLevel(_LEVELS[level])
     logger.propagate = False
+    # The NATS client logs with tracebacks what we log as one line.
+    logging.getLogger("nats").handlers = [logging.NullHandler()]
+    logging.getLogger("nats").propagate = False
+    # What nobody foresaw is told by asyncio.
+    asyncio_logger = logging.getLogger("asyncio")
+    asyncio_logger.handlers = [handler]
+    asyncio_logger.propagate = False
     return Log()

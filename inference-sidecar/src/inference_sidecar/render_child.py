@@ -9,140 +9,206 @@ import os
 import sys
 import threading
 import time
-from dataclasses import asdict
+from collections.abc import Callable
 from pathlib import Path
 from queue import Queue
-from typing import Any, Final
+from typing import Final
 
-from inference_sidecar.encoder import EncodedVideo, Encoder, find_ffmpeg
+from inference_sidecar.contracts import FailureCode, FrameSize
+from inference_sidecar.encoder import Encoder, find_ffmpeg
 from inference_sidecar.engine import Engine, Plan, RenderRequest, next_smaller
 from inference_sidecar.engines import load_engine
 from inference_sidecar.errors import Cancelled, GpuOutOfMemory, SidecarError
-from inference_sidecar.render_protocol import Lines, RenderResult, request_from_json
+from inference_sidecar.render_protocol import (
+    DoneLine,
+    FailedLine,
+    Lines,
+    ProgressLine,
+    ReadyLine,
+    RenderedLine,
+    RenderOrderLine,
+    RenderResult,
+    StartedLine,
+    StoppedLine,
+    code_of,
+)
 
 _PROGRESS_EVERY_SECONDS: Final = 0.1
 
 
-class _Control:
-    """Lets an engine be stopped, and reports how far it is, not too often."""
+class OrderControl:
+    """One order's `Control`: lets it be stopped, and reports how far it is, not too often."""
 
-    def __init__(self, lines: Lines) -> None:
+    def __init__(self, lines: Lines, order: int) -> None:
         self._lines = lines
-        self._cancelled = threading.Event()
+        self._order = order
+        self._is_stopped = threading.Event()
         self._reported_at = 0.0
         self._fraction = 0.0
+        self.estimated_seconds = 0.0
+        self.started_at_ms: int | None = None
 
-    def cancel(self) -> None:
-        self._cancelled.set()
+    def stop(self) -> None:
+        """Ends the render at its next check; called from another thread."""
+        self._is_stopped.set()
 
     def check(self) -> None:
-        if self._cancelled.is_set():
+        """See `Control.check`. The first one means that the first forward begins."""
+        if self._is_stopped.is_set():
             raise Cancelled
+        if self.started_at_ms is None:
+            self.started_at_ms = now_ms()
+            self._lines.send(
+                StartedLine(order=self._order, estimated_seconds=self.estimated_seconds)
+            )
 
     def progress(self, fraction: float) -> None:
+        """See `Control.progress`; a second try at a smaller size does not let it fall."""
         self._fraction = max(self._fraction, fraction)
         now = time.monotonic()
         if now - self._reported_at >= _PROGRESS_EVERY_SECONDS:
             self._reported_at = now
-            self._lines.send("progress", fraction=self._fraction)
+            self._lines.send(ProgressLine(order=self._order, fraction=self._fraction))
+
+
+class RenderChild:
+    """Takes orders from the parent and renders them, one at a time, in one thread."""
+
+    def __init__(self, lines: Lines, engine: Engine, ffmpeg: Path) -> None:
+        self._lines = lines
+        self._engine = engine
+        self._ffmpeg = ffmpeg
+        self._orders: Queue[RenderOrderLine | None] = Queue()
+        self._controls: dict[int, OrderControl] = {}
+
+    def serve(self, on_parent_gone: Callable[[], None]) -> None:
+        """Loads the engine, then renders until the parent is gone."""
+        threading.Thread(target=self._listen, args=(on_parent_gone,), daemon=True).start()
+        readiness = self._engine.load()
+        self._lines.send(
+            ReadyLine(
+                engine=self._engine.name,
+                device=readiness.device,
+                precision=readiness.precision,
+                attention_backend=readiness.attention_backend,
+                peak_memory_bytes=readiness.peak_memory_bytes,
+                seconds_per_video_second=readiness.seconds_per_video_second,
+            )
+        )
+        while (order := self._orders.get()) is not None:
+            self._carry_out(order)
+
+    def _listen(self, on_parent_gone: Callable[[], None]) -> None:
+        """Reads beside the render, so that a stop arrives while it runs."""
+        while (line := self._lines.receive()) is not None:
+            if isinstance(line, RenderOrderLine):
+                self._controls[line.order] = OrderControl(self._lines, line.order)
+                self._orders.put(line)
+            elif (control := self._controls.get(line.order)) is not None:
+                control.stop()
+        self._orders.put(None)
+        on_parent_gone()
+
+    def _carry_out(self, order: RenderOrderLine) -> None:
+        """Renders one order; no failure of a render ends the process."""
+        control = self._controls[order.order]
+        try:
+            encoder, plan, is_degraded = self._render(order, control)
+        except Exception as error:  # noqa: BLE001 - whatever an engine throws is a failed render
+            self._report(order.order, error)
+            return
+        ended_at_ms = now_ms()
+        self._lines.send(RenderedLine(order=order.order))
+        # The device is free while the file is being finished: the next render must not wait for it.
+        threading.Thread(
+            target=self._finish,
+            args=(order.order, encoder, plan, is_degraded, control.started_at_ms, ended_at_ms),
+        ).start()
+
+    def _render(self, order: RenderOrderLine, control: OrderControl) -> tuple[Encoder, Plan, bool]:
+        """All frames, in an encoder to be finished; once more, smaller, if memory runs out."""
+        request, output = order.request(), Path(order.output)
+        plan = self._engine.plan(request)
+        control.estimated_seconds = plan.estimated_seconds
+        try:
+            return self._encode(request, plan, output, control), plan, False
+        except GpuOutOfMemory:
+            smaller = next_smaller(plan.size_class)
+            if smaller is None:
+                raise
+            plan = self._engine.plan(request, smaller)
+            return self._encode(request, plan, output, control), plan, True
+
+    def _encode(
+        self, request: RenderRequest, plan: Plan, output: Path, control: OrderControl
+    ) -> Encoder:
+        encoder = Encoder(output, request.audio, plan, ffmpeg=self._ffmpeg)
+        try:
+            for chunk in self._engine.render(request, plan, control, None):
+                control.check()
+                encoder.write(chunk.frames)
+        except BaseException:
+            encoder.close()
+            raise
+        return encoder
+
+    def _finish(
+        self,
+        order: int,
+        encoder: Encoder,
+        plan: Plan,
+        is_degraded: bool,  # noqa: FBT001 - passed on as it is
+        started_at_ms: int,
+        ended_at_ms: int,
+    ) -> None:
+        try:
+            with encoder:
+                video = encoder.finish()
+            result = RenderResult(
+                engine=self._engine.name,
+                path=str(video.path),
+                width=video.width,
+                height=video.height,
+                frames=video.frames,
+                bytes=video.bytes,
+                generation=FrameSize(width=plan.generation.width, height=plan.generation.height),
+                degraded=is_degraded,
+                started_at_ms=started_at_ms,
+                ended_at_ms=ended_at_ms,
+            )
+        except Exception as error:  # noqa: BLE001 - a file that cannot be finished is a failed render
+            self._report(order, error)
+        else:
+            self._controls.pop(order, None)
+            self._lines.send(DoneLine(order=order, result=result))
+
+    def _report(self, order: int, error: Exception) -> None:
+        """Says how an order ended that made no video."""
+        self._controls.pop(order, None)
+        if isinstance(error, Cancelled):
+            self._lines.send(StoppedLine(order=order))
+            return
+        code: FailureCode = "RENDER_FAILED"
+        context: dict[str, object] = {}
+        message = f"{type(error).__name__}: {error}"
+        if isinstance(error, SidecarError):
+            code, context, message = code_of(error), error.context, str(error)
+        self._lines.send(FailedLine(order=order, code=code, message=message, context=context))
+
+
+def now_ms() -> int:
+    """Milliseconds since 1970."""
+    return time.time_ns() // 1_000_000
 
 
 def main() -> None:
-    """Renders what the parent orders until the pipe ends."""
-    engine_name, descriptor = sys.argv[1], int(sys.argv[2])
-    lines = Lines(descriptor)
-    orders: Queue[dict[str, Any]] = Queue()
-    current: list[_Control] = []
-    threading.Thread(target=_listen, args=(lines, orders, current), daemon=True).start()
-
-    engine = load_engine(engine_name)
-    readiness = engine.load()
-    ffmpeg = find_ffmpeg(os.environ.get("FFMPEG_PATH"))
-    lines.send("ready", **asdict(readiness))
-    while True:
-        order = orders.get()
-        control = _Control(lines)
-        current[:] = [control]
-        _answer(lines, engine, order, control, ffmpeg)
-        current.clear()
-
-
-def _listen(lines: Lines, orders: Queue[dict[str, Any]], current: list[_Control]) -> None:
-    """Reads orders beside the render, so that a cancel arrives while it runs."""
-    while (message := lines.receive()) is not None:
-        if message["kind"] == "render":
-            orders.put(message)
-        else:
-            for control in list(current):
-                control.cancel()
-    # The parent is gone. A render may be deep inside a kernel, so nothing is asked of it.
-    os._exit(0)
-
-
-def _answer(
-    lines: Lines, engine: Engine, order: dict[str, Any], control: _Control, ffmpeg: Path
-) -> None:
-    """Renders one order and says how it ended; no failure of a render ends the process."""
-    try:
-        request, output = request_from_json(order)
-        result = _render(lines, engine, request, output, control, ffmpeg)
-    except Cancelled:
-        lines.send("cancelled")
-    except SidecarError as error:
-        lines.send("failed", code=error.code, message=str(error), context=error.context)
-    except Exception as error:  # noqa: BLE001 - whatever an engine throws is a failed render
-        lines.send("failed", code="RENDER_FAILED", message=repr(error), context={})
-    else:
-        lines.send("done", **asdict(result))
-
-
-def _render(
-    lines: Lines,
-    engine: Engine,
-    request: RenderRequest,
-    output: Path,
-    control: _Control,
-    ffmpeg: Path,
-) -> RenderResult:
-    plan = engine.plan(request)
-    started_at_ms = time.time_ns() // 1_000_000
-    lines.send("started", estimated_seconds=plan.estimated_seconds)
-    degraded = False
-    try:
-        video = _encode(engine, request, plan, output, control, ffmpeg)
-    except GpuOutOfMemory:
-        smaller = next_smaller(plan.size_class)
-        if smaller is None:
-            raise
-        plan = engine.plan(request, smaller)
-        degraded = True
-        video = _encode(engine, request, plan, output, control, ffmpeg)
-    return RenderResult(
-        path=str(video.path),
-        width=video.width,
-        height=video.height,
-        frames=video.frames,
-        bytes=video.bytes,
-        generation=(plan.generation.width, plan.generation.height),
-        degraded=degraded,
-        started_at_ms=started_at_ms,
-        ended_at_ms=time.time_ns() // 1_000_000,
+    """Serves until the parent is gone, then ends at once."""
+    engine, descriptor = sys.argv[1], int(sys.argv[2])
+    child = RenderChild(
+        Lines(descriptor), load_engine(engine), find_ffmpeg(os.environ.get("FFMPEG_PATH"))
     )
-
-
-def _encode(
-    engine: Engine,
-    request: RenderRequest,
-    plan: Plan,
-    output: Path,
-    control: _Control,
-    ffmpeg: Path,
-) -> EncodedVideo:
-    with Encoder(output, request.audio, plan, ffmpeg=ffmpeg) as encoder:
-        for chunk in engine.render(request, plan, control, None):
-            control.check()
-            encoder.write(chunk.frames)
-        return encoder.finish()
+    # A render may be deep inside a kernel when the parent dies, so nothing is asked of it.
+    child.serve(on_parent_gone=lambda: os._exit(0))
 
 
 if __name__ == "__main__":

@@ -1,113 +1,125 @@
-"""The parent's side of the render process: start it, order renders, kill it, start it again."""
+"""The parent's side of rendering: keeps one render process alive and gives it one job at a time."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
-import os
-import signal
-import socket
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
+from inference_sidecar.child_link import ChildLink, OrderInHand
+from inference_sidecar.contracts import Timings
 from inference_sidecar.engine import RenderRequest
-from inference_sidecar.errors import Cancelled, DeadlineExceeded, RenderProcessDied, SidecarError
+from inference_sidecar.errors import DeadlineExceeded, RenderProcessDied, SidecarError
 from inference_sidecar.log import Log
-from inference_sidecar.process_death import die_with_parent
-from inference_sidecar.render_protocol import MAX_LINE_BYTES, RenderResult, request_to_json
+from inference_sidecar.render_protocol import (
+    DoneLine,
+    ProgressLine,
+    RenderedLine,
+    RenderResult,
+    StartedLine,
+    StoppedLine,
+)
 
-_OBEY_CANCEL_SECONDS: Final = 3.0
-_LOAD_AGAIN_SECONDS: Final = (0.0, 1.0, 2.0, 5.0, 10.0)
+_LEAST_PACE: Final = 0.001
+"""Seconds per video second below which nobody cares; estimates must not be zero."""
 
 
-class ReportedFailure(SidecarError):  # noqa: N818 - the tree's names carry no "Error"
-    """A failure the render process reported; its code is the reported one."""
-
-    def __init__(self, code: str, message: str, context: dict[str, object]) -> None:
-        super().__init__(message, context=context)
-        self.reported_code = code
+class EngineNotLoaded(SidecarError):
+    """The engine did not load; it is tried again, but a job must not wait for that."""
 
 
 class RenderProcess:
-    """One render process at a time, replaced whenever it dies."""
+    """One render process at a time, replaced whenever it dies.
 
-    def __init__(self, engine: str, log: Log, on_change: Callable[[], None]) -> None:
+    on_change is called whenever readiness, progress or occupation changed.
+    """
+
+    def __init__(
+        self,
+        engine: str,
+        ffmpeg: str | None,
+        timings: Timings,
+        log: Log,
+        on_change: Callable[[], None],
+    ) -> None:
         self._engine = engine
+        self._ffmpeg = ffmpeg
+        self._timings = timings
         self._log = log
         self._on_change = on_change
-        self._child: asyncio.subprocess.Process | None = None
-        self._reader: asyncio.StreamReader | None = None
-        self._writer: asyncio.StreamWriter | None = None
-        self._ready = asyncio.Event()
-        self._closing = False
-        self.seconds_per_video_second: float | None = None
+        self._link: ChildLink | None = None
+        self._loaded = asyncio.Event()
+        self._not_loading = asyncio.Event()
+        self._turn = asyncio.Lock()
+        self._started_at: float | None = None
+        self._fraction = 0.0
+        self._estimated_seconds = 0.0
         self.is_rendering = False
-        self.started_at: float | None = None
-        self.ended_at: float | None = None
-        self.fraction = 0.0
-        self.estimated_seconds = 0.0
+        self.seconds_per_video_second: float | None = None
 
     @property
     def is_ready(self) -> bool:
         """Loaded and alive."""
-        return self._ready.is_set()
+        return self._loaded.is_set()
 
-    @property
-    def pid(self) -> int | None:
-        """Process id of the child, if there is one."""
-        return self._child.pid if self._child else None
-
-    def remaining_seconds(self) -> float:
-        """How much longer the current render will take, by its own pace; 0 when there is none."""
-        if not self.is_rendering or self.started_at is None:
-            return 0.0
-        elapsed = time.monotonic() - self.started_at
-        if self.fraction <= 0:
-            return max(0.0, self.estimated_seconds - elapsed)
-        return elapsed * (1 - self.fraction) / self.fraction
+    def remaining_seconds(self) -> tuple[float, float]:
+        """How much longer the current render takes, and how long all of it, by its own pace."""
+        if not self.is_rendering:
+            return 0.0, 0.0
+        elapsed = time.monotonic() - self._started_at if self._started_at is not None else 0.0
+        if self._fraction <= 0:
+            return max(0.0, self._estimated_seconds - elapsed), self._estimated_seconds
+        return elapsed * (1 - self._fraction) / self._fraction, elapsed / self._fraction
 
     async def keep_alive(self) -> None:
-        """Starts the process and starts it again whenever it ends, until cancelled."""
-        failures = 0
-        while not self._closing:
-            try:
-                await self._start()
-                failures = 0
-                assert self._child is not None  # noqa: S101 - narrows the type
-                await self._child.wait()
-            except (OSError, RenderProcessDied) as error:
-                failures += 1
-                self._log.warning("render process did not load", err=str(error))
-            self._ready.clear()
-            self._on_change()
-            if not self._closing:
-                await asyncio.sleep(_LOAD_AGAIN_SECONDS[min(failures, 4)])
-
-    async def _start(self) -> None:
-        ours, theirs = socket.socketpair()
+        """Starts the process, and another whenever it ends, until cancelled."""
+        backoff_seconds = 0.0
         try:
-            self._child = await asyncio.create_subprocess_exec(
-                sys.executable,
-                *("-m", "inference_sidecar.render_child", self._engine, str(theirs.fileno())),
-                stdin=asyncio.subprocess.DEVNULL,
-                pass_fds=(theirs.fileno(),),
-                preexec_fn=die_with_parent(),
-                process_group=0,
-            )
+            while True:
+                await asyncio.sleep(backoff_seconds)
+                if await self._live_once():
+                    backoff_seconds = 0.0
+                else:
+                    backoff_seconds = min(
+                        max(self._timings.reload_backoff_seconds, 2 * backoff_seconds),
+                        self._timings.reload_backoff_max_seconds,
+                    )
         finally:
-            theirs.close()
-        self._reader, self._writer = await asyncio.open_connection(sock=ours, limit=MAX_LINE_BYTES)
-        message = await self._receive()
-        if message is None or message["kind"] != "ready":
-            raise RenderProcessDied("the render process ended while loading")
-        self.seconds_per_video_second = max(0.001, message["seconds_per_video_second"])
-        self._log.info("engine ready", engine=self._engine, device=message["device"])
-        self._ready.set()
+            self.kill()
+
+    async def _live_once(self) -> bool:
+        """One life of the process; whether it got as far as loading the engine."""
+        began = time.monotonic()
+        try:
+            link = self._link = await ChildLink.start(self._engine, self._ffmpeg)
+            readiness = await link.ready()
+        except (OSError, RenderProcessDied) as error:
+            context = error.context if isinstance(error, RenderProcessDied) else {}
+            self._log.error("engine not loaded", engine=self._engine, **context)
+            self._not_loading.set()
+            self._on_change()
+            return False
+        self.seconds_per_video_second = max(_LEAST_PACE, readiness.seconds_per_video_second)
+        self._log.info(
+            "engine ready",
+            engine=self._engine,
+            device=readiness.device,
+            durationMs=round((time.monotonic() - began) * 1000),
+            secondsPerVideoSecond=self.seconds_per_video_second,
+        )
+        self._not_loading.clear()
+        self._loaded.set()
         self._on_change()
+        try:
+            status = await link.converse()
+        finally:
+            self._loaded.clear()
+            self._on_change()
+        self._log.warning("render process ended", exitStatus=status)
+        return True
 
     async def render(
         self,
@@ -115,99 +127,115 @@ class RenderProcess:
         output: Path,
         *,
         deadline_seconds: float,
-        stop: asyncio.Event,
         on_started: Callable[[], None],
+        on_progress: Callable[[float], None],
     ) -> RenderResult:
-        """Renders one job. One at a time: the caller sees to that.
+        """Renders one job, after those that were asked for before.
 
-        Raises `Cancelled` when `stop` was set, `DeadlineExceeded`, `RenderProcessDied`, and
+        The device is free for the next one from the last frame on, before this returns. When
+        cancelled, the render is stopped within a forward. deadline_seconds count from the first
+        forward. Raises `DeadlineExceeded`, `RenderProcessDied`, `EngineNotLoaded`, and
         `ReportedFailure` with the code the process reported.
         """
-        await self._ready.wait()
-        self.is_rendering, self.fraction = True, 0.0
-        self.started_at, self.ended_at = time.monotonic(), None
-        ordered = asyncio.ensure_future(self._converse(request, output, on_started))
-        stopped = asyncio.ensure_future(stop.wait())
+        async with self._turn:
+            link = await self._loaded_link()
+            order = await link.begin(request, output)
+            self.is_rendering, self._fraction, self._started_at = True, 0.0, None
+            try:
+                await self._follow(order, deadline_seconds, on_started, on_progress)
+            except TimeoutError:
+                await self._kill_and_wait(link, order)
+                raise DeadlineExceeded(
+                    "The render passed its deadline.",
+                    context={"deadlineSeconds": deadline_seconds},
+                ) from None
+            except asyncio.CancelledError:
+                await self._stop(link, order)
+                raise
+            except SidecarError:
+                link.forget(order)
+                raise
+            finally:
+                self.is_rendering = False
+                self._on_change()
+        return await self._result(link, order, deadline_seconds)
+
+    async def _loaded_link(self) -> ChildLink:
+        """The process to order from. Raises `EngineNotLoaded` when a load fails meanwhile."""
+        waits = [asyncio.ensure_future(e.wait()) for e in (self._loaded, self._not_loading)]
         try:
-            await asyncio.wait(
-                {ordered, stopped}, timeout=deadline_seconds, return_when="FIRST_COMPLETED"
-            )
-            if ordered.done():
-                return ordered.result()
-            if not stop.is_set():
-                self.kill()
-                raise DeadlineExceeded(f"not rendered within {deadline_seconds:.0f} s")
-            await self._cancel(ordered)
-            raise Cancelled
+            await asyncio.wait(waits, return_when="FIRST_COMPLETED")
         finally:
-            self.ended_at = time.monotonic()
-            self.is_rendering = False
-            for task in (ordered, stopped):
-                task.cancel()
-            with contextlib.suppress(asyncio.CancelledError, SidecarError, Cancelled):
-                await ordered
-            self._on_change()
+            for wait in waits:
+                wait.cancel()
+        if not self._loaded.is_set() or self._link is None:
+            raise EngineNotLoaded("The engine did not load.")
+        return self._link
 
-    async def _converse(
-        self, request: RenderRequest, output: Path, on_started: Callable[[], None]
-    ) -> RenderResult:
-        await self._send({"kind": "render", **request_to_json(request, output)})
-        while (message := await self._receive()) is not None:
-            match message.pop("kind"):
-                case "started":
-                    self.started_at = time.monotonic()
-                    self.estimated_seconds = message["estimated_seconds"]
+    async def _follow(
+        self,
+        order: OrderInHand,
+        deadline_seconds: float,
+        on_started: Callable[[], None],
+        on_progress: Callable[[float], None],
+    ) -> None:
+        """Until the last frame. Raises `TimeoutError` past the deadline."""
+        # Before the first forward the clock of the deadline has not begun, but nothing may hang.
+        async with asyncio.timeout(deadline_seconds) as limit:
+            while not isinstance(line := await order.next(), RenderedLine):
+                if isinstance(line, StartedLine):
+                    self._started_at = time.monotonic()
+                    self._estimated_seconds = line.estimated_seconds
+                    limit.reschedule(asyncio.get_running_loop().time() + deadline_seconds)
                     on_started()
-                case "progress":
-                    self.fraction = max(self.fraction, message["fraction"])
-                    self._on_change()
-                case "done":
-                    self.fraction = 1.0
-                    return RenderResult(**message)
-                case "cancelled":
-                    raise Cancelled
-                case _:
-                    raise ReportedFailure(message["code"], message["message"], message["context"])
-        self._ready.clear()
-        raise RenderProcessDied("the render process died")
+                elif isinstance(line, ProgressLine):
+                    self._fraction = line.fraction
+                    on_progress(line.fraction)
+                self._on_change()
 
-    async def _cancel(self, ordered: asyncio.Future[RenderResult]) -> None:
+    async def _result(
+        self, link: ChildLink, order: OrderInHand, deadline_seconds: float
+    ) -> RenderResult:
+        """The finished file; an encoder that hangs is bounded like the render itself."""
+        try:
+            async with asyncio.timeout(deadline_seconds):
+                while not isinstance(line := await order.next(), DoneLine):
+                    pass
+                return line.result
+        except TimeoutError:
+            link.kill()
+            raise RenderProcessDied("The file was not finished in time.") from None
+        finally:
+            link.forget(order)
+
+    async def _stop(self, link: ChildLink, order: OrderInHand) -> None:
         """Asks for an end within a forward, and enforces it."""
-        with contextlib.suppress(OSError):
-            await self._send({"kind": "cancel"})
-        await asyncio.wait({ordered}, timeout=_OBEY_CANCEL_SECONDS)
-        if not ordered.done():
+        try:
+            async with asyncio.timeout(self._timings.obey_stop_seconds):
+                await link.stop(order)
+                while not isinstance(await order.next(), StoppedLine | RenderedLine):
+                    pass
+        except TimeoutError:
             self._log.warning("render process did not obey, killing it")
-            self.kill()
+            await self._kill_and_wait(link, order)
+        except asyncio.CancelledError:
+            link.kill()
+            raise
+        except SidecarError:
+            return
+        finally:
+            link.forget(order)
+
+    async def _kill_and_wait(self, link: ChildLink, order: OrderInHand) -> None:
+        """The next process may only start on a device that the old one has left."""
+        self._loaded.clear()
+        link.kill()
+        with contextlib.suppress(SidecarError):
+            while True:
+                await order.next()
 
     def kill(self) -> None:
-        """Ends the process and whatever it started, at once."""
-        self._ready.clear()
-        if self._child is not None and self._child.returncode is None:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(self._child.pid, signal.SIGKILL)
-
-    async def close(self) -> None:
-        """Kills the process and starts no other."""
-        self._closing = True
-        self.kill()
-        if self._child is not None:
-            await self._child.wait()
-        if self._writer is not None:
-            self._writer.close()
-
-    async def _send(self, message: dict[str, Any]) -> None:
-        assert self._writer is not None  # noqa: S101 - narrows the type; it is ready
-        try:
-            self._writer.write(json.dumps(message).encode() + b"\n")
-            await self._writer.drain()
-        except OSError as error:
-            raise RenderProcessDied("the render process died") from error
-
-    async def _receive(self) -> dict[str, Any] | None:
-        assert self._reader is not None  # noqa: S101 - narrows the type; it was started
-        try:
-            line = await self._reader.readline()
-        except OSError:
-            return None
-        return json.loads(line) if line else None
+        """Ends the process at once; `keep_alive` starts another unless it was cancelled."""
+        self._loaded.clear()
+        if self._link is not None:
+            self._link.kill()

@@ -2,72 +2,190 @@
 
 from __future__ import annotations
 
-import json
 import socket
-from dataclasses import asdict, dataclass
+import threading
 from pathlib import Path
-from typing import IO, Any, Final
+from typing import Annotated, Final, Literal
 
+from pydantic import Field, TypeAdapter
+
+from inference_sidecar.contracts import (
+    FAILURES,
+    FailureCode,
+    FrameSize,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveInt,
+    WireModel,
+)
 from inference_sidecar.engine import RenderRequest, Size
+from inference_sidecar.errors import SidecarError
 
 MAX_LINE_BYTES: Final = 1 << 20
 
 
-@dataclass(frozen=True)
-class RenderResult:
+class RenderOrderLine(WireModel):
+    """Parent: render this, as order number `order`."""
+
+    kind: Literal["render"] = "render"
+    order: PositiveInt
+    job_id: str
+    image: str
+    audio: str
+    output: str
+    prompt: str
+    seed: NonNegativeInt
+    delivery: FrameSize
+    frames: PositiveInt
+    options: dict[str, str]
+
+    @classmethod
+    def of(cls, order: int, request: RenderRequest, output: Path) -> RenderOrderLine:
+        """The order to render a request into a file."""
+        return cls(
+            order=order,
+            job_id=request.job_id,
+            image=str(request.image),
+            audio=str(request.audio),
+            output=str(output),
+            prompt=request.prompt,
+            seed=request.seed,
+            delivery=FrameSize(width=request.delivery.width, height=request.delivery.height),
+            frames=request.frames,
+            options=dict(request.options),
+        )
+
+    def request(self) -> RenderRequest:
+        """What the engine is asked for."""
+        return RenderRequest(
+            job_id=self.job_id,
+            image=Path(self.image),
+            audio=Path(self.audio),
+            prompt=self.prompt,
+            seed=self.seed,
+            delivery=Size(self.delivery.width, self.delivery.height),
+            frames=self.frames,
+            options=self.options,
+        )
+
+
+class StopLine(WireModel):
+    """Parent: stop this order within a forward."""
+
+    kind: Literal["stop"] = "stop"
+    order: PositiveInt
+
+
+ParentLine = Annotated[RenderOrderLine | StopLine, Field(discriminator="kind")]
+
+
+class ReadyLine(WireModel):
+    """Child: the engine is loaded."""
+
+    kind: Literal["ready"] = "ready"
+    engine: str
+    device: str
+    precision: str
+    attention_backend: str
+    peak_memory_bytes: NonNegativeInt
+    seconds_per_video_second: NonNegativeFloat
+
+
+class StartedLine(WireModel):
+    """Child: the first forward begins."""
+
+    kind: Literal["started"] = "started"
+    order: PositiveInt
+    estimated_seconds: NonNegativeFloat
+
+
+class ProgressLine(WireModel):
+    """Child: this much is done, 0 to 1."""
+
+    kind: Literal["progress"] = "progress"
+    order: PositiveInt
+    fraction: NonNegativeFloat
+
+
+class RenderedLine(WireModel):
+    """Child: the last frame is made and the device is free; the file is not whole yet."""
+
+    kind: Literal["rendered"] = "rendered"
+    order: PositiveInt
+
+
+class RenderResult(WireModel):
     """One finished render: the encoded file and the facts that go on the job's result."""
 
+    engine: str
     path: str
-    width: int
-    height: int
-    frames: int
-    bytes: int
-    generation: tuple[int, int]
+    width: PositiveInt
+    height: PositiveInt
+    frames: PositiveInt
+    bytes: PositiveInt
+    generation: FrameSize
     degraded: bool
-    started_at_ms: int
-    ended_at_ms: int
+    started_at_ms: NonNegativeInt
+    ended_at_ms: NonNegativeInt
 
 
-def request_to_json(request: RenderRequest, output: Path) -> dict[str, Any]:
-    """A render order as the render process reads it."""
-    fields = asdict(request)
-    return {
-        **fields,
-        "image": str(request.image),
-        "audio": str(request.audio),
-        "output": str(output),
-    }
+class DoneLine(WireModel):
+    """Child: the file is whole."""
+
+    kind: Literal["done"] = "done"
+    order: PositiveInt
+    result: RenderResult
 
 
-def request_from_json(fields: dict[str, Any]) -> tuple[RenderRequest, Path]:
-    """The other way round."""
-    return (
-        RenderRequest(
-            job_id=fields["job_id"],
-            image=Path(fields["image"]),
-            audio=Path(fields["audio"]),
-            prompt=fields["prompt"],
-            seed=fields["seed"],
-            delivery=Size(*fields["delivery"]),
-            frames=fields["frames"],
-            options=fields["options"],
-        ),
-        Path(fields["output"]),
-    )
+class FailedLine(WireModel):
+    """Child: the order failed, and the process is well."""
+
+    kind: Literal["failed"] = "failed"
+    order: PositiveInt
+    code: FailureCode
+    message: str
+    context: dict[str, object]
+
+
+class StoppedLine(WireModel):
+    """Child: the order ended because it was told to."""
+
+    kind: Literal["stopped"] = "stopped"
+    order: PositiveInt
+
+
+OrderLine = StartedLine | ProgressLine | RenderedLine | DoneLine | FailedLine | StoppedLine
+ChildLine = Annotated[ReadyLine | OrderLine, Field(discriminator="kind")]
+
+CHILD_LINES: Final[TypeAdapter[ChildLine]] = TypeAdapter(ChildLine)
+_PARENT_LINES: Final[TypeAdapter[ParentLine]] = TypeAdapter(ParentLine)
+
+
+def code_of(error: SidecarError) -> FailureCode:
+    """The code of an error of ours, as the contracts know it."""
+    codes: dict[str, FailureCode] = {code: code for code in FAILURES}
+    return codes.get(error.code, "RENDER_FAILED")
 
 
 class Lines:
-    """One end of the pair, for blocking use in the render process."""
+    """The child's end of the pair: blocking, and safe to write to from several threads."""
 
     def __init__(self, descriptor: int) -> None:
         self._socket = socket.socket(fileno=descriptor)
-        self._reader: IO[str] = self._socket.makefile("r", encoding="utf-8")
+        self._reader = self._socket.makefile("rb")
+        self._writing = threading.Lock()
 
-    def send(self, kind: str, **fields: object) -> None:
+    def send(self, line: WireModel) -> None:
         """Says something to the parent."""
-        self._socket.sendall(json.dumps({"kind": kind, **fields}).encode() + b"\n")
+        with self._writing:
+            self._socket.sendall(line.to_json() + b"\n")
 
-    def receive(self) -> dict[str, Any] | None:
+    def receive(self) -> ParentLine | None:
         """The next thing the parent says; None when it is gone."""
         line = self._reader.readline()
-        return json.loads(line) if line else None
+        return _PARENT_LINES.validate_json(line) if line else None
+
+    def close(self) -> None:
+        """Ends the conversation."""
+        self._reader.close()
+        self._socket.close()

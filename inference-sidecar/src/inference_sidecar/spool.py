@@ -8,49 +8,65 @@ import shutil
 from pathlib import Path
 from typing import Final
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import ValidationError
 
-from inference_sidecar.contracts import Rendered
+from inference_sidecar.contracts import (
+    JobId,
+    NonNegativeInt,
+    Owner,
+    PositiveFloat,
+    PositiveInt,
+    Rendered,
+    Traceparent,
+    WireModel,
+)
 
 _MANIFEST: Final = "render.json"
 _VIDEO: Final = "video.mp4"
+_PARTIAL_SUFFIX: Final = ".part"
 
 
-class SpooledRender(BaseModel):
+class SpooledRender(WireModel):
     """One finished render: whose it is, under which epoch, and what was made."""
 
-    model_config = ConfigDict(frozen=True)
-
-    job_id: str
-    owner: str
-    epoch: int
-    traceparent: str
+    job_id: JobId
+    owner: Owner
+    epoch: PositiveInt
+    traceparent: Traceparent
+    deadline_seconds: PositiveFloat
     rendered: Rendered
-    render_started_at_ms: int
-    render_ended_at_ms: int
+    render_started_at_ms: NonNegativeInt
+    render_ended_at_ms: NonNegativeInt
 
 
 class Spool:
     """A folder with one sub-folder for each job; an entry is there whole or not at all."""
 
     def __init__(self, directory: Path) -> None:
-        self._directory = directory / "renders"
-        self._directory.mkdir(parents=True, exist_ok=True)
+        self._directory = directory
+        directory.mkdir(parents=True, exist_ok=True)
 
     def add(self, render: SpooledRender, video: Path) -> None:
-        """Moves the video in. The rename of the folder is the moment at which it is spooled."""
+        """Moves the video in. The rename of the folder is the moment at which it is spooled.
+
+        Blocks for some disk writes; raises `OSError` and then leaves nothing behind.
+        """
         folder = self._folder(render.job_id)
-        partial = folder.with_name(f"{folder.name}.part")
+        partial = folder.with_name(folder.name + _PARTIAL_SUFFIX)
         shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir()
-        shutil.move(video, partial / _VIDEO)
-        manifest = partial / _MANIFEST
-        manifest.write_text(render.model_dump_json())
-        for path in (partial / _VIDEO, manifest, partial):
-            _sync(path)
-        shutil.rmtree(folder, ignore_errors=True)
-        partial.rename(folder)
-        _sync(self._directory)
+        try:
+            partial.mkdir()
+            shutil.move(video, partial / _VIDEO)
+            manifest = partial / _MANIFEST
+            manifest.write_bytes(render.to_json())
+            for path in (partial / _VIDEO, manifest, partial):
+                _sync(path)
+            shutil.rmtree(folder, ignore_errors=True)
+            partial.rename(folder)
+            _sync(self._directory)
+        except OSError:
+            shutil.rmtree(partial, ignore_errors=True)
+            raise
 
     def video(self, job_id: str) -> Path:
         """Where the video of a spooled job lies."""
@@ -61,21 +77,28 @@ class Spool:
         shutil.rmtree(self._folder(job_id), ignore_errors=True)
 
     def read_all(self) -> list[SpooledRender]:
-        """Everything an earlier life left behind; half-written entries are deleted."""
+        """Everything an earlier life left behind; what is not whole is deleted."""
         found: list[SpooledRender] = []
         for folder in sorted(self._directory.iterdir()):
-            try:
-                found.append(SpooledRender.model_validate_json((folder / _MANIFEST).read_text()))
-            except (OSError, ValueError):
+            render = _read(folder)
+            if render is None:
                 shutil.rmtree(folder, ignore_errors=True)
-                continue
-            if folder.suffix == ".part" or not (folder / _VIDEO).is_file():
-                shutil.rmtree(folder, ignore_errors=True)
-                found.pop()
+            else:
+                found.append(render)
         return found
 
     def _folder(self, job_id: str) -> Path:
         return self._directory / job_id
+
+
+def _read(folder: Path) -> SpooledRender | None:
+    try:
+        render = SpooledRender.model_validate_json((folder / _MANIFEST).read_bytes())
+        is_whole = (folder / _VIDEO).stat().st_size == render.rendered.bytes
+    except (OSError, ValidationError):
+        return None
+    # A folder that was not renamed yet may hold all of its files, and yet not all of their bytes.
+    return render if is_whole and folder.name == render.job_id else None
 
 
 def sha256_of(path: Path) -> str:

@@ -5,190 +5,196 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Awaitable, Callable
-from typing import Any
+from collections.abc import Callable
 
-from inference_sidecar.broker import Broker
-from inference_sidecar.config import SidecarConfig
 from inference_sidecar.contracts import (
     FAILURES,
-    STORE_SUBJECT,
     UPLOAD_TRIES,
-    RenderCancelled,
-    RenderCompleted,
-    RenderFailed,
-    RenderReleased,
+    StoreAnswer,
+    StoreDrop,
     StoreGrant,
-    StoreRequest,
+    StoreStop,
+    Timings,
 )
 from inference_sidecar.errors import StoreError
-from inference_sidecar.held_job import SpooledJob
+from inference_sidecar.handles import Handles
+from inference_sidecar.held_job import SpooledJob, Stage
 from inference_sidecar.log import Log
+from inference_sidecar.orchestrator_requests import OrchestratorRequests
+from inference_sidecar.reports import Reports
 from inference_sidecar.spool import Spool
-from inference_sidecar.transfers import Transfers
-
-Settle = Callable[[str, str], Awaitable[None]]
-"""Settles the queue entry of a job, if we hold it: `ack`, `nak` or `forget`."""
+from inference_sidecar.trace import trace_id_of
+from inference_sidecar.transfers import StoreAway, Transfers
 
 
 class Uploads:
-    """The spool and the tasks that empty it."""
+    """The spooled jobs, and a task for each of them."""
 
     def __init__(
         self,
         *,
-        config: SidecarConfig,
-        broker: Broker,
         spool: Spool,
         transfers: Transfers,
-        settle: Settle,
+        requests: OrchestratorRequests,
+        reports: Reports,
+        handles: Handles,
+        timings: Timings,
         on_change: Callable[[], None],
         log: Log,
     ) -> None:
-        self._config = config
-        self._timings = config.timings
-        self._broker = broker
         self._spool = spool
         self._transfers = transfers
-        self._settle = settle
+        self._requests = requests
+        self._reports = reports
+        self._handles = handles
+        self._timings = timings
         self._on_change = on_change
         self._log = log
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: dict[str, asyncio.Task[None]] = {}
         self.jobs: dict[str, SpooledJob] = {}
 
     def take(self, job: SpooledJob) -> None:
-        """Begins to upload a spooled render; an older one of the same job is replaced."""
+        """Begins to upload a spooled render; one of an earlier epoch of the same job is void."""
         job_id = job.render.job_id
-        earlier = self.jobs.get(job_id)
+        earlier = self._tasks.get(job_id)
         if earlier is not None:
-            earlier.stop.set()
+            earlier.cancel()
         self.jobs[job_id] = job
+        self._tasks[job_id] = asyncio.create_task(self._upload(job))
         self._on_change()
-        task = asyncio.create_task(self._upload(job))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
 
-    async def drain(self, grace_seconds: float) -> None:
-        """Lets uploads go on for a while, then hands back what is still here."""
+    def stop(self, job_id: str, epoch: int) -> None:
+        """The orchestrator wants no more of this attempt."""
+        job = self.jobs.get(job_id)
+        if job is not None and job.render.epoch == epoch:
+            job.stop.set()
+
+    async def drain(self, grace_seconds: float, last_words_seconds: float) -> None:
+        """Lets uploads go on for a while, then hands back what the broker has not heard of."""
+        pending = [task for job_id, task in self._tasks.items() if not self._is_reported(job_id)]
         deadline = time.monotonic() + grace_seconds
-        while any(job.stage != "uploaded" for job in self.jobs.values()):
-            if time.monotonic() >= deadline:
-                break
-            await asyncio.sleep(0.05)
-        for task in list(self._tasks):
+        while pending and time.monotonic() < deadline:
+            await asyncio.wait(pending, timeout=0.05)
+            pending = [
+                task for job_id, task in self._tasks.items() if not self._is_reported(job_id)
+            ]
+        for task in self._tasks.values():
             task.cancel()
+        left = [job for job in self.jobs.values() if not job.is_reported]
+        try:
+            async with asyncio.timeout(last_words_seconds):
+                await asyncio.gather(*(self._hand_back(job) for job in left))
+        except TimeoutError:
+            self._log.warning("broker away, spooled renders not handed back")
+            return
         for job in list(self.jobs.values()):
-            if job.stage != "uploaded":
-                await self._publish(RenderReleased, job)
-            self._spool.remove(job.render.job_id)
-        self.jobs.clear()
+            self._forget(job)
+
+    def _is_reported(self, job_id: str) -> bool:
+        job = self.jobs.get(job_id)
+        return job is None or job.is_reported
+
+    async def _hand_back(self, job: SpooledJob) -> None:
+        await self._reports.released(job.name)
+        await self._handles.nak(job.render.job_id, 0)
 
     async def _upload(self, job: SpooledJob) -> None:
         """Until the record is terminal, or the attempt is not ours any more."""
-        render = job.render
-        log = self._log.bind(jobId=render.job_id, attempt=render.epoch)
-        unavailable_seconds = 0.0
-        while self.jobs.get(render.job_id) is job:
-            answer = await self._ask_for_leave(job)
-            kind = answer["answer"] if answer else None
-            if kind in {"drop", "lost", "stop"}:
-                log.info("spooled render given up", answer=kind)
-                if kind == "stop":
-                    await self._publish(RenderCancelled, job)
-                await self._forget(job, "ack" if kind == "drop" else "forget")
-                return
-            if job.stage == "uploaded" or kind != "grant":
-                await self._pause(job, self._timings.store_again_seconds)
-                continue
-            began = time.monotonic()
-            if await self._store(job, StoreGrant.model_validate(answer), log):
-                job.stage = "uploaded"
-                self._on_change()
-                await self._publish_completed(job)
-                await self._settle(render.job_id, "ack")
-                continue
-            unavailable_seconds += time.monotonic() - began
-            if unavailable_seconds > self._timings.upload_give_up_seconds:
-                await self._publish_failed(job)
-                await self._forget(job, "nak")
-                return
-            await self._pause(job, self._timings.upload_pause_seconds)
-
-    async def _ask_for_leave(self, job: SpooledJob) -> dict[str, Any] | None:
-        if job.stop.is_set():
-            return {"answer": "stop"}
-        render = job.render
-        request = StoreRequest(
-            job_id=render.job_id,
-            owner=render.owner,
-            worker_id=self._config.worker_id,
-            epoch=render.epoch,
-            bytes=render.rendered.bytes,
-            sha256=render.rendered.sha256,
+        log = self._log.bind(
+            jobId=job.render.job_id,
+            attempt=job.render.epoch,
+            traceId=trace_id_of(job.render.traceparent),
         )
-        timeout = max(0.5, self._timings.request_timeout_seconds)
-        return await self._broker.ask(STORE_SUBJECT, request, timeout, render.traceparent)
+        # Only time in which the store could be reached counts towards giving up.
+        tried_seconds = 0.0
+        while True:
+            answer = await self._leave(job)
+            if isinstance(answer, StoreGrant) and not job.is_reported:
+                began = time.monotonic()
+                try:
+                    await self._store(job, answer, log)
+                except StoreError as error:
+                    log.warning("render stays spooled", code=error.code, reason=str(error))
+                    self._set_stage(job, "spooled")
+                    await self._pause(job, self._timings.upload_pause_seconds)
+                    if not isinstance(error, StoreAway):
+                        tried_seconds += time.monotonic() - began
+                    if tried_seconds > self._timings.upload_give_up_seconds:
+                        await self._give_up(job, log)
+                        return
+                else:
+                    await self._report(job, answer, log)
+            elif answer is None or isinstance(answer, StoreGrant):
+                await self._pause(job, self._timings.store_again_seconds)
+            else:
+                await self._end(job, answer, log)
+                return
 
-    async def _store(self, job: SpooledJob, grant: StoreGrant, log: Log) -> bool:
-        job.stage = "uploading"
-        self._on_change()
-        for attempt in range(UPLOAD_TRIES):
+    async def _leave(self, job: SpooledJob) -> StoreAnswer | None:
+        return StoreStop() if job.stop.is_set() else await self._requests.store(job.render)
+
+    async def _store(self, job: SpooledJob, grant: StoreGrant, log: Log) -> None:
+        """A few tries with growing pauses. Raises the `StoreError` of the last one."""
+        self._set_stage(job, "uploading")
+        video = self._spool.video(job.render.job_id)
+        began = time.monotonic()
+        for tries_left in reversed(range(UPLOAD_TRIES)):
             try:
-                video = self._spool.video(job.render.job_id)
                 await self._transfers.store(video, grant.url, grant.headers)
             except StoreError as error:
-                log.warning("upload failed", err=str(error), code=error.code)
+                if tries_left == 0 or job.stop.is_set():
+                    raise
+                log.warning("upload failed, trying again", code=error.code, reason=str(error))
+                seconds = self._timings.upload_backoff_seconds
+                seconds *= 2.0 ** (UPLOAD_TRIES - 1 - tries_left)
+                await self._pause(job, seconds * random.uniform(0.75, 1.25))  # noqa: S311
             else:
-                return True
-            if attempt < UPLOAD_TRIES - 1:
-                backoff = self._timings.upload_backoff_seconds * 2**attempt
-                await self._pause(job, backoff * random.uniform(0.75, 1.25))  # noqa: S311
-                if job.stop.is_set():
-                    break
-        job.stage = "spooled"
+                log.info("uploaded", durationMs=round((time.monotonic() - began) * 1000))
+                return
+
+    async def _report(self, job: SpooledJob, grant: StoreGrant, log: Log) -> None:
+        """The broker has the event before the entry is acked: until then the job lives on in it."""
+        rendered = job.render.rendered.model_copy(update={"key": grant.key})
+        job.render = job.render.model_copy(update={"rendered": rendered})
+        self._set_stage(job, "uploaded")
+        await self._reports.completed(job.name, job.render)
+        job.is_reported = True
+        await self._handles.ack(job.render.job_id)
+        log.info("render reported")
+
+    async def _give_up(self, job: SpooledJob, log: Log) -> None:
+        code = "UPLOAD_FAILED"
+        log.error("render could not be stored, giving it up", code=code)
+        await self._reports.failed(job.name, code, FAILURES[code].summary)
+        await self._handles.nak(job.render.job_id, self._timings.after_failure_nak_seconds)
+        self._forget(job)
+
+    async def _end(self, job: SpooledJob, answer: StoreAnswer, log: Log) -> None:
+        log.info("spooled render deleted", answer=answer.answer)
+        if isinstance(answer, StoreStop) and not job.is_reported:
+            await self._reports.cancelled(job.name)
+        if isinstance(answer, StoreDrop):
+            await self._handles.ack(job.render.job_id)
+        else:
+            self._handles.forget(job.render.job_id)
+        self._forget(job)
+
+    def _forget(self, job: SpooledJob) -> None:
+        job_id = job.render.job_id
+        if self.jobs.get(job_id) is job:
+            del self.jobs[job_id]
+            self._tasks.pop(job_id, None)
+            self._spool.remove(job_id)
         self._on_change()
-        return False
+
+    def _set_stage(self, job: SpooledJob, stage: Stage) -> None:
+        job.stage = stage
+        self._on_change()
 
     async def _pause(self, job: SpooledJob, seconds: float) -> None:
+        """A while, or until the job is stopped."""
         try:
-            await asyncio.wait_for(job.stop.wait(), seconds)
+            async with asyncio.timeout(seconds):
+                await job.stop.wait()
         except TimeoutError:
             return
-
-    async def _forget(self, job: SpooledJob, how: str) -> None:
-        render = job.render
-        if self.jobs.get(render.job_id) is job:
-            del self.jobs[render.job_id]
-            self._spool.remove(render.job_id)
-        await self._settle(render.job_id, how)
-        self._on_change()
-
-    def _fact(self, job: SpooledJob) -> dict[str, Any]:
-        return {
-            "job_id": job.render.job_id,
-            "owner": job.render.owner,
-            "epoch": job.render.epoch,
-            "revision": 0,
-            "at_ms": time.time_ns() // 1_000_000,
-            "worker_id": self._config.worker_id,
-        }
-
-    async def _publish(
-        self, event: type[RenderCancelled | RenderReleased], job: SpooledJob
-    ) -> None:
-        await self._broker.publish_event(event(**self._fact(job)), job.render.traceparent)
-
-    async def _publish_completed(self, job: SpooledJob) -> None:
-        render = job.render
-        event = RenderCompleted(
-            **self._fact(job),
-            rendered=render.rendered,
-            render_started_at_ms=render.render_started_at_ms,
-            render_ended_at_ms=render.render_ended_at_ms,
-        )
-        await self._broker.publish_event(event, render.traceparent)
-
-    async def _publish_failed(self, job: SpooledJob) -> None:
-        code = "UPLOAD_FAILED"
-        event = RenderFailed(**self._fact(job), code=code, message=FAILURES[code].summary)
-        await self._broker.publish_event(event, job.render.traceparent)

@@ -1,364 +1,305 @@
-"""The heart of the sidecar: pull an entry, claim it, fetch, render, spool; say what happened."""
+"""The heart of the sidecar: pulls entries, claims their jobs, and hands over on the way out."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import shutil
 import time
 from collections.abc import Coroutine
-from pathlib import Path
-from typing import Any
+from typing import Any, Final, Literal
 
 from nats.aio.msg import Msg
 from pydantic import ValidationError
 
-from inference_sidecar.broker import Broker
+from inference_sidecar.attempt import Attempt, AttemptTools
+from inference_sidecar.bell import Bell
+from inference_sidecar.broker import Broker, describe_mismatch
 from inference_sidecar.config import SidecarConfig
 from inference_sidecar.contracts import (
-    CLAIM_SUBJECT,
-    CLAIM_TRIES,
-    ClaimRequest,
-    FrameSize,
+    GPU_CONSUMER,
+    GPU_DEAD_LETTER_SUBJECT,
+    GPU_STREAM,
+    MESSAGE_MAX_BYTES,
+    Beat,
+    ClaimDrop,
+    ClaimLater,
+    DeadLetter,
     GpuEntry,
-    RenderCancelled,
-    Rendered,
-    RenderFailed,
     RenderOrder,
-    RenderReleased,
-    RenderStarted,
     StopOrder,
 )
-from inference_sidecar.engine import FPS, RenderRequest, Size
-from inference_sidecar.errors import Cancelled, SidecarError, StoreError
-from inference_sidecar.held_job import HeldJob, SpooledJob
+from inference_sidecar.entry_queue import EntryQueue
+from inference_sidecar.handles import Handles
+from inference_sidecar.held_job import AttemptName, HeldJob, SpooledJob
 from inference_sidecar.log import Log
-from inference_sidecar.render_process import RenderProcess, ReportedFailure
-from inference_sidecar.render_protocol import RenderResult
-from inference_sidecar.spool import Spool, SpooledRender, sha256_of
+from inference_sidecar.orchestrator_requests import OrchestratorRequests, WorkerName
+from inference_sidecar.render_process import RenderProcess
+from inference_sidecar.reports import Reports
+from inference_sidecar.spool import SpooledRender
 from inference_sidecar.trace import continue_trace, trace_id_of
 from inference_sidecar.transfers import Transfers
 from inference_sidecar.uploads import Uploads
+from inference_sidecar.workplace import Workplace
+
+_LOOK_AGAIN_SECONDS: Final = 0.1
+_LAST_WORDS_SECONDS: Final = 5.0
+"""How long a worker that ends tries to tell a broker that does not answer."""
 
 
 class Worker:
     """Renders one job at a time, fetches the next one meanwhile, uploads the last one meanwhile."""
 
-    def __init__(self, config: SidecarConfig, broker: Broker, incarnation: str, log: Log) -> None:
-        self._config = config
-        self._timings = config.timings
+    def __init__(
+        self,
+        config: SidecarConfig,
+        workplace: Workplace,
+        broker: Broker,
+        name: WorkerName,
+        log: Log,
+    ) -> None:
+        timings = self._timings = config.timings
+        self._engine = config.engine
+        self._name = name
+        self._workplace = workplace
         self._broker = broker
-        self._incarnation = incarnation
         self._log = log
-        self._work = config.spool_dir / "work"
-        shutil.rmtree(self._work, ignore_errors=True)
-        self._work.mkdir(parents=True)
-        self._spool = Spool(config.spool_dir)
-        self._transfers = Transfers()
-        self._handles: dict[str, Msg] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._gpu = asyncio.Lock()
-        self._changed = asyncio.Event()
-        self._beat_due = asyncio.Event()
+        self._queue = EntryQueue(broker, log)
+        self._changed = Bell()
+        self._draining = asyncio.Event()
+        self._background: set[asyncio.Task[None]] = set()
+        self._is_room_missed = False
+        self._room_checked_at = -timings.room_again_seconds
+        self.beat_due = Bell()
         self.held: dict[str, HeldJob] = {}
-        self.is_draining = False
-        self.process = RenderProcess(config.engine, log, self._notice)
+        self.handles = Handles(broker, timings.in_progress_every_seconds)
+        self.process = RenderProcess(config.engine, config.ffmpeg_path, timings, log, self._notice)
+        self._transfers = Transfers(timings.transfer_stall_seconds)
+        self._requests = OrchestratorRequests(broker, name, timings)
+        self._reports = Reports(broker, name.id)
         self.uploads = Uploads(
-            config=config,
-            broker=broker,
-            spool=self._spool,
+            spool=workplace.spool,
             transfers=self._transfers,
-            settle=self._settle,
+            requests=self._requests,
+            reports=self._reports,
+            handles=self.handles,
+            timings=timings,
             on_change=self._notice,
             log=log,
+        )
+        self._tools = AttemptTools(
+            workplace=workplace,
+            transfers=self._transfers,
+            process=self.process,
+            requests=self._requests,
+            reports=self._reports,
+            handles=self.handles,
+            timings=timings,
+            on_change=self._notice,
+            on_rendered=self._hand_to_uploads,
+            forget=self._forget,
+            in_background=self._in_background,
         )
 
     def resume_spool(self) -> None:
         """Takes up what an earlier life rendered; before the first beat, so that it names it."""
-        for render in self._spool.read_all():
+        for render in self._workplace.spool.read_all():
             self._log.info("spooled render found", jobId=render.job_id, attempt=render.epoch)
             self.uploads.take(SpooledJob(render))
 
     async def work(self) -> None:
-        """Pulls and hands out entries until cancelled."""
-        while True:
+        """Pulls entries and claims their jobs, until the worker drains."""
+        await self._queue.open()
+        while not self._draining.is_set():
             if not self._wants_entry():
-                with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._next_change(), 0.5)
+                await self._changed.heard_within(_LOOK_AGAIN_SECONDS)
                 continue
-            message = await self._broker.pull_entry()
+            message = await self._next_entry()
             if message is not None:
                 await self._take(message)
+        await self._queue.close()
+
+    def beat(self) -> Beat:
+        """What there is to say about this worker now."""
+        state: Literal["loading", "ready", "rendering", "draining"] = "ready"
+        if self._draining.is_set():
+            state = "draining"
+        elif not self.process.is_ready:
+            state = "loading"
+        elif self.process.is_rendering:
+            state = "rendering"
+        return Beat(
+            worker_id=self._name.id,
+            incarnation=self._name.incarnation,
+            engine=self._engine,
+            state=state,
+            seconds_per_video_second=self.process.seconds_per_video_second,
+            at_ms=time.time_ns() // 1_000_000,
+            jobs=[job.in_beat() for job in (*self.held.values(), *self.uploads.jobs.values())],
+        )
+
+    async def hear_stop(self, message: Msg) -> None:
+        """The orchestrator says that an attempt is not ours, or not wanted, any more."""
+        try:
+            order = StopOrder.model_validate_json(message.data)
+        except ValidationError as error:
+            self._log.warning("stop order not understood", reason=describe_mismatch(error))
+            return
+        held = self.held.get(order.job_id)
+        if held is not None and held.name.epoch == order.epoch:
+            held.end("stopped")
+        self.uploads.stop(order.job_id, order.epoch)
+
+    async def drain(self) -> None:
+        """Hands back at once what is not rendered, and lets uploads go on for the grace time."""
+        self._draining.set()
+        self._notice()
+        ended = [job for job in self.held.values() if not job.is_over and not job.is_rendered]
+        for job in ended:
+            job.end("drained")
+        self.process.kill()
+        until = time.monotonic() + self._timings.drain_grace_seconds
+        handing_back = [asyncio.create_task(self._hand_back(job)) for job in ended]
+        await asyncio.wait([*handing_back, asyncio.create_task(asyncio.sleep(0))])
+        if self._background:
+            await asyncio.wait(self._background, timeout=until - time.monotonic())
+        await self.uploads.drain(max(0.0, until - time.monotonic()), _LAST_WORDS_SECONDS)
+        for task in self._background:
+            task.cancel()
+        await self._transfers.close()
 
     def _notice(self) -> None:
-        """Something changed: whoever waits for an entry or for the next beat looks again."""
-        self._changed.set()
-        self._beat_due.set()
-
-    async def _next_change(self) -> None:
-        self._changed.clear()
-        await self._changed.wait()
-
-    async def next_beat(self, spacing_seconds: float, every_seconds: float) -> None:
-        """Returns when a beat is due: regularly, and soon after a change."""
-        self._beat_due.clear()
-        await asyncio.sleep(spacing_seconds)
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._beat_due.wait(), every_seconds - spacing_seconds)
+        """Something changed: an entry may be wanted, and a beat is due."""
+        self._changed.ring()
+        self.beat_due.ring()
 
     def _wants_entry(self) -> bool:
         """Nothing waits behind one GPU while another is free: the next job is taken late."""
-        if self.is_draining or not self.process.is_ready:
+        if not self.process.is_ready or any(
+            job.stage in {"fetching", "ready"} for job in self.held.values()
+        ):
             return False
-        if any(job.stage in {"fetching", "ready"} for job in self.held.values()):
-            return False
-        if not self.process.is_rendering:
-            return True
-        elapsed = time.monotonic() - (self.process.started_at or 0.0)
-        remaining = self.process.remaining_seconds()
-        return remaining <= max(
-            self._timings.prefetch_before_end_seconds, (elapsed + remaining) / 10
+        remaining, whole = self.process.remaining_seconds()
+        return (
+            remaining <= max(self._timings.prefetch_before_end_seconds, whole / 10)
+            and self._has_room()
         )
+
+    def _has_room(self) -> bool:
+        """Looks now and then only; says so once when the disk is full, and once when it is not."""
+        now = time.monotonic()
+        if self._is_room_missed and now - self._room_checked_at < self._timings.room_again_seconds:
+            return False
+        self._room_checked_at = now
+        is_missed = not self._workplace.has_room()
+        if is_missed and not self._is_room_missed:
+            self._log.error("disk full, no job is taken", code="STORAGE_FULL")
+        if self._is_room_missed and not is_missed:
+            self._log.info("there is room again")
+        self._is_room_missed = is_missed
+        return not is_missed
+
+    async def _next_entry(self) -> Msg | None:
+        """The next entry; None when there is none, or when the worker drains meanwhile."""
+        pulled = asyncio.ensure_future(self._queue.next())
+        drained = asyncio.ensure_future(self._draining.wait())
+        try:
+            await asyncio.wait({pulled, drained}, return_when="FIRST_COMPLETED")
+            return pulled.result() if pulled.done() else None
+        finally:
+            drained.cancel()
+            if not pulled.done():
+                pulled.cancel()
+                with contextlib.suppress(asyncio.CancelledError):
+                    await pulled
 
     async def _take(self, message: Msg) -> None:
         """Claims the job of an entry. One that is already in hand only gives a new handle."""
         try:
             entry = GpuEntry.model_validate_json(message.data)
         except ValidationError as error:
-            await self._broker.bury(message, str(error))
+            await self._bury(message, describe_mismatch(error))
             return
         job_id = entry.job_id
         if job_id in self.held or job_id in self.uploads.jobs:
-            self._handles[job_id] = message
+            self.handles.take(job_id, message)
+            return
+        if self._draining.is_set() or not self._wants_entry():
+            await self._broker.nak(message, 0)
             return
         traceparent = continue_trace((message.headers or {}).get("traceparent"))
         log = self._log.bind(jobId=job_id, traceId=trace_id_of(traceparent))
-        answer = await self._claim(entry, traceparent)
-        kind = answer["answer"] if answer else None
-        log.info("claim answered", answer=kind)
-        if kind == "drop":
-            await self._broker.ack(message)
-        elif answer is None or kind != "render":
-            delay = self._timings.later_nak_seconds
-            if answer is not None and kind == "later":
-                delay = answer["delayMs"] / 1000
-            await self._broker.nak(message, delay)
-        else:
-            order = RenderOrder.model_validate(answer)
-            job = HeldJob(job_id, entry.owner, order.epoch, order, traceparent)
-            self.held[job_id] = job
-            self._handles[job_id] = message
-            self._notice()
-            if self.is_draining:
-                await self._release(job)
-                return
-            task = asyncio.create_task(self._run(job, log.bind(attempt=order.epoch)))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
-
-    async def _claim(self, entry: GpuEntry, traceparent: str) -> dict[str, Any] | None:
-        request = ClaimRequest(
-            job_id=entry.job_id,
-            owner=entry.owner,
-            worker_id=self._config.worker_id,
-            incarnation=self._incarnation,
-            seconds_per_video_second=self.process.seconds_per_video_second or 1.0,
+        answer = await self._requests.claim(
+            entry,
+            self.process.seconds_per_video_second or 1.0,
+            traceparent,
+            is_wanted=lambda: not self._draining.is_set(),
         )
-        timeout = max(0.5, self._timings.request_timeout_seconds)
-        for attempt in range(CLAIM_TRIES):
-            if attempt:
-                await asyncio.sleep(self._timings.claim_again_seconds)
-            answer = await self._broker.ask(CLAIM_SUBJECT, request, timeout, traceparent)
-            if answer is not None:
-                return answer
-        return None
+        log.info("claim answered", answer=answer.answer if answer else None)
+        match answer:
+            case RenderOrder():
+                name = AttemptName(job_id, entry.owner, answer.epoch, traceparent)
+                await self._begin(HeldJob(name, answer), message, log)
+            case ClaimDrop():
+                await self._broker.ack(message)
+            case ClaimLater():
+                await self._broker.nak(message, answer.delay_ms / 1000)
+            case None:
+                await self._broker.nak(message, self._timings.later_nak_seconds)
 
-    async def _run(self, job: HeldJob, log: Log) -> None:
-        """One attempt, from the inputs to the spool; every way it can end says so once."""
-        folder = self._work / f"{job.job_id}-{job.epoch}"
-        try:
-            folder.mkdir()
-            await self._fetch_inputs(job, folder, log)
-            job.stage = "ready"
-            self._notice()
-            async with self._gpu:
-                result = await self._render(job, folder)
-            await self._into_spool(job, result, log)
-        except Cancelled:
-            if self.held.get(job.job_id) is job:
-                log.info("attempt stopped")
-                await self._publish(RenderCancelled, job)
-                self._forget(job)
-                self._handles.pop(job.job_id, None)
-        except SidecarError as error:
-            code = error.reported_code if isinstance(error, ReportedFailure) else error.code
-            log.warning("attempt failed", code=code, err=str(error), context=error.context)
-            await self._fail(job, code, str(error))
-        except OSError:
-            log.error("own disk failed, handing the job back")
-            await self._release(job)
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
-
-    async def _fetch_inputs(self, job: HeldJob, folder: Path, log: Log) -> None:
-        """Waits for a store that is away; raises `InputGone` and `Cancelled`."""
-        for source, name in ((job.order.image, "image.png"), (job.order.audio, "audio.wav")):
-            while True:
-                if job.stop.is_set():
-                    raise Cancelled
-                try:
-                    await self._transfers.fetch(source, folder / name)
-                    break
-                except StoreError as error:
-                    log.warning("input not fetched, trying again", err=str(error), code=error.code)
-                    await asyncio.sleep(self._timings.input_again_seconds)
-
-    async def _render(self, job: HeldJob, folder: Path) -> RenderResult:
-        if job.stop.is_set():
-            raise Cancelled
-        order = job.order
-        request = RenderRequest(
-            job_id=job.job_id,
-            image=folder / "image.png",
-            audio=folder / "audio.wav",
-            prompt=order.prompt,
-            seed=order.seed,
-            delivery=Size(order.delivery.width, order.delivery.height),
-            frames=order.frames,
-        )
-
-        def started() -> None:
-            job.stage, job.started_at = "rendering", time.monotonic()
-            self._notice()
-            self._in_background(self._publish(RenderStarted, job))
-
-        try:
-            return await self.process.render(
-                request,
-                folder / "video.mp4",
-                deadline_seconds=order.deadline_seconds,
-                stop=job.stop,
-                on_started=started,
-            )
-        finally:
-            job.ended_at = time.monotonic()
-
-    async def _into_spool(self, job: HeldJob, result: RenderResult, log: Log) -> None:
-        sha256 = await asyncio.to_thread(sha256_of, Path(result.path))
-        rendered = Rendered(
-            key=f"jobs/{job.job_id}/out/{job.epoch}/video.mp4",
-            bytes=result.bytes,
-            sha256=sha256,
-            width=result.width,
-            height=result.height,
-            frames=result.frames,
-            fps=FPS,
-            video_seconds=result.frames / FPS,
-            engine=self._config.engine,
-            generation=FrameSize(width=result.generation[0], height=result.generation[1]),
-            degraded=result.degraded,
-            render_seconds=(result.ended_at_ms - result.started_at_ms) / 1000,
-        )
-        render = SpooledRender(
-            job_id=job.job_id,
-            owner=job.owner,
-            epoch=job.epoch,
-            traceparent=job.traceparent,
-            rendered=rendered,
-            render_started_at_ms=result.started_at_ms,
-            render_ended_at_ms=result.ended_at_ms,
-        )
-        await asyncio.to_thread(self._spool.add, render, Path(result.path))
-        if self.held.get(job.job_id) is not job:
-            self._spool.remove(job.job_id)
+    async def _begin(self, job: HeldJob, message: Msg, log: Log) -> None:
+        self.held[job.name.job_id] = job
+        self.handles.take(job.name.job_id, message)
+        if self._draining.is_set():
+            await self._hand_back(job)
             return
-        log.info("rendered", durationMs=round(rendered.render_seconds * 1000))
-        del self.held[job.job_id]
+        attempt = Attempt(job, self._tools, log.bind(attempt=job.name.epoch))
+        job.task = self._in_background(attempt.run())
+        self._notice()
+
+    async def _bury(self, message: Msg, reason: str) -> None:
+        """An entry nobody can read: to the dead letters, then out of the queue."""
+        sequence = message.metadata.sequence.stream
+        self._log.error(
+            "entry not understood", subject=message.subject, code="INVALID_MESSAGE", reason=reason
+        )
+        letter = DeadLetter(
+            stream=GPU_STREAM,
+            consumer=GPU_CONSUMER,
+            subject=message.subject,
+            sequence=sequence,
+            reason=reason,
+            code="INVALID_MESSAGE",
+            payload=message.data[:MESSAGE_MAX_BYTES].decode(errors="replace"),
+            at_ms=time.time_ns() // 1_000_000,
+        )
+        await self._broker.store_message(
+            GPU_DEAD_LETTER_SUBJECT,
+            letter.to_json(),
+            f"{GPU_STREAM}:{sequence}",
+            (message.headers or {}).get("traceparent", ""),
+        )
+        await self._broker.terminate(message, f"INVALID_MESSAGE {reason}")
+
+    async def _hand_back(self, job: HeldJob) -> None:
+        try:
+            async with asyncio.timeout(_LAST_WORDS_SECONDS):
+                await self._reports.released(job.name)
+        except TimeoutError:
+            self._log.warning("broker away, job not handed back", jobId=job.name.job_id)
+        await self.handles.nak(job.name.job_id, 0)
+        self._forget(job)
+
+    def _hand_to_uploads(self, job: HeldJob, render: SpooledRender) -> None:
+        self._forget(job)
         self.uploads.take(SpooledJob(render))
 
-    async def hear_stop(self, message: Msg) -> None:
-        """The orchestrator says that an attempt is not ours, or not wanted, any more."""
-        with contextlib.suppress(ValidationError):
-            order = StopOrder.model_validate_json(message.data)
-            held = self.held.get(order.job_id)
-            if held is not None and held.epoch == order.epoch:
-                held.stop.set()
-            spooled = self.uploads.jobs.get(order.job_id)
-            if spooled is not None and spooled.render.epoch == order.epoch:
-                spooled.stop.set()
-
-    async def keep_entries(self) -> None:
-        """Tells the broker that our entries are still in our hands, until cancelled."""
-        while True:
-            await asyncio.sleep(self._timings.in_progress_every_seconds)
-            for message in list(self._handles.values()):
-                await self._broker.in_progress(message)
-
-    async def drain(self) -> None:
-        """SIGTERM: hand back what is not rendered, let uploads go on for the grace time."""
-        self.is_draining = True
-        self._notice()
-        held = list(self.held.values())
-        for job in held:
-            self._forget(job)
-            job.stop.set()
-        await self.process.close()
-        for job in held:
-            await self._publish(RenderReleased, job)
-            await self._settle(job.job_id, "nak-now")
-        await self.uploads.drain(self._timings.drain_grace_seconds)
-        await self._transfers.close()
-
-    async def _fail(self, job: HeldJob, code: str, message: str) -> None:
-        if self.held.get(job.job_id) is not job:
-            return
-        event = RenderFailed.model_validate(
-            {**self._fact(job), "code": code, "message": message[:1000]}
-        )
-        await self._broker.publish_event(event, job.traceparent)
-        self._forget(job)
-        await self._settle(job.job_id, "nak")
-
-    async def _release(self, job: HeldJob) -> None:
-        if self.held.get(job.job_id) is not job:
-            return
-        await self._publish(RenderReleased, job)
-        self._forget(job)
-        await self._settle(job.job_id, "nak-now")
-
     def _forget(self, job: HeldJob) -> None:
-        if self.held.get(job.job_id) is job:
-            del self.held[job.job_id]
+        if self.held.get(job.name.job_id) is job:
+            del self.held[job.name.job_id]
         self._notice()
 
-    async def _settle(self, job_id: str, how: str) -> None:
-        message = self._handles.pop(job_id, None)
-        if message is None or how == "forget":
-            return
-        if how == "ack":
-            await self._broker.ack(message)
-        else:
-            delay = 0.0 if how == "nak-now" else self._timings.after_failure_nak_seconds
-            await self._broker.nak(message, delay)
-
-    def _fact(self, job: HeldJob) -> dict[str, Any]:
-        return {
-            "job_id": job.job_id,
-            "owner": job.owner,
-            "epoch": job.epoch,
-            "revision": 0,
-            "at_ms": time.time_ns() // 1_000_000,
-            "worker_id": self._config.worker_id,
-        }
-
-    async def _publish(
-        self,
-        event: type[RenderStarted | RenderCancelled | RenderReleased],
-        job: HeldJob,
-    ) -> None:
-        await self._broker.publish_event(event(**self._fact(job)), job.traceparent)
-
-    def _in_background(self, work: Coroutine[Any, Any, None]) -> None:
+    def _in_background(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task: asyncio.Task[None] = asyncio.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)
+        return task

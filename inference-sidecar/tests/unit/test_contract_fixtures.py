@@ -6,8 +6,9 @@ import json
 from pathlib import Path
 
 import pytest
-from inference_sidecar import contracts
 from pydantic import TypeAdapter, ValidationError
+
+from inference_sidecar import contracts
 
 _FOLDER = Path(__file__).parents[3] / "contracts" / "fixtures"
 

@@ -1,0 +1,1 @@
+"""What an integration test plays with: broker, store, orchestrator, sidecar."""

@@ -1,0 +1,145 @@
+"""A real nats-server on its own disk folder, with the sidecar's own permissions."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import nats
+from nats.aio.client import Client
+
+from inference_sidecar.contracts import (
+    DLQ_STREAM,
+    DLQ_STREAM_SUBJECT,
+    EVENTS_STREAM,
+    EVENTS_STREAM_SUBJECT,
+    GPU_CONSUMER,
+    GPU_CONSUMER_FILTER,
+    GPU_MAX_ACK_PENDING,
+    GPU_STREAM,
+    GPU_STREAM_SUBJECT,
+    NATS_USER,
+    PUBLISH_PERMISSIONS,
+    SUBSCRIBE_PERMISSIONS,
+    Timings,
+)
+
+PASSWORD = "test-password"
+STAGE_USER = "stage"
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+class TestBroker:
+    """Can be killed and started again on the same port and the same disk."""
+
+    __test__ = False
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._port = free_port()
+        self._process: subprocess.Popen[bytes] | None = None
+        self.url = f"nats://127.0.0.1:{self._port}"
+        conf = {
+            "listen": f"127.0.0.1:{self._port}",
+            "jetstream": {"store_dir": str(directory / "store"), "sync_interval": "always"},
+            "accounts": {
+                "AVATAR": {
+                    "jetstream": "enabled",
+                    "users": [
+                        {
+                            "user": NATS_USER,
+                            "password": PASSWORD,
+                            "permissions": {
+                                "publish": {"allow": list(PUBLISH_PERMISSIONS)},
+                                "subscribe": {"allow": list(SUBSCRIBE_PERMISSIONS)},
+                            },
+                        },
+                        {"user": STAGE_USER, "password": PASSWORD},
+                    ],
+                }
+            },
+        }
+        directory.mkdir(parents=True)
+        (directory / "nats.conf").write_text(json.dumps(conf))
+
+    async def start(self) -> None:
+        self._process = subprocess.Popen(  # noqa: ASYNC220 - forks and goes on
+            [Path(sys.executable).with_name("nats-server"), "-c", self._directory / "nats.conf"],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        while True:
+            try:
+                _, writer = await asyncio.open_connection("127.0.0.1", self._port)
+            except OSError:
+                await asyncio.sleep(0.01)
+            else:
+                writer.close()
+                return
+
+    def kill(self) -> None:
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+
+    async def connect(self) -> Client:
+        async def quiet(_: Exception) -> None:
+            """Reconnecting is part of the play."""
+
+        return await nats.connect(
+            self.url,
+            user=STAGE_USER,
+            password=PASSWORD,
+            inbox_prefix="_INBOX_stage",
+            max_reconnect_attempts=-1,
+            reconnect_time_wait=0.05,
+            error_cb=quiet,
+        )
+
+
+async def provision(client: Client, timings: Timings) -> None:
+    """The streams and the consumer a sidecar touches, as the provisioning step makes them."""
+    for name, subjects, more in (
+        (EVENTS_STREAM, EVENTS_STREAM_SUBJECT, {}),
+        (DLQ_STREAM, DLQ_STREAM_SUBJECT, {}),
+        (
+            GPU_STREAM,
+            GPU_STREAM_SUBJECT,
+            {
+                "retention": "workqueue",
+                "discard": "new",
+                "discard_new_per_subject": True,
+                "max_msgs_per_subject": 1,
+            },
+        ),
+    ):
+        stream = {"name": name, "subjects": [subjects], "storage": "file", **more}
+        await _ask(client, f"$JS.API.STREAM.CREATE.{name}", stream)
+    consumer = {
+        "durable_name": GPU_CONSUMER,
+        "ack_policy": "explicit",
+        "ack_wait": int(timings.gpu_ack_wait_seconds * 1e9),
+        "filter_subject": GPU_CONSUMER_FILTER,
+        "max_ack_pending": GPU_MAX_ACK_PENDING,
+        "max_deliver": -1,
+    }
+    await _ask(
+        client,
+        f"$JS.API.CONSUMER.DURABLE.CREATE.{GPU_STREAM}.{GPU_CONSUMER}",
+        {"stream_name": GPU_STREAM, "config": consumer},
+    )
+
+
+async def _ask(client: Client, subject: str, body: object) -> None:
+    reply = json.loads((await client.request(subject, json.dumps(body).encode())).data)
+    assert "error" not in reply, reply["error"]

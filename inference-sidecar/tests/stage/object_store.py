@@ -1,0 +1,101 @@
+"""A store that answers as S3 does where a sidecar looks, and fails in the ways a test asks for."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import hashlib
+from collections import deque
+from dataclasses import dataclass, field
+from typing import Literal
+
+Fault = int | Literal["stall", "cut"]
+"""A status to answer with, an answer that never comes, or one that breaks off."""
+
+
+@dataclass
+class Put:
+    key: str
+    status: int
+    headers: dict[str, str]
+
+
+@dataclass
+class ObjectStore:
+    """faults are used up one a request, of the method they are for."""
+
+    objects: dict[str, bytes] = field(default_factory=dict[str, bytes])
+    puts: list[Put] = field(default_factory=list[Put])
+    gets: list[str] = field(default_factory=list[str])
+    faults: dict[str, deque[Fault]] = field(
+        default_factory=lambda: {"GET": deque[Fault](), "PUT": deque[Fault]()}
+    )
+    slow_put_seconds: float = 0.0
+    _server: asyncio.Server | None = None
+    _port: int = 0
+
+    def url(self, key: str) -> str:
+        return f"http://127.0.0.1:{self._port}/{key}?X-Amz-Signature=very-secret"
+
+    async def start(self) -> None:
+        """On the same port again after a `stop`."""
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", self._port)
+        self._port = self._server.sockets[0].getsockname()[1]
+
+    async def stop(self) -> None:
+        if self._server is not None:
+            self._server.close()
+            self._server = None
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            head = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
+            method, target, _ = head[0].split()
+            headers = {
+                name.lower(): value.strip()
+                for name, _, value in (line.partition(":") for line in head[1:] if line)
+            }
+            key = target.partition("?")[0].lstrip("/")
+            faults = self.faults[method]
+            fault = faults.popleft() if faults else None
+            if fault == "stall":
+                self._note(method, key, 0, headers)
+                await asyncio.sleep(3600)
+            body = await reader.readexactly(int(headers.get("content-length", "0")))
+            status, content = self._answer(method, key, headers, body, fault)
+            if method == "PUT":
+                await asyncio.sleep(self.slow_put_seconds)
+            self._note(method, key, status, headers)
+            length = len(content)
+            if fault == "cut":
+                content = content[: length // 2]
+            head_out = (
+                f"HTTP/1.1 {status} X\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n"
+            )
+            writer.write(head_out.encode() + content)
+            await writer.drain()
+        except (asyncio.IncompleteReadError, ConnectionError):
+            return
+        finally:
+            writer.close()
+
+    def _note(self, method: str, key: str, status: int, headers: dict[str, str]) -> None:
+        if method == "PUT":
+            self.puts.append(Put(key, status, headers))
+        else:
+            self.gets.append(key)
+
+    def _answer(
+        self, method: str, key: str, headers: dict[str, str], body: bytes, fault: Fault | None
+    ) -> tuple[int, bytes]:
+        if isinstance(fault, int):
+            return fault, b""
+        if method == "GET":
+            return (200, self.objects[key]) if key in self.objects else (404, b"")
+        if headers.get("if-none-match") == "*" and key in self.objects:
+            return 412, b""
+        checksum = base64.b64encode(hashlib.sha256(body).digest()).decode()
+        if headers.get("x-amz-checksum-sha256") != checksum:
+            return 400, b""
+        self.objects[key] = body
+        return 200, b"" if fault != "cut" else b"x" * 100

@@ -1,0 +1,197 @@
+"""The encoder against a real ffmpeg; what it wrote is read back with another library."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+import wave
+from collections.abc import Iterator
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from inference_sidecar.encoder import Encoder, find_ffmpeg
+from inference_sidecar.engine import FPS, Plan, Size
+from inference_sidecar.errors import RenderFailed
+
+FFMPEG = find_ffmpeg(os.environ.get("FFMPEG_PATH"))
+PLAN = Plan(Size(64, 36), Size(128, 72), (20, 15, 7), 0.0, "720p")
+
+
+@pytest.fixture
+def voice(tmp_path: Path) -> Path:
+    """A tone as long as the plan's video, at a rate and a width of its own."""
+    path = tmp_path / "voice.wav"
+    moments = np.arange(round(PLAN.frames / FPS * 22050)) / 22050
+    with wave.open(str(path), "wb") as writer:
+        writer.setnchannels(1)
+        writer.setsampwidth(2)
+        writer.setframerate(22050)
+        writer.writeframes((np.sin(moments * 2765) * 9000).astype("<i2").tobytes())
+    return path
+
+
+def pictures(first: int, count: int) -> NDArray[np.uint8]:
+    """Plain frames whose brightness tells their number."""
+    levels = (40 + 4 * np.arange(first, first + count)).astype(np.uint8)
+    return np.broadcast_to(levels[:, None, None, None], (count, 36, 64, 3)).copy()
+
+
+def encode(output: Path, audio: Path, plan: Plan = PLAN) -> None:
+    with Encoder(output, audio, plan, ffmpeg=FFMPEG) as encoder:
+        first = 0
+        for count in plan.chunks:
+            encoder.write(pictures(first, count))
+            first += count
+        video = encoder.finish()
+    assert (video.width, video.height, video.frames) == (128, 72, plan.frames)
+    assert video.bytes == output.stat().st_size
+    assert video.seconds == plan.frames / FPS
+
+
+def wait_until_gone(pid: int) -> None:
+    deadline = time.monotonic() + 5
+    while time.monotonic() < deadline:
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            return
+        if Path(f"/proc/{pid}/stat").read_text().split()[2] == "Z":
+            return
+    raise AssertionError(f"process {pid} is still there")
+
+
+@pytest.fixture
+def decoded(tmp_path: Path, voice: Path) -> Iterator[av.container.InputContainer]:
+    encode(tmp_path / "video.mp4", voice)
+    with av.open(str(tmp_path / "video.mp4")) as container:
+        yield container
+
+
+def test_every_frame_arrives_once_in_order_at_25_per_second(
+    decoded: av.container.InputContainer,
+) -> None:
+    frames = list(decoded.decode(video=0))
+    levels = [float(frame.to_ndarray(format="gray").mean()) for frame in frames]
+    assert len(frames) == PLAN.frames
+    assert levels == sorted(levels)
+    assert decoded.streams.video[0].average_rate == Fraction(25)
+    assert [frame.time for frame in frames] == pytest.approx(np.arange(PLAN.frames) / FPS)
+
+
+def test_the_video_is_what_every_player_plays(decoded: av.container.InputContainer) -> None:
+    video, audio = decoded.streams.video[0], decoded.streams.audio[0]
+    assert (video.codec_context.name, video.codec_context.pix_fmt) == ("h264", "yuv420p")
+    assert (video.codec_context.width, video.codec_context.height) == (128, 72)
+    assert (audio.codec_context.name, audio.codec_context.sample_rate) == ("aac", 48_000)
+    frame = next(decoded.decode(video=0))
+    assert int(frame.colorspace) == int(av.video.reformatter.Colorspace.ITU709)
+
+
+def test_each_chunk_begins_with_a_key_frame_and_no_other_frame_is_one(
+    decoded: av.container.InputContainer,
+) -> None:
+    keys = [i for i, frame in enumerate(decoded.decode(video=0)) if frame.key_frame]
+    assert keys == [0, 20, 35]
+
+
+def test_sound_and_picture_are_equally_long(decoded: av.container.InputContainer) -> None:
+    samples = sum(frame.samples for frame in decoded.decode(audio=0))
+    assert samples / 48_000 == pytest.approx(PLAN.frames / FPS, abs=1 / FPS)
+
+
+def test_playing_can_start_before_the_download_ends(tmp_path: Path, voice: Path) -> None:
+    encode(tmp_path / "video.mp4", voice)
+    content = (tmp_path / "video.mp4").read_bytes()
+    assert content.index(b"moov") < content.index(b"mdat")
+
+
+def test_nothing_but_the_video_is_left_behind(tmp_path: Path, voice: Path) -> None:
+    encode(tmp_path / "video.mp4", voice)
+    assert {path.name for path in tmp_path.iterdir()} == {"voice.wav", "video.mp4"}
+
+
+def test_missing_frames_are_a_failure_and_leave_no_file(tmp_path: Path, voice: Path) -> None:
+    output = tmp_path / "video.mp4"
+    with Encoder(output, voice, PLAN, ffmpeg=FFMPEG) as encoder:
+        encoder.write(pictures(0, 20))
+        with pytest.raises(RenderFailed, match="20 of 42"):
+            encoder.finish()
+    assert list(tmp_path.iterdir()) == [voice]
+
+
+def test_leaving_early_kills_ffmpeg_and_leaves_no_file(tmp_path: Path, voice: Path) -> None:
+    with (
+        pytest.raises(KeyboardInterrupt),
+        Encoder(tmp_path / "video.mp4", voice, PLAN, ffmpeg=FFMPEG) as encoder,
+    ):
+        encoder.write(pictures(0, 20))
+        raise KeyboardInterrupt
+    wait_until_gone(encoder.pid)
+    assert list(tmp_path.iterdir()) == [voice]
+    encoder.close()
+
+
+def test_what_ffmpeg_says_travels_with_its_failure(tmp_path: Path) -> None:
+    output = tmp_path / "video.mp4"
+    with Encoder(output, tmp_path / "absent.wav", PLAN, ffmpeg=FFMPEG) as encoder:
+        with pytest.raises(RenderFailed) as failure:
+            # It may take a moment to notice, so the failure may come from either.
+            for count in PLAN.chunks:
+                encoder.write(pictures(0, count))
+            encoder.finish()
+        assert "absent.wav" in str(failure.value.context["ffmpeg"])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_killed_ffmpeg_is_a_failure(tmp_path: Path, voice: Path) -> None:
+    with Encoder(tmp_path / "video.mp4", voice, PLAN, ffmpeg=FFMPEG) as encoder:
+        os.kill(encoder.pid, signal.SIGKILL)
+        wait_until_gone(encoder.pid)
+        with pytest.raises(RenderFailed) as failure:
+            for count in PLAN.chunks:
+                encoder.write(pictures(0, count))
+            encoder.finish()
+        assert failure.value.context["exitStatus"] == -signal.SIGKILL
+
+
+def test_frames_that_were_not_planned_are_refused(tmp_path: Path, voice: Path) -> None:
+    with Encoder(tmp_path / "video.mp4", voice, PLAN, ffmpeg=FFMPEG) as encoder:
+        with pytest.raises(ValueError, match="planned 42"):
+            encoder.write(pictures(0, 43))
+        with pytest.raises(ValueError, match="does not fit"):
+            encoder.write(np.zeros((1, 72, 128, 3), np.uint8))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="asks the Linux kernel")
+def test_ffmpeg_dies_with_the_process_that_started_it(tmp_path: Path, voice: Path) -> None:
+    program = f"""
+import sys, time
+from pathlib import Path
+from inference_sidecar.encoder import Encoder
+from inference_sidecar.engine import Plan, Size
+plan = Plan(Size(64, 36), Size(128, 72), (20,), 0.0, "720p")
+encoder = Encoder(Path({str(tmp_path / "video.mp4")!r}), Path({str(voice)!r}), plan,
+                  ffmpeg=Path({str(FFMPEG)!r}))
+print(encoder.pid, flush=True)
+time.sleep(60)
+"""
+    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE) as parent:
+        assert parent.stdout is not None
+        pid = int(parent.stdout.readline())
+        # Stopped, it cannot end by itself when its input does: only the kernel can end it.
+        os.kill(pid, signal.SIGSTOP)
+        parent.kill()
+    wait_until_gone(pid)
+
+
+def test_ffmpeg_is_found_where_it_was_configured_or_where_it_was_installed() -> None:
+    assert find_ffmpeg(str(FFMPEG)) == FFMPEG
+    assert find_ffmpeg().is_file()
+    with pytest.raises(FileNotFoundError, match="FFMPEG_PATH"):
+        find_ffmpeg("/nowhere/ffmpeg")

@@ -1,0 +1,128 @@
+"""What the prompt makes the `null` engine do."""
+
+import multiprocessing
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from inference_sidecar.engine import DELIVERY_SIZES, Plan, RenderRequest, ResumeState, Size
+from inference_sidecar.errors import Cancelled, GpuOutOfMemory, NoFace, RenderFailed
+from inference_sidecar.null.engine import NullEngine
+
+
+class Watched:
+    """Counts what the engine reports and cancels it after so many looks."""
+
+    def __init__(self, looks: int = 1_000_000) -> None:
+        self.looks_left = looks
+        self.fractions: list[float] = []
+
+    def check(self) -> None:
+        self.looks_left -= 1
+        if self.looks_left < 0:
+            raise Cancelled
+
+    def progress(self, fraction: float) -> None:
+        self.fractions.append(fraction)
+
+
+def asked(prompt: str, *, frames: int = 200) -> tuple[NullEngine, RenderRequest, Plan]:
+    request = RenderRequest(
+        "job", Path("absent.png"), Path("absent.wav"), prompt, 1, DELIVERY_SIZES[0], frames
+    )
+    engine = NullEngine()
+    engine.load()
+    return engine, request, engine.plan(request)
+
+
+def render(prompt: str, control: Watched | None = None) -> int:
+    engine, request, plan = asked(prompt)
+    return sum(
+        len(chunk.frames) for chunk in engine.render(request, plan, control or Watched(), None)
+    )
+
+
+def test_words_that_are_no_directives_are_a_prompt() -> None:
+    assert render("a woman speaks to the camera, null and void") == 200
+
+
+def test_an_unknown_directive_is_a_mistake_of_the_test() -> None:
+    with pytest.raises(ValueError, match="null:explode"):
+        asked("null:explode")
+
+
+def test_the_video_is_small_and_says_so() -> None:
+    _, _, plan = asked("")
+    assert plan.delivery == plan.generation == Size(128, 72)
+
+
+def test_a_render_takes_as_long_as_it_is_told_to() -> None:
+    started = time.monotonic()
+    render("null:seconds=0.3")
+    assert 0.3 <= time.monotonic() - started < 2
+
+
+def test_a_slow_render_is_cancelled_within_a_forward() -> None:
+    started = time.monotonic()
+    with pytest.raises(Cancelled):
+        render("null:seconds=60", Watched(looks=3))
+    assert time.monotonic() - started < 5
+
+
+def test_no_face_is_found_out_while_planning() -> None:
+    with pytest.raises(NoFace):
+        asked("null:noface")
+
+
+def test_a_failure_comes_in_the_middle_of_the_render() -> None:
+    control = Watched()
+    with pytest.raises(RenderFailed):
+        render("please null:fail now", control)
+    assert control.fractions == [pytest.approx(1 / 3)]
+
+
+def test_out_of_memory_passes_at_the_next_smaller_size() -> None:
+    engine, request, plan = asked("null:oom")
+    with pytest.raises(GpuOutOfMemory):
+        list(engine.render(request, plan, Watched(), None))
+    smaller = engine.plan(request, "480p")
+    assert smaller.generation < plan.generation
+    assert smaller.delivery == plan.delivery
+    assert len(list(engine.render(request, smaller, Watched(), None))) == 3
+
+
+def test_out_of_memory_always_means_always() -> None:
+    engine, request, _ = asked("null:oom-always")
+    with pytest.raises(GpuOutOfMemory):
+        list(engine.render(request, engine.plan(request, "352p"), Watched(), None))
+
+
+def test_a_failure_comes_again_after_a_resume(tmp_path: Path) -> None:
+    image, audio = tmp_path / "a.png", tmp_path / "a.wav"
+    image.touch()
+    audio.touch()
+    request = RenderRequest("job", image, audio, "null:fail", 1, DELIVERY_SIZES[0], 200)
+    engine = NullEngine()
+    plan = engine.plan(request)
+    resume = ResumeState(2, b"", engine.fingerprint(request, plan))
+    with pytest.raises(RenderFailed):
+        list(engine.render(request, plan, Watched(), resume))
+
+
+def test_a_crash_kills_the_process_itself() -> None:
+    child = multiprocessing.get_context("spawn").Process(target=render, args=("null:crash",))
+    child.start()
+    child.join(20)
+    assert child.exitcode == -signal.SIGKILL
+
+
+def test_a_hanging_render_listens_to_nobody() -> None:
+    child = multiprocessing.get_context("spawn").Process(target=render, args=("null:hang",))
+    child.start()
+    child.join(3)
+    assert child.is_alive()
+    child.terminate()
+    child.join(20)
+    assert child.exitcode == -signal.SIGTERM

@@ -1,4 +1,3 @@
-#!/usr/bin/env node
 import { runCli } from './program.ts'
 
 const { env, stdout, stderr, argv } = process

@@ -1,5 +1,6 @@
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
+import { isDeepStrictEqual } from 'node:util'
 
 /**
  * What is wrong with the two lock files: a package that was asked for and is not pinned, a pin
@@ -7,8 +8,17 @@ import { join } from 'node:path'
  */
 export async function lockfileProblems(root: string): Promise<string[]> {
   const read = (path: string) => readFile(join(root, path), 'utf8')
+  const npmLock = await read('package-lock.json')
+  const { workspaces } = JSON.parse(await read('package.json')) as { workspaces: string[] }
+  const manifests = await Promise.all(
+    ['', ...workspaces].map(async (folder) => {
+      const manifest = JSON.parse(await read(join(folder, 'package.json'))) as Manifest
+      return manifestProblems(npmLock, folder, manifest)
+    }),
+  )
   return [
-    ...npmLockProblems(await read('package-lock.json')),
+    ...npmLockProblems(npmLock),
+    ...manifests.flat(),
     ...pythonLockProblems(
       await read('inference-sidecar/requirements.lock'),
       await read('inference-sidecar/pyproject.toml'),
@@ -16,15 +26,26 @@ export async function lockfileProblems(root: string): Promise<string[]> {
   ]
 }
 
-type NpmLock = {
-  packages: Record<
-    string,
-    { version?: string; integrity?: string; resolved?: string; link?: boolean }
-  >
+type Manifest = Readonly<Record<string, unknown>>
+
+type NpmLock = { packages: Record<string, LockEntry> }
+
+type LockEntry = Manifest & { integrity?: string; resolved?: string; link?: boolean }
+
+/** What the lockfile repeats of a package.json. `npm ci` compares only the dependencies. */
+const repeated = ['version', 'bin', 'dependencies', 'devDependencies']
+
+export function manifestProblems(lock: string, folder: string, manifest: Manifest): string[] {
+  // npm wrote it; only the fields that we look at are named.
+  const entry = (JSON.parse(lock) as NpmLock).packages[folder] ?? {}
+  return repeated
+    .filter((field) => !isDeepStrictEqual(entry[field], manifest[field]))
+    .map(
+      (field) => `package-lock.json: "${field}" of ${join(folder, 'package.json')} (npm install)`,
+    )
 }
 
 export function npmLockProblems(text: string): string[] {
-  // npm wrote it; only the fields that we look at are named.
   const { packages } = JSON.parse(text) as NpmLock
   return Object.entries(packages).flatMap(([path, entry]) => {
     if (!path.includes('node_modules/') || entry.link) return []

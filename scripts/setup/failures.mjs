@@ -48,10 +48,11 @@ const knownCauses = [
     remedy: 'Check who owns it (`ls -ld . node_modules .venv`), then run the same command again.',
   },
   {
+    // pip says the same when it could not reach the registry and when there is no such build.
     pattern: /No matching distribution found|EBADPLATFORM/,
-    message: 'A package has no build for this machine and this Python',
+    message: 'A package could not be found for this machine and this Python',
     remedy:
-      'Use Python 3.11, 3.12 or 3.13 on Linux (glibc) or macOS; PYTHON=/path/to/python3 chooses one.',
+      'Check the network and the proxy settings first. Supported are Python 3.11 to 3.13 on Linux (glibc) and macOS; PYTHON=/path/to/python3 chooses one.',
   },
 ]
 

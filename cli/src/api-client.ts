@@ -77,10 +77,10 @@ export function createApiClient(url: string, key: string | undefined, clock: Clo
     },
     status: async (jobId: string) => (await call(`/status/${jobId}`, statusViewSchema, get)).data,
     result: async (jobId: string) => (await call(`/result/${jobId}`, resultViewSchema, get)).data,
-    /** Undefined when nothing answers; `/health` alone has no envelope, and says 503 by itself. */
+    /** Undefined when nothing answers; a 503 is an answer too. */
     async health(): Promise<HealthView | undefined> {
       const answer = await tryOnce('/health', {})
-      return answer && healthSchema.safeParse(await answer.json()).data
+      return answer && envelopeOf(healthSchema).safeParse(await answer.json()).data?.data
     },
     /** Asks for the end of a job; one that has ended already is fine. */
     async cancel(jobId: string) {

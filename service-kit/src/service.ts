@@ -58,7 +58,10 @@ export async function runService<S extends z.ZodObject>(
     log,
     clock,
   })
-  void bus.closed().then(() => process.exit(1))
+  let isStopping = false
+  void bus.closed().then(() => {
+    if (!isStopping) process.exit(1)
+  })
   const admin = createAdminServer({
     host: shared.METRICS_HOST,
     port: shared.METRICS_PORT,
@@ -71,7 +74,9 @@ export async function runService<S extends z.ZodObject>(
   for (const part of [admin, ...parts.start]) await part.start()
   log.info({ metricsPort: admin.port() }, 'ready')
 
-  log.info({ signal: await stopped }, 'stopping')
+  const signal = await stopped
+  isStopping = true
+  log.info({ signal }, 'stopping')
   const last: StopPhase[] = [
     { name: 'admin server', deadlineMs: 1_000, stop: admin.stop },
     { name: 'bus', deadlineMs: 5_000, stop: bus.stop },

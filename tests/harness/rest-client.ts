@@ -1,5 +1,6 @@
 import {
   type ErrorEnvelope,
+  envelopeOf,
   errorEnvelopeSchema,
   healthSchema,
   jobsPageSchema,
@@ -71,8 +72,8 @@ export function createClient(url: string, key: string) {
     status,
     result: (jobId: string) => get(`/result/${jobId}`, resultViewSchema),
     jobs: () => get('/jobs', jobsPageSchema),
-    /** Has no envelope, and 503 is an answer too. */
-    health: async () => healthSchema.parse((await send('/health')).body),
+    /** 503 is an answer too. */
+    health: async () => envelopeOf(healthSchema).parse((await send('/health')).body).data,
     cancel: (jobId: string) => send(`/cancel/${jobId}`, { method: 'POST' }),
 
     /** Submits again and again, with one Idempotency-Key, until the job is accepted. */

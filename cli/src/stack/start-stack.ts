@@ -1,5 +1,5 @@
 import { rm } from 'node:fs/promises'
-import { healthSchema, inboxPrefix, scaledTimings } from '@avatar/contracts'
+import { envelopeOf, healthSchema, inboxPrefix, scaledTimings } from '@avatar/contracts'
 import { type Clock, connectBus, createLog, provision } from '@avatar/service-kit'
 import { type Credentials, ensureCredentials } from './credentials.ts'
 import { type DataFolder, ensureDataFolder } from './data-folder.ts'
@@ -184,7 +184,7 @@ async function isUp(url: string): Promise<boolean> {
 async function isHealthy(url: string): Promise<boolean> {
   try {
     const response = await fetch(`${url}/health`, { signal: AbortSignal.timeout(2_000) })
-    const health = healthSchema.safeParse(await response.json()).data
+    const health = envelopeOf(healthSchema).safeParse(await response.json()).data?.data
     return health?.nats === 'ok' && health.storage === 'ok'
   } catch {
     return false

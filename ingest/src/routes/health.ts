@@ -1,4 +1,4 @@
-import { type HealthView, healthSchema } from '@avatar/contracts'
+import { envelopeOf, type HealthView, healthSchema } from '@avatar/contracts'
 import type { FastifyInstance } from 'fastify'
 import type { ZodTypeProvider } from 'fastify-type-provider-zod'
 import type { AppDeps } from '../app-deps.ts'
@@ -15,10 +15,10 @@ export function routeHealth(app: FastifyInstance, deps: AppDeps) {
       schema: {
         summary: 'Whether jobs are accepted',
         security: [],
-        response: { 200: healthSchema, 503: healthSchema },
+        response: { 200: envelopeOf(healthSchema), 503: envelopeOf(healthSchema) },
       },
     },
-    async (_request, reply) => {
+    async (request, reply) => {
       const [hasBroker, hasStore] = await Promise.all([
         deps.bus.answers(brokerAnswerMs),
         deps.objects.isReachable(),
@@ -34,7 +34,9 @@ export function routeHealth(app: FastifyInstance, deps: AppDeps) {
         })),
         queue_depth: deps.board.queueDepth(),
       }
-      return reply.code(health.status === 'ok' ? 200 : 503).send(health)
+      return reply
+        .code(health.status === 'ok' ? 200 : 503)
+        .send({ data: health, meta: { request_id: request.id } })
     },
   )
 }

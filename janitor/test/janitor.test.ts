@@ -1,0 +1,176 @@
+import { randomUUID } from 'node:crypto'
+import { writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import {
+  buckets,
+  consumers,
+  inboxPrefix,
+  type JobRecord,
+  jobKey,
+  jobRecordSchema,
+  type ServiceUser,
+  scaledTimings,
+  subjects,
+} from '@avatar/contracts'
+import { aJob } from '@avatar/contracts/testing'
+import {
+  type Bus,
+  connectBus,
+  consumerLoop,
+  createLog,
+  createObjectStore,
+  openRecordStore,
+  provision,
+  systemClock,
+} from '@avatar/service-kit'
+import { createTestNats, createTestS3, until } from '@avatar/service-kit/testing'
+import { afterAll, beforeAll, expect, it } from 'vitest'
+import { onDeletionDue } from '../src/handlers/deletion-due.ts'
+import { sweepObjects } from '../src/sweeps/sweep-objects.ts'
+
+const helloSha256 = '2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824'
+const hourMs = 3_600_000
+
+let world: Awaited<ReturnType<typeof createWorld>>
+
+beforeAll(async () => {
+  world = await createWorld()
+}, 90_000)
+
+afterAll(() => world.stop())
+
+async function createWorld() {
+  const [nats, s3] = await Promise.all([createTestNats(), createTestS3()])
+  await Promise.all([nats.start(), s3.start()])
+  const log = createLog('test', 'silent')
+  const clock = systemClock
+  const timings = scaledTimings(10)
+  const connections: Bus[] = []
+  const connectAs = async (user: ServiceUser) => {
+    const password = nats.passwords[user]
+    const bus = await connectBus({
+      url: nats.url,
+      user,
+      password,
+      inboxPrefix: inboxPrefix(user),
+      log,
+    })
+    connections.push(bus)
+    return bus
+  }
+  const operator = await connectAs('operator')
+  await provision(operator, timings)
+  const bus = await connectAs('janitor')
+  const objects = createObjectStore(s3)
+  const own = await openRecordStore(bus, buckets.job, jobRecordSchema)
+  const records = await openRecordStore(operator, buckets.job, jobRecordSchema)
+  const reader = consumerLoop({
+    bus,
+    spec: consumers(timings).janitor,
+    concurrency: 4,
+    timings,
+    clock,
+    log,
+    handle: onDeletionDue({ bus, objects, records: own, clock }),
+  })
+  await reader.start()
+  /** A sweep whose clock stands this far in the future. */
+  const sweepIn = (ms: number) =>
+    sweepObjects({
+      objects,
+      findJob: async (jobId) => (await own.findMatching(`*.${jobId}`))?.value,
+      retentionMs: 6 * hourMs,
+      clock: { ...clock, nowMs: () => Date.now() + ms },
+      log,
+      timings,
+    }).runOnce()
+
+  async function putObject(key: string) {
+    const path = join(tmpdir(), `avatar-${randomUUID()}`)
+    await writeFile(path, 'hello')
+    await objects.putFile(key, path, 5, helloSha256)
+  }
+
+  /** A job with one input and one output. */
+  async function jobWithMedia(difference: Partial<JobRecord>) {
+    const job = aJob({ jobId: randomUUID(), ...difference })
+    await records.create(jobKey(job.owner, job.jobId), job)
+    await putObject(`jobs/${job.jobId}/input/a.png`)
+    await putObject(`jobs/${job.jobId}/out/1/video.mp4`)
+    return job
+  }
+
+  async function keysOf(jobId: string) {
+    const keys: string[] = []
+    for await (const { key } of objects.list(`jobs/${jobId}/`)) keys.push(key)
+    return keys
+  }
+
+  return {
+    operator,
+    s3,
+    objects,
+    putObject,
+    jobWithMedia,
+    keysOf,
+    sweepIn,
+    /** What the orchestrator schedules at the end of a job. */
+    schedule: ({ jobId, owner }: JobRecord, atMs: number) =>
+      operator.schedule(subjects.scheduledDeletion(jobId), subjects.dueDeletion(jobId), atMs, {
+        jobId,
+        owner,
+      }),
+    async stop() {
+      await reader.stop()
+      await Promise.all(connections.map((connection) => connection.stop()))
+      objects.stop()
+      await Promise.all([nats.stop(), s3.stop()])
+    },
+  }
+}
+
+const ended = (expiresAtMs: number) => ({ state: 'completed', expiresAtMs }) as const
+
+it('deletes inputs and output when the timer fires, and says so', async () => {
+  const job = await world.jobWithMedia(ended(Date.now() + 500))
+  await world.schedule(job, Date.now() + 500)
+  expect(await world.keysOf(job.jobId)).toHaveLength(2)
+  await until(async () => (await world.keysOf(job.jobId)).length === 0, { what: 'deletion' })
+  await until(async () => world.operator.holds('EVENTS', subjects.event('job.deleted', job.jobId)))
+})
+
+it('keeps the media of a living job, whatever a timer says', async () => {
+  const living = await world.jobWithMedia({ state: 'rendering', epoch: 1 })
+  const other = await world.jobWithMedia(ended(0))
+  await world.schedule(living, Date.now())
+  await world.schedule(other, Date.now() + 1)
+  await until(async () => (await world.keysOf(other.jobId)).length === 0)
+  expect(await world.keysOf(living.jobId)).toHaveLength(2)
+})
+
+it('deletes after a store outage what was due during it', async () => {
+  const job = await world.jobWithMedia(ended(0))
+  await world.s3.kill()
+  await world.schedule(job, Date.now())
+  await until(async () => world.operator.holds('SCHED', subjects.dueDeletion(job.jobId)))
+  await world.s3.start()
+  await until(async () => (await world.keysOf(job.jobId)).length === 0, { timeoutMs: 20_000 })
+})
+
+it('sweeps what events missed: expired, orphaned and stale objects, and nothing else', async () => {
+  const living = await world.jobWithMedia({ state: 'queued' })
+  const kept = await world.jobWithMedia(ended(Date.now() + 40 * hourMs))
+  const late = await world.jobWithMedia({ ...ended(Date.now() + hourMs), deletedAtMs: 1 })
+  const orphan = randomUUID()
+  await world.putObject(`jobs/${orphan}/input/a.png`)
+  await world.putObject('intake/acme/a.png')
+
+  expect(await world.sweepIn(0)).toMatchObject({ expired: 0, orphaned: 0, stale: 0 })
+  expect(await world.sweepIn(2 * hourMs)).toMatchObject({ expired: 2, orphaned: 1, stale: 0 })
+  expect(await world.sweepIn(31 * hourMs)).toMatchObject({ stale: 1 })
+  expect(await world.keysOf(orphan)).toEqual([])
+  expect(await world.keysOf(late.jobId)).toEqual([])
+  expect(await world.keysOf(living.jobId)).toHaveLength(2)
+  expect(await world.keysOf(kept.jobId)).toHaveLength(2)
+})

@@ -6,6 +6,8 @@
  */
 import { mkdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
+import { writeConfiguration } from './generate/configuration.ts'
+import { writeJobStates } from './generate/job-states.ts'
 import { staleSchemaFiles, writeJsonSchemas } from './generate/json-schema.ts'
 import { writePythonContracts } from './generate/python-contracts.ts'
 
@@ -15,6 +17,8 @@ export type GeneratedFiles = Readonly<Record<string, string>>
 /** The table of contents: every generator of this repository, one file each in `generate/`. */
 const generators: readonly (() => GeneratedFiles | Promise<GeneratedFiles>)[] = [
   writeJsonSchemas, // contracts/schema/*.json
+  writeJobStates, // docs/job-states.md
+  writeConfiguration, // .env.example, docs/configuration.md
   writePythonContracts, // inference-sidecar/src/inference_sidecar/contracts.py
 ]
 

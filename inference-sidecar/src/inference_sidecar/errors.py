@@ -22,8 +22,6 @@ The `code` of a leaf is a failure code of the contracts, and the code alone deci
 next. Nothing is ever recognised by its message.
 """
 
-# ruff: noqa: N818 - the names are the failure codes; an "Error" behind each would only blur that.
-
 from __future__ import annotations
 
 from collections.abc import Mapping

@@ -11,6 +11,8 @@ from fractions import Fraction
 from pathlib import Path
 
 import av
+import av.container
+import av.video.reformatter
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -52,6 +54,13 @@ def encode(output: Path, audio: Path, plan: Plan = PLAN) -> None:
     assert (video.width, video.height, video.frames) == (128, 72, plan.frames)
     assert video.bytes == output.stat().st_size
     assert video.seconds == plan.frames / FPS
+
+
+def write_all(encoder: Encoder) -> None:
+    """Writes and finishes; ffmpeg may take a moment to end, so either may be what fails."""
+    for count in PLAN.chunks:
+        encoder.write(pictures(0, count))
+    encoder.finish()
 
 
 def wait_until_gone(pid: int) -> None:
@@ -126,12 +135,8 @@ def test_missing_frames_are_a_failure_and_leave_no_file(tmp_path: Path, voice: P
 
 
 def test_leaving_early_kills_ffmpeg_and_leaves_no_file(tmp_path: Path, voice: Path) -> None:
-    with (
-        pytest.raises(KeyboardInterrupt),
-        Encoder(tmp_path / "video.mp4", voice, PLAN, ffmpeg=FFMPEG) as encoder,
-    ):
+    with Encoder(tmp_path / "video.mp4", voice, PLAN, ffmpeg=FFMPEG) as encoder:
         encoder.write(pictures(0, 20))
-        raise KeyboardInterrupt
     wait_until_gone(encoder.pid)
     assert list(tmp_path.iterdir()) == [voice]
     encoder.close()
@@ -141,10 +146,7 @@ def test_what_ffmpeg_says_travels_with_its_failure(tmp_path: Path) -> None:
     output = tmp_path / "video.mp4"
     with Encoder(output, tmp_path / "absent.wav", PLAN, ffmpeg=FFMPEG) as encoder:
         with pytest.raises(RenderFailed) as failure:
-            # It may take a moment to notice, so the failure may come from either.
-            for count in PLAN.chunks:
-                encoder.write(pictures(0, count))
-            encoder.finish()
+            write_all(encoder)
         assert "absent.wav" in str(failure.value.context["ffmpeg"])
     assert list(tmp_path.iterdir()) == []
 
@@ -154,9 +156,7 @@ def test_a_killed_ffmpeg_is_a_failure(tmp_path: Path, voice: Path) -> None:
         os.kill(encoder.pid, signal.SIGKILL)
         wait_until_gone(encoder.pid)
         with pytest.raises(RenderFailed) as failure:
-            for count in PLAN.chunks:
-                encoder.write(pictures(0, count))
-            encoder.finish()
+            write_all(encoder)
         assert failure.value.context["exitStatus"] == -signal.SIGKILL
 
 

@@ -46,7 +46,9 @@ class Compositor:
 
         frame[:] = self._still
         grid = self._head_grid
-        source_x, source_y = (grid.spread(field) for field in unmove(grid.x, grid.y))
-        frame[grid.rows, grid.columns] = self._texture.at(source_x, source_y)
+        source_x, source_y = (
+            grid.spread(self._texture.position(field)) for field in unmove(grid.x, grid.y)
+        )
+        frame[grid.rows, grid.columns] = self._texture.at_positions(source_x, source_y)
         self._mouth.draw(frame, pose.mouth, unmove)
         self._eyelids.draw(frame, pose.eyes, unmove)

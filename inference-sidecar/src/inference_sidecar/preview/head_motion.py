@@ -87,7 +87,7 @@ class Head:
 
     def region(self) -> tuple[int, int, int, int]:
         """The pixels (left, top, right, bottom) that ever move."""
-        reach_x, up, down = 2.5 * self._half_width, 1.75 * self._size, 1.3 * self._size
+        reach_x, up, down = 2.3 * self._half_width, 1.6 * self._size, 1.1 * self._size
         left, right = self._centre[0] - reach_x, self._centre[0] + reach_x
         top, bottom = self._centre[1] - up, self._centre[1] + down
         width, height = self._canvas
@@ -115,9 +115,9 @@ class Head:
     @staticmethod
     def _follow(across: Field, along: Field) -> Field:
         """1 on the head, 0 far from it; `across` and `along` are in half faces from its centre."""
-        sides = 1 - smooth_step(np.abs(across), 1.3, 2.45)
-        above = 1 - smooth_step(-along, 2.1, 3.4)
-        neck = 1 - smooth_step(along, 0.85, 2.5)
+        sides = 1 - smooth_step(np.abs(across), 1.3, 2.25)
+        above = 1 - smooth_step(-along, 2.1, 3.15)
+        neck = 1 - smooth_step(along, 0.85, 2.1)
         return sides * above * neck
 
     def _inside(self, x: Field, y: Field) -> Field:

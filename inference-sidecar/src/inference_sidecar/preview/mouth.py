@@ -37,7 +37,7 @@ _REACH_X: Final = 2.7
 _REACH_ABOVE: Final = 1.25
 _REACH_BELOW_CHIN: Final = 1.15
 """The region that moves at all, in half mouth widths."""
-_SOLVER_STEPS: Final = 3
+_SOLVER_STEPS: Final = 2
 
 Unmove = Callable[[Field, Field], tuple[Field, Field]]
 """From places of the moved head to places of the portrait, in pixels of the canvas."""
@@ -115,7 +115,8 @@ class Mouth:
         motion = self._motion(pose)
         jaw_x, jaw_y = self._sources(self._lower_grid, self._jaw_shift, motion, unmove)
         skull_x, skull_y = self._sources(self._upper_grid, self._skull_shift, motion, unmove)
-        below, above = self._texture.at(jaw_x, jaw_y), self._texture.at(skull_x, skull_y)
+        below = self._texture.at_positions(jaw_x, jaw_y)
+        above = self._texture.at_positions(skull_x, skull_y)
         canvas[self._upper_grid.rows, self._upper_grid.columns] = above
         canvas[self._lower_grid.rows, self._lower_grid.columns] = below
 
@@ -129,7 +130,11 @@ class Mouth:
             (below, self._box_in_lower, self._below, jaw_x, jaw_y),
             (above, self._box_in_upper, self._above, skull_x, skull_y),
         ):
-            cover = sample_field(mask, source_x[inside] - left, source_y[inside] - top)
+            cover = sample_field(
+                mask,
+                self._texture.coordinate(source_x[inside]) - left,
+                self._texture.coordinate(source_y[inside]) - top,
+            )
             mouth += (colours[inside] - mouth) * cover[..., None]
         canvas[box.rows, box.columns] = np.clip(mouth + 0.5, 0, 255)
 
@@ -176,7 +181,7 @@ class Mouth:
     def _sources(
         self, grid: CoarseGrid, shift: _Shift, motion: _Motion, unmove: Unmove
     ) -> tuple[Field, Field]:
-        """For each pixel of the grid, the place of the portrait that is seen there."""
+        """For each pixel of the grid, the position in the texture that is seen there."""
         rest_x, rest_y = unmove(grid.x, grid.y)
         x, y = self._geometry.coordinates(rest_x, rest_y)
         source_x, source_y = x, y
@@ -186,10 +191,12 @@ class Mouth:
             source_x = x - motion.widen * _widening(source_x, source_y)
         axes, unit = self._geometry.axes, self._geometry.unit_px
         right, down = (source_x - x) * unit, (source_y - y) * unit
-        return (
-            grid.spread(rest_x + right * axes[0, 0] + down * axes[1, 0]),
-            grid.spread(rest_y + right * axes[0, 1] + down * axes[1, 1]),
+        places = (
+            rest_x + right * axes[0, 0] + down * axes[1, 0],
+            rest_y + right * axes[0, 1] + down * axes[1, 1],
         )
+        across, along = (grid.spread(self._texture.position(place)) for place in places)
+        return across, along
 
     def _edges(self, x: Field, motion: _Motion) -> LipEdges:
         """Where the lips' inner edges are in this pose."""

@@ -73,10 +73,24 @@ class Texture:
 
     def at(self, x: Field, y: Field) -> Image:
         """The colours at these places, in pixels of the image; borders repeat."""
+        return self.at_positions(self.position(x), self.position(y))
+
+    @staticmethod
+    def position(coordinate: Field) -> Field:
+        """Where a coordinate of the image lies in the texture; linear, so it survives spreading."""
+        return coordinate * np.float32(2) + np.float32(0.5)
+
+    @staticmethod
+    def coordinate(position: Field) -> Field:
+        """The inverse of `position`."""
+        return position * np.float32(0.5) - np.float32(0.25)
+
+    def at_positions(self, x: Field, y: Field) -> Image:
+        """Like `at`, for who has converted already: sparse grids are cheaper to convert."""
         colours = cv2.remap(
             self._doubled,
-            np.asarray(x * 2 + 0.5, np.float32),
-            np.asarray(y * 2 + 0.5, np.float32),
+            np.asarray(x, np.float32),
+            np.asarray(y, np.float32),
             cv2.INTER_LINEAR,
             borderMode=cv2.BORDER_REPLICATE,
         )

@@ -59,30 +59,30 @@ def _measure_blocks(path: Path) -> Iterator[tuple[Track, Track, Track]]:
     """Yields the three tracks block by block."""
     try:
         with path.open("rb") as file, wave.open(file) as reader:
-            rate = reader.getframerate()
-            hop = rate / STEPS_PER_SECOND
-            window = round(rate * _WINDOW_SECONDS)
-            # Half a window of silence on both sides centres each measure on its moment.
-            pending = np.zeros(window // 2, np.float32)
-            taken, step = 0, 0
-            done = False
-            while not done:
-                raw = reader.readframes(round(hop * _BLOCK_STEPS))
-                done = not raw
-                fresh = np.zeros(window, np.float32) if done else _to_mono(raw, reader)
-                pending = np.concatenate([pending, fresh])
-                starts: list[int] = []
-                while (start := round((step + 0.5) * hop) - taken) + window <= len(pending):
-                    if done and start >= len(pending) - window:
-                        break
-                    starts.append(start)
-                    step += 1
-                if starts:
-                    yield _measure(pending, np.array(starts), window, rate)
-                    keep = max(0, round((step + 0.5) * hop) - taken)
-                    pending, taken = pending[keep:], taken + keep
+            yield from _measure_reader(reader)
     except (wave.Error, EOFError, OSError) as cause:
         raise AudioUnreadable("The audio is not a PCM WAV file.") from cause
+
+
+def _measure_reader(reader: wave.Wave_read) -> Iterator[tuple[Track, Track, Track]]:
+    """Slides a window over the samples; half a window of silence on both sides centres it."""
+    rate = reader.getframerate()
+    hop, window = rate / STEPS_PER_SECOND, round(rate * _WINDOW_SECONDS)
+    pending = np.zeros(window // 2, np.float32)
+    dropped, total, step, ended = 0, 0, 0, False
+    while not ended:
+        fresh = _to_mono(reader.readframes(round(hop * _BLOCK_STEPS)), reader)
+        total += len(fresh)
+        ended = len(fresh) == 0
+        pending = np.concatenate([pending, np.zeros(window, np.float32) if ended else fresh])
+        ready = int((dropped + len(pending) - window) / hop + 0.5)
+        last = min(ready, int(total / hop + 0.5)) if ended else ready
+        if last > step:
+            starts = np.round((np.arange(step, last) + 0.5) * hop).astype(np.intp) - dropped
+            yield _measure(pending, starts, window, rate)
+            step = last
+            keep_from = int((step + 0.5) * hop) - dropped
+            pending, dropped = pending[keep_from:], dropped + keep_from
 
 
 def _to_mono(raw: bytes, reader: wave.Wave_read) -> Track:
@@ -99,7 +99,7 @@ def _to_mono(raw: bytes, reader: wave.Wave_read) -> Track:
 
 
 def _measure(
-    samples: Track, starts: NDArray[np.int_], window: int, rate: int
+    samples: Track, starts: NDArray[np.intp], window: int, rate: int
 ) -> tuple[Track, Track, Track]:
     """Band powers and brightness of the windows that begin at `starts`."""
     frames = samples[starts[:, None] + np.arange(window)] * np.hanning(window).astype(np.float32)

@@ -1,0 +1,167 @@
+"""What every engine owes those who use it, whatever it is: one suite for all of them."""
+
+import os
+import wave
+from dataclasses import replace
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+from inference_sidecar.encoder import Encoder, find_ffmpeg
+from inference_sidecar.engine import FPS, Chunk, Engine, RenderRequest, ResumeState, Size
+from inference_sidecar.engines import ENGINES, load_engine
+from inference_sidecar.errors import Cancelled, DeadlineExceeded, ResumeRefused
+
+EXAMPLES = Path(__file__).parents[3] / "examples"
+FRAMES = 80
+DELIVERY = Size(320, 180)
+
+
+class Watched:
+    """Records progress; stops the render with an error after so many looks."""
+
+    def __init__(self, looks: int = 1_000_000, error: type[Exception] = Cancelled) -> None:
+        self.looks_left, self.error = looks, error
+        self.looks = 0
+        self.fractions: list[float] = []
+
+    def check(self) -> None:
+        self.looks += 1
+        if self.looks > self.looks_left:
+            raise self.error
+
+    def progress(self, fraction: float) -> None:
+        self.fractions.append(fraction)
+
+
+@pytest.fixture(scope="module", params=sorted(ENGINES))
+def engine(request: pytest.FixtureRequest) -> Engine:
+    loaded = load_engine(request.param)
+    readiness = loaded.load()
+    assert readiness.device
+    assert readiness.seconds_per_video_second >= 0
+    return loaded
+
+
+@pytest.fixture(scope="module")
+def job(tmp_path_factory: pytest.TempPathFactory) -> RenderRequest:
+    """The example portrait with the first seconds of the example voice, 3.2 s long."""
+    short = tmp_path_factory.mktemp("voice") / "voice.wav"
+    with wave.open(str(EXAMPLES / "voice.wav")) as reader, wave.open(str(short), "wb") as writer:
+        writer.setparams(reader.getparams())
+        writer.writeframes(reader.readframes(round(reader.getframerate() * FRAMES / FPS)))
+    return RenderRequest("job", EXAMPLES / "portrait.jpg", short, "", 7, DELIVERY, FRAMES)
+
+
+@pytest.fixture(scope="module")
+def chunks(engine: Engine, job: RenderRequest) -> list[Chunk]:
+    return list(engine.render(job, engine.plan(job), Watched(), None))
+
+
+def test_the_plan_covers_the_video_exactly(engine: Engine, job: RenderRequest) -> None:
+    plan = engine.plan(job)
+    assert plan.frames == sum(plan.chunks) == FRAMES
+    assert all(count > 0 for count in plan.chunks)
+    assert plan.estimated_seconds >= 0
+    assert all(side % 2 == 0 for side in (*plan.generation, *plan.delivery))
+
+
+def test_chunks_come_in_order_and_as_planned(
+    engine: Engine, job: RenderRequest, chunks: list[Chunk]
+) -> None:
+    plan = engine.plan(job)
+    assert [chunk.index for chunk in chunks] == list(range(len(plan.chunks)))
+    for chunk, count in zip(chunks, plan.chunks, strict=True):
+        width, height = plan.generation
+        assert chunk.frames.shape == (count, height, width, 3)
+        assert chunk.frames.dtype == np.uint8
+
+
+def test_the_picture_is_neither_black_nor_frozen(chunks: list[Chunk]) -> None:
+    frames = np.concatenate([chunk.frames for chunk in chunks]).astype(np.int16)
+    assert frames.mean(axis=(1, 2, 3)).min() > 10
+    moves = np.flatnonzero(np.abs(np.diff(frames, axis=0)).max(axis=(1, 2, 3)) > 2)
+    assert np.diff(moves, prepend=0, append=FRAMES).max() < FPS
+
+
+def test_progress_never_falls_and_ends_at_one(engine: Engine, job: RenderRequest) -> None:
+    control = Watched()
+    plan = engine.plan(job)
+    list(engine.render(job, plan, control, None))
+    assert control.fractions == sorted(control.fractions)
+    assert control.fractions[-1] == pytest.approx(1)
+    assert control.looks >= len(plan.chunks)
+
+
+def test_the_same_seed_gives_the_same_pixels(
+    engine: Engine, job: RenderRequest, chunks: list[Chunk]
+) -> None:
+    again = next(iter(engine.render(job, engine.plan(job), Watched(), None)))
+    assert np.array_equal(again.frames, chunks[0].frames)
+
+
+def test_a_resumed_render_ends_like_an_uninterrupted_one(
+    engine: Engine, job: RenderRequest, chunks: list[Chunk]
+) -> None:
+    plan = engine.plan(job)
+    resume = ResumeState(1, chunks[0].state, engine.fingerprint(job, plan))
+    control = Watched()
+    rest = list(engine.render(job, plan, control, ResumeState.from_bytes(resume.to_bytes())))
+    assert [chunk.index for chunk in rest] == [chunk.index for chunk in chunks[1:]]
+    assert all(np.array_equal(a.frames, b.frames) for a, b in zip(rest, chunks[1:], strict=True))
+    assert control.fractions[0] > plan.chunks[0] / plan.frames
+
+
+def test_the_state_of_another_render_is_refused(engine: Engine, job: RenderRequest) -> None:
+    plan = engine.plan(job)
+    foreign = ResumeState(1, b"", engine.fingerprint(replace(job, seed=8), plan))
+    with pytest.raises(ResumeRefused):
+        next(iter(engine.render(job, plan, Watched(), foreign)))
+
+
+@pytest.mark.parametrize("error", [Cancelled, DeadlineExceeded])
+def test_what_the_control_raises_ends_the_render(
+    engine: Engine, job: RenderRequest, error: type[Exception]
+) -> None:
+    control = Watched(looks=1, error=error)
+    with pytest.raises(error):
+        list(engine.render(job, engine.plan(job), control, None))
+    assert control.looks == 2
+
+
+def test_after_a_cancellation_the_engine_renders_on(
+    engine: Engine, job: RenderRequest, chunks: list[Chunk]
+) -> None:
+    with pytest.raises(Cancelled):
+        list(engine.render(job, engine.plan(job), Watched(looks=1), None))
+    again = next(iter(engine.render(job, engine.plan(job), Watched(), None)))
+    assert np.array_equal(again.frames, chunks[0].frames)
+
+
+def test_a_smaller_size_class_generates_less_and_delivers_the_same(
+    engine: Engine, job: RenderRequest
+) -> None:
+    plans = [engine.plan(job, name) for name in ("720p", "480p")]
+    assert plans[1].generation[0] < plans[0].generation[0]
+    assert plans[1].delivery == plans[0].delivery
+    assert plans[1].size_class == "480p"
+    assert engine.plan(job).size_class == "720p"
+
+
+def test_the_encoded_video_is_as_long_as_its_audio(
+    engine: Engine, job: RenderRequest, chunks: list[Chunk], tmp_path: Path
+) -> None:
+    plan = engine.plan(job)
+    ffmpeg = find_ffmpeg(os.environ.get("FFMPEG_PATH"))
+    with Encoder(tmp_path / "video.mp4", job.audio, plan, ffmpeg=ffmpeg) as encoder:
+        for chunk in chunks:
+            encoder.write(chunk.frames)
+        video = encoder.finish()
+    assert (video.width, video.height) == plan.delivery
+    with av.open(str(video.path)) as container:
+        assert sum(1 for _ in container.decode(video=0)) == FRAMES
+    with av.open(str(video.path)) as container:
+        sound = sum(frame.samples for frame in container.decode(audio=0)) / 48_000
+    assert sound == pytest.approx(FRAMES / FPS, abs=1 / FPS)

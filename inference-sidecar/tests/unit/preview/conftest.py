@@ -1,0 +1,114 @@
+"""The example portrait speaking the example voice, rendered once for all that look at it."""
+
+import wave
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from inference_sidecar.engine import FPS, RenderRequest, Size, frames_for
+from inference_sidecar.preview.engine import PreviewEngine
+from inference_sidecar.preview.face_detector import FaceDetector
+from inference_sidecar.preview.face_mesh import FaceMesh
+from inference_sidecar.preview.raster import Image, Points, read_image
+
+EXAMPLES = Path(__file__).parents[4] / "examples"
+PORTRAIT = EXAMPLES / "portrait.jpg"
+VOICE = EXAMPLES / "voice.wav"
+INNER_UPPER_LIP, INNER_LOWER_LIP = 13, 14
+FOREHEAD, CHIN = 10, 152
+
+
+class Unwatched:
+    def check(self) -> None:
+        pass
+
+    def progress(self, fraction: float) -> None:
+        pass
+
+
+@dataclass(frozen=True)
+class Footage:
+    """Frames `[T, H, W, 3]`, and how far apart the lips are in each, in face heights."""
+
+    frames: NDArray[np.uint8]
+    chunks: tuple[int, ...]
+    aperture: NDArray[np.float64]
+
+
+class Film:
+    """Renders requests and measures what came out, with the landmark model."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._detector, self._mesh = FaceDetector(), FaceMesh()
+        self._engine = PreviewEngine()
+        self._engine.load()
+
+    def record(self, samples: NDArray[np.int16], *, size: Size, seed: int = 7) -> Footage:
+        """Makes the portrait say these 16 kHz mono samples."""
+        audio = self._folder / f"{len(samples)}-{seed}.wav"
+        with wave.open(str(audio), "wb") as writer:
+            writer.setnchannels(1)
+            writer.setsampwidth(2)
+            writer.setframerate(16_000)
+            writer.writeframes(samples.tobytes())
+        frames = frames_for(len(samples) / 16_000)
+        request = RenderRequest("job", PORTRAIT, audio, "", seed, size, frames)
+        plan = self._engine.plan(request)
+        film = np.concatenate(
+            [c.frames for c in self._engine.render(request, plan, Unwatched(), None)]
+        )
+        return Footage(film, plan.chunks, np.array([self._aperture(frame) for frame in film]))
+
+    def landmarks(self, picture: Image) -> Points:
+        """The mesh on the main face."""
+        face = self._detector.find_main_face(picture)
+        assert face is not None
+        points = self._mesh.locate(picture, face)
+        assert points is not None
+        return points
+
+    def _aperture(self, frame: Image) -> float:
+        points = self.landmarks(frame)
+        gap = points[INNER_LOWER_LIP, 1] - points[INNER_UPPER_LIP, 1]
+        return float(gap / (points[CHIN, 1] - points[FOREHEAD, 1]))
+
+
+@pytest.fixture(scope="session")
+def film(tmp_path_factory: pytest.TempPathFactory) -> Film:
+    return Film(tmp_path_factory.mktemp("film"))
+
+
+@pytest.fixture(scope="session")
+def voice() -> NDArray[np.int16]:
+    with wave.open(str(VOICE)) as reader:
+        assert (reader.getframerate(), reader.getnchannels()) == (16_000, 1)
+        return np.frombuffer(reader.readframes(reader.getnframes()), np.int16)
+
+
+@pytest.fixture(scope="session")
+def speaking(film: Film, voice: NDArray[np.int16]) -> Footage:
+    return film.record(voice, size=Size(480, 480))
+
+
+@pytest.fixture(scope="session")
+def silent(film: Film) -> Footage:
+    return film.record(np.zeros(16_000 * 4, np.int16), size=Size(480, 480))
+
+
+@pytest.fixture(scope="session")
+def portrait() -> Image:
+    picture = read_image(PORTRAIT)
+    assert picture is not None
+    return picture
+
+
+@pytest.fixture(scope="session")
+def loudness(voice: NDArray[np.int16]) -> NDArray[np.float64]:
+    """Level of speech in each frame in dB, measured here and in no other way than this."""
+    step = 16_000 // FPS
+    whole = voice[: len(voice) // step * step].reshape(-1, step).astype(np.float64)
+    return 20 * np.log10(np.sqrt((whole**2).mean(axis=1)) + 30)

@@ -17,7 +17,7 @@ export function nodePackages(/** @type {string} */ root) {
 
   return {
     name: 'Node 24 and the npm packages',
-    cost: 'half a minute to two minutes, 500 MB',
+    cost: 'from nothing one to two minutes and 500 MB',
 
     async isInPlace() {
       if (!existsSync(node)) return false

@@ -25,7 +25,7 @@ export function pythonEnvironment(/** @type {string} */ root) {
 
   return {
     name: 'the Python environment with ffmpeg, NATS and the S3 server',
-    cost: 'about a minute, 900 MB',
+    cost: 'from nothing about a minute and 900 MB',
 
     async isInPlace() {
       return existsSync(python) && stamp.read() !== '' && stamp.read() === (await wanted())

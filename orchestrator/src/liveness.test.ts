@@ -86,4 +86,16 @@ describe('liveness', () => {
     }
     expect(lostAt(300_000, beats, isBrokerAway)).toBe(146_000)
   })
+
+  it('judges a worker by its own beats, and forgets attempts that are not open any more', () => {
+    const others = { ...attempt, workerId: 'w2', epoch: 4 }
+    const liveness = createLiveness(timings, 0)
+    for (let nowMs = 0; nowMs < 60_000; nowMs += 2000) {
+      liveness.heard(aBeat('i1', [3, 4]), [attempt, others], nowMs)
+      expect(liveness.findLost([attempt, others], nowMs)).toEqual([])
+    }
+    liveness.heard(aBeat('i2', []), [attempt, others], 60_000)
+    expect(liveness.findLost([others], 60_000)).toEqual([])
+    expect(liveness.findLost([attempt], 62_000)).toEqual([])
+  })
 })

@@ -48,7 +48,7 @@ export function createLiveness(
     findLost(open: readonly OpenAttempt[], nowMs: number): OpenAttempt[] {
       if (nowMs - lastPassMs > timings.watchGapMs) graceSinceMs = nowMs
       lastPassMs = nowMs
-      forgetAllBut(new Set(open.map(keyOf)))
+      forgetAllBut(new Set(open.map(keyOf)), nowMs)
       return open.filter((attempt) => {
         const key = keyOf(attempt)
         const firstMs = firstSeenAtMs.get(key) ?? nowMs
@@ -60,10 +60,11 @@ export function createLiveness(
     },
   }
 
-  function forgetAllBut(open: ReadonlySet<string>) {
+  function forgetAllBut(open: ReadonlySet<string>, nowMs: number) {
     for (const key of firstSeenAtMs.keys()) if (!open.has(key)) firstSeenAtMs.delete(key)
     for (const key of orphaned) if (!open.has(key)) orphaned.delete(key)
-    for (const key of namedAtMs.keys())
-      if (!open.has(key) && namedAtMs.size > 4 * open.size + 1000) namedAtMs.delete(key)
+    // A name this old counts no more, whether or not it is remembered.
+    for (const [key, atMs] of namedAtMs)
+      if (nowMs - atMs > timings.silentAfterMs) namedAtMs.delete(key)
   }
 }

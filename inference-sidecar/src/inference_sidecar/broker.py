@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 from collections.abc import Awaitable, Callable
 from typing import Final, TypeVar
@@ -143,7 +144,8 @@ class Broker:
                 await self.client.flush()
         except BrokerErrors as error:
             self._log.warning("broker away at the end", err=repr(error))
-        await self.client.close()
+        with contextlib.suppress(*BrokerErrors):
+            await self.client.close()
 
 
 def _brief(error: BaseException) -> str:

@@ -136,16 +136,18 @@ class ChildLink:
 
     async def converse(self) -> int:
         """Hands out what the process says until it ends; its exit status."""
-        while (line := await self._receive()) is not None:
-            if not isinstance(line, ReadyLine) and line.order in self._orders:
-                self._orders[line.order].hear(line)
-        # Its end of the pair is closed, so nothing can be asked of it any more.
-        self.kill()
-        status = await self._process.wait()
-        for order in self._orders.values():
-            order.hear(None)
-        self._writer.close()
-        return status
+        try:
+            while (line := await self._receive()) is not None:
+                if not isinstance(line, ReadyLine) and line.order in self._orders:
+                    self._orders[line.order].hear(line)
+            # Its end of the pair is closed, so nothing can be asked of it any more.
+            self.kill()
+            return await self._process.wait()
+        finally:
+            self.kill()
+            self._writer.close()
+            for order in self._orders.values():
+                order.hear(None)
 
     def kill(self) -> None:
         """Ends the process and whatever it started, at once. Twice is fine."""

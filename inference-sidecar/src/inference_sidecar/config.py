@@ -44,7 +44,7 @@ class SidecarConfig(BaseSettings):
         default="info", description="least level that is logged"
     )
     timings_divisor: float = Field(
-        default=1, ge=1, le=1000, description="makes every wait so many times shorter; for tests"
+        default=1, ge=1, le=10_000, description="makes every wait so many times shorter; for tests"
     )
 
     @field_validator("spool_dir", "model_storage_path")

@@ -221,6 +221,7 @@ class Worker:
             return
         job_id = entry.job_id
         if job_id in self.held or job_id in self.uploads.jobs:
+            self._log.info("entry came again", jobId=job_id)
             self.handles.take(job_id, message)
             return
         if self._draining.is_set() or not self._wants_entry():

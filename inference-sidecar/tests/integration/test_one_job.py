@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import io
 import json
-
-import av
 
 from inference_sidecar.contracts import RenderCompleted
 from stage.object_store import ObjectStore
 from stage.orchestrator import TRACE_ID, Orchestrator
 from stage.sidecar import Sidecar
 from stage.until import until
+from stage.video import frames_in
 
 
 async def test_a_job_is_rendered_uploaded_and_reported(
@@ -24,8 +22,7 @@ async def test_a_job_is_rendered_uploaded_and_reported(
 
     rendered = RenderCompleted.model_validate_json(json.dumps(completed)).rendered
     video = store.objects[rendered.key]
-    with av.open(io.BytesIO(video)) as container:
-        assert sum(1 for _ in container.decode(video=0)) == 50
+    assert frames_in(video) == 50
     assert (rendered.bytes, rendered.frames, rendered.engine) == (len(video), 50, "null")
     assert [event["type"] for event in orchestrator.events_of(job)] == [
         "render.started",

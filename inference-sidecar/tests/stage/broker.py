@@ -1,5 +1,8 @@
 """A real nats-server on its own disk folder, with the sidecar's own permissions."""
 
+# The NATS client is typed in parts only.
+# pyright: reportUnknownMemberType=false
+
 from __future__ import annotations
 
 import asyncio
@@ -125,10 +128,15 @@ async def provision(client: Client, timings: Timings) -> None:
     ):
         stream = {"name": name, "subjects": [subjects], "storage": "file", **more}
         await _ask(client, f"$JS.API.STREAM.CREATE.{name}", stream)
+    await set_ack_wait(client, timings.gpu_ack_wait_seconds)
+
+
+async def set_ack_wait(client: Client, seconds: float) -> None:
+    """Creates or changes the consumer of the queue."""
     consumer = {
         "durable_name": GPU_CONSUMER,
         "ack_policy": "explicit",
-        "ack_wait": int(timings.gpu_ack_wait_seconds * 1e9),
+        "ack_wait": int(seconds * 1e9),
         "filter_subject": GPU_CONSUMER_FILTER,
         "max_ack_pending": GPU_MAX_ACK_PENDING,
         "max_deliver": -1,

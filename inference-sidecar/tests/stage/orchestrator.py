@@ -1,5 +1,8 @@
 """The orchestrator's side: decides by a small table, or by what a test says."""
 
+# The NATS client is typed in parts only.
+# pyright: reportUnknownMemberType=false
+
 from __future__ import annotations
 
 import base64
@@ -107,8 +110,8 @@ class Orchestrator:
 
     def held(self, job: Job) -> Json | None:
         """What the last beat says of the job."""
-        last = self.beats[-1] if self.beats else {"jobs": []}
-        return next((held for held in last["jobs"] if held["jobId"] == job.job_id), None)
+        jobs: list[Json] = self.beats[-1]["jobs"] if self.beats else []
+        return next((held for held in jobs if held["jobId"] == job.job_id), None)
 
     async def _answer(self, message: Msg) -> None:
         request: Json = json.loads(message.data)

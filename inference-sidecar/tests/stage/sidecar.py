@@ -33,6 +33,8 @@ class Sidecar:
             "SPOOL_DIR": str(self.spool_dir),
             "LOG_LEVEL": "debug",
             "TIMINGS_DIVISOR": str(DIVISOR),
+            # Whatever the machine says: compiling at each start takes longer than most tests.
+            "PYTHONDONTWRITEBYTECODE": "",
         }
         self.process: subprocess.Popen[bytes] | None = None
         directory.mkdir(parents=True, exist_ok=True)
@@ -95,7 +97,9 @@ class Sidecar:
     def spooled(self) -> list[str]:
         """Ids of the jobs whose renders lie in the spool."""
         folder = self.spool_dir / "renders"
-        return [each.name for each in folder.iterdir()] if folder.exists() else []
+        return (
+            [each.name for each in folder.iterdir() if not each.suffix] if folder.exists() else []
+        )
 
     def work_folders(self) -> list[str]:
         """Attempts with files on disk."""

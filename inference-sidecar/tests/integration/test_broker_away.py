@@ -1,0 +1,79 @@
+"""A broker that is away costs nobody his render."""
+
+# The NATS client is typed in parts only.
+# pyright: reportUnknownMemberType=false
+
+from __future__ import annotations
+
+import asyncio
+
+from stage.broker import TestBroker
+from stage.orchestrator import Orchestrator
+from stage.sidecar import Sidecar
+from stage.until import until
+
+
+async def test_a_render_goes_on_through_a_restart_and_is_reported_once(
+    sidecar: Sidecar, orchestrator: Orchestrator, broker: TestBroker
+) -> None:
+    sidecar.start()
+    job = await orchestrator.submit("null:seconds=2", frames=100)
+    await orchestrator.event(job, "render.started")
+
+    broker.kill()
+    await until(lambda: "rendered" in sidecar.messages(), "render without a broker")
+    await broker.start()
+
+    await orchestrator.event(job, "render.completed", timeout_seconds=20.0)
+    assert job.epoch == 1
+    stored = await orchestrator.client.jetstream().stream_info("EVENTS")
+    assert stored.state.messages == 2, "started and completed, once each"
+
+
+async def test_events_of_the_silence_are_stored_when_the_broker_is_back(
+    sidecar: Sidecar, orchestrator: Orchestrator, broker: TestBroker
+) -> None:
+    sidecar.start()
+    job = await orchestrator.submit("null:seconds=1 null:fail", frames=100)
+    await orchestrator.event(job, "render.started")
+    broker.kill()
+    await until(lambda: "attempt failed" in sidecar.messages(), "failure without a broker")
+
+    await broker.start()
+
+    failed = await orchestrator.event(job, "render.failed", timeout_seconds=20.0)
+    assert failed["code"] == "RENDER_FAILED"
+
+
+async def test_pulls_stops_and_beats_revive_after_kill_9(
+    sidecar: Sidecar, orchestrator: Orchestrator, broker: TestBroker
+) -> None:
+    sidecar.start()
+    await until(lambda: orchestrator.beats and orchestrator.beats[-1]["state"] == "ready", "ready")
+
+    broker.kill()
+    await until(lambda: "broker away" in sidecar.messages(), "line in the log")
+    await broker.start()
+    await until(lambda: "broker back" in sidecar.messages(), "line in the log")
+    await until(lambda: orchestrator.client.is_connected, "our own connection")
+    beats = len(orchestrator.beats)
+
+    job = await orchestrator.submit("null:seconds=30", frames=250)
+    await orchestrator.event(job, "render.started", timeout_seconds=5.0)
+    await until(lambda: len(orchestrator.beats) > beats, "beats")
+    await orchestrator.stop("w1", job)
+    await orchestrator.event(job, "render.cancelled", timeout_seconds=2.0)
+
+
+async def test_a_sidecar_waits_for_a_broker_that_is_not_there_yet(
+    sidecar: Sidecar, orchestrator: Orchestrator, broker: TestBroker
+) -> None:
+    job = await orchestrator.submit()
+    broker.kill()
+    sidecar.start()
+    await until(lambda: "configuration" in sidecar.messages(), "first line")
+    await asyncio.sleep(0.5)
+
+    await broker.start()
+
+    await orchestrator.event(job, "render.completed", timeout_seconds=20.0)

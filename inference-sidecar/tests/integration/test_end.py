@@ -1,0 +1,174 @@
+"""How a sidecar ends, asked to or not, and what it leaves behind."""
+
+from __future__ import annotations
+
+import signal
+import time
+
+from stage.broker import TestBroker
+from stage.object_store import ObjectStore
+from stage.orchestrator import Orchestrator
+from stage.sidecar import Sidecar
+from stage.until import until
+
+
+async def test_sigterm_hands_the_render_back_at_once(
+    sidecar: Sidecar, other_sidecar: Sidecar, orchestrator: Orchestrator
+) -> None:
+    sidecar.start()
+    job = await orchestrator.submit("null:seconds=2", frames=100)
+    await orchestrator.event(job, "render.started")
+    other_sidecar.start()
+    await until(lambda: orchestrator.beats[-1]["workerId"] == "w2", "second worker")
+
+    sidecar.signal(signal.SIGTERM)
+
+    released = await orchestrator.event(job, "render.released", timeout_seconds=2.0)
+    assert released["epoch"] == 1
+    assert await sidecar.ended(3.0) == 0
+    completed = await orchestrator.event(job, "render.completed")
+    assert (completed["workerId"], completed["epoch"]) == ("w2", 2)
+
+
+async def test_sigterm_hands_the_prefetched_job_back_too(
+    sidecar: Sidecar, orchestrator: Orchestrator
+) -> None:
+    sidecar.start()
+    first = await orchestrator.submit("null:seconds=1.4", frames=100)
+    await orchestrator.event(first, "render.started")
+    second = await orchestrator.submit()
+    await until(lambda: orchestrator.held(second), "second job in hand")
+
+    sidecar.signal(signal.SIGTERM)
+
+    await orchestrator.event(first, "render.released")
+    await orchestrator.event(second, "render.released")
+    assert await sidecar.ended() == 0
+    assert orchestrator.events_of(first, "render.failed") == []
+
+
+async def test_sigterm_lets_an_upload_end(
+    sidecar: Sidecar, orchestrator: Orchestrator, store: ObjectStore
+) -> None:
+    store.slow_put_seconds = 0.8
+    sidecar.start()
+    job = await orchestrator.submit()
+    await until(sidecar.spooled, "spooled render")
+
+    sidecar.signal(signal.SIGTERM)
+
+    await orchestrator.event(job, "render.completed")
+    assert await sidecar.ended() == 0
+    assert orchestrator.events_of(job, "render.released") == []
+    assert await orchestrator.entry_count() == 0
+
+
+async def test_what_cannot_be_uploaded_in_the_grace_time_is_handed_back(
+    sidecar: Sidecar, orchestrator: Orchestrator, store: ObjectStore
+) -> None:
+    store.faults["PUT"].extend([503] * 1000)
+    sidecar.start()
+    job = await orchestrator.submit()
+    await until(sidecar.spooled, "spooled render")
+    began = time.monotonic()
+
+    sidecar.signal(signal.SIGTERM)
+
+    await orchestrator.event(job, "render.released")
+    assert await sidecar.ended() == 0
+    assert 2.0 <= time.monotonic() - began <= 6.0
+    assert sidecar.spooled() == []
+
+
+async def test_sigterm_ends_a_sidecar_whose_broker_is_away(
+    sidecar: Sidecar, orchestrator: Orchestrator, broker: TestBroker
+) -> None:
+    sidecar.start()
+    job = await orchestrator.submit("null:seconds=30", frames=250)
+    await orchestrator.event(job, "render.started")
+    broker.kill()
+
+    sidecar.signal(signal.SIGTERM)
+
+    assert await sidecar.ended(20.0) == 0
+
+
+async def test_sigterm_ends_a_sidecar_that_never_found_its_broker(
+    sidecar: Sidecar, broker: TestBroker
+) -> None:
+    broker.kill()
+    sidecar.start()
+    await until(lambda: "configuration" in sidecar.messages(), "first line")
+    await until((sidecar.spool_dir / "renders").exists, "folder")
+
+    sidecar.signal(signal.SIGTERM)
+
+    assert await sidecar.ended(5.0) == 0
+
+
+async def test_an_idle_sidecar_says_that_it_drains_and_ends(
+    sidecar: Sidecar, orchestrator: Orchestrator
+) -> None:
+    sidecar.start()
+    await until(lambda: orchestrator.beats and orchestrator.beats[-1]["state"] == "ready", "ready")
+
+    sidecar.signal(signal.SIGINT)
+
+    assert await sidecar.ended(3.0) == 0
+    assert sidecar.messages()[-1] == "sidecar stopped"
+
+
+async def test_the_render_process_and_its_encoder_die_with_their_parent(
+    sidecar: Sidecar, orchestrator: Orchestrator
+) -> None:
+    sidecar.start()
+    job = await orchestrator.submit("null:seconds=30", frames=250)
+    await orchestrator.event(job, "render.started")
+    assert any("ffmpeg" in line for _, line in sidecar.processes())
+
+    await sidecar.kill()
+
+    await until(lambda: not sidecar.processes(), "end of all", timeout_seconds=2.0)
+
+
+async def test_unfinished_work_of_an_earlier_life_is_deleted_at_the_start(
+    sidecar: Sidecar, orchestrator: Orchestrator
+) -> None:
+    sidecar.start()
+    job = await orchestrator.submit("null:seconds=30", frames=250)
+    await orchestrator.event(job, "render.started")
+    await sidecar.kill()
+    assert sidecar.work_folders() != []
+    half = sidecar.spool_dir / "renders" / "half.part"
+    half.mkdir()
+    job.state = "terminal"
+
+    sidecar.start()
+
+    await until(lambda: "sidecar started" in sidecar.messages()[-20:], "start")
+    await until(lambda: not sidecar.work_folders() and not half.exists(), "clean folders")
+
+
+async def test_two_sidecars_do_not_share_a_folder(
+    sidecar: Sidecar, other_sidecar: Sidecar, orchestrator: Orchestrator
+) -> None:
+    sidecar.start()
+    await until(lambda: orchestrator.beats, "first beat")
+
+    other_sidecar.start(SPOOL_DIR=str(sidecar.spool_dir))
+
+    assert await other_sidecar.ended() == 2
+    assert "Another sidecar works in" in other_sidecar.log_text()
+
+
+async def test_a_wrong_configuration_ends_it_with_all_that_is_wrong(sidecar: Sidecar) -> None:
+    sidecar.start(
+        NATS_URL="http://example.org", ENGINE="magic", TIMINGS_DIVISOR="0", NATS_PASSWORD=""
+    )
+
+    assert await sidecar.ended() == 2
+
+    text = sidecar.log_text()
+    for name in ("NATS_URL", "ENGINE", "TIMINGS_DIVISOR", "NATS_PASSWORD"):
+        assert f"{name}:" in text
+    assert "magic" not in text

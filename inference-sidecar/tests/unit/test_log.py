@@ -1,0 +1,73 @@
+"""What a log line looks like, and what never stands in one."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+
+import pytest
+
+from inference_sidecar.log import configure_log, scrub_secrets
+
+
+def test_a_line_has_the_keys_of_the_other_services() -> None:
+    stream = io.StringIO()
+    configure_log("info", stream).bind(jobId="j", traceId="t").info("rendered", durationMs=7)
+
+    line = json.loads(stream.getvalue())
+
+    assert line.pop("time").endswith("Z")
+    assert line == {
+        "level": "info",
+        "service": "sidecar",
+        "jobId": "j",
+        "traceId": "t",
+        "durationMs": 7,
+        "msg": "rendered",
+    }
+
+
+def test_the_time_is_utc_to_the_millisecond() -> None:
+    stream = io.StringIO()
+    configure_log("warn", stream).warning("x")
+    line = json.loads(stream.getvalue())
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", line["time"])
+    assert line["level"] == "warn"
+
+
+def test_lines_below_the_level_are_not_written() -> None:
+    stream = io.StringIO()
+    log = configure_log("error", stream)
+    log.debug("x")
+    log.info("x")
+    log.warning("x")
+    assert stream.getvalue() == ""
+
+
+def test_an_error_brings_the_traceback_of_what_is_being_handled() -> None:
+    stream = io.StringIO()
+    log = configure_log("info", stream)
+    try:
+        _ = 1 // 0
+    except ZeroDivisionError:
+        log.error("broken")  # noqa: TRY400 - our own logger
+    log.error("no exception here")
+    first, second = (json.loads(line) for line in stream.getvalue().splitlines())
+    assert "ZeroDivisionError" in first["err"]
+    assert "err" not in second
+
+
+@pytest.mark.parametrize(
+    ("text", "scrubbed"),
+    [
+        (
+            "GET http://s3/media/x?X-Amz-Signature=abc&X=1 failed",
+            "GET http://s3/media/x?[redacted] failed",
+        ),
+        ("nats://sidecar:hunter2@127.0.0.1:4222", "nats://sidecar:[redacted]@127.0.0.1:4222"),
+        ("nothing to hide", "nothing to hide"),
+    ],
+)
+def test_credentials_are_scrubbed(text: str, scrubbed: str) -> None:
+    assert scrub_secrets(text) == scrubbed

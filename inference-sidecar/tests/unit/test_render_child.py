@@ -1,0 +1,175 @@
+"""The render process, played in a thread: what it says about each order."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from inference_sidecar.encoder import find_ffmpeg
+from inference_sidecar.engine import RenderRequest, Size
+from inference_sidecar.null.engine import NullEngine
+from inference_sidecar.render_child import RenderChild
+from inference_sidecar.render_protocol import (
+    CHILD_LINES,
+    DoneLine,
+    FailedLine,
+    Lines,
+    OrderLine,
+    ProgressLine,
+    ReadyLine,
+    RenderedLine,
+    RenderOrderLine,
+    StartedLine,
+    StopLine,
+    StoppedLine,
+)
+from stage.orchestrator import wav
+
+
+class Parent:
+    """The other end of the pair."""
+
+    def __init__(self, tmp_path: Path) -> None:
+        self._folder = tmp_path
+        ours, theirs = socket.socketpair()
+        self._socket = ours
+        self._reader = ours.makefile("rb")
+        self.is_gone = threading.Event()
+        self._lines = Lines(theirs.detach())
+        child = RenderChild(self._lines, NullEngine(), find_ffmpeg())
+        self._thread = threading.Thread(target=child.serve, args=(self.is_gone.set,))
+        self._thread.start()
+        (tmp_path / "image").write_bytes(b"not looked at")
+        (tmp_path / "audio").write_bytes(wav(2))
+
+    def order(self, number: int, prompt: str = "", frames: int = 50) -> None:
+        request = RenderRequest(
+            job_id="j",
+            image=self._folder / "image",
+            audio=self._folder / "audio",
+            prompt=prompt,
+            seed=1,
+            delivery=Size(1280, 720),
+            frames=frames,
+        )
+        line = RenderOrderLine.of(number, request, self._folder / f"{number}.mp4")
+        self._socket.sendall(line.to_json() + b"\n")
+
+    def stop(self, number: int) -> None:
+        self._socket.sendall(StopLine(order=number).to_json() + b"\n")
+
+    def hear(self) -> ReadyLine | OrderLine:
+        return CHILD_LINES.validate_json(self._reader.readline())
+
+    def hear_without_progress(self) -> ReadyLine | OrderLine:
+        while isinstance(line := self.hear(), ProgressLine):
+            pass
+        return line
+
+    def leave(self) -> None:
+        self._socket.shutdown(socket.SHUT_WR)
+        assert self.is_gone.wait(5)
+        self._thread.join(10)
+        assert not self._thread.is_alive()
+        self._reader.close()
+        self._socket.close()
+        self._lines.close()
+
+
+@pytest.fixture
+def parent(tmp_path: Path) -> Iterator[Parent]:
+    other = Parent(tmp_path)
+    assert isinstance(other.hear(), ReadyLine)
+    yield other
+    other.leave()
+
+
+def test_a_render_is_told_from_the_first_forward_to_the_whole_file(
+    parent: Parent, tmp_path: Path
+) -> None:
+    parent.order(1)
+    assert isinstance(parent.hear_without_progress(), StartedLine)
+    assert isinstance(parent.hear_without_progress(), RenderedLine)
+    done = parent.hear_without_progress()
+    assert isinstance(done, DoneLine)
+    assert (done.result.frames, done.result.degraded, done.result.engine) == (50, False, "null")
+    assert Path(done.result.path) == tmp_path / "1.mp4"
+    assert (tmp_path / "1.mp4").stat().st_size == done.result.bytes
+
+
+def test_the_device_is_free_for_the_next_order_before_the_file_is_whole(parent: Parent) -> None:
+    parent.order(1)
+    parent.order(2)
+    kinds = [(line.kind, line.order) for line in _order_lines(parent, 6)]
+    assert kinds.index(("rendered", 1)) < kinds.index(("started", 2))
+    assert {("done", 1), ("done", 2)} <= set(kinds)
+
+
+def test_a_stop_ends_the_render_and_not_the_process(parent: Parent, tmp_path: Path) -> None:
+    parent.order(1, "null:seconds=30")
+    assert isinstance(parent.hear_without_progress(), StartedLine)
+    parent.stop(1)
+    assert isinstance(parent.hear_without_progress(), StoppedLine)
+    assert not list(tmp_path.glob("1.mp4*"))
+    parent.order(2)
+    assert isinstance(parent.hear_without_progress(), StartedLine)
+    assert isinstance(parent.hear_without_progress(), RenderedLine)
+    assert isinstance(parent.hear_without_progress(), DoneLine)
+
+
+def test_a_stop_for_an_order_that_is_over_changes_nothing(parent: Parent) -> None:
+    parent.stop(7)
+    parent.order(8)
+    assert isinstance(parent.hear_without_progress(), StartedLine)
+    assert isinstance(parent.hear_without_progress(), RenderedLine)
+    assert isinstance(parent.hear_without_progress(), DoneLine)
+
+
+@pytest.mark.parametrize(
+    ("prompt", "code"),
+    [
+        ("null:fail", "RENDER_FAILED"),
+        ("null:noface", "NO_FACE"),
+        ("null:oom-always", "GPU_OUT_OF_MEMORY"),
+        ("null:what", "RENDER_FAILED"),
+    ],
+)
+def test_a_failure_is_told_with_its_code(parent: Parent, prompt: str, code: str) -> None:
+    parent.order(1, prompt)
+    line = parent.hear_without_progress()
+    while isinstance(line, StartedLine):
+        line = parent.hear_without_progress()
+    assert isinstance(line, FailedLine)
+    assert line.code == code
+
+
+def test_out_of_memory_is_tried_once_more_at_the_next_smaller_size(parent: Parent) -> None:
+    parent.order(1, "null:oom")
+    lines = _order_lines(parent, 3)
+    done = lines[-1]
+    assert isinstance(done, DoneLine)
+    assert done.result.degraded
+    assert done.result.generation.width < done.result.width
+
+
+def test_a_file_that_cannot_be_finished_is_a_failed_render(parent: Parent, tmp_path: Path) -> None:
+    (tmp_path / "audio").write_bytes(b"no sound")
+    parent.order(1)
+    line = parent.hear_without_progress()
+    while isinstance(line, StartedLine | RenderedLine):
+        line = parent.hear_without_progress()
+    assert isinstance(line, FailedLine)
+    assert line.code == "RENDER_FAILED"
+
+
+def _order_lines(parent: Parent, count: int) -> list[OrderLine]:
+    lines: list[OrderLine] = []
+    while len(lines) < count:
+        line = parent.hear_without_progress()
+        assert not isinstance(line, ReadyLine)
+        lines.append(line)
+    return lines

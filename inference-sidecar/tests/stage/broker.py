@@ -149,5 +149,5 @@ async def set_ack_wait(client: Client, seconds: float) -> None:
 
 
 async def _ask(client: Client, subject: str, body: object) -> None:
-    reply = json.loads((await client.request(subject, json.dumps(body).encode())).data)
+    reply = json.loads((await client.request(subject, json.dumps(body).encode(), timeout=10)).data)
     assert "error" not in reply, reply["error"]

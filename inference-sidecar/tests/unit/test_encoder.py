@@ -171,23 +171,27 @@ def test_frames_that_were_not_planned_are_refused(tmp_path: Path, voice: Path) -
 @pytest.mark.skipif(sys.platform != "linux", reason="asks the Linux kernel")
 def test_ffmpeg_dies_with_the_process_that_started_it(tmp_path: Path, voice: Path) -> None:
     program = f"""
-import sys, time
+import os, time
 from pathlib import Path
 from inference_sidecar.encoder import Encoder
 from inference_sidecar.engine import Plan, Size
 plan = Plan(Size(64, 36), Size(128, 72), (20,), 0.0, "720p")
 encoder = Encoder(Path({str(tmp_path / "video.mp4")!r}), Path({str(voice)!r}), plan,
                   ffmpeg=Path({str(FFMPEG)!r}))
-print(encoder.pid, flush=True)
+holder = os.fork()
+if holder:
+    print(encoder.pid, holder, flush=True)
 time.sleep(60)
 """
     with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE) as parent:
         assert parent.stdout is not None
-        pid = int(parent.stdout.readline())
-        # Stopped, it cannot end by itself when its input does: only the kernel can end it.
-        os.kill(pid, signal.SIGSTOP)
+        pid, holder = (int(word) for word in parent.stdout.readline().split())
         parent.kill()
-    wait_until_gone(pid)
+    # The holder keeps ffmpeg's input open: it cannot end by itself, only the kernel can end it.
+    try:
+        wait_until_gone(pid)
+    finally:
+        os.kill(holder, signal.SIGKILL)
 
 
 def test_ffmpeg_is_found_where_it_was_configured_or_where_it_was_installed() -> None:

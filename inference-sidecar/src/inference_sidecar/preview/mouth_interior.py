@@ -17,6 +17,8 @@ _TOOTH: Final = np.array([246.0, 230.0, 204.0], np.float32)
 _SHADE_TINT: Final = np.array([0.86, 1.06, 1.16], np.float32)
 _TINT_SHARE: Final = 0.22
 """How much of the skin's tint teeth take on; pure ivory looks green beside a reddish face."""
+_LEAST_TINT: Final = 0.12
+"""Skin whose channels differ less than this, relative to their mean, is from a faded picture."""
 _TOOTH_LENGTH: Final = 0.21
 _TEETH_REACH: Final = 0.8
 """Lower edge of the upper teeth below the lip at rest, and how far they go to the sides."""
@@ -42,6 +44,7 @@ class MouthInterior:
         """picture: the portrait under the box; x, y: the box's pixels in the mouth frame."""
         self._geometry = geometry
         self._light = _light_of(picture)
+        self._colourfulness = float(np.clip(np.ptp(_tint_of(picture)) / _LEAST_TINT, 0, 1))
         self._own_teeth = geometry.rest_gap > 0
         if self._own_teeth:
             padding = np.zeros((*x.shape, 1), np.float32)
@@ -64,12 +67,23 @@ class MouthInterior:
         colour, cover = teeth[..., :3], teeth[..., 3]
         if self._own_teeth:
             cover = self._own_cover(x, y, edges.gap)
+            inside = self._faded(inside)
         else:
             # Hardly any light reaches teeth in a narrow gap; a bright line there looks painted.
             # What does has been through lips and gums: shade in a mouth is red, never grey.
-            lit = shade * (0.3 + 0.7 * float(smooth_step(np.array(edges.gap), 0.08, 0.45)))
-            colour = colour * lit[..., None] ** _SHADE_TINT
+            reached = float(smooth_step(np.array(edges.gap), 0.08, 0.4))
+            lit = shade * (0.4 + 0.6 * reached)
+            colour = self._faded(colour * lit[..., None] ** _SHADE_TINT)
+            cover = cover * (0.3 + 0.7 * reached)
+            inside = self._faded(inside)
         return inside + (colour - inside) * cover[..., None]
+
+    def _faded(self, colours: Field) -> Field:
+        """As colourful as the portrait: grey in a black-and-white one."""
+        if self._colourfulness == 1:
+            return colours
+        grey = colours.mean(axis=2, keepdims=True)
+        return grey + (colours - grey) * self._colourfulness
 
     def _flesh(self, below_upper: Field, above_lower: Field, inward: Field, gap: float) -> Field:
         """Cavity and tongue, before the lips' shadow."""

@@ -42,9 +42,10 @@ def test_they_follow_this_voice_and_no_shuffled_one(speaking: Footage, loudness:
     _, score = best_lag(speaking.aperture, loudness)
     random = np.random.default_rng(1)
     pieces: list[Series] = np.array_split(loudness, len(loudness) // 8)
+    orders: list[list[int]] = [random.permutation(len(pieces)).tolist() for _ in range(20)]
     shuffled = [
         best_lag(speaking.aperture, np.concatenate([pieces[i] for i in order]))[1]
-        for order in (random.permutation(len(pieces)) for _ in range(20))
+        for order in orders
     ]
     assert score > max(shuffled) + 0.15
 

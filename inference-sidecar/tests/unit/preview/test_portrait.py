@@ -228,3 +228,12 @@ print(own, ffmpeg)
         peaks_kib.append([int(peak) for peak in done.stdout.split()])
     for short, long in zip(*peaks_kib, strict=True):
         assert long < short + 16 * 1024
+
+
+def test_a_black_and_white_portrait_stays_black_and_white(film: Film, portrait: Image) -> None:
+    size = Size(480, 480)
+    grey = np.repeat(portrait.mean(axis=2, keepdims=True), 3, axis=2).astype(np.uint8)
+    points = film.landmarks(grey)
+    compositor = Compositor(frame_portrait(grey, points, size), points)
+    wide = FacePose(MouthPose(1, 0), HeadPose(0, 0, 0), 0.5)
+    assert np.ptp(drawn(compositor, wide, size), axis=2).max() <= 2

@@ -1,9 +1,9 @@
 import { randomUUID } from 'node:crypto'
 import { limits } from '@avatar/contracts'
-import { continueTrace } from '@avatar/service-kit'
+import { AppError, continueTrace } from '@avatar/service-kit'
 import cors from '@fastify/cors'
 import multipart from '@fastify/multipart'
-import { type FastifyBaseLogger, type FastifyInstance, fastify } from 'fastify'
+import { type FastifyBaseLogger, type FastifyInstance, fastify, LogController } from 'fastify'
 import { serializerCompiler, validatorCompiler } from 'fastify-type-provider-zod'
 import type { AppDeps } from './app-deps.ts'
 import { answerMalformed, sendFailure, translate, useErrorHandler } from './error-handler.ts'
@@ -22,10 +22,12 @@ export async function buildApp(deps: AppDeps): Promise<FastifyInstance> {
   // Fastify's logger type is narrower than pino's own; the instance is then an ordinary one.
   const app = fastify({
     loggerInstance: deps.log as FastifyBaseLogger,
-    disableRequestLogging: true,
+    logController: new LogController({ disableRequestLogging: true }),
     genReqId: () => randomUUID(),
     bodyLimit: 64 * 1024,
     requestTimeout: 120_000,
+    // Its own answer has another shape than ours; see `refuseWhileDraining`.
+    return503OnClosing: false,
     routerOptions: { maxParamLength: 200 },
     frameworkErrors: (error, request, reply) =>
       void sendFailure(translate(error), request as never, reply as never),
@@ -45,10 +47,12 @@ export async function buildApp(deps: AppDeps): Promise<FastifyInstance> {
     reply.header('x-request-id', request.id)
   })
   measureRequests(app, deps)
+  ignoreBodies(app)
   await app.register(cors, {
     origin: [...deps.allowedOrigins],
     exposedHeaders: ['location', 'retry-after', 'x-request-id', 'traceparent'],
   })
+  refuseWhileDraining(app)
   app.addHook('onRequest', async (request) => {
     if (request.is404 || request.routeOptions.config.isPublic || request.method === 'OPTIONS')
       return
@@ -79,4 +83,28 @@ export async function buildApp(deps: AppDeps): Promise<FastifyInstance> {
       route(routes, deps)
   })
   return app
+}
+
+/** No route but the upload takes a body; one that comes along, of whatever type, is no error. */
+function ignoreBodies(app: FastifyInstance) {
+  app.removeAllContentTypeParsers()
+  app.addContentTypeParser('*', (_request, payload, done) => {
+    payload.resume()
+    done(null)
+  })
+}
+
+/** While the server closes, requests on connections that are still open are told to go elsewhere. */
+function refuseWhileDraining(app: FastifyInstance) {
+  let isDraining = false
+  app.addHook('preClose', async () => {
+    isDraining = true
+  })
+  app.addHook('onRequest', async () => {
+    if (isDraining) throw new AppError('DRAINING')
+  })
+  // A connection kept alive after its last answer would keep the server from closing.
+  app.addHook('onSend', async (_request, reply) => {
+    if (isDraining) reply.header('connection', 'close')
+  })
 }

@@ -1,6 +1,9 @@
 import { isTerminal, type JobRecord, type JobState } from '@avatar/contracts'
 import type { Clock, Log, RecordStore, Runnable } from '@avatar/service-kit'
 
+/** Where a page of an owner's jobs ended: its order is by creation, newest first. */
+export type PageEnd = { createdAtMs: number; jobId: string }
+
 /** What the board keeps of a job. */
 type Entry = { jobId: string; createdAtMs: number; state: JobState; queuedAtMs: number }
 
@@ -12,8 +15,8 @@ export type Board = Runnable & {
   /** 1 for the job that is next; undefined when it is not queued. */
   queuePosition(jobId: string): number | undefined
   queueDepth(): number
-  /** The owner's job ids, newest first, after the given one. */
-  listOf(owner: string, afterJobId: string | undefined, max: number): string[]
+  /** The owner's jobs, newest first, from the end of the page before on. */
+  listOf(owner: string, after: PageEnd | undefined, max: number): PageEnd[]
   /** Puts a job on the board that was created here, before the watch tells of it. */
   note(job: JobRecord): void
 }
@@ -76,12 +79,12 @@ export function createBoard(deps: {
       for (const other of waiting.values()) if (isBefore(other, own)) ahead++
       return ahead + 1
     },
-    listOf(owner, afterJobId, max) {
-      const sorted = [...(owners.get(owner)?.values() ?? [])].sort(
-        (a, b) => b.createdAtMs - a.createdAtMs || (a.jobId < b.jobId ? 1 : -1),
-      )
-      const start = afterJobId ? sorted.findIndex(({ jobId }) => jobId === afterJobId) + 1 : 0
-      return sorted.slice(start, start + max).map(({ jobId }) => jobId)
+    listOf(owner, after, max) {
+      return [...(owners.get(owner)?.values() ?? [])]
+        .filter((job) => !after || newestFirst(after, job) < 0)
+        .sort(newestFirst)
+        .slice(0, max)
+        .map(({ createdAtMs, jobId }) => ({ createdAtMs, jobId }))
     },
     async start() {
       if (running) return
@@ -94,6 +97,11 @@ export function createBoard(deps: {
       running = undefined
     },
   }
+}
+
+function newestFirst(a: PageEnd, b: PageEnd): number {
+  if (a.createdAtMs !== b.createdAtMs) return b.createdAtMs - a.createdAtMs
+  return a.jobId === b.jobId ? 0 : a.jobId < b.jobId ? 1 : -1
 }
 
 function isBefore(a: Entry, b: Entry): boolean {

@@ -58,6 +58,8 @@ export function onIntakeSubmitted(deps: {
       await admitSubmission(publisher, jobId, parsed.data, delivery)
     } catch (error) {
       const failure = asAppError(error)
+      // The fifth failure of our own would bury the event; a full disk it shall wait out.
+      if (failure.code === 'STORAGE_FULL') throw new AppError('STORE_UNAVAILABLE', { cause: error })
       if (!failure.mayRetry) await reject(publisher, jobId, reference, failure)
       throw failure
     }

@@ -13,6 +13,7 @@ import { buildApp } from './app.ts'
 import { createBoard } from './board.ts'
 import { ingestConfigSchema } from './config.ts'
 import { onIntakeSubmitted } from './intake.ts'
+import { measureAdmission } from './measure-admission.ts'
 import { createMediaChecks } from './media/media-checks.ts'
 import { createUploadSpool } from './upload-spool.ts'
 import { createWorkers } from './workers.ts'
@@ -23,7 +24,7 @@ await runService('ingest', ingestConfigSchema, process.env, async (foundation) =
   const objects = objectStoreOf(config)
   const records = await openRecordStore(bus, buckets.job, jobRecordSchema)
   const keyRecords = await openRecordStore(bus, buckets.apikey, apiKeyRecordSchema)
-  const spool = createUploadSpool(join(config.SPOOL_DIR, 'uploads'), timings.admissionMs)
+  const spool = createUploadSpool(join(config.SPOOL_DIR, 'uploads'))
   await spool.wipe()
   const media = createMediaChecks({
     ffmpegPath: config.FFMPEG_PATH,
@@ -33,7 +34,7 @@ await runService('ingest', ingestConfigSchema, process.env, async (foundation) =
   })
   const board = createBoard({ records, clock, log })
   const workers = createWorkers(shared)
-  const admit = createAdmission({
+  const admission = createAdmission({
     ...shared,
     records,
     objects,
@@ -42,6 +43,7 @@ await runService('ingest', ingestConfigSchema, process.env, async (foundation) =
     workers,
     minDeadlineSeconds: config.RENDER_DEADLINE_MIN_SECONDS,
   })
+  const admit = measureAdmission(admission, shared)
   const intake = consumerLoop({
     ...shared,
     spec: consumers(timings).ingest,

@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto'
-import { mkdir, readdir, rm, stat } from 'node:fs/promises'
+import { mkdir, readdir, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { AppError } from '@avatar/service-kit'
 
@@ -14,21 +14,14 @@ export type UploadSpool = {
   withFolder<T>(work: (folder: string) => Promise<T>): Promise<T>
 }
 
-export function createUploadSpool(directory: string, leftoverAgeMs: number): UploadSpool {
+export function createUploadSpool(directory: string): UploadSpool {
   const inUse = new Set<string>()
 
-  /** Folders nobody uses: of an upload whose removal failed. */
+  /** Folders nobody uses: of uploads whose removal failed. */
   async function removeLeftovers() {
     for (const name of await readdir(directory)) {
       const folder = join(directory, name)
-      if (inUse.has(folder)) continue
-      const age =
-        Date.now() -
-        (await stat(folder).then(
-          (found) => found.mtimeMs,
-          () => 0,
-        ))
-      if (age > leftoverAgeMs) await rm(folder, { recursive: true, force: true })
+      if (!inUse.has(folder)) await rm(folder, { recursive: true, force: true })
     }
   }
 
@@ -55,6 +48,10 @@ export function createUploadSpool(directory: string, leftoverAgeMs: number): Upl
   }
 }
 
+const diskFullCodes: ReadonlySet<unknown> = new Set(['ENOSPC', 'EDQUOT', 'STORAGE_FULL'])
+
+/** Also when a client of ours wrapped the file system's error. */
 function isDiskFull(error: unknown): boolean {
-  return error instanceof Error && 'code' in error && error.code === 'ENOSPC'
+  if (!(error instanceof Error)) return false
+  return ('code' in error && diskFullCodes.has(error.code)) || isDiskFull(error.cause)
 }

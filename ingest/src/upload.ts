@@ -12,6 +12,7 @@ import {
 import { AppError } from '@avatar/service-kit'
 import type { MultipartFile } from '@fastify/multipart'
 import type { FastifyRequest } from 'fastify'
+import { boundBody } from './bounded-body.ts'
 
 /** The raw inputs on disk, with the SHA-256 of what the client sent. */
 export type Upload = {
@@ -33,21 +34,37 @@ const media = {
 type Medium = keyof typeof media
 
 /**
- * Spools the parts of a multipart request into a folder. Every part is read to its end, also past a
- * limit, so that the client reads the answer instead of a reset; the body limit bounds that.
- *
- * The multipart library truncates files and fields silently: each is checked here.
+ * Spools the parts of a multipart request into a folder. The body is read to its end whatever is
+ * wrong with it, up to a bound, so that the client reads the answer instead of a reset.
  *
  * @throws AppError for anything missing, too large, unknown or malformed
  */
 export async function readUpload(request: FastifyRequest, folder: string): Promise<Upload> {
   if (!request.isMultipart()) throw new AppError('UNSUPPORTED_MEDIA_TYPE')
+  const body = boundBody(request.raw, limits.drainMaxBytes)
+  try {
+    const upload = await Promise.race([readParts(request, folder, body.signal), body.exceeded])
+    if (body.bytes() > limits.bodyMaxBytes)
+      throw new AppError('BODY_TOO_LARGE', { details: { max_bytes: limits.bodyMaxBytes } })
+    return upload
+  } catch (error) {
+    await body.drain()
+    throw error
+  }
+}
+
+/** The multipart library truncates files and fields silently: each is checked here. */
+async function readParts(
+  request: FastifyRequest,
+  folder: string,
+  signal: AbortSignal,
+): Promise<Upload> {
   const files = new Map<Medium, { path: string; sha256: string }>()
   const fields: Record<string, string> = {}
   let fault: AppError | undefined
   for await (const part of request.parts()) {
     if (part.type === 'file') {
-      const spooled = await spoolFile(part, folder)
+      const spooled = await spoolFile(part, folder, signal)
       if (spooled instanceof AppError) fault ??= spooled
       else if (files.has(spooled.medium)) fault ??= invalid(spooled.medium, 'sent twice')
       else files.set(spooled.medium, spooled)
@@ -55,8 +72,10 @@ export async function readUpload(request: FastifyRequest, folder: string): Promi
       fault ??= invalid(part.fieldname.slice(0, 100), 'too long')
     } else if (part.fieldname in media) {
       fault ??= invalid(part.fieldname, 'send it as a file, with a file name')
+    } else if (typeof part.value !== 'string') {
+      fault ??= invalid(part.fieldname, 'send it as text') // The library parses JSON parts.
     } else if (part.fieldname in fields) fault ??= invalid(part.fieldname, 'sent twice')
-    else fields[part.fieldname] = String(part.value)
+    else fields[part.fieldname] = part.value
   }
   if (fault) throw fault
   const image = files.get('image')
@@ -75,6 +94,7 @@ export async function readUpload(request: FastifyRequest, folder: string): Promi
 async function spoolFile(
   part: MultipartFile,
   folder: string,
+  signal: AbortSignal,
 ): Promise<{ medium: Medium; path: string; sha256: string } | AppError> {
   const medium =
     part.fieldname === 'image' || part.fieldname === 'audio' ? part.fieldname : undefined
@@ -94,7 +114,8 @@ async function spoolFile(
       done(null, chunk)
     },
   })
-  await pipeline(part.file, counting, createWriteStream(path, { mode: 0o600 }))
+  signal.throwIfAborted()
+  await pipeline(part.file, counting, createWriteStream(path, { mode: 0o600 }), { signal })
   if (bytes > maxBytes || part.file.truncated)
     return new AppError(tooLarge, { details: { field: medium, max_bytes: maxBytes } })
   return { medium, path, sha256: hash.digest('hex') }

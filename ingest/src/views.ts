@@ -22,7 +22,7 @@ export function statusView(
     status: stateTable[job.state].status as Status,
     stage: stageOf(job, workers),
     progress: progressOf(job, workers),
-    queue_position: isWaiting ? (board.queuePosition(job.jobId) ?? 1) : null,
+    queue_position: isWaiting ? (board.queuePosition(job.jobId) ?? null) : null,
     attempt: job.epoch,
     audio_seconds: job.audio.seconds,
     estimated_seconds: rounded(job.estimatedSeconds),
@@ -86,7 +86,7 @@ function stageOf(job: JobRecord, workers: Workers): Stage {
     case 'pending':
       return 'accepted'
     case 'queued':
-      return workers.alive().length > 0 ? 'queued' : 'waiting_for_worker'
+      return workers.serving() > 0 ? 'queued' : 'waiting_for_worker'
     case 'claimed':
       return 'fetching'
     default:
@@ -97,9 +97,12 @@ function stageOf(job: JobRecord, workers: Workers): Stage {
 function progressOf(job: JobRecord, workers: Workers): number {
   if (job.state === 'completed') return 100
   if (job.state === 'storing') return 99
-  if (job.state !== 'rendering') return 0
+  if (job.state !== 'rendering' && job.state !== 'cancelling') return 0
   return Math.min(98, rounded(workers.percentOf(job.jobId, job.epoch)))
 }
+
+/** From here on the pace of this very render tells more than the estimate at the door. */
+const paceKnownPercent = 10
 
 /** Nobody knows while no worker is there; otherwise by the worker's own pace and the place in the queue. */
 function estimatedEndMs(
@@ -110,9 +113,14 @@ function estimatedEndMs(
 ): number | undefined {
   if (isTerminal(job)) return job.finishedAtMs
   if (job.state === 'cancelling') return undefined
-  if (job.startedAtMs !== undefined)
-    return Math.max(nowMs, job.startedAtMs + job.estimatedSeconds * 1000)
-  const count = workers.alive().length
+  if (job.state === 'storing') return nowMs
+  if (job.state === 'rendering' && job.startedAtMs !== undefined) {
+    const percent = workers.percentOf(job.jobId, job.epoch)
+    const paceMs = ((nowMs - job.startedAtMs) * 100) / percent
+    const wholeMs = percent >= paceKnownPercent ? paceMs : job.estimatedSeconds * 1000
+    return Math.max(nowMs, job.startedAtMs + wholeMs)
+  }
+  const count = workers.serving()
   if (count === 0) return undefined
   const turns = Math.ceil((board.queuePosition(job.jobId) ?? 1) / count)
   return nowMs + turns * job.estimatedSeconds * 1000

@@ -5,6 +5,8 @@ import type { Bus, Clock, Runnable } from '@avatar/service-kit'
 export type Workers = Runnable & {
   /** Workers that beat lately and have an engine, loading ones included. */
   alive(): { beat: Beat; seenMsAgo: number }[]
+  /** How many of them take jobs, now or once their engine is loaded. */
+  serving(): number
   /** Percent of the job's render, as its worker said last for this epoch. */
   percentOf(jobId: string, epoch: number): number
   /** Seconds of work per second of video, by the fastest worker; a guess while there is none. */
@@ -30,6 +32,7 @@ export function createWorkers(deps: { bus: Bus; clock: Clock; timings: Timings }
 
   return {
     alive,
+    serving: () => alive().filter(({ beat }) => beat.state !== 'draining').length,
     percentOf(jobId, epoch) {
       for (const { beat } of last.values())
         for (const held of beat.jobs)

@@ -6,6 +6,7 @@ import { join } from 'node:path'
 import {
   apiKeyRecordSchema,
   buckets,
+  consumers,
   inboxPrefix,
   type JobRecord,
   jobKey,
@@ -17,6 +18,7 @@ import { aJob } from '@avatar/contracts/testing'
 import {
   type Bus,
   connectBus,
+  consumerLoop,
   createLog,
   createMetrics,
   createObjectStore,
@@ -32,6 +34,8 @@ import { createAdmission } from '../src/admission.ts'
 import { createApiKeys } from '../src/api-keys.ts'
 import { buildApp } from '../src/app.ts'
 import { createBoard } from '../src/board.ts'
+import { onIntakeSubmitted } from '../src/intake.ts'
+import { measureAdmission } from '../src/measure-admission.ts'
 import { createMediaChecks } from '../src/media/media-checks.ts'
 import { createUploadSpool } from '../src/upload-spool.ts'
 import { createWorkers } from '../src/workers.ts'
@@ -49,8 +53,8 @@ export async function createRestWorld() {
   const clock = systemClock
   const timings = scaledTimings(1)
   const connections: Bus[] = []
-  const connectAs = async (user: ServiceUser) => {
-    const password = nats.passwords[user]
+  const connectAs = async (user: ServiceUser | 'acme' | 'other') => {
+    const password = user in nats.passwords ? nats.passwords[user as ServiceUser] : `test-${user}`
     const bus = await connectBus({
       url: nats.url,
       user,
@@ -69,12 +73,21 @@ export async function createRestWorld() {
   const jobs = await openRecordStore(operator, buckets.job, jobRecordSchema)
   const keys = await openRecordStore(operator, buckets.apikey, apiKeyRecordSchema)
   const spoolDir = join(directory, 'uploads')
-  const spool = createUploadSpool(spoolDir, timings.admissionMs)
+  const spool = createUploadSpool(spoolDir)
   await spool.wipe()
   const media = createMediaChecks({ ffmpegPath, tempDir: join(directory, 'checks'), log })
   const board = createBoard({ records, clock, log })
   const workers = createWorkers({ bus, clock, timings })
-  const shared = { bus, records, objects, board, workers, clock, timings }
+  const metrics = createMetrics('test')
+  const shared = { bus, records, objects, board, workers, clock, timings, log, metrics }
+  const admission = createAdmission({ ...shared, media, minDeadlineSeconds: 600 })
+  const admit = measureAdmission(admission, shared)
+  const intake = consumerLoop({
+    ...shared,
+    spec: consumers(timings).ingest,
+    concurrency: 4,
+    handle: onIntakeSubmitted({ ...shared, admit, spool }),
+  })
   const app = await buildApp({
     ...shared,
     apiKeys: createApiKeys({
@@ -82,15 +95,13 @@ export async function createRestWorld() {
       clock,
       timings,
     }),
-    admit: createAdmission({ ...shared, media, minDeadlineSeconds: 600 }),
+    admit,
     spool,
-    log,
-    metrics: createMetrics('test'),
     allowedOrigins: ['https://app.example'],
     hasDocs: true,
     resultUrlTtlSeconds: 900,
   })
-  for (const part of [media, board, workers]) await part.start()
+  for (const part of [media, board, workers, intake]) await part.start()
   await app.listen({ host: '127.0.0.1', port: 0 })
   const { port } = app.server.address() as AddressInfo // It listens on a port.
   const url = `http://127.0.0.1:${port}`
@@ -154,7 +165,10 @@ export async function createRestWorld() {
   return {
     nats,
     s3,
+    app,
     operator,
+    metrics,
+    connectAs,
     objects,
     jobs,
     board,
@@ -166,7 +180,7 @@ export async function createRestWorld() {
     putJob,
     spooled: () => readdir(spoolDir),
     async stop() {
-      await app.close()
+      await Promise.all([app.close(), intake.stop()])
       await Promise.all([media.stop(), board.stop(), workers.stop()])
       await Promise.all(connections.map((connection) => connection.stop()))
       objects.stop()

@@ -177,6 +177,8 @@ describe('reading', () => {
       cursor = data.next_cursor
     }
     expect(seen).toEqual(ids)
+    const broken = await world.call('/jobs?cursor=nonsense', { headers })
+    expect(codeOf(broken)).toBe('400 INVALID_REQUEST')
   })
 
   it('replays the events of a finished job, from Last-Event-ID on, and ends', async () => {

@@ -1,4 +1,5 @@
 import { createReadStream, createWriteStream } from 'node:fs'
+import { writeFile } from 'node:fs/promises'
 import { Readable, Transform } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
 import {
@@ -65,7 +66,7 @@ export function createObjectStore(options: ObjectStoreOptions) {
       try {
         return await call()
       } catch (error) {
-        if (isNotFound(error)) throw error
+        if (isNotFound(error) || isOutOfRange(error)) throw error
         if (attempt === tries) throw new AppError('STORE_UNAVAILABLE', { cause: error })
         await clock.wait(backoffMs * 2 ** (attempt - 1) * (0.5 + Math.random()))
       }
@@ -112,7 +113,7 @@ export function createObjectStore(options: ObjectStoreOptions) {
         Key: key,
         Range: `bytes=0-${maxBytes}`,
       })
-      return orMissing(
+      const copied = orMissing(
         retried(async () => {
           const found = await client.send(command)
           if (!(found.Body instanceof Readable)) throw new Error('the answer has no body')
@@ -127,6 +128,11 @@ export function createObjectStore(options: ObjectStoreOptions) {
           return bytes
         }),
       )
+      return copied.catch(async (error) => {
+        if (!isOutOfRange(error)) throw error
+        await writeFile(path, '')
+        return 0
+      })
     },
 
     /** Every object under a prefix. */
@@ -249,6 +255,11 @@ function hexToBase64(hex: string): string {
 
 function isNotFound(error: unknown): boolean {
   return error instanceof S3ServiceException && error.$metadata.httpStatusCode === 404
+}
+
+/** An empty object has no first byte, so no range of it can be had. */
+function isOutOfRange(error: unknown): boolean {
+  return error instanceof S3ServiceException && error.$metadata.httpStatusCode === 416
 }
 
 async function orMissing<T>(call: Promise<T>): Promise<T | undefined> {

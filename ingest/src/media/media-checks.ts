@@ -42,6 +42,8 @@ export function createMediaChecks(options: {
 
   return {
     async start() {
+      // What children of a killed process left there.
+      await rm(tempDir, { recursive: true, force: true })
       await mkdir(tempDir, { recursive: true })
       await access(ffmpegPath, constants.X_OK).catch((cause) => {
         throw new AppError('UNEXPECTED', { cause, details: { ffmpegPath } })

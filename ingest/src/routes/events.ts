@@ -1,6 +1,8 @@
 import {
+  type EventType,
   isTerminal,
   type JobRecord,
+  type JobState,
   limits,
   publicEventTypes,
   streams,
@@ -15,7 +17,12 @@ import { statusView } from '../views.ts'
 import { failureAnswers, jobParamsSchema } from './answers.ts'
 
 const publicTypes: ReadonlySet<string> = new Set(publicEventTypes)
-const terminalTypes: ReadonlySet<string> = new Set(['job.completed', 'job.failed', 'job.cancelled'])
+const terminalTypeOf: { readonly [State in JobState]?: EventType } = {
+  completed: 'job.completed',
+  failed: 'job.failed',
+  cancelled: 'job.cancelled',
+}
+const terminalTypes: ReadonlySet<string> = new Set(Object.values(terminalTypeOf))
 
 /** A doorbell may ring before the message is stored, or not at all: look again after this. */
 const lookAgainMs = 1_000
@@ -72,6 +79,8 @@ export function routeEvents(app: FastifyInstance, deps: AppDeps) {
         'content-type': 'text/event-stream; charset=utf-8',
         'cache-control': 'no-cache',
         'x-accel-buffering': 'no',
+        // Kept alive after the stream, it would keep the server from closing.
+        connection: 'close',
       } as never)
       const lastId = Number(request.headers['last-event-id'] ?? 0)
       try {
@@ -118,6 +127,8 @@ export function routeEvents(app: FastifyInstance, deps: AppDeps) {
           if (terminalTypes.has(fact.type)) return
         }
         if (messages.length === batchMessages) continue
+        // A client that has had the end already comes again: nothing follows.
+        if (isTerminal(current) && (await isTold(current, nextSequence))) return
         const progress = view(current)
         const text = `${progress.stage} ${progress.progress} ${progress.queue_position}`
         if (text !== shown && !isTerminal(current)) write(reply, 'progress', progress)
@@ -130,18 +141,35 @@ export function routeEvents(app: FastifyInstance, deps: AppDeps) {
     }
   }
 
+  /** Whether the job's end lies before this sequence, or so far back that the stream forgot it. */
+  async function isTold(job: JobRecord, nextSequence: number): Promise<boolean> {
+    const type = terminalTypeOf[job.state]
+    if (!type) return false
+    const subject = subjects.event(type, job.jobId)
+    const [end] = await deps.bus.readFrom(streams.EVENTS.name, subject, 1, 1)
+    if (end) return end.sequence < nextSequence
+    const endedMsAgo = deps.clock.nowMs() - (job.finishedAtMs ?? 0)
+    return endedMsAgo > streams.EVENTS.maxAgeMs
+  }
+
   const view = (job: JobRecord) => statusView(job, { ...deps, nowMs: deps.clock.nowMs() })
 
   function createBell(jobId: string) {
     let ring: (() => void) | undefined
-    const handler = () => ring?.()
+    let hasRung = false
+    const handler = () => {
+      hasRung = true
+      ring?.()
+    }
     const bells = doorbells.get(jobId) ?? new Set()
     doorbells.set(jobId, bells.add(handler))
     return {
       async wait(ms: number, signal: AbortSignal) {
         const rung = new AbortController()
         ring = () => rung.abort()
-        await deps.clock.wait(ms, AbortSignal.any([rung.signal, signal]))
+        // One that rang while we were reading counts.
+        if (!hasRung) await deps.clock.wait(ms, AbortSignal.any([rung.signal, signal]))
+        hasRung = false
       },
       remove() {
         bells.delete(handler)

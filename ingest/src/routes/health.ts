@@ -1,6 +1,7 @@
-import { envelopeOf, type HealthView, healthSchema } from '@avatar/contracts'
+import { envelopeOf, errorEnvelopeSchema, type HealthView, healthSchema } from '@avatar/contracts'
 import type { FastifyInstance } from 'fastify'
 import type { ZodTypeProvider } from 'fastify-type-provider-zod'
+import { z } from 'zod'
 import type { AppDeps } from '../app-deps.ts'
 
 /** How long the broker may take to answer, in ms. */
@@ -15,7 +16,11 @@ export function routeHealth(app: FastifyInstance, deps: AppDeps) {
       schema: {
         summary: 'Whether jobs are accepted',
         security: [],
-        response: { 200: envelopeOf(healthSchema), 503: envelopeOf(healthSchema) },
+        response: {
+          200: envelopeOf(healthSchema),
+          // The second while the service closes.
+          503: z.union([envelopeOf(healthSchema), errorEnvelopeSchema]),
+        },
       },
     },
     async (request, reply) => {

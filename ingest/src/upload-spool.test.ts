@@ -1,0 +1,63 @@
+import { access, mkdir, mkdtemp, readdir, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { AppError } from '@avatar/service-kit'
+import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { createUploadSpool, type UploadSpool } from './upload-spool.ts'
+
+let directory: string
+let spool: UploadSpool
+
+beforeEach(async () => {
+  directory = await mkdtemp(join(tmpdir(), 'avatar-spool-'))
+  spool = createUploadSpool(directory)
+})
+
+afterEach(() => rm(directory, { recursive: true, force: true }))
+
+describe('the upload spool', () => {
+  it('removes the folder of a work, whether it succeeds or fails', async () => {
+    await spool.withFolder((folder) => writeFile(join(folder, 'image'), 'x'))
+    const failing = spool.withFolder(async (folder) => {
+      await writeFile(join(folder, 'image'), 'x')
+      throw new AppError('INVALID_IMAGE_FORMAT')
+    })
+    await expect(failing).rejects.toMatchObject({ code: 'INVALID_IMAGE_FORMAT' })
+    expect(await readdir(directory)).toEqual([])
+  })
+
+  it('forgets at its start what a killed process left', async () => {
+    await mkdir(join(directory, 'left'))
+    await spool.wipe()
+    expect(await readdir(directory)).toEqual([])
+  })
+
+  // Every write to /dev/full fails as on a full disk.
+  it.runIf(process.platform === 'linux')(
+    'on a full disk removes leftovers, keeps what is in use, and says STORAGE_FULL',
+    async () => {
+      await mkdir(join(directory, 'left'))
+      await spool.withFolder(async (inUse) => {
+        const full = spool.withFolder(() => writeFile('/dev/full', 'x'))
+        await expect(full).rejects.toMatchObject({ code: 'STORAGE_FULL' })
+        await access(inUse)
+        expect(await readdir(directory)).toHaveLength(1)
+      })
+    },
+  )
+
+  it.each([
+    ['a check that had no room', new AppError('STORAGE_FULL')],
+    [
+      'a store client that wrapped the fault',
+      new AppError('STORE_UNAVAILABLE', {
+        cause: Object.assign(new Error('no room'), { code: 'ENOSPC' }),
+      }),
+    ],
+  ])('takes it for a full disk from %s', async (_who, error) => {
+    await mkdir(join(directory, 'left'))
+    const full = spool.withFolder(() => Promise.reject(error))
+    await expect(full).rejects.toMatchObject({ code: 'STORAGE_FULL' })
+    expect(await readdir(directory)).toEqual([])
+  })
+})

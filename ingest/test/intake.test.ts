@@ -1,0 +1,120 @@
+import { createHash, randomUUID } from 'node:crypto'
+import { writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import {
+  deadLetterSchema,
+  jobKey,
+  limits,
+  type Notification,
+  notificationSchema,
+} from '@avatar/contracts'
+import type { Bus } from '@avatar/service-kit'
+import { until } from '@avatar/service-kit/testing'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { createRestWorld, portrait, type RestWorld, voice } from './rest-world.ts'
+
+let world: RestWorld
+let acme: Bus
+const image_key = 'intake/acme/face.jpg'
+const audio_key = 'intake/acme/voice.wav'
+const subject = 'intake.acme.job.submitted'
+
+beforeAll(async () => {
+  world = await createRestWorld()
+  acme = await world.connectAs('acme')
+  await put(image_key, portrait)
+  await put(audio_key, voice)
+}, 90_000)
+
+afterAll(() => world.stop())
+
+async function put(key: string, content: Uint8Array) {
+  const path = join(tmpdir(), `avatar-intake-${randomUUID()}`)
+  await writeFile(path, content)
+  const sha256 = createHash('sha256').update(content).digest('hex')
+  await world.objects.putFile(key, path, content.length, sha256)
+}
+
+/** The dead letter of the event that carries this mark somewhere in its payload. */
+const deadLetterOf = (mark: string) =>
+  until(
+    async () => {
+      const letters = await world.operator.readFrom('DLQ', 'dlq.intake.ingest', 1, 1000)
+      return letters
+        .map(({ body }) => deadLetterSchema.parse(body))
+        .find(({ payload }) => payload.includes(mark))
+    },
+    { what: `a dead letter with ${mark}`, timeoutMs: 20_000 },
+  )
+
+const jobsOfAcme = () => world.board.listOf('acme', undefined, 100)
+
+/** What acme is told about the submission with this reference. */
+const toldAbout = (reference: string): Promise<Notification> =>
+  until(async () => {
+    const told = await world.operator.readFrom('NOTIFY', 'notify.acme.>', 1, 1000)
+    return told
+      .map(({ body }) => notificationSchema.parse(body))
+      .find((note) => note.reference === reference)
+  })
+
+describe('the event of another service', () => {
+  it('becomes one job of its own, also when it says the same twice', async () => {
+    const event = { image_key, audio_key, prompt: 'hi', idempotency_key: 'once', reference: 'r-1' }
+    await acme.publish(subject, event)
+    await acme.publish(subject, event)
+    const [listed] = await until(() => jobsOfAcme().length === 1 && jobsOfAcme())
+    const job = (await world.jobs.find(jobKey('acme', listed?.jobId ?? '')))?.value
+    expect(job).toMatchObject({ door: 'event', owner: 'acme', prompt: 'hi', reference: 'r-1' })
+    const facts = await world.operator.readFrom('EVENTS', `evt.job.submitted.${job?.jobId}`, 1, 10)
+    expect(facts).toHaveLength(1)
+    await until(async () => {
+      const stream = await world.operator.manager.streams.info('INTAKE')
+      return stream.state.messages === 0
+    })
+    expect(jobsOfAcme()).toHaveLength(1)
+    const scraped = await world.metrics.scrape()
+    expect(scraped).toMatch(/infinitetalk_jobs_accepted_total\{[^}]*door="event"[^}]*\} 1/)
+  })
+
+  it.each([
+    ['names somebody else’s object', { audio_key: 'intake/other/voice.wav' }, 'FOREIGN_OBJECT'],
+    ['climbs out of its folder', { audio_key: 'intake/acme/../other/a' }, 'FOREIGN_OBJECT'],
+    ['names a missing object', { audio_key: 'intake/acme/none' }, 'OBJECT_MISSING'],
+    ['names an empty object', { image_key: 'intake/acme/empty' }, 'IMAGE_UNREADABLE'],
+    ['sends a voice as its portrait', { image_key: audio_key }, 'INVALID_IMAGE_FORMAT'],
+    ['has a field nobody knows', { colour: 'blue' }, 'INVALID_MESSAGE'],
+  ])('that %s is buried with its reason, and its publisher told', async (_how, wrong, code) => {
+    await put('intake/acme/empty', new Uint8Array())
+    const reference = randomUUID()
+    await acme.publish(subject, { image_key, audio_key, reference, ...wrong })
+    expect(await deadLetterOf(reference)).toMatchObject({ code, subject, stream: 'INTAKE' })
+    if (code === 'INVALID_MESSAGE') return // Without a valid body there is no reference to tell by.
+    expect(await toldAbout(reference)).toMatchObject({ status: 'rejected', error: { code } })
+  })
+
+  it('that is not JSON is buried', async () => {
+    const mark = randomUUID()
+    await acme.client.publish(subject, `{"not json ${mark}`)
+    expect(await deadLetterOf(mark)).toMatchObject({ code: 'INVALID_MESSAGE' })
+  })
+
+  it('is refused by the broker when it is oversized or on another’s subject', async () => {
+    const big = { image_key, audio_key, prompt: 'x'.repeat(limits.messageMaxBytes) }
+    await expect(acme.publish(subject, big, { timeoutMs: 1_000 })).rejects.toThrow()
+    const theirs = 'intake.other.job.submitted'
+    const foreign = acme.publish(theirs, { image_key, audio_key }, { timeoutMs: 1_000 })
+    await expect(foreign).rejects.toThrow()
+    expect(await world.operator.readFrom('INTAKE', theirs, 1, 1)).toEqual([])
+  })
+
+  it('disturbs nobody, whatever it was: the next one becomes a job', async () => {
+    const before = jobsOfAcme().length
+    for (let i = 0; i < 70; i++)
+      await acme.publish(subject, { image_key: 'intake/acme/empty', audio_key, seed: i })
+    await acme.publish(subject, { image_key, audio_key, idempotency_key: 'after' })
+    await until(() => jobsOfAcme().length === before + 1, { timeoutMs: 40_000 })
+    await until(async () => (await world.spooled()).length === 0)
+  }, 60_000)
+})

@@ -1,0 +1,156 @@
+import { once } from 'node:events'
+import { Agent, request } from 'node:http'
+import { connect } from 'node:net'
+import { limits } from '@avatar/contracts'
+import { until } from '@avatar/service-kit/testing'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { createRestWorld, portrait, type RestWorld, voice } from './rest-world.ts'
+
+let world: RestWorld
+
+beforeAll(async () => {
+  world = await createRestWorld()
+}, 90_000)
+
+afterAll(() => world.stop())
+
+type Failed = { error: { code: string; details: { field?: string } } }
+
+/** `status code field` of the answer to a form. */
+async function post(form: FormData): Promise<string> {
+  const answer = await world.call('/generate', { method: 'POST', body: form })
+  const { error } = answer.body as unknown as Failed
+  return `${answer.status} ${error?.code} ${error?.details.field ?? ''}`.trim()
+}
+
+function aForm(): FormData {
+  const form = new FormData()
+  form.append('image', new Blob([portrait as never]), 'i')
+  form.append('audio', new Blob([voice as never]), 'a')
+  return form
+}
+
+/** Sends a chunked body, which announces no length, and reads the answer. */
+async function sendChunked(chunks: Iterable<Buffer>): Promise<{ status: number; text: string }> {
+  const outgoing = request(`${world.url}/generate`, {
+    method: 'POST',
+    agent: new Agent(),
+    headers: { ...world.mine.headers, 'content-type': 'multipart/form-data; boundary=b' },
+  })
+  const answered = once(outgoing, 'response')
+  // The server may close before everything is sent; the answer was read by then.
+  outgoing.on('error', () => undefined)
+  let hasAnswer = false
+  void answered.then(() => {
+    hasAnswer = true
+  })
+  for (const chunk of chunks) {
+    if (hasAnswer) break
+    if (!outgoing.write(chunk)) await Promise.race([once(outgoing, 'drain'), answered])
+  }
+  outgoing.end()
+  const [response] = await answered
+  let text = ''
+  for await (const part of response) text += part
+  return { status: response.statusCode, text }
+}
+
+function* repeated(head: string, bytes: number, tail: string): Generator<Buffer> {
+  yield Buffer.from(head)
+  const block = Buffer.alloc(2 ** 20)
+  for (let sent = 0; sent < bytes; sent += block.length) yield block
+  yield Buffer.from(tail)
+}
+
+const filePart = (name: string) =>
+  `--b\r\ncontent-disposition: form-data; name="${name}"; filename="f"\r\n\r\n`
+
+describe('what the multipart library lets through', () => {
+  it('is refused: fields cut off, sent twice, sent as JSON, of a file’s name', async () => {
+    const cut = aForm()
+    cut.append('prompt', 'x'.repeat(20_000))
+    expect(await post(cut)).toBe('400 INVALID_REQUEST prompt')
+    const twice = aForm()
+    twice.append('prompt', 'a')
+    twice.append('prompt', 'b')
+    expect(await post(twice)).toBe('400 INVALID_REQUEST prompt')
+    const text = new FormData()
+    text.append('image', 'x')
+    expect(await post(text)).toBe('400 INVALID_REQUEST image')
+    const json = await sendChunked([
+      Buffer.from(
+        '--b\r\ncontent-disposition: form-data; name="prompt"\r\n' +
+          'content-type: application/json\r\n\r\n{"a":1}\r\n--b--\r\n',
+      ),
+    ])
+    expect(json).toMatchObject({ status: 400 })
+    expect(json.text).toContain('"field":"prompt"')
+  })
+
+  it('is refused: files sent twice or under unknown names, too many parts, prototype names', async () => {
+    const twice = aForm()
+    twice.append('image', new Blob([portrait as never]), 'i')
+    expect(await post(twice)).toBe('400 INVALID_REQUEST image')
+    const unknown = aForm()
+    unknown.append('video', new Blob(['x']), 'v')
+    expect(await post(unknown)).toBe('400 INVALID_REQUEST video')
+    const many = aForm()
+    for (let i = 0; i < 30; i++) many.append(`f${i}`, 'x')
+    expect(await post(many)).toBe('400 INVALID_REQUEST')
+    const prototype = aForm()
+    prototype.append('__proto__', 'x')
+    expect(await post(prototype)).toBe('400 INVALID_REQUEST')
+    expect(await world.spooled()).toEqual([])
+  })
+
+  it('lets the client read a refusal after large files: the rest of the body is read', async () => {
+    const form = new FormData()
+    for (let i = 0; i < 6; i++) form.append(`v${i}`, new Blob([new Uint8Array(8 * 2 ** 20)]), 'v')
+    expect(await post(form)).toContain('400 INVALID_REQUEST')
+  })
+})
+
+describe('a body without a length', () => {
+  it('is refused past the limit of the whole, also where no part is too large', async () => {
+    const tail = `\r\n${filePart('audio')}x\r\n--b--\r\n`
+    const preamble = repeated('', limits.bodyMaxBytes, `\r\n${filePart('image')}x${tail}`)
+    const answer = await sendChunked(preamble)
+    expect(answer.status).toBe(413)
+    expect(answer.text).toContain('BODY_TOO_LARGE')
+  }, 60_000)
+
+  it('is not read without end: past the bound of what is drained the door closes', async () => {
+    const endless = repeated(filePart('image'), 2 * limits.drainMaxBytes, '\r\n--b--\r\n')
+    const answer = await sendChunked(endless).catch(() => 'reset')
+    if (answer !== 'reset') expect(answer).toMatchObject({ status: 413 })
+    await until(async () => (await world.spooled()).length === 0)
+  }, 60_000)
+})
+
+it('leaves nothing behind when the client hangs up in the middle', async () => {
+  const socket = connect(Number(new URL(world.url).port), '127.0.0.1')
+  socket.write(
+    `POST /generate HTTP/1.1\r\nhost: x\r\nauthorization: ${world.mine.headers.authorization}\r\n` +
+      'content-type: multipart/form-data; boundary=b\r\ncontent-length: 1000000\r\n\r\n' +
+      `${filePart('image')}${'x'.repeat(100_000)}`,
+  )
+  await until(async () => (await world.spooled()).length === 1)
+  socket.destroy()
+  await until(async () => (await world.spooled()).length === 0)
+})
+
+it('refuses an announced length that would not even be drained, before a byte is read', async () => {
+  const outgoing = request(`${world.url}/generate`, {
+    method: 'POST',
+    headers: {
+      ...world.mine.headers,
+      'content-type': 'multipart/form-data; boundary=b',
+      'content-length': String(limits.drainMaxBytes + 1),
+    },
+  })
+  outgoing.on('error', () => undefined)
+  outgoing.flushHeaders()
+  const [response] = await once(outgoing, 'response')
+  expect(response.statusCode).toBe(413)
+  outgoing.destroy()
+})

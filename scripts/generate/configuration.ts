@@ -1,3 +1,5 @@
+import { execFileSync } from 'node:child_process'
+import { join } from 'node:path'
 import { ingestConfigSchema } from '../../ingest/src/config.ts'
 import { janitorConfigSchema } from '../../janitor/src/config.ts'
 import { orchestratorConfigSchema } from '../../orchestrator/src/config.ts'
@@ -11,15 +13,21 @@ const services = {
 
 type Variable = { name: string; description: string; fallback: string | undefined; of: string[] }
 
+/** What one service reads; `fallback` is undefined where there is no default to show. */
+type Reading = Omit<Variable, 'of'> & { reader: string }
+
 /** `.env.example` and `docs/configuration.md`, from the schemas that parse the environment. */
 export function writeConfiguration() {
-  const variables = collect()
-  const lines = variables.map(({ name, description, fallback, of }) =>
-    [
-      `# ${description} (${of.join(', ')})`,
-      `${fallback === undefined ? '' : '# '}${name}=${fallback ?? ''}`,
-    ].join('\n'),
-  )
+  const variables = collect([...readByServices(), ...readBySidecar()])
+  const names = [...new Set(variables.map(({ name }) => name))]
+  const lines = names.map((name) => {
+    const meanings = variables.filter((variable) => variable.name === name)
+    const comments = meanings.map(({ description, of }) => `# ${description} (${of.join(', ')})`)
+    const fallback = meanings[0]?.fallback
+    return [...comments, `${fallback === undefined ? '' : '# '}${name}=${fallback ?? ''}`].join(
+      '\n',
+    )
+  })
   const rows = variables.map(
     ({ name, description, fallback, of }) =>
       `| \`${name}\` | ${description} | ${fallback === undefined ? '' : `\`${fallback}\``} | ${of.join(', ')} |`,
@@ -27,8 +35,8 @@ export function writeConfiguration() {
   const page = `# Configuration
 
 Environment variables only; a wrong value stops the service with the list of everything that is wrong. Generated from the
-services' schemas by \`npm run generate\`. \`avatar up\` sets all that have no default; the sidecar's stand in
-\`inference-sidecar/src/inference_sidecar/config.py\`.
+services' schemas by \`npm run generate\`. \`avatar up\` sets all that have no default. An engine's own variables are read by the
+sidecar when \`ENGINE\` names it.
 
 | variable | what | default | read by |
 | --- | --- | --- | --- |
@@ -40,19 +48,38 @@ ${rows.join('\n')}
   }
 }
 
-function collect(): Variable[] {
-  const found = new Map<string, Variable>()
-  for (const [service, schema] of Object.entries(services))
-    for (const [name, field] of Object.entries(schema.shape)) {
-      const known = found.get(name)
-      if (known) known.of.push(service)
-      else {
-        const parsed = field.safeParse(undefined)
-        // A field that accepts nothing has a default, or may be left out.
-        const given = parsed.success ? parsed.data : undefined
-        const fallback = given === undefined ? undefined : String(given)
-        found.set(name, { name, description: field.description ?? '', fallback, of: [service] })
-      }
-    }
-  return [...found.values()]
+/** One entry for each meaning of a name, beside the others of that name. */
+function collect(readings: readonly Reading[]): Variable[] {
+  const found = new Map<string, Variable[]>()
+  for (const { reader, ...reading } of readings) {
+    const meanings = found.get(reading.name) ?? []
+    const known = meanings.find(({ description }) => description === reading.description)
+    if (known) known.of.push(reader)
+    else meanings.push({ ...reading, of: [reader] })
+    found.set(reading.name, meanings)
+  }
+  return [...found.values()].flat()
+}
+
+function readByServices(): Reading[] {
+  return Object.entries(services).flatMap(([reader, schema]) =>
+    Object.entries(schema.shape).map(([name, field]) => {
+      const parsed = field.safeParse(undefined)
+      // A field that accepts nothing has a default, or may be left out.
+      const given = parsed.success ? parsed.data : undefined
+      const fallback = given === undefined ? undefined : String(given)
+      return { name, description: field.description ?? '', fallback, reader }
+    }),
+  )
+}
+
+/** The sidecar and its engines describe themselves. */
+function readBySidecar(): Reading[] {
+  const python = join(import.meta.dirname, '../../.venv/bin/python')
+  const described = execFileSync(python, ['-m', 'inference_sidecar.describe_configuration'], {
+    encoding: 'utf8',
+  })
+  const readings: (Omit<Reading, 'fallback'> & { fallback: string | null })[] =
+    JSON.parse(described)
+  return readings.map((reading) => ({ ...reading, fallback: reading.fallback ?? undefined }))
 }

@@ -8,11 +8,9 @@ import signal
 import sys
 import uuid
 
-from pydantic import ValidationError
-
 from inference_sidecar.beat import beat_on
 from inference_sidecar.broker import connect
-from inference_sidecar.config import SidecarConfig, describe_mistakes
+from inference_sidecar.config import ConfigurationNotValid, SidecarConfig, load_configuration
 from inference_sidecar.contracts import stop_subject
 from inference_sidecar.log import Log, configure_log
 from inference_sidecar.orchestrator_requests import WorkerName
@@ -68,12 +66,15 @@ async def run(config: SidecarConfig, log: Log) -> None:
 def main() -> None:
     """Exit status 2 when the configuration is not valid or the folder is another sidecar's."""
     try:
-        config = SidecarConfig()  # pyright: ignore[reportCallIssue] - from the environment
-    except ValidationError as error:
-        sys.stderr.write(describe_mistakes(error) + "\n")
+        config, engine_settings = load_configuration()
+    except ConfigurationNotValid as error:
+        sys.stderr.write(f"{error}\n")
         sys.exit(_EXIT_CONFIGURATION)
     log = configure_log(config.log_level)
-    log.info("configuration", config=config.model_dump(mode="json", exclude_none=True))
+    settings = {} if engine_settings is None else engine_settings.model_dump(mode="json")
+    log.info(
+        "configuration", config={**config.model_dump(mode="json", exclude_none=True), **settings}
+    )
     try:
         with contextlib.suppress(KeyboardInterrupt):
             asyncio.run(run(config, log))

@@ -1,4 +1,4 @@
-"""The sidecar's environment, parsed once and strictly."""
+"""The environment of the sidecar and of its engine, parsed once and strictly."""
 
 from __future__ import annotations
 
@@ -10,22 +10,31 @@ from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from inference_sidecar.contracts import NATS_USER, Timings, scaled_timings
+from inference_sidecar.engine_settings import EngineSettings
+from inference_sidecar.engines import EngineName, missing_parts, read_settings
 
 
-class SidecarConfig(BaseSettings):
-    """Each field is an environment variable, its name in upper case."""
+class EngineChoice(BaseSettings):
+    """Read by itself first: what is wrong elsewhere must not hide what the engine misses."""
 
     model_config = SettingsConfigDict(frozen=True, extra="forbid", env_ignore_empty=True)
 
+    engine: EngineName = Field(
+        default="preview",
+        description="what renders: `preview` needs no GPU, `infinitetalk` is the product, `null` "
+        "is for tests and benchmarks",
+    )
+
+
+class SidecarConfig(EngineChoice):
+    """Each field is an environment variable, its name in upper case."""
+
     nats_url: str = Field(
         pattern=r"^(nats|tls|ws|wss)://[^\s@]+$",
-        description="NATS server with JetStream on, without credentials",
+        description="NATS server with JetStream, without credentials",
     )
-    nats_user: str = Field(default=NATS_USER, description="NATS user of this service")
-    nats_password: SecretStr = Field(description="password of that user")
-    engine: Literal["preview", "null"] = Field(
-        default="preview", description="what renders; `null` is for tests and benchmarks"
-    )
+    nats_user: str = Field(default=NATS_USER, description="this service's NATS user")
+    nats_password: SecretStr = Field(description="its password")
     worker_id: str | None = Field(
         default=None,
         pattern=r"^[A-Za-z0-9_-]{1,100}$",
@@ -37,20 +46,20 @@ class SidecarConfig(BaseSettings):
     ffmpeg_path: str | None = Field(
         default=None, description="ffmpeg to run; by default that of the environment"
     )
-    model_storage_path: Path | None = Field(
-        default=None, description="folder of model weights, for engines that have any"
-    )
     log_level: Literal["debug", "info", "warn", "error", "silent"] = Field(
         default="info", description="least level that is logged"
     )
     timings_divisor: float = Field(
-        default=1, ge=1, le=10_000, description="makes every wait so many times shorter; for tests"
+        default=1,
+        ge=1,
+        le=10_000,
+        description="makes every wait and back-off so many times shorter; for tests",
     )
 
-    @field_validator("spool_dir", "model_storage_path")
+    @field_validator("spool_dir")
     @classmethod
-    def _is_absolute(cls, path: Path | None) -> Path | None:
-        return path.absolute() if path else None
+    def _is_absolute(cls, path: Path) -> Path:
+        return path.absolute()
 
     @cached_property
     def timings(self) -> Timings:
@@ -58,10 +67,35 @@ class SidecarConfig(BaseSettings):
         return scaled_timings(self.timings_divisor)
 
 
-def describe_mistakes(error: ValidationError) -> str:
-    """Everything that is wrong with the environment, one line each, without any value."""
-    mistakes = [
-        f"  {'.'.join(map(str, each['loc'])).upper()}: {each['msg']}"
+class ConfigurationNotValid(Exception):
+    """All that is wrong with the environment, one line each, without any value."""
+
+
+def load_configuration() -> tuple[SidecarConfig, EngineSettings | None]:
+    """The sidecar's settings and its engine's. Raises `ConfigurationNotValid`."""
+    config: SidecarConfig | None = None
+    settings: EngineSettings | None = None
+    mistakes: list[str] = []
+    try:
+        config = SidecarConfig()  # pyright: ignore[reportCallIssue] - from the environment
+    except ValidationError as error:
+        mistakes += _mistakes(error)
+    try:
+        engine = EngineChoice().engine
+        settings = read_settings(engine)
+        if missing := missing_parts(engine):
+            mistakes.append(f"ENGINE: {missing}")
+    except ValidationError as error:
+        # A wrong name of an engine has been told above.
+        mistakes += [mistake for mistake in _mistakes(error) if mistake not in mistakes]
+    if config is None or mistakes:
+        lines = ["The configuration is not valid:", *(f"  {mistake}" for mistake in mistakes)]
+        raise ConfigurationNotValid("\n".join(lines))
+    return config, settings
+
+
+def _mistakes(error: ValidationError) -> list[str]:
+    return [
+        f"{'.'.join(map(str, each['loc'])).upper()}: {each['msg']}"
         for each in error.errors(include_input=False, include_url=False)
     ]
-    return "\n".join(["The configuration is not valid:", *mistakes])

@@ -12,12 +12,12 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from queue import Queue
-from typing import Final
+from typing import Final, cast
 
 from inference_sidecar.contracts import FailureCode, FrameSize
 from inference_sidecar.encoder import Encoder, find_ffmpeg
 from inference_sidecar.engine import Engine, Plan, RenderRequest, next_smaller
-from inference_sidecar.engines import load_engine
+from inference_sidecar.engines import EngineName, make_engine, read_settings
 from inference_sidecar.errors import Cancelled, GpuOutOfMemory, SidecarError
 from inference_sidecar.render_protocol import (
     DoneLine,
@@ -203,9 +203,11 @@ def now_ms() -> int:
 
 def main() -> None:
     """Serves until the parent is gone, then ends at once."""
-    engine, descriptor = sys.argv[1], int(sys.argv[2])
+    engine, descriptor = cast("EngineName", sys.argv[1]), int(sys.argv[2])
     child = RenderChild(
-        Lines(descriptor), load_engine(engine), find_ffmpeg(os.environ.get("FFMPEG_PATH"))
+        Lines(descriptor),
+        make_engine(engine, read_settings(engine)),
+        find_ffmpeg(os.environ.get("FFMPEG_PATH")),
     )
     # A render may be deep inside a kernel when the parent dies, so nothing is asked of it.
     child.serve(on_parent_gone=lambda: os._exit(0))

@@ -7,7 +7,14 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr, ValidationError
 
-from inference_sidecar.config import SidecarConfig, describe_mistakes
+from inference_sidecar import config as config_module
+from inference_sidecar.config import (
+    ConfigurationNotValid,
+    EngineChoice,
+    SidecarConfig,
+    load_configuration,
+)
+from inference_sidecar.null.settings import NullSettings
 
 
 def a_config(tmp_path: Path, **difference: object) -> SidecarConfig:
@@ -19,19 +26,62 @@ def a_config(tmp_path: Path, **difference: object) -> SidecarConfig:
     return SidecarConfig.model_validate({**values, **difference})
 
 
-def test_every_mistake_is_told_without_its_value(tmp_path: Path) -> None:
-    with pytest.raises(ValidationError) as error:
-        a_config(
-            tmp_path,
-            nats_url="nats://user:hunter2@host",
-            engine="magic",
-            timings_divisor=0,
-            worker_id="a.b",
-        )
-    text = describe_mistakes(error.value)
-    for name in ("NATS_URL", "ENGINE", "TIMINGS_DIVISOR", "WORKER_ID"):
-        assert f"  {name}: " in text
-    assert "hunter2" not in text
+@pytest.fixture
+def environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    """A process' environment that is in order."""
+    for name in (*SidecarConfig.model_fields, *NullSettings.model_fields):
+        monkeypatch.delenv(name.upper(), raising=False)
+    monkeypatch.setenv("NATS_URL", "nats://127.0.0.1:4222")
+    monkeypatch.setenv("NATS_PASSWORD", "hunter2")
+    monkeypatch.setenv("SPOOL_DIR", str(tmp_path))
+    monkeypatch.setenv("ENGINE", "null")
+    return monkeypatch
+
+
+def test_the_sidecars_and_its_engines_settings_are_read(environment: pytest.MonkeyPatch) -> None:
+    environment.setenv("NULL_LOAD_SECONDS", "2")
+    config, settings = load_configuration()
+    assert config.engine == "null"
+    assert isinstance(settings, NullSettings)
+    assert settings.null_load_seconds == 2
+
+
+def test_every_mistake_is_told_without_its_value(environment: pytest.MonkeyPatch) -> None:
+    environment.setenv("NATS_URL", "nats://user:hunter2@host")
+    environment.setenv("TIMINGS_DIVISOR", "0")
+    environment.setenv("WORKER_ID", "a.b")
+    environment.setenv("NULL_LOAD_SECONDS", "hunter2")
+    with pytest.raises(ConfigurationNotValid) as error:
+        load_configuration()
+    lines = str(error.value).splitlines()
+    told = [line.strip().partition(":")[0] for line in lines[1:]]
+    assert told == ["NATS_URL", "WORKER_ID", "TIMINGS_DIVISOR", "NULL_LOAD_SECONDS"]
+    assert "hunter2" not in str(error.value)
+
+
+def test_an_unknown_engine_is_told_once(environment: pytest.MonkeyPatch) -> None:
+    environment.setenv("ENGINE", "magic")
+    with pytest.raises(ConfigurationNotValid) as error:
+        load_configuration()
+    assert str(error.value).count("ENGINE: ") == 1
+    assert "'infinitetalk'" in str(error.value)
+    assert "magic" not in str(error.value)
+
+
+def test_an_engine_that_is_not_installed_is_a_mistake(environment: pytest.MonkeyPatch) -> None:
+    environment.setattr(config_module, "missing_parts", lambda name: f"{name} needs more")
+    environment.delenv("NATS_URL")
+    with pytest.raises(ConfigurationNotValid) as error:
+        load_configuration()
+    assert "  NATS_URL: " in str(error.value)
+    assert "  ENGINE: null needs more" in str(error.value)
+
+
+def test_the_engine_is_preview_unless_another_is_asked_for(
+    environment: pytest.MonkeyPatch,
+) -> None:
+    environment.delenv("ENGINE")
+    assert EngineChoice().engine == "preview"
 
 
 def test_an_unknown_name_is_a_mistake(tmp_path: Path) -> None:

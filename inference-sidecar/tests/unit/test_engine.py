@@ -1,7 +1,5 @@
 """The values of the engine protocol, and the loader."""
 
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,7 +17,6 @@ from inference_sidecar.engine import (
     next_smaller,
     split_frames,
 )
-from inference_sidecar.engines import ENGINES, load_engine
 from inference_sidecar.errors import Cancelled, ResumeRefused, SidecarError
 
 PLAN = Plan(Size(64, 36), Size(1280, 720), (25, 5), 1.0, "720p")
@@ -102,21 +99,6 @@ def test_a_resume_state_of_another_render_is_refused() -> None:
     state.require("mine")
     with pytest.raises(ResumeRefused):
         state.require("yours")
-
-
-def test_the_loader_knows_its_engines_and_refuses_others() -> None:
-    assert {name: load_engine(name).name for name in ENGINES} == {name: name for name in ENGINES}
-    with pytest.raises(ValueError, match="preview, null"):
-        load_engine("wishful")
-
-
-def test_naming_an_engine_imports_no_other_engines_libraries() -> None:
-    program = (
-        "import sys, inference_sidecar.engines as e; e.load_engine('null');"
-        "print([m for m in ('cv2', 'torch', 'ai_edge_litert') if m in sys.modules])"
-    )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True)
-    assert done.stdout.strip() == b"[]"
 
 
 def test_a_cancellation_is_not_a_failure() -> None:

@@ -10,6 +10,7 @@ import pytest
 from inference_sidecar.engine import DELIVERY_SIZES, Plan, RenderRequest, ResumeState, Size
 from inference_sidecar.errors import Cancelled, GpuOutOfMemory, NoFace, RenderFailed
 from inference_sidecar.null.engine import NullEngine
+from inference_sidecar.null.settings import NullSettings
 
 
 class Watched:
@@ -32,7 +33,7 @@ def asked(prompt: str, *, frames: int = 200) -> tuple[NullEngine, RenderRequest,
     request = RenderRequest(
         "job", Path("absent.png"), Path("absent.wav"), prompt, 1, DELIVERY_SIZES[0], frames
     )
-    engine = NullEngine()
+    engine = NullEngine(NullSettings())
     engine.load()
     return engine, request, engine.plan(request)
 
@@ -104,7 +105,7 @@ def test_a_failure_comes_again_after_a_resume(tmp_path: Path) -> None:
     image.touch()
     audio.touch()
     request = RenderRequest("job", image, audio, "null:fail", 1, DELIVERY_SIZES[0], 200)
-    engine = NullEngine()
+    engine = NullEngine(NullSettings())
     plan = engine.plan(request)
     resume = ResumeState(2, b"", engine.fingerprint(request, plan))
     with pytest.raises(RenderFailed):

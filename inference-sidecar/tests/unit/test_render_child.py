@@ -12,6 +12,7 @@ import pytest
 from inference_sidecar.encoder import find_ffmpeg
 from inference_sidecar.engine import RenderRequest, Size
 from inference_sidecar.null.engine import NullEngine
+from inference_sidecar.null.settings import NullSettings
 from inference_sidecar.render_child import RenderChild
 from inference_sidecar.render_protocol import (
     CHILD_LINES,
@@ -40,7 +41,7 @@ class Parent:
         self._reader = ours.makefile("rb")
         self.is_gone = threading.Event()
         self._lines = Lines(theirs.detach())
-        child = RenderChild(self._lines, NullEngine(), find_ffmpeg())
+        child = RenderChild(self._lines, NullEngine(NullSettings()), find_ffmpeg())
         self._thread = threading.Thread(target=child.serve, args=(self.is_gone.set,))
         self._thread.start()
         (tmp_path / "image").write_bytes(b"not looked at")

@@ -26,6 +26,7 @@ from inference_sidecar.engine import (
 )
 from inference_sidecar.errors import GpuOutOfMemory, NoFace, RenderFailed
 from inference_sidecar.null.directives import Directives, parse_directives
+from inference_sidecar.null.settings import NullSettings
 
 _CHUNK_FRAMES: Final = 3 * FPS
 _SHRINK: Final = {"720p": 10, "480p": 20, "352p": 20}
@@ -40,9 +41,14 @@ class NullEngine:
 
     name = "null"
 
+    def __init__(self, settings: NullSettings) -> None:
+        self._settings = settings
+
     def load(self) -> Readiness:
-        """There is nothing to load."""
-        return Readiness("cpu", "uint8", "none", 0, 0.0)
+        """There is nothing to load, but it may be asked to take its time."""
+        time.sleep(self._settings.null_load_seconds)
+        pace = self._settings.null_seconds_per_video_second
+        return Readiness("cpu", "uint8", "none", 0, pace)
 
     def plan(self, request: RenderRequest, size_class: str | None = None) -> Plan:
         """Plans chunks of three seconds; with `null:noface` raises `NoFace`, as others would."""

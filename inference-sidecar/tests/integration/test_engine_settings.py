@@ -1,0 +1,33 @@
+"""What stands in the environment for the engine reaches it in its own process."""
+
+from __future__ import annotations
+
+from inference_sidecar.engines import missing_parts
+from stage.orchestrator import Orchestrator
+from stage.sidecar import Sidecar
+from stage.until import until
+
+
+async def test_the_engines_variables_reach_the_render_process(
+    sidecar: Sidecar, orchestrator: Orchestrator
+) -> None:
+    sidecar.start(NULL_SECONDS_PER_VIDEO_SECOND="2.5")
+    await orchestrator.submit()
+    claims = await until(
+        lambda: [request for kind, request in orchestrator.requests if kind == "claim"], "claim"
+    )
+    assert claims[0]["secondsPerVideoSecond"] == 2.5
+    told = next(line for line in sidecar.log() if line["msg"] == "configuration")
+    assert told["config"]["null_seconds_per_video_second"] == 2.5
+
+
+async def test_an_engine_that_is_not_installed_is_told_at_the_start(sidecar: Sidecar) -> None:
+    missing = missing_parts("infinitetalk")
+    sidecar.start(ENGINE="infinitetalk", TIMINGS_DIVISOR="0")
+
+    assert await sidecar.ended() == 2
+
+    # Installed or not, what else is wrong is told too, and no engine is started.
+    text = sidecar.log_text()
+    assert "TIMINGS_DIVISOR: " in text
+    assert missing is None or f"ENGINE: {missing}" in text

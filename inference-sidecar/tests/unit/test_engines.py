@@ -1,0 +1,86 @@
+"""Naming an engine finds it, its settings and what it lacks, and imports nothing else."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+from pydantic import ValidationError
+
+from inference_sidecar import engines
+from inference_sidecar.engine_settings import EngineSettings
+from inference_sidecar.engines import (
+    ENGINES,
+    EngineName,
+    EngineSource,
+    make_engine,
+    missing_parts,
+    read_settings,
+    settings_class,
+)
+from inference_sidecar.null.settings import NullSettings
+
+IN_PLACE = [name for name in ENGINES if missing_parts(name) is None]
+
+
+def test_the_engines_of_every_installation_are_in_place() -> None:
+    assert {"preview", "null"} <= set(IN_PLACE)
+
+
+@pytest.mark.parametrize("name", ["preview", "null"])
+def test_an_engine_bears_the_name_it_is_chosen_by(name: EngineName) -> None:
+    assert make_engine(name, read_settings(name)).name == name
+
+
+def test_what_is_missing_is_named_with_its_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
+    absent = EngineSource("inference_sidecar.nowhere.engine", "Engine")
+    poor = EngineSource(
+        "inference_sidecar.null.engine", "NullEngine", packages=("no_such",), remedy="get it"
+    )
+    monkeypatch.setattr(engines, "ENGINES", {"infinitetalk": absent, "null": poor})
+    assert missing_parts("infinitetalk") == (
+        "this installation does not contain the engine `infinitetalk`"
+    )
+    assert missing_parts("null") == "the engine `null` needs no_such: get it"
+
+
+def test_settings_of_an_engine_that_is_not_there_are_none(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    absent = EngineSource("x.engine", "E", settings=("inference_sidecar.nowhere.settings", "S"))
+    monkeypatch.setattr(engines, "ENGINES", {"null": absent})
+    assert settings_class("null") is None
+    assert read_settings("null") is None
+
+
+def test_an_engine_reads_its_own_part_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NULL_SECONDS_PER_VIDEO_SECOND", "1.5")
+    settings = read_settings("null")
+    assert isinstance(settings, NullSettings)
+    assert make_engine("null", settings).load().seconds_per_video_second == 1.5
+
+    monkeypatch.setenv("NULL_SECONDS_PER_VIDEO_SECOND", "-1")
+    with pytest.raises(ValidationError):
+        read_settings("null")
+
+
+@pytest.mark.parametrize("name", ENGINES)
+def test_settings_begin_with_the_engines_name_and_are_described(name: EngineName) -> None:
+    settings: type[EngineSettings] | None = settings_class(name)
+    fields = {} if settings is None else settings.model_fields
+    # The weights' folder has the name that the specification gave it.
+    strangers = [f for f in fields if not f.startswith(name) and f != "model_storage_path"]
+    assert strangers == []
+    assert [f for f, each in fields.items() if not each.description] == []
+
+
+@pytest.mark.parametrize("name", ENGINES)
+def test_the_parent_imports_no_library_of_any_engine(name: EngineName) -> None:
+    program = (
+        f"import sys, inference_sidecar.config, inference_sidecar.engines as e;"
+        f"e.missing_parts({name!r}); e.settings_class({name!r});"
+        "print([m for m in ('numpy', 'cv2', 'torch', 'ai_edge_litert') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True)
+    assert done.stdout.strip() == b"[]"

@@ -191,10 +191,19 @@ class Encoder:
         return RenderFailed(message, context={"exitStatus": status, "ffmpeg": log})
 
 
+def _filters(plan: Plan) -> str:
+    """Scales to cover the delivery size and cuts what sticks out: a face is never stretched.
+
+    Generation sizes are multiples of 16, so their aspect can be off by a few percent (832x480).
+    """
+    width, height = plan.delivery
+    scale = f"scale={width}:{height}:force_original_aspect_ratio=increase:flags=lanczos"
+    return f"{scale}:out_color_matrix=bt709:out_range=tv,crop={width}:{height},setsar=1"
+
+
 def _command(ffmpeg: Path, audio: Path, plan: Plan, output: Path) -> list[str]:
     """The ffmpeg call. Every output option is explicit: defaults change between versions."""
     starts = [frame / FPS for frame in accumulate(plan.chunks[:-1], initial=0)]
-    width, height = plan.delivery
     return [
         *(str(ffmpeg), "-nostdin", "-hide_banner", "-loglevel", "error", "-y"),
         # One report at the end is enough; `pipe:1` is a file of ours.
@@ -203,7 +212,7 @@ def _command(ffmpeg: Path, audio: Path, plan: Plan, output: Path) -> list[str]:
         *("-video_size", f"{plan.generation.width}x{plan.generation.height}", "-i", "pipe:0"),
         *("-i", str(audio), "-map", "0:v:0", "-map", "1:a:0", "-map_metadata", "-1"),
         # HD players assume BT.709; untagged or BT.601 video would shift skin tones.
-        *("-vf", f"scale={width}:{height}:flags=lanczos:out_color_matrix=bt709:out_range=tv"),
+        *("-vf", _filters(plan)),
         *("-colorspace", "bt709", "-color_primaries", "bt709", "-color_trc", "bt709"),
         *("-c:v", "libx264", "-preset", "veryfast", "-crf", "19", "-pix_fmt", "yuv420p"),
         # Faces against still backgrounds gain nothing from a longer look ahead or finer search.

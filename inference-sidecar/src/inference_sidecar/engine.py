@@ -23,8 +23,11 @@ if TYPE_CHECKING:
 FPS: Final = 25
 """Frames per second of everything we deliver."""
 
-SIZE_CLASSES: Final = ("720p", "480p", "352p")
-"""Generation sizes, largest first; after out-of-memory the next one is planned."""
+SIZE_CLASSES: Final = ("720p", "480p", "432p", "352p")
+"""Generation sizes, largest first, named for the short side of the landscape one."""
+
+_NEXT_SMALLER: Final = {"720p": "480p", "480p": "352p", "432p": "352p"}
+"""What is planned after out-of-memory. 432p needs five sixths of what 480p needs: too much."""
 
 
 class Size(NamedTuple):
@@ -188,8 +191,7 @@ def frames_for(audio_seconds: float) -> int:
 
 def next_smaller(size_class: str) -> str | None:
     """The size class to try after out-of-memory, or None when there is none."""
-    following = SIZE_CLASSES.index(size_class) + 1
-    return SIZE_CLASSES[following] if following < len(SIZE_CLASSES) else None
+    return _NEXT_SMALLER.get(size_class)
 
 
 def split_frames(frames: int, chunk_frames: int) -> tuple[int, ...]:

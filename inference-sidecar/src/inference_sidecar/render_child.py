@@ -130,14 +130,15 @@ class RenderChild:
         request, output = order.request(), Path(order.output)
         plan = self._engine.plan(request)
         control.estimated_seconds = plan.estimated_seconds
+        smaller = next_smaller(plan.size_class)
         try:
             return self._encode(request, plan, output, control), plan, False
         except GpuOutOfMemory:
-            smaller = next_smaller(plan.size_class)
             if smaller is None:
                 raise
-            plan = self._engine.plan(request, smaller)
-            return self._encode(request, plan, output, control), plan, True
+        # Outside of the handler: the error's traceback holds frames, and those hold device memory.
+        plan = self._engine.plan(request, smaller)
+        return self._encode(request, plan, output, control), plan, True
 
     def _encode(
         self, request: RenderRequest, plan: Plan, output: Path, control: OrderControl

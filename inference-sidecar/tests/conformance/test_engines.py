@@ -13,7 +13,15 @@ import numpy as np
 import pytest
 
 from inference_sidecar.encoder import Encoder, find_ffmpeg
-from inference_sidecar.engine import FPS, Chunk, Engine, RenderRequest, ResumeState, Size
+from inference_sidecar.engine import (
+    FPS,
+    Chunk,
+    Engine,
+    RenderRequest,
+    ResumeState,
+    Size,
+    next_smaller,
+)
 from inference_sidecar.engines import make_engine, read_settings
 from inference_sidecar.errors import Cancelled, DeadlineExceeded, ResumeRefused
 
@@ -146,11 +154,13 @@ def test_after_a_cancellation_the_engine_renders_on(
 def test_a_smaller_size_class_generates_less_and_delivers_the_same(
     engine: Engine, job: RenderRequest
 ) -> None:
-    plans = [engine.plan(job, name) for name in ("720p", "480p")]
-    assert plans[1].generation[0] < plans[0].generation[0]
-    assert plans[1].delivery == plans[0].delivery
-    assert plans[1].size_class == "480p"
-    assert engine.plan(job).size_class == "720p"
+    plan = engine.plan(job)
+    smaller_class = next_smaller(plan.size_class)
+    assert smaller_class
+    smaller = engine.plan(job, smaller_class)
+    assert smaller.generation[0] < plan.generation[0]
+    assert smaller.delivery == plan.delivery
+    assert smaller.size_class == smaller_class
 
 
 def test_the_encoded_video_is_as_long_as_its_audio(

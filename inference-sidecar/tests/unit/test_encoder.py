@@ -199,3 +199,21 @@ def test_ffmpeg_is_found_where_it_was_configured_or_where_it_was_installed() -> 
     assert find_ffmpeg().is_file()
     with pytest.raises(FileNotFoundError, match="FFMPEG_PATH"):
         find_ffmpeg("/nowhere/ffmpeg")
+
+
+@pytest.mark.parametrize("generation", [Size(72, 36), Size(60, 36)])
+def test_a_picture_of_another_aspect_is_cut_to_fit_and_never_stretched(
+    tmp_path: Path, voice: Path, generation: Size
+) -> None:
+    plan = Plan(generation, Size(128, 72), (PLAN.frames,), 0.0, "720p")
+    width, height = generation
+    frames = np.zeros((PLAN.frames, height, width, 3), np.uint8)
+    frames[:, 8:-8, (width - height) // 2 + 8 : (width + height) // 2 - 8] = 255
+    with Encoder(tmp_path / "video.mp4", voice, plan, ffmpeg=FFMPEG) as encoder:
+        encoder.write(frames)
+        encoder.finish()
+    with av.open(str(tmp_path / "video.mp4")) as container:
+        bright = next(container.decode(video=0)).to_ndarray(format="gray") > 128
+    columns, rows = bright.any(axis=0).sum(), bright.any(axis=1).sum()
+    assert bright.shape == (72, 128)
+    assert abs(int(columns) - int(rows)) <= 1

@@ -44,7 +44,7 @@ def test_chunks_add_up_to_the_video_and_the_last_one_takes_the_rest() -> None:
 
 
 def test_size_classes_step_down_and_end() -> None:
-    assert [next_smaller(name) for name in SIZE_CLASSES] == ["480p", "352p", None]
+    assert [next_smaller(name) for name in SIZE_CLASSES] == ["480p", "352p", "352p", None]
 
 
 def test_the_same_render_has_the_same_fingerprint_wherever_its_files_lie(

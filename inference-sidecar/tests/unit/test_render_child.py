@@ -4,13 +4,23 @@ from __future__ import annotations
 
 import socket
 import threading
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from inference_sidecar.encoder import find_ffmpeg
-from inference_sidecar.engine import RenderRequest, Size
+from inference_sidecar.engine import (
+    Chunk,
+    Control,
+    Engine,
+    Plan,
+    RenderRequest,
+    ResumeState,
+    Size,
+)
+from inference_sidecar.errors import GpuOutOfMemory
 from inference_sidecar.null.engine import NullEngine
 from inference_sidecar.null.settings import NullSettings
 from inference_sidecar.render_child import RenderChild
@@ -31,17 +41,40 @@ from inference_sidecar.render_protocol import (
 from stage.orchestrator import wav
 
 
+class Ballast:
+    """Stands for device memory: can be watched being freed."""
+
+
+class HungryEngine(NullEngine):
+    """Runs out of memory at its first size, with ballast in the frame that fails."""
+
+    def __init__(self) -> None:
+        super().__init__(NullSettings())
+        self.ballast: weakref.ref[Ballast] | None = None
+        self.was_freed = False
+
+    def render(
+        self, request: RenderRequest, plan: Plan, control: Control, resume: ResumeState | None
+    ) -> Iterator[Chunk]:
+        if self.ballast is None:
+            held = Ballast()
+            self.ballast = weakref.ref(held)
+            raise GpuOutOfMemory
+        self.was_freed = self.ballast() is None
+        yield from super().render(request, plan, control, resume)
+
+
 class Parent:
     """The other end of the pair."""
 
-    def __init__(self, tmp_path: Path) -> None:
+    def __init__(self, tmp_path: Path, engine: Engine | None = None) -> None:
         self._folder = tmp_path
         ours, theirs = socket.socketpair()
         self._socket = ours
         self._reader = ours.makefile("rb")
         self.is_gone = threading.Event()
         self._lines = Lines(theirs.detach())
-        child = RenderChild(self._lines, NullEngine(NullSettings()), find_ffmpeg())
+        child = RenderChild(self._lines, engine or NullEngine(NullSettings()), find_ffmpeg())
         self._thread = threading.Thread(target=child.serve, args=(self.is_gone.set,))
         self._thread.start()
         (tmp_path / "image").write_bytes(b"not looked at")
@@ -155,6 +188,16 @@ def test_out_of_memory_is_tried_once_more_at_the_next_smaller_size(parent: Paren
     assert isinstance(done, DoneLine)
     assert done.result.degraded
     assert done.result.generation.width < done.result.width
+
+
+def test_the_second_try_finds_the_memory_of_the_first_one_free(tmp_path: Path) -> None:
+    engine = HungryEngine()
+    parent = Parent(tmp_path, engine)
+    parent.order(1)
+    while not isinstance(line := parent.hear(), DoneLine):
+        assert not isinstance(line, FailedLine)
+    parent.leave()
+    assert engine.was_freed
 
 
 def test_a_file_that_cannot_be_finished_is_a_failed_render(parent: Parent, tmp_path: Path) -> None:

@@ -29,7 +29,7 @@ from inference_sidecar.null.directives import Directives, parse_directives
 from inference_sidecar.null.settings import NullSettings
 
 _CHUNK_FRAMES: Final = 3 * FPS
-_SHRINK: Final = {"720p": 10, "480p": 20, "352p": 20}
+_SHRINK: Final = {"720p": 10, "480p": 20, "432p": 20, "352p": 20}
 """A tenth of the delivery bucket, and says so on the result: encoding must cost next to nothing."""
 _FORWARD_SECONDS: Final = 0.02
 """How long one pretended forward lasts; a cancel waits no longer than this."""

@@ -4,19 +4,25 @@
  * any Node from 20 on. Says nothing and takes a moment when everything is in place.
  *
  *   npm run setup
- *   npm run setup -- --with NAME,…     optional parts (see `optionalParts`)
+ *   npm run setup -- --with engine     also torch, diffusers and transformers
+ *   npm run setup -- --with reference  also what upstream's own code imports (and the engine)
+ *
+ * What was added once stays: names add up over several runs.
  */
 import { statfsSync } from 'node:fs'
 import { join } from 'node:path'
+import { ChosenExtras } from './setup/chosen-extras.mjs'
 import { SetupError } from './setup/failures.mjs'
 import { takeLock } from './setup/lock.mjs'
 import { nodePackages } from './setup/node-packages.mjs'
 import { pythonEnvironment } from './setup/python-environment.mjs'
+import { engineExtra, referenceExtra } from './setup/python-extras.mjs'
 
 /**
  * @typedef {object} Part
  * @property {string} name what is installed, as the user reads it
  * @property {string} cost what it takes when nothing is cached
+ * @property {() => number} needsBytes on the disk, 0 where much of it lies there already
  * @property {() => Promise<boolean>} isInPlace quick: reads stamps, downloads nothing
  * @property {() => Promise<void>} install starts over if an earlier run was cut off
  */
@@ -26,15 +32,19 @@ const root = join(import.meta.dirname, '..')
 /** What every command of this repository needs. @type {Part[]} */
 const parts = [nodePackages(root), pythonEnvironment(root)]
 
-/** What only some need, by the name that follows `--with`. @type {Record<string, Part>} */
-const optionalParts = {}
-
-const needsBytes = 2_000_000_000
+/** What only some need, by the name that follows `--with`. @type {Record<string, Part[]>} */
+const optionalParts = {
+  engine: [engineExtra(root)],
+  reference: [engineExtra(root), referenceExtra(root)],
+}
 
 async function main() {
   refuseUnsupported()
-  const wanted = [...parts, ...askedFor(process.argv.slice(2))]
-  if ((await missing(wanted)).length === 0) {
+  const chosen = new ChosenExtras(root)
+  const names = [...chosen.names().filter((name) => optionalParts[name]), ...namesAskedFor()]
+  const stages = [parts, ...stagesOf(names)]
+  if ((await missing(stages.flat())).length === 0) {
+    chosen.add(names)
     if (process.env.npm_lifecycle_event === 'setup') say('Everything is in place.')
     return
   }
@@ -43,22 +53,33 @@ async function main() {
     say(`Another set-up is running (process ${pid}); waiting for it.`),
   )
   try {
-    await installAll(await missing(wanted))
+    await installAll(stages)
+    chosen.add(names)
   } finally {
     release()
   }
 }
 
-async function installAll(/** @type {Part[]} */ missingParts) {
-  if (missingParts.length === 0) return
-  refuseFullDisk(missingParts)
+/** One stage after the other: what is in place can change when an earlier one starts anew. */
+async function installAll(/** @type {Part[][]} */ stages) {
   const startedAt = Date.now()
+  let installed = 0
+  for (const stage of stages) {
+    const parts = await missing(stage)
+    if (parts.length === 0) continue
+    refuseFullDisk(parts)
+    installed += parts.length
+    await installStage(parts)
+  }
+  if (installed > 0) say(`Ready after ${Math.round((Date.now() - startedAt) / 1000)} s.`)
+}
+
+async function installStage(/** @type {Part[]} */ missingParts) {
   for (const part of missingParts) say(`Installing ${part.name} (${part.cost})`)
-  // Both are waited for, also when one fails: a second run then has less to do.
+  // All are waited for, also when one fails: a second run then has less to do.
   const outcomes = await Promise.allSettled(missingParts.map((part) => part.install()))
   const failures = outcomes.flatMap((one) => (one.status === 'rejected' ? [one.reason] : []))
   if (failures.length > 0) throw new AggregateError(failures, 'Not everything could be installed.')
-  say(`Ready after ${Math.round((Date.now() - startedAt) / 1000)} s.`)
 }
 
 async function missing(/** @type {Part[]} */ wanted) {
@@ -66,15 +87,25 @@ async function missing(/** @type {Part[]} */ wanted) {
   return wanted.filter((_, index) => !inPlace[index])
 }
 
-function askedFor(/** @type {string[]} */ args) {
-  const at = args.indexOf('--with')
-  const names = at < 0 ? [] : (args[at + 1] ?? '').split(',').filter(Boolean)
-  return names.map((name) => {
-    const part = optionalParts[name]
-    if (part) return part
-    const known = Object.keys(optionalParts).join(', ') || 'there is none yet'
-    throw new SetupError(`There is no optional part "${name}"`, `Optional parts: ${known}.`)
+/** pip changes one environment at a time, so that each optional part is a stage of its own. */
+function stagesOf(/** @type {readonly string[]} */ names) {
+  const wanted = names.flatMap((name) => optionalParts[name] ?? [])
+  const byName = new Map(wanted.map((part) => [part.name, part]))
+  return [...byName.values()].map((part) => [part])
+}
+
+function namesAskedFor() {
+  const args = process.argv.slice(2)
+  const names = args.flatMap((arg, at) => {
+    if (arg.startsWith('--with=')) return arg.slice('--with='.length).split(',')
+    return arg === '--with' ? (args[at + 1] ?? '').split(',') : []
   })
+  for (const name of names) {
+    if (optionalParts[name]) continue
+    const known = Object.keys(optionalParts).join(', ')
+    throw new SetupError(`There is no optional part "${name}"`, `Optional parts: ${known}.`)
+  }
+  return names
 }
 
 function refuseUnsupported() {
@@ -95,7 +126,8 @@ function refuseUnsupported() {
 
 function refuseFullDisk(/** @type {Part[]} */ missingParts) {
   const { bavail, bsize } = statfsSync(root)
-  if (missingParts.length < parts.length || bavail * bsize > needsBytes) return
+  const needsBytes = missingParts.reduce((sum, part) => sum + part.needsBytes(), 0)
+  if (bavail * bsize >= needsBytes) return
   throw new SetupError(
     `Only ${Math.round((bavail * bsize) / 1e6)} MB are free on this disk`,
     `Set-up needs about ${needsBytes / 1e9} GB: make room, then run the same command again.`,

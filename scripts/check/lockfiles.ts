@@ -1,9 +1,10 @@
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { isDeepStrictEqual } from 'node:util'
+import { pythonLockfileProblems } from './python-locks.ts'
 
 /**
- * What is wrong with the two lock files: a package that was asked for and is not pinned, a pin
+ * What is wrong with the lock files of both languages: a package that was asked for and is not pinned, a pin
  * without a hash, a download address (it would tie everybody to one registry).
  */
 export async function lockfileProblems(root: string): Promise<string[]> {
@@ -16,14 +17,8 @@ export async function lockfileProblems(root: string): Promise<string[]> {
       return manifestProblems(npmLock, folder, manifest)
     }),
   )
-  return [
-    ...npmLockProblems(npmLock),
-    ...manifests.flat(),
-    ...pythonLockProblems(
-      await read('inference-sidecar/requirements.lock'),
-      await read('inference-sidecar/pyproject.toml'),
-    ),
-  ]
+  const python = await pythonLockfileProblems(join(root, 'inference-sidecar'))
+  return [...npmLockProblems(npmLock), ...manifests.flat(), ...python]
 }
 
 type Manifest = Readonly<Record<string, unknown>>
@@ -54,34 +49,4 @@ export function npmLockProblems(text: string): string[] {
     if (!entry.integrity) problems.push(`package-lock.json: ${path} has no hash`)
     return problems
   })
-}
-
-export function pythonLockProblems(lock: string, pyproject: string): string[] {
-  const problems: string[] = []
-  const pins = new Set<string>()
-  for (const block of lock.split(/\n(?=\S)/).filter((part) => /^[a-z]/i.test(part))) {
-    const name = /^[\w.-]+/.exec(block)?.[0] ?? block
-    pins.add(normalised(name))
-    if (!/^[\w.-]+==/.test(block)) problems.push(`requirements.lock: ${name} is not pinned`)
-    if (!block.includes('--hash=sha256:')) problems.push(`requirements.lock: ${name} has no hash`)
-  }
-  if (/https?:\/\//.test(lock)) problems.push('requirements.lock: has a download address')
-  for (const name of askedFor(pyproject)) {
-    if (!pins.has(normalised(name))) {
-      problems.push(`requirements.lock: ${name} of pyproject.toml is missing (npm run lock:python)`)
-    }
-  }
-  return problems
-}
-
-/** The names in `dependencies` and in every extra but `gpu`, which is never in the lock. */
-function askedFor(pyproject: string): string[] {
-  const lists = pyproject.matchAll(/^(dependencies|preview|stack|dev) = \[([\s\S]*?)\]\s*$/gm)
-  return [...lists].flatMap(([, , list = '']) =>
-    [...list.matchAll(/"([\w.-]+)[^"]*"/g)].map(([, name = '']) => name),
-  )
-}
-
-function normalised(name: string): string {
-  return name.toLowerCase().replaceAll(/[-_.]+/g, '-')
 }

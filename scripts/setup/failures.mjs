@@ -22,7 +22,8 @@ const knownCauses = [
   {
     pattern: /ENOSPC|No space left on device/i,
     message: 'The disk is full',
-    remedy: 'Set-up needs about 2 GB: make room, then run the same command again.',
+    remedy:
+      'Set-up needs about 2 GB (the engine 2 GB more, with a CUDA build of torch 8 GB): make room, then run the same command again.',
   },
   {
     pattern: /DO NOT MATCH THE HASHES|EINTEGRITY/,

@@ -18,6 +18,7 @@ export function nodePackages(/** @type {string} */ root) {
   return {
     name: 'Node 24 and the npm packages',
     cost: 'from nothing one to two minutes and 500 MB',
+    needsBytes: () => (existsSync(join(root, 'node_modules')) ? 0 : 700_000_000),
 
     async isInPlace() {
       if (!existsSync(node)) return false

@@ -1,6 +1,7 @@
 import { existsSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { SetupError } from './failures.mjs'
+import { installFolder, installLock } from './pip.mjs'
 import { askProgram, runProgram } from './run-program.mjs'
 import { hashOf, Stamp } from './stamp.mjs'
 
@@ -26,6 +27,7 @@ export function pythonEnvironment(/** @type {string} */ root) {
   return {
     name: 'the Python environment with ffmpeg, NATS and the S3 server',
     cost: 'from nothing about a minute and 900 MB',
+    needsBytes: () => (existsSync(home) ? 0 : 1_300_000_000),
 
     async isInPlace() {
       return existsSync(python) && stamp.read() !== '' && stamp.read() === (await wanted())
@@ -39,24 +41,8 @@ export function pythonEnvironment(/** @type {string} */ root) {
         rmSync(home, { recursive: true, force: true })
         await runProgram(root, await findPython(root), ['-m', 'venv', home])
       }
-      const pip = [
-        '-m',
-        'pip',
-        'install',
-        '--quiet',
-        '--no-input',
-        '--disable-pip-version-check',
-        '--no-deps',
-      ]
-      await runProgram(root, python, [
-        ...pip,
-        '--only-binary',
-        ':all:',
-        '--require-hashes',
-        '-r',
-        lock,
-      ])
-      await runProgram(root, python, [...pip, '--no-build-isolation', '-e', sidecar])
+      await installLock(root, python, lock)
+      await installFolder(root, python, sidecar)
       await runProgram(root, python, ['-c', 'import inference_sidecar'])
       stamp.write(await wanted())
     },

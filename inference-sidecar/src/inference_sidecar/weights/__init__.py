@@ -1,0 +1,1 @@
+"""The model's files: fetched, verified, and made into what the engine maps into memory."""

@@ -1,0 +1,1 @@
+"""From the published files to one resident file per precision. The only part that needs torch."""

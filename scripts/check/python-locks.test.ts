@@ -1,0 +1,46 @@
+import { expect, test } from 'vitest'
+import { disagreements, namesIn, pythonLockProblems } from './python-locks.ts'
+
+const pinned = (name: string, version: string) =>
+  `${name}==${version} \\\n    --hash=sha256:${version}\n`
+
+test('wants every Python package that is asked for pinned, with a hash and no address', () => {
+  const wanted = ['nats-py', 'pytest']
+  const good = pinned('nats-py', '2.16.0') + pinned('pytest', '9.2.0')
+  expect(pythonLockProblems('a.lock', good, wanted)).toEqual([])
+  const bad = 'nats_py>=2 \\\n    # https://x.example\n'
+  expect(pythonLockProblems('a.lock', bad, wanted)).toEqual([
+    'a.lock: nats_py is not pinned',
+    'a.lock: nats_py has no hash',
+    'a.lock: has a download address',
+    'a.lock: pytest of pyproject.toml is missing (npm run lock:python)',
+  ])
+})
+
+test('refuses torch and what its CUDA builds bring: no hash of theirs holds everywhere', () => {
+  const lock = pinned('torch', '2.13.0') + pinned('nvidia-cublas', '13.0') + pinned('numpy', '2.4')
+  expect(pythonLockProblems('a.lock', lock, [])).toEqual([
+    'a.lock: torch must not be in it',
+    'a.lock: nvidia-cublas must not be in it',
+  ])
+})
+
+test('reads the packages of one part of pyproject.toml and of no other', () => {
+  const pyproject = [
+    'dependencies = [',
+    '  "httpx==0.28.*",',
+    ']',
+    'dev = ["pytest==9.*", "ruff[x]==0.17.*"]',
+    'torch = ["torch==2.13.0"]',
+  ].join('\n')
+  expect(namesIn(pyproject, ['dependencies', 'dev'])).toEqual(['httpx', 'pytest', 'ruff'])
+})
+
+test('refuses two locks of one environment with different versions of a package', () => {
+  const lower = pinned('numpy', '2.4.6') + pinned('only-here', '1')
+  const forked = pinned('networkx', '3.6') + pinned('networkx', '3.7')
+  expect(disagreements('b.lock', pinned('NumPy', '2.4.6') + forked, 'a.lock', lower)).toEqual([])
+  expect(disagreements('b.lock', pinned('numpy', '2.5.0'), 'a.lock', lower)).toEqual([
+    'b.lock: numpy is 2.5.0 here and 2.4.6 in a.lock (npm run lock:python)',
+  ])
+})

@@ -1,0 +1,1 @@
+"""Reads weights in the layout they are published in."""

@@ -1,0 +1,1 @@
+"""Text, image, voice and video codec, from maintained libraries."""

@@ -1,0 +1,1 @@
+"""Upstream's own classes behind our protocols: an oracle for tests, a fallback for operators."""

@@ -1,0 +1,63 @@
+"""What one render is told besides its inputs. No torch: plans are made with it."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class SeedPolicy(StrEnum):
+    """Where a chunk's noise comes from.
+
+    PER_CHUNK: from (seed, chunk index) alone, so that a resumed chunk needs nothing else.
+    UPSTREAM: from one stream of random numbers for the whole job, drawn as upstream draws them.
+    """
+
+    PER_CHUNK = "per-chunk"
+    UPSTREAM = "upstream"
+
+
+@dataclass(frozen=True)
+class RenderSettings:
+    """How frames are made.
+
+    frames: of one window, 4n + 1 (the video codec packs four frames into one latent frame).
+    motion: frames of the window before that the next one starts from, 4n + 1.
+    shift: above 1, more of the steps are spent at high noise.
+    text_guide, audio_guide: strength of guidance; at 1 its extra forward is not computed.
+    colour: how far every frame's colours are pulled to the portrait's, 0 to 1.
+    """
+
+    frames: int = 81
+    motion: int = 9
+    steps: int = 4
+    shift: float = 5.0
+    text_guide: float = 1.0
+    audio_guide: float = 1.0
+    colour: float = 1.0
+    seeds: SeedPolicy = SeedPolicy.PER_CHUNK
+
+    def __post_init__(self) -> None:
+        if self.frames < 5 or self.frames % 4 != 1:
+            raise ValueError(f"A window has 4n + 1 frames, at least 5, not {self.frames}.")
+        if self.motion % 4 != 1 or not 1 <= self.motion < self.frames:
+            raise ValueError(
+                f"The motion is 4n + 1 frames, fewer than the window's, not {self.motion}."
+            )
+        if self.steps < 1:
+            raise ValueError(f"A render needs at least one step, not {self.steps}.")
+        if not 0.0 <= self.colour <= 1.0:
+            raise ValueError(f"The colour strength is between 0 and 1, not {self.colour}.")
+        if not all(math.isfinite(x) for x in (self.shift, self.text_guide, self.audio_guide)):
+            raise ValueError("Shift and guides are finite numbers.")
+
+    @property
+    def latent_frames(self) -> int:
+        """Latent frames of one window."""
+        return (self.frames - 1) // 4 + 1
+
+    @property
+    def motion_latent_frames(self) -> int:
+        """Latent frames that the motion frames become."""
+        return (self.motion - 1) // 4 + 1

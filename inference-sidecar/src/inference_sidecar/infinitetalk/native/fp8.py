@@ -1,0 +1,185 @@
+"""Eight-bit floats: how tensors become them, and how two of them are multiplied.
+
+A quantised tensor is `values * scale` with values in e4m3 (four exponent bits, three of mantissa,
+largest 448). Scales are float32, one for each row or one for the whole tensor. Weights are
+quantised once; activations each time, by the rows of the moment.
+"""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+import torch
+from torch import Tensor
+
+E4M3: Final = torch.float8_e4m3fn
+E4M3_MAX: Final = 448.0
+_SMALLEST_SCALE: Final = 1e-12
+"""A row of zeros has no largest value; any scale does for it, except none."""
+
+_ROW_BLOCK: Final = 8192
+_SCALE_BLOCK: Final = 256
+"""The row-wise kernel of some torch versions reads scales up to a full tile of rows."""
+
+
+class Granularity(StrEnum):
+    """How many values share a scale."""
+
+    ROW = "row"
+    TENSOR = "tensor"
+
+
+class Kernel(StrEnum):
+    """What multiplies, best first.
+
+    ROW: one kernel that applies a scale to each row and each column.
+    TENSOR: a kernel that knows one scale a side; scales of rows are applied to its result.
+    DEQUANTISED: the weights are made bf16 at each call; activations stay as they are.
+    """
+
+    ROW = "row-wise"
+    TENSOR = "tensor-wise"
+    DEQUANTISED = "dequantised"
+
+
+@dataclass(frozen=True)
+class Quantised:
+    """`values * scale`. values: e4m3 `[rows, columns]`; scale: float32 `[rows]`, or `[]`."""
+
+    values: Tensor
+    scale: Tensor
+
+    def dequantised(self, dtype: torch.dtype) -> Tensor:
+        """The tensor it stands for."""
+        scale = self.scale if self.scale.ndim == 0 else self.scale.unsqueeze(1)
+        return (self.values.to(torch.float32) * scale).to(dtype)
+
+
+class NotFinite(ValueError):
+    """A weight holds infinities or NaNs: it was read wrongly, or it is broken."""
+
+
+def quantise_weight(weight: Tensor, granularity: Granularity = Granularity.ROW) -> Quantised:
+    """Quantises `[out, in]` once and for all, in float32. Raises `NotFinite`."""
+    exact = weight.to(torch.float32)
+    largest = exact.abs().amax(dim=1) if granularity is Granularity.ROW else exact.abs().amax()
+    if not bool(torch.isfinite(largest).all()):
+        raise NotFinite("The weight has values that are not finite.")
+    scale = (largest / E4M3_MAX).clamp(min=_SMALLEST_SCALE)
+    divisor = scale if scale.ndim == 0 else scale.unsqueeze(1)
+    return Quantised((exact / divisor).clamp(-E4M3_MAX, E4M3_MAX).to(E4M3), scale)
+
+
+def quantise_activation(rows: Tensor, granularity: Granularity = Granularity.ROW) -> Quantised:
+    """Quantises `[rows, in]` by its own largest values. Nothing waits for the device."""
+    scales = rows.new_empty(_whole_blocks(rows.shape[0]), dtype=torch.float32)[: rows.shape[0]]
+    torch.linalg.vector_norm(rows, ord=float("inf"), dim=1, dtype=torch.float32, out=scales)
+    scales.div_(E4M3_MAX).clamp_(min=_SMALLEST_SCALE)
+    if granularity is Granularity.TENSOR:
+        scale = scales.amax()
+        return Quantised(_divided(rows, scale.expand(rows.shape[0], 1)), scale)
+    return Quantised(_divided(rows, scales.unsqueeze(1)), scales)
+
+
+def multiply(
+    rows: Quantised, weight: Quantised, bias: Tensor | None, dtype: torch.dtype, kernel: Kernel
+) -> Tensor:
+    """`rows @ weight.T + bias` in `dtype`, accumulated in float32. Not for `DEQUANTISED`."""
+    by_rows = rows.scale.ndim == 1 or weight.scale.ndim == 1
+    if by_rows and kernel is Kernel.TENSOR:
+        one = torch.ones((), dtype=torch.float32, device=rows.values.device)
+        product = _scaled_mm(rows.values, weight.values, one, one, None, dtype)
+        product = product.mul_(_column(rows.scale)).mul_(_column(weight.scale).t())
+        return product if bias is None else product.add_(bias)
+    left, right = rows.scale, weight.scale
+    if by_rows:
+        left = _column(left.expand(rows.values.shape[0]))
+        right = _column(right.expand(weight.values.shape[0])).t().contiguous()
+    return _scaled_mm(rows.values, weight.values, left, right, bias, dtype)
+
+
+def multiply_emulated(
+    rows: Quantised, weight: Quantised, bias: Tensor | None, dtype: torch.dtype
+) -> Tensor:
+    """The same in plain float32: what the kernels are held against."""
+    product = rows.values.to(torch.float32) @ weight.values.to(torch.float32).t()
+    product = product * _column(rows.scale) * _column(weight.scale).t()
+    return (product if bias is None else product + bias).to(dtype)
+
+
+@functools.cache
+def kernel_of(device: torch.device, dtype: torch.dtype) -> Kernel:
+    """The best kernel that runs on this device and gives what the emulation gives.
+
+    Asked of the device instead of a table of compute capabilities: which kernels a build of torch
+    has differs more than the hardware does.
+    """
+    for kernel in (Kernel.ROW, Kernel.TENSOR):
+        if _gives_right_results(device, dtype, kernel):
+            return kernel
+    return Kernel.DEQUANTISED
+
+
+def _gives_right_results(device: torch.device, dtype: torch.dtype, kernel: Kernel) -> bool:
+    generator = torch.Generator().manual_seed(1)
+    # An odd number of rows, as a video has; columns as the kernels want them, multiples of 16.
+    rows = torch.randn(257, 64, generator=generator).to(device=device, dtype=dtype)
+    weight = quantise_weight(torch.randn(96, 64, generator=generator).to(device))
+    bias = torch.randn(96, generator=generator).to(device=device, dtype=dtype)
+    quantised = quantise_activation(rows)
+    expected = multiply_emulated(quantised, weight, bias, torch.float32)
+    try:
+        result = multiply(quantised, weight, bias, dtype, kernel).to(torch.float32)
+    except (RuntimeError, ValueError, NotImplementedError):
+        return False
+    return bool((result - expected).abs().max() <= 0.02 * expected.abs().max())
+
+
+@functools.cache
+def _writes_e4m3(device: torch.device) -> bool:
+    """Whether a product can be stored as e4m3 at once, which saves two passes over memory."""
+    ones = torch.ones(4, 16, dtype=torch.bfloat16, device=device)
+    values = torch.empty(4, 16, dtype=E4M3, device=device)
+    try:
+        torch.mul(ones, torch.full((4, 1), 2.0, device=device), out=values)
+    except RuntimeError:
+        return False
+    return bool((values.to(torch.float32) == 2).all())
+
+
+def _divided(rows: Tensor, scales: Tensor) -> Tensor:
+    """`rows / scales` as e4m3. Scales come from the rows, so that nothing exceeds the range."""
+    values = torch.empty(rows.shape, dtype=E4M3, device=rows.device)
+    factors = scales.reciprocal()
+    if _writes_e4m3(rows.device):
+        return torch.mul(rows, factors, out=values)
+    # In blocks: the product is float32, four times as large as what it becomes.
+    for start in range(0, rows.shape[0], _ROW_BLOCK):
+        block = slice(start, start + _ROW_BLOCK)
+        values[block] = (rows[block] * factors[block]).to(E4M3)
+    return values
+
+
+def _scaled_mm(
+    rows: Tensor,
+    weight: Tensor,
+    left: Tensor,
+    right: Tensor,
+    bias: Tensor | None,
+    dtype: torch.dtype,
+) -> Tensor:
+    # The public `scaled_mm` of torch.nn.functional is younger than some GPU images.
+    return torch._scaled_mm(  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+        rows, weight.t(), scale_a=left, scale_b=right, bias=bias, out_dtype=dtype
+    )
+
+
+def _column(scale: Tensor) -> Tensor:
+    return scale.reshape(-1, 1)
+
+
+def _whole_blocks(rows: int) -> int:
+    return -(-rows // _SCALE_BLOCK) * _SCALE_BLOCK

@@ -20,24 +20,28 @@ from inference_sidecar.preview.raster import (
     smooth_step,
 )
 
-WIDEST_GAP: Final = 0.62
-"""Opening of the widest vowel, in half mouth widths."""
+_WIDEST: Final = 0.092
+"""Opening of the widest vowel, in face heights."""
+_WIDEST_BOUNDS: Final = (0.42, 0.72)
+"""The same in half mouth widths: a turned head foreshortens the mouth, a grin stretches it."""
 _UPPER_SHARE: Final = 0.14
 """The upper lip makes this part of an opening, the jaw the rest."""
-_UPPER_SHARE_CLOSING: Final = 0.3
+_UPPER_SHARE_CLOSING: Final = 0.35
 _CHIN_SHARE: Final = 0.6
 """How far the chin follows the lower lip."""
 _SPREAD: Final = 0.07
 _ROUND: Final = 0.15
 """How far the corners move out or in, in half mouth widths."""
-_SMILE_SHAPE: Final = 0.4
-_SMILE_GAP: Final = 0.54
-"""A smile leaves its corners only this part of that freedom, and opens less: else it laughs."""
+_OPEN_NARROWS: Final = 0.07
+"""How far the corners come in when the jaw drops."""
+_SMILE_NARROWS: Final = 0.16
+_SMILE_SHAPE: Final = 0.6
+"""Who speaks smiles less: corners come in with the gap that closes, and shape words less."""
 _REACH_X: Final = 2.7
 _REACH_ABOVE: Final = 1.25
 _REACH_BELOW_CHIN: Final = 1.15
 """The region that moves at all, in half mouth widths."""
-_SOLVER_STEPS: Final = 2
+_SOLVER_STEPS: Final = 4
 
 Unmove = Callable[[Field, Field], tuple[Field, Field]]
 """From places of the moved head to places of the portrait, in pixels of the canvas."""
@@ -53,12 +57,11 @@ class MouthPose:
 
 @dataclass(frozen=True)
 class _Motion:
-    """A pose in mouth units: how far the lower lip, the upper lip and the corners move."""
+    """A pose in mouth units: how far the lips move from where they touch, and the corners."""
 
     lower: float
     upper: float
     widen: float
-    closing: bool
 
 
 _Shift = Callable[[Field, Field, _Motion], Field]
@@ -77,12 +80,16 @@ class Mouth:
         self._geometry, self._texture = geometry, texture
         height, width = canvas.shape[:2]
         size = (width, height)
-        low = float(geometry.lower_edge.max()) + WIDEST_GAP + 0.25
-        high = float(geometry.upper_edge.min()) - WIDEST_GAP * _UPPER_SHARE - 0.25
-        left, top, right, bottom = geometry.pixels_around(
+        self._widest = float(np.clip(_WIDEST * geometry.face, *_WIDEST_BOUNDS))
+        # Lips that are parted in the portrait are first shut, then opened like all others.
+        self._shut_lower = -(1 - _UPPER_SHARE_CLOSING) * geometry.rest_gap
+        self._shut_upper = _UPPER_SHARE_CLOSING * geometry.rest_gap
+        low = float(geometry.lower_edge.max()) + self._widest + 0.25
+        high = float(geometry.upper_edge.min()) - self._widest * _UPPER_SHARE - 0.25
+        left, top, right, bottom = geometry.frame.pixels_around(
             (-_REACH_X, -_REACH_ABOVE, _REACH_X, geometry.chin + _REACH_BELOW_CHIN), size
         )
-        box_left, box_top, box_right, box_bottom = geometry.pixels_around(
+        box_left, box_top, box_right, box_bottom = geometry.frame.pixels_around(
             (-1.35, high, 1.35, low), size
         )
         # Above the box only the upper layer shows, below it only the lower one.
@@ -99,8 +106,8 @@ class Mouth:
         geometry, grid = self._geometry, self._box_grid
         left, top = grid.columns.start, grid.rows.start
         columns, rows = pixel_grid(grid.width, grid.height)
-        x, y = geometry.coordinates(columns + left, rows + top)
-        softness = max(1.2, 0.02 * geometry.unit_px) / geometry.unit_px
+        x, y = geometry.frame.coordinates(columns + left, rows + top)
+        softness = max(1.2, 0.02 * geometry.frame.unit_px) / geometry.frame.unit_px
         upper, lower = geometry.upper_at(x), geometry.lower_at(x)
         self._above = 1 - smooth_step(y - upper, -softness, softness)
         # Where lips touch, the lower one reaches a little under the upper one, so that nothing
@@ -123,7 +130,7 @@ class Mouth:
         box = self._box_grid
         left, top = np.float32(box.columns.start), np.float32(box.rows.start)
         rest_x, rest_y = (box.spread(field) for field in unmove(box.x, box.y))
-        x, y = self._geometry.coordinates(rest_x, rest_y)
+        x, y = self._geometry.frame.coordinates(rest_x, rest_y)
         edges = self._edges(x, motion)
         mouth = self._interior.draw(x, y, (rest_x - left, rest_y - top), edges)
         for colours, inside, mask, source_x, source_y in (
@@ -139,21 +146,22 @@ class Mouth:
         canvas[box.rows, box.columns] = np.clip(mouth + 0.5, 0, 255)
 
     def _motion(self, pose: MouthPose) -> _Motion:
-        """How far everything moves for a pose, from where it is in the portrait."""
-        smiles = self._geometry.rest_gap > 0
-        change = pose.open * (_SMILE_GAP if smiles else WIDEST_GAP) - self._geometry.rest_gap
-        share = _UPPER_SHARE if change >= 0 else _UPPER_SHARE_CLOSING
+        """How far everything moves for a pose."""
+        gap, smile = pose.open * self._widest, self._geometry.rest_gap
         widen = pose.spread * (_SPREAD if pose.spread >= 0 else _ROUND)
-        if smiles:
+        if smile > 0:
             widen *= _SMILE_SHAPE
-        return _Motion(change * (1 - share), -change * share, widen, change < 0)
+        widen -= _OPEN_NARROWS * pose.open + _SMILE_NARROWS * smile
+        return _Motion((1 - _UPPER_SHARE) * gap, -_UPPER_SHARE * gap, widen)
 
-    def _profile(self, x: Field, motion: _Motion) -> Field:
-        """How the lips' movement falls from 1 at the middle to 0 at the corners."""
-        if motion.closing:
-            gap = self._geometry.lower_at(x) - self._geometry.upper_at(x)
-            return np.where(np.abs(x) < 1, gap / self._geometry.rest_gap, 0).astype(np.float32)
-        return np.clip(1 - x * x, 0, 1) ** (1.2 if self._geometry.rest_gap > 0 else 0.8)
+    def _profiles(self, x: Field) -> tuple[Field, Field]:
+        """How opening and shutting fall from 1 at the middle to 0 at the corners."""
+        inside = np.clip(1 - x * x, 0, 1) ** np.float32(0.8)
+        rest_gap = self._geometry.rest_gap
+        if rest_gap == 0:
+            return inside, np.zeros_like(x)
+        gap = self._geometry.lower_at(x) - self._geometry.upper_at(x)
+        return inside, np.where(np.abs(x) < 1, gap / rest_gap, 0).astype(np.float32)
 
     def _follow(self, x: Field, y: Field) -> Field:
         """How far skin follows the jaw: fully at the chin, not at nose, ears and neck."""
@@ -168,28 +176,35 @@ class Mouth:
         follow = self._follow(x, y)
         below_edge = np.maximum(y - geometry.lower_at(x), 0)
         fall = 1 - smooth_step(below_edge, geometry.lower_lip + 0.05, 0.95 * geometry.chin)
-        return motion.lower * (follow + (1 - follow) * self._profile(x, motion) * fall)
+        opening, shutting = self._profiles(x)
+        lips = motion.lower * opening + self._shut_lower * shutting
+        return follow * (motion.lower + self._shut_lower) + (1 - follow) * fall * lips
 
     def _skull_shift(self, x: Field, y: Field, motion: _Motion) -> Field:
         """Downward shift of upper lip and cheeks, at a place of the portrait."""
         geometry = self._geometry
+        follow = self._follow(x, y)
         above_edge = np.maximum(geometry.upper_at(x) - y, 0)
         fall = 1 - smooth_step(above_edge, 0.8 * geometry.upper_lip, -0.9 * geometry.nose)
-        held = self._profile(x, motion) * fall
-        return motion.lower * self._follow(x, y) * (1 - held) + motion.upper * held
+        opening, shutting = (profile * fall for profile in self._profiles(x))
+        return (
+            follow * (motion.lower * (1 - opening) + self._shut_lower * (1 - shutting))
+            + motion.upper * opening
+            + self._shut_upper * shutting
+        )
 
     def _sources(
         self, grid: CoarseGrid, shift: _Shift, motion: _Motion, unmove: Unmove
     ) -> tuple[Field, Field]:
         """For each pixel of the grid, the position in the texture that is seen there."""
         rest_x, rest_y = unmove(grid.x, grid.y)
-        x, y = self._geometry.coordinates(rest_x, rest_y)
+        x, y = self._geometry.frame.coordinates(rest_x, rest_y)
         source_x, source_y = x, y
         # The shift is known at the source; a few rounds find the source that lands on this pixel.
         for _ in range(_SOLVER_STEPS):
             source_y = y - shift(source_x, source_y, motion)
             source_x = x - motion.widen * _widening(source_x, source_y)
-        axes, unit = self._geometry.axes, self._geometry.unit_px
+        axes, unit = self._geometry.frame.axes, self._geometry.frame.unit_px
         right, down = (source_x - x) * unit, (source_y - y) * unit
         places = (
             rest_x + right * axes[0, 0] + down * axes[1, 0],
@@ -202,11 +217,13 @@ class Mouth:
         """Where the lips' inner edges are in this pose."""
         geometry = self._geometry
         inner_x = x / np.float32(1 + motion.widen)
-        profile = self._profile(inner_x, motion)
+        opening, shutting = self._profiles(inner_x)
+        jaw = motion.lower * opening + self._shut_lower * shutting
         return LipEdges(
-            upper=geometry.upper_at(inner_x) + motion.upper * profile,
-            lower=geometry.lower_at(inner_x) + motion.lower * profile,
-            gap=geometry.rest_gap + motion.lower - motion.upper,
+            upper=geometry.upper_at(inner_x) + motion.upper * opening + self._shut_upper * shutting,
+            lower=geometry.lower_at(inner_x) + jaw,
+            gap=motion.lower - motion.upper,
+            jaw=jaw,
         )
 
 

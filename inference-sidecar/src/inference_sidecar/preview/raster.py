@@ -126,7 +126,7 @@ def blur_image(image: Image, sigma_px: float) -> Image:
     return cast("Image", cv2.GaussianBlur(image, (0, 0), max(sigma_px, 0.05)))
 
 
-def lab_colours(colours: Field) -> Field:
+def lab_colours(colours: Image | Field) -> Field:
     """RGB from 0 to 255 as CIELAB, where distances are about as large as they look."""
     scaled = np.asarray(colours, np.float32) / np.float32(255)
     return cast("Field", cv2.cvtColor(scaled, cv2.COLOR_RGB2LAB))

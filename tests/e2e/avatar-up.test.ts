@@ -42,7 +42,7 @@ describe('avatar up', () => {
   it('brings a killed process back within a second on the same ports', async () => {
     const before = (await system.stack()).processes.janitor
     const killedAt = performance.now()
-    await system.killProcess('janitor')
+    await system.kill('janitor')
     expect(performance.now() - killedAt).toBeLessThan(1_500)
     expect((await system.stack()).processes.janitor.ports).toEqual(before.ports)
   })

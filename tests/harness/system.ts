@@ -6,8 +6,10 @@ import { join, resolve } from 'node:path'
 import { createInterface } from 'node:readline'
 import { promisify } from 'node:util'
 import { z } from 'zod'
+import { type Broker, connectBroker } from './broker.ts'
 import { childrenOf, processesOf } from './processes.ts'
 import { type Client, createClient } from './rest-client.ts'
+import { openStore, type Store } from './store.ts'
 import { until } from './until.ts'
 
 const run = promisify(execFile)
@@ -34,6 +36,10 @@ const stackSchema = z.object({
 })
 export type Stack = z.infer<typeof stackSchema>
 export type ProcessName = keyof Stack['processes']
+export const processNames = Object.keys(stackSchema.shape.processes.shape) as ProcessName[]
+
+/** What can be killed: the processes of `stack.json`, and the sidecar's child that renders. */
+export type Victim = ProcessName | 'child'
 
 export type SystemOptions = {
   /** On top of this process' own environment; the `null` engine and tenfold speed by default. */
@@ -97,6 +103,13 @@ export async function startSystem({ env = {}, dataDir }: SystemOptions = {}) {
     return stackSchema.parse(JSON.parse(await readFile(join(data, 'stack.json'), 'utf8')))
   }
 
+  /** Undefined while the sidecar has no child. */
+  async function pidOf(victim: Victim): Promise<number | undefined> {
+    const { processes } = await stack()
+    if (victim !== 'child') return processes[victim].pid
+    return childrenOf(processes.sidecar.pid)[0]
+  }
+
   /** Runs another `avatar` command on this system and returns what it printed. */
   async function cli(...args: string[]) {
     return run(process.execPath, [avatar, ...args, '--data', data], { env: process.env })
@@ -107,6 +120,8 @@ export async function startSystem({ env = {}, dataDir }: SystemOptions = {}) {
     return z.object({ key: z.string() }).parse(JSON.parse(stdout)).key
   }
 
+  let connecting: Promise<Broker> | undefined
+  let opened: Store | undefined
   const key = await createKey()
   return {
     url,
@@ -118,27 +133,37 @@ export async function startSystem({ env = {}, dataDir }: SystemOptions = {}) {
     createKey,
     client: createClient(url, key) satisfies Client,
     clientWith: (otherKey: string) => createClient(url, otherKey),
+    /** The broker as its operator sees it. */
+    broker: async () => {
+      connecting ??= connectBroker((await stack()).nats.url)
+      return connecting
+    },
+    /** The store as the owner of the bucket sees it. */
+    store: async () => {
+      opened ??= openStore((await stack()).s3)
+      return opened
+    },
     pid: () => child.pid ?? -1,
     signalSupervisor: (signal: NodeJS.Signals) => child.kill(signal),
-    pidOf: async (name: ProcessName) => (await stack()).processes[name].pid,
-    /** The process that renders: the sidecar's child. */
-    renderChild: async () => childrenOf((await stack()).processes.sidecar.pid)[0],
+    pidOf,
 
-    /** Ends a process by a signal and waits until the supervisor has brought up its successor. */
-    async killProcess(name: ProcessName, signal: NodeJS.Signals = 'SIGKILL') {
-      const { pid } = (await stack()).processes[name]
-      process.kill(pid, signal)
+    /** Ends a process by a signal and waits until its successor lives. */
+    async kill(victim: Victim, signal: NodeJS.Signals = 'SIGKILL') {
+      const pid = await pidOf(victim)
+      if (pid !== undefined) process.kill(pid, signal)
       await until(
         async () => {
-          const now = (await stack()).processes[name].pid
-          return now !== pid && isAlive(now)
+          const now = await pidOf(victim)
+          return now !== undefined && now !== pid && isAlive(now)
         },
-        { timeoutMs: signal === 'SIGKILL' ? 5_000 : 40_000, what: `a new ${name}` },
+        { timeoutMs: signal === 'SIGKILL' ? 20_000 : 40_000, what: `a new ${victim}` },
       )
     },
 
     /** Stops it like Ctrl-C and says which processes it left behind; there should be none. */
     async stop(): Promise<number[]> {
+      await (await connecting)?.close()
+      opened?.close()
       await end('SIGINT')
       const left = processesOf(data)
       for (const pid of left) process.kill(pid, 'SIGKILL')

@@ -1,0 +1,59 @@
+import { type AnyEvent, eventSchemas, streams, subjects } from '@avatar/contracts'
+import { JetStreamError, type JetStreamManager, jetstreamManager } from '@nats-io/jetstream'
+import { connect } from '@nats-io/transport-node'
+
+/** More facts than any test makes of one job. */
+const factsOfOneJob = 1_000
+
+/** What a person with the operator's password sees of the broker. */
+export type Broker = Awaited<ReturnType<typeof connectBroker>>
+
+/** Connects as the operator; the connection outlives restarts of the broker. */
+export async function connectBroker(address: string) {
+  const { protocol, host, username, password } = new URL(address)
+  const connection = await connect({
+    servers: `${protocol}//${host}`,
+    user: username,
+    pass: password,
+    inboxPrefix: `_INBOX_${username}`,
+    maxReconnectAttempts: -1,
+    reconnectTimeWait: 100,
+  })
+  const manager: JetStreamManager = await jetstreamManager(connection, { checkAPI: false })
+
+  return {
+    connection,
+    manager,
+
+    /** Every fact that was ever stored of a job, in the order of the stream. */
+    async factsOf(jobId: string): Promise<AnyEvent[]> {
+      const stored = await manager.direct
+        .getBatch(streams.EVENTS.name, {
+          seq: 1,
+          next_by_subj: subjects.eventsOfJob(jobId),
+          batch: factsOfOneJob,
+        })
+        .catch(orNothing)
+      const facts: AnyEvent[] = []
+      for await (const message of stored) {
+        const body = message.json<AnyEvent>()
+        facts.push(eventSchemas[body.type].parse(body) as AnyEvent) // The schema of its own type.
+      }
+      return facts
+    },
+
+    /** How many messages a stream holds on subjects that match. */
+    async count(stream: keyof typeof streams, subject: string): Promise<number> {
+      const { state } = await manager.streams.info(stream, { subjects_filter: subject })
+      return Object.values(state.subjects ?? {}).reduce((sum, each) => sum + each, 0)
+    },
+
+    close: () => connection.close(),
+  }
+}
+
+/** A direct get answers "none" as an error; any other error is one. */
+function orNothing(error: unknown): never[] {
+  if (error instanceof JetStreamError && 'code' in error && error.code === 404) return []
+  throw error
+}

@@ -1,0 +1,43 @@
+import { setTimeout as moment } from 'node:timers/promises'
+import { processNames, type System, type Victim } from './system.ts'
+
+/** Whole numbers below a bound; the same seed gives the same numbers (mulberry32). */
+export function seededRandom(seed: number): (below: number) => number {
+  let state = seed >>> 0
+  return (below) => {
+    state = (state + 0x6d2b79f5) >>> 0
+    let mixed = Math.imul(state ^ (state >>> 15), state | 1)
+    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61)
+    return Math.floor((((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32) * below)
+  }
+}
+
+export type ChaosOptions = {
+  seed: number
+  kills: number
+  /** The longest pause between two kills. */
+  pauseMs: number
+  victims?: readonly Victim[]
+}
+
+const everyone: readonly Victim[] = [...processNames, 'child']
+
+/**
+ * Kills random processes with SIGKILL at random moments, now and then two at once, each only once
+ * its last successor lives. Returns whom it killed, in order.
+ */
+export async function killAtRandom(system: System, options: ChaosOptions): Promise<Victim[]> {
+  const { seed, kills, pauseMs, victims = everyone } = options
+  const random = seededRandom(seed)
+  const killed: Victim[] = []
+  while (killed.length < kills) {
+    await moment(random(pauseMs))
+    const first = victims[random(victims.length)] ?? 'ingest'
+    const second = victims[random(victims.length)] ?? 'ingest'
+    const isPair = random(4) === 0 && second !== first && killed.length + 2 <= kills
+    const now = isPair ? [first, second] : [first]
+    await Promise.all(now.map((victim) => system.kill(victim)))
+    killed.push(...now)
+  }
+  return killed
+}

@@ -1,0 +1,77 @@
+import { createHash } from 'node:crypto'
+import { type EventOf, jobPrefix, type StatusView, subjects } from '@avatar/contracts'
+import { expect } from 'vitest'
+import type { System } from './system.ts'
+import { until } from './until.ts'
+
+export type OnceOptions = {
+  /** The attempt that must have made the video; any, where none is given. */
+  attempt?: number
+  timeoutMs?: number
+}
+
+/**
+ * Waits until a job has ended, and expects that it was completed exactly once: one fact says so and
+ * none says otherwise, one video is stored, it is the one that the fact and the API name, every epoch
+ * was begun at most once, and no entry of the job is left in the queue.
+ */
+export async function expectCompletedOnce(
+  system: System,
+  jobId: string,
+  { attempt, timeoutMs = 90_000 }: OnceOptions = {},
+): Promise<StatusView> {
+  const view = await system.client.untilEnded(jobId, 'completed', timeoutMs)
+  const broker = await system.broker()
+  const factsOf = async () => (await broker.factsOf(jobId)).filter(isEnd)
+  // The record is written before the fact is published; a crash in between delays it.
+  const [completed, ...more] = await until(
+    async () => {
+      const facts = await factsOf()
+      return facts.length > 0 && facts
+    },
+    { timeoutMs: 20_000, what: `the end of ${jobId} as a fact` },
+  )
+  expect(more, `further ends of ${jobId}`).toEqual([])
+  if (completed?.type !== 'job.completed') throw new Error(`${jobId}: ${completed?.type}`)
+  expect(completed.epoch).toBe(view.attempt)
+  if (attempt !== undefined) expect(view.attempt, `attempts of ${jobId}`).toBe(attempt)
+  await expectOneVideo(system, jobId, completed)
+  await expectEpochsOnce(system, jobId, view.attempt)
+  await until(async () => (await broker.count('GPU', subjects.gpuWork(jobId))) === 0, {
+    timeoutMs: 20_000,
+    what: `no queue entry of ${jobId}`,
+  })
+  return view
+}
+
+/** The same of many jobs; a job that fails this is named. */
+export async function expectAllCompletedOnce(
+  system: System,
+  jobIds: readonly string[],
+  options: OnceOptions = {},
+): Promise<StatusView[]> {
+  expect(new Set(jobIds).size).toBe(jobIds.length)
+  const views: StatusView[] = []
+  for (const jobId of jobIds) views.push(await expectCompletedOnce(system, jobId, options))
+  return views
+}
+
+async function expectOneVideo(system: System, jobId: string, fact: EventOf<'job.completed'>) {
+  const store = await system.store()
+  expect(await store.keys(`${jobPrefix(jobId)}out/`), `videos of ${jobId}`).toEqual([
+    fact.result.key,
+  ])
+  const video = await system.client.download(jobId)
+  expect(createHash('sha256').update(video).digest('hex')).toBe(fact.result.sha256)
+}
+
+async function expectEpochsOnce(system: System, jobId: string, attempts: number) {
+  const facts = await (await system.broker()).factsOf(jobId)
+  const started = facts.filter(({ type }) => type === 'render.started').map(({ epoch }) => epoch)
+  expect(new Set(started).size, `epochs begun of ${jobId}: ${started}`).toBe(started.length)
+  expect(Math.max(...facts.map(({ epoch }) => epoch))).toBe(attempts)
+}
+
+function isEnd({ type }: { type: string }): boolean {
+  return type === 'job.completed' || type === 'job.failed' || type === 'job.cancelled'
+}

@@ -1,12 +1,15 @@
 import { createHash } from 'node:crypto'
 import { type EventOf, jobPrefix, type StatusView, subjects } from '@avatar/contracts'
 import { expect } from 'vitest'
+import type { Client } from './rest-client.ts'
 import type { System } from './system.ts'
 import { until } from './until.ts'
 
 export type OnceOptions = {
   /** The attempt that must have made the video; any, where none is given. */
   attempt?: number
+  /** Whose job it is; the system's own client by default. */
+  client?: Client
   timeoutMs?: number
 }
 
@@ -18,9 +21,9 @@ export type OnceOptions = {
 export async function expectCompletedOnce(
   system: System,
   jobId: string,
-  { attempt, timeoutMs = 90_000 }: OnceOptions = {},
+  { attempt, client = system.client, timeoutMs = 90_000 }: OnceOptions = {},
 ): Promise<StatusView> {
-  const view = await system.client.untilEnded(jobId, 'completed', timeoutMs)
+  const view = await client.untilEnded(jobId, 'completed', timeoutMs)
   const broker = await system.broker()
   const factsOf = async () => (await broker.factsOf(jobId)).filter(isEnd)
   // The record is written before the fact is published; a crash in between delays it.
@@ -35,7 +38,7 @@ export async function expectCompletedOnce(
   if (completed?.type !== 'job.completed') throw new Error(`${jobId}: ${completed?.type}`)
   expect(completed.epoch).toBe(view.attempt)
   if (attempt !== undefined) expect(view.attempt, `attempts of ${jobId}`).toBe(attempt)
-  await expectOneVideo(system, jobId, completed)
+  await expectOneVideo(system, client, completed)
   await expectEpochsOnce(system, jobId, view.attempt)
   await until(async () => (await broker.count('GPU', subjects.gpuWork(jobId))) === 0, {
     timeoutMs: 20_000,
@@ -56,12 +59,13 @@ export async function expectAllCompletedOnce(
   return views
 }
 
-async function expectOneVideo(system: System, jobId: string, fact: EventOf<'job.completed'>) {
+async function expectOneVideo(system: System, client: Client, fact: EventOf<'job.completed'>) {
+  const { jobId } = fact
   const store = await system.store()
   expect(await store.keys(`${jobPrefix(jobId)}out/`), `videos of ${jobId}`).toEqual([
     fact.result.key,
   ])
-  const video = await system.client.download(jobId)
+  const video = await client.download(jobId)
   expect(createHash('sha256').update(video).digest('hex')).toBe(fact.result.sha256)
 }
 

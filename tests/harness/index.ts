@@ -1,14 +1,17 @@
 export { killAtRandom, seededRandom } from './chaos.ts'
 export { expectAllCompletedOnce, expectCompletedOnce } from './exactly-once.ts'
 export { portrait, voice } from './media.ts'
+export type { Cut } from './nats-proxy.ts'
 export { processesOf, processIds } from './processes.ts'
 export { type Client, createClient, type Submitted } from './rest-client.ts'
 export {
   type ProcessName,
   processNames,
+  type Service,
   type System,
   type SystemOptions,
   startSystem,
   type Victim,
 } from './system.ts'
 export { until } from './until.ts'
+export { within } from './within.ts'

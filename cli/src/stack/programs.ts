@@ -68,6 +68,7 @@ export function programs(wiring: Wiring): Record<ProcessName, Program> {
         WORKER_ID: env['WORKER_ID'] || 'local',
         SPOOL_DIR: data.spool('sidecar'),
         FFMPEG_PATH: ffmpeg,
+        ...ownVariables(env, 'sidecar'),
       },
     },
   }
@@ -102,7 +103,12 @@ function nodeService(
     args: [installation.serviceMain(name)],
     cwd: repositoryRoot,
     ports,
-    env: { ...serviceEnv(wiring, name, ports.metrics), FFMPEG_PATH: wiring.ffmpeg, ...env },
+    env: {
+      ...serviceEnv(wiring, name, ports.metrics),
+      FFMPEG_PATH: wiring.ffmpeg,
+      ...env,
+      ...ownVariables(wiring.env, name),
+    },
   }
 }
 
@@ -123,6 +129,19 @@ function serviceEnv(
     METRICS_PORT: String(metricsPort),
     [dataFolderVariable]: data.path,
   }
+}
+
+/**
+ * `JANITOR_LOG_LEVEL=debug` is `LOG_LEVEL=debug` for the janitor alone, and wins over what the stack
+ * would set: so one service can be watched closely, or sent through a proxy.
+ */
+function ownVariables(
+  env: Readonly<Record<string, string | undefined>>,
+  name: ProcessName,
+): Record<string, string> {
+  const prefix = `${name.toUpperCase()}_`
+  const own = Object.entries(present(env)).filter(([variable]) => variable.startsWith(prefix))
+  return Object.fromEntries(own.map(([variable, value]) => [variable.slice(prefix.length), value]))
 }
 
 /** Each port has its own flag; the filer and the master have no authentication, so: loopback only. */

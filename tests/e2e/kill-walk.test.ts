@@ -1,0 +1,160 @@
+import { jobPrefix } from '@avatar/contracts'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import {
+  type Cut,
+  expectCompletedOnce,
+  type Service,
+  type System,
+  startSystem,
+  until,
+  within,
+} from '../harness/index.ts'
+
+/** A write of the job's record in this state. */
+const record = (state: string, field = ''): Pick<Cut, 'subject' | 'payload'> => ({
+  subject: /^\$KV\.job\./,
+  payload: new RegExp(`"state":"${state}".*${field}`),
+})
+const event = (type: string) => ({ subject: new RegExp(`^evt\\.${type}\\.`) })
+const acknowledged = (consumer: string) => ({
+  subject: new RegExp(`^\\$JS\\.ACK\\.${consumer}\\.`),
+  payload: /^\+ACK/,
+})
+
+/**
+ * The walk along the way of one job: each service is killed between each pair of lines at which the
+ * world could tell the difference.
+ */
+describe('kill -9 at a chosen line', () => {
+  let system: System
+  beforeAll(async () => {
+    system = await startSystem({ proxied: ['ingest', 'orchestrator', 'janitor', 'sidecar'] })
+  }, 90_000)
+  afterAll(async () => {
+    expect(await system.stop()).toEqual([])
+  }, 90_000)
+
+  /** Kills a service at the line that the cut describes, which `act` makes it come to. */
+  async function killAt<T>(service: Service, cut: Cut, act: () => Promise<T>): Promise<T> {
+    const reached = system.proxyOf(service).cut(cut)
+    const acting = act()
+    await within(reached, 30_000, `${cut.when} ${cut.subject} of ${service}`)
+    await system.kill(service)
+    return acting
+  }
+
+  describe('ingest', () => {
+    const submit = (key: string) => system.client.submit({ idempotencyKey: key }).catch(() => null)
+
+    it('before the record: the client has no answer, and the same request makes the job', async () => {
+      const cut: Cut = { when: 'before', ...record('pending') }
+      expect(await killAt('ingest', cut, () => submit('before the record'))).toBeNull()
+      const jobId = await system.client.submitUntilAccepted({ idempotencyKey: 'before the record' })
+      await expectCompletedOnce(system, jobId, { attempt: 1 })
+    }, 90_000)
+
+    it('after the record: the job is done although nobody announced it', async () => {
+      const owner = system.clientWith(await system.createKey('after the record'))
+      const cut: Cut = { when: 'after', ...record('pending') }
+      const answer = await killAt('ingest', cut, () => owner.submit().catch(() => null))
+      expect(answer).toBeNull()
+      const jobs = await until(async () => (await owner.jobs().catch(() => undefined))?.jobs)
+      expect(jobs).toHaveLength(1)
+      await expectCompletedOnce(system, jobs[0]?.job_id ?? '', { attempt: 1, client: owner })
+    }, 90_000)
+
+    it('before the 201: asked again, the client gets the same job', async () => {
+      const cut: Cut = { when: 'after', ...event('job.submitted') }
+      expect(await killAt('ingest', cut, () => submit('before the 201'))).toBeNull()
+      const jobId = await system.client.submitUntilAccepted({ idempotencyKey: 'before the 201' })
+      await expectCompletedOnce(system, jobId, { attempt: 1 })
+    }, 90_000)
+  })
+
+  describe('orchestrator', () => {
+    const lines: Record<string, Cut> = {
+      'before it is queued': { when: 'before', ...record('queued') },
+      'queued, no entry': { when: 'after', ...record('queued') },
+      'entry published, no fact': { when: 'after', subject: /^gpu\.work\./ },
+      'queued, not acknowledged': { when: 'before', ...acknowledged('EVENTS.orchestrator') },
+      'before the claim is written': { when: 'before', ...record('claimed') },
+      'claimed, not answered': { when: 'after', ...record('claimed') },
+      'before it renders': { when: 'before', ...record('rendering') },
+      'rendering, no fact': { when: 'after', ...record('rendering') },
+      'started, not acknowledged': { when: 'after', ...event('job.started') },
+      'storing, not answered': { when: 'after', ...record('storing') },
+      'before the upload is noted': { when: 'before', ...record('storing', '"uploaded":') },
+      'uploaded, not verified': { when: 'after', ...record('storing', '"uploaded":') },
+      'before it is completed': { when: 'before', ...record('completed') },
+      'completed, no timer': { when: 'after', ...record('completed') },
+      'timer set, no fact': { when: 'after', subject: /^sched\.delete\./ },
+      'fact published, entry left': { when: 'after', ...event('job.completed') },
+      'entry purged': { when: 'after', subject: /^\$JS\.API\.STREAM\.PURGE\.GPU/ },
+      'completed, not acknowledged': { when: 'before', ...acknowledged('EVENTS.storage') },
+    }
+    for (const [name, cut] of Object.entries(lines))
+      it(`${name}: the job is completed by its first attempt`, async () => {
+        const { jobId } = await killAt('orchestrator', cut, () =>
+          system.client.submit({ prompt: 'null:seconds=0.3' }),
+        )
+        await expectCompletedOnce(system, jobId, { attempt: 1 })
+        await expectDeletionTimer(jobId)
+      }, 90_000)
+
+    async function expectDeletionTimer(jobId: string) {
+      const broker = await system.broker()
+      await until(async () => (await broker.count('SCHED', `sched.delete.${jobId}`)) === 1, {
+        what: 'a deletion timer',
+      })
+    }
+  })
+
+  describe('worker', () => {
+    const lines: Record<string, [attempt: number, cut: Cut]> = {
+      'before the claim': [1, { when: 'before', subject: /^ctl\.request\.claim$/ }],
+      'claimed, not started': [2, { when: 'before', ...event('render.started') }],
+      'with a spooled file': [1, { when: 'before', subject: /^ctl\.request\.store$/ }],
+      'after the upload': [1, { when: 'before', ...event('render.completed') }],
+      'after the event': [1, { when: 'after', ...event('render.completed') }],
+      'event acknowledged, entry not': [
+        1,
+        { when: 'before', ...acknowledged('GPU.standard-normal') },
+      ],
+    }
+    for (const [name, [attempt, cut]] of Object.entries(lines))
+      it(`${name}: the job is completed by attempt ${attempt}`, async () => {
+        const { jobId } = await killAt('sidecar', cut, () =>
+          system.client.submit({ prompt: 'null:seconds=0.3' }),
+        )
+        await expectCompletedOnce(system, jobId, { attempt })
+      }, 90_000)
+
+    it('mid-render: the job is completed by attempt 2', async () => {
+      const { jobId } = await system.client.submit({ seconds: 12, prompt: 'null:seconds=4' })
+      await system.client.untilView(jobId, ({ progress }) => progress > 20 && progress < 90)
+      await system.kill('sidecar')
+      await expectCompletedOnce(system, jobId, { attempt: 2 })
+    }, 90_000)
+  })
+
+  describe('janitor', () => {
+    const lines: Record<string, Cut> = {
+      'media deleted, not said': { when: 'before', ...event('job.deleted') },
+      'said, not acknowledged': { when: 'before', ...acknowledged('SCHED.janitor') },
+    }
+    for (const [name, cut] of Object.entries(lines))
+      it(`${name}: the deletion is recorded, once`, async () => {
+        const jobId = await killAt('janitor', cut, async () => {
+          const submitted = await system.client.submit({ prompt: 'null:seconds=60' })
+          await system.client.untilView(submitted.jobId, (view) => view.stage === 'rendering')
+          await system.client.cancel(submitted.jobId)
+          return submitted.jobId
+        })
+        await system.client.untilView(jobId, (view) => view.deleted_at !== null)
+        expect(await (await system.store()).keys(jobPrefix(jobId))).toEqual([])
+        const facts = (await (await system.broker()).factsOf(jobId)).map(({ type }) => type)
+        expect(facts.filter((type) => type === 'job.deleted')).toHaveLength(1)
+        expect(facts.filter((type) => type === 'job.cancelled')).toHaveLength(1)
+      }, 90_000)
+  })
+})

@@ -1,6 +1,7 @@
 import { z } from 'zod'
 import { failureCodes } from './failures.ts'
 import { jobErrorSchema, jobIdSchema, ownerSchema, renderedSchema, timeMsSchema } from './job.ts'
+import { text } from './text.ts'
 
 /**
  * What every event names. `epoch` is the attempt it speaks of (0 before the first), `revision` the
@@ -54,7 +55,7 @@ export const eventSchemas = {
     type: z.literal('render.failed'),
     ...workerFact,
     code: z.enum(failureCodes),
-    message: z.string().max(1000),
+    message: text({ max: 1000 }),
   }),
   /** The worker hands the attempt back, nothing counted (SIGTERM). */
   'render.released': z.object({ type: z.literal('render.released'), ...workerFact }),

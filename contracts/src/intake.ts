@@ -2,13 +2,11 @@ import { z } from 'zod'
 import { failureCodes } from './failures.ts'
 import { jobIdSchema, sha256Schema } from './job.ts'
 import { limits } from './limits.ts'
+import { callersText } from './text.ts'
 
 /** The fields both doors take beside the two files. */
 export const submissionFieldsSchema = z.strictObject({
-  prompt: z
-    .string()
-    .max(limits.promptMaxCharacters, `at most ${limits.promptMaxCharacters} characters`)
-    .default(''),
+  prompt: callersText({ max: limits.promptMaxCharacters }).default(''),
   seed: z.coerce.number().int().min(0).max(limits.seedMax).optional(),
 })
 export type SubmissionFields = z.infer<typeof submissionFieldsSchema>
@@ -20,11 +18,11 @@ export type SubmissionFields = z.infer<typeof submissionFieldsSchema>
 export const intakeSubmissionSchema = z.strictObject({
   image_key: z.string().min(1).max(1024),
   audio_key: z.string().min(1).max(1024),
-  prompt: z.string().max(limits.promptMaxCharacters).optional(),
+  prompt: callersText({ max: limits.promptMaxCharacters }).optional(),
   seed: z.int().min(0).max(limits.seedMax).optional(),
-  idempotency_key: z.string().min(1).max(limits.idempotencyKeyMaxCharacters).optional(),
+  idempotency_key: callersText({ min: 1, max: limits.idempotencyKeyMaxCharacters }).optional(),
   /** The publisher's own name for the submission; comes back in every notification. */
-  reference: z.string().max(200).optional(),
+  reference: callersText({ max: limits.referenceMaxCharacters }).optional(),
 })
 export type IntakeSubmission = z.infer<typeof intakeSubmissionSchema>
 

@@ -1,6 +1,7 @@
 import { z } from 'zod'
 import { failureCodes } from './failures.ts'
 import { limits } from './limits.ts'
+import { text } from './text.ts'
 
 /**
  * Who a job belongs to: `o_…`, the stable id behind an API key (it survives rotation), or the name
@@ -97,13 +98,13 @@ export const jobRecordSchema = z.object({
 
   image: inputSchema.extend(sizeSchema.shape),
   audio: inputSchema.extend({ seconds: z.number().positive() }),
-  prompt: z.string().max(limits.promptMaxCharacters),
+  prompt: text({ max: limits.promptMaxCharacters }),
   seed: z.int().min(0).max(limits.seedMax),
   /** Frames of the video: round(25 × audio seconds). */
   frames: z.int().positive(),
   delivery: sizeSchema,
   /** A publisher's own name for its submission, returned in its notifications. */
-  reference: z.string().max(200).optional(),
+  reference: text({ max: limits.referenceMaxCharacters }).optional(),
   traceparent: traceparentSchema,
 
   createdAtMs: timeMsSchema,

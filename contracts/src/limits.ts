@@ -14,6 +14,7 @@ export const limits = {
   audioSilentPeak: 0.001,
   promptMaxCharacters: 2_000,
   idempotencyKeyMaxCharacters: 255,
+  referenceMaxCharacters: 200,
   seedMax: 2 ** 31 - 1,
   /** Both files, the fields and the multipart framing around them. */
   bodyMaxBytes: 62 * mebibyte,

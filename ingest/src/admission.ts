@@ -73,7 +73,8 @@ export function createAdmission(deps: {
     const nonce = randomBytes(8).toString('hex')
     const prepared = await prepare(submission, fingerprint, nonce)
     const { job, files } = prepared
-    await allDone(files.map((f) => objects.putFile(f.key, f.path, f.bytes, f.sha256)))
+    const inTime = AbortSignal.timeout(Math.ceil(timings.storeAtDoorMs))
+    await allDone(files.map((f) => objects.putFile(f.key, f.path, f.bytes, f.sha256, inTime)))
     if (clock.monotonicMs() - beganMs > timings.admissionMs)
       throw new AppError('STORE_UNAVAILABLE', { details: { reason: 'the upload took too long' } })
 

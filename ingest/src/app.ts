@@ -6,7 +6,13 @@ import multipart from '@fastify/multipart'
 import { type FastifyBaseLogger, type FastifyInstance, fastify, LogController } from 'fastify'
 import { serializerCompiler, validatorCompiler } from 'fastify-type-provider-zod'
 import type { AppDeps } from './app-deps.ts'
-import { answerMalformed, sendFailure, translate, useErrorHandler } from './error-handler.ts'
+import {
+  answerExpectation,
+  answerMalformed,
+  sendFailure,
+  translate,
+  useErrorHandler,
+} from './error-handler.ts'
 import { measureRequests } from './plugins/measure-requests.ts'
 import { useOpenapi } from './plugins/openapi.ts'
 import { routeCancel } from './routes/cancel.ts'
@@ -29,6 +35,8 @@ export async function buildApp(deps: AppDeps): Promise<FastifyInstance> {
     // Its own answer has another shape than ours; see `refuseWhileDraining`.
     return503OnClosing: false,
     routerOptions: { maxParamLength: 200 },
+    // Node's own answer to a request without a host has no body at all.
+    http: { requireHostHeader: false },
     frameworkErrors: (error, request, reply) =>
       void sendFailure(translate(error), request as never, reply as never),
     clientErrorHandler: answerMalformed as never,
@@ -36,6 +44,7 @@ export async function buildApp(deps: AppDeps): Promise<FastifyInstance> {
   app.setValidatorCompiler(validatorCompiler)
   app.setSerializerCompiler(serializerCompiler)
   useErrorHandler(app)
+  app.server.on('checkExpectation', answerExpectation)
   app.decorateRequest('owner', '')
   app.decorateRequest('trace')
 
@@ -51,6 +60,8 @@ export async function buildApp(deps: AppDeps): Promise<FastifyInstance> {
   await app.register(cors, {
     origin: [...deps.allowedOrigins],
     exposedHeaders: ['location', 'retry-after', 'x-request-id', 'traceparent'],
+    // A preflight without an origin would be answered in plain text.
+    strictPreflight: false,
   })
   refuseWhileDraining(app)
   app.addHook('onRequest', async (request) => {

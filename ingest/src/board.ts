@@ -21,6 +21,12 @@ export type Board = Runnable & {
   note(job: JobRecord): void
 }
 
+/**
+ * How long a start waits for all records: a list that lacks some would not be true, a door that
+ * never opens would be worse.
+ */
+const currentWithinMs = 15_000
+
 /** Follows the records by one watch, opened again whenever it breaks. */
 export function createBoard(deps: {
   records: RecordStore<JobRecord>
@@ -46,10 +52,10 @@ export function createBoard(deps: {
     else waiting.delete(job.jobId)
   }
 
-  async function follow(signal: AbortSignal) {
+  async function follow(signal: AbortSignal, onCurrent: () => void) {
     while (!signal.aborted) {
       try {
-        for await (const { key, value } of records.watch(signal)) {
+        for await (const { key, value } of records.watch(signal, onCurrent)) {
           if (value) note(value)
           else forget(key)
         }
@@ -89,7 +95,10 @@ export function createBoard(deps: {
     async start() {
       if (running) return
       abort = new AbortController()
-      running = follow(abort.signal)
+      const current = new AbortController()
+      running = follow(abort.signal, () => current.abort())
+      await clock.wait(currentWithinMs, current.signal)
+      if (!current.signal.aborted) log.warn('the door opens before all records are read')
     },
     async stop() {
       abort?.abort()

@@ -1,3 +1,4 @@
+import { type IncomingMessage, maxHeaderSize, type ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
 import { type ErrorEnvelope, type FailureCode, failures } from '@avatar/contracts'
 import { AppError, asAppError } from '@avatar/service-kit'
@@ -57,16 +58,39 @@ export function sendFailure(error: AppError, request: FastifyRequest, reply: Fas
   return reply.code(httpStatus).send(failureEnvelope(error, request.id))
 }
 
-/** Answers what is not even HTTP, on the bare socket. */
-export function answerMalformed(error: Error & { code?: string }, socket: Socket) {
+/** Answers what is not even HTTP, or not in time, on the bare socket. */
+export function answerMalformed(
+  error: Error & { code?: string; rawPacket?: Buffer },
+  socket: Socket,
+) {
   if (error.code === 'ECONNRESET' || !socket.writable) return
-  const code = error.code === 'HPE_HEADER_OVERFLOW' ? 'URL_TOO_LONG' : 'MALFORMED_REQUEST'
+  const code = isLongUrl(error) ? 'URL_TOO_LONG' : 'MALFORMED_REQUEST'
   const { httpStatus } = failures[code]
   const body = JSON.stringify(failureEnvelope(new AppError(code), 'none'))
   socket.end(
     `HTTP/1.1 ${httpStatus} ${code}\r\ncontent-type: application/json; charset=utf-8\r\n` +
       `content-length: ${Buffer.byteLength(body)}\r\nconnection: close\r\n\r\n${body}`,
   )
+}
+
+/** Headers that are too long look the same; then the line of the URL ends within the bound. */
+function isLongUrl({ code, rawPacket }: { code?: string; rawPacket?: Buffer }): boolean {
+  const lineBytes = rawPacket?.indexOf('\n') ?? -1
+  return code === 'HPE_HEADER_OVERFLOW' && (lineBytes < 0 || lineBytes >= maxHeaderSize)
+}
+
+/** Answers a request that expects something else than `100-continue`; Node's own answer has no body. */
+export function answerExpectation(request: IncomingMessage, response: ServerResponse) {
+  const expect = String(request.headers.expect).slice(0, 100)
+  const details = { field: 'Expect', problem: 'only 100-continue is known', value: expect }
+  const error = new AppError('MALFORMED_REQUEST', { details })
+  const body = JSON.stringify(failureEnvelope(error, 'none'))
+  response.writeHead(failures.MALFORMED_REQUEST.httpStatus, {
+    'content-type': 'application/json; charset=utf-8',
+    'content-length': Buffer.byteLength(body),
+    connection: 'close',
+  })
+  response.end(body)
 }
 
 /** A foreign error in our words, once, where it enters. */

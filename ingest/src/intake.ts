@@ -60,7 +60,7 @@ export function onIntakeSubmitted(deps: {
       const failure = asAppError(error)
       // The fifth failure of our own would bury the event; a full disk it shall wait out.
       if (failure.code === 'STORAGE_FULL') throw new AppError('STORE_UNAVAILABLE', { cause: error })
-      if (!failure.mayRetry) await reject(publisher, jobId, reference, failure)
+      if (!failure.mayRetry) await reject(publisher, jobId, reference, failure, delivery.sequence)
       throw failure
     }
   }
@@ -115,6 +115,7 @@ export function onIntakeSubmitted(deps: {
     jobId: string,
     reference: string | undefined,
     failure: AppError,
+    sequence: number,
   ) {
     const note: Notification = {
       job_id: jobId,
@@ -123,7 +124,8 @@ export function onIntakeSubmitted(deps: {
       at: new Date(clock.nowMs()).toISOString(),
       error: { code: failure.code, message: failure.message, details: failure.details },
     }
-    const messageId = `${jobId}:notify:rejected`
+    // Two events under one idempotency key may both be refused, and each is told.
+    const messageId = `${jobId}:notify:rejected:${sequence}`
     await bus.publish(subjects.notify(publisher, 'rejected'), note, { messageId })
   }
 }

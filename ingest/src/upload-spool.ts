@@ -48,7 +48,8 @@ export function createUploadSpool(directory: string): UploadSpool {
   }
 }
 
-const diskFullCodes: ReadonlySet<unknown> = new Set(['ENOSPC', 'EDQUOT', 'STORAGE_FULL'])
+/** EFBIG: more than the file system, or the limit that this process was started with, lets it write. */
+const diskFullCodes: ReadonlySet<unknown> = new Set(['ENOSPC', 'EDQUOT', 'EFBIG', 'STORAGE_FULL'])
 
 /** Also when a client of ours wrapped the file system's error. */
 function isDiskFull(error: unknown): boolean {

@@ -155,6 +155,20 @@ export async function createRestWorld() {
     return call('/generate', { method: 'POST', body: form, headers })
   }
 
+  /** Everything a submission could leave somewhere. */
+  async function traces() {
+    const stored: string[] = []
+    for await (const { key } of objects.list('jobs/')) stored.push(key)
+    const records = await operator.manager.streams.info('KV_job')
+    const events = await operator.manager.streams.info('EVENTS')
+    return {
+      stored: stored.toSorted(),
+      records: records.state.last_seq,
+      events: events.state.last_seq,
+      spooled: await readdir(spoolDir),
+    }
+  }
+
   /** A record as the orchestrator would leave it. */
   async function putJob(difference: Partial<JobRecord> = {}) {
     const job = aJob({ jobId: randomUUID(), owner: mine.owner, ...difference })
@@ -178,6 +192,7 @@ export async function createRestWorld() {
     call,
     generate,
     putJob,
+    traces,
     spooled: () => readdir(spoolDir),
     async stop() {
       await Promise.all([app.close(), intake.stop()])

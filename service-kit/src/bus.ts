@@ -217,6 +217,7 @@ export async function connectBus(options: BusOptions) {
   }
 
   return {
+    log,
     connection,
     client,
     manager,

@@ -61,22 +61,32 @@ export function createObjectStore(options: ObjectStoreOptions) {
     },
   })
 
-  async function retried<T>(call: () => Promise<T>): Promise<T> {
+  async function retried<T>(call: () => Promise<T>, signal?: AbortSignal): Promise<T> {
     for (let attempt = 1; ; attempt++) {
       try {
         return await call()
       } catch (error) {
         if (isNotFound(error) || isOutOfRange(error)) throw error
-        if (attempt === tries) throw new AppError('STORE_UNAVAILABLE', { cause: error })
-        await clock.wait(backoffMs * 2 ** (attempt - 1) * (0.5 + Math.random()))
+        if (attempt === tries || signal?.aborted)
+          throw new AppError('STORE_UNAVAILABLE', { cause: error })
+        await clock.wait(backoffMs * 2 ** (attempt - 1) * (0.5 + Math.random()), signal)
       }
     }
   }
 
   return {
-    /** Stores a file; the server refuses it if what arrives has another SHA-256 (hex). */
-    async putFile(key: string, path: string, bytes: number, sha256: string): Promise<void> {
-      await retried(() =>
+    /**
+     * Stores a file; the server refuses it if what arrives has another SHA-256 (hex). All tries
+     * together end with `signal`, where one is given.
+     */
+    async putFile(
+      key: string,
+      path: string,
+      bytes: number,
+      sha256: string,
+      signal?: AbortSignal,
+    ): Promise<void> {
+      const put = () =>
         client.send(
           new PutObjectCommand({
             Bucket: bucket,
@@ -85,8 +95,9 @@ export function createObjectStore(options: ObjectStoreOptions) {
             ContentLength: bytes,
             ChecksumSHA256: hexToBase64(sha256),
           }),
-        ),
-      )
+          signal ? { abortSignal: signal } : {},
+        )
+      await retried(put, signal)
     },
 
     /** What the server knows of an object; undefined when there is none. */

@@ -1,4 +1,5 @@
 import type { BucketSpec } from '@avatar/contracts'
+import type { KV } from '@nats-io/kv'
 import { headers } from '@nats-io/transport-node'
 import type { z } from 'zod'
 import { type Bus, isWrongRevision } from './bus.ts'
@@ -22,8 +23,12 @@ export type RecordStore<T> = {
   update(key: string, value: T, revision: number, ttlMs?: number): Promise<number | 'conflict'>
   /** Every present value, in no order; for buckets that are small. */
   list(): Promise<T[]>
-  /** Every present value, then every change, until the signal aborts or the watch breaks. */
-  watch(signal: AbortSignal): AsyncIterable<Change<T>>
+  /**
+   * Every present value, then every change, until the signal aborts or the watch breaks. A value
+   * that does not follow its schema is logged and left out: one of them must not hide the others.
+   * `onCurrent` is called once, when no value is left that was there before the watch.
+   */
+  watch(signal: AbortSignal, onCurrent?: () => void): AsyncIterable<Change<T>>
 }
 
 const tryMs = 2_000
@@ -41,6 +46,12 @@ export async function openRecordStore<S extends z.ZodType>(
   const kv = await bus.kvm.open(bucket.name, { bindOnly: true, allow_direct: true, timeout: tryMs })
   const subject = (key: string) => `$KV.${bucket.name}.${key}`
 
+  function parse(key: string, value: unknown): T {
+    const parsed = schema.safeParse(value)
+    if (parsed.success) return parsed.data
+    throw new AppError('UNEXPECTED', { cause: parsed.error, details: { bucket: bucket.name, key } })
+  }
+
   /** A plain KV update drops the time to live of a key, so values are written as raw publishes. */
   async function write(key: string, value: T, revision: number, ttlMs?: number): Promise<number> {
     const written = await bus.client.publish(subject(key), JSON.stringify(value), {
@@ -54,26 +65,20 @@ export async function openRecordStore<S extends z.ZodType>(
 
   return {
     async find(key) {
-      try {
-        const entry = await kv.get(key)
-        if (entry?.operation !== 'PUT') return undefined
-        return { value: schema.parse(entry.json()), revision: entry.revision }
-      } catch (error) {
-        throw new AppError('BROKER_UNAVAILABLE', { cause: error })
-      }
+      const entry = await orUnavailable(kv.get(key))
+      if (entry?.operation !== 'PUT') return undefined
+      return { value: parse(key, entry.json()), revision: entry.revision }
     },
     async findMatching(pattern) {
-      try {
-        const found = await bus.manager.direct.getMessage(`KV_${bucket.name}`, {
+      const found = await orUnavailable(
+        bus.manager.direct.getMessage(`KV_${bucket.name}`, {
           seq: 1,
           next_by_subj: subject(pattern),
-        })
-        // A tombstone says what was done to the key in a header, and has no value.
-        if (!found || found.data.length === 0) return undefined
-        return { value: schema.parse(found.json()), revision: found.seq }
-      } catch (error) {
-        throw new AppError('BROKER_UNAVAILABLE', { cause: error })
-      }
+        }),
+      )
+      // A tombstone says what was done to the key in a header, and has no value.
+      if (!found || found.data.length === 0) return undefined
+      return { value: parse(pattern, found.json()), revision: found.seq }
     },
     async create(key, value) {
       try {
@@ -92,25 +97,29 @@ export async function openRecordStore<S extends z.ZodType>(
       }
     },
     async list() {
-      try {
-        const keys: string[] = []
-        for await (const key of await kv.keys()) keys.push(key)
-        const entries = await Promise.all(keys.map((key) => kv.get(key)))
-        return entries.flatMap((entry) =>
-          entry?.operation === 'PUT' ? [schema.parse(entry.json())] : [],
-        )
-      } catch (error) {
-        throw new AppError('BROKER_UNAVAILABLE', { cause: error })
-      }
+      const entries = await orUnavailable(allEntries(kv))
+      return entries.flatMap((entry) =>
+        entry?.operation === 'PUT' ? [parse(entry.key, entry.json())] : [],
+      )
     },
-    async *watch(signal) {
+    async *watch(signal, onCurrent = () => undefined) {
+      let isCurrent = (await kv.status()).values === 0
+      if (isCurrent) onCurrent()
       const changes = await kv.watch({ key: '>' })
       const stop = () => changes.stop()
       signal.addEventListener('abort', stop, { once: true })
       try {
         for await (const entry of changes) {
-          const value = entry.operation === 'PUT' ? schema.parse(entry.json()) : undefined
-          yield { key: entry.key, value, revision: entry.revision, isUpdate: entry.isUpdate }
+          const { key, revision, isUpdate } = entry
+          try {
+            const value = entry.operation === 'PUT' ? parse(key, entry.json()) : undefined
+            yield { key, value, revision, isUpdate }
+          } catch (error) {
+            bus.log.error({ err: error }, 'record left out, it does not follow its schema')
+          }
+          if (isCurrent || !isUpdate) continue
+          isCurrent = true
+          onCurrent()
         }
       } finally {
         signal.removeEventListener('abort', stop)
@@ -118,4 +127,18 @@ export async function openRecordStore<S extends z.ZodType>(
       }
     },
   }
+}
+
+async function orUnavailable<T>(call: Promise<T>): Promise<T> {
+  try {
+    return await call
+  } catch (error) {
+    throw new AppError('BROKER_UNAVAILABLE', { cause: error })
+  }
+}
+
+async function allEntries(kv: KV) {
+  const keys: string[] = []
+  for await (const key of await kv.keys()) keys.push(key)
+  return Promise.all(keys.map((key) => kv.get(key)))
 }

@@ -1,7 +1,7 @@
 import { stat } from 'node:fs/promises'
 import { framesPerSecond, limits, type Warning } from '@avatar/contracts'
 import { AppError } from '@avatar/service-kit'
-import { detectAudioFormat } from './audio-format.ts'
+import { claimedMp3Seconds, detectAudioFormat } from './audio-format.ts'
 import type { CheckBounds } from './check-bounds.ts'
 import type { Checker } from './checker-pool.ts'
 import { detectedFormatSchema, type NormalisedWav, plainWavSchema } from './checker-protocol.ts'
@@ -33,6 +33,9 @@ type AudioCheck = {
   bounds: CheckBounds
 }
 
+/** So far a header may be off: encoders count their padding differently. */
+const claimTolerance = { seconds: 1, share: 0.05 }
+
 const allowedFormats = ['audio/wav', 'audio/mpeg']
 
 /**
@@ -52,6 +55,7 @@ export async function checkAudioFile(checker: Checker, check: AudioCheck): Promi
   if (seconds < limits.audioMinSeconds || wav.peak < limits.audioSilentPeak) {
     throw tooEmpty(seconds, wav.peak)
   }
+  await requireTrueClaim(check.path, seconds)
   return {
     path: check.out,
     bytes: wav.bytes,
@@ -93,6 +97,20 @@ async function invalidFormat(checker: Checker, { path, bounds }: AudioCheck): Pr
   return new AppError('INVALID_AUDIO_FORMAT', {
     details: { found: found ?? 'unknown', allowed: allowedFormats },
   })
+}
+
+/**
+ * A file that promises another length than it holds was cut off, glued together or made to deceive.
+ * Whatever length we gave its video would surprise somebody.
+ */
+async function requireTrueClaim(path: string, seconds: number): Promise<void> {
+  const claimed = await claimedMp3Seconds(path)
+  if (claimed === undefined) return
+  const off = Math.abs(claimed - seconds)
+  if (off <= Math.max(claimTolerance.seconds, claimTolerance.share * seconds)) return
+  const message = 'The audio is longer or shorter than its MP3 header says; export it again.'
+  const details = { headerSeconds: round(claimed), decodedSeconds: round(seconds) }
+  throw new AppError('AUDIO_UNREADABLE', { message, details })
 }
 
 function tooLong(seconds: number): AppError {

@@ -2,7 +2,7 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { detectAudioFormat } from './audio-format.ts'
+import { claimedMp3Seconds, detectAudioFormat } from './audio-format.ts'
 
 let folder: string
 beforeAll(async () => {
@@ -10,11 +10,14 @@ beforeAll(async () => {
 })
 afterAll(() => rm(folder, { recursive: true, force: true }))
 
-async function detect(bytes: Buffer) {
+async function written(bytes: Buffer) {
   const path = join(folder, 'file')
   await writeFile(path, bytes)
-  return detectAudioFormat(path)
+  return path
 }
+
+const detect = async (bytes: Buffer) => detectAudioFormat(await written(bytes))
+const claimed = async (bytes: Buffer) => claimedMp3Seconds(await written(bytes))
 
 const frame = Buffer.from([0xff, 0xfb, 0x90, 0x64])
 
@@ -43,5 +46,48 @@ describe('the format of an audio file', () => {
     ['nothing', Buffer.alloc(0), undefined],
   ])('of %s', async (_name, bytes, expected) => {
     expect(await detect(bytes)).toBe(expected)
+  })
+})
+
+/** A first frame with a claim behind side information of this many bytes. */
+function claiming(head: number[], sideBytes: number, name: string, frames: number, flags = 1) {
+  const claim = Buffer.alloc(name === 'VBRI' ? 18 : 12)
+  claim.write(name, 'latin1')
+  if (name === 'VBRI') claim.writeUInt32BE(frames, 14)
+  else {
+    claim.writeUInt32BE(flags, 4)
+    claim.writeUInt32BE(frames, 8)
+  }
+  return Buffer.concat([Buffer.from(head), Buffer.alloc(sideBytes), claim, Buffer.alloc(400)])
+}
+
+const mpeg1 = [0xff, 0xfb, 0x90, 0x64]
+const mpeg2 = [0xff, 0xf3, 0x90, 0x64]
+const mpeg25 = [0xff, 0xe3, 0x90, 0x64]
+
+describe('the length that an MP3 file claims', () => {
+  it.each([
+    ['MPEG-1, Xing', claiming(mpeg1, 32, 'Xing', 441), (441 * 1152) / 44_100],
+    [
+      'MPEG-1, Info, behind a tag',
+      Buffer.concat([id3(99), claiming(mpeg1, 17, 'Info', 10)]),
+      0.261,
+    ],
+    ['MPEG-2', claiming(mpeg2, 17, 'Xing', 441), (441 * 576) / 22_050],
+    ['MPEG-2.5', claiming(mpeg25, 9, 'Info', 441), (441 * 576) / 11_025],
+    ['VBRI', claiming(mpeg1, 32, 'VBRI', 441), (441 * 1152) / 44_100],
+  ])('is read: %s', async (_name, bytes, seconds) => {
+    expect(await claimed(bytes)).toBeCloseTo(seconds, 3)
+  })
+
+  it.each([
+    ['a frame without a header', Buffer.concat([frame, Buffer.alloc(400)])],
+    ['a header without a count', claiming(mpeg1, 32, 'Xing', 441, 0)],
+    ['a header cut short', claiming(mpeg1, 32, 'Xing', 441).subarray(0, 42)],
+    ['a VBRI header cut short', claiming(mpeg1, 32, 'VBRI', 441).subarray(0, 42)],
+    ['a WAV file', Buffer.from('RIFF\0\0\0\0WAVEXing', 'latin1')],
+    ['nothing', Buffer.alloc(0)],
+  ])('is none: %s', async (_name, bytes) => {
+    expect(await claimed(bytes)).toBeUndefined()
   })
 })

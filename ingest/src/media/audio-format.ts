@@ -16,12 +16,49 @@ export async function detectAudioFormat(path: string): Promise<AudioFormat | und
     if (start.toString('latin1', 0, 4) === 'RIFF' && start.toString('latin1', 8, 12) === 'WAVE') {
       return 'wav'
     }
-    const frames = await readAt(file, id3TagBytes(start), paddingBytes)
-    const first = frames.findIndex((byte) => byte !== 0)
-    return first >= 0 && isLayer3Header(frames.subarray(first)) ? 'mp3' : undefined
+    return isLayer3Header(await firstFrame(file, start)) ? 'mp3' : undefined
   } finally {
     await file.close()
   }
+}
+
+/** What the bytes after the tag and its padding begin with; empty when there is nothing but padding. */
+async function firstFrame(file: FileHandle, start: Buffer): Promise<Buffer> {
+  const frames = await readAt(file, id3TagBytes(start), paddingBytes)
+  const first = frames.findIndex((byte) => byte !== 0)
+  return first >= 0 ? frames.subarray(first) : Buffer.alloc(0)
+}
+
+/**
+ * The length an MP3 file claims in the Xing, Info or VBRI header that encoders put into its first
+ * frame; undefined when it makes no claim. Players show it and seek by it; the samples may differ.
+ */
+export async function claimedMp3Seconds(path: string): Promise<number | undefined> {
+  const file = await open(path, 'r')
+  try {
+    const frame = await firstFrame(file, await readAt(file, 0, 12))
+    const frames = isLayer3Header(frame) ? claimedFrames(frame) : undefined
+    if (frames === undefined) return undefined
+    const version = (frame.readUInt8(1) >> 3) & 3
+    const rate = mpeg1SampleRates[(frame.readUInt8(2) >> 2) & 3] ?? Number.NaN
+    if (version === 3) return (frames * 1152) / rate
+    return (frames * 576) / (rate / (version === 2 ? 2 : 4))
+  } finally {
+    await file.close()
+  }
+}
+
+/** Of MPEG-1; half of them in MPEG-2, a quarter in MPEG-2.5. */
+const mpeg1SampleRates = [44_100, 48_000, 32_000]
+
+/** The header stands behind the side information, whose length depends on version and channels. */
+function claimedFrames(frame: Buffer): number | undefined {
+  const head = frame.subarray(0, 64)
+  const xing = Math.max(head.indexOf('Xing'), head.indexOf('Info'))
+  if (xing >= 0 && frame.length >= xing + 12)
+    return (frame.readUInt32BE(xing + 4) & 1) === 0 ? undefined : frame.readUInt32BE(xing + 8)
+  const vbri = head.indexOf('VBRI')
+  return vbri >= 0 && frame.length >= vbri + 18 ? frame.readUInt32BE(vbri + 14) : undefined
 }
 
 async function readAt(file: FileHandle, position: number, length: number): Promise<Buffer> {

@@ -31,7 +31,7 @@ export const normalisedWavSchema = z.object({
   samples: z.int().nonnegative(),
   sampleRate: z.int().positive(),
   channels: z.int().positive(),
-  /** The largest magnitude, 1 being full scale. */
+  /** Half the way from the lowest to the highest sample, 1 being full scale: an offset is no sound. */
   peak: z.number().min(0).max(1),
 })
 export type NormalisedWav = z.infer<typeof normalisedWavSchema>

@@ -47,21 +47,29 @@ async function normalise(bytes: Buffer, maxSeconds = 10) {
 }
 
 describe('a plain WAV file', () => {
-  it('is measured: samples per channel and the largest magnitude', async () => {
-    const stereo = riff(format({ channels: 2, sampleRate: 44_100 }), sound(1, -32_768, 3, 4))
+  it('is measured: samples per channel and half the way from its lowest to its highest', async () => {
+    const stereo = riff(format({ channels: 2, sampleRate: 44_100 }), sound(1, -32_768, 3, 32_767))
     const { wav, written } = await normalise(stereo)
-    expect(wav).toMatchObject({ samples: 2, channels: 2, sampleRate: 44_100, peak: 1, bytes: 52 })
+    expect(wav).toMatchObject({ samples: 2, channels: 2, sampleRate: 44_100, bytes: 52 })
+    expect(wav?.peak).toBeCloseTo(1, 4)
     expect(written).toHaveLength(52)
   })
 
   it('is found behind chunks of odd length', async () => {
-    const { wav } = await normalise(riff(chunk('junk', Buffer.alloc(7)), format(), sound(8_192)))
-    expect(wav).toMatchObject({ samples: 1, peak: 0.25 })
+    const { wav } = await normalise(
+      riff(chunk('junk', Buffer.alloc(7)), format(), sound(8_192, -8_192)),
+    )
+    expect(wav).toMatchObject({ samples: 2, peak: 0.25 })
+  })
+
+  it('is silent when it never moves, however far off the middle', async () => {
+    expect((await normalise(riff(format(), sound(9_000, 9_000, 9_000)))).wav?.peak).toBe(0)
   })
 
   it('is measured over more than one read', async () => {
     const samples = Array(600_000).fill(100)
-    samples[599_999] = -16_384
+    samples[599_999] = 16_384 + 100
+    samples[0] = 100 - 16_384
     const { wav } = await normalise(
       riff(format({ sampleRate: 48_000 }), sound(...samples.slice(0, 100_000))),
     )

@@ -118,7 +118,7 @@ function copy(input: number, output: number, layout: PcmLayout): NormalisedWav {
   // An Int16Array needs an aligned buffer of its own; a slice of Node's pool may start at an odd byte.
   const samples = new Int16Array(chunkBytes / bytesPerSample)
   const buffer = Buffer.from(samples.buffer)
-  let peak = 0
+  let [lowest, highest] = [fullScale, -fullScale]
   for (let done = 0; done < bytes; ) {
     const length = Math.min(chunkBytes, bytes - done)
     if (readSync(input, buffer, 0, length, start + done) !== length) {
@@ -127,7 +127,9 @@ function copy(input: number, output: number, layout: PcmLayout): NormalisedWav {
     const part = buffer.subarray(0, length)
     hash.update(part)
     writeAll(output, part)
-    peak = Math.max(peak, peakOf(samples.subarray(0, length / bytesPerSample)))
+    const range = rangeOf(samples.subarray(0, length / bytesPerSample))
+    lowest = Math.min(lowest, range.lowest)
+    highest = Math.max(highest, range.highest)
     done += length
   }
   return {
@@ -136,17 +138,17 @@ function copy(input: number, output: number, layout: PcmLayout): NormalisedWav {
     samples: bytes / (channels * bytesPerSample),
     sampleRate,
     channels,
-    peak: peak / fullScale,
+    peak: (highest - lowest) / 2 / fullScale,
   }
 }
 
-function peakOf(samples: Int16Array): number {
-  let peak = 0
+function rangeOf(samples: Int16Array): { lowest: number; highest: number } {
+  let [lowest, highest] = [fullScale, -fullScale]
   for (const sample of samples) {
-    const magnitude = sample < 0 ? -sample : sample
-    if (magnitude > peak) peak = magnitude
+    if (sample < lowest) lowest = sample
+    if (sample > highest) highest = sample
   }
-  return peak
+  return { lowest, highest }
 }
 
 function canonicalHeader({ sampleRate, channels, bytes }: PcmLayout): Buffer {

@@ -12,11 +12,19 @@ export function routeCancel(app: FastifyInstance, deps: AppDeps) {
     '/cancel/:job_id',
     {
       schema: {
+        operationId: 'cancel',
         summary: 'Cancel a job',
         params: jobParamsSchema,
         response: {
-          200: envelopeOf(cancelViewSchema),
-          ...failureAnswers('JOB_NOT_FOUND', 'JOB_ALREADY_FINISHED', 'INVALID_REQUEST'),
+          200: envelopeOf(cancelViewSchema).describe(
+            'The wish is recorded; `/status` tells the end.',
+          ),
+          ...failureAnswers(
+            'JOB_NOT_FOUND',
+            'JOB_ALREADY_FINISHED',
+            'INVALID_REQUEST',
+            'ORCHESTRATOR_UNAVAILABLE',
+          ),
         },
       },
     },

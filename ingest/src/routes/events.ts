@@ -30,6 +30,9 @@ const batchMessages = 100
 
 type Fact = { type: string; epoch: number; atMs: number }
 
+/** Who reads a stream, and by which key. */
+type Follower = { reply: FastifyReply; signal: AbortSignal; authorization: string | undefined }
+
 /**
  * `GET /events/{job_id}`: the job's facts as server-sent events, from the beginning or from
  * `Last-Event-ID`, then progress as it is made, until the terminal event.
@@ -57,7 +60,10 @@ export function routeEvents(app: FastifyInstance, deps: AppDeps) {
   app.withTypeProvider<ZodTypeProvider>().get(
     '/events/:job_id',
     {
+      // Asked for the headers alone, it would stay open like any other stream.
+      exposeHeadRoute: false,
       schema: {
+        operationId: 'followEvents',
         summary: 'Follow a job by server-sent events',
         produces: ['text/event-stream'],
         params: jobParamsSchema,
@@ -82,9 +88,10 @@ export function routeEvents(app: FastifyInstance, deps: AppDeps) {
         // Kept alive after the stream, it would keep the server from closing.
         connection: 'close',
       } as never)
-      const lastId = Number(request.headers['last-event-id'] ?? 0)
+      const { authorization } = request.headers
       try {
-        await follow(job, Number.isInteger(lastId) ? lastId : 0, reply, controller.signal)
+        const follower = { reply, signal: controller.signal, authorization }
+        await follow(job, lastEventId(request.headers['last-event-id']), follower)
       } catch (error) {
         request.log.warn(
           { err: error, jobId: job.jobId },
@@ -98,8 +105,9 @@ export function routeEvents(app: FastifyInstance, deps: AppDeps) {
     },
   )
 
-  async function follow(job: JobRecord, lastId: number, reply: FastifyReply, signal: AbortSignal) {
+  async function follow(job: JobRecord, lastId: number, follower: Follower) {
     const { jobId, owner } = job
+    const { reply, signal } = follower
     const seen = new Set<string>()
     let nextSequence = lastId + 1
     let shown = ''
@@ -107,6 +115,8 @@ export function routeEvents(app: FastifyInstance, deps: AppDeps) {
     reply.raw.write(`retry: 1000\n\n`)
     try {
       while (!signal.aborted) {
+        // A key that is revoked meanwhile follows nothing any more.
+        await deps.apiKeys.ownerOf(follower.authorization)
         const current = await getOwnJob(deps, owner, jobId)
         const subject = subjects.eventsOfJob(jobId)
         const messages = await deps.bus.readFrom(
@@ -177,6 +187,12 @@ export function routeEvents(app: FastifyInstance, deps: AppDeps) {
       },
     }
   }
+}
+
+/** The sequence a client has had last; whatever is no sequence means that it has had nothing. */
+function lastEventId(header: string | string[] | undefined): number {
+  const id = Number(header ?? 0)
+  return Number.isSafeInteger(id) && id > 0 ? id : 0
 }
 
 function factOf(message: StoredMessage): Fact {

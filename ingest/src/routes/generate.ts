@@ -12,6 +12,27 @@ import { failureAnswers } from './answers.ts'
 /** The namespace of job ids that follow from an owner and an Idempotency-Key; chosen once. */
 const jobIdNamespace = '6f5cbb5e-4d0b-4b7c-9d51-6a8c0f2f7a10'
 
+const uploadFailures = [
+  'IMAGE_MISSING',
+  'AUDIO_MISSING',
+  'INVALID_IMAGE_FORMAT',
+  'IMAGE_UNREADABLE',
+  'IMAGE_DIMENSIONS',
+  'INVALID_AUDIO_FORMAT',
+  'AUDIO_UNREADABLE',
+  'AUDIO_EMPTY',
+  'AUDIO_TOO_LONG',
+  'INVALID_REQUEST',
+  'MALFORMED_MULTIPART',
+  'IMAGE_TOO_LARGE',
+  'AUDIO_TOO_LARGE',
+  'BODY_TOO_LARGE',
+  'UNSUPPORTED_MEDIA_TYPE',
+  'IDEMPOTENCY_KEY_REUSED',
+  'STORE_UNAVAILABLE',
+  'STORAGE_FULL',
+] as const
+
 /** `POST /generate`: takes a portrait and a voice, answers when the job exists. */
 export function routeGenerate(app: FastifyInstance, deps: AppDeps) {
   app.withTypeProvider<ZodTypeProvider>().post(
@@ -19,6 +40,7 @@ export function routeGenerate(app: FastifyInstance, deps: AppDeps) {
     {
       onRequest: async (request) => refuseTooLarge(request),
       schema: {
+        operationId: 'generate',
         summary: 'Submit a portrait and a voice recording',
         description:
           'multipart/form-data with the files `image` (PNG or JPEG, at most 10 MB) and `audio` ' +
@@ -26,14 +48,9 @@ export function routeGenerate(app: FastifyInstance, deps: AppDeps) {
           'With an `Idempotency-Key` header the same request again answers with the same job.',
         consumes: ['multipart/form-data'],
         response: {
-          200: envelopeOf(acceptedSchema),
-          201: envelopeOf(acceptedSchema),
-          ...failureAnswers(
-            'INVALID_REQUEST',
-            'IMAGE_TOO_LARGE',
-            'UNSUPPORTED_MEDIA_TYPE',
-            'IDEMPOTENCY_KEY_REUSED',
-          ),
+          200: envelopeOf(acceptedSchema).describe('The same request came before: the same job.'),
+          201: envelopeOf(acceptedSchema).describe('The job exists; `Location` names its status.'),
+          ...failureAnswers(...uploadFailures),
         },
       },
     },

@@ -14,12 +14,15 @@ export function routeHealth(app: FastifyInstance, deps: AppDeps) {
     {
       config: { isPublic: true },
       schema: {
+        operationId: 'getHealth',
         summary: 'Whether jobs are accepted',
         security: [],
         response: {
-          200: envelopeOf(healthSchema),
+          200: envelopeOf(healthSchema).describe('Jobs are accepted.'),
           // The second while the service closes.
-          503: z.union([envelopeOf(healthSchema), errorEnvelopeSchema]),
+          503: z
+            .union([envelopeOf(healthSchema), errorEnvelopeSchema])
+            .describe('Something is away, or the service closes.'),
         },
       },
     },

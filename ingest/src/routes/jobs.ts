@@ -19,9 +19,13 @@ export function routeJobs(app: FastifyInstance, deps: AppDeps) {
     '/jobs',
     {
       schema: {
+        operationId: 'listJobs',
         summary: 'Your jobs, newest first',
         querystring: querySchema,
-        response: { 200: envelopeOf(jobsPageSchema), ...failureAnswers('INVALID_REQUEST') },
+        response: {
+          200: envelopeOf(jobsPageSchema).describe('One page, newest first.'),
+          ...failureAnswers('INVALID_REQUEST'),
+        },
       },
     },
     async (request) => {

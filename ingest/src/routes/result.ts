@@ -12,10 +12,11 @@ export function routeResult(app: FastifyInstance, deps: AppDeps) {
     '/result/:job_id',
     {
       schema: {
+        operationId: 'getResult',
         summary: 'A link to the finished video',
         params: jobParamsSchema,
         response: {
-          200: envelopeOf(resultViewSchema),
+          200: envelopeOf(resultViewSchema).describe('The video, and a link to it.'),
           ...failureAnswers(
             'JOB_NOT_FOUND',
             'JOB_NOT_COMPLETED',

@@ -12,10 +12,11 @@ export function routeStatus(app: FastifyInstance, deps: AppDeps) {
     '/status/:job_id',
     {
       schema: {
+        operationId: 'getStatus',
         summary: 'Where a job is',
         params: jobParamsSchema,
         response: {
-          200: envelopeOf(statusViewSchema),
+          200: envelopeOf(statusViewSchema).describe('The job as it is now.'),
           ...failureAnswers('JOB_NOT_FOUND', 'INVALID_REQUEST'),
         },
       },

@@ -1,0 +1,57 @@
+import { describe, expect, it } from 'vitest'
+import { z } from 'zod'
+import { aJob, aRender } from '../testing/index.ts'
+import { intakeSubmissionSchema, submissionFieldsSchema } from './intake.ts'
+import { jobRecordSchema } from './job.ts'
+import { limits } from './limits.ts'
+import { callersText, text } from './text.ts'
+
+const accepts = (schema: z.ZodType, value: unknown) => schema.safeParse(value).success
+
+describe('the length of a text', () => {
+  it('counts characters, not the units of UTF-16, as JSON Schema does', () => {
+    const schema = text({ min: 2, max: 3 })
+    expect(['a', 'ab', '🙂🙂🙂', '🙂🙂🙂🙂'].map((value) => accepts(schema, value))).toEqual([
+      false,
+      true,
+      true,
+      false,
+    ])
+    expect(z.toJSONSchema(schema)).toMatchObject({ minLength: 2, maxLength: 3 })
+    expect(z.toJSONSchema(text({ max: 3 }))).not.toHaveProperty('minLength')
+  })
+
+  it('allows a prompt of 2,000 characters at both doors, whatever they are', () => {
+    const objects = { image_key: 'intake/a/i', audio_key: 'intake/a/a' }
+    for (const character of ['a', 'é', '🙂', '\n']) {
+      const prompt = character.repeat(limits.promptMaxCharacters)
+      expect(accepts(submissionFieldsSchema, { prompt })).toBe(true)
+      expect(accepts(submissionFieldsSchema, { prompt: prompt + character })).toBe(false)
+      expect(accepts(intakeSubmissionSchema, { ...objects, prompt })).toBe(true)
+      expect(accepts(jobRecordSchema, aJob({ prompt }))).toBe(true)
+    }
+  })
+})
+
+describe('a caller’s text', () => {
+  it('holds no half characters and no control characters but tabs and line breaks', () => {
+    const schema = callersText({ max: 10 })
+    expect(accepts(schema, 'a\tb\r\nc')).toBe(true)
+    for (const wrong of ['\ud83d', 'a\udc00', 'nul\u0000', '\u001b[1m'])
+      expect(accepts(schema, wrong)).toBe(false)
+  })
+
+  it('leaves the largest record within what the bucket takes', () => {
+    const longest = '\n🙂'.repeat(limits.promptMaxCharacters / 2)
+    const uploaded = aRender({ engine: 'e'.repeat(64) })
+    const job = aJob({
+      prompt: longest,
+      reference: '🙂'.repeat(limits.referenceMaxCharacters),
+      state: 'completed',
+      uploaded,
+      result: uploaded,
+      error: { code: 'RENDER_FAILED', message: '🙂'.repeat(1000) },
+    })
+    expect(Buffer.byteLength(JSON.stringify(job))).toBeLessThan(limits.recordMaxBytes - 500)
+  })
+})

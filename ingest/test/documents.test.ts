@@ -1,0 +1,95 @@
+import { errorEnvelopeSchema, failures } from '@avatar/contracts'
+import { Validator } from '@seriousme/openapi-schema-validator'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { createRestWorld, type RestWorld } from './rest-world.ts'
+
+let world: RestWorld
+
+beforeAll(async () => {
+  world = await createRestWorld()
+}, 90_000)
+
+afterAll(() => world.stop())
+
+type Operation = {
+  security?: object[]
+  responses: Record<string, { description: string; content?: object }>
+}
+type Document = {
+  openapi: string
+  paths: Record<string, Record<string, Operation>>
+}
+
+const open = (path: string) => fetch(world.url + path)
+const readDocument = async () => (await (await open('/openapi.json')).json()) as Document
+
+describe('the OpenAPI document', () => {
+  it('is valid OpenAPI 3.1, and needs no key', async () => {
+    const validator = new Validator()
+    const { valid, errors } = await validator.validate((await readDocument()) as never)
+    expect(errors).toBeUndefined()
+    expect(valid).toBe(true)
+    expect(validator.version).toBe('3.1')
+  })
+
+  it('describes every route, and only statuses that are in use', async () => {
+    const { paths } = await readDocument()
+    const operations = Object.entries(paths).flatMap(([path, methods]) =>
+      Object.entries(methods).map(([method, operation]) => ({
+        name: `${method} ${path}`,
+        operation,
+      })),
+    )
+    expect(operations.map(({ name }) => name).toSorted()).toEqual([
+      'get /events/{job_id}',
+      'get /health',
+      'get /jobs',
+      'get /result/{job_id}',
+      'get /status/{job_id}',
+      'post /cancel/{job_id}',
+      'post /generate',
+    ])
+    const inUse = [200, 201, 400, 401, 404, 409, 410, 413, 414, 415, 422, 429, 503].map(String)
+    for (const { operation } of operations)
+      expect(inUse).toEqual(expect.arrayContaining(Object.keys(operation.responses)))
+  })
+
+  it('knows the failures that routes really answer with', async () => {
+    const { paths } = await readDocument()
+    const responses = Object.keys(paths['/generate']?.['post']?.responses ?? {})
+    expect(responses).toEqual(['200', '201', '400', '401', '413', '415', '422', '503'])
+    for (const operation of Object.values(paths).flatMap(Object.values))
+      for (const { description } of Object.values((operation as Operation).responses))
+        expect(description).not.toBe('Default Response')
+    const answer = await world.call('/nowhere')
+    expect(errorEnvelopeSchema.parse(answer.body).error.code).toBe('ROUTE_NOT_FOUND')
+  })
+})
+
+describe('the pages at /docs', () => {
+  it('load nothing from anywhere else, and say so to the browser', async () => {
+    const page = await open('/docs')
+    expect(page.status).toBe(200)
+    expect(page.headers.get('content-type')).toContain('text/html')
+    const policy = page.headers.get('content-security-policy') ?? ''
+    expect(policy).toContain("default-src 'self'")
+    expect(policy).not.toContain('upgrade-insecure-requests')
+    expect(policy).not.toMatch(/https?:/)
+
+    const html = await page.text()
+    const links = [...html.matchAll(/(?:src|href)="([^"]+)"/g)].map(([, link]) => link ?? '')
+    expect(links.length).toBeGreaterThan(3)
+    expect(html).not.toMatch(/<script>(?!<)/)
+    for (const link of links) {
+      const target = new URL(link, `${world.url}/docs/`)
+      expect(target.origin).toBe(world.url)
+      expect((await fetch(target)).status, link).toBe(200)
+    }
+    expect(await (await open('/docs/json')).json()).toEqual(await readDocument())
+  })
+})
+
+it('every status of the failure table is one that the API promises', () => {
+  const promised = new Set([400, 401, 404, 409, 410, 413, 414, 415, 422, 429, 500, 503])
+  for (const { httpStatus } of Object.values(failures)) expect(promised).toContain(httpStatus)
+})

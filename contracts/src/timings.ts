@@ -59,7 +59,7 @@ export const timings = {
   /** A publish at the REST door answers 503 after this. */
   publishAtDoorMs: 2 * second,
   /** So long the REST door waits for the inputs to be stored, all tries together; then 503. */
-  storeAtDoorMs: 20 * second,
+  storeAtDoorMs: 30 * second,
   /** An admission that has not created its record within this gives up. */
   admissionMs: 10 * minute,
   reconcileEveryMs: minute,

@@ -5,7 +5,7 @@ import { AppError, asAppError } from '@avatar/service-kit'
 import type { FastifyError, FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 
 /** Seconds a client is asked to wait before it repeats a retryable request. */
-const retryAfterSeconds = 2
+export const retryAfterSeconds = 2
 
 /** Fastify's and its plugins' codes in our words. Everything else without a code is our bug. */
 const codeOf: Readonly<Record<string, FailureCode>> = {

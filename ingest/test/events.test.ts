@@ -99,6 +99,36 @@ describe('the event stream', () => {
     await until(() => stream.isOver)
   })
 
+  it('begins at the beginning for an id that is none, and has nothing before a later one', async () => {
+    const done = { state: 'completed', result: aRender(), finishedAtMs: Date.now() } as const
+    const { jobId } = await world.putJob({ ...done, expiresAtMs: Date.now() + 60_000 })
+    await tell(jobId, 'job.completed', 1)
+    for (const id of ['-5', 'nonsense', '1.5', '1e999', '']) {
+      const stream = await follow(jobId, { 'last-event-id': id })
+      await until(() => stream.isOver)
+      expect(stream.text, id).toContain('event: completed')
+    }
+    const late = await follow(jobId, { 'last-event-id': '900000000' })
+    await until(() => late.isOver)
+    expect(late.text).not.toContain('event: completed')
+  })
+
+  it('ends when its key is revoked', async () => {
+    const { headers, owner, revoke } = await world.createKey()
+    const { jobId } = await world.putJob({ owner })
+    const stream = await follow(jobId, headers)
+    await until(() => stream.text.includes('retry'))
+    await revoke()
+    await until(() => stream.isOver, { timeoutMs: 5_000 })
+  })
+
+  it('is not opened for its headers alone', async () => {
+    const { jobId } = await world.putJob()
+    const { headers } = world.mine
+    const answer = await fetch(`${world.url}/events/${jobId}`, { method: 'HEAD', headers })
+    expect(answer.status).toBe(404)
+  })
+
   it('is not opened more often than one owner may', async () => {
     const { jobId } = await world.putJob()
     const streams = await Promise.all(

@@ -44,14 +44,17 @@ import { ffmpegPath } from './media-fixtures.ts'
 export const portrait = await readFile(join(import.meta.dirname, '../../examples/portrait.jpg'))
 export const voice = await readFile(join(import.meta.dirname, '../../examples/voice.wav'))
 
-/** The REST door on a real port, with a real broker and a real store, and no orchestrator. */
-export async function createRestWorld() {
+/**
+ * The REST door on a real port, with a real broker and a real store, and no orchestrator. Uploads are
+ * spooled under `spoolParent`; waits are `divisor` times shorter than in earnest.
+ */
+export async function createRestWorld(options: { divisor?: number; spoolParent?: string } = {}) {
   const directory = await mkdtemp(join(tmpdir(), 'avatar-ingest-'))
   const [nats, s3] = await Promise.all([createTestNats(), createTestS3()])
   await Promise.all([nats.start(), s3.start()])
   const log = createLog('test', 'silent')
   const clock = systemClock
-  const timings = scaledTimings(1)
+  const timings = scaledTimings(options.divisor ?? 1)
   const connections: Bus[] = []
   const connectAs = async (user: ServiceUser | 'acme' | 'other') => {
     const password = user in nats.passwords ? nats.passwords[user as ServiceUser] : `test-${user}`
@@ -72,7 +75,7 @@ export async function createRestWorld() {
   const records = await openRecordStore(bus, buckets.job, jobRecordSchema)
   const jobs = await openRecordStore(operator, buckets.job, jobRecordSchema)
   const keys = await openRecordStore(operator, buckets.apikey, apiKeyRecordSchema)
-  const spoolDir = join(directory, 'uploads')
+  const spoolDir = join(options.spoolParent ?? directory, 'uploads')
   const spool = createUploadSpool(spoolDir)
   await spool.wipe()
   const media = createMediaChecks({ ffmpegPath, tempDir: join(directory, 'checks'), log })
@@ -193,6 +196,8 @@ export async function createRestWorld() {
     generate,
     putJob,
     traces,
+    records,
+    spoolDir,
     spooled: () => readdir(spoolDir),
     async stop() {
       await Promise.all([app.close(), intake.stop()])

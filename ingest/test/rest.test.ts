@@ -72,15 +72,6 @@ describe('POST /generate', () => {
       '400 MALFORMED_MULTIPART',
     )
   })
-
-  it('answers 503 with Retry-After while the store is away, and works again afterwards', async () => {
-    await world.s3.kill()
-    const answer = await world.generate()
-    expect(codeOf(answer)).toBe('503 STORE_UNAVAILABLE')
-    expect(answer.headers.get('retry-after')).toBe('2')
-    await world.s3.start()
-    expect((await world.generate()).status).toBe(201)
-  }, 60_000)
 })
 
 describe('keys', () => {
@@ -191,20 +182,4 @@ describe('reading', () => {
     ])
     expect((await open('/docs/')).status).toBe(200)
   })
-})
-
-describe('the broker away', () => {
-  it('answers 503 with Retry-After, hangs for nobody, and accepts again', async () => {
-    await world.nats.kill()
-    const began = performance.now()
-    const answers = await Promise.all([world.generate(), world.call('/jobs')])
-    for (const answer of answers.slice(0, 1)) {
-      expect(codeOf(answer)).toBe('503 BROKER_UNAVAILABLE')
-      expect(answer.headers.get('retry-after')).toBe('2')
-    }
-    expect(performance.now() - began).toBeLessThan(10_000)
-    expect((await fetch(`${world.url}/health`)).status).toBe(503)
-    await world.nats.start()
-    await until(async () => (await world.generate()).status === 201, { timeoutMs: 20_000 })
-  }, 60_000)
 })

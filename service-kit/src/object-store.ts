@@ -14,7 +14,6 @@ import {
 } from '@aws-sdk/client-s3'
 import { getSignedUrl } from '@aws-sdk/s3-request-presigner'
 import { type Clock, systemClock } from './clock.ts'
-import { ConfigError, type Secret } from './config.ts'
 import { AppError } from './errors.ts'
 
 export type ObjectStoreOptions = {
@@ -74,6 +73,20 @@ export function createObjectStore(options: ObjectStoreOptions) {
     }
   }
 
+  /**
+   * The answer to a HEAD has no body that could tell a missing object from a missing bucket, and a
+   * server that has just started may know its bucket a moment late.
+   */
+  async function requireBucket(): Promise<undefined> {
+    await retried(async () => {
+      try {
+        await client.send(new HeadBucketCommand({ Bucket: bucket }))
+      } catch (cause) {
+        throw new Error('the bucket does not answer', { cause })
+      }
+    })
+  }
+
   return {
     /**
      * Stores a file; the server refuses it if what arrives has another SHA-256 (hex). All tries
@@ -104,7 +117,7 @@ export function createObjectStore(options: ObjectStoreOptions) {
     async head(key: string): Promise<ObjectHead | undefined> {
       const command = new HeadObjectCommand({ Bucket: bucket, Key: key, ChecksumMode: 'ENABLED' })
       const found = await orMissing(retried(() => client.send(command)))
-      if (!found) return undefined
+      if (!found) return requireBucket()
       const checksum = found.ChecksumSHA256
       return {
         bytes: found.ContentLength ?? 0,
@@ -234,38 +247,17 @@ export function createObjectStore(options: ObjectStoreOptions) {
   }
 }
 
-/** The object store a service's configuration names. */
-export function objectStoreOf(config: {
-  S3_ENDPOINT?: string | undefined
-  R2_ACCOUNT_ID?: string | undefined
-  R2_ACCESS_KEY_ID: string
-  R2_SECRET_ACCESS_KEY: Secret
-  R2_BUCKET_NAME: string
-}): ObjectStore {
-  return createObjectStore({
-    endpoint: s3Endpoint(config),
-    bucket: config.R2_BUCKET_NAME,
-    accessKeyId: config.R2_ACCESS_KEY_ID,
-    secretAccessKey: config.R2_SECRET_ACCESS_KEY.reveal(),
-  })
-}
-
-/** The S3 endpoint of a configuration: named, or R2's of the account. */
-export function s3Endpoint(config: {
-  S3_ENDPOINT?: string | undefined
-  R2_ACCOUNT_ID?: string | undefined
-}): string {
-  if (config.S3_ENDPOINT) return config.S3_ENDPOINT
-  if (!config.R2_ACCOUNT_ID) throw new ConfigError('Give S3_ENDPOINT or R2_ACCOUNT_ID.')
-  return `https://${config.R2_ACCOUNT_ID}.r2.cloudflarestorage.com`
-}
-
 function hexToBase64(hex: string): string {
   return Buffer.from(hex, 'hex').toString('base64')
 }
 
+/** An object that is not there. A bucket that is not there is no answer about its objects. */
 function isNotFound(error: unknown): boolean {
-  return error instanceof S3ServiceException && error.$metadata.httpStatusCode === 404
+  return (
+    error instanceof S3ServiceException &&
+    error.$metadata.httpStatusCode === 404 &&
+    error.name !== 'NoSuchBucket'
+  )
 }
 
 /** An empty object has no first byte, so no range of it can be had. */

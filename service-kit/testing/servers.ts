@@ -5,7 +5,7 @@ import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { type ServiceUser, serviceUsers } from '@avatar/contracts'
-import { renderNatsConf } from '../src/index.ts'
+import { createObjectStore, renderNatsConf } from '../src/index.ts'
 
 const binaries = join(import.meta.dirname, '../../.venv/bin')
 
@@ -146,10 +146,20 @@ export async function createTestS3(): Promise<TestS3> {
         ],
         { stdio: 'ignore', cwd: directory },
       ),
-    async () => (await fetch(`${endpoint}/healthz`)).ok,
+    () => hasBucket({ endpoint, bucket, accessKeyId, secretAccessKey }),
     directory,
   )
   return { ...server, endpoint, bucket, accessKeyId, secretAccessKey }
+}
+
+/** Whether the server answers for the bucket, which it makes a moment after it is there itself. */
+async function hasBucket(options: Parameters<typeof createObjectStore>[0]): Promise<boolean> {
+  const store = createObjectStore(options)
+  try {
+    return await store.isReachable()
+  } finally {
+    store.stop()
+  }
 }
 
 function supervised(

@@ -3,6 +3,7 @@ import type { FastifyInstance } from 'fastify'
 import type { ZodTypeProvider } from 'fastify-type-provider-zod'
 import { z } from 'zod'
 import type { AppDeps } from '../app-deps.ts'
+import { retryAfterSeconds } from '../error-handler.ts'
 
 /** How long the broker may take to answer, in ms. */
 const brokerAnswerMs = 1_000
@@ -42,6 +43,7 @@ export function routeHealth(app: FastifyInstance, deps: AppDeps) {
         })),
         queue_depth: deps.board.queueDepth(),
       }
+      if (health.status !== 'ok') reply.header('retry-after', retryAfterSeconds)
       return reply
         .code(health.status === 'ok' ? 200 : 503)
         .send({ data: health, meta: { request_id: request.id } })

@@ -1,0 +1,160 @@
+import { execFileSync } from 'node:child_process'
+import { mkdir, mkdtemp, readdir, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { subjects } from '@avatar/contracts'
+import { createLog, systemClock } from '@avatar/service-kit'
+import { until } from '@avatar/service-kit/testing'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { createBoard } from '../src/board.ts'
+import { wav } from './media-fixtures.ts'
+import { createRestWorld, type RestWorld } from './rest-world.ts'
+
+const divisor = 10
+let world: RestWorld
+
+beforeAll(async () => {
+  world = await createRestWorld({ divisor })
+}, 90_000)
+
+afterAll(() => world.stop())
+
+const refusal = (answer: Awaited<ReturnType<RestWorld['call']>>) => {
+  const { error } = answer.body as unknown as { error: { code: string; details: object } }
+  // What is not the caller's fault tells the caller nothing of our insides.
+  expect(error?.details).toEqual({})
+  return `${answer.status} ${error.code} ${answer.headers.get('retry-after')}`
+}
+
+describe('the store', () => {
+  it('that is away is a 503 with Retry-After, and no job', async () => {
+    const { records } = await world.traces()
+    await world.s3.kill()
+    expect(refusal(await world.generate())).toBe('503 STORE_UNAVAILABLE 2')
+    const health = await world.call('/health')
+    expect(health.status).toBe(503)
+    expect(health.body['data']).toMatchObject({ nats: 'ok', storage: 'unavailable' })
+    await world.s3.start()
+    expect((await world.traces()).records).toBe(records)
+    await until(async () => (await world.generate()).status === 201)
+    expect((await world.call('/health')).status).toBe(200)
+  }, 60_000)
+
+  it('that stalls is a 503 within the bound, whatever its tries would take', async () => {
+    process.kill(world.s3.pid(), 'SIGSTOP')
+    try {
+      const began = performance.now()
+      expect(refusal(await world.generate())).toBe('503 STORE_UNAVAILABLE 2')
+      expect(performance.now() - began).toBeLessThan(15_000)
+      expect((await world.call('/health')).status).toBe(503)
+    } finally {
+      process.kill(world.s3.pid(), 'SIGCONT')
+    }
+    await until(async () => (await world.generate()).status === 201)
+  }, 60_000)
+})
+
+describe('the orchestrator', () => {
+  const cancel = (jobId: string) => world.call(`/cancel/${jobId}`, { method: 'POST' })
+
+  it('that is away is a 503 to a cancel, and to nothing else', async () => {
+    const job = await world.putJob()
+    expect(refusal(await cancel(job.jobId))).toBe('503 ORCHESTRATOR_UNAVAILABLE 2')
+    expect((await world.call(`/status/${job.jobId}`)).status).toBe(200)
+    expect((await world.generate()).status).toBe(201)
+  })
+
+  it('is believed: what it answers to a cancel is what the caller is told', async () => {
+    const answers: unknown[] = [
+      { answer: 'cancelling' },
+      { answer: 'terminal', state: 'completed' },
+      { answer: 'unknown' },
+      { answer: 'error', code: 'BROKER_UNAVAILABLE' },
+    ]
+    const asked: unknown[] = []
+    const orchestrator = await world.connectAs('orchestrator')
+    orchestrator.listen(subjects.cancel, (message) => {
+      asked.push(message.json())
+      message.reply(answers.shift())
+    })
+    await orchestrator.answers(1_000)
+    const { jobId, owner } = await world.putJob()
+    const ok = await cancel(jobId)
+    expect([ok.status, ok.body['data']]).toEqual([200, { job_id: jobId, status: 'cancelling' }])
+    const finished = await cancel(jobId)
+    expect(finished.status).toBe(409)
+    expect(finished.body['error']).toMatchObject({
+      code: 'JOB_ALREADY_FINISHED',
+      details: { status: 'completed' },
+    })
+    expect((await cancel(jobId)).status).toBe(404)
+    expect((await cancel(jobId)).status).toBe(503)
+    expect(asked).toEqual(Array(4).fill({ jobId, owner }))
+  })
+})
+
+describe('a start', () => {
+  it('lists no jobs before it knows them all', async () => {
+    for (let i = 0; i < 200; i++) await world.putJob({ state: 'completed' })
+    const deps = { records: world.records, clock: systemClock, log: createLog('test', 'silent') }
+    const board = createBoard(deps)
+    await board.start()
+    expect(board.listOf(world.mine.owner, undefined, 1_000).length).toBeGreaterThanOrEqual(200)
+    await board.stop()
+  })
+})
+
+/** A disk of two megabytes; undefined where we may not mount one. */
+async function mountSmallDisk(): Promise<string | undefined> {
+  const folder = await mkdtemp(join(tmpdir(), 'avatar-disk-'))
+  try {
+    execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=2m', 'tmpfs', folder], { stdio: 'ignore' })
+    return folder
+  } catch {
+    await rm(folder, { recursive: true })
+    return undefined
+  }
+}
+
+describe('a full disk', () => {
+  it('is cleaned of our own leftovers first, then a 503, and takes what fits', async (context) => {
+    const disk = await mountSmallDisk()
+    if (!disk) return context.skip()
+    const small = await createRestWorld({ divisor, spoolParent: disk })
+    try {
+      await mkdir(join(small.spoolDir, 'left-by-a-crash'))
+      await writeFile(join(small.spoolDir, 'left-by-a-crash', 'image'), Buffer.alloc(2 ** 20))
+      const answer = await small.generate({ audio: wav({ seconds: 60 }) })
+      expect(refusal(answer)).toBe('503 STORAGE_FULL 2')
+      expect(await readdir(small.spoolDir)).toEqual([])
+      expect((await small.traces()).records).toBe(0)
+      expect((await small.generate({ audio: wav({ seconds: 1 }) })).status).toBe(201)
+    } finally {
+      await small.stop()
+      execFileSync('umount', [disk])
+      await rm(disk, { recursive: true })
+    }
+  }, 90_000)
+})
+
+describe('the broker', () => {
+  it('that is away is a 503 with Retry-After on every route, and nobody hangs', async () => {
+    const { jobId } = await world.putJob()
+    await world.nats.kill()
+    const began = performance.now()
+    const answers = await Promise.all([
+      world.generate(),
+      world.call('/jobs'),
+      world.call(`/status/${jobId}`),
+      world.call(`/result/${jobId}`),
+      world.call(`/events/${jobId}`),
+      world.call(`/cancel/${jobId}`, { method: 'POST' }),
+    ])
+    for (const answer of answers) expect(refusal(answer)).toBe('503 BROKER_UNAVAILABLE 2')
+    expect(performance.now() - began).toBeLessThan(10_000)
+    const health = await fetch(`${world.url}/health`)
+    expect([health.status, health.headers.get('retry-after')]).toEqual([503, '2'])
+    await world.nats.start()
+    await until(async () => (await world.generate()).status === 201, { timeoutMs: 20_000 })
+  }, 60_000)
+})

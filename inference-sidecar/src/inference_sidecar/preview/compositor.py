@@ -9,7 +9,7 @@ from inference_sidecar.preview.framing import Framing
 from inference_sidecar.preview.head_motion import Head, HeadPose
 from inference_sidecar.preview.mouth import Mouth, MouthPose
 from inference_sidecar.preview.mouth_geometry import measure_mouth
-from inference_sidecar.preview.raster import CoarseGrid, Field, Image, Points, Texture, pixel_grid
+from inference_sidecar.preview.raster import CoarseGrid, Image, Points, Texture, pixel_grid
 
 
 @dataclass(frozen=True)
@@ -33,22 +33,20 @@ class Compositor:
         # All that ever moves is read from the texture, so what never moves is too: else the
         # border between both would show as a change of sharpness.
         self._still = self._texture.at(*pixel_grid(width, height)).copy()
-        self._head = Head(placed, width, height)
-        self._head_grid = CoarseGrid(*self._head.region())
-        self._mouth = Mouth(canvas, self._texture, measure_mouth(canvas, placed))
-        self._eyelids = Eyelids(canvas, self._texture, placed)
+        head = Head(canvas, placed)
+        self._grid = CoarseGrid(*head.region())
+        self._head = head.over(self._grid)
+        self._mouth = Mouth(canvas, self._texture, measure_mouth(canvas, placed), head)
+        self._eyelids = Eyelids(canvas, self._texture, placed, head)
 
     def draw(self, frame: Image, pose: FacePose) -> None:
         """Fills a frame `[H, W, 3]` of the canvas' size."""
-
-        def unmove(x: Field, y: Field) -> tuple[Field, Field]:
-            return self._head.rest_position(x, y, pose.head)
-
         frame[:] = self._still
-        grid = self._head_grid
+        grid = self._grid
         source_x, source_y = (
-            grid.spread(self._texture.position(field)) for field in unmove(grid.x, grid.y)
+            grid.spread(self._texture.position(field))
+            for field in self._head.rest_position(pose.head)
         )
         frame[grid.rows, grid.columns] = self._texture.at_positions(source_x, source_y)
-        self._mouth.draw(frame, pose.mouth, unmove)
-        self._eyelids.draw(frame, pose.eyes, unmove)
+        self._mouth.draw(frame, pose.mouth, pose.head)
+        self._eyelids.draw(frame, pose.eyes, pose.head)

@@ -6,7 +6,7 @@ from typing import Final
 
 import numpy as np
 
-from inference_sidecar.preview.mouth import Unmove
+from inference_sidecar.preview.head_motion import Head, HeadPose
 from inference_sidecar.preview.raster import (
     CoarseGrid,
     Field,
@@ -46,15 +46,15 @@ _TABLE_STEPS: Final = 101
 class Eyelids:
     """Both eyes of one portrait."""
 
-    def __init__(self, canvas: Image, texture: Texture, landmarks: Points) -> None:
-        eyes = (_Eye(canvas, texture, landmarks, *lids) for lids in (_LEFT, _RIGHT))
+    def __init__(self, canvas: Image, texture: Texture, landmarks: Points, head: Head) -> None:
+        eyes = (_Eye(canvas, texture, landmarks, head, *lids) for lids in (_LEFT, _RIGHT))
         self._eyes = [eye for eye in eyes if eye.is_open]
 
-    def draw(self, canvas: Image, closed: float, unmove: Unmove) -> None:
+    def draw(self, canvas: Image, closed: float, head: HeadPose) -> None:
         """Paints eyes closed to this part (0 open, 1 shut) into the canvas of a moved head."""
         if closed > 0:
             for eye in self._eyes:
-                eye.draw(canvas, closed, unmove)
+                eye.draw(canvas, closed, head)
 
 
 class _Eye:
@@ -68,6 +68,7 @@ class _Eye:
         canvas: Image,
         texture: Texture,
         landmarks: Points,
+        head: Head,
         upper: tuple[int, ...],
         lower: tuple[int, ...],
     ) -> None:
@@ -87,13 +88,14 @@ class _Eye:
         left, top = np.maximum(np.floor(self._centre - reach), 0).astype(int)
         right, bottom = np.minimum(np.ceil(self._centre + reach), (width, height)).astype(int)
         self._grid = CoarseGrid(int(left), int(top), int(right), int(bottom))
+        self._head = head.over(self._grid)
         if self.is_open:
             self._skin = self._lid_skin(canvas)
 
-    def draw(self, canvas: Image, closed: float, unmove: Unmove) -> None:
+    def draw(self, canvas: Image, closed: float, head: HeadPose) -> None:
         """Lowers the lashes and covers what they leave behind with the skin of the lid."""
         grid, height = self._grid, self._height
-        rest_x, rest_y = (grid.spread(field) for field in unmove(grid.x, grid.y))
+        rest_x, rest_y = (grid.spread(field) for field in self._head.rest_position(head))
         x, y = self._coordinates(rest_x, rest_y)
         upper = np.interp(x, *self._table(self._upper)).astype(np.float32)
         lower = np.interp(x, *self._table(self._lower)).astype(np.float32)

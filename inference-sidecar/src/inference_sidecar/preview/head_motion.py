@@ -8,7 +8,8 @@ from typing import Final
 import numpy as np
 
 from inference_sidecar.engine import FPS
-from inference_sidecar.preview.raster import Field, Points, smooth_step
+from inference_sidecar.preview.raster import CoarseGrid, Field, Image, Points, smooth_step
+from inference_sidecar.preview.silhouette import Silhouette
 from inference_sidecar.preview.voice import Track
 
 _FOREHEAD: Final = 10
@@ -69,12 +70,12 @@ def _wander(seconds: Field, random: np.random.Generator) -> Field:
 class Head:
     """Where a portrait's head is and how far each place around it follows its movement.
 
-    Head and hat move as one, neck and background fade to stillness over a wide band. Nothing is
+    Head and hat move as one; beside them and down the neck movement fades to stillness. Nothing is
     cut out, so there is no edge that could show a ghost and no hole behind it to fill.
     """
 
-    def __init__(self, landmarks: Points, width: int, height: int) -> None:
-        """landmarks: the mesh on a canvas of this size."""
+    def __init__(self, canvas: Image, landmarks: Points) -> None:
+        """landmarks: the mesh on the canvas."""
         chin, forehead = landmarks[_CHIN], landmarks[_FOREHEAD]
         up = forehead - chin
         self._size = float(np.hypot(*up))
@@ -83,7 +84,8 @@ class Head:
         left, right = landmarks[_SIDES[0]], landmarks[_SIDES[1]]
         self._half_width = float(np.hypot(*(right - left))) / 2
         self._pivot = chin + self._down * 0.35 * self._size
-        self._canvas = (width, height)
+        self._silhouette = Silhouette(canvas, landmarks)
+        self._canvas = (canvas.shape[1], canvas.shape[0])
 
     def region(self) -> tuple[int, int, int, int]:
         """The pixels (left, top, right, bottom) that ever move."""
@@ -98,18 +100,20 @@ class Head:
             min(height, int(bottom) + 1),
         )
 
-    def rest_position(self, x: Field, y: Field, pose: HeadPose) -> tuple[Field, Field]:
-        """For places of a moved picture: where they are in the portrait."""
+    def over(self, grid: CoarseGrid) -> HeadGrid:
+        """What `HeadGrid.rest_position` needs, worked out once for these places."""
+        x, y = grid.x, grid.y
         right, down = x - self._centre[0], y - self._centre[1]
         across = (right * self._down[1] - down * self._down[0]) / self._half_width
         along = (right * self._down[0] + down * self._down[1]) / (self._size / 2)
-        follow = self._follow(across, along) * self._inside(x, y)
+        follow = self._follow(across, along) * self._silhouette.nearness(x, y) * self._inside(x, y)
         depth = 1 + _DEPTH * (np.exp(-(across**2 + along**2) / 0.9) - 0.5)
-        shift_x = pose.across * self._size * depth - pose.tilt * (y - self._pivot[1])
-        shift_y = pose.down * self._size * depth + pose.tilt * (x - self._pivot[0])
-        return (
-            (x - follow * shift_x).astype(np.float32),
-            (y - follow * shift_y).astype(np.float32),
+        return HeadGrid(
+            x=x,
+            y=y,
+            shift=np.asarray(follow * depth * self._size, np.float32),
+            turn_x=np.asarray(follow * (y - self._pivot[1]), np.float32),
+            turn_y=np.asarray(follow * (x - self._pivot[0]), np.float32),
         )
 
     @staticmethod
@@ -125,3 +129,22 @@ class Head:
         width, height = self._canvas
         nearest = np.minimum(np.minimum(x, width - 1 - x), np.minimum(y, height - 1 - y))
         return smooth_step(nearest, 0.0, _EDGE_PX)
+
+
+@dataclass(frozen=True)
+class HeadGrid:
+    """Places of a canvas, and how far each follows the head: its shifts, and its tilt."""
+
+    x: Field
+    y: Field
+    shift: Field
+    turn_x: Field
+    turn_y: Field
+
+    def rest_position(self, pose: HeadPose) -> tuple[Field, Field]:
+        """Where the places, seen as the moved head's, are in the portrait."""
+        tilt = np.float32(pose.tilt)
+        return (
+            self.x - self.shift * np.float32(pose.across) + self.turn_x * tilt,
+            self.y - self.shift * np.float32(pose.down) - self.turn_y * tilt,
+        )

@@ -8,6 +8,7 @@ from typing import Final
 
 import numpy as np
 
+from inference_sidecar.preview.head_motion import Head, HeadPose
 from inference_sidecar.preview.mouth_geometry import MouthGeometry
 from inference_sidecar.preview.mouth_interior import LipEdges, MouthInterior
 from inference_sidecar.preview.raster import (
@@ -43,9 +44,6 @@ _REACH_BELOW_CHIN: Final = 1.15
 """The region that moves at all, in half mouth widths."""
 _SOLVER_STEPS: Final = 4
 
-Unmove = Callable[[Field, Field], tuple[Field, Field]]
-"""From places of the moved head to places of the portrait, in pixels of the canvas."""
-
 
 @dataclass(frozen=True)
 class MouthPose:
@@ -76,7 +74,9 @@ class Mouth:
     from the portrait, movement of the head included: sampled twice, skin would blur.
     """
 
-    def __init__(self, canvas: Image, texture: Texture, geometry: MouthGeometry) -> None:
+    def __init__(
+        self, canvas: Image, texture: Texture, geometry: MouthGeometry, head: Head
+    ) -> None:
         self._geometry, self._texture = geometry, texture
         height, width = canvas.shape[:2]
         size = (width, height)
@@ -99,6 +99,9 @@ class Mouth:
         columns = slice(box_left - left, box_right - left)
         self._box_in_upper = (slice(box_top - top, box_bottom - top), columns)
         self._box_in_lower = (slice(0, box_bottom - box_top), columns)
+        self._upper_head = head.over(self._upper_grid)
+        self._lower_head = head.over(self._lower_grid)
+        self._box_head = head.over(self._box_grid)
         self._prepare_box(canvas)
 
     def _prepare_box(self, canvas: Image) -> None:
@@ -117,11 +120,13 @@ class Mouth:
         picture = canvas[grid.rows, grid.columns]
         self._interior = MouthInterior(picture, x, y, geometry)
 
-    def draw(self, canvas: Image, pose: MouthPose, unmove: Unmove) -> None:
+    def draw(self, canvas: Image, pose: MouthPose, head: HeadPose) -> None:
         """Paints the posed lower face of a moved head into the canvas, in place."""
         motion = self._motion(pose)
-        jaw_x, jaw_y = self._sources(self._lower_grid, self._jaw_shift, motion, unmove)
-        skull_x, skull_y = self._sources(self._upper_grid, self._skull_shift, motion, unmove)
+        jaw_rest = self._lower_head.rest_position(head)
+        jaw_x, jaw_y = self._sources(self._lower_grid, self._jaw_shift, motion, jaw_rest)
+        skull_rest = self._upper_head.rest_position(head)
+        skull_x, skull_y = self._sources(self._upper_grid, self._skull_shift, motion, skull_rest)
         below = self._texture.at_positions(jaw_x, jaw_y)
         above = self._texture.at_positions(skull_x, skull_y)
         canvas[self._upper_grid.rows, self._upper_grid.columns] = above
@@ -129,7 +134,7 @@ class Mouth:
 
         box = self._box_grid
         left, top = np.float32(box.columns.start), np.float32(box.rows.start)
-        rest_x, rest_y = (box.spread(field) for field in unmove(box.x, box.y))
+        rest_x, rest_y = (box.spread(field) for field in self._box_head.rest_position(head))
         x, y = self._geometry.frame.coordinates(rest_x, rest_y)
         edges = self._edges(x, motion)
         mouth = self._interior.draw(x, y, (rest_x - left, rest_y - top), edges)
@@ -194,10 +199,10 @@ class Mouth:
         )
 
     def _sources(
-        self, grid: CoarseGrid, shift: _Shift, motion: _Motion, unmove: Unmove
+        self, grid: CoarseGrid, shift: _Shift, motion: _Motion, rest: tuple[Field, Field]
     ) -> tuple[Field, Field]:
         """For each pixel of the grid, the position in the texture that is seen there."""
-        rest_x, rest_y = unmove(grid.x, grid.y)
+        rest_x, rest_y = rest
         x, y = self._geometry.frame.coordinates(rest_x, rest_y)
         source_x, source_y = x, y
         # The shift is known at the source; a few rounds find the source that lands on this pixel.

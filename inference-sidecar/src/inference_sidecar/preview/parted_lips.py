@@ -9,10 +9,16 @@ from __future__ import annotations
 from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from inference_sidecar.preview.mouth_frame import MouthFrame
-from inference_sidecar.preview.raster import Field, Image, Points, blur_image, lab_colours
+from inference_sidecar.preview.raster import (
+    Field,
+    Image,
+    Mask,
+    Points,
+    blur_image,
+    lab_colours,
+)
 
 _STEP: Final = 0.02
 """Of the search, in half mouth widths; columns and rows alike."""
@@ -31,9 +37,6 @@ _CERTAIN: Final = 3.0
 _SAMPLES: Final = 400
 _SAFETY: Final = 0.02
 """Rather a hair of lip is lost than a tooth kept."""
-
-
-Mask = NDArray[np.bool_]
 
 
 class _Strip:

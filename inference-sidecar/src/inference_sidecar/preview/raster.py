@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 Image = NDArray[np.uint8]
 Field = NDArray[np.floating[Any]]
 Points = NDArray[np.floating[Any]]
+Mask = NDArray[np.bool_]
 
 
 def use_threads(count: int) -> None:
@@ -130,6 +131,35 @@ def lab_colours(colours: Image | Field) -> Field:
     """RGB from 0 to 255 as CIELAB, where distances are about as large as they look."""
     scaled = np.asarray(colours, np.float32) / np.float32(255)
     return cast("Field", cv2.cvtColor(scaled, cv2.COLOR_RGB2LAB))
+
+
+def fill_polygon(points: Points, width: int, height: int) -> Mask:
+    """The pixels inside a polygon."""
+    filled = np.zeros((height, width), np.uint8)
+    cv2.fillPoly(filled, [points.round().astype(np.int32)], 1)
+    return filled.astype(np.bool_)
+
+
+def grow_cut(picture: Image, certain: Mask, likely: Mask, possible: Mask) -> Mask:
+    """The pixels that belong to what is surely there, by their colours (GrabCut), in one piece."""
+    guess = np.full(picture.shape[:2], cv2.GC_BGD, np.uint8)
+    guess[possible] = cv2.GC_PR_BGD
+    guess[likely & possible] = cv2.GC_PR_FGD
+    guess[certain] = cv2.GC_FGD
+    # Its clusters begin at random places: the same portrait must give the same video.
+    cv2.setRNGSeed(1)
+    models = np.zeros((1, 65)), np.zeros((1, 65))
+    cv2.grabCut(picture, guess, (0, 0, 1, 1), *models, 4, cv2.GC_INIT_WITH_MASK)
+    found = ((guess == cv2.GC_FGD) | (guess == cv2.GC_PR_FGD)).astype(np.uint8)
+    _, pieces = cv2.connectedComponents(found)
+    labels = np.asarray(pieces)[certain]
+    return np.asarray(pieces == np.bincount(labels[labels > 0], minlength=2).argmax(), np.bool_)
+
+
+def distance_from(mask: Mask) -> Field:
+    """How many pixels away the nearest one of a mask is."""
+    outside = (~mask).astype(np.uint8)
+    return cast("Field", cv2.distanceTransform(outside, cv2.DIST_L2, cv2.DIST_MASK_5))
 
 
 def mix(below: Image, above: Image, alpha: Field) -> Image:

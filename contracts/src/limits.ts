@@ -23,6 +23,8 @@ export const limits = {
   pageMaxJobs: 100,
   messageMaxBytes: 64 * 1024,
   recordMaxBytes: 16 * 1024,
+  /** Jobs in the hands of one worker; it takes no more than its beat can name. */
+  beatMaxJobs: 64,
   sseStreamsPerOwner: 16,
 } as const
 

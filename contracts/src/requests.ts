@@ -8,6 +8,7 @@ import {
   timeMsSchema,
   traceparentSchema,
 } from './job.ts'
+import { limits } from './limits.ts'
 
 /** One entry of the GPU queue. It lives as long as its job is unfinished, and names it; no more. */
 export const gpuEntrySchema = z.object({ jobId: jobIdSchema, owner: ownerSchema })
@@ -143,7 +144,7 @@ export const beatSchema = z.object({
   /** Null until the engine is loaded and calibrated. */
   secondsPerVideoSecond: z.number().nullable(),
   atMs: timeMsSchema,
-  jobs: z.array(heldJobSchema).max(64),
+  jobs: z.array(heldJobSchema).max(limits.beatMaxJobs),
 })
 export type Beat = z.infer<typeof beatSchema>
 

@@ -251,6 +251,9 @@ FRAMES_PER_SECOND: Final = ${framesPerSecond}
 
 MESSAGE_MAX_BYTES: Final = ${limits.messageMaxBytes}
 """The longest message any stream takes."""
+
+BEAT_MAX_JOBS: Final = ${limits.beatMaxJobs}
+"""As many jobs a beat can name."""
 `
 }
 

@@ -45,6 +45,7 @@ async def run(config: SidecarConfig, log: Log) -> None:
         asyncio.create_task(worker.process.keep_alive()),
         asyncio.create_task(worker.handles.keep()),
         asyncio.create_task(beat_on(broker, worker, config.timings)),
+        asyncio.create_task(broker.watch()),
     ]
     log.info("sidecar started", engine=config.engine, incarnation=worker_name.incarnation)
 

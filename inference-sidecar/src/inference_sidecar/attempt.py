@@ -11,6 +11,7 @@ from typing import Any, Final
 from inference_sidecar.child_link import ReportedFailure
 from inference_sidecar.contracts import (
     FAILURES,
+    ClaimDrop,
     GpuEntry,
     PresignedInput,
     Rendered,
@@ -18,7 +19,7 @@ from inference_sidecar.contracts import (
     Timings,
 )
 from inference_sidecar.engine import FPS, RenderRequest, Size
-from inference_sidecar.errors import SidecarError, StoreError
+from inference_sidecar.errors import RenderFailed, SidecarError, StoreError
 from inference_sidecar.handles import Handles
 from inference_sidecar.held_job import HeldJob
 from inference_sidecar.log import Log
@@ -35,7 +36,14 @@ _DAMAGED_TRIES: Final = 3
 
 
 class AttemptGone(Exception):
-    """The orchestrator does not know this attempt any more: nothing is said about it."""
+    """The orchestrator does not know this attempt any more: nothing is said about it.
+
+    is_terminal: the job is over, so its entry is acked; otherwise the entry is somebody else's.
+    """
+
+    def __init__(self, *, is_terminal: bool) -> None:
+        super().__init__()
+        self.is_terminal = is_terminal
 
 
 @dataclass(frozen=True)
@@ -78,9 +86,12 @@ class Attempt:
                 job.is_over = True
         except asyncio.CancelledError:
             await self._end_early()
-        except AttemptGone:
+        except AttemptGone as gone:
             self._log.info("attempt is not ours any more")
-            tools.handles.forget(job.name.job_id)
+            if gone.is_terminal:
+                await tools.handles.ack(job.name.job_id)
+            else:
+                tools.handles.forget(job.name.job_id)
             tools.forget(job)
         except EngineNotLoaded:
             await self._release("engine not loaded, handing the job back")
@@ -88,6 +99,9 @@ class Attempt:
             await self._fail(error)
         except OSError as error:
             await self._release("own disk failed, handing the job back", err=str(error))
+        except Exception as error:  # noqa: BLE001 - a mistake of ours ends the attempt, not the worker
+            self._log.error("attempt broke off", code="UNEXPECTED")
+            await self._fail(RenderFailed(f"{type(error).__name__}: {error}"))
         else:
             await self._keep(render)
         finally:
@@ -139,7 +153,7 @@ class Attempt:
         if isinstance(answer, RenderOrder) and answer.epoch == name.epoch:
             self._job.order = answer
         elif answer is not None:
-            raise AttemptGone
+            raise AttemptGone(is_terminal=isinstance(answer, ClaimDrop))
 
     async def _render(self, folder: Path) -> RenderResult:
         job, tools = self._job, self._tools

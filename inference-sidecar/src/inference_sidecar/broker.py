@@ -19,14 +19,16 @@ from inference_sidecar.bell import Bell
 from inference_sidecar.config import SidecarConfig
 from inference_sidecar.contracts import (
     INBOX_PREFIX,
+    ClaimRequest,
     RenderEvent,
     RequestError,
+    StoreRequest,
     WireModel,
     event_id,
     event_subject,
 )
 from inference_sidecar.log import Log
-from inference_sidecar.trace import continue_trace
+from inference_sidecar.trace import continue_trace, trace_id_of
 
 _PUBLISH_TRY_SECONDS: Final = 2.0
 _PUBLISH_AGAIN_SECONDS: Final = 0.25
@@ -38,12 +40,17 @@ BrokerErrors: Final = (NatsError, TimeoutError, OSError)
 Answer = TypeVar("Answer")
 
 
+class BrokerGone(Exception):
+    """The broker ended the connection for good; only a new start, with other settings, may help."""
+
+
 class Broker:
     """What the sidecar may do on the bus; make one with `connect`."""
 
-    def __init__(self, client: Client, log: Log, reconnected: Bell) -> None:
+    def __init__(self, client: Client, log: Log, reconnected: Bell, is_gone: asyncio.Event) -> None:
         self.client = client
         self.reconnected = reconnected
+        self._is_gone = is_gone
         self._log = log
         self._js: JetStreamContext = client.jetstream(  # pyright: ignore[reportUnknownMemberType] - typed in parts
             timeout=_PUBLISH_TRY_SECONDS
@@ -51,35 +58,49 @@ class Broker:
 
     async def publish_event(self, event: RenderEvent, traceparent: str) -> None:
         """Publishes an event until it is stored, however long the broker is away."""
+        log = self._log.bind(
+            jobId=event.job_id, attempt=event.epoch, traceId=trace_id_of(traceparent)
+        )
         await self.store_message(
-            event_subject(event), event.to_json(), event_id(event), traceparent
+            event_subject(event), event.to_json(), event_id(event), traceparent, log
         )
 
     async def store_message(
-        self, subject: str, body: bytes, message_id: str, traceparent: str
+        self, subject: str, body: bytes, message_id: str, traceparent: str, log: Log
     ) -> None:
         """Publishes to a stream until it is stored; the same id is stored once."""
         headers = {"Nats-Msg-Id": message_id, "traceparent": continue_trace(traceparent)}
         while True:
             try:
-                await self._js.publish(subject, body, headers=headers, timeout=_PUBLISH_TRY_SECONDS)
+                # The client keeps what is said into a broken connection, so every try of a long
+                # silence would be sent when the broker is back.
+                if self.client.is_connected:
+                    await self._js.publish(
+                        subject, body, headers=headers, timeout=_PUBLISH_TRY_SECONDS
+                    )
+                    return
             except BrokerErrors as error:
-                self._log.warning(
+                log.warning(
                     "message not stored, publishing again", subject=subject, err=repr(error)
                 )
-                await asyncio.sleep(_PUBLISH_AGAIN_SECONDS)
-            else:
-                return
+            await asyncio.sleep(_PUBLISH_AGAIN_SECONDS)
 
     async def ask(
         self,
         subject: str,
-        request: WireModel,
+        request: ClaimRequest | StoreRequest,
         answers: TypeAdapter[Answer | RequestError],
         timeout_seconds: float,
         traceparent: str,
     ) -> Answer | None:
         """One request, one answer; None where nobody answered, or the responder could not."""
+        log = self._log.bind(
+            jobId=request.job_id, traceId=trace_id_of(traceparent), subject=subject
+        )
+        if not self.client.is_connected:
+            # A claim that reached the orchestrator late would take a job nobody waits for.
+            log.debug("broker away, nobody asked")
+            return None
         try:
             reply = await self.client.request(
                 subject,
@@ -89,10 +110,10 @@ class Broker:
             )
             answer = answers.validate_json(reply.data)
         except (*BrokerErrors, ValidationError) as error:
-            self._log.warning("request not answered", subject=subject, err=_brief(error))
+            log.warning("request not answered", err=_brief(error))
             return None
         if isinstance(answer, RequestError):
-            self._log.warning("request not answered", subject=subject, code=answer.code)
+            log.warning("request not answered", code=answer.code)
             return None
         return answer
 
@@ -121,8 +142,9 @@ class Broker:
         await self._settle(message, f"-NAK {delay}".encode() if delay_seconds > 0 else b"-NAK")
 
     async def in_progress(self, message: Msg) -> None:
-        """The entry is still in our hands."""
-        await self._settle(message, b"+WPI")
+        """The entry is still in our hands; said late, it would be no news."""
+        if self.client.is_connected:
+            await self._settle(message, b"+WPI")
 
     async def terminate(self, message: Msg, reason: str) -> None:
         """The entry leaves the queue for good; the reason goes into the broker's advisory."""
@@ -136,6 +158,11 @@ class Broker:
             await self.client.publish(message.reply, word)
         except BrokerErrors as error:
             self._log.warning("entry not settled", err=repr(error))
+
+    async def watch(self) -> None:
+        """Raises `BrokerGone` when the connection has ended for good."""
+        await self._is_gone.wait()
+        raise BrokerGone(f"The broker ended the connection: {self.client.last_error!r}")
 
     async def close(self) -> None:
         """Sends what is still to be sent, then ends the connection."""
@@ -165,18 +192,25 @@ def describe_mismatch(error: ValidationError) -> str:
 
 async def connect(config: SidecarConfig, worker_id: str, log: Log) -> Broker:
     """Connects, waiting for the broker as long as it takes; afterwards it reconnects for ever."""
-    reconnected = Bell()
+    reconnected, is_gone = Bell(), asyncio.Event()
+    told: set[str] = set()
 
     async def on_error(error: Exception) -> None:
-        # Each attempt to reconnect ends here; the two below are worth a line.
-        log.debug("broker error", err=repr(error))
+        # Each attempt to connect ends here, four times a second: one line for each new reason.
+        reason = repr(error)
+        (log.debug if reason in told else log.warning)("broker error", err=reason)
+        told.add(reason)
 
     async def on_disconnect() -> None:
         log.warning("broker away")
 
     async def on_reconnect() -> None:
+        told.clear()
         log.info("broker back")
         reconnected.ring()
+
+    async def on_closed() -> None:
+        is_gone.set()
 
     client = await nats.connect(  # pyright: ignore[reportUnknownMemberType]
         config.nats_url,
@@ -193,5 +227,6 @@ async def connect(config: SidecarConfig, worker_id: str, log: Log) -> Broker:
         error_cb=on_error,
         disconnected_cb=on_disconnect,
         reconnected_cb=on_reconnect,
+        closed_cb=on_closed,
     )
-    return Broker(client, log, reconnected)
+    return Broker(client, log, reconnected, is_gone)

@@ -22,13 +22,15 @@ from inference_sidecar.render_protocol import (
     MAX_LINE_BYTES,
     ChildLine,
     FailedLine,
+    NotLoadedLine,
     OrderLine,
     ReadyLine,
     RenderOrderLine,
     StopLine,
 )
 
-_NATS_VARIABLES: Final = "NATS_"
+_NOT_FOR_CHILDREN: Final = ("NATS_", "R2_", "S3_")
+"""Credentials that whoever started us may have left in the environment."""
 
 
 class ReportedFailure(SidecarError):
@@ -79,7 +81,7 @@ class ChildLink:
     async def start(cls, engine: str, ffmpeg: str | None) -> ChildLink:
         """Starts a render process; it dies with us, and takes its own children along."""
         ours, theirs = socket.socketpair()
-        environment = {k: v for k, v in os.environ.items() if not k.startswith(_NATS_VARIABLES)}
+        environment = {k: v for k, v in os.environ.items() if not k.startswith(_NOT_FOR_CHILDREN)}
         if ffmpeg is not None:
             environment["FFMPEG_PATH"] = ffmpeg
         try:
@@ -107,16 +109,21 @@ class ChildLink:
         """Process id of the render process."""
         return self._process.pid
 
+    @property
+    def was_used(self) -> bool:
+        """Whether it was ever given an order."""
+        return self._numbers > 0
+
     async def ready(self) -> ReadyLine:
-        """Waits until the engine is loaded. Raises `RenderProcessDied`."""
+        """Waits until the engine is loaded. Raises `RenderProcessDied`, which says why not."""
         line = await self._receive()
-        if not isinstance(line, ReadyLine):
-            self.kill()
-            status = await self._process.wait()
-            raise RenderProcessDied(
-                "The render process ended while loading.", context={"exitStatus": status}
-            )
-        return line
+        if isinstance(line, ReadyLine):
+            return line
+        self.kill()
+        context: dict[str, object] = {"exitStatus": await self._process.wait()}
+        if isinstance(line, NotLoadedLine):
+            context = {"reason": line.message, **line.context}
+        raise RenderProcessDied("The render process ended while loading.", context=context)
 
     async def begin(self, request: RenderRequest, output: Path) -> OrderInHand:
         """Orders a render into a file. Raises `RenderProcessDied`."""
@@ -138,7 +145,7 @@ class ChildLink:
         """Hands out what the process says until it ends; its exit status."""
         try:
             while (line := await self._receive()) is not None:
-                if not isinstance(line, ReadyLine) and line.order in self._orders:
+                if not isinstance(line, ReadyLine | NotLoadedLine) and line.order in self._orders:
                     self._orders[line.order].hear(line)
             # Its end of the pair is closed, so nothing can be asked of it any more.
             self.kill()

@@ -626,6 +626,9 @@ FRAMES_PER_SECOND: Final = 25
 MESSAGE_MAX_BYTES: Final = 65536
 """The longest message any stream takes."""
 
+BEAT_MAX_JOBS: Final = 64
+"""As many jobs a beat can name."""
+
 
 CLAIM_SUBJECT: Final = "ctl.request.claim"
 STORE_SUBJECT: Final = "ctl.request.store"

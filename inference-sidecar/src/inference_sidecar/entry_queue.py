@@ -33,16 +33,30 @@ class EntryQueue:
         self._inbox = broker.client.new_inbox()
         self._pulls = 0
         self._heard: asyncio.Queue[Msg] = asyncio.Queue()
+        self._is_waiting = False
         self._subscription: Subscription | None = None
 
     async def open(self) -> None:
         """Begins to listen for entries; none comes before the first `next`."""
         self._subscription = await self._broker.client.subscribe(  # pyright: ignore[reportUnknownMemberType]
-            f"{self._inbox}.*", cb=self._heard.put
+            f"{self._inbox}.*", cb=self._hear
         )
 
     async def next(self) -> Msg | None:
         """The next entry; None when there was none for a while, or the request got lost."""
+        if not self._broker.client.is_connected:
+            # Requests of a long silence would all be sent when the broker is back, and each of them
+            # would bring an entry.
+            await self._broker.reconnected.heard_within(_PULL_AGAIN_SECONDS)
+            return None
+        self._is_waiting = True
+        try:
+            return await self._pull()
+        finally:
+            self._is_waiting = False
+            await self._hand_back()
+
+    async def _pull(self) -> Msg | None:
         self._pulls += 1
         reply = f"{self._inbox}.{self._pulls}"
         request = {"batch": 1, "expires": int(_PULL_SECONDS * 1e9)}
@@ -55,6 +69,11 @@ class EntryQueue:
             await asyncio.sleep(_PULL_AGAIN_SECONDS)
             return None
         return await self._entry_or_end_of(reply)
+
+    async def _hear(self, message: Msg) -> None:
+        self._heard.put_nowait(message)
+        if not self._is_waiting:
+            await self._hand_back()
 
     async def _entry_or_end_of(self, reply: str) -> Msg | None:
         heard = asyncio.ensure_future(self._next_heard(reply))
@@ -96,6 +115,10 @@ class EntryQueue:
                 await self._broker.client.flush()
         except BrokerErrors as error:
             self._log.warning("broker away while the queue is left", err=repr(error))
+        await self._hand_back()
+
+    async def _hand_back(self) -> None:
+        """An entry that comes while nobody waits belongs to whoever does."""
         while not self._heard.empty():
             message = self._heard.get_nowait()
             if (message.headers or {}).get("Status") is None:

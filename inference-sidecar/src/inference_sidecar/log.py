@@ -22,6 +22,13 @@ _LABELS: Final = {logging.WARNING: "warn", logging.CRITICAL: "fatal"}
 _SECRETS: Final = (
     # The query of a presigned URL is a credential.
     (re.compile(r"(https?://[^\s\"'?]+)\?[^\s\"']+"), r"\1?[redacted]"),
+    (
+        re.compile(r"(?i)(X-Amz-(?:Signature|Credential|Security-Token)=)[^&\s\"'\\]+"),
+        r"\1[redacted]",
+    ),
+    (re.compile(r"ava_live_[0-9A-Za-z_]+"), "ava_live_[redacted]"),
+    (re.compile(r"(?i)(Bearer\s+)[^\s\"\\]+"), r"\1[redacted]"),
+    (re.compile(r"\bhf_[0-9A-Za-z]{8,}"), "hf_[redacted]"),
     (re.compile(r"(://[^:/\s\"'@]+:)[^@/\s\"']+@"), r"\1[redacted]@"),
 )
 
@@ -51,7 +58,7 @@ class Log:
 
     def error(self, message: str, **keys: object) -> None:
         """What somebody has to look at; with the traceback of an exception being handled."""
-        if sys.exc_info()[0] is not None:
+        if sys.exc_info()[0] is not None and "err" not in keys:
             keys["err"] = traceback.format_exc()
         self._write(logging.ERROR, message, keys)
 
@@ -61,7 +68,10 @@ class Log:
 
 class _JsonLines(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
-        keys: dict[str, object] = getattr(record, "keys", {})
+        keys: dict[str, object] = dict(getattr(record, "keys", {}))
+        if record.exc_info is not None:
+            # Not our own call: what asyncio tells of a task that nobody waited for.
+            keys["err"] = self.formatException(record.exc_info)
         line = {
             "level": _LABELS.get(record.levelno, record.levelname.lower()),
             "time": datetime.fromtimestamp(record.created, UTC)

@@ -5,6 +5,7 @@ Started by `render_process.py` as `python -m inference_sidecar.render_child ENGI
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 import threading
@@ -14,15 +15,16 @@ from pathlib import Path
 from queue import Queue
 from typing import Final, cast
 
-from inference_sidecar.contracts import FailureCode, FrameSize
+from inference_sidecar.contracts import FrameSize
 from inference_sidecar.encoder import Encoder, find_ffmpeg
 from inference_sidecar.engine import Engine, Plan, RenderRequest, next_smaller
 from inference_sidecar.engines import EngineName, make_engine, read_settings
-from inference_sidecar.errors import Cancelled, GpuOutOfMemory, SidecarError
+from inference_sidecar.errors import Cancelled, GpuOutOfMemory
 from inference_sidecar.render_protocol import (
     DoneLine,
     FailedLine,
     Lines,
+    NotLoadedLine,
     ProgressLine,
     ReadyLine,
     RenderedLine,
@@ -30,10 +32,11 @@ from inference_sidecar.render_protocol import (
     RenderResult,
     StartedLine,
     StoppedLine,
-    code_of,
+    explain,
 )
 
 _PROGRESS_EVERY_SECONDS: Final = 0.1
+_EXIT_NOT_LOADED: Final = 1
 
 
 class OrderControl:
@@ -137,6 +140,7 @@ class RenderChild:
             if smaller is None:
                 raise
         # Outside of the handler: the error's traceback holds frames, and those hold device memory.
+        gc.collect()
         plan = self._engine.plan(request, smaller)
         return self._encode(request, plan, output, control), plan, True
 
@@ -189,11 +193,7 @@ class RenderChild:
         if isinstance(error, Cancelled):
             self._lines.send(StoppedLine(order=order))
             return
-        code: FailureCode = "RENDER_FAILED"
-        context: dict[str, object] = {}
-        message = f"{type(error).__name__}: {error}"
-        if isinstance(error, SidecarError):
-            code, context, message = code_of(error), error.context, str(error)
+        code, message, context = explain(error)
         self._lines.send(FailedLine(order=order, code=code, message=message, context=context))
 
 
@@ -203,15 +203,18 @@ def now_ms() -> int:
 
 
 def main() -> None:
-    """Serves until the parent is gone, then ends at once."""
-    engine, descriptor = cast("EngineName", sys.argv[1]), int(sys.argv[2])
-    child = RenderChild(
-        Lines(descriptor),
-        make_engine(engine, read_settings(engine)),
-        find_ffmpeg(os.environ.get("FFMPEG_PATH")),
-    )
-    # A render may be deep inside a kernel when the parent dies, so nothing is asked of it.
-    child.serve(on_parent_gone=lambda: os._exit(0))
+    """Serves until the parent is gone, then ends at once; an engine that cannot load is told."""
+    name, descriptor = cast("EngineName", sys.argv[1]), int(sys.argv[2])
+    lines = Lines(descriptor)
+    try:
+        engine = make_engine(name, read_settings(name))
+        child = RenderChild(lines, engine, find_ffmpeg(os.environ.get("FFMPEG_PATH")))
+        # A render may be deep inside a kernel when the parent dies, so nothing is asked of it.
+        child.serve(on_parent_gone=lambda: os._exit(0))
+    except Exception as error:  # noqa: BLE001 - orders never raise, so this is the start
+        _, message, context = explain(error)
+        lines.send(NotLoadedLine(message=message, context=context))
+        sys.exit(_EXIT_NOT_LOADED)
 
 
 if __name__ == "__main__":

@@ -91,7 +91,7 @@ class RenderProcess:
             self.kill()
 
     async def _live_once(self) -> bool:
-        """One life of the process; whether it got as far as loading the engine."""
+        """One life of the process; whether it was of use, so that the next may follow at once."""
         began = time.monotonic()
         try:
             link = self._link = await ChildLink.start(self._engine, self._ffmpeg)
@@ -119,7 +119,8 @@ class RenderProcess:
             self._loaded.clear()
             self._on_change()
         self._log.warning("render process ended", exitStatus=status)
-        return True
+        # One that dies before it had anything to do would otherwise be started without a pause.
+        return link.was_used
 
     async def render(
         self,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import threading
+import traceback
 from pathlib import Path
 from typing import Annotated, Final, Literal
 
@@ -22,6 +23,7 @@ from inference_sidecar.engine import RenderRequest, Size
 from inference_sidecar.errors import SidecarError
 
 MAX_LINE_BYTES: Final = 1 << 20
+_TRACEBACK_TAIL_CHARACTERS: Final = 4_000
 
 
 class RenderOrderLine(WireModel):
@@ -91,6 +93,14 @@ class ReadyLine(WireModel):
     seconds_per_video_second: NonNegativeFloat
 
 
+class NotLoadedLine(WireModel):
+    """Child: the engine cannot be loaded; this process ends."""
+
+    kind: Literal["not-loaded"] = "not-loaded"
+    message: str
+    context: dict[str, object]
+
+
 class StartedLine(WireModel):
     """Child: the first forward begins."""
 
@@ -155,10 +165,18 @@ class StoppedLine(WireModel):
 
 
 OrderLine = StartedLine | ProgressLine | RenderedLine | DoneLine | FailedLine | StoppedLine
-ChildLine = Annotated[ReadyLine | OrderLine, Field(discriminator="kind")]
+ChildLine = Annotated[ReadyLine | NotLoadedLine | OrderLine, Field(discriminator="kind")]
 
 CHILD_LINES: Final[TypeAdapter[ChildLine]] = TypeAdapter(ChildLine)
 _PARENT_LINES: Final[TypeAdapter[ParentLine]] = TypeAdapter(ParentLine)
+
+
+def explain(error: Exception) -> tuple[FailureCode, str, dict[str, object]]:
+    """Code, message and context of what a render threw; a traceback where nobody foresaw it."""
+    if isinstance(error, SidecarError):
+        return code_of(error), str(error), error.context
+    trace = "".join(traceback.format_exception(error))[-_TRACEBACK_TAIL_CHARACTERS:]
+    return "RENDER_FAILED", f"{type(error).__name__}: {error}", {"err": trace}
 
 
 def code_of(error: SidecarError) -> FailureCode:

@@ -15,6 +15,7 @@ from inference_sidecar.contracts import (
     RenderStarted,
 )
 from inference_sidecar.held_job import AttemptName
+from inference_sidecar.log import scrub_secrets
 from inference_sidecar.spool import SpooledRender
 
 _MESSAGE_MAX_CHARACTERS = 1000
@@ -52,7 +53,8 @@ class Reports:
 
     async def failed(self, name: AttemptName, code: FailureCode, message: str) -> None:
         """The attempt failed; the code decides what follows."""
-        text = message[:_MESSAGE_MAX_CHARACTERS]
+        # Made of whatever an engine or a library said.
+        text = scrub_secrets(message)[:_MESSAGE_MAX_CHARACTERS]
         event = RenderFailed(**self._fact(name), code=code, message=text)
         await self._broker.publish_event(event, name.traceparent)
 

@@ -65,7 +65,8 @@ class Transfers:
         """Uploads a file with exactly the granted headers.
 
         An object that is already there counts as stored: only this attempt can have written it, and
-        the storage stage verifies it. Raises `StoreAway`, `StoreRefused` and `StoreError`.
+        the storage stage verifies it. Raises `StoreAway`, `StoreRefused` and `StoreError`, and
+        `OSError` when the file cannot be read.
         """
         # Without a length httpx would send chunks, which no S3 server takes.
         size = {"content-length": str((await asyncio.to_thread(path.stat)).st_size)}

@@ -22,9 +22,9 @@ from inference_sidecar.held_job import SpooledJob, Stage
 from inference_sidecar.log import Log
 from inference_sidecar.orchestrator_requests import OrchestratorRequests
 from inference_sidecar.reports import Reports
-from inference_sidecar.spool import Spool
+from inference_sidecar.spool import Spool, sha256_of
 from inference_sidecar.trace import trace_id_of
-from inference_sidecar.transfers import StoreAway, Transfers
+from inference_sidecar.transfers import StoreAway, StoreRefused, Transfers
 
 
 class Uploads:
@@ -105,6 +105,18 @@ class Uploads:
             attempt=job.render.epoch,
             traceId=trace_id_of(job.render.traceparent),
         )
+        while True:
+            try:
+                await self._offer(job, log)
+            except OSError as error:
+                await self._release_damaged(job, log, error)
+            except Exception:  # noqa: BLE001 - a mistake of ours must not cost a finished render
+                log.error("upload broke off, offering it again", code="UNEXPECTED")  # noqa: TRY400 - our own logger
+                await self._pause(job, self._timings.upload_pause_seconds)
+                continue
+            return
+
+    async def _offer(self, job: SpooledJob, log: Log) -> None:
         # Only time in which the store could be reached counts towards giving up.
         tried_seconds = 0.0
         while True:
@@ -112,18 +124,17 @@ class Uploads:
             if isinstance(answer, StoreGrant) and not job.is_reported:
                 began = time.monotonic()
                 try:
-                    await self._store(job, answer, log)
+                    is_stored = await self._store(job, answer, log)
                 except StoreError as error:
-                    log.warning("render stays spooled", code=error.code, reason=str(error))
-                    self._set_stage(job, "spooled")
-                    await self._pause(job, self._timings.upload_pause_seconds)
+                    await self._wait_spooled(job, error, log)
                     if not isinstance(error, StoreAway):
                         tried_seconds += time.monotonic() - began
                     if tried_seconds > self._timings.upload_give_up_seconds:
                         await self._give_up(job, log)
                         return
                 else:
-                    await self._report(job, answer, log)
+                    if is_stored:
+                        await self._report(job, answer, log)
             elif answer is None or isinstance(answer, StoreGrant):
                 await self._pause(job, self._timings.store_again_seconds)
             else:
@@ -133,24 +144,58 @@ class Uploads:
     async def _leave(self, job: SpooledJob) -> StoreAnswer | None:
         return StoreStop() if job.stop.is_set() else await self._requests.store(job.render)
 
-    async def _store(self, job: SpooledJob, grant: StoreGrant, log: Log) -> None:
-        """A few tries with growing pauses. Raises the `StoreError` of the last one."""
-        self._set_stage(job, "uploading")
+    async def _wait_spooled(self, job: SpooledJob, error: StoreError, log: Log) -> None:
+        """Raises `OSError` when what lies in the spool is not what was rendered."""
+        log.warning("render stays spooled", code=error.code, reason=str(error))
+        self._set_stage(job, "spooled")
+        if not isinstance(error, StoreRefused):
+            await self._pause(job, self._timings.upload_pause_seconds)
+            return
+        # An expired grant is replaced soon; but no grant fits a file that has changed on our disk.
         video = self._spool.video(job.render.job_id)
+        if await asyncio.to_thread(sha256_of, video) != job.render.rendered.sha256:
+            raise OSError("The spooled video is damaged.")
+        await self._pause(job, self._timings.store_again_seconds)
+
+    async def _store(self, job: SpooledJob, grant: StoreGrant, log: Log) -> bool:
+        """A few tries with growing pauses; whether it is stored, or was stopped meanwhile.
+
+        Raises the `StoreError` of the last try, and a refusal at once: the grant will not do.
+        """
+        self._set_stage(job, "uploading")
         began = time.monotonic()
         for tries_left in reversed(range(UPLOAD_TRIES)):
             try:
-                await self._transfers.store(video, grant.url, grant.headers)
+                is_stored = await self._put(job, grant)
             except StoreError as error:
-                if tries_left == 0 or job.stop.is_set():
+                if tries_left == 0 or isinstance(error, StoreRefused):
                     raise
                 log.warning("upload failed, trying again", code=error.code, reason=str(error))
                 seconds = self._timings.upload_backoff_seconds
                 seconds *= 2.0 ** (UPLOAD_TRIES - 1 - tries_left)
                 await self._pause(job, seconds * random.uniform(0.75, 1.25))  # noqa: S311
             else:
-                log.info("uploaded", durationMs=round((time.monotonic() - began) * 1000))
-                return
+                if is_stored:
+                    log.info("uploaded", durationMs=round((time.monotonic() - began) * 1000))
+                return is_stored
+        return False
+
+    async def _put(self, job: SpooledJob, grant: StoreGrant) -> bool:
+        """One try, given up when the job is stopped; whether the video is stored."""
+        video = self._spool.video(job.render.job_id)
+        putting = asyncio.ensure_future(self._transfers.store(video, grant.url, grant.headers))
+        stopped = asyncio.ensure_future(job.stop.wait())
+        try:
+            await asyncio.wait({putting, stopped}, return_when="FIRST_COMPLETED")
+            if putting.done():
+                putting.result()
+                return True
+            return False
+        finally:
+            stopped.cancel()
+            if not putting.done():
+                putting.cancel()
+                await asyncio.wait({putting})
 
     async def _report(self, job: SpooledJob, grant: StoreGrant, log: Log) -> None:
         """The broker has the event before the entry is acked: until then the job lives on in it."""
@@ -169,8 +214,14 @@ class Uploads:
         await self._handles.nak(job.render.job_id, self._timings.after_failure_nak_seconds)
         self._forget(job)
 
+    async def _release_damaged(self, job: SpooledJob, log: Log, error: OSError) -> None:
+        """Our disk lost the render; the job is not to blame and is rendered once more."""
+        log.error("spooled render lost, handing the job back", reason=str(error))
+        await self._reports.released(job.name)
+        await self._handles.nak(job.render.job_id, self._timings.later_nak_seconds)
+        self._forget(job)
+
     async def _end(self, job: SpooledJob, answer: StoreAnswer, log: Log) -> None:
-        log.info("spooled render deleted", answer=answer.answer)
         if isinstance(answer, StoreStop) and not job.is_reported:
             await self._reports.cancelled(job.name)
         if isinstance(answer, StoreDrop):
@@ -178,6 +229,7 @@ class Uploads:
         else:
             self._handles.forget(job.render.job_id)
         self._forget(job)
+        log.info("spooled render deleted", answer=answer.answer)
 
     def _forget(self, job: SpooledJob) -> None:
         job_id = job.render.job_id

@@ -16,10 +16,10 @@ from inference_sidecar.bell import Bell
 from inference_sidecar.broker import Broker, describe_mismatch
 from inference_sidecar.config import SidecarConfig
 from inference_sidecar.contracts import (
+    BEAT_MAX_JOBS,
     GPU_CONSUMER,
     GPU_DEAD_LETTER_SUBJECT,
     GPU_STREAM,
-    MESSAGE_MAX_BYTES,
     Beat,
     ClaimDrop,
     ClaimLater,
@@ -44,6 +44,8 @@ from inference_sidecar.workplace import Workplace
 _LOOK_AGAIN_SECONDS: Final = 0.1
 _LAST_WORDS_SECONDS: Final = 5.0
 """How long a worker that ends tries to tell a broker that does not answer."""
+_BURIED_BYTES: Final = 8 << 10
+"""As much of an unreadable entry is kept: a byte may take six in JSON, and a message 64 KB."""
 
 
 class Worker:
@@ -103,7 +105,12 @@ class Worker:
     def resume_spool(self) -> None:
         """Takes up what an earlier life rendered; before the first beat, so that it names it."""
         for render in self._workplace.spool.read_all():
-            self._log.info("spooled render found", jobId=render.job_id, attempt=render.epoch)
+            self._log.info(
+                "spooled render found",
+                jobId=render.job_id,
+                attempt=render.epoch,
+                traceId=trace_id_of(render.traceparent),
+            )
             self.uploads.take(SpooledJob(render))
 
     async def work(self) -> None:
@@ -178,6 +185,9 @@ class Worker:
             job.stage in {"fetching", "ready"} for job in self.held.values()
         ):
             return False
+        if len(self.held) + len(self.uploads.jobs) >= BEAT_MAX_JOBS:
+            # What no beat can name would be deemed lost.
+            return False
         remaining, whole = self.process.remaining_seconds()
         return (
             remaining <= max(self._timings.prefetch_before_end_seconds, whole / 10)
@@ -221,14 +231,14 @@ class Worker:
             return
         job_id = entry.job_id
         if job_id in self.held or job_id in self.uploads.jobs:
-            self._log.info("entry came again", jobId=job_id)
+            log, _ = self._about(message, job_id)
+            log.info("entry came again")
             self.handles.take(job_id, message)
             return
         if self._draining.is_set() or not self._wants_entry():
             await self._broker.nak(message, 0)
             return
-        traceparent = continue_trace((message.headers or {}).get("traceparent"))
-        log = self._log.bind(jobId=job_id, traceId=trace_id_of(traceparent))
+        log, traceparent = self._about(message, job_id)
         answer = await self._requests.claim(
             entry,
             self.process.seconds_per_video_second or 1.0,
@@ -246,6 +256,11 @@ class Worker:
                 await self._broker.nak(message, answer.delay_ms / 1000)
             case None:
                 await self._broker.nak(message, self._timings.later_nak_seconds)
+
+    def _about(self, message: Msg, job_id: str) -> tuple[Log, str]:
+        """A logger for the job of an entry, and the trace to go on with."""
+        traceparent = continue_trace((message.headers or {}).get("traceparent"))
+        return self._log.bind(jobId=job_id, traceId=trace_id_of(traceparent)), traceparent
 
     async def _begin(self, job: HeldJob, message: Msg, log: Log) -> None:
         self.held[job.name.job_id] = job
@@ -270,7 +285,7 @@ class Worker:
             sequence=sequence,
             reason=reason,
             code="INVALID_MESSAGE",
-            payload=message.data[:MESSAGE_MAX_BYTES].decode(errors="replace"),
+            payload=message.data[:_BURIED_BYTES].decode(errors="replace"),
             at_ms=time.time_ns() // 1_000_000,
         )
         await self._broker.store_message(
@@ -278,6 +293,7 @@ class Worker:
             letter.to_json(),
             f"{GPU_STREAM}:{sequence}",
             (message.headers or {}).get("traceparent", ""),
+            self._log,
         )
         await self._broker.terminate(message, f"INVALID_MESSAGE {reason}")
 
@@ -286,7 +302,12 @@ class Worker:
             async with asyncio.timeout(_LAST_WORDS_SECONDS):
                 await self._reports.released(job.name)
         except TimeoutError:
-            self._log.warning("broker away, job not handed back", jobId=job.name.job_id)
+            self._log.warning(
+                "broker away, job not handed back",
+                jobId=job.name.job_id,
+                attempt=job.name.epoch,
+                traceId=trace_id_of(job.name.traceparent),
+            )
         await self.handles.nak(job.name.job_id, 0)
         self._forget(job)
 

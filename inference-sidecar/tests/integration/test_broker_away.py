@@ -6,8 +6,17 @@
 from __future__ import annotations
 
 import asyncio
+import signal
+from pathlib import Path
 
-from stage.broker import TestBroker
+import pytest
+from pydantic import SecretStr
+
+from inference_sidecar.broker import BrokerGone, connect
+from inference_sidecar.config import SidecarConfig
+from inference_sidecar.contracts import NATS_USER
+from inference_sidecar.log import configure_log
+from stage.broker import PASSWORD, TestBroker
 from stage.orchestrator import Orchestrator
 from stage.sidecar import Sidecar
 from stage.until import until
@@ -77,3 +86,53 @@ async def test_a_sidecar_waits_for_a_broker_that_is_not_there_yet(
     await broker.start()
 
     await orchestrator.event(job, "render.completed", timeout_seconds=20.0)
+
+
+async def test_a_broker_that_refuses_us_is_told_and_tried_again(
+    sidecar: Sidecar, orchestrator: Orchestrator
+) -> None:
+    sidecar.start(NATS_PASSWORD="wrong-password")
+
+    def refusals(level: str) -> int:
+        return sum(
+            "Authorization" in line.get("err", "") and line["level"] == level
+            for line in sidecar.log()
+        )
+
+    await until(lambda: refusals("debug") >= 3, "more attempts")
+
+    assert refusals("warn") == 1
+    assert "wrong-password" not in sidecar.log_text()
+    assert orchestrator.beats == []
+    sidecar.signal(signal.SIGTERM)
+    assert await sidecar.ended(5.0) == 0
+
+
+async def test_a_sidecar_that_is_thrown_out_comes_back_when_it_may(
+    sidecar: Sidecar, orchestrator: Orchestrator, broker: TestBroker
+) -> None:
+    sidecar.start()
+    job = await orchestrator.submit("null:seconds=1", frames=100)
+    await orchestrator.event(job, "render.started")
+
+    broker.throw_out(NATS_USER)
+    await until(lambda: "rendered" in sidecar.messages(), "render without a broker")
+    assert orchestrator.events_of(job, "render.completed") == []
+    broker.let_in()
+
+    await orchestrator.event(job, "render.completed", timeout_seconds=20.0)
+
+
+async def test_the_end_of_the_connection_for_good_is_an_error(
+    orchestrator: Orchestrator, broker: TestBroker, tmp_path: Path
+) -> None:
+    config = SidecarConfig.model_validate(
+        {"nats_url": broker.url, "nats_password": SecretStr(PASSWORD), "spool_dir": tmp_path}
+    )
+    connection = await connect(config, "w1", configure_log("silent"))
+    assert orchestrator.client.is_connected
+
+    await connection.client.close()
+
+    with pytest.raises(BrokerGone):
+        await asyncio.wait_for(connection.watch(), 5)

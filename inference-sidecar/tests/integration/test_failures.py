@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
+from datetime import datetime
 
 import pytest
 
+from inference_sidecar.encoder import find_ffmpeg
 from stage.object_store import ObjectStore
 from stage.orchestrator import Json, Orchestrator
 from stage.sidecar import Sidecar
@@ -122,6 +125,49 @@ async def test_an_engine_that_does_not_load_keeps_no_job(
 
     assert orchestrator.requests == []
     assert orchestrator.beats[-1]["state"] == "loading"
+    told = [line for line in sidecar.log() if line["msg"] == "engine not loaded"]
+    assert "/no/such/ffmpeg" in told[0]["reason"]
+    assert "Traceback" in told[0]["err"]
+
+
+async def test_an_engine_that_loads_at_last_renders_what_has_waited(
+    sidecar: Sidecar, orchestrator: Orchestrator
+) -> None:
+    ffmpeg = sidecar.directory / "ffmpeg"
+    sidecar.start(FFMPEG_PATH=str(ffmpeg))
+    job = await orchestrator.submit()
+    await until(lambda: "engine not loaded" in sidecar.messages(), "a failed load", 20.0)
+    assert job.claims == 0
+
+    ffmpeg.symlink_to(find_ffmpeg())
+
+    await orchestrator.event(job, "render.completed", timeout_seconds=20.0)
+
+
+async def test_what_nobody_foresaw_is_logged_with_its_origin(
+    sidecar: Sidecar, orchestrator: Orchestrator
+) -> None:
+    sidecar.start()
+    job = await orchestrator.submit("null:no-such-directive")
+    await orchestrator.event(job, "render.failed")
+
+    line = next(line for line in sidecar.log() if line["msg"] == "attempt failed")
+    assert "directives.py" in line["err"]
+
+
+async def test_a_process_that_dies_without_any_work_is_started_after_a_pause(
+    sidecar: Sidecar, orchestrator: Orchestrator
+) -> None:
+    sidecar.start(TIMINGS_DIVISOR="1")
+    await until(lambda: orchestrator.beats and orchestrator.beats[-1]["state"] == "ready", "ready")
+    process = sidecar.render_process()
+    assert process is not None
+
+    os.kill(process, signal.SIGKILL)
+
+    await until(lambda: sidecar.messages().count("engine ready") == 2, "another process")
+    times = {line["msg"]: datetime.fromisoformat(line["time"]) for line in sidecar.log()}
+    assert (times["engine ready"] - times["render process ended"]).total_seconds() >= 1
 
 
 async def test_inputs_that_are_gone_fail_the_attempt(
@@ -183,6 +229,23 @@ async def test_expired_urls_are_replaced_by_claiming_again(
 
     await orchestrator.event(job, "render.completed")
     assert (job.claims, job.epoch) == (2, 1)
+
+
+async def test_an_attempt_whose_job_has_ended_meanwhile_acks_its_entry(
+    sidecar: Sidecar, orchestrator: Orchestrator, store: ObjectStore
+) -> None:
+    store.faults["GET"].append(403)
+    orchestrator.on_claim = lambda job: None if job.claims == 1 else {"answer": "drop"}
+    job = await orchestrator.submit()
+    sidecar.start()
+    await until(lambda: "attempt is not ours any more" in sidecar.messages(), "line in the log")
+
+    for _ in range(1000):
+        if await orchestrator.entry_count() == 0:
+            break
+        await asyncio.sleep(0.01)
+    assert await orchestrator.entry_count() == 0
+    assert orchestrator.events_of(job) == []
 
 
 async def test_an_attempt_that_was_given_to_somebody_else_is_left_without_a_word(

@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
+import uuid
 
 # The NATS client is typed in parts only.
 # pyright: reportUnknownMemberType=false
 from nats.aio.msg import Msg
 
-from inference_sidecar.contracts import DeadLetter, gpu_work_subject
+from inference_sidecar.contracts import (
+    BEAT_MAX_JOBS,
+    DeadLetter,
+    FrameSize,
+    Rendered,
+    gpu_work_subject,
+)
+from inference_sidecar.spool import Spool, SpooledRender
 from stage.broker import set_ack_wait
-from stage.orchestrator import Orchestrator
+from stage.orchestrator import Job, Orchestrator
 from stage.sidecar import Sidecar
 from stage.until import until
 
@@ -112,13 +121,91 @@ async def test_an_entry_nobody_can_read_goes_to_the_dead_letters_with_a_reason(
 
     await orchestrator.client.subscribe("$JS.EVENT.ADVISORY.CONSUMER.MSG_TERMINATED.>", cb=note)
     await orchestrator.client.jetstream().publish(gpu_work_subject("x"), b'{"jobId": "x"}')
+    # Each of these bytes takes six in JSON; the letter must fit into a message all the same.
+    await orchestrator.client.jetstream().publish(gpu_work_subject("y"), b"\x01" * 60_000)
     job = await orchestrator.submit()
     sidecar.start()
 
     await orchestrator.event(job, "render.completed")
 
-    assert len(letters) == 1
+    assert len(letters) == 2
     assert (letters[0].stream, letters[0].payload) == ("GPU", '{"jobId": "x"}')
     assert "owner" in letters[0].reason
     assert letters[0].subject == gpu_work_subject("x")
     assert terminated[0].startswith("INVALID_MESSAGE")
+
+
+async def test_an_entry_nobody_waits_for_is_handed_back_at_once(
+    sidecar: Sidecar, other_sidecar: Sidecar, orchestrator: Orchestrator
+) -> None:
+    pulls: list[Msg] = []
+
+    async def hear(message: Msg) -> None:
+        pulls.append(message)
+
+    await orchestrator.client.subscribe("$JS.API.CONSUMER.MSG.NEXT.>", cb=hear)
+    sidecar.start()
+    first = await orchestrator.submit("null:seconds=6", frames=250)
+    await orchestrator.event(first, "render.started")
+    second = await orchestrator.submit()
+
+    # As a request that was held up on its way: it brings an entry in the middle of a render.
+    pull = pulls[0]
+    await orchestrator.client.publish(pull.subject, b'{"batch": 1}', reply=pull.reply)
+    other_sidecar.start()
+
+    completed = await orchestrator.event(second, "render.completed")
+    assert completed["workerId"] == "w2"
+    assert orchestrator.events_of(first, "render.completed") == []
+
+
+async def test_no_more_is_taken_than_a_beat_can_name(
+    sidecar: Sidecar, orchestrator: Orchestrator
+) -> None:
+    renders = [a_spooled_render() for _ in range(BEAT_MAX_JOBS)]
+    spool = Spool(sidecar.spool_dir / "renders")
+    for render in renders:
+        video = sidecar.directory / "video.mp4"
+        video.write_bytes(b"a video")
+        spool.add(render, video)
+        known = Job(render.job_id, "", 25, 60.0, {}, epoch=1, state="open")
+        orchestrator.jobs[render.job_id] = known
+    orchestrator.on_store = lambda _: "silence"
+    sidecar.start()
+    job = await orchestrator.submit()
+    await until(lambda: orchestrator.beats and orchestrator.beats[-1]["state"] == "ready", "ready")
+    seen = len(orchestrator.beats)
+    await until(lambda: len(orchestrator.beats) > seen + 3, "beats")
+    assert len(orchestrator.beats[-1]["jobs"]) == BEAT_MAX_JOBS
+    assert job.claims == 0
+
+    orchestrator.on_store = None
+
+    await orchestrator.event(job, "render.completed")
+
+
+def a_spooled_render() -> SpooledRender:
+    rendered = Rendered(
+        key="k",
+        bytes=len(b"a video"),
+        sha256=hashlib.sha256(b"a video").hexdigest(),
+        width=128,
+        height=72,
+        frames=25,
+        fps=25,
+        video_seconds=1.0,
+        engine="null",
+        generation=FrameSize(width=128, height=72),
+        degraded=False,
+        render_seconds=1.0,
+    )
+    return SpooledRender(
+        job_id=str(uuid.uuid4()),
+        owner="o_abcDEF123456",
+        epoch=1,
+        traceparent=f"00-{'1' * 32}-{'2' * 16}-01",
+        deadline_seconds=60.0,
+        rendered=rendered,
+        render_started_at_ms=1,
+        render_ended_at_ms=1001,
+    )

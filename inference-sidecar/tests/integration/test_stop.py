@@ -84,6 +84,21 @@ async def test_a_spooled_render_is_deleted(
     await until(lambda: not sidecar.spooled(), "empty spool")
 
 
+async def test_an_upload_that_hangs_does_not_keep_a_stop_waiting(
+    sidecar: Sidecar, orchestrator: Orchestrator, store: ObjectStore
+) -> None:
+    store.faults["PUT"].append("stall")
+    sidecar.start()
+    job = await orchestrator.submit()
+    await until(lambda: store.puts, "upload under way")
+
+    await orchestrator.stop("w1", job)
+
+    # Far less than a stalled transfer is waited for.
+    await orchestrator.event(job, "render.cancelled", timeout_seconds=2.0)
+    await until(lambda: not sidecar.spooled(), "empty spool")
+
+
 async def test_an_order_for_another_epoch_is_ignored(
     sidecar: Sidecar, orchestrator: Orchestrator
 ) -> None:

@@ -77,6 +77,52 @@ async def test_a_render_that_the_store_never_takes_is_given_up(
     await until(lambda: not sidecar.spooled(), "empty spool")
 
 
+async def test_an_expired_grant_is_replaced_by_asking_again(
+    sidecar: Sidecar, orchestrator: Orchestrator, store: ObjectStore
+) -> None:
+    store.faults["PUT"].extend([403, 403])
+    sidecar.start()
+    job = await orchestrator.submit()
+
+    await orchestrator.event(job, "render.completed")
+
+    assert [put.status for put in store.puts] == [403, 403, 200]
+    assert len([kind for kind, _ in orchestrator.requests if kind == "store"]) >= 3
+    assert len(orchestrator.events_of(job, "render.started")) == 1
+
+
+async def test_a_render_that_our_disk_has_damaged_is_handed_back(
+    sidecar: Sidecar, orchestrator: Orchestrator, store: ObjectStore
+) -> None:
+    # Not refused yet: nothing is known of the damage before the store says that the body is wrong.
+    store.faults["PUT"].extend([503] * 4)
+    sidecar.start()
+    job = await orchestrator.submit()
+    await until(lambda: "render stays spooled" in sidecar.messages(), "spooled render")
+    video = sidecar.spool_dir / "renders" / job.job_id / "video.mp4"
+    video.write_bytes(bytes(video.stat().st_size))
+
+    await orchestrator.event(job, "render.released")
+
+    assert store.puts[-1].status == 400
+    await until(lambda: not sidecar.spooled(), "empty spool")
+
+
+async def test_a_render_that_our_disk_has_lost_is_handed_back(
+    sidecar: Sidecar, orchestrator: Orchestrator, store: ObjectStore
+) -> None:
+    store.faults["PUT"].extend([503] * 4)
+    sidecar.start()
+    job = await orchestrator.submit()
+    await until(lambda: "render stays spooled" in sidecar.messages(), "spooled render")
+    (sidecar.spool_dir / "renders" / job.job_id / "video.mp4").unlink()
+
+    await orchestrator.event(job, "render.released")
+
+    following = await orchestrator.submit()
+    await orchestrator.event(following, "render.completed")
+
+
 async def test_an_attempt_that_was_lost_is_deleted_without_a_word(
     sidecar: Sidecar, orchestrator: Orchestrator, store: ObjectStore
 ) -> None:

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import asyncio
 import json
+import signal
 import socket
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import nats
 from nats.aio.client import Client
@@ -25,6 +27,7 @@ from inference_sidecar.contracts import (
     GPU_MAX_ACK_PENDING,
     GPU_STREAM,
     GPU_STREAM_SUBJECT,
+    MESSAGE_MAX_BYTES,
     NATS_USER,
     PUBLISH_PERMISSIONS,
     SUBSCRIBE_PERMISSIONS,
@@ -73,7 +76,28 @@ class TestBroker:
             },
         }
         directory.mkdir(parents=True)
-        (directory / "nats.conf").write_text(json.dumps(conf))
+        self._conf: dict[str, Any] = conf
+        self._write_conf()
+
+    def _write_conf(self, without: str = "") -> None:
+        account = self._conf["accounts"]["AVATAR"]
+        users = [user for user in account["users"] if user["user"] != without]
+        conf = {**self._conf, "accounts": {"AVATAR": {**account, "users": users}}}
+        (self._directory / "nats.conf").write_text(json.dumps(conf))
+
+    def throw_out(self, user: str) -> None:
+        """Whoever is connected as this user is not any more, and not let in again."""
+        self._write_conf(without=user)
+        self._reload()
+
+    def let_in(self) -> None:
+        """Everybody may connect again."""
+        self._write_conf()
+        self._reload()
+
+    def _reload(self) -> None:
+        assert self._process is not None
+        self._process.send_signal(signal.SIGHUP)
 
     async def start(self) -> None:
         self._process = subprocess.Popen(  # noqa: ASYNC220 - forks and goes on
@@ -126,7 +150,13 @@ async def provision(client: Client, timings: Timings) -> None:
             },
         ),
     ):
-        stream = {"name": name, "subjects": [subjects], "storage": "file", **more}
+        stream = {
+            "name": name,
+            "subjects": [subjects],
+            "storage": "file",
+            "max_msg_size": MESSAGE_MAX_BYTES,
+            **more,
+        }
         await _ask(client, f"$JS.API.STREAM.CREATE.{name}", stream)
     await set_ack_wait(client, timings.gpu_ack_wait_seconds)
 

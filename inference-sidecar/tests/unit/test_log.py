@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import logging
 import re
 
 import pytest
@@ -66,8 +67,34 @@ def test_an_error_brings_the_traceback_of_what_is_being_handled() -> None:
             "GET http://s3/media/x?[redacted] failed",
         ),
         ("nats://sidecar:hunter2@127.0.0.1:4222", "nats://sidecar:[redacted]@127.0.0.1:4222"),
+        ("PUT /media/x?X-Amz-Signature=abc&n=1", "PUT /media/x?X-Amz-Signature=[redacted]&n=1"),
+        ("authorization: Bearer abc.def", "authorization: Bearer [redacted]"),
+        ("key ava_live_abc_def", "key ava_live_[redacted]"),
+        ("token hf_abcdefghijkl", "token hf_[redacted]"),
         ("nothing to hide", "nothing to hide"),
     ],
 )
 def test_credentials_are_scrubbed(text: str, scrubbed: str) -> None:
     assert scrub_secrets(text) == scrubbed
+
+
+def test_a_traceback_that_an_error_brings_itself_is_kept() -> None:
+    stream = io.StringIO()
+    log = configure_log("info", stream)
+    try:
+        _ = 1 // 0
+    except ZeroDivisionError:
+        log.error("broken", err="that of the render process")  # noqa: TRY400 - our own logger
+    assert json.loads(stream.getvalue())["err"] == "that of the render process"
+
+
+def test_what_asyncio_tells_brings_its_traceback() -> None:
+    stream = io.StringIO()
+    configure_log("info", stream)
+    try:
+        _ = 1 // 0
+    except ZeroDivisionError:
+        logging.getLogger("asyncio").exception("Task exception was never retrieved")
+    line = json.loads(stream.getvalue())
+    assert (line["level"], line["service"]) == ("error", "sidecar")
+    assert "ZeroDivisionError" in line["err"]

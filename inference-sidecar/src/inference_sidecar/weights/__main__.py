@@ -1,0 +1,124 @@
+"""`python -m inference_sidecar.weights fetch|verify`: the model's files, start to end."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+from pydantic import Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from inference_sidecar.weights.errors import WeightsError
+from inference_sidecar.weights.fetch import FetchOptions, fetch
+from inference_sidecar.weights.hub import HUB, Hub
+from inference_sidecar.weights.manifest import MAIN_PART, WeightFile, read_manifest
+from inference_sidecar.weights.verify import State, table, verify
+
+_INTERRUPTED: Final = 130
+
+
+class WeightsSettings(BaseSettings):
+    """The environment of these commands. The token comes from here and from nowhere else."""
+
+    model_config = SettingsConfigDict(frozen=True, extra="ignore", env_ignore_empty=True)
+
+    model_storage_path: Path | None = Field(default=None, description="folder of the weights")
+    hf_token: SecretStr | None = Field(default=None, description="shown to the hub alone")
+    hf_endpoint: str = Field(default=HUB, description="the hub, or a mirror that speaks like it")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs a command; its exit status."""
+    settings = WeightsSettings()
+    options = _parser().parse_args(arguments)
+    try:
+        return _run(options, settings)
+    except WeightsError as error:
+        print(f"weights: {error}", file=sys.stderr)  # noqa: T201
+        return 1
+    except KeyboardInterrupt:
+        print("weights: stopped; what has arrived is kept.", file=sys.stderr)  # noqa: T201
+        return _INTERRUPTED
+
+
+def _run(options: argparse.Namespace, settings: WeightsSettings) -> int:
+    folder: Path | None = options.dir or settings.model_storage_path
+    if folder is None:
+        raise WeightsError("Where are the weights? Set MODEL_STORAGE_PATH or give --dir.")
+    files = read_manifest(options.manifest, [MAIN_PART, *options.parts])
+    if options.command == "verify":
+        return _verify(folder, files, options)
+    return _fetch(folder, files, options, settings)
+
+
+def _fetch(
+    folder: Path,
+    files: Sequence[WeightFile],
+    options: argparse.Namespace,
+    settings: WeightsSettings,
+) -> int:
+    token = settings.hf_token.get_secret_value() if settings.hf_token else None
+    with Hub(options.base or settings.hf_endpoint, token) as hub:
+        done = fetch(folder, files, hub, FetchOptions(parallel=options.parallel), sys.stderr)
+    _say(
+        f"{done.present + done.downloaded} files, {done.size / 1e9:.1f} GB, are in place"
+        f" ({done.downloaded} came now)."
+    )
+    return 0
+
+
+def _verify(folder: Path, files: Sequence[WeightFile], options: argparse.Namespace) -> int:
+    findings = verify(folder, files, reads_content=not options.sizes_only)
+    _say(table(findings))
+    wrong = [finding for finding in findings if finding.state is not State.OK]
+    if wrong:
+        raise WeightsError(
+            f"{len(wrong)} files are not as pinned: `fetch` brings what is missing or wrong and"
+            " pins what is not."
+        )
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m inference_sidecar.weights",
+        description="Fetches and verifies the weights of the infinitetalk engine.",
+    )
+    commands = parser.add_subparsers(dest="command", required=True)
+    for name, text in (
+        ("fetch", "download what is missing, resumable, each file by its hash"),
+        ("verify", "hold sizes and hashes of everything against what is pinned"),
+    ):
+        command = commands.add_parser(name, help=text, description=text)
+        command.add_argument("--dir", type=Path, help="folder of the weights (MODEL_STORAGE_PATH)")
+        command.add_argument("--manifest", type=Path, help="instead of the packaged one")
+        command.add_argument(
+            "--with",
+            dest="parts",
+            type=lambda names: [part for part in names.split(",") if part],
+            default=[],
+            help="optional parts too: reference",
+        )
+    _add_fetch_options(commands.choices["fetch"])
+    commands.choices["verify"].add_argument(
+        "--sizes-only", action="store_true", help="do not read the files"
+    )
+    return parser
+
+
+def _add_fetch_options(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--from", dest="base", help="the hub or a mirror of it (HF_ENDPOINT)")
+    command.add_argument(
+        "--parallel", type=int, choices=range(1, 17), default=4, help="files at a time"
+    )
+
+
+def _say(line: str) -> None:
+    print(line)  # noqa: T201
+
+
+if __name__ == "__main__":
+    sys.exit(main())

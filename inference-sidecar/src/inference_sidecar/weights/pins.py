@@ -1,0 +1,130 @@
+"""What is known of each file beyond the manifest: recorded beside the files, held against later.
+
+`weights-lock.json` says for each file what the hub stated when it was first asked (size, SHA-256)
+and when the file's content was last found to be that. A file that is as it was then (size and
+time) is not read again by `fetch`; `verify` reads everything.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from inference_sidecar.weights.errors import WeightsError
+from inference_sidecar.weights.manifest import WeightFile
+from inference_sidecar.weights.volume import write_whole
+
+_NAME: Final = "weights-lock.json"
+
+
+class Pin(BaseModel):
+    """One file's recorded facts.
+
+    size, sha256: what it must be. git_sha1: the hub's name for the content of a small file, which
+    has no stated SHA-256 until it was read. seen_size, seen_mtime_ns: how the file lay there when
+    its content was last found right.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    repository: str
+    revision: str
+    path: str
+    size: int
+    sha256: str | None = None
+    git_sha1: str | None = None
+    seen_size: int | None = None
+    seen_mtime_ns: int | None = None
+
+    def is_of(self, file: WeightFile) -> bool:
+        """Whether it was recorded for this very file; another revision has other content."""
+        return (self.repository, self.revision, self.path) == (
+            file.repository,
+            file.revision,
+            file.path,
+        )
+
+    def is_seen(self, path: Path) -> bool:
+        """Whether the file lies there as it did when its content was right."""
+        try:
+            state = path.stat()
+        except OSError:
+            return False
+        return (state.st_size, state.st_mtime_ns) == (self.seen_size, self.seen_mtime_ns)
+
+    def seen(self, path: Path, sha256: str) -> Pin:
+        """The same, with the file's content found right just now."""
+        state = path.stat()
+        now = {"sha256": sha256, "seen_size": state.st_size, "seen_mtime_ns": state.st_mtime_ns}
+        return self.model_copy(update=now)
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    version: Literal[1] = 1
+    files: dict[str, Pin] = Field(default_factory=dict[str, Pin])
+
+
+class Pins:
+    """The pins of one folder of weights."""
+
+    def __init__(self, folder: Path) -> None:
+        self._path = folder / _NAME
+        self._record = _read(self._path)
+
+    def find(self, file: WeightFile) -> Pin | None:
+        """What must hold of a file: the manifest's word, else the record; None if neither knows.
+
+        Raises `WeightsError` where the two contradict each other.
+        """
+        pin = self._record.files.get(file.local)
+        if pin is not None and not pin.is_of(file):
+            pin = None
+        if file.size is None or file.sha256 is None:
+            return pin
+        stated = Pin(
+            repository=file.repository,
+            revision=file.revision,
+            path=file.path,
+            size=file.size,
+            sha256=file.sha256,
+        )
+        if pin is None:
+            return stated
+        refuse_contradiction(file, pin.size, pin.sha256, f"{self._path.name} records")
+        return pin.model_copy(update={"sha256": file.sha256})
+
+    def record(self, file: WeightFile, pin: Pin) -> None:
+        """Keeps it, on the disk at once."""
+        self._record.files[file.local] = pin
+        self._record.files = dict(sorted(self._record.files.items()))
+        content = self._record.model_dump_json(indent=2, exclude_none=True)
+        write_whole(self._path, f"{content}\n".encode())
+
+
+def refuse_contradiction(file: WeightFile, size: int, sha256: str | None, source: str) -> None:
+    """Raises if somebody states other content for a file than the manifest does."""
+    is_same_size = file.size is None or file.size == size
+    is_same_hash = file.sha256 is None or sha256 is None or file.sha256 == sha256
+    if is_same_size and is_same_hash:
+        return
+    raise WeightsError(
+        f"{source} other content for {file.local} ({size} bytes, sha256 {sha256 or 'unknown'})"
+        f" than the manifest ({file.size} bytes, sha256 {file.sha256}): nothing was taken. Find out"
+        " which is right, and correct the manifest if it is not."
+    )
+
+
+def _read(path: Path) -> _Record:
+    try:
+        return _Record.model_validate_json(path.read_bytes())
+    except FileNotFoundError:
+        return _Record()
+    except ValidationError as cause:
+        raise WeightsError(
+            f"{path} cannot be read. Restore it, or delete it: then the next fetch asks the hub"
+            " again and reads every file."
+        ) from cause

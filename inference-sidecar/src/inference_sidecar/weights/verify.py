@@ -1,0 +1,85 @@
+"""Holds everything on the volume against what is pinned, and says so in a table."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+from inference_sidecar.weights.fetch import sha256_of
+from inference_sidecar.weights.manifest import WeightFile
+from inference_sidecar.weights.pins import Pin, Pins
+from inference_sidecar.weights.volume import explained, require_volume
+
+
+class State(StrEnum):
+    """What was found of a file."""
+
+    OK = "ok"
+    MISSING = "missing"
+    INCOMPLETE = "incomplete"
+    WRONG_SIZE = "wrong size"
+    WRONG_HASH = "wrong sha256"
+    UNPINNED = "not pinned"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of the table. size: of what lies there; None if nothing does."""
+
+    name: str
+    state: State
+    size: int | None
+
+
+def verify(
+    folder: Path,
+    files: Sequence[WeightFile],
+    *,
+    reads_content: bool = True,
+    on_file: Callable[[str], None] = lambda _: None,
+) -> list[Finding]:
+    """Looks at every file, and reads it unless told not to. Changes nothing."""
+    folder = require_volume(folder)
+    pins = Pins(folder)
+    findings: list[Finding] = []
+    with explained(folder):
+        for file in files:
+            on_file(file.local)
+            pin = pins.find(file)
+            findings.append(
+                _look(folder / file.local, file.local, pin, reads_content=reads_content)
+            )
+    return findings
+
+
+def table(findings: Iterable[Finding]) -> str:
+    """The findings in columns, with a last line that sums them up."""
+    rows = list(findings)
+    width = max((len(row.name) for row in rows), default=0)
+    lines = [f"{row.name:<{width}}  {_gigabytes(row.size):>12}  {row.state.value}" for row in rows]
+    wrong = sum(row.state is not State.OK for row in rows)
+    total = _gigabytes(sum(row.size or 0 for row in rows))
+    summary = "all as pinned" if wrong == 0 else f"{wrong} not as pinned"
+    return "\n".join([*lines, f"{len(rows)} files, {total.strip()}: {summary}"])
+
+
+def _look(path: Path, name: str, pin: Pin | None, *, reads_content: bool) -> Finding:
+    if not path.is_file():
+        has_part = path.with_name(f"{path.name}.part").is_file()
+        return Finding(name, State.INCOMPLETE if has_part else State.MISSING, None)
+    size = path.stat().st_size
+    if pin is None:
+        return Finding(name, State.UNPINNED, size)
+    if size != pin.size:
+        return Finding(name, State.WRONG_SIZE, size)
+    if pin.sha256 is None:
+        return Finding(name, State.UNPINNED, size)
+    if reads_content and sha256_of(path) != pin.sha256:
+        return Finding(name, State.WRONG_HASH, size)
+    return Finding(name, State.OK, size)
+
+
+def _gigabytes(size: int | None) -> str:
+    return "-" if size is None else f"{size / 1e9:.3f} GB"

@@ -1,0 +1,35 @@
+"""A hub that misbehaves when told to, another origin beside it, and a volume to fetch to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from stage.hub import FakeHub, World, content_of, serving
+
+
+@pytest.fixture
+def hub() -> Iterator[FakeHub]:
+    files = {"large.bin": content_of(300_000), "folder/small.json": b'{"a": 1}'}
+    with serving(FakeHub(files=files)) as hub:
+        yield hub
+
+
+@pytest.fixture
+def other_host() -> Iterator[FakeHub]:
+    """Where a hub keeps its bytes: another origin."""
+    with serving(FakeHub()) as hub:
+        yield hub
+
+
+@pytest.fixture
+def world(tmp_path: Path, hub: FakeHub, monkeypatch: pytest.MonkeyPatch) -> World:
+    # What the tests write is small; the machine may be fuller than a volume should be.
+    monkeypatch.setattr("inference_sidecar.weights.volume.RESERVE_BYTES", 0)
+    volume = tmp_path / "volume"
+    volume.mkdir()
+    world = World(volume, tmp_path / "manifest.toml", hub)
+    world.write_manifest('path = "large.bin"', 'path = "folder/small.json"')
+    return world

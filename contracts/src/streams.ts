@@ -32,7 +32,9 @@ export const streams = {
     discard: 'new',
     maxBytes: gibibyte,
     maxMessageBytes: limits.messageMaxBytes,
-    duplicateWindowMs: 2 * hour,
+    // The shortest there is: message ids are one namespace for all publishers, and a second
+    // publisher's event under the same id would be acknowledged and not stored.
+    duplicateWindowMs: 100,
     why: 'The untrusted edge; full means an error to the publisher, not loss.',
   },
   EVENTS: {
@@ -185,6 +187,17 @@ export function consumers(timings: Timings) {
       maxAckPending: 64,
     },
   } as const satisfies Record<string, ConsumerSpec>
+}
+
+/** The durable consumer by which a publisher reads its notifications, also those it was away for. */
+export function publisherConsumer(publisher: string, timings: Timings): ConsumerSpec {
+  return {
+    stream: 'NOTIFY',
+    name: publisher,
+    filters: [`notify.${publisher}.job.*`],
+    ackWaitMs: timings.handlerAckWaitMs,
+    maxAckPending: 1000,
+  }
 }
 
 export type ConsumerName = keyof ReturnType<typeof consumers>

@@ -114,20 +114,3 @@ export const servicePermissions: Record<ServiceUser, UserPermissions> = {
   },
   operator: { publish: ['>'], subscribe: ['>'] },
 }
-
-/**
- * What another service may do: submit on its own subject, read its own notifications, live or from
- * the stream by a consumer filtered to them.
- */
-export function publisherPermissions(publisher: string): UserPermissions {
-  return {
-    publish: [
-      `intake.${publisher}.job.submitted`,
-      `$JS.API.CONSUMER.CREATE.NOTIFY.*.notify.${publisher}.>`,
-      `$JS.API.CONSUMER.INFO.NOTIFY.${publisher}`,
-      `$JS.API.CONSUMER.MSG.NEXT.NOTIFY.${publisher}`,
-      `$JS.ACK.NOTIFY.${publisher}.>`,
-    ],
-    subscribe: [`${inboxPrefix(publisher)}.>`, `notify.${publisher}.>`],
-  }
-}

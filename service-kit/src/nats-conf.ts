@@ -1,6 +1,10 @@
 import {
+  publisherAccount,
+  publisherImports,
   publisherPermissions,
   type ServiceUser,
+  serviceAccount,
+  serviceExports,
   servicePermissions,
   serviceUsers,
   type UserPermissions,
@@ -19,16 +23,14 @@ export type NatsConfInput = {
 }
 
 /**
- * The broker's configuration: JetStream on disk with every acknowledged publish synced, and one user
- * per service with the least rights it needs. NATS reads JSON as a subset of its own format.
+ * The broker's configuration: JetStream on disk with every acknowledged publish synced, one user per
+ * service with the least rights it needs, and an account for each publisher. NATS reads JSON as a
+ * subset of its own format.
+ *
+ * A running broker that is told to reload connects the imports of a new account only at its second
+ * reload (2.15.1): whoever adds a publisher reloads until the publisher is heard.
  */
 export function renderNatsConf(input: NatsConfInput): string {
-  const users = [
-    ...serviceUsers.map((user) => natsUser(user, input.passwords[user], servicePermissions[user])),
-    ...Object.entries(input.publishers).map(([name, password]) =>
-      natsUser(name, password, publisherPermissions(name)),
-    ),
-  ]
   const conf = {
     server_name: 'avatar-nats',
     listen: `${input.host}:${input.port}`,
@@ -45,9 +47,45 @@ export function renderNatsConf(input: NatsConfInput): string {
       sync_interval: 'always',
       limits: { default_max_consumers: 5000 },
     },
-    accounts: { AVATAR: { jetstream: 'enabled', users } },
+    accounts: {
+      [serviceAccount]: services(input.passwords),
+      ...Object.fromEntries(
+        Object.entries(input.publishers).map(([name, password]) => [
+          publisherAccount(name),
+          publisher(name, password),
+        ]),
+      ),
+    },
   }
   return `${JSON.stringify(conf, null, 2)}\n`
+}
+
+function services(passwords: NatsConfInput['passwords']) {
+  return {
+    jetstream: 'enabled',
+    users: serviceUsers.map((user) => natsUser(user, passwords[user], servicePermissions[user])),
+    exports: [
+      ...serviceExports.services.map(({ subject, answers }) => ({
+        service: subject,
+        response_type: answers === 'many' ? 'stream' : 'singleton',
+      })),
+      ...serviceExports.streams.map((subject) => ({ stream: subject })),
+    ],
+  }
+}
+
+function publisher(name: string, password: string) {
+  const { services, streams } = publisherImports(name)
+  return {
+    users: [natsUser(name, password, publisherPermissions(name))],
+    imports: [
+      ...services.map(({ subject, as }) => ({
+        service: { account: serviceAccount, subject },
+        ...(as === undefined ? {} : { to: as }),
+      })),
+      ...streams.map((subject) => ({ stream: { account: serviceAccount, subject } })),
+    ],
+  }
 }
 
 function natsUser(user: string, password: string, permissions: UserPermissions) {

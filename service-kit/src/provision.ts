@@ -3,6 +3,7 @@ import {
   buckets,
   type ConsumerSpec,
   consumers,
+  publisherConsumer,
   type StreamSpec,
   streams,
   type Timings,
@@ -31,6 +32,11 @@ export async function provision(bus: Bus, timings: Timings): Promise<void> {
   for (const spec of Object.values(streams)) await ensureStream(bus.manager, spec)
   for (const spec of Object.values(buckets)) await ensureBucket(bus, spec)
   for (const spec of Object.values(consumers(timings))) await ensureConsumer(bus.manager, spec)
+}
+
+/** Creates or updates the consumer by which a publisher reads its notifications. */
+export async function provisionPublisher(bus: Bus, name: string, timings: Timings): Promise<void> {
+  await ensureConsumer(bus.manager, publisherConsumer(name, timings))
 }
 
 async function ensureStream(manager: JetStreamManager, spec: StreamSpec) {

@@ -19,6 +19,8 @@ export type TestServer = {
 
 export type TestNats = TestServer & {
   url: string
+  /** Where it tells of itself. */
+  monitor: string
   passwords: Record<ServiceUser, string>
 }
 
@@ -88,12 +90,13 @@ export async function createTestNats(): Promise<TestNats & { directory: string }
       publishers: { acme: 'test-acme', other: 'test-other' },
     }),
   )
+  const monitor = `http://127.0.0.1:${monitorPort}`
   const server = supervised(
     () => spawn(join(binaries, 'nats-server'), ['-c', conf], { stdio: 'ignore' }),
-    async () => (await fetch(`http://127.0.0.1:${monitorPort}/healthz`)).ok,
+    async () => (await fetch(`${monitor}/healthz`)).ok,
     directory,
   )
-  return { ...server, url: `nats://127.0.0.1:${port}`, passwords, directory }
+  return { ...server, url: `nats://127.0.0.1:${port}`, monitor, passwords, directory }
 }
 
 /** A real S3 server with one identity that may do everything in one bucket. */

@@ -39,7 +39,7 @@ describe('object keys', () => {
 
   it('allow short lower-case publisher names that are one subject token', () => {
     expect(publisherNameSchema.safeParse('acme-2').success).toBe(true)
-    for (const name of ['a', 'Acme', '2fast', 'a.b', 'a_b', 'x'.repeat(33)])
+    for (const name of ['a', 'Acme', '2fast', 'a.b', 'a_b', 'x'.repeat(33), 'ingest', 'operator'])
       expect(publisherNameSchema.safeParse(name).success, name).toBe(false)
   })
 })

@@ -1,9 +1,14 @@
 import { z } from 'zod'
+import { serviceUsers } from './users.ts'
 
-/** A publisher's name is a subject token and a folder: short, lower case, no dots. */
+/**
+ * A publisher's name is a subject token, a folder and a user of the broker: short, lower case, no
+ * dots, and not the name of a service.
+ */
 export const publisherNameSchema = z
   .string()
   .regex(/^[a-z][a-z0-9-]{1,31}$/, 'a name of 2 to 32 characters: a-z, 0-9 and "-", a letter first')
+  .refine((name) => !(serviceUsers as readonly string[]).includes(name), 'the name of a service')
 
 const objectPathPattern = /^[A-Za-z0-9_.-]+(\/[A-Za-z0-9_.-]+)*$/
 

@@ -1,11 +1,19 @@
-import { inboxPrefix, intakePrefix, publisherNameSchema } from '@avatar/contracts'
+import {
+  inboxPrefix,
+  intakePrefix,
+  notifyDomain,
+  publisherNameSchema,
+  timings,
+} from '@avatar/contracts'
+import { provisionPublisher } from '@avatar/service-kit'
 import type { CommandContext } from '../command-context.ts'
 import { exitCodes, UserError } from '../exit-codes.ts'
 import { ensureCredentials, generatePublisher, saveCredentials } from '../stack/credentials.ts'
 import { dataFolder } from '../stack/data-folder.ts'
 import { portsOfLastStart } from '../stack/ports.ts'
+import { untilHeard, untilServed } from '../stack/publisher-access.ts'
 import { writeServerFiles } from '../stack/server-files.ts'
-import { readStackFile } from '../stack/stack-file.ts'
+import { readStackFile, type StackFile } from '../stack/stack-file.ts'
 import { connectTo, defaultDataFolder } from '../system.ts'
 
 /**
@@ -36,8 +44,6 @@ export async function createPublisher(
   }
   await saveCredentials(data, extended)
   await writeServerFiles(data, extended, ports)
-  process.kill(stack.processes.nats.pid, 'SIGHUP')
-  process.kill(stack.processes.s3.pid, 'SIGHUP')
 
   const told = {
     name,
@@ -46,6 +52,9 @@ export async function createPublisher(
       user: name,
       password: publisher.natsPassword,
       inbox_prefix: inboxPrefix(name),
+      notify_domain: notifyDomain,
+      notify_stream: 'NOTIFY',
+      notify_consumer: name,
       submit_subject: `intake.${name}.job.submitted`,
       notify_subject: `notify.${name}.>`,
     },
@@ -57,11 +66,20 @@ export async function createPublisher(
       secret_access_key: publisher.s3.secretAccessKey,
     },
   }
-  const bus = await connectTo(told.nats) // Shown only once the broker lets it in.
-  await bus.stop()
+  const operator = await connectTo(operatorOf(stack))
+  await provisionPublisher(operator, name, timings).finally(() => operator.stop())
+  // Shown only once they work.
+  await untilHeard(told.nats, () => process.kill(stack.processes.nats.pid, 'SIGHUP'))
+  process.kill(stack.processes.s3.pid, 'SIGHUP')
+  await untilServed(told.s3)
   stdout.write(
     options.json
       ? `${JSON.stringify(told)}\n`
       : `${JSON.stringify(told, null, 2)}\n\nKeep them now: they are not shown again.\n`,
   )
+}
+
+function operatorOf({ nats }: StackFile) {
+  const { protocol, host, username: user, password } = new URL(nats.url)
+  return { url: `${protocol}//${host}`, user, password }
 }

@@ -1,6 +1,12 @@
 import { rm } from 'node:fs/promises'
 import { envelopeOf, healthSchema, inboxPrefix, scaledTimings } from '@avatar/contracts'
-import { type Clock, connectBus, createLog, provision } from '@avatar/service-kit'
+import {
+  type Clock,
+  connectBus,
+  createLog,
+  provision,
+  provisionPublisher,
+} from '@avatar/service-kit'
 import { type Credentials, ensureCredentials } from './credentials.ts'
 import { type DataFolder, ensureDataFolder } from './data-folder.ts'
 import { findFfmpeg } from './installation.ts'
@@ -133,7 +139,10 @@ async function provisionBroker(
     clock,
   })
   try {
-    await provision(bus, scaledTimings(Number(env['TIMINGS_DIVISOR'] || 1)))
+    const timings = scaledTimings(Number(env['TIMINGS_DIVISOR'] || 1))
+    await provision(bus, timings)
+    for (const name of Object.keys(credentials.publishers))
+      await provisionPublisher(bus, name, timings)
   } finally {
     await bus.stop()
   }

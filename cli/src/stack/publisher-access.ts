@@ -1,0 +1,57 @@
+import { notifyDomain } from '@avatar/contracts'
+import { createObjectStore, systemClock } from '@avatar/service-kit'
+import { UserError } from '../exit-codes.ts'
+import { connectTo } from '../system.ts'
+
+const tries = 20
+const tryAgainMs = 250
+
+/** The broker connects a new account to the services' only when it reloads once more. */
+export async function untilHeard(
+  nats: { url: string; user: string; password: string },
+  reload: () => void,
+): Promise<void> {
+  reload()
+  const bus = await connectTo(nats)
+  const ask = `$JS.${notifyDomain}.API.CONSUMER.INFO.NOTIFY.${nats.user}`
+  try {
+    for (let left = tries; left > 0; left--) {
+      if (await bus.request(ask, {}, { timeoutMs: 1_000 })) return
+      reload()
+      await systemClock.wait(tryAgainMs)
+    }
+  } finally {
+    await bus.stop()
+  }
+  throw new UserError('The broker did not take the publisher; see the lines of avatar up.')
+}
+
+/** The store reads its identities when it is told to, but says nothing about it. */
+export async function untilServed(s3: {
+  endpoint: string
+  bucket: string
+  prefix: string
+  access_key_id: string
+  secret_access_key: string
+}): Promise<void> {
+  const store = createObjectStore({
+    endpoint: s3.endpoint,
+    bucket: s3.bucket,
+    accessKeyId: s3.access_key_id,
+    secretAccessKey: s3.secret_access_key,
+  })
+  const looksUp = () =>
+    store.getFile(`${s3.prefix}none`, '/dev/null', 1).then(
+      () => true,
+      () => false,
+    )
+  try {
+    for (let left = tries; left > 0; left--) {
+      if (await looksUp()) return
+      await systemClock.wait(tryAgainMs)
+    }
+  } finally {
+    store.stop()
+  }
+  throw new UserError('The store did not take the publisher; see the lines of avatar up.')
+}

@@ -52,6 +52,20 @@ export const openStates: ReadonlySet<JobState> = new Set([
 export const jobErrorSchema = z.object({ code: z.enum(failureCodes), message: z.string() })
 export type JobError = z.infer<typeof jobErrorSchema>
 
+/** What an engine found and uses, once it is loaded. */
+export const engineFactsSchema = z
+  .object({
+    device: z.string().max(100),
+    precision: z.string().max(100),
+    attentionBackend: z.string().max(100),
+    /** The most memory of the device that was in use up to now. */
+    peakMemoryBytes: z.int().nonnegative(),
+    /** Whatever else decides pixels or pace, in the engine's own words. */
+    details: z.record(z.string(), z.string().max(200)),
+  })
+  .meta({ title: 'EngineFacts' })
+export type EngineFacts = z.infer<typeof engineFactsSchema>
+
 /** What a worker says of the video it rendered; everything here is shown on the result. */
 export const renderedSchema = z
   .object({
@@ -65,6 +79,8 @@ export const renderedSchema = z
     videoSeconds: z.number().positive(),
     /** The engine that made it: `infinitetalk`, `preview` or `null`. */
     engine: z.string().max(64),
+    /** Left out by workers of an earlier version. */
+    engineFacts: engineFactsSchema.optional(),
     /** The size the engine generated, before scaling to the delivery size. */
     generation: sizeSchema,
     /** True when it was rendered at a smaller size class because memory ran out. */

@@ -1,5 +1,6 @@
 import { z } from 'zod'
 import {
+  engineFactsSchema,
   jobIdSchema,
   jobStateSchema,
   ownerSchema,
@@ -140,6 +141,8 @@ export const beatSchema = z.object({
   /** New with each start of the worker's parent process. */
   incarnation: z.string().min(1).max(100),
   engine: z.string().min(1).max(64),
+  /** Left out until the engine is loaded. */
+  engineFacts: engineFactsSchema.optional(),
   state: z.enum(['loading', 'ready', 'rendering', 'draining']),
   /** Null until the engine is loaded and calibrated. */
   secondsPerVideoSecond: z.number().nullable(),

@@ -97,7 +97,17 @@ export const resultViewSchema = z.object({
   height: z.int(),
   fps: z.int(),
   video_seconds: z.number(),
-  engine: z.string(),
+  engine: z.string().describe('`infinitetalk`, `preview` or `null`'),
+  engine_facts: z
+    .object({
+      device: z.string(),
+      precision: z.string(),
+      attention_backend: z.string(),
+      peak_memory_bytes: z.int(),
+      details: z.record(z.string(), z.string()),
+    })
+    .nullable()
+    .describe('what the engine ran on and with'),
   generation: z.object({ width: z.int(), height: z.int() }).describe('before scaling'),
   degraded: z.boolean().describe('rendered smaller than asked because memory ran out'),
   render_seconds: z.number(),

@@ -14,6 +14,13 @@ export function aRender(difference: Partial<Rendered> = {}): Rendered {
     fps: 25,
     videoSeconds: 4,
     engine: 'preview',
+    engineFacts: {
+      device: 'cpu',
+      precision: 'uint8',
+      attentionBackend: 'none',
+      peakMemoryBytes: 0,
+      details: {},
+    },
     generation: { width: 1280, height: 720 },
     degraded: false,
     renderSeconds: 3,

@@ -1,4 +1,5 @@
 import {
+  type EngineFacts,
   isTerminal,
   type JobRecord,
   type ResultView,
@@ -66,9 +67,21 @@ export function resultView(
     fps: result.fps,
     video_seconds: result.videoSeconds,
     engine: result.engine,
+    engine_facts: engineFactsView(result.engineFacts),
     generation: result.generation,
     degraded: result.degraded,
     render_seconds: result.renderSeconds,
+  }
+}
+
+function engineFactsView(facts: EngineFacts | undefined): ResultView['engine_facts'] {
+  if (!facts) return null
+  return {
+    device: facts.device,
+    precision: facts.precision,
+    attention_backend: facts.attentionBackend,
+    peak_memory_bytes: facts.peakMemoryBytes,
+    details: facts.details,
   }
 }
 

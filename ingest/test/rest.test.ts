@@ -106,7 +106,12 @@ describe('reading', () => {
     const done = { state: 'completed', result: aRender(), finishedAtMs: Date.now() } as const
     const fresh = await world.putJob({ ...done, expiresAtMs: Date.now() + 60_000 })
     const result = await world.call(`/result/${fresh.jobId}`)
-    expect(dataOf(result)).toMatchObject({ engine: 'preview', width: 1280, fps: 25 })
+    expect(dataOf(result)).toMatchObject({
+      engine: 'preview',
+      engine_facts: { device: 'cpu', precision: 'uint8', attention_backend: 'none' },
+      width: 1280,
+      fps: 25,
+    })
     const expired = await world.putJob({ ...done, expiresAtMs: Date.now() - 1 })
     expect(codeOf(await world.call(`/result/${expired.jobId}`))).toBe('410 RESULT_DELETED')
   })

@@ -9,6 +9,7 @@ import {
   consumers,
   deadLetterSchema,
   type EventType,
+  engineFactsSchema,
   eventId,
   eventSchemas,
   failureCodes,
@@ -70,6 +71,11 @@ const models: readonly PythonModel[] = [
   },
   { name: 'RequestError', schema: requestErrorSchema, doc: 'No answer could be given; ask again.' },
   { name: 'StopOrder', schema: stopOrderSchema, doc: 'Stop this attempt and forget it.' },
+  {
+    name: 'EngineFacts',
+    schema: engineFactsSchema,
+    doc: 'What an engine found and uses, once it is loaded.',
+  },
   { name: 'HeldJob', schema: heldJobSchema, doc: "One job in a worker's hands." },
   { name: 'Beat', schema: beatSchema, doc: 'Registry, liveness and progress in one.' },
   {

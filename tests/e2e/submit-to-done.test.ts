@@ -20,12 +20,36 @@ describe('one job from submission to download', () => {
     expect(view).toMatchObject({ stage: 'completed', progress: 100, attempt: 1, error: null })
 
     const result = await system.client.result(submitted.jobId)
-    expect(result).toMatchObject({ fps: 25, engine: 'null', degraded: false })
+    expect(result).toMatchObject({
+      fps: 25,
+      engine: 'null',
+      engine_facts: { device: 'cpu', precision: 'uint8', attention_backend: 'none' },
+      degraded: false,
+    })
     expect(result.width / result.height).toBeCloseTo(16 / 9, 2)
     expect(Math.abs(result.video_seconds - 1.5)).toBeLessThanOrEqual(1 / 25)
     const video = await system.client.download(submitted.jobId)
     expect(video.length).toBe(result.bytes)
     expect(createHash('sha256').update(video).digest('hex')).toBe(result.sha256)
+  }, 60_000)
+
+  it('renders smaller when memory runs out and says so, and fails when that is not enough', async () => {
+    const whole = await system.client.submit()
+    const smaller = await system.client.submit({ prompt: 'null:oom' })
+    const never = await system.client.submit({ prompt: 'null:oom-always' })
+    await system.client.untilEnded(whole.jobId, 'completed')
+    await system.client.untilEnded(smaller.jobId, 'completed')
+
+    const full = await system.client.result(whole.jobId)
+    const degraded = await system.client.result(smaller.jobId)
+    expect(degraded.degraded).toBe(true)
+    expect(degraded.generation.width).toBeLessThan(full.generation.width)
+    expect([degraded.width, degraded.height]).toEqual([full.width, full.height])
+
+    const failed = await system.client.untilEnded(never.jobId, 'failed')
+    expect(failed.error?.code).toBe('GPU_OUT_OF_MEMORY')
+    const next = await system.client.submit()
+    await system.client.untilEnded(next.jobId, 'completed')
   }, 60_000)
 
   it('keeps a job from everybody else', async () => {

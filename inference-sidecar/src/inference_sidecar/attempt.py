@@ -202,6 +202,7 @@ class Attempt:
             fps=FPS,
             video_seconds=result.frames / FPS,
             engine=result.engine,
+            engine_facts=result.engine_facts,
             generation=result.generation,
             degraded=result.degraded,
             render_seconds=max(0, result.ended_at_ms - result.started_at_ms) / 1000,

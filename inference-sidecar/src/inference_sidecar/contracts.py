@@ -429,6 +429,16 @@ class StopOrder(WireModel):
     epoch: NonNegativeInt
 
 
+class EngineFacts(WireModel):
+    """What an engine found and uses, once it is loaded."""
+
+    device: Annotated[str, Field(max_length=100)]
+    precision: Annotated[str, Field(max_length=100)]
+    attention_backend: Annotated[str, Field(max_length=100)]
+    peak_memory_bytes: NonNegativeInt
+    details: dict[str, Annotated[str, Field(max_length=200)]]
+
+
 class HeldJob(WireModel):
     """One job in a worker's hands."""
 
@@ -447,6 +457,7 @@ class Beat(WireModel):
     worker_id: Annotated[str, Field(min_length=1, max_length=100)]
     incarnation: Annotated[str, Field(min_length=1, max_length=100)]
     engine: Annotated[str, Field(min_length=1, max_length=64)]
+    engine_facts: EngineFacts | None = Field(default=None, exclude_if=is_none)
     state: Literal["loading", "ready", "rendering", "draining"]
     seconds_per_video_second: float | None
     at_ms: NonNegativeInt
@@ -465,6 +476,7 @@ class Rendered(WireModel):
     fps: PositiveInt
     video_seconds: PositiveFloat
     engine: Annotated[str, Field(max_length=64)]
+    engine_facts: EngineFacts | None = Field(default=None, exclude_if=is_none)
     generation: FrameSize
     degraded: bool
     render_seconds: NonNegativeFloat

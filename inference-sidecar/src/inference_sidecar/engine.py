@@ -126,9 +126,10 @@ class ResumeState:
 
 @dataclass(frozen=True)
 class Readiness:
-    """What `load` found: goes into the worker's announcement and its metrics.
+    """What `load` found: goes into every beat of the worker and onto every result.
 
     seconds_per_video_second: calibrated on this machine; the base of every estimate.
+    details: whatever else decides pixels or pace, in a few words each.
     """
 
     device: str
@@ -136,6 +137,7 @@ class Readiness:
     attention_backend: str
     peak_memory_bytes: int
     seconds_per_video_second: float
+    details: Mapping[str, str] = field(default_factory=dict[str, str])
 
 
 class Control(Protocol):

@@ -17,7 +17,7 @@ from typing import Final, cast
 
 from inference_sidecar.contracts import FrameSize
 from inference_sidecar.encoder import Encoder, find_ffmpeg
-from inference_sidecar.engine import Engine, Plan, RenderRequest, next_smaller
+from inference_sidecar.engine import Engine, Plan, Readiness, RenderRequest, next_smaller
 from inference_sidecar.engines import EngineName, make_engine, read_settings
 from inference_sidecar.errors import Cancelled, GpuOutOfMemory
 from inference_sidecar.render_protocol import (
@@ -33,6 +33,7 @@ from inference_sidecar.render_protocol import (
     StartedLine,
     StoppedLine,
     explain,
+    facts_of,
 )
 
 _PROGRESS_EVERY_SECONDS: Final = 0.1
@@ -83,18 +84,17 @@ class RenderChild:
         self._ffmpeg = ffmpeg
         self._orders: Queue[RenderOrderLine | None] = Queue()
         self._controls: dict[int, OrderControl] = {}
+        self._facts = facts_of(Readiness("", "", "", 0, 0.0))
 
     def serve(self, on_parent_gone: Callable[[], None]) -> None:
         """Loads the engine, then renders until the parent is gone."""
         threading.Thread(target=self._listen, args=(on_parent_gone,), daemon=True).start()
         readiness = self._engine.load()
+        self._facts = facts_of(readiness)
         self._lines.send(
             ReadyLine(
                 engine=self._engine.name,
-                device=readiness.device,
-                precision=readiness.precision,
-                attention_backend=readiness.attention_backend,
-                peak_memory_bytes=readiness.peak_memory_bytes,
+                facts=self._facts,
                 seconds_per_video_second=readiness.seconds_per_video_second,
             )
         )
@@ -171,6 +171,7 @@ class RenderChild:
                 video = encoder.finish()
             result = RenderResult(
                 engine=self._engine.name,
+                engine_facts=self._facts,
                 path=str(video.path),
                 width=video.width,
                 height=video.height,

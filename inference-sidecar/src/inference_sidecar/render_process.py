@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from inference_sidecar.child_link import ChildLink, OrderInHand
-from inference_sidecar.contracts import Timings
+from inference_sidecar.contracts import EngineFacts, Timings
 from inference_sidecar.engine import RenderRequest
 from inference_sidecar.errors import DeadlineExceeded, RenderProcessDied, SidecarError
 from inference_sidecar.log import Log
@@ -59,6 +59,7 @@ class RenderProcess:
         self._estimated_seconds = 0.0
         self.is_rendering = False
         self.seconds_per_video_second: float | None = None
+        self.facts: EngineFacts | None = None
 
     @property
     def is_ready(self) -> bool:
@@ -102,11 +103,12 @@ class RenderProcess:
             self._not_loading.set()
             self._on_change()
             return False
+        self.facts = readiness.facts
         self.seconds_per_video_second = max(_LEAST_PACE, readiness.seconds_per_video_second)
         self._log.info(
             "engine ready",
             engine=self._engine,
-            device=readiness.device,
+            facts=readiness.facts.model_dump(by_alias=True),
             durationMs=round((time.monotonic() - began) * 1000),
             secondsPerVideoSecond=self.seconds_per_video_second,
         )

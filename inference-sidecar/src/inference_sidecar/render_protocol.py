@@ -12,6 +12,7 @@ from pydantic import Field, TypeAdapter
 
 from inference_sidecar.contracts import (
     FAILURES,
+    EngineFacts,
     FailureCode,
     FrameSize,
     NonNegativeFloat,
@@ -19,11 +20,14 @@ from inference_sidecar.contracts import (
     PositiveInt,
     WireModel,
 )
-from inference_sidecar.engine import RenderRequest, Size
+from inference_sidecar.engine import Readiness, RenderRequest, Size
 from inference_sidecar.errors import SidecarError
 
 MAX_LINE_BYTES: Final = 1 << 20
 _TRACEBACK_TAIL_CHARACTERS: Final = 4_000
+_FACT_CHARACTERS: Final = 100
+_DETAIL_CHARACTERS: Final = 200
+_DETAILS_MAX: Final = 20
 
 
 class RenderOrderLine(WireModel):
@@ -86,10 +90,7 @@ class ReadyLine(WireModel):
 
     kind: Literal["ready"] = "ready"
     engine: str
-    device: str
-    precision: str
-    attention_backend: str
-    peak_memory_bytes: NonNegativeInt
+    facts: EngineFacts
     seconds_per_video_second: NonNegativeFloat
 
 
@@ -128,6 +129,7 @@ class RenderResult(WireModel):
     """One finished render: the encoded file and the facts that go on the job's result."""
 
     engine: str
+    engine_facts: EngineFacts
     path: str
     width: PositiveInt
     height: PositiveInt
@@ -169,6 +171,18 @@ ChildLine = Annotated[ReadyLine | NotLoadedLine | OrderLine, Field(discriminator
 
 CHILD_LINES: Final[TypeAdapter[ChildLine]] = TypeAdapter(ChildLine)
 _PARENT_LINES: Final[TypeAdapter[ParentLine]] = TypeAdapter(ParentLine)
+
+
+def facts_of(readiness: Readiness) -> EngineFacts:
+    """What an engine found, cut to what a message takes."""
+    details = list(readiness.details.items())[:_DETAILS_MAX]
+    return EngineFacts(
+        device=readiness.device[:_FACT_CHARACTERS],
+        precision=readiness.precision[:_FACT_CHARACTERS],
+        attention_backend=readiness.attention_backend[:_FACT_CHARACTERS],
+        peak_memory_bytes=readiness.peak_memory_bytes,
+        details={name[:_FACT_CHARACTERS]: text[:_DETAIL_CHARACTERS] for name, text in details},
+    )
 
 
 def explain(error: Exception) -> tuple[FailureCode, str, dict[str, object]]:

@@ -138,6 +138,7 @@ class Worker:
             worker_id=self._name.id,
             incarnation=self._name.incarnation,
             engine=self._engine,
+            engine_facts=self.process.facts,
             state=state,
             seconds_per_video_second=self.process.seconds_per_video_second,
             at_ms=time.time_ns() // 1_000_000,

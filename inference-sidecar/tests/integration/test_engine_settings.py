@@ -12,11 +12,22 @@ async def test_the_engines_variables_reach_the_render_process(
     sidecar: Sidecar, orchestrator: Orchestrator
 ) -> None:
     sidecar.start(NULL_SECONDS_PER_VIDEO_SECOND="2.5")
-    await orchestrator.submit()
+    job = await orchestrator.submit()
     claims = await until(
         lambda: [request for kind, request in orchestrator.requests if kind == "claim"], "claim"
     )
     assert claims[0]["secondsPerVideoSecond"] == 2.5
+    facts = {
+        "device": "cpu",
+        "precision": "uint8",
+        "attentionBackend": "none",
+        "peakMemoryBytes": 0,
+        "details": {},
+    }
+    beat = await until(lambda: orchestrator.beats[-1].get("engineFacts"), "facts in a beat")
+    assert beat == facts
+    completed = await orchestrator.event(job, "render.completed")
+    assert completed["rendered"]["engineFacts"] == facts
     told = next(line for line in sidecar.log() if line["msg"] == "configuration")
     assert told["config"]["null_seconds_per_video_second"] == 2.5
 

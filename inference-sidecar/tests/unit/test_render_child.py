@@ -10,12 +10,14 @@ from pathlib import Path
 
 import pytest
 
+from inference_sidecar.contracts import EngineFacts
 from inference_sidecar.encoder import find_ffmpeg
 from inference_sidecar.engine import (
     Chunk,
     Control,
     Engine,
     Plan,
+    Readiness,
     RenderRequest,
     ResumeState,
     Size,
@@ -37,6 +39,7 @@ from inference_sidecar.render_protocol import (
     StartedLine,
     StopLine,
     StoppedLine,
+    facts_of,
 )
 from stage.orchestrator import wav
 
@@ -217,3 +220,11 @@ def _order_lines(parent: Parent, count: int) -> list[OrderLine]:
         assert not isinstance(line, ReadyLine)
         lines.append(line)
     return lines
+
+
+def test_facts_are_cut_to_what_a_message_takes() -> None:
+    details = {f"{'n' * 120}{number}": "x" * 300 for number in range(10)}
+    many = {str(number): "x" for number in range(100)}
+    facts = facts_of(Readiness("d" * 300, "p" * 300, "a" * 300, 7, 1.0, {**details, **many}))
+    assert EngineFacts.model_validate_json(facts.to_json()) == facts
+    assert (len(facts.device), len(facts.details)) == (100, 11)

@@ -1,7 +1,8 @@
 """Frames in, a finished MP4 out: H.264 and the customer's own audio as AAC, by one ffmpeg process.
 
-Nothing is collected: frames go down a pipe as they come, so memory does not grow with the length.
-The file appears under its name only when it is whole.
+Nothing is collected: while one run of frames goes down the pipe the next may be drawn, and no third
+one is taken, so memory does not grow with the length. The file appears under its name only when it
+is whole.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import os
 import shutil
 import subprocess
 import tempfile
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
@@ -85,7 +87,9 @@ class Encoder:
         self._output = output
         self._partial = output.with_name(f"{output.name}.part")
         self._plan = plan
-        self._written = 0
+        self._taken = 0
+        self._feeder = ThreadPoolExecutor(1, thread_name_prefix="encoder")
+        self._feeding: Future[None] | None = None
         # Files instead of pipes: nobody has to drain them, and ffmpeg can never block on them.
         self._log: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - closed in close()
         self._progress: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - closed in close()
@@ -116,35 +120,48 @@ class Encoder:
         return self._process.pid
 
     def write(self, frames: NDArray[np.uint8]) -> None:
-        """Appends frames `[T, H, W, 3]`, RGB at generation size; blocks while ffmpeg is behind.
+        """Takes frames `[T, H, W, 3]`, RGB at generation size, which must not change any more.
 
-        Raises `RenderFailed` when ffmpeg has ended, and `ValueError` for frames of another shape or
-        more of them than planned: both are mistakes of the engine.
+        Returns once the frames of the call before are in the pipe. Raises `RenderFailed` when
+        ffmpeg has ended, and `ValueError` for frames of another shape or more of them than planned:
+        both are mistakes of the engine.
         """
         width, height = self._plan.generation
         if frames.dtype.name != "uint8" or frames.shape[1:] != (height, width, 3):
             raise ValueError(
                 f"{frames.dtype} {frames.shape} does not fit {height}x{width}x3 uint8."
             )
-        if self._written + len(frames) > self._plan.frames:
+        if self._taken + len(frames) > self._plan.frames:
             raise ValueError(f"More than the planned {self._plan.frames} frames.")
+        self._wait_until_fed()
+        self._feeding = self._feeder.submit(self._feed, frames)
+        self._taken += len(frames)
+
+    def _feed(self, frames: NDArray[np.uint8]) -> None:
+        """Blocks while ffmpeg is behind. Runs beside the engine: both cores have work."""
         stdin = self._process.stdin
         assert stdin is not None  # noqa: S101 - narrows the type; it was opened as a pipe
+        for frame in frames:
+            # A view, not a copy: it goes to the pipe as it lies in memory.
+            stdin.write(np.ascontiguousarray(frame).data.cast("B"))
+
+    def _wait_until_fed(self) -> None:
+        """Raises `RenderFailed` if the last frames did not reach ffmpeg."""
+        if self._feeding is None:
+            return
         try:
-            for frame in frames:
-                # A view, not a copy: it goes to the pipe as it lies in memory.
-                stdin.write(np.ascontiguousarray(frame).data.cast("B"))
+            self._feeding.result()
         except (BrokenPipeError, ValueError) as cause:
             raise self._failure("ffmpeg ended before the last frame.") from cause
-        self._written += len(frames)
 
     def finish(self) -> EncodedVideo:
         """Waits for the file to be whole, checks its frame count and gives it its name.
 
         Raises `RenderFailed` if frames are missing or ffmpeg reports a failure.
         """
-        if self._written != self._plan.frames:
-            raise self._failure(f"{self._written} of {self._plan.frames} frames were rendered.")
+        if self._taken != self._plan.frames:
+            raise self._failure(f"{self._taken} of {self._plan.frames} frames were rendered.")
+        self._wait_until_fed()
         stdin = self._process.stdin
         assert stdin is not None  # noqa: S101 - narrows the type; it was opened as a pipe
         try:
@@ -167,6 +184,8 @@ class Encoder:
         if self._process.poll() is None:
             self._process.kill()
         self._process.wait()
+        # With ffmpeg gone its pipe is broken: whoever writes to it is done.
+        self._feeder.shutdown()
         if self._process.stdin is not None:
             # What fails here is the rest of a buffer that nobody wants any more.
             with contextlib.suppress(BrokenPipeError):

@@ -7,13 +7,13 @@ import contextlib
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Final
 
 from inference_sidecar.child_link import ChildLink, OrderInHand
 from inference_sidecar.contracts import EngineFacts, Timings
-from inference_sidecar.engine import RenderRequest
+from inference_sidecar.engine import FPS, RenderRequest
 from inference_sidecar.errors import DeadlineExceeded, RenderProcessDied, SidecarError
 from inference_sidecar.log import Log
+from inference_sidecar.pace import Pace
 from inference_sidecar.render_protocol import (
     DoneLine,
     ProgressLine,
@@ -22,9 +22,6 @@ from inference_sidecar.render_protocol import (
     StartedLine,
     StoppedLine,
 )
-
-_LEAST_PACE: Final = 0.001
-"""Seconds per video second below which nobody cares; estimates must not be zero."""
 
 
 class EngineNotLoaded(SidecarError):
@@ -58,13 +55,18 @@ class RenderProcess:
         self._fraction = 0.0
         self._estimated_seconds = 0.0
         self.is_rendering = False
-        self.seconds_per_video_second: float | None = None
+        self._pace: Pace | None = None
         self.facts: EngineFacts | None = None
 
     @property
     def is_ready(self) -> bool:
         """Loaded and alive."""
         return self._loaded.is_set()
+
+    @property
+    def seconds_per_video_second(self) -> float | None:
+        """What estimates are made of: calibrated by the engine, then by every render."""
+        return None if self._pace is None else self._pace.seconds_per_video_second
 
     def remaining_seconds(self) -> tuple[float, float]:
         """How much longer the current render takes, and how long all of it, by its own pace."""
@@ -104,7 +106,7 @@ class RenderProcess:
             self._on_change()
             return False
         self.facts = readiness.facts
-        self.seconds_per_video_second = max(_LEAST_PACE, readiness.seconds_per_video_second)
+        self._pace = Pace(readiness.seconds_per_video_second)
         self._log.info(
             "engine ready",
             engine=self._engine,
@@ -146,6 +148,7 @@ class RenderProcess:
             self.is_rendering, self._fraction, self._started_at = True, 0.0, None
             try:
                 await self._follow(order, deadline_seconds, on_started, on_progress)
+                self._learn(request.frames / FPS)
             except TimeoutError:
                 await self._kill_and_wait(link, order)
                 raise DeadlineExceeded(
@@ -162,6 +165,11 @@ class RenderProcess:
                 self.is_rendering = False
                 self._on_change()
         return await self._result(link, order, deadline_seconds)
+
+    def _learn(self, video_seconds: float) -> None:
+        """The render that just ended tells how long the next one takes."""
+        if self._pace is not None and self._started_at is not None:
+            self._pace.observe(video_seconds, time.monotonic() - self._started_at)
 
     async def _loaded_link(self) -> ChildLink:
         """The process to order from. Raises `EngineNotLoaded` when a load fails meanwhile."""

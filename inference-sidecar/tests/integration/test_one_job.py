@@ -113,3 +113,18 @@ async def test_no_line_holds_a_presigned_url_or_the_password(
 
     assert "very-secret" not in sidecar.log_text()
     assert "test-password" not in sidecar.log_text()
+
+
+async def test_a_render_teaches_how_long_the_next_one_takes(
+    sidecar: Sidecar, orchestrator: Orchestrator
+) -> None:
+    sidecar.start()
+    await until(
+        lambda: any(beat["secondsPerVideoSecond"] for beat in orchestrator.beats), "a calibration"
+    )
+    calibrated = orchestrator.beats[-1]["secondsPerVideoSecond"]
+    job = await orchestrator.submit("null:seconds=1", frames=5)
+    await orchestrator.event(job, "render.completed")
+    await until(
+        lambda: orchestrator.beats[-1]["secondsPerVideoSecond"] > calibrated, "a slower pace"
+    )

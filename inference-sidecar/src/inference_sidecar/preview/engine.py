@@ -22,7 +22,9 @@ from inference_sidecar.engine import (
     split_frames,
 )
 from inference_sidecar.errors import ImageUnreadable, NoFace
+from inference_sidecar.pace import Pace
 from inference_sidecar.preview.blinks import plan_blinks
+from inference_sidecar.preview.calibration import guess_seconds_per_video_second
 from inference_sidecar.preview.compositor import Compositor, FacePose
 from inference_sidecar.preview.face_detector import FaceDetector
 from inference_sidecar.preview.face_mesh import FaceMesh
@@ -37,7 +39,8 @@ _CHUNK_FRAMES: Final = FPS
 """One second: 70 MB of frames at 720p, and a cancel or a crash costs no more than that."""
 _SHRINK: Final = {"720p": (1, 1), "480p": (2, 3), "432p": (3, 5), "352p": (1, 2)}
 _VERSION: Final = "preview-2"
-_GUESS_SECONDS_PER_SECOND: Final = 0.6
+_BEGINNING_SECONDS: Final = 0.5
+"""Finding the face and preparing it, whatever the video's length."""
 
 
 class PreviewEngine:
@@ -48,18 +51,20 @@ class PreviewEngine:
     def __init__(self) -> None:
         self._detector: FaceDetector | None = None
         self._mesh: FaceMesh | None = None
-        self._seconds_per_video_second = _GUESS_SECONDS_PER_SECOND
+        self._pace: Pace | None = None
 
     def load(self) -> Readiness:
-        """Loads the face models (4 MB). The pace is a guess until the first render measured it."""
+        """Loads the face models (4 MB). The pace is a guess until renders have shown it."""
         # The encoder needs the other core, and the frames are too small to gain from more.
         use_threads(1)
         self._detector, self._mesh = FaceDetector(), FaceMesh()
-        return Readiness("cpu", "uint8", "none", 0, self._seconds_per_video_second)
+        self._pace = Pace(guess_seconds_per_video_second())
+        return Readiness("cpu", "uint8", "none", 0, self._pace.seconds_per_video_second)
 
     def plan(self, request: RenderRequest, size_class: str | None = None) -> Plan:
         """Finds the face; raises `ImageUnreadable` or `NoFace`. Chunks are one second."""
         self._find_face(request)
+        pace = self._loaded_pace().seconds_per_video_second
         chosen = size_class or SIZE_CLASSES[0]
         part, whole = _SHRINK[chosen]
         width, height = request.delivery
@@ -67,7 +72,7 @@ class PreviewEngine:
             generation=Size(width * part // whole // 2 * 2, height * part // whole // 2 * 2),
             delivery=request.delivery,
             chunks=split_frames(request.frames, _CHUNK_FRAMES),
-            estimated_seconds=1 + self._seconds_per_video_second * request.frames / FPS,
+            estimated_seconds=_BEGINNING_SECONDS + pace * request.frames / FPS,
             size_class=chosen,
         )
 
@@ -95,9 +100,12 @@ class PreviewEngine:
                 control.progress(done / plan.frames)
             yield Chunk(index, frames, b"")
         # Whoever takes the chunks encodes them in between, so this is the pace of the whole job.
-        if done > resumed:
-            pace = (time.monotonic() - started) / (done - resumed) * FPS
-            self._seconds_per_video_second = pace
+        self._loaded_pace().observe((done - resumed) / FPS, time.monotonic() - started)
+
+    def _loaded_pace(self) -> Pace:
+        if self._pace is None:
+            raise RuntimeError("load() comes before everything else.")
+        return self._pace
 
     def fingerprint(self, request: RenderRequest, plan: Plan) -> str:
         """See `Engine.fingerprint`."""

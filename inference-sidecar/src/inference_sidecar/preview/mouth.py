@@ -42,7 +42,9 @@ _REACH_X: Final = 2.7
 _REACH_ABOVE: Final = 1.25
 _REACH_BELOW_CHIN: Final = 1.15
 """The region that moves at all, in half mouth widths."""
-_SOLVER_STEPS: Final = 4
+_SOLVER_STEPS: Final = 2
+_SOLVER_STEPS_SHUTTING: Final = 4
+"""Lips that are shut over a smile move further and more unevenly."""
 
 
 @dataclass(frozen=True)
@@ -84,6 +86,7 @@ class Mouth:
         # Lips that are parted in the portrait are first shut, then opened like all others.
         self._shut_lower = -(1 - _UPPER_SHARE_CLOSING) * geometry.rest_gap
         self._shut_upper = _UPPER_SHARE_CLOSING * geometry.rest_gap
+        self._solver_steps = _SOLVER_STEPS_SHUTTING if geometry.rest_gap > 0 else _SOLVER_STEPS
         low = float(geometry.lower_edge.max()) + self._widest + 0.25
         high = float(geometry.upper_edge.min()) - self._widest * _UPPER_SHARE - 0.25
         left, top, right, bottom = geometry.frame.pixels_around(
@@ -173,7 +176,8 @@ class Mouth:
         chin = self._geometry.chin
         down = smooth_step(y, -0.8, 0.85 * chin)
         neck = 1 - smooth_step(y, 1.02 * chin, chin + 0.95 * _REACH_BELOW_CHIN)
-        return (_CHIN_SHARE * down * neck * np.exp(-((x / 1.75) ** 4))).astype(np.float32)
+        square = (x * np.float32(1 / 1.75)) ** 2
+        return np.float32(_CHIN_SHARE) * down * neck * np.exp(-square * square)
 
     def _jaw_shift(self, x: Field, y: Field, motion: _Motion) -> Field:
         """Downward shift of what hangs on the jaw, at a place of the portrait."""
@@ -206,7 +210,7 @@ class Mouth:
         x, y = self._geometry.frame.coordinates(rest_x, rest_y)
         source_x, source_y = x, y
         # The shift is known at the source; a few rounds find the source that lands on this pixel.
-        for _ in range(_SOLVER_STEPS):
+        for _ in range(self._solver_steps):
             source_y = y - shift(source_x, source_y, motion)
             source_x = x - motion.widen * _widening(source_x, source_y)
         axes, unit = self._geometry.frame.axes, self._geometry.frame.unit_px

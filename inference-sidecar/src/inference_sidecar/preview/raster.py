@@ -151,8 +151,8 @@ def grow_cut(picture: Image, certain: Mask, likely: Mask, possible: Mask) -> Mas
     models = np.zeros((1, 65)), np.zeros((1, 65))
     cv2.grabCut(picture, guess, (0, 0, 1, 1), *models, 4, cv2.GC_INIT_WITH_MASK)
     found = ((guess == cv2.GC_FGD) | (guess == cv2.GC_PR_FGD)).astype(np.uint8)
-    _, pieces = cv2.connectedComponents(found)
-    labels = np.asarray(pieces)[certain]
+    pieces = np.asarray(cv2.connectedComponents(found)[1], np.int32)
+    labels = pieces[certain]
     return np.asarray(pieces == np.bincount(labels[labels > 0], minlength=2).argmax(), np.bool_)
 
 

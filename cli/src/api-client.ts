@@ -44,9 +44,11 @@ export function createApiClient(url: string, key: string | undefined, clock: Clo
         await clock.wait(Math.max(tryAgainMs, againMs))
         continue
       }
-      const body: unknown = await answer.json()
+      const body: unknown = await answer.json().catch(() => undefined)
       if (!answer.ok) throw refusal(answer.status, body)
-      return envelopeOf(data).parse(body)
+      const parsed = envelopeOf(data).safeParse(body)
+      if (parsed.success) return parsed.data
+      throw new UserError(`${url} answers, but not like this API; is the address right?`)
     }
   }
 
@@ -80,11 +82,13 @@ export function createApiClient(url: string, key: string | undefined, clock: Clo
     /** Undefined when nothing answers; a 503 is an answer too. */
     async health(): Promise<HealthView | undefined> {
       const answer = await tryOnce('/health', {})
-      return answer && envelopeOf(healthSchema).safeParse(await answer.json()).data?.data
+      const body: unknown = await answer?.json().catch(() => undefined)
+      return envelopeOf(healthSchema).safeParse(body).data?.data
     },
-    /** Asks for the end of a job; one that has ended already is fine. */
-    async cancel(jobId: string) {
-      await tryOnce(`/cancel/${jobId}`, { method: 'POST' })
+    /** Asks for the end of a job; false when nobody heard it. One that has ended already is fine. */
+    async cancel(jobId: string): Promise<boolean> {
+      const answer = await tryOnce(`/cancel/${jobId}`, { method: 'POST' })
+      return answer !== undefined && answer.status !== 503
     },
   }
 }
@@ -107,7 +111,7 @@ function refusal(status: number, body: unknown): UserError {
 /**
  * Downloads a presigned URL beside `path` and renames it there once its SHA-256 is right.
  *
- * @throws UserError when what arrived is not what was announced
+ * @throws DownloadFailed when the store did not answer, or with something else
  */
 export async function download(url: string, path: string, sha256: string): Promise<void> {
   const partial = `${path}.${process.pid}.part`
@@ -120,11 +124,19 @@ export async function download(url: string, path: string, sha256: string): Promi
   })
   try {
     const answer = await fetch(url)
-    if (!answer.ok || !answer.body) throw new UserError(`The download answered ${answer.status}.`)
+    if (!answer.ok || !answer.body) throw new Error(`it answered ${answer.status}`)
     await pipeline(Readable.fromWeb(answer.body), hashing, createWriteStream(partial))
-    if (hash.digest('hex') !== sha256) throw new UserError('The download was damaged; try again.')
+    if (hash.digest('hex') !== sha256) throw new Error('what arrived was damaged')
     await rename(partial, path)
+  } catch (error) {
+    const reason = error instanceof Error ? error.message : String(error)
+    throw new DownloadFailed(`The video could not be downloaded: ${reason}.`, { cause: error })
   } finally {
     await rm(partial, { force: true })
   }
+}
+
+/** The store is away, or gave something else; another try may help. */
+export class DownloadFailed extends Error {
+  override readonly name = 'DownloadFailed'
 }

@@ -3,7 +3,9 @@ import type { CommandContext } from './command-context.ts'
 import type { DemoOptions } from './commands/demo.ts'
 import type { GenerateOptions } from './commands/generate.ts'
 import type { KeysOptions } from './commands/keys.ts'
+import type { UpOptions } from './commands/up.ts'
 import { exitCodes, UserError } from './exit-codes.ts'
+import { DataFolderUnusable } from './stack/data-folder.ts'
 import { AlreadyRunning } from './stack/leftovers.ts'
 import { PortTaken } from './stack/ports.ts'
 import { NotSetUp } from './stack/start-stack.ts'
@@ -22,7 +24,9 @@ export async function runCli(args: readonly string[], context: CommandContext): 
     if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : exitCodes.usage
     context.stderr.write(`avatar: ${error instanceof Error ? error.message : String(error)}\n`)
     if (error instanceof UserError) return error.exitCode
-    const isTold = [AlreadyRunning, PortTaken, NotSetUp].some((kind) => error instanceof kind)
+    const isTold = [AlreadyRunning, DataFolderUnusable, PortTaken, NotSetUp].some(
+      (kind) => error instanceof kind,
+    )
     if (!isTold && error instanceof Error) context.stderr.write(`${error.stack}\n`)
     return exitCodes.failed
   }
@@ -41,9 +45,16 @@ function buildProgram(context: CommandContext, onExit: (code: number) => void): 
   program
     .command('up')
     .description('run the whole system in the foreground; one Ctrl-C stops it')
-    .option('--data <dir>', 'where it keeps its data', defaultDataFolder)
-    .option('--port <port>', 'port of the REST API (default: 8080 or a free one)', parsePort)
-    .action(async (options: { data: string; port?: number }) => {
+    .option(
+      '--data <dir>',
+      `where it keeps its data (default: AVATAR_DATA_DIR, else ${defaultDataFolder})`,
+    )
+    .option(
+      '--port <port>',
+      'port of the REST API; 0 for any free one (default: HTTP_PORT, else 8080 or a free one)',
+      parsePort,
+    )
+    .action(async (options: UpOptions) => {
       const { up } = await import('./commands/up.ts')
       onExit(await up(options, context))
     })
@@ -82,7 +93,7 @@ function addVideoCommands(
     .requiredOption('-a, --audio <file>', 'the voice, WAV or MP3')
     .option('-o, --out <file>', 'where the video goes', 'out.mp4')
     .option('--prompt <text>', 'what to tell the model')
-    .option('--seed <number>', 'the same seed, the same video', Number)
+    .option('--seed <number>', 'the same seed, the same video', parseSeed)
     .option('--key <key>', 'API key (default: AVATAR_API_KEY, else one made for this machine)')
     .option('--url <url>', 'the API (default: AVATAR_URL, else the system of --data)')
     .option(...dataOption)
@@ -106,7 +117,8 @@ function addVideoCommands(
 }
 
 const exitCodeHelp = `
-Ctrl-C cancels the job.
+Ctrl-C cancels the job and waits for its end; a second one, more than a second later, leaves at once.
+The system may be restarted in the meantime: the job is followed again when it is back.
 
 Exit codes:
   ${exitCodes.ok}    the video is there
@@ -194,9 +206,16 @@ function parseHours(text: string): number {
   return hours
 }
 
+function parseSeed(text: string): number {
+  const seed = Number(text)
+  if (text.trim() === '' || !Number.isSafeInteger(seed) || seed < 0)
+    throw new InvalidArgumentError('A seed is a whole number, 0 or more.')
+  return seed
+}
+
 function parsePort(text: string): number {
   const port = Number(text)
-  if (!Number.isInteger(port) || port < 1 || port > 65_535)
-    throw new InvalidArgumentError('A port is a number from 1 to 65535.')
+  if (text.trim() === '' || !Number.isInteger(port) || port < 0 || port > 65_535)
+    throw new InvalidArgumentError('A port is a number from 0 to 65535.')
   return port
 }

@@ -1,12 +1,16 @@
-import { mkdir } from 'node:fs/promises'
+import { constants } from 'node:fs'
+import { access, mkdir, stat } from 'node:fs/promises'
 import { dirname, resolve } from 'node:path'
 import type { ResultView, StatusView } from '@avatar/contracts'
 import type { Clock } from '@avatar/service-kit'
-import { type ApiClient, download, type Submission } from './api-client.ts'
+import { type ApiClient, DownloadFailed, download, type Submission } from './api-client.ts'
 import { exitCodes, UserError } from './exit-codes.ts'
 
 /** How often a job is looked at while it is on its way. */
 const lookEveryMs = 400
+
+const downloadWithinMs = 60_000
+const downloadAgainMs = 1_000
 
 export type RenderVideo = {
   client: ApiClient
@@ -16,6 +20,7 @@ export type RenderVideo = {
   clock: Clock
   /** Aborted when the user gives up: the job is cancelled. */
   signal: AbortSignal
+  onAccepted: (job: { job_id: string; audio_seconds: number; estimated_seconds: number }) => void
   onView: (view: StatusView) => void
   onWarning: (message: string) => void
 }
@@ -27,7 +32,9 @@ export type RenderVideo = {
  */
 export async function renderVideo(render: RenderVideo): Promise<ResultView & { path: string }> {
   const { client, signal } = render
+  const path = await writablePath(render.out)
   const accepted = await client.generate(render.submission)
+  render.onAccepted(accepted.data)
   for (const warning of accepted.meta.warnings ?? []) render.onWarning(warning.message)
   const jobId = accepted.data.job_id
   const view = await untilEnded(jobId, render)
@@ -40,23 +47,60 @@ export async function renderVideo(render: RenderVideo): Promise<ResultView & { p
       `The job failed: ${view.error?.message ?? 'no reason was given'} (${view.error?.code})`,
       exitCodes.jobFailed,
     )
-  const result = await client.result(jobId)
-  const path = resolve(render.out)
-  await mkdir(dirname(path), { recursive: true })
-  await download(result.url, path, result.sha256)
-  return { ...result, path }
+  return { ...(await fetchVideo(jobId, path, render)), path }
+}
+
+/**
+ * Where the video can be written, tried before anything is submitted: its folder is made if need be.
+ *
+ * @throws UserError when it cannot be written there
+ */
+async function writablePath(out: string): Promise<string> {
+  const path = resolve(out)
+  const folder = dirname(path)
+  const fault = await faultOf(
+    mkdir(folder, { recursive: true }).then(() => access(folder, constants.W_OK)),
+  )
+  if (fault) throw new UserError(`${path} cannot be written: ${fault.message}`, exitCodes.usage)
+  const isFolder = (await stat(path).catch(() => undefined))?.isDirectory()
+  if (isFolder) throw new UserError(`${path} is a folder; name a file in it.`, exitCodes.usage)
+  return path
+}
+
+/** With a fresh link for each try: the store may be away for a moment. */
+async function fetchVideo(
+  jobId: string,
+  path: string,
+  { client, clock }: RenderVideo,
+): Promise<ResultView> {
+  const deadline = clock.monotonicMs() + downloadWithinMs
+  for (;;) {
+    const result = await client.result(jobId)
+    const fault = await faultOf(download(result.url, path, result.sha256))
+    if (!fault) return result
+    if (!(fault instanceof DownloadFailed)) throw fault
+    if (clock.monotonicMs() > deadline) throw new UserError(fault.message, exitCodes.unreachable)
+    await clock.wait(downloadAgainMs)
+  }
+}
+
+/** What the work failed with, as a value. */
+async function faultOf(work: Promise<unknown>): Promise<Error | undefined> {
+  try {
+    await work
+    return undefined
+  } catch (error) {
+    return error instanceof Error ? error : new Error(String(error))
+  }
 }
 
 async function untilEnded(jobId: string, { client, clock, signal, onView }: RenderVideo) {
   let isCancelled = false
   for (;;) {
-    if (signal.aborted && !isCancelled) {
-      isCancelled = true
-      await client.cancel(jobId)
-    }
+    if (signal.aborted && !isCancelled) isCancelled = await client.cancel(jobId)
     const view = await client.status(jobId)
     onView(view)
     if (view.finished_at !== null) return view
-    await clock.wait(lookEveryMs, isCancelled ? undefined : signal)
+    await clock.wait(lookEveryMs, signal.aborted ? undefined : signal)
   }
 }

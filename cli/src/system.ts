@@ -2,7 +2,7 @@ import { inboxPrefix } from '@avatar/contracts'
 import { type Bus, connectBus, createLog, systemClock } from '@avatar/service-kit'
 import { exitCodes, UserError } from './exit-codes.ts'
 import { type DataFolder, dataFolder } from './stack/data-folder.ts'
-import { readStackFile } from './stack/stack-file.ts'
+import { readStackFile, type StackFile } from './stack/stack-file.ts'
 
 /** Where a stack keeps its data unless told otherwise. */
 export const defaultDataFolder = '.avatar'
@@ -20,34 +20,53 @@ export type System = {
   data: DataFolder | undefined
 }
 
+/** The data folder that a command means by itself: of `--data`, of `AVATAR_DATA_DIR`, or `.avatar`. */
+export function folderOf(folder: string | undefined, env: Environment): DataFolder {
+  return dataFolder(folder || env['AVATAR_DATA_DIR'] || defaultDataFolder)
+}
+
+/** Whether the environment names a system by its addresses. */
+export function namesRemoteSystem(env: Environment): boolean {
+  return Boolean(env['AVATAR_URL'] || env['NATS_URL'])
+}
+
 /**
  * The system that a command is about: the one of `--data`, else the one that the environment names
- * (`AVATAR_URL`; `NATS_URL`, `NATS_USER`, `NATS_PASSWORD`), else the one of `.avatar/`.
+ * (`AVATAR_URL`; `NATS_URL`, `NATS_USER`, `NATS_PASSWORD`; or a data folder by `AVATAR_DATA_DIR`), else
+ * the one of `.avatar/`.
  *
  * @throws UserError when none runs there
  */
 export async function findSystem(folder: string | undefined, env: Environment): Promise<System> {
-  const isNamed = env['AVATAR_URL'] !== undefined || env['NATS_URL'] !== undefined
-  if (folder === undefined && isNamed)
-    return { url: env['AVATAR_URL'], nats: natsOfEnvironment(env), data: undefined }
-  const data = dataFolder(folder ?? defaultDataFolder)
-  const stack = await readStackFile(data)
-  if (!stack)
-    throw new UserError(
-      `No running system was found in ${data.path}; start one with: npx avatar up`,
-      exitCodes.unreachable,
-    )
-  const { protocol, host, username, password } = new URL(stack.nats.url)
-  return {
-    url: stack.url,
-    nats: { url: `${protocol}//${host}`, user: username, password },
-    data,
-  }
+  if (!folder && namesRemoteSystem(env))
+    return {
+      url: env['AVATAR_URL'] || undefined,
+      nats: natsOf(env['NATS_URL'], env),
+      data: undefined,
+    }
+  const data = folderOf(folder, env)
+  const stack = await getStackFile(data)
+  return { url: stack.url, nats: natsOf(stack.nats.url, {}), data }
 }
 
-function natsOfEnvironment(env: Environment): System['nats'] {
-  const { NATS_URL: url, NATS_USER: user = 'operator', NATS_PASSWORD: password } = env
-  return url && password ? { url, user, password } : undefined
+/** @throws UserError when no system runs on the folder */
+export async function getStackFile(data: DataFolder): Promise<StackFile> {
+  const stack = await readStackFile(data)
+  if (stack) return stack
+  throw new UserError(
+    `No running system was found in ${data.path}; start one with: npx avatar up --data ${data.path}`,
+    exitCodes.unreachable,
+  )
+}
+
+/** User and password may stand in the URL, as in `stack.json`, or beside it. */
+function natsOf(url: string | undefined, env: Environment): System['nats'] {
+  if (!url) return undefined
+  if (!URL.canParse(url)) throw new UserError(`NATS_URL is no URL: ${url}`, exitCodes.usage)
+  const { protocol, host, username, password } = new URL(url)
+  const user = decodeURIComponent(username) || env['NATS_USER'] || 'operator'
+  const secret = decodeURIComponent(password) || env['NATS_PASSWORD']
+  return secret ? { url: `${protocol}//${host}`, user, password: secret } : undefined
 }
 
 /**
@@ -57,7 +76,10 @@ function natsOfEnvironment(env: Environment): System['nats'] {
  */
 export async function asOperator<T>(system: System, act: (bus: Bus) => Promise<T>): Promise<T> {
   if (!system.nats)
-    throw new UserError('Set NATS_URL and NATS_PASSWORD (of the user "operator"), or give --data.')
+    throw new UserError(
+      'Set NATS_URL and NATS_PASSWORD (of the user "operator"), or give --data.',
+      exitCodes.usage,
+    )
   const bus = await connectTo(system.nats)
   try {
     return await act(bus)
@@ -84,7 +106,7 @@ export async function connectTo(nats: NonNullable<System['nats']>): Promise<Bus>
   const bus = await Promise.race([connecting, late])
   if (bus) return bus
   throw new UserError(
-    `The broker at ${url} did not let us in within ${brokerAnswersMs / 1000} s.`,
+    `The broker at ${url} did not let us in within ${brokerAnswersMs / 1000} s; is avatar up running?`,
     exitCodes.unreachable,
   )
 }

@@ -14,7 +14,7 @@ import { openStore, type Store } from './store.ts'
 import { until } from './until.ts'
 
 const run = promisify(execFile)
-const avatar = resolve(import.meta.dirname, '../../cli/bin/avatar.mjs')
+const avatar = resolve(import.meta.dirname, '../../cli/src/main.ts')
 
 const processSchema = z.object({ pid: z.int(), ports: z.record(z.string(), z.int()) })
 const stackSchema = z.object({

@@ -11,9 +11,10 @@ import { renderVideo } from '../render-video.ts'
 import { dataFolder } from '../stack/data-folder.ts'
 import { repositoryRoot } from '../stack/installation.ts'
 import { prefixedLines } from '../stack/log-lines.ts'
-import { anyFreePort } from '../stack/ports.ts'
 import { startStack } from '../stack/start-stack.ts'
+import { aborted, hearStopWish } from '../stop-wish.ts'
 import { asOperator, findSystem } from '../system.ts'
+import { refuseMissing } from './generate.ts'
 
 export type DemoOptions = { image?: string; audio?: string; out: string; data: string }
 
@@ -27,13 +28,11 @@ export async function demo(options: DemoOptions, context: CommandContext): Promi
   const audio = options.audio ?? example('.wav')
   const data = dataFolder(options.data)
   const log: string[] = []
-  const giveUp = new AbortController()
-  const onSignal = () => giveUp.abort()
-  for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, onSignal)
-
+  for (const file of [image, audio]) refuseMissing(file)
+  const wish = hearStopWish(context.signals, systemClock)
   const stack = await startStack({
     data,
-    httpPort: await anyFreePort(),
+    httpPort: 0,
     env: context.env,
     clock: systemClock,
     write: prefixedLines((line) => log.push(line), { hasColours: false, nowMs: Date.now }),
@@ -42,8 +41,8 @@ export async function demo(options: DemoOptions, context: CommandContext): Promi
   const display = progressDisplay(context, systemClock.nowMs)
   try {
     context.stderr.write('Starting the system …\n')
-    await stack.ready(giveUp.signal)
-    giveUp.signal.throwIfAborted()
+    await stack.ready(wish.made)
+    wish.made.throwIfAborted()
     const system = await findSystem(options.data, {})
     const { key } = await asOperator(system, async (bus) =>
       (await openKeyRing(bus, systemClock.nowMs)).create('demo'),
@@ -54,7 +53,8 @@ export async function demo(options: DemoOptions, context: CommandContext): Promi
       submission: { image, audio },
       out: options.out,
       clock: systemClock,
-      signal: giveUp.signal,
+      signal: wish.made,
+      onAccepted: () => undefined,
       onView: display.show,
       onWarning: (message) => context.stderr.write(`warning: ${message}\n`),
     })
@@ -68,11 +68,13 @@ export async function demo(options: DemoOptions, context: CommandContext): Promi
     return exitCodes.ok
   } catch (error) {
     display.end()
-    if (giveUp.signal.aborted) return exitCodes.interrupted
+    if (wish.made.aborted) return exitCodes.interrupted
     context.stderr.write(log.slice(-logLinesOnFailure).join(''))
     throw error
   } finally {
+    void aborted(wish.insisted).then(stack.kill)
     await stack.stop()
+    wish.forget()
     await rm(data.path, { recursive: true, force: true })
   }
 }

@@ -1,4 +1,4 @@
-import { existsSync } from 'node:fs'
+import { statSync } from 'node:fs'
 import { systemClock } from '@avatar/service-kit'
 import { createApiClient } from '../api-client.ts'
 import type { CommandContext } from '../command-context.ts'
@@ -7,6 +7,7 @@ import { openKeyRing } from '../key-ring.ts'
 import { progressDisplay } from '../progress-display.ts'
 import { renderVideo } from '../render-video.ts'
 import { readIfThere, writePrivately } from '../stack/data-folder.ts'
+import { aborted, hearStopWish } from '../stop-wish.ts'
 import { asOperator, findSystem, type System } from '../system.ts'
 
 export type GenerateOptions = {
@@ -21,10 +22,12 @@ export type GenerateOptions = {
   json?: boolean
 }
 
-/** `avatar generate`: one video, with a live view of its way. Ctrl-C cancels the job. */
+/**
+ * `avatar generate`: one video, with a live view of its way. Ctrl-C cancels the job and waits for its
+ * end; a second one leaves at once.
+ */
 export async function generate(options: GenerateOptions, context: CommandContext) {
-  for (const file of [options.image, options.audio])
-    if (!existsSync(file)) throw new UserError(`There is no file ${file}.`, exitCodes.usage)
+  for (const file of [options.image, options.audio]) refuseMissing(file)
   const system = options.url
     ? { url: options.url, nats: undefined, data: undefined }
     : await findSystem(options.data, context.env)
@@ -35,12 +38,10 @@ export async function generate(options: GenerateOptions, context: CommandContext
     if (options.json) context.stdout.write(`${JSON.stringify({ event, ...fields })}\n`)
   }
   const display = progressDisplay(context, systemClock.nowMs)
-  const giveUp = new AbortController()
-  const onSignal = () => giveUp.abort()
-  process.once('SIGINT', onSignal).once('SIGTERM', onSignal)
+  const wish = hearStopWish(context.signals, systemClock)
   let told = ''
   try {
-    const video = await renderVideo({
+    const rendering = renderVideo({
       client: createApiClient(system.url, key, systemClock),
       submission: {
         image: options.image,
@@ -50,14 +51,19 @@ export async function generate(options: GenerateOptions, context: CommandContext
       },
       out: options.out,
       clock: systemClock,
-      signal: giveUp.signal,
+      signal: wish.made,
       onWarning: (message) => context.stderr.write(`warning: ${message}\n`),
+      onAccepted: (job) => {
+        json('accepted', job)
+        if (!options.json) context.stderr.write(`job ${job.job_id}\n`)
+      },
       onView: (view) => {
         if (!options.json) return display.show(view)
         if (JSON.stringify(view) !== told) json('status', view)
         told = JSON.stringify(view)
       },
     })
+    const video = await Promise.race([rendering, leaveAtOnce(wish.insisted)])
     display.end()
     json('completed', video)
     if (!options.json)
@@ -71,8 +77,24 @@ export async function generate(options: GenerateOptions, context: CommandContext
       json('error', { message: error.message, exit_code: error.exitCode })
     throw error
   } finally {
-    process.removeListener('SIGINT', onSignal).removeListener('SIGTERM', onSignal)
+    wish.forget()
   }
+}
+
+/** @throws UserError when there is no such file to read */
+export function refuseMissing(file: string) {
+  const stat = statSync(file, { throwIfNoEntry: false })
+  if (!stat) throw new UserError(`There is no file ${file}.`, exitCodes.usage)
+  if (!stat.isFile()) throw new UserError(`${file} is no file.`, exitCodes.usage)
+}
+
+/** @throws UserError once the user insists; nobody waits for the job's end then */
+async function leaveAtOnce(insisted: AbortSignal): Promise<never> {
+  await aborted(insisted)
+  throw new UserError(
+    'Left without waiting; the job may still be on its way to be cancelled.',
+    exitCodes.interrupted,
+  )
 }
 
 /** The key that the command line made for itself on this machine; made when there is none. */

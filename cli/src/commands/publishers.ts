@@ -9,12 +9,10 @@ import { provisionPublisher } from '@avatar/service-kit'
 import type { CommandContext } from '../command-context.ts'
 import { exitCodes, UserError } from '../exit-codes.ts'
 import { ensureCredentials, generatePublisher, saveCredentials } from '../stack/credentials.ts'
-import { dataFolder } from '../stack/data-folder.ts'
 import { portsOfLastStart } from '../stack/ports.ts'
 import { untilHeard, untilServed } from '../stack/publisher-access.ts'
 import { writeServerFiles } from '../stack/server-files.ts'
-import { readStackFile, type StackFile } from '../stack/stack-file.ts'
-import { connectTo, defaultDataFolder } from '../system.ts'
+import { asOperator, findSystem, folderOf, getStackFile } from '../system.ts'
 
 /**
  * `avatar publishers create`: a NATS user and an S3 identity for another service, each with the
@@ -23,16 +21,18 @@ import { connectTo, defaultDataFolder } from '../system.ts'
 export async function createPublisher(
   name: string,
   options: { data?: string; json?: boolean },
-  { stdout }: CommandContext,
+  { env, stdout }: CommandContext,
 ) {
   const parsed = publisherNameSchema.safeParse(name)
   if (!parsed.success)
-    throw new UserError(parsed.error.issues[0]?.message ?? 'not a name', exitCodes.usage)
-  const data = dataFolder(options.data ?? defaultDataFolder)
-  const stack = await readStackFile(data)
+    throw new UserError(
+      `"${name}" cannot be a publisher: ${parsed.error.issues[0]?.message ?? 'not a name'}`,
+      exitCodes.usage,
+    )
+  const data = folderOf(options.data, env)
+  const stack = await getStackFile(data)
   const ports = await portsOfLastStart(data)
-  if (!stack || !ports)
-    throw new UserError(`No running system was found in ${data.path}.`, exitCodes.unreachable)
+  if (!ports) throw new UserError(`${data.portsFile} is missing.`)
 
   const credentials = await ensureCredentials(data)
   if (credentials.publishers[name])
@@ -66,11 +66,12 @@ export async function createPublisher(
       secret_access_key: publisher.s3.secretAccessKey,
     },
   }
-  const operator = await connectTo(operatorOf(stack))
-  await provisionPublisher(operator, name, timings).finally(() => operator.stop())
+  await asOperator(await findSystem(data.path, env), (operator) =>
+    provisionPublisher(operator, name, timings),
+  )
   // Shown only once they work.
-  await untilHeard(told.nats, () => process.kill(stack.processes.nats.pid, 'SIGHUP'))
-  process.kill(stack.processes.s3.pid, 'SIGHUP')
+  await untilHeard(told.nats, () => reload(stack.processes.nats.pid))
+  reload(stack.processes.s3.pid)
   await untilServed(told.s3)
   stdout.write(
     options.json
@@ -79,7 +80,11 @@ export async function createPublisher(
   )
 }
 
-function operatorOf({ nats }: StackFile) {
-  const { protocol, host, username: user, password } = new URL(nats.url)
-  return { url: `${protocol}//${host}`, user, password }
+/** A server that is just being started again reads the new files anyway. */
+function reload(pid: number) {
+  try {
+    process.kill(pid, 'SIGHUP')
+  } catch (error) {
+    if (!(error instanceof Error && 'code' in error && error.code === 'ESRCH')) throw error
+  }
 }

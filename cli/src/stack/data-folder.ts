@@ -1,5 +1,6 @@
 import { randomBytes } from 'node:crypto'
-import { chmod, mkdir, readFile, rename, writeFile } from 'node:fs/promises'
+import { constants } from 'node:fs'
+import { access, chmod, mkdir, readFile, rename, writeFile } from 'node:fs/promises'
 import { join, resolve } from 'node:path'
 
 /** Where things lie in the data folder of a stack. */
@@ -12,6 +13,7 @@ export function dataFolder(folder: string) {
     path,
     stackFile: join(path, 'stack.json'),
     supervisorFile: join(path, 'supervisor.json'),
+    markFile: join(path, 'stack-mark'),
     credentialsFile: join(path, 'credentials.json'),
     portsFile: join(path, 'ports.json'),
     cliKeyFile: join(path, 'cli-key'),
@@ -23,11 +25,43 @@ export function dataFolder(folder: string) {
   } as const
 }
 
-/** Creates the data folder, readable by its owner alone: it holds credentials and private media. */
+/**
+ * Creates the data folder, readable by its owner alone: it holds credentials and private media.
+ *
+ * @throws DataFolderUnusable when it cannot be written
+ */
 export async function ensureDataFolder(data: DataFolder) {
+  try {
+    await makeFolders(data)
+  } catch (error) {
+    const reason = error instanceof Error ? error.message : String(error)
+    throw new DataFolderUnusable(`${data.path} cannot be used: ${reason}`, { cause: error })
+  }
+}
+
+/** The data folder is no folder, or cannot be written. */
+export class DataFolderUnusable extends Error {
+  override readonly name = 'DataFolderUnusable'
+}
+
+async function makeFolders(data: DataFolder) {
   await mkdir(data.path, { recursive: true, mode: 0o700 })
+  await access(data.path, constants.W_OK)
   for (const folder of [data.natsStore, data.s3Store, data.spool('ingest'), data.spool('sidecar')])
     await mkdir(folder, { recursive: true, mode: 0o700 })
+}
+
+/**
+ * What marks the processes of this folder's stack, and nobody else's: random, made once, and with the
+ * path, so that a copy of the folder is another stack.
+ */
+export async function ensureStackMark(data: DataFolder): Promise<string> {
+  let id = await readIfThere(data.markFile)
+  if (id === undefined) {
+    id = randomBytes(12).toString('hex')
+    await writePrivately(data.markFile, id)
+  }
+  return `${id}@${data.path}`
 }
 
 /** Replaces a file by rename, so that a reader sees the old or the new one, never half of it. */

@@ -1,7 +1,9 @@
+import { randomInt } from 'node:crypto'
 import { once } from 'node:events'
 import { createServer } from 'node:net'
 import { z } from 'zod'
 import { type DataFolder, readIfThere, writePrivately } from './data-folder.ts'
+import { type HeldName, holdName } from './held-name.ts'
 
 const portSchema = z.int().min(1).max(65_535)
 
@@ -29,54 +31,74 @@ export type Ports = z.infer<typeof portsSchema>
 const usualHttpPort = 8080
 const grpcOffset = 10_000
 
+/**
+ * New ports are taken from here. SeaweedFS puts a gRPC port 10000 above each of its own: both stay
+ * under the ports that the kernel gives to outgoing connections, which could be in the way of a
+ * restart.
+ */
+const newPorts = { from: 10_240, below: 22_760 }
+
 /** The wanted port is taken by somebody else. */
 export class PortTaken extends Error {
   override readonly name = 'PortTaken'
 }
 
+/** Ports that no other stack of this machine chooses until they are given back. */
+export type HeldPorts = { ports: Ports; release(): void }
+
 /**
  * The ports of the last start where they are still free, so that addresses survive a restart, else
- * new ones.
+ * new ones. They are held by name from before the look until the stack ends: of two stacks that start
+ * at once, each sees what the other has chosen, though neither listens yet.
  *
- * @throws PortTaken when the caller insists on an HTTP port that is taken
+ * @param httpPort the port to insist on; 0 for any free one
+ * @throws PortTaken when the HTTP port that the caller insists on is taken
  */
-export async function choosePorts(data: DataFolder, httpPort: number | undefined): Promise<Ports> {
+export async function choosePorts(
+  data: DataFolder,
+  httpPort: number | undefined,
+): Promise<HeldPorts> {
   const before = await portsOfLastStart(data)
   const chosen = new Map<string, number>()
-  const isUsable = async (port: number | undefined): Promise<boolean> =>
-    port !== undefined && ![...chosen.values()].includes(port) && (await isFree(port))
-  for (const name of portNames) {
-    if (name === 'http' && httpPort !== undefined) {
-      if (!(await isUsable(httpPort))) throw new PortTaken(`Port ${httpPort} is in use.`)
-      chosen.set(name, httpPort)
-      continue
-    }
-    const wanted = before?.[name] ?? (name === 'http' ? usualHttpPort : undefined)
-    if (wanted !== undefined && (await isUsable(wanted))) chosen.set(name, wanted)
-    else chosen.set(name, await freePort(isUsable))
+  const held: HeldName[] = []
+  const release = () => {
+    for (const name of held) name.release()
   }
-  const ports = portsSchema.parse(Object.fromEntries(chosen))
-  await writePrivately(data.portsFile, `${JSON.stringify(ports)}\n`)
-  return ports
-}
-
-/** A port of nobody's, for those who do not care which. */
-export function anyFreePort(): Promise<number> {
-  return freePort(isFree)
+  const take = async (port: number): Promise<boolean> => {
+    if ([...chosen.values()].includes(port)) return false
+    const name = await holdName(`port:${port}`)
+    if (!name) return false
+    if (await isFree(port)) return held.push(name) > 0
+    name.release()
+    return false
+  }
+  const takeNew = async (): Promise<number> => {
+    for (;;) {
+      const port = newPorts.from + randomInt(newPorts.below - newPorts.from)
+      if ((await isFree(port + grpcOffset)) && (await take(port))) return port
+    }
+  }
+  try {
+    for (const name of portNames) {
+      const wanted = name === 'http' ? (httpPort ?? before?.http ?? usualHttpPort) : before?.[name]
+      const isTaken = wanted ? await take(wanted) : false
+      if (name === 'http' && httpPort && !isTaken)
+        throw new PortTaken(`Port ${httpPort} is in use; give another: --port PORT`)
+      chosen.set(name, wanted && isTaken ? wanted : await takeNew())
+    }
+    const ports = portsSchema.parse(Object.fromEntries(chosen))
+    await writePrivately(data.portsFile, `${JSON.stringify(ports)}\n`)
+    return { ports, release }
+  } catch (error) {
+    release()
+    throw error
+  }
 }
 
 /** The ports that the stack of a data folder had last, or has. */
 export async function portsOfLastStart(data: DataFolder): Promise<Ports | undefined> {
   const text = await readIfThere(data.portsFile)
   return text === undefined ? undefined : portsSchema.safeParse(JSON.parse(text)).data
-}
-
-/** SeaweedFS puts a gRPC port 10000 above each of its own, so both must be free. */
-async function freePort(isUsable: (port: number) => Promise<boolean>): Promise<number> {
-  for (;;) {
-    const port = 20_000 + Math.floor(Math.random() * 12_000)
-    if ((await isUsable(port)) && (await isUsable(port + grpcOffset))) return port
-  }
 }
 
 async function isFree(port: number): Promise<boolean> {

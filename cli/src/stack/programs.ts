@@ -1,11 +1,12 @@
 import type { Credentials } from './credentials.ts'
 import type { DataFolder } from './data-folder.ts'
-import { installation, repositoryRoot } from './installation.ts'
+import { compileCache, installation, repositoryRoot } from './installation.ts'
+import { stackMarkVariable } from './leftovers.ts'
 import type { Ports } from './ports.ts'
 import { bucket } from './server-files.ts'
 import type { ProcessName } from './stack-file.ts'
 
-/** Marks every process of a stack in its environment, so that leftovers are told from strangers. */
+/** Tells a process, and whoever looks at it, which data folder its stack has. */
 export const dataFolderVariable = 'AVATAR_DATA_DIR'
 
 /** How one process of the stack is started. */
@@ -26,6 +27,8 @@ type Wiring = {
   /** The caller's own environment, passed on to every process. */
   env: Readonly<Record<string, string | undefined>>
   ffmpeg: string
+  /** Which stack a process belongs to; see `stackMarkVariable`. */
+  mark: string
 }
 
 /** Every program of the stack, in the order in which they start. */
@@ -75,7 +78,7 @@ export function programs(wiring: Wiring): Record<ProcessName, Program> {
 }
 
 function server(
-  { data, env }: Wiring,
+  wiring: Wiring,
   name: ProcessName,
   command: string,
   args: readonly string[],
@@ -85,8 +88,8 @@ function server(
     name,
     command,
     args,
-    env: { ...present(env), [dataFolderVariable]: data.path },
-    cwd: data.path,
+    env: { ...present(wiring.env), ...marksOf(wiring) },
+    cwd: wiring.data.path,
     ports,
   }
 }
@@ -104,6 +107,7 @@ function nodeService(
     cwd: repositoryRoot,
     ports,
     env: {
+      NODE_COMPILE_CACHE: compileCache,
       ...serviceEnv(wiring, name, ports.metrics),
       FFMPEG_PATH: wiring.ffmpeg,
       ...env,
@@ -112,13 +116,19 @@ function nodeService(
   }
 }
 
+function marksOf({ data, mark }: Wiring): Record<string, string> {
+  return { [dataFolderVariable]: data.path, [stackMarkVariable]: mark }
+}
+
 function serviceEnv(
-  { data, credentials, ports, env }: Wiring,
+  wiring: Wiring,
   user: 'ingest' | 'orchestrator' | 'janitor' | 'sidecar',
   metricsPort: number,
 ): Record<string, string> {
+  const { credentials, ports, env } = wiring
   return {
     ...present(env),
+    ...marksOf(wiring),
     NATS_URL: `nats://127.0.0.1:${ports.nats}`,
     NATS_USER: user,
     NATS_PASSWORD: credentials.nats[user],
@@ -127,7 +137,6 @@ function serviceEnv(
     R2_SECRET_ACCESS_KEY: credentials.s3.secretAccessKey,
     R2_BUCKET_NAME: bucket,
     METRICS_PORT: String(metricsPort),
-    [dataFolderVariable]: data.path,
   }
 }
 
@@ -160,6 +169,7 @@ function weedArgs({ data, ports }: Wiring): string[] {
     `-volume.port=${ports.s3Volume}`,
     `-admin.port=${ports.s3Admin}`,
     `-webdav.port=${ports.s3Webdav}`,
+    '-volume.preStopSeconds=0',
     '-webdav=false',
     '-admin.ui=false',
     '-master.telemetry=false',

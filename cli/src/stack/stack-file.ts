@@ -24,7 +24,12 @@ export type StackFile = z.infer<typeof stackFileSchema>
 /** The stack file of a data folder, or undefined where none (or none that is whole) lies. */
 export async function readStackFile(data: DataFolder): Promise<StackFile | undefined> {
   const text = await readIfThere(data.stackFile)
-  return text === undefined ? undefined : stackFileSchema.safeParse(JSON.parse(text)).data
+  if (text === undefined) return undefined
+  try {
+    return stackFileSchema.parse(JSON.parse(text))
+  } catch {
+    return undefined
+  }
 }
 
 export async function writeStackFile(data: DataFolder, stack: StackFile) {

@@ -1,26 +1,22 @@
+import { existsSync } from 'node:fs'
 import { rm } from 'node:fs/promises'
-import { envelopeOf, healthSchema, inboxPrefix, scaledTimings } from '@avatar/contracts'
-import {
-  type Clock,
-  connectBus,
-  createLog,
-  provision,
-  provisionPublisher,
-} from '@avatar/service-kit'
+import type { Clock } from '@avatar/service-kit'
 import { type Credentials, ensureCredentials } from './credentials.ts'
-import { type DataFolder, ensureDataFolder } from './data-folder.ts'
-import { findFfmpeg } from './installation.ts'
-import { claimDataFolder, stopLeftovers } from './leftovers.ts'
+import { type DataFolder, ensureDataFolder, ensureStackMark } from './data-folder.ts'
+import { findFfmpeg, installation } from './installation.ts'
+import { type Claim, claimDataFolder, stopLeftovers } from './leftovers.ts'
 import { isNotable, type LineWriter, readableLine } from './log-lines.ts'
 import { choosePorts, type Ports } from './ports.ts'
 import { programs } from './programs.ts'
+import { isHealthy, isUp, provisionBroker, until } from './readiness.ts'
 import { bucket, writeServerFiles } from './server-files.ts'
 import { type ProcessName, processNames, type StackFile, writeStackFile } from './stack-file.ts'
 import { type SupervisedProcess, superviseProcess } from './supervised-process.ts'
 
 export type StackOptions = {
   data: DataFolder
-  httpPort?: number
+  /** The port to insist on, 0 for any free one; without it 8080 or the last one, where free. */
+  httpPort?: number | undefined
   env: Readonly<Record<string, string | undefined>>
   clock: Clock
   write: LineWriter
@@ -46,30 +42,40 @@ export class NotSetUp extends Error {
 const serverNames: readonly ProcessName[] = ['nats', 's3']
 const serviceNames = processNames.filter((name) => !serverNames.includes(name))
 
-/** What the services get to finish what they have in hand, and the servers to sync. */
+/** What the services get to finish what they have in hand. */
 const serviceGraceMs = 30_000
-const serverGraceMs = 15_000
-const lookAgainMs = 100
+/** The servers lose nothing that they acknowledged when they are killed; S3 may take its time to end. */
+const serverGraceMs = 5_000
 
 /**
  * Starts the whole system on a data folder and keeps every process of it running.
  *
- * @throws AlreadyRunning, PortTaken, NotSetUp
+ * @throws AlreadyRunning, PortTaken, NotSetUp, DataFolderUnusable
  */
 export async function startStack(options: StackOptions): Promise<Stack> {
-  const { data, env, clock, write } = options
-  const ffmpeg = env['FFMPEG_PATH'] || findFfmpeg()
-  if (!ffmpeg) throw new NotSetUp('The Python environment is not set up; run: npm run setup')
+  const { data } = options
+  const ffmpeg = ffmpegOrRefuse(options.env)
   await ensureDataFolder(data)
-  await claimDataFolder(data)
-  const leftovers = await stopLeftovers(data, clock)
+  const claim = await claimDataFolder(data, options.clock)
+  try {
+    return await startClaimed(options, ffmpeg, claim)
+  } catch (error) {
+    await claim.release()
+    throw error
+  }
+}
+
+async function startClaimed(options: StackOptions, ffmpeg: string, claim: Claim): Promise<Stack> {
+  const { data, env, clock, write } = options
+  const mark = await ensureStackMark(data)
+  const leftovers = await stopLeftovers(mark, clock)
   if (leftovers.length > 0) write('avatar', `stopped ${leftovers.length} left-over processes`)
 
   const credentials = await ensureCredentials(data)
-  const ports = await choosePorts(data, options.httpPort)
+  const { ports, release } = await choosePorts(data, options.httpPort)
   await writeServerFiles(data, credentials, ports)
 
-  const all = programs({ data, credentials, ports, env, ffmpeg })
+  const all = programs({ data, credentials, ports, env, ffmpeg, mark })
   const pids: Partial<Record<ProcessName, number>> = {}
   const stackFile = serialised(() =>
     writeStackFile(data, describeStack(credentials, ports, all, pids)),
@@ -102,7 +108,14 @@ export async function startStack(options: StackOptions): Promise<Stack> {
       for (const server of some(serverNames)) server.start()
       await until(() => isUp(`http://127.0.0.1:${ports.natsMonitor}/healthz`), clock, signal)
       if (signal.aborted) return
-      await provisionBroker(credentials, ports, env, clock)
+      await provisionBroker({
+        credentials,
+        ports,
+        env,
+        clock,
+        signal,
+        onTrouble: (reason) => write('avatar', `nats is not set up yet, trying again: ${reason}`),
+      })
       await until(() => isUp(`http://127.0.0.1:${ports.s3}/healthz`), clock, signal)
       if (signal.aborted) return
       for (const service of some(serviceNames)) service.start()
@@ -110,12 +123,14 @@ export async function startStack(options: StackOptions): Promise<Stack> {
     },
     async stop() {
       isStopping = true
+      await claim.stopping()
       await Promise.all(some(serviceNames).map((service) => service.stop(serviceGraceMs)))
       for (const name of ['s3', 'nats'] as const)
         await Promise.all(some([name]).map((server) => server.stop(serverGraceMs)))
       await stackFile()
       await rm(data.stackFile, { force: true })
-      await rm(data.supervisorFile, { force: true })
+      await claim.release()
+      release()
     },
     kill: () => {
       for (const process of processes.values()) process.kill()
@@ -123,29 +138,13 @@ export async function startStack(options: StackOptions): Promise<Stack> {
   }
 }
 
-/** Streams, buckets and consumers; repeating it changes nothing. */
-async function provisionBroker(
-  credentials: Credentials,
-  ports: Ports,
-  env: StackOptions['env'],
-  clock: Clock,
-) {
-  const bus = await connectBus({
-    url: `nats://127.0.0.1:${ports.nats}`,
-    user: 'operator',
-    password: credentials.nats.operator,
-    inboxPrefix: inboxPrefix('operator'),
-    log: createLog('provision', 'silent'),
-    clock,
-  })
-  try {
-    const timings = scaledTimings(Number(env['TIMINGS_DIVISOR'] || 1))
-    await provision(bus, timings)
-    for (const name of Object.keys(credentials.publishers))
-      await provisionPublisher(bus, name, timings)
-  } finally {
-    await bus.stop()
-  }
+/** @throws NotSetUp when a program that a stack consists of is not there */
+function ffmpegOrRefuse(env: StackOptions['env']): string {
+  const ffmpeg = env['FFMPEG_PATH'] || findFfmpeg()
+  const { natsServer, weed, python } = installation
+  if (!ffmpeg || ![natsServer, weed, python].every(existsSync))
+    throw new NotSetUp('The Python environment is not set up; run: npm run setup')
+  return ffmpeg
 }
 
 function describeStack(
@@ -175,28 +174,6 @@ function describeStack(
       url: `nats://operator:${credentials.nats.operator}@127.0.0.1:${ports.nats}`,
       monitor: `http://127.0.0.1:${ports.natsMonitor}`,
     },
-  }
-}
-
-async function until(look: () => Promise<boolean>, clock: Clock, signal: AbortSignal) {
-  while (!signal.aborted && !(await look())) await clock.wait(lookAgainMs, signal)
-}
-
-async function isUp(url: string): Promise<boolean> {
-  try {
-    return (await fetch(url, { signal: AbortSignal.timeout(2_000) })).ok
-  } catch {
-    return false
-  }
-}
-
-async function isHealthy(url: string): Promise<boolean> {
-  try {
-    const response = await fetch(`${url}/health`, { signal: AbortSignal.timeout(2_000) })
-    const health = envelopeOf(healthSchema).safeParse(await response.json()).data?.data
-    return health?.nats === 'ok' && health.storage === 'ok'
-  } catch {
-    return false
   }
 }
 

@@ -1,0 +1,69 @@
+import { spawnSync } from 'node:child_process'
+import { existsSync } from 'node:fs'
+import { ConfigError, loadConfig, retentionConfig, runtimeConfig } from '@avatar/service-kit'
+import { z } from 'zod'
+import { findFfmpeg, installation } from '../stack/installation.ts'
+import { type Finding, finding } from './finding.ts'
+
+type Environment = Readonly<Record<string, string | undefined>>
+
+const setup = 'npm run setup'
+const oldestNode = 24
+const earliestSaneYear = 2025
+
+/** What has to be on this machine whether or not a system runs. */
+export function installed(env: Environment): Finding[] {
+  const version = process.versions.node
+  const ffmpeg = env['FFMPEG_PATH'] || findFfmpeg()
+  return [
+    finding('Node', Number(version.split('.')[0]) >= oldestNode, version, setup),
+    answers('NATS server', installation.natsServer, ['--version'], setup),
+    answers('S3 server', installation.weed, ['version'], setup),
+    answers('Python', installation.python, ['--version'], setup),
+    answers('sidecar', installation.python, ['-c', 'import inference_sidecar.worker'], setup),
+    ffmpeg
+      ? answers('ffmpeg', ffmpeg, ['-hide_banner', '-version'], ffmpegRepair(env))
+      : finding('ffmpeg', false, 'not found', setup),
+    environment(env),
+    clockIsSane(),
+  ]
+}
+
+/** Runs a program: it is good if it ends with 0, and its first line is what was seen. */
+export function answers(name: string, command: string, args: string[], repair: string): Finding {
+  if (!existsSync(command)) return finding(name, false, `${command} is missing`, repair)
+  const ran = spawnSync(command, args, { encoding: 'utf8', timeout: 30_000 })
+  if (ran.status === 0)
+    return finding(name, true, ran.stdout.trim().split('\n')[0] || 'found', repair)
+  const last = `${ran.stdout}${ran.stderr}`.trim().split('\n').at(-1)
+  return finding(name, false, last || 'does not run', repair)
+}
+
+function ffmpegRepair(env: Environment): string {
+  return env['FFMPEG_PATH'] ? `unset FFMPEG_PATH # or: ${setup}` : setup
+}
+
+/** `avatar up` passes the environment on: what is wrong in it would stop a service again and again. */
+function environment(env: Environment): Finding {
+  const { METRICS_PORT: _chosenByUs, ...shared } = runtimeConfig
+  const schema = z.object({ ...shared, ...retentionConfig })
+  const repair = 'correct or unset the variable; docs/configuration.md lists them'
+  try {
+    loadConfig(schema, env)
+    return finding('environment', true, 'nothing in it is wrong', repair)
+  } catch (error) {
+    if (!(error instanceof ConfigError)) throw error
+    return finding('environment', false, error.message.replaceAll('\n', ' '), repair)
+  }
+}
+
+/** Signatures of S3 and the deletion of media go by the clock. */
+function clockIsSane(): Finding {
+  const now = new Date()
+  return finding(
+    'clock',
+    now.getUTCFullYear() >= earliestSaneYear,
+    now.toISOString(),
+    'sudo timedatectl set-ntp true',
+  )
+}

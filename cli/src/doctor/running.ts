@@ -1,0 +1,145 @@
+import { createHash, randomUUID } from 'node:crypto'
+import { apiKeyRecordSchema, buckets, streams } from '@avatar/contracts'
+import { createObjectStore, openRecordStore, systemClock } from '@avatar/service-kit'
+import { z } from 'zod'
+import { createApiClient } from '../api-client.ts'
+import { livingSupervisor, processLives } from '../stack/leftovers.ts'
+import type { StackFile } from '../stack/stack-file.ts'
+import { asOperator, type System } from '../system.ts'
+import { type Finding, finding, findingOf } from './finding.ts'
+
+const healthWithinMs = 5_000
+const clockMayDifferMs = 5_000
+
+/** What can be wrong with a system that runs, seen from outside. */
+export async function runningFindings(
+  system: System,
+  stack: StackFile | undefined,
+): Promise<Finding[]> {
+  const start = `npx avatar up${system.data ? ` --data ${system.data.path}` : ''}`
+  return [
+    ...(stack && system.data
+      ? [await supervisor(system.data, start), processes(stack, start)]
+      : []),
+    ...(stack ? [await durability(stack, start), await objects(stack, start)] : []),
+    ...(system.nats ? [await broker(system, start), await keys(system)] : []),
+    ...(system.url ? await api(system.url, start) : []),
+  ]
+}
+
+async function supervisor(data: NonNullable<System['data']>, start: string): Promise<Finding> {
+  const found = await livingSupervisor(data)
+  return finding(
+    'supervisor',
+    found !== undefined,
+    found ? `process ${found.pid}` : 'avatar up was killed; what it started is watched by nobody',
+    start,
+  )
+}
+
+function processes(stack: StackFile, start: string): Finding {
+  const dead = Object.entries(stack.processes).filter(([, { pid }]) => !processLives(pid))
+  const seen = dead.map(([name, { pid }]) => `${name} (${pid})`).join(', ')
+  return finding('processes', dead.length === 0, seen ? `not alive: ${seen}` : 'all alive', start)
+}
+
+/** The broker by its operator: it answers, and has every stream. */
+function broker(system: System, start: string): Promise<Finding> {
+  return findingOf('broker', start, () =>
+    asOperator(system, async ({ manager }) => {
+      const expected = Object.values(streams).map(({ name }) => name)
+      const found = new Set<string>()
+      for await (const stream of manager.streams.list()) found.add(stream.config.name)
+      const missing = expected.filter((name) => !found.has(name))
+      if (missing.length > 0) throw new Error(`no stream ${missing.join(', ')}`)
+      return `answers, ${expected.length} streams`
+    }),
+  )
+}
+
+const jetStreamSchema = z.object({ config: z.object({ sync_always: z.boolean().optional() }) })
+
+/** Without `sync_interval: always` an accepted job could be lost with the power. */
+function durability(stack: StackFile, start: string): Promise<Finding> {
+  return findingOf('durability', start, async () => {
+    const answer = await fetch(`${stack.nats.monitor}/jsz?config=true`, {
+      signal: AbortSignal.timeout(healthWithinMs),
+    })
+    const { config } = jetStreamSchema.parse(await answer.json())
+    if (!config.sync_always) throw new Error('the broker does not sync each accepted publish')
+    return 'each accepted publish is synced'
+  })
+}
+
+/** A small object there and back by presigned URLs, as the sidecar does it. */
+function objects({ s3 }: StackFile, start: string): Promise<Finding> {
+  return findingOf('store', start, async () => {
+    const store = createObjectStore({
+      endpoint: s3.endpoint,
+      bucket: s3.bucket,
+      accessKeyId: s3.access_key_id,
+      secretAccessKey: s3.secret_access_key,
+    })
+    const key = `doctor/${randomUUID()}`
+    const body = 'there and back'
+    const sha256 = createHash('sha256').update(body).digest('hex')
+    try {
+      const put = await store.presignPut(key, body.length, sha256, 60)
+      const stored = await fetch(put.url, { method: 'PUT', headers: put.headers, body })
+      if (!stored.ok) throw new Error(`an upload by presigned URL answered ${stored.status}`)
+      const read = await fetch(await store.presignGet(key, 60))
+      if ((await read.text()) !== body) throw new Error('what came back is not what was stored')
+      return `stores and gives back in "${s3.bucket}"`
+    } finally {
+      await store.delete(key).catch(() => undefined)
+      store.stop()
+    }
+  })
+}
+
+/** Nobody can use a system without a key; that is a beginning, not a fault. */
+function keys(system: System): Promise<Finding> {
+  return findingOf('keys', 'npx avatar keys create --name NAME', () =>
+    asOperator(system, async (bus) => {
+      const records = await openRecordStore(bus, buckets.apikey, apiKeyRecordSchema)
+      const living = (await records.list()).filter(({ revokedAtMs }) => revokedAtMs === undefined)
+      if (living.length > 0) return `${living.length} in use`
+      return 'none yet; make one with: npx avatar keys create --name NAME'
+    }),
+  )
+}
+
+async function api(url: string, start: string): Promise<Finding[]> {
+  const health = await Promise.race([
+    createApiClient(url, undefined, systemClock).health(),
+    systemClock.wait(healthWithinMs),
+  ])
+  const workers = health?.workers ?? []
+  const logs = 'look for "sidecar" in the output of avatar up'
+  return [
+    finding(
+      'API',
+      health?.status === 'ok',
+      health ? `${url} says ${health.status}` : `${url} does not answer`,
+      start,
+    ),
+    finding(
+      'worker',
+      workers.length > 0,
+      workers.map((one) => `${one.engine} ${one.state}`).join(', ') || 'none is connected',
+      logs,
+    ),
+    ...(health ? [await clockAgrees(url)] : []),
+  ]
+}
+
+/** By the Date header, which counts whole seconds. */
+function clockAgrees(url: string): Promise<Finding> {
+  return findingOf('clock of the API', 'sudo timedatectl set-ntp true', async () => {
+    const answer = await fetch(`${url}/health`, { signal: AbortSignal.timeout(healthWithinMs) })
+    const differsMs = Math.abs(Date.parse(answer.headers.get('date') ?? '') - systemClock.nowMs())
+    if (differsMs > clockMayDifferMs)
+      throw new Error(`differs from this machine's by ${Math.round(differsMs / 1000)} s`)
+    return "agrees with this machine's"
+  })
+}

@@ -1,0 +1,133 @@
+import { stat, writeFile } from 'node:fs/promises'
+import { join, resolve } from 'node:path'
+import { until } from '@avatar/service-kit/testing'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { avatar, launch } from './cli-run.ts'
+import { type System, startSystem } from './system.ts'
+
+const examples = resolve(import.meta.dirname, '../../examples')
+const portrait = join(examples, 'portrait.jpg')
+const voice = join(examples, 'voice.wav')
+
+let system: System
+beforeAll(async () => {
+  system = await startSystem()
+}, 90_000)
+afterAll(async () => {
+  expect(await system.stop()).toBe(0)
+}, 60_000)
+
+describe('avatar generate', () => {
+  const out = () => join(system.folder, 'films', 'one.mp4')
+
+  it('writes the video and tells its way as lines of JSON', async () => {
+    const made = await system.here('generate', '-i', portrait, '-a', voice, '-o', out(), '--json')
+    expect(made).toMatchObject({ exitCode: 0, stderr: '' })
+    const events = made.stdout
+      .trimEnd()
+      .split('\n')
+      .map((line) => JSON.parse(line))
+    expect(events[0]).toMatchObject({ event: 'accepted', job_id: expect.any(String) })
+    expect(events.slice(1, -1).every(({ event }) => event === 'status')).toBe(true)
+    expect(events.at(-1)).toMatchObject({ event: 'completed', path: out(), engine: 'null' })
+    expect((await stat(out())).size).toBe(events.at(-1).bytes)
+  })
+
+  it('shows a person the way on standard error, the path on standard output', async () => {
+    const made = await system.here(
+      'generate',
+      '-i',
+      portrait,
+      '-a',
+      voice,
+      '-o',
+      out(),
+      '--seed',
+      '7',
+    )
+    expect(made.exitCode).toBe(0)
+    expect(made.stdout.startsWith(`${out()}  `)).toBe(true)
+    expect(made.stderr).toMatch(/^job [0-9a-f-]{36}\n/)
+    expect(made.stderr).toMatch(/100% {2}completed\n$/)
+    expect((await stat(join(system.data, 'cli-key'))).mode & 0o777).toBe(0o600)
+  })
+
+  it('follows a job over a restart of the API', async () => {
+    const slow = launch(
+      [
+        'generate',
+        '-i',
+        portrait,
+        '-a',
+        voice,
+        '-o',
+        out(),
+        '--json',
+        '--data',
+        system.data,
+      ].concat(['--prompt', 'null:seconds=3']),
+    )
+    await until(() => slow.stdout().includes('"rendering"'), { what: 'rendering' })
+    process.kill((await system.stackFile()).processes.ingest.pid, 'SIGKILL')
+    expect(await slow.exitCode).toBe(0)
+    expect(slow.stdout()).toContain('"event":"completed"')
+  })
+
+  it('cancels the job at Ctrl-C', async () => {
+    const args = [
+      'generate',
+      '-i',
+      portrait,
+      '-a',
+      voice,
+      '-o',
+      out(),
+      '--json',
+      '--data',
+      system.data,
+    ]
+    const run = launch([...args, '--prompt', 'null:seconds=60'])
+    await until(() => run.stdout().includes('"rendering"'), { what: 'rendering' })
+    run.signal('SIGINT')
+    expect(await run.exitCode).toBe(130)
+    expect(run.stdout()).toContain('"status":"cancelled"')
+  })
+
+  it('says what is wrong before anything is submitted', async () => {
+    const refused = async (...args: string[]) => {
+      const run = await system.here('generate', '--json', ...args)
+      for (const line of run.stdout.split('\n').filter(Boolean))
+        expect(JSON.parse(line)).toMatchObject({ event: 'error', exit_code: 2 })
+      return run
+    }
+    const missing = await refused('-i', 'nowhere.png', '-a', voice)
+    expect(missing).toMatchObject({
+      exitCode: 2,
+      stderr: 'avatar: There is no file nowhere.png.\n',
+    })
+    expect((await refused('-i', system.folder, '-a', voice)).exitCode).toBe(2)
+    expect((await refused('-i', portrait, '-a', voice, '-o', system.folder)).exitCode).toBe(2)
+    expect((await refused('-i', portrait, '-a', voice, '-o', `${portrait}/x`)).exitCode).toBe(2)
+    expect((await refused('-i', portrait, '-a', voice, '--seed', 'x')).exitCode).toBe(2)
+    expect((await refused('-i', portrait)).exitCode).toBe(2)
+  })
+
+  it('tells a refusal, a failed job and a wrong key apart by its exit code', async () => {
+    const text = join(system.folder, 'text.png')
+    await writeFile(text, 'no picture')
+    const refused = await system.here('generate', '-i', text, '-a', voice, '-o', out(), '--json')
+    expect(refused.exitCode).toBe(3)
+    expect(JSON.parse(refused.stdout)).toMatchObject({ event: 'error', exit_code: 3 })
+    const args = ['generate', '-i', portrait, '-a', voice, '-o', out()]
+    const failed = await system.here(...args, '--prompt', 'null:noface')
+    expect(failed.exitCode).toBe(4)
+    expect(failed.stderr).toContain('NO_FACE')
+    const foreign = await avatar([...args, '--url', system.url, '--key', 'ava_live_wrong'])
+    expect(foreign.exitCode).toBe(3)
+    const keyless = await avatar([...args, '--url', system.url])
+    expect(keyless.exitCode).toBe(2)
+    const lost = await avatar([...args, '--data', join(system.folder, 'none')])
+    expect(lost.exitCode).toBe(6)
+    expect(lost.stderr).toContain('npx avatar up')
+  })
+})

@@ -1,0 +1,198 @@
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { copyFile, mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises'
+import { createServer } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join, resolve } from 'node:path'
+import { systemClock } from '@avatar/service-kit'
+import { until } from '@avatar/service-kit/testing'
+import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { dataFolder, ensureDataFolder, ensureStackMark } from '../src/stack/data-folder.ts'
+import { claimDataFolder, stackMarkVariable, stopLeftovers } from '../src/stack/leftovers.ts'
+import { choosePorts, PortTaken } from '../src/stack/ports.ts'
+import { readStackFile } from '../src/stack/stack-file.ts'
+import { avatar, launch, readyUrl } from './cli-run.ts'
+import { quick } from './system.ts'
+
+let folder: string
+beforeEach(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'avatar-starts-'))
+})
+afterEach(async () => {
+  await rm(folder, { recursive: true, force: true })
+})
+
+const newData = async (name: string) => {
+  const data = dataFolder(join(folder, name))
+  await ensureDataFolder(data)
+  return data
+}
+
+describe('ports', () => {
+  it('of systems that start at once are all different, though none listens yet', async () => {
+    const starts = await Promise.all(
+      ['a', 'b', 'c'].map(async (name) => choosePorts(await newData(name), undefined)),
+    )
+    const all = starts.flatMap(({ ports }) => Object.values(ports))
+    expect(new Set(all).size).toBe(all.length)
+    for (const { release } of starts) release()
+  })
+
+  it('are the same at the next start, except one that is taken', async () => {
+    const data = await newData('a')
+    const first = await choosePorts(data, 0)
+    first.release()
+    const server = createServer().listen(first.ports.nats, '127.0.0.1')
+    await once(server, 'listening')
+    const second = await choosePorts(data, undefined)
+    second.release()
+    server.close()
+    expect(second.ports).toEqual({ ...first.ports, nats: expect.any(Number) })
+    expect(second.ports.nats).not.toBe(first.ports.nats)
+  })
+
+  it('are given back when one that was insisted on is taken', async () => {
+    const holder = await choosePorts(await newData('a'), 0)
+    const data = await newData('b')
+    await expect(choosePorts(data, holder.ports.http)).rejects.toThrow(PortTaken)
+    holder.release()
+    const again = await choosePorts(data, holder.ports.http)
+    expect(again.ports.http).toBe(holder.ports.http)
+    again.release()
+  })
+})
+
+describe('the data folder', () => {
+  it('is one system’s alone until it is given back', async () => {
+    const data = await newData('a')
+    const claim = await claimDataFolder(data, systemClock)
+    await expect(claimDataFolder(data, systemClock)).rejects.toThrow('already running')
+    await claim.stopping()
+    const next = claimDataFolder(data, systemClock)
+    await claim.release()
+    await (await next).release()
+  })
+
+  it('is free when whoever had it is dead, or wrote nonsense', async () => {
+    const data = await newData('a')
+    for (const left of [`{"pid":${process.pid},"started":"1"}`, '{"pid":', '']) {
+      await writeFile(data.supervisorFile, left)
+      await (await claimDataFolder(data, systemClock)).release()
+    }
+  })
+
+  it('marks its processes; a copy of it, or a stranger with the same path, is another’s', async () => {
+    const data = await newData('a')
+    const mark = await ensureStackMark(data)
+    expect(await ensureStackMark(data)).toBe(mark)
+    const copy = await newData('copy')
+    await copyFile(data.markFile, copy.markFile)
+    expect(await ensureStackMark(copy)).not.toBe(mark)
+
+    const idle = 'process.on("SIGTERM", () => {}); setInterval(() => {}, 1e6); console.log("up")'
+    const start = async (env: Record<string, string>) => {
+      const child = spawn(process.execPath, ['-e', idle], { env })
+      await once(child.stdout, 'data')
+      return child
+    }
+    const ours = await start({ [stackMarkVariable]: mark })
+    const theirs = await start({ AVATAR_DATA_DIR: data.path })
+    expect(await stopLeftovers(mark, systemClock)).toEqual([ours.pid])
+    await until(() => ours.signalCode === 'SIGKILL')
+    expect(theirs.exitCode ?? theirs.signalCode).toBeNull()
+    theirs.kill('SIGKILL')
+  })
+
+  it('that cannot be one is told in a sentence', async () => {
+    await writeFile(join(folder, 'file'), '')
+    const refused = await avatar(['up', '--data', join(folder, 'file', 'x')], quick)
+    expect(refused).toMatchObject({ exitCode: 1, stdout: '' })
+    expect(refused.stderr).toMatch(/^avatar: \S+ cannot be used: .*\n$/)
+  })
+})
+
+describe('avatar up', () => {
+  it('recovers what a supervisor that was killed has left, on the same ports', async () => {
+    const path = join(folder, 'data')
+    const main = resolve(import.meta.dirname, '../src/main.ts')
+    const args = [main, 'up', '--data', path, '--port', '0']
+    const killed = spawn(process.execPath, args, { env: { ...process.env, ...quick } })
+    let text = ''
+    killed.stdout.on('data', (chunk) => {
+      text += chunk
+    })
+    await until(() => text.includes('avatar-api ready'), { timeoutMs: 60_000, what: 'ready' })
+    const before = await readStackFile(dataFolder(path))
+    killed.kill('SIGKILL')
+    await once(killed, 'exit')
+
+    const doctor = await avatar(['doctor', '--data', path])
+    expect(doctor.stdout).toContain(`→ npx avatar up --data ${path}`)
+
+    const next = launch(['up', '--data', path], quick)
+    const url = await readyUrl(next)
+    expect(url).toBe(before?.url)
+    expect(next.stdout()).toContain('left-over processes')
+    for (const { pid } of Object.values(before?.processes ?? {}))
+      expect(() => process.kill(pid, 0)).toThrow('ESRCH')
+    next.signal('SIGTERM')
+    expect(await next.exitCode).toBe(0)
+    expect((await readdir(path)).filter((name) => /stack.json|supervisor|tmp/.test(name))).toEqual(
+      [],
+    )
+  }, 120_000)
+
+  it('stops in the middle of a start, and at once when somebody insists', async () => {
+    const path = join(folder, 'data')
+    const run = launch(['up', '--data', path, '--port', '0'], quick)
+    await until(() => run.stdout().includes('started nats'))
+    run.signal('SIGINT')
+    expect(await run.exitCode).toBe(0)
+    expect(run.stdout()).not.toContain('avatar-api ready')
+
+    const again = launch(['up', '--data', path, '--port', '0'], quick)
+    await readyUrl(again)
+    const { processes } = (await readStackFile(dataFolder(path))) ?? { processes: undefined }
+    process.kill(processes?.ingest.pid ?? 0, 'SIGSTOP') // It will not answer SIGTERM.
+    again.signal('SIGINT')
+    await until(() => again.stdout().includes('stopping'))
+    let exitCode: number | undefined
+    void again.exitCode.then((code) => {
+      exitCode = code
+    })
+    const insisted = () => {
+      again.signal('SIGINT')
+      return exitCode !== undefined
+    }
+    await until(insisted, { everyMs: 200, what: 'the end' })
+    expect(exitCode).toBe(1)
+    for (const { pid } of Object.values(processes ?? {}))
+      expect(() => process.kill(pid, 0)).toThrow('ESRCH')
+  }, 120_000)
+})
+
+describe('avatar demo', () => {
+  it('starts everything, renders the example, and leaves the video alone behind', async () => {
+    const out = join(folder, 'out', 'demo.mp4')
+    const path = join(folder, 'demo')
+    const shown = await avatar(['demo', '--out', out, '--data', path], quick)
+    expect(shown.exitCode).toBe(0)
+    const [first, second] = shown.stdout.split('\n')
+    expect(first).toBe(out)
+    expect(second).toMatch(/^\d+×\d+, 25 fps, .* engine null: rendered in .* s, .* s in all$/)
+    expect((await readFile(out)).subarray(4, 8).toString()).toBe('ftyp')
+    expect(await readdir(folder)).toEqual(['out'])
+  }, 120_000)
+
+  it('takes one’s own files, and shows the log when it fails', async () => {
+    await mkdir(join(folder, 'own'))
+    const image = join(folder, 'own', 'face.png')
+    await writeFile(image, 'no picture')
+    const path = join(folder, 'demo')
+    const refused = await avatar(['demo', '--image', image, '--data', path], quick)
+    expect(refused.exitCode).toBe(3)
+    expect(refused.stderr).toContain('avatar       started ingest')
+    expect(await readdir(folder)).toEqual(['own'])
+    expect((await avatar(['demo', '--audio', 'nowhere.wav'], quick)).exitCode).toBe(2)
+  }, 120_000)
+})

@@ -1,0 +1,62 @@
+import { stat } from 'node:fs/promises'
+import { join } from 'node:path'
+import { until } from '@avatar/service-kit/testing'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { avatar } from './cli-run.ts'
+import { quick, type System, startSystem } from './system.ts'
+
+let system: System
+beforeAll(async () => {
+  system = await startSystem()
+}, 90_000)
+afterAll(async () => {
+  expect(await system.stop()).toBe(0)
+}, 60_000)
+
+describe('avatar up', () => {
+  it('says once that it is ready, in plain text, with the name of each process before its lines', () => {
+    const lines = system.up.stdout().trimEnd().split('\n')
+    expect(lines.filter((line) => line.startsWith('avatar-api ready '))).toEqual([
+      `avatar-api ready ${system.url}`,
+    ])
+    expect(system.up.stdout()).not.toContain('\u001b')
+    for (const line of lines.filter((one) => !one.startsWith('avatar-api ready')))
+      expect(line).toMatch(
+        /^\d\d:\d\d:\d\d\.\d{3} (avatar|nats|s3|ingest|orchestrator|janitor|sidecar) +\S/,
+      )
+  })
+
+  it('tells in a private stack.json where everything is, and nothing else', async () => {
+    expect((await stat(join(system.data, 'stack.json'))).mode & 0o777).toBe(0o600)
+    expect((await system.stackFile()).url).toBe(system.url)
+  })
+
+  it('refuses a second one on the same data, and says how to end the first', async () => {
+    const second = await avatar(['up', '--data', system.data], quick)
+    expect(second).toMatchObject({ exitCode: 1, stdout: '' })
+    expect(second.stderr).toContain(`already running on ${system.data} (process ${process.pid})`)
+  })
+
+  it('refuses a port that is taken', async () => {
+    const second = await avatar(['up', '--data', join(system.folder, 'b')], {
+      ...quick,
+      HTTP_PORT: new URL(system.url).port,
+    })
+    expect(second.exitCode).toBe(1)
+    expect(second.stderr).toMatch(/^avatar: Port \d+ is in use; give another: --port PORT\n$/)
+  })
+
+  it('starts a process again however often it is killed, on the same ports', async () => {
+    const { ports } = (await system.stackFile()).processes.janitor
+    for (let kill = 1; kill <= 4; kill++) {
+      const { pid } = (await system.stackFile()).processes.janitor
+      const killedAtMs = performance.now()
+      process.kill(pid, 'SIGKILL')
+      await until(async () => (await system.stackFile()).processes.janitor.pid !== pid, {
+        what: `life after kill ${kill}`,
+      })
+      expect(performance.now() - killedAtMs).toBeLessThan(2_500)
+    }
+    expect((await system.stackFile()).processes.janitor.ports).toEqual(ports)
+  })
+})

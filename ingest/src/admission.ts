@@ -106,7 +106,7 @@ export function createAdmission(deps: {
     await allDone([checkImage, checkAudio])
     const image = await checkImage
     const audio = await checkAudio
-    const imageKey = inputKey(jobId, nonce, image.sha256, 'png')
+    const imageKey = inputKey(jobId, nonce, image.sha256, image.extension)
     const audioKey = inputKey(jobId, nonce, audio.sha256, 'wav')
     const estimatedSeconds = audio.seconds * workers.secondsPerVideoSecond()
     const job: JobRecord = {

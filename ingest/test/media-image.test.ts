@@ -56,7 +56,26 @@ describe('an image that is accepted', () => {
     const { checked, file, metadata } = await normalised(await photo(640, 480).jpeg().toBuffer())
     expect(checked).toMatchObject({ bytes: file.length, width: 640, height: 480 })
     expect(checked.sha256).toBe(createHash('sha256').update(file).digest('hex'))
-    expect(metadata).toMatchObject({ format: 'png', width: 640, height: 480 })
+    expect(metadata).toMatchObject({ format: 'jpeg', width: 640, height: 480 })
+  })
+
+  it('stays what it is: a PNG to the last bit, a JPEG to what the eye sees', async () => {
+    const png = await photo(300, 300).png().toBuffer()
+    const jpeg = await photo(300, 300).jpeg({ quality: 90 }).toBuffer()
+    for (const [original, extension, farthest] of [
+      [png, 'png', 0],
+      [jpeg, 'jpg', 6],
+    ] as const) {
+      const { checked, file, metadata } = await normalised(original)
+      expect(checked.extension).toBe(extension)
+      expect(metadata.chromaSubsampling ?? '4:4:4').toBe('4:4:4')
+      const before = await sharp(original).raw().toBuffer()
+      const after = await sharp(file).raw().toBuffer()
+      let distance = 0
+      for (const [at, value] of before.entries())
+        distance = Math.max(distance, Math.abs(value - after.readUInt8(at)))
+      expect(distance).toBeLessThanOrEqual(farthest)
+    }
   })
 
   it.each([
@@ -67,6 +86,7 @@ describe('an image that is accepted', () => {
       () => plain(200, 200, '#f80').ensureAlpha().toColourspace('rgb16').png(),
     ],
     ['greyscale PNG', () => plain(200, 200, '#808080').toColourspace('b-w').png()],
+    ['greyscale JPEG', () => plain(200, 200, '#808080').toColourspace('b-w').jpeg()],
     ['palette PNG', () => plain(200, 200, '#ff8000').png({ palette: true })],
     ['progressive JPEG', () => plain(200, 200, '#ff8000').jpeg({ progressive: true })],
   ])('becomes sRGB with three channels of 8 bits: %s', async (_name, make) => {

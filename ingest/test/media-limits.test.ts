@@ -251,7 +251,7 @@ describe('the decoder', () => {
 
 describe.runIf(existsSync('/dev/full'))('a full disk is no fault of the medium', () => {
   it.each([
-    ['an image', 'normalised.png', portrait, 'checkImage'],
+    ['an image', 'normalised', portrait, 'checkImage'],
     ['plain audio', 'normalised.wav', async () => wav({ seconds: 1 }), 'checkAudio'],
   ] as const)('%s', async (_name, suffix, make, check) => {
     const world = await createWorld()

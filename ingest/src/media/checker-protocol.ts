@@ -22,6 +22,7 @@ export const normalisedImageSchema = z.object({
   ...writtenSchema,
   width: z.int().positive(),
   height: z.int().positive(),
+  extension: z.enum(['png', 'jpg']),
 })
 export type NormalisedImage = z.infer<typeof normalisedImageSchema>
 

@@ -8,12 +8,14 @@ import { requireImageBytes } from './file-sizes.ts'
 
 /** What is known of an image that passed. */
 export type CheckedImage = {
-  /** The normalised image: PNG, upright, sRGB, three channels of 8 bits, no metadata. */
+  /** The normalised image: upright, sRGB, three channels of 8 bits, no metadata. */
   readonly path: string
   readonly bytes: number
   readonly sha256: string
   readonly width: number
   readonly height: number
+  /** Its format, which is that of the upload. */
+  readonly extension: 'png' | 'jpg'
 }
 
 /** Larger portraits are scaled down to this: more than any delivered video shows. */

@@ -54,7 +54,7 @@ export function createMediaChecks(options: {
     stop: () => pool.stop(),
 
     checkImage(path, outDir) {
-      const out = resolve(outDir, `${basename(path)}.normalised.png`)
+      const out = resolve(outDir, `${basename(path)}.normalised`)
       const check = { path: resolve(path), out, bounds }
       return pool.use((checker) =>
         tidily({ out, scratch: [], unreadable: 'IMAGE_UNREADABLE' }, () =>

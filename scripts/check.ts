@@ -24,12 +24,17 @@ type Step = {
 /** Biome does not look for itself whether anybody sees its colours. */
 const colours = process.stdout.isTTY ? '--colors=force' : '--colors=off'
 
+/** One set of rules for all Python: the sidecar's. */
+function ruff(...words: readonly string[]): Step['command'] {
+  return [inVenv('ruff'), ...words, '--config', 'pyproject.toml', '.', '../bench']
+}
+
 const checks: readonly Step[] = [
   { name: 'format, lint, boundaries', command: [inModules('.bin/biome'), 'ci', colours, '.'] },
   { name: 'types', command: [inModules('.bin/tsc'), '-p', '.', '--noEmit'] },
   { name: 'generated files', command: [process.execPath, 'scripts/generate.ts', '--check'] },
-  { name: 'Python lint', command: [inVenv('ruff'), 'check', '.'], cwd: sidecar },
-  { name: 'Python format', command: [inVenv('ruff'), 'format', '--check', '.'], cwd: sidecar },
+  { name: 'Python lint', command: ruff('check'), cwd: sidecar },
+  { name: 'Python format', command: ruff('format', '--check'), cwd: sidecar },
   { name: 'Python types', command: [inModules('.bin/pyright'), '-p', '.'], cwd: sidecar },
   {
     name: 'Python types of the engine',
@@ -42,8 +47,8 @@ const checks: readonly Step[] = [
 const fixes: readonly Step[] = [
   { name: 'generated files', command: [process.execPath, 'scripts/generate.ts'] },
   { name: 'format and lint', command: [inModules('.bin/biome'), 'check', '--write', colours, '.'] },
-  { name: 'Python lint', command: [inVenv('ruff'), 'check', '--fix', '.'], cwd: sidecar },
-  { name: 'Python format', command: [inVenv('ruff'), 'format', '.'], cwd: sidecar },
+  { name: 'Python lint', command: ruff('check', '--fix'), cwd: sidecar },
+  { name: 'Python format', command: ruff('format'), cwd: sidecar },
 ]
 
 const isFix = process.argv.includes('--fix')

@@ -74,7 +74,7 @@ export function onIntakeSubmitted(deps: {
     await spool.withFolder(async (folder) => {
       const image = await fetchInput(publisher, submission.image_key, folder, 'image')
       const audio = await fetchInput(publisher, submission.audio_key, folder, 'audio')
-      await admit({
+      const { job, isNew } = await admit({
         jobId,
         owner: publisher,
         door: 'event',
@@ -88,7 +88,7 @@ export function onIntakeSubmitted(deps: {
         traceparent: delivery.traceparent,
         folder,
       })
-      delivery.log.info({ jobId }, 'job accepted')
+      delivery.log.info({ jobId, attempt: job.epoch, isNew }, 'job accepted')
     })
   }
 

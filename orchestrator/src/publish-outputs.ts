@@ -41,6 +41,7 @@ export function createPublishOutputs(deps: {
           subjects.dueDeletion(jobId),
           output.atMs,
           { jobId, owner },
+          { traceparent },
         )
         return
       case 'stop':

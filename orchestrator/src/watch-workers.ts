@@ -4,12 +4,19 @@ import {
   type EventOf,
   eventId,
   type HeldJob,
-  hasOpenAttempt,
   type StopOrder,
   subjects,
   type Timings,
 } from '@avatar/contracts'
-import { type Bus, type Clock, everySoOften, type Log, type Runnable } from '@avatar/service-kit'
+import {
+  type Bus,
+  type Clock,
+  continueTrace,
+  everySoOften,
+  type Log,
+  type Runnable,
+} from '@avatar/service-kit'
+import { isOverdue, wantsAttempt } from './held-attempt.ts'
 import type { JobLedger } from './job-ledger.ts'
 import type { LiveJobs } from './live-jobs.ts'
 import { createLiveness } from './liveness.ts'
@@ -37,8 +44,8 @@ export function watchWorkers(deps: {
       if (await isUnwanted(held)) {
         const order: StopOrder = { jobId: held.jobId, epoch: held.epoch }
         bus.announce(subjects.stop(beat.workerId), order)
-      } else if (isOverdue(held)) {
-        log.warn({ jobId: held.jobId, attempt: held.epoch }, 'render far past its deadline')
+      } else if (isOverdue(held, timings.overdueAfterMs)) {
+        logOf(held).warn('render far past its deadline')
         await publishAbout('job.overdue', held)
       }
     }
@@ -46,17 +53,18 @@ export function watchWorkers(deps: {
 
   /** The view may lag behind, so only a fresh record condemns. */
   async function isUnwanted(held: HeldJob): Promise<boolean> {
-    const isWanted = (job: { epoch: number; state: string }) =>
-      job.epoch === held.epoch && job.state !== 'cancelling'
     const seen = liveJobs.find(held.jobId)?.value
-    if (seen && hasOpenAttempt(seen) && isWanted(seen)) return false
+    if (seen && wantsAttempt(seen, held)) return false
     const fresh = (await ledger.find(held.owner, held.jobId))?.value
-    return fresh !== undefined && !(hasOpenAttempt(fresh) && isWanted(fresh))
+    return fresh !== undefined && !wantsAttempt(fresh, held)
   }
 
-  function isOverdue(held: HeldJob): boolean {
-    const overdueSeconds = held.deadlineSeconds + timings.overdueAfterMs / 1000
-    return held.stage === 'rendering' && held.renderedForSeconds > overdueSeconds
+  /** Both go by the trace of the job, which no beat carries. */
+  const traceparentOf = ({ jobId }: { jobId: string }) => liveJobs.find(jobId)?.value.traceparent
+
+  function logOf(attempt: { jobId: string; epoch: number }): Log {
+    const { traceId } = continueTrace(traceparentOf(attempt))
+    return log.child({ jobId: attempt.jobId, attempt: attempt.epoch, traceId })
   }
 
   async function publishAbout(
@@ -66,7 +74,11 @@ export function watchWorkers(deps: {
     const { jobId, owner, epoch } = attempt
     const atMs = clock.nowMs()
     const event = { type, jobId, owner, epoch, revision: 0, atMs } as EventOf<typeof type>
-    await bus.publish(subjects.event(type, jobId), event, { messageId: eventId(event) })
+    const traceparent = traceparentOf(attempt)
+    await bus.publish(subjects.event(type, jobId), event, {
+      messageId: eventId(event),
+      ...(traceparent ? { traceparent } : {}),
+    })
   }
 
   const watch = everySoOften({
@@ -78,10 +90,7 @@ export function watchWorkers(deps: {
       // No answer, no verdict: the silence may be the broker's.
       if (!(await bus.answers(timings.watchRoundTripMs))) return
       for (const lost of liveness.findLost(liveJobs.openAttempts(), clock.monotonicMs())) {
-        log.warn(
-          { jobId: lost.jobId, attempt: lost.epoch, workerId: lost.workerId },
-          'attempt lost',
-        )
+        logOf(lost).warn({ workerId: lost.workerId }, 'attempt lost')
         await publishAbout('job.attempt-lost', lost)
       }
     },

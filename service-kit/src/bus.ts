@@ -91,10 +91,22 @@ export async function connectBus(options: BusOptions) {
     )
   }
 
-  /** Stores a message that the broker will publish on `target` at the given time; one per subject. */
-  async function schedule(subject: string, target: string, atMs: number, body: unknown) {
+  /**
+   * Stores a message that the broker will publish on `target` at the given time, headers included; one
+   * per subject.
+   */
+  async function schedule(
+    subject: string,
+    target: string,
+    atMs: number,
+    body: unknown,
+    { traceparent }: Pick<PublishOptions, 'traceparent'> = {},
+  ) {
+    const message = headers()
+    if (traceparent) message.set('traceparent', traceparent)
     return untilStored(undefined, (tryMs) =>
       client.publish(subject, JSON.stringify(body), {
+        headers: message,
         timeout: tryMs,
         schedule: { specification: { at: new Date(atMs) }, target },
       }),

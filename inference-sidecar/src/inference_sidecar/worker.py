@@ -246,7 +246,8 @@ class Worker:
             traceparent,
             is_wanted=lambda: not self._draining.is_set(),
         )
-        log.info("claim answered", answer=answer.answer if answer else None)
+        told = {"attempt": answer.epoch} if isinstance(answer, RenderOrder) else {}
+        log.info("claim answered", answer=answer.answer if answer else None, **told)
         match answer:
             case RenderOrder():
                 name = AttemptName(job_id, entry.owner, answer.epoch, traceparent)

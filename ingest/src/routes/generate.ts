@@ -73,7 +73,7 @@ export function routeGenerate(app: FastifyInstance, deps: AppDeps) {
         })
       })
       const { job, isNew, warnings } = admitted
-      request.log.info({ jobId, isNew }, 'job accepted')
+      request.log.info({ jobId, attempt: job.epoch, isNew }, 'job accepted')
       return reply
         .code(isNew ? 201 : 200)
         .header('location', `/status/${jobId}`)

@@ -34,8 +34,8 @@ export function onDeletionDue(deps: {
     const parsed = deletionDueSchema.safeParse(body)
     if (!parsed.success) throw new AppError('INVALID_MESSAGE', { cause: parsed.error })
     const { jobId, owner } = parsed.data
-    const log = delivery.log.child({ jobId })
     const found = await records.find(jobKey(owner, jobId))
+    const log = delivery.log.child({ jobId, attempt: found?.value.epoch })
     if (found && !isTerminal(found.value))
       return log.warn({ state: found.value.state }, 'deletion of a living job refused')
 

@@ -1,0 +1,45 @@
+import { type HeldJob, jobStates } from '@avatar/contracts'
+import { aJob, aRender } from '@avatar/contracts/testing'
+import { describe, expect, it } from 'vitest'
+import { isOverdue, wantsAttempt } from './held-attempt.ts'
+
+const worker = { id: 'w1', incarnation: 'i1' }
+
+describe('an attempt that a worker has in hand', () => {
+  it('is wanted while it is open under its epoch, and not once it is to be cancelled', () => {
+    const wanted = jobStates.filter((state) =>
+      wantsAttempt(aJob({ state, epoch: 2, worker }), { epoch: 2 }),
+    )
+    expect(wanted).toEqual(['claimed', 'rendering', 'storing'])
+  })
+
+  it('is not wanted under any other epoch, uploaded or not', () => {
+    for (const epoch of [1, 3])
+      expect(wantsAttempt(aJob({ state: 'rendering', epoch: 2, worker }), { epoch })).toBe(false)
+    const stored = aJob({ state: 'storing', epoch: 2, worker, uploaded: aRender() })
+    expect(wantsAttempt(stored, { epoch: 2 })).toBe(true)
+  })
+})
+
+describe('a render past its deadline', () => {
+  const held = (difference: Partial<HeldJob>): HeldJob => ({
+    jobId: aJob().jobId,
+    owner: aJob().owner,
+    epoch: 1,
+    stage: 'rendering',
+    percent: 10,
+    renderedForSeconds: 630.1,
+    deadlineSeconds: 600,
+    ...difference,
+  })
+
+  it('is overdue when its worker has let half a minute pass', () => {
+    expect(isOverdue(held({}), 30_000)).toBe(true)
+    expect(isOverdue(held({ renderedForSeconds: 630 }), 30_000)).toBe(false)
+    expect(isOverdue(held({ renderedForSeconds: 600.1 }), 30_000)).toBe(false)
+  })
+
+  it('is not overdue once it is rendered, however long the upload takes', () => {
+    expect(isOverdue(held({ stage: 'storing', renderedForSeconds: 9_000 }), 30_000)).toBe(false)
+  })
+})

@@ -40,6 +40,6 @@ describe('a render past its deadline', () => {
   })
 
   it('is not overdue once it is rendered, however long the upload takes', () => {
-    expect(isOverdue(held({ stage: 'storing', renderedForSeconds: 9_000 }), 30_000)).toBe(false)
+    expect(isOverdue(held({ stage: 'uploading', renderedForSeconds: 9_000 }), 30_000)).toBe(false)
   })
 })

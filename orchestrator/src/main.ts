@@ -1,50 +1,5 @@
-import { buckets, jobRecordSchema } from '@avatar/contracts'
-import { objectStoreOf, openRecordStore, runService, stopTogether } from '@avatar/service-kit'
+import { runService } from '@avatar/service-kit'
+import { buildOrchestrator } from './build-orchestrator.ts'
 import { orchestratorConfigSchema } from './config.ts'
-import { createJobLedger } from './job-ledger.ts'
-import { createLiveJobs } from './live-jobs.ts'
-import { createPublishOutputs } from './publish-outputs.ts'
-import { reconciler } from './reconcile.ts'
-import { subscriptions } from './subscriptions.ts'
-import { watchWorkers } from './watch-workers.ts'
 
-await runService('orchestrator', orchestratorConfigSchema, process.env, async (foundation) => {
-  const { config, log, bus, metrics, clock, timings } = foundation
-  const objects = objectStoreOf(config)
-  const records = await openRecordStore(bus, buckets.job, jobRecordSchema)
-  const transitions = metrics.meter.createCounter('infinitetalk_job_transitions_total', {
-    description: 'Changes of job state, by the state reached',
-  })
-  const ledger = createJobLedger({
-    records,
-    clock,
-    rules: {
-      retentionMs: config.VIDEO_RETENTION_HOURS * 3_600_000,
-      minDeadlineSeconds: config.RENDER_DEADLINE_MIN_SECONDS,
-      timings,
-    },
-    onTransition: (from, to) => {
-      if (from.state !== to.state) transitions.add(1, { state: to.state })
-    },
-  })
-  const liveJobs = createLiveJobs({ records, clock, log })
-  metrics.meter
-    .createObservableGauge('infinitetalk_live_jobs', { description: 'Jobs that have not ended' })
-    .addCallback((observed) => observed.observe(liveJobs.count()))
-
-  const publishOutputs = createPublishOutputs({ bus, objects, clock })
-  const urlTtlSeconds = config.PRESIGNED_URL_TTL_SECONDS
-  const deps = {
-    ledger,
-    objects,
-    publishOutputs,
-    liveJobs,
-    urlTtlSeconds,
-    bus,
-    clock,
-    log,
-    timings,
-  }
-  const parts = [liveJobs, ...subscriptions(deps), watchWorkers(deps), reconciler(deps)]
-  return { start: parts, stopPhases: [stopTogether('work', 10_000, parts)] }
-})
+await runService('orchestrator', orchestratorConfigSchema, process.env, buildOrchestrator)

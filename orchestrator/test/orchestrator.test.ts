@@ -184,7 +184,7 @@ describe('what no event tells', () => {
 describe('a crash between two lines', () => {
   it('publishes the outputs again when an event is redelivered after the record was written', async () => {
     const job = await world.submit({ announce: false })
-    await orchestrator.ledger.apply(job.owner, job.jobId, { kind: 'submitted' })
+    await world.crashAfterWriting(job, { kind: 'submitted' })
     expect(await world.holdsEntry(job)).toBe(false)
     await world.announceSubmission(job)
     await until(() => world.holdsEntry(job), { what: 'the entry' })

@@ -22,18 +22,19 @@ import {
   type Bus,
   connectBus,
   createLog,
+  createMetrics,
   createObjectStore,
+  loadConfig,
   openRecordStore,
   provision,
+  stopInPhases,
   systemClock,
 } from '@avatar/service-kit'
 import { createTestNats, createTestS3, until } from '@avatar/service-kit/testing'
+import { buildOrchestrator } from '../src/build-orchestrator.ts'
+import { orchestratorConfigSchema } from '../src/config.ts'
+import type { Message } from '../src/decide.ts'
 import { createJobLedger } from '../src/job-ledger.ts'
-import { createLiveJobs } from '../src/live-jobs.ts'
-import { createPublishOutputs } from '../src/publish-outputs.ts'
-import { reconciler } from '../src/reconcile.ts'
-import { subscriptions } from '../src/subscriptions.ts'
-import { watchWorkers } from '../src/watch-workers.ts'
 
 const sha256 = (text: string) => createHash('sha256').update(text).digest('hex')
 
@@ -63,31 +64,44 @@ export async function createWorld({ divisor = 20 } = {}) {
 
   async function startOrchestrator() {
     const bus = await connectAs('orchestrator')
-    const own = await openRecordStore(bus, buckets.job, jobRecordSchema)
-    const rules = { retentionMs: 60_000, minDeadlineSeconds: 600, timings }
-    const clock = systemClock
-    const ledger = createJobLedger({ records: own, clock, rules })
-    const liveJobs = createLiveJobs({ records: own, clock, log })
-    const publishOutputs = createPublishOutputs({ bus, objects, clock })
-    const deps = { bus, ledger, objects, publishOutputs, liveJobs, clock, log, timings }
-    const reconcile = reconciler(deps)
-    const parts = [
-      liveJobs,
-      ...subscriptions({ ...deps, urlTtlSeconds: 600 }),
-      watchWorkers(deps),
-      reconcile,
-    ]
-    for (const part of parts) await part.start()
+    const metrics = createMetrics('orchestrator')
+    const lines: string[] = []
+    const config = loadConfig(orchestratorConfigSchema, {
+      NATS_URL: nats.url,
+      NATS_USER: 'orchestrator',
+      NATS_PASSWORD: nats.passwords.orchestrator,
+      S3_ENDPOINT: s3.endpoint,
+      R2_ACCESS_KEY_ID: s3.accessKeyId,
+      R2_SECRET_ACCESS_KEY: s3.secretAccessKey,
+      R2_BUCKET_NAME: s3.bucket,
+      METRICS_PORT: '0',
+      VIDEO_RETENTION_HOURS: String(1 / 60),
+    })
+    const parts = await buildOrchestrator({
+      config,
+      log: createLog('orchestrator', 'info', { write: (line) => lines.push(line) }),
+      bus,
+      metrics,
+      clock: systemClock,
+      timings,
+    })
+    for (const part of parts.start) await part.start()
     return {
-      ledger,
-      liveJobs,
-      reconcile,
-      publishOutputs,
+      metrics,
+      /** Its log, each line parsed. */
+      lines: () => lines.map((line): Record<string, unknown> => JSON.parse(line)),
       async stop() {
-        await Promise.all(parts.map((part) => part.stop()))
-        await bus.stop()
+        await stopInPhases(parts.stopPhases, systemClock, log)
+        await Promise.all([bus.stop(), metrics.stop()])
       },
     }
+  }
+
+  /** The record as the orchestrator would leave it had it died before it published anything. */
+  async function crashAfterWriting(job: JobRecord, message: Message) {
+    const rules = { retentionMs: 60_000, minDeadlineSeconds: 600, timings }
+    const ledger = createJobLedger({ records, clock: systemClock, rules })
+    await ledger.apply(job.owner, job.jobId, message)
   }
 
   /** A job as ingest leaves it: inputs stored, record created; and, unless told not to, announced. */
@@ -119,6 +133,7 @@ export async function createWorld({ divisor = 20 } = {}) {
     const known = event as EventOf<'job.submitted'> // Tests publish any event through here.
     await operator.publish(subjects.event(known.type, known.jobId), known, {
       messageId: eventId(known),
+      traceparent: aJob().traceparent,
     })
   }
 
@@ -230,6 +245,7 @@ export async function createWorld({ divisor = 20 } = {}) {
     records,
     timings,
     startOrchestrator,
+    crashAfterWriting,
     submit,
     announceSubmission,
     publishEvent,

@@ -74,7 +74,8 @@ export const streams = {
     discard: 'old',
     maxAgeMs: 7 * day,
     maxBytes: gibibyte,
-    duplicateWindowMs: 120_000,
+    // The deletion of a job, hours after its end, publishes its notification again.
+    duplicateWindowMs: 7 * day,
     why: 'What a publisher may read of its own jobs.',
   },
   DLQ: {

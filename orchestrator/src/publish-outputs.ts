@@ -1,5 +1,6 @@
 import {
   eventId,
+  isTerminal,
   type JobRecord,
   type Notification,
   type StopOrder,
@@ -25,7 +26,9 @@ export function createPublishOutputs(deps: {
       case 'event': {
         const messageId = eventId(output.event)
         const subject = subjects.event(output.event.type, jobId)
-        await bus.publish(subject, output.event, { messageId, traceparent })
+        // The deletion, hours later, publishes the end of the job again: its id is forgotten by then.
+        const isFirstOfSubject = isTerminal(job)
+        await bus.publish(subject, output.event, { messageId, traceparent, isFirstOfSubject })
         return
       }
       case 'gpu-entry':

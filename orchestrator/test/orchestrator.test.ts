@@ -190,6 +190,30 @@ describe('a crash between two lines', () => {
     await until(() => world.holdsEntry(job), { what: 'the entry' })
   })
 
+  it('tells the end of a job once, however late an event makes it publish again', async () => {
+    const { worker, job } = await claimed({ door: 'event', owner: 'acme' })
+    await worker.upload(job, 1)
+    await worker.completes(job, 1)
+    await world.reaches(job, 'completed')
+    await until(async () => (await facts(job)).includes('completed'))
+
+    await world.forgetMessageIds('EVENTS')
+    await world.publishEvent({
+      type: 'job.deleted',
+      jobId: job.jobId,
+      owner: job.owner,
+      epoch: 1,
+      revision: 0,
+      atMs: Date.now(),
+    })
+    await until(async () => (await world.record(job))?.deletedAtMs !== undefined)
+    await world.isIdle('orchestrator')
+    expect((await facts(job)).filter((fact) => fact === 'completed')).toHaveLength(1)
+    expect(await world.operator.readFrom('NOTIFY', 'notify.acme.job.completed', 1, 9)).toHaveLength(
+      1,
+    )
+  })
+
   it('survives kill -9 of the broker in mid-job', async () => {
     const { worker, job } = await claimed()
     await world.nats.kill()

@@ -148,6 +148,31 @@ export async function createWorld({ divisor = 20 } = {}) {
     )
   const holdsEntry = (job: JobRecord) => operator.holds('GPU', subjects.gpuWork(job.jobId))
 
+  /** Lets a stream's window of duplicates pass, in a moment; ids that it saw before are new to it. */
+  async function forgetMessageIds(stream: 'EVENTS') {
+    const milliseconds = 1_000_000
+    await operator.manager.streams.update(stream, { duplicate_window: 100 * milliseconds })
+    const probe = { msgID: randomUUID() }
+    await operator.client.publish('evt.probe', '', probe)
+    await until(async () => !(await operator.client.publish('evt.probe', '', probe)).duplicate, {
+      what: 'the end of the window',
+    })
+  }
+
+  /** Waits until a consumer has handled and acknowledged all there is. */
+  async function isIdle(consumer: 'orchestrator' | 'storage') {
+    await until(
+      async () => {
+        const { num_pending, num_ack_pending } = await operator.manager.consumers.info(
+          'EVENTS',
+          consumer,
+        )
+        return num_pending + num_ack_pending === 0
+      },
+      { what: `an idle ${consumer}` },
+    )
+  }
+
   /** A worker played by hand, with the sidecar's own rights. */
   async function createWorker(workerId = 'w1', incarnation = 'i1') {
     const bus = await connectAs('sidecar')
@@ -252,6 +277,8 @@ export async function createWorld({ divisor = 20 } = {}) {
     record,
     reaches,
     holdsEntry,
+    forgetMessageIds,
+    isIdle,
     createWorker,
     async stop() {
       await Promise.all(connections.map((bus) => bus.stop()))

@@ -25,6 +25,8 @@ export type BusOptions = {
 export type PublishOptions = {
   /** The same id within the stream's window is stored once. */
   messageId?: string
+  /** Stored only while the stream holds nothing on its subject, however long ago that came. */
+  isFirstOfSubject?: boolean
   traceparent?: string
   /** Gives up after this and throws BROKER_UNAVAILABLE; without it, tries for ever. */
   timeoutMs?: number
@@ -78,7 +80,7 @@ export async function connectBus(options: BusOptions) {
   async function publish(
     subject: string,
     body: unknown,
-    { messageId, traceparent, timeoutMs }: PublishOptions = {},
+    { messageId, isFirstOfSubject = false, traceparent, timeoutMs }: PublishOptions = {},
   ): Promise<PublishOutcome> {
     const message = headers()
     if (traceparent) message.set('traceparent', traceparent)
@@ -87,6 +89,7 @@ export async function connectBus(options: BusOptions) {
         headers: message,
         timeout: tryMs,
         ...(messageId ? { msgID: messageId } : {}),
+        ...(isFirstOfSubject ? { expect: { lastSubjectSequence: 0 } } : {}),
       }),
     )
   }
@@ -124,7 +127,7 @@ export async function connectBus(options: BusOptions) {
         await attempt(Math.max(1, Math.min(publishTryMs, left)))
         return 'stored'
       } catch (error) {
-        if (isPerSubjectLimit(error)) return 'exists'
+        if (isPerSubjectLimit(error) || isWrongRevision(error)) return 'exists'
         if (connection.isClosed() || deadline - clock.monotonicMs() <= publishAgainMs)
           throw new AppError('BROKER_UNAVAILABLE', { cause: error })
         await clock.wait(publishAgainMs)
@@ -290,7 +293,7 @@ function isPerSubjectLimit(error: unknown): boolean {
   )
 }
 
-/** A compare-and-set lost: the record has moved on. */
+/** A compare-and-set lost: the subject has moved on. */
 export function isWrongRevision(error: unknown): boolean {
   return error instanceof JetStreamApiError && error.code === wrongLastSequence
 }

@@ -170,8 +170,9 @@ export async function connectBus(options: BusOptions) {
       ...(queue ? { queue } : {}),
       callback: (error, message) => {
         if (error) return log.error({ err: error, subject }, 'subscription refused')
-        const heard = asBusMessage(message)
-        Promise.resolve(hear(heard)).catch((failure) =>
+        // Within a promise: thrown into the library, an error would end the whole connection.
+        const heard = async () => hear(asBusMessage(message))
+        heard().catch((failure) =>
           log.error({ err: failure, subject: message.subject }, 'listener failed'),
         )
       },

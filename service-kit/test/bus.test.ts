@@ -1,0 +1,156 @@
+import { randomUUID } from 'node:crypto'
+import { subjects, timings } from '@avatar/contracts'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { type Bus, provision } from '../src/index.ts'
+import { until } from '../testing/index.ts'
+import { type BrokerWorld, createBrokerWorld } from './broker-world.ts'
+
+let world: BrokerWorld
+let bus: Bus
+
+beforeAll(async () => {
+  world = await createBrokerWorld()
+  bus = world.bus
+}, 60_000)
+
+afterAll(() => world.stop())
+
+const subject = () => `evt.job.queued.${randomUUID()}`
+const bodiesOn = async (on: string) =>
+  (await bus.readFrom('EVENTS', on, 1, 100)).map(({ body }) => body)
+
+describe('a publish', () => {
+  it('is stored once under one message id, with its trace', async () => {
+    const on = subject()
+    const traceparent = `00-${'a'.repeat(32)}-${'b'.repeat(16)}-01`
+    const options = { messageId: on, traceparent }
+    expect(await bus.publish(on, { n: 1 }, options)).toBe('stored')
+    expect(await bus.publish(on, { n: 2 }, options)).toBe('stored')
+    expect(await bodiesOn(on)).toEqual([{ n: 1 }])
+    const stored = await bus.manager.direct.getMessage('EVENTS', { last_by_subj: on })
+    expect(stored?.header?.get('traceparent')).toBe(traceparent)
+  })
+
+  it('says so where the stream has an entry on the subject already', async () => {
+    const entry = subjects.gpuWork(randomUUID())
+    expect(await bus.publish(entry, { n: 1 })).toBe('stored')
+    expect(await bus.publish(entry, { n: 2 })).toBe('exists')
+    expect(await bus.holds('GPU', entry)).toBe(true)
+    await bus.purge('GPU', entry)
+    expect(await bus.holds('GPU', entry)).toBe(false)
+    expect(await bus.publish(entry, { n: 3 })).toBe('stored')
+  })
+
+  it('outlasts an outage of the broker, or gives up when it is told to', async () => {
+    const on = subject()
+    await world.nats.kill()
+    const began = performance.now()
+    const given = bus.publish(on, { n: 1 }, { timeoutMs: 1_000 })
+    await expect(given).rejects.toMatchObject({ code: 'BROKER_UNAVAILABLE' })
+    expect(performance.now() - began).toBeLessThan(4_000)
+    expect(await bus.answers(200)).toBe(false)
+    await expect(bus.readFrom('EVENTS', on, 1, 1)).rejects.toMatchObject({
+      code: 'BROKER_UNAVAILABLE',
+    })
+    await expect(bus.holds('EVENTS', on)).rejects.toMatchObject({ code: 'BROKER_UNAVAILABLE' })
+    const patient = bus.publish(on, { n: 2 }, { messageId: on })
+    await world.nats.start()
+    expect(await patient).toBe('stored')
+    expect(await bus.answers(1_000)).toBe(true)
+    expect(await bodiesOn(on)).toEqual([{ n: 2 }])
+  }, 40_000)
+})
+
+describe('what is stored', () => {
+  it('is read from a sequence on, in its order, and is empty where nothing is', async () => {
+    const on = subject()
+    for (let n = 0; n < 5; n++) await bus.publish(on, { n })
+    const all = await bus.readFrom('EVENTS', on, 1, 3)
+    expect(all.map(({ body }) => body)).toEqual([{ n: 0 }, { n: 1 }, { n: 2 }])
+    const rest = await bus.readFrom('EVENTS', on, (all.at(-1)?.sequence ?? 0) + 1, 3)
+    expect(rest.map(({ body }) => body)).toEqual([{ n: 3 }, { n: 4 }])
+    expect(await bus.readFrom('EVENTS', subject(), 1, 3)).toEqual([])
+  })
+
+  it('appears at its time where it was scheduled, and only once for one subject', async () => {
+    const jobId = randomUUID()
+    const [from, to] = [subjects.scheduledDeletion(jobId), subjects.dueDeletion(jobId)]
+    await bus.schedule(from, to, Date.now() + 60_000, { n: 1 })
+    await bus.schedule(from, to, Date.now() + 300, { n: 2 })
+    expect(await bus.holds('SCHED', to)).toBe(false)
+    await until(() => bus.holds('SCHED', to))
+    expect((await bus.readFrom('SCHED', to, 1, 10)).map(({ body }) => body)).toEqual([{ n: 2 }])
+    expect(await bus.holds('SCHED', from)).toBe(false)
+  })
+})
+
+describe('a question', () => {
+  it('is answered by one of a group, with what was asked and its trace', async () => {
+    const heard: unknown[] = []
+    const answerer = (name: string) =>
+      bus.listen(
+        'ctl.request.test',
+        (message) => {
+          heard.push({ asked: message.json(), trace: message.traceparent })
+          message.reply({ name })
+        },
+        { queue: 'group' },
+      )
+    const both = [answerer('a'), answerer('b')]
+    await bus.answers(1_000)
+    const traceparent = `00-${'a'.repeat(32)}-${'b'.repeat(16)}-01`
+    const answer = await bus.request(
+      'ctl.request.test',
+      { n: 1 },
+      { timeoutMs: 1_000, traceparent },
+    )
+    expect(['a', 'b']).toContain((answer as { name: string }).name)
+    expect(heard).toEqual([{ asked: { n: 1 }, trace: traceparent }])
+    for (const one of both) one.stop()
+    await bus.answers(1_000)
+    expect(await bus.request('ctl.request.test', {}, { timeoutMs: 300 })).toBeUndefined()
+  })
+
+  it('that cannot be handled breaks neither its listener nor the next', async () => {
+    const heard: unknown[] = []
+    const listener = bus.listen('beat.test', (message) => {
+      heard.push(message.json())
+    })
+    await bus.answers(1_000)
+    bus.connection.publish('beat.test', 'not json')
+    bus.announce('beat.test', { n: 2 })
+    await until(() => heard.length === 1)
+    expect(heard).toEqual([{ n: 2 }])
+    listener.stop()
+  })
+})
+
+describe('provisioning', () => {
+  it('may be repeated, and changes what differs', async () => {
+    await provision(bus, { ...timings, gpuAckWaitMs: 7_000 })
+    const { config } = await bus.manager.consumers.info('GPU', 'standard-normal')
+    expect(config.ack_wait).toBe(7_000_000_000)
+    expect(config.max_deliver).toBe(-1)
+    await provision(bus, timings)
+    const stream = (await bus.manager.streams.info('SCHED')).config
+    expect(stream).toMatchObject({
+      max_bytes: -1,
+      max_age: 0,
+      max_msgs: -1,
+      retention: 'workqueue',
+    })
+    expect((await bus.manager.streams.info('KV_job')).config.max_msg_size).toBe(16 * 1024)
+  })
+})
+
+describe('a connection', () => {
+  it('that is stopped is closed, also twice, and publishes nothing more', async () => {
+    const short = await world.connect()
+    expect(short.isConnected()).toBe(true)
+    await short.stop()
+    await short.stop()
+    expect(short.isConnected()).toBe(false)
+    await short.closed()
+    await expect(short.publish(subject(), {})).rejects.toMatchObject({ code: 'BROKER_UNAVAILABLE' })
+  })
+})

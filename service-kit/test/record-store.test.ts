@@ -1,0 +1,131 @@
+import { randomUUID } from 'node:crypto'
+import { buckets } from '@avatar/contracts'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { z } from 'zod'
+import { type Change, openRecordStore, type RecordStore } from '../src/index.ts'
+import { until } from '../testing/index.ts'
+import { type BrokerWorld, createBrokerWorld } from './broker-world.ts'
+
+const schema = z.object({ n: z.number() })
+type Value = z.output<typeof schema>
+
+let world: BrokerWorld
+let records: RecordStore<Value>
+
+beforeAll(async () => {
+  world = await createBrokerWorld()
+  records = await openRecordStore(world.bus, buckets.job, schema)
+}, 60_000)
+
+afterAll(() => world.stop())
+
+const aKey = (owner = 'acme') => `${owner}.${randomUUID()}`
+
+/** Follows every change from now on. */
+function follow(store: RecordStore<Value>) {
+  const abort = new AbortController()
+  const seen: Change<Value>[] = []
+  const state = { isCurrent: false }
+  const following = (async () => {
+    for await (const change of store.watch(abort.signal, () => {
+      state.isCurrent = true
+    }))
+      seen.push(change)
+  })()
+  const stop = () => {
+    abort.abort()
+    return following
+  }
+  return { seen, state, stop }
+}
+
+describe('an empty bucket', () => {
+  it('is current at once, and its watch tells of the first value', async () => {
+    const keys = await openRecordStore(world.bus, buckets.apikey, schema)
+    const { seen, state, stop } = follow(keys)
+    await until(() => state.isCurrent)
+    expect(await keys.list()).toEqual([])
+    await keys.create('aaaaaaaaaaaa', { n: 1 })
+    await until(() => seen.length === 1)
+    await stop()
+    expect(await keys.list()).toEqual([{ n: 1 }])
+  })
+})
+
+describe('a record', () => {
+  it('is created once, and changed only by whoever has seen its last revision', async () => {
+    const key = aKey()
+    expect(await records.find(key)).toBeUndefined()
+    const first = await records.create(key, { n: 1 })
+    expect(await records.create(key, { n: 2 })).toBe('exists')
+    expect(await records.find(key)).toEqual({ value: { n: 1 }, revision: first })
+    const second = await records.update(key, { n: 3 }, Number(first))
+    expect(second).toBeGreaterThan(Number(first))
+    expect(await records.update(key, { n: 4 }, Number(first))).toBe('conflict')
+    expect((await records.find(key))?.value).toEqual({ n: 3 })
+  })
+
+  it('is found by a part of its key', async () => {
+    const key = aKey('other')
+    await records.create(key, { n: 5 })
+    const found = await records.findMatching(`*.${key.slice(6)}`)
+    expect(found?.value).toEqual({ n: 5 })
+    expect(await records.findMatching(`*.${randomUUID()}`)).toBeUndefined()
+  })
+
+  it('is gone after its time to live, and then may be created again', async () => {
+    const key = aKey()
+    const revision = await records.create(key, { n: 1 })
+    await records.update(key, { n: 2 }, Number(revision), 1_000)
+    expect((await records.find(key))?.value).toEqual({ n: 2 })
+    await until(async () => (await records.find(key)) === undefined)
+    expect(await records.findMatching(key)).toBeUndefined()
+  })
+
+  it('that does not follow its schema is our fault, and hides no other', async () => {
+    const [wrong, right] = [aKey(), aKey()]
+    await world.bus.client.publish(`$KV.job.${wrong}`, '{"n":"text"}')
+    await expect(records.find(wrong)).rejects.toMatchObject({ code: 'UNEXPECTED' })
+    const { seen, state, stop } = follow(records)
+    await until(() => state.isCurrent)
+    await records.create(right, { n: 8 })
+    await until(() => seen.some(({ key }) => key === right))
+    expect(seen.some(({ key }) => key === wrong)).toBe(false)
+    await stop()
+  })
+})
+
+describe('a watch', () => {
+  it('tells all values first, then is current, then tells changes and what is gone', async () => {
+    const keys = [aKey(), aKey(), aKey()]
+    for (const key of keys) await records.create(key, { n: 1 })
+    const { seen, state, stop } = follow(records)
+    await until(() => state.isCurrent)
+    for (const key of keys) expect(seen.map((change) => change.key)).toContain(key)
+    const [changed = '', expiring = ''] = keys
+    const revision = seen.find(({ key }) => key === changed)?.revision ?? 0
+    await records.update(changed, { n: 2 }, revision)
+    const expiringRevision = seen.find(({ key }) => key === expiring)?.revision ?? 0
+    await records.update(expiring, { n: 3 }, expiringRevision, 1_000)
+    await until(() => seen.some(({ key, value }) => key === changed && value?.n === 2))
+    await until(() => seen.some(({ key, value }) => key === expiring && value === undefined))
+    await stop()
+  })
+})
+
+describe('a broker that is away', () => {
+  it('is a failure that says so, on every way', async () => {
+    const key = aKey()
+    await world.nats.kill()
+    const away = { code: 'BROKER_UNAVAILABLE' }
+    await Promise.all([
+      expect(records.find(key)).rejects.toMatchObject(away),
+      expect(records.findMatching(key)).rejects.toMatchObject(away),
+      expect(records.create(key, { n: 1 })).rejects.toMatchObject(away),
+      expect(records.update(key, { n: 1 }, 1)).rejects.toMatchObject(away),
+      expect(records.list()).rejects.toMatchObject(away),
+    ])
+    await world.nats.start()
+    await until(async () => (await records.find(key).catch(() => 'away')) === undefined)
+  }, 40_000)
+})

@@ -1,1 +1,2 @@
+export * from './run-main.ts'
 export * from './servers.ts'

@@ -1,0 +1,75 @@
+import { mkdtemp, readdir, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { inboxPrefix, scaledTimings } from '@avatar/contracts'
+import { connectBus, createLog, provision } from '@avatar/service-kit'
+import {
+  createTestNats,
+  createTestS3,
+  freePorts,
+  runMain,
+  until,
+} from '@avatar/service-kit/testing'
+import { afterAll, beforeAll, expect, it } from 'vitest'
+import { ffmpegPath } from './media-fixtures.ts'
+
+const nats = await createTestNats()
+const s3 = await createTestS3()
+let spoolDir: string
+
+beforeAll(async () => {
+  spoolDir = await mkdtemp(join(tmpdir(), 'avatar-main-'))
+  await Promise.all([nats.start(), s3.start()])
+  const operator = await connectBus({
+    url: nats.url,
+    user: 'operator',
+    password: nats.passwords.operator,
+    inboxPrefix: inboxPrefix('operator'),
+    log: createLog('test', 'silent'),
+  })
+  await provision(operator, scaledTimings(1))
+  await operator.stop()
+}, 90_000)
+
+afterAll(async () => {
+  await Promise.all([nats.stop(), s3.stop()])
+  await rm(spoolDir, { recursive: true, force: true })
+})
+
+it('runs from its environment alone, answers at both doors, and ends in order at a signal', async () => {
+  const [http = 0, metrics = 0] = await freePorts(2)
+  const main = runMain(() => import('../src/main.ts'), {
+    NATS_URL: nats.url,
+    NATS_USER: 'ingest',
+    NATS_PASSWORD: nats.passwords.ingest,
+    S3_ENDPOINT: s3.endpoint,
+    R2_ACCESS_KEY_ID: s3.accessKeyId,
+    R2_SECRET_ACCESS_KEY: s3.secretAccessKey,
+    R2_BUCKET_NAME: s3.bucket,
+    HTTP_PORT: String(http),
+    METRICS_PORT: String(metrics),
+    FFMPEG_PATH: ffmpegPath,
+    SPOOL_DIR: spoolDir,
+    ALLOWED_ORIGINS: 'https://a.example, https://b.example,',
+    API_DOCS: 'false',
+    LOG_LEVEL: 'silent',
+  })
+  const health = () => fetch(`http://127.0.0.1:${http}/health`).catch(() => undefined)
+  await until(async () => (await health())?.status === 200, { timeoutMs: 30_000 })
+  const origins = ['https://a.example', 'https://b.example', 'https://c.example']
+  const allowed = await Promise.all(
+    origins.map(async (origin) => {
+      const answer = await fetch(`http://127.0.0.1:${http}/health`, { headers: { origin } })
+      return answer.headers.get('access-control-allow-origin')
+    }),
+  )
+  expect(allowed).toEqual(['https://a.example', 'https://b.example', null])
+  expect((await fetch(`http://127.0.0.1:${http}/docs`)).status).toBe(404)
+  const scraped = await (await fetch(`http://127.0.0.1:${metrics}/metrics`)).text()
+  expect(scraped).toContain('infinitetalk_http_request_duration_seconds')
+
+  expect(await main.stop()).toBe(0)
+  expect(await health()).toBeUndefined()
+  expect(await readdir(join(spoolDir, 'uploads'))).toEqual([])
+  expect(await readdir(join(spoolDir, 'checks'))).toEqual([])
+}, 60_000)

@@ -1,0 +1,86 @@
+import { randomUUID } from 'node:crypto'
+import { writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import {
+  buckets,
+  inboxPrefix,
+  jobKey,
+  jobRecordSchema,
+  scaledTimings,
+  subjects,
+} from '@avatar/contracts'
+import { aJob } from '@avatar/contracts/testing'
+import {
+  type Bus,
+  connectBus,
+  createLog,
+  createObjectStore,
+  openRecordStore,
+  provision,
+} from '@avatar/service-kit'
+import {
+  createTestNats,
+  createTestS3,
+  freePorts,
+  runMain,
+  until,
+} from '@avatar/service-kit/testing'
+import { afterAll, beforeAll, expect, it } from 'vitest'
+
+const nats = await createTestNats()
+const s3 = await createTestS3()
+const objects = createObjectStore(s3)
+let operator: Bus
+
+beforeAll(async () => {
+  await Promise.all([nats.start(), s3.start()])
+  operator = await connectBus({
+    url: nats.url,
+    user: 'operator',
+    password: nats.passwords.operator,
+    inboxPrefix: inboxPrefix('operator'),
+    log: createLog('test', 'silent'),
+  })
+  await provision(operator, scaledTimings(1))
+}, 90_000)
+
+afterAll(async () => {
+  await operator.stop()
+  objects.stop()
+  await Promise.all([nats.stop(), s3.stop()])
+})
+
+it('deletes from its environment alone, counts it, and ends in order at a signal', async () => {
+  const [port = 0] = await freePorts(1)
+  const main = runMain(() => import('../src/main.ts'), {
+    NATS_URL: nats.url,
+    NATS_USER: 'janitor',
+    NATS_PASSWORD: nats.passwords.janitor,
+    S3_ENDPOINT: s3.endpoint,
+    R2_ACCESS_KEY_ID: s3.accessKeyId,
+    R2_SECRET_ACCESS_KEY: s3.secretAccessKey,
+    R2_BUCKET_NAME: s3.bucket,
+    METRICS_PORT: String(port),
+    VIDEO_RETENTION_HOURS: '0.5',
+    LOG_LEVEL: 'silent',
+  })
+  const job = aJob({ jobId: randomUUID(), state: 'failed', expiresAtMs: Date.now() })
+  const records = await openRecordStore(operator, buckets.job, jobRecordSchema)
+  await records.create(jobKey(job.owner, job.jobId), job)
+  const path = join(tmpdir(), `avatar-janitor-${job.jobId}`)
+  await writeFile(path, 'hello')
+  const sha256 = '2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824'
+  await objects.putFile(`jobs/${job.jobId}/input/a.wav`, path, 5, sha256)
+
+  const due = { jobId: job.jobId, owner: job.owner }
+  const [from, to] = [subjects.scheduledDeletion(job.jobId), subjects.dueDeletion(job.jobId)]
+  await operator.schedule(from, to, Date.now(), due)
+  await until(() => operator.holds('EVENTS', subjects.event('job.deleted', job.jobId)), {
+    timeoutMs: 30_000,
+  })
+  expect(await objects.head(`jobs/${job.jobId}/input/a.wav`)).toBeUndefined()
+  const scraped = await (await fetch(`http://127.0.0.1:${port}/metrics`)).text()
+  expect(scraped).toMatch(/infinitetalk_objects_deleted_total(\{.*\})? 1/)
+  expect(await main.stop('SIGINT')).toBe(0)
+}, 60_000)

@@ -1,0 +1,187 @@
+import { randomUUID } from 'node:crypto'
+import { consumers, type DeadLetter, deadLetterSchema } from '@avatar/contracts'
+import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
+import { AppError, type ConsumerLoopOptions, consumerLoop, systemClock } from '../src/index.ts'
+import { until } from '../testing/index.ts'
+import { type BrokerWorld, createBrokerWorld, log } from './broker-world.ts'
+
+/** Back-offs of milliseconds; an acknowledgement is waited for 0.6 s. */
+const divisor = 50
+const subject = 'intake.acme.job.submitted'
+
+let world: BrokerWorld
+const loops: { stop(): Promise<void> }[] = []
+
+beforeAll(async () => {
+  world = await createBrokerWorld({ divisor })
+}, 60_000)
+
+afterEach(async () => {
+  for (const loop of loops.splice(0)) await loop.stop()
+  await world.bus.purge('INTAKE', subject)
+})
+
+afterAll(() => world.stop())
+
+async function read(
+  handle: ConsumerLoopOptions['handle'],
+  options: Partial<ConsumerLoopOptions> = {},
+) {
+  const { bus, timings } = world
+  const spec = consumers(timings).ingest
+  const loop = consumerLoop({
+    ...{ bus, spec, timings, log, handle, concurrency: 4, clock: systemClock },
+    ...options,
+  })
+  loops.push(loop)
+  await loop.start()
+  return loop
+}
+
+const say = (body: unknown) => world.bus.publish(subject, body)
+const left = async () => (await world.bus.manager.streams.info('INTAKE')).state.messages
+
+async function lettersOf(mark: string): Promise<DeadLetter[]> {
+  const stored = await world.bus.readFrom('DLQ', 'dlq.intake.ingest', 1, 1_000)
+  return stored
+    .map(({ body }) => deadLetterSchema.parse(body))
+    .filter(({ payload }) => payload.includes(mark))
+}
+
+describe('a message', () => {
+  it('is handled once and gone, with its trace carried on', async () => {
+    const traceId = 'c'.repeat(32)
+    const traceparent = `00-${traceId}-${'d'.repeat(16)}-01`
+    const handled: unknown[] = []
+    await read(async (body, delivery) => {
+      handled.push(body)
+      expect(delivery).toMatchObject({ subject, deliveryCount: 1 })
+      expect(delivery.traceparent).toMatch(new RegExp(`^00-${traceId}-[0-9a-f]{16}-01$`))
+    })
+    await world.bus.publish(subject, { n: 1 }, { traceparent })
+    await until(async () => handled.length === 1 && (await left()) === 0)
+    expect(handled).toEqual([{ n: 1 }])
+  })
+
+  it('that is refused is buried at once, with its reason and as it was', async () => {
+    const mark = randomUUID()
+    let tries = 0
+    const told: string[] = []
+    await read(
+      async () => {
+        tries++
+        throw new AppError('FOREIGN_OBJECT', { details: { key: 'k' } })
+      },
+      { onDeadLetter: (letter, error) => void told.push(`${letter.code} ${error.code}`) },
+    )
+    await say({ mark })
+    await until(async () => (await left()) === 0)
+    expect(tries).toBe(1)
+    expect(told).toEqual(['FOREIGN_OBJECT FOREIGN_OBJECT'])
+    expect(await lettersOf(mark)).toMatchObject([
+      {
+        ...{ stream: 'INTAKE', consumer: 'ingest', subject, code: 'FOREIGN_OBJECT' },
+        ...{ details: { key: 'k' }, payload: JSON.stringify({ mark }) },
+        reason: 'The event names an object outside the intake folder of its publisher.',
+      },
+    ])
+  })
+
+  it('that is no JSON never reaches the handler', async () => {
+    const mark = randomUUID()
+    let tries = 0
+    await read(async () => void tries++)
+    await world.bus.client.publish(subject, `{"${mark}`)
+    await until(async () => (await lettersOf(mark)).length === 1 && (await left()) === 0)
+    expect(tries).toBe(0)
+  })
+
+  it('that fails by our fault is tried five times, and then buried', async () => {
+    const mark = randomUUID()
+    let tries = 0
+    await read(async () => {
+      tries++
+      throw new TypeError('a bug')
+    })
+    await say({ mark })
+    await until(async () => (await left()) === 0)
+    expect(tries).toBe(5)
+    expect(await lettersOf(mark)).toMatchObject([{ code: 'UNEXPECTED' }])
+  })
+
+  it('waits for a dependency for ever, and what is behind it is handled meanwhile', async () => {
+    const mark = randomUUID()
+    let tries = 0
+    const others: unknown[] = []
+    await read(async (body) => {
+      if ((body as { mark?: string }).mark !== mark) return void others.push(body)
+      if (++tries <= 8) throw new AppError('STORE_UNAVAILABLE')
+    })
+    await say({ mark })
+    await say({ n: 2 })
+    await until(async () => tries === 9 && (await left()) === 0)
+    expect(others).toEqual([{ n: 2 }])
+    expect(await lettersOf(mark)).toEqual([])
+  })
+
+  it('that takes longer than the acknowledgement may is not handed over twice', async () => {
+    let tries = 0
+    const ackWaitMs = consumers(world.timings).ingest.ackWaitMs
+    await read(async () => {
+      tries++
+      await systemClock.wait(ackWaitMs * 2.5)
+    })
+    await say({ n: 1 })
+    await until(async () => tries > 0 && (await left()) === 0)
+    expect(tries).toBe(1)
+  })
+})
+
+describe('a reader', () => {
+  it('works on no more at once than it may, and handles all', async () => {
+    let [inHand, most, done] = [0, 0, 0]
+    await read(
+      async () => {
+        most = Math.max(most, ++inHand)
+        await systemClock.wait(30)
+        inHand--
+        done++
+      },
+      { concurrency: 3 },
+    )
+    for (let n = 0; n < 12; n++) await say({ n })
+    await until(() => done === 12)
+    expect(most).toBe(3)
+  })
+
+  it('finishes what it has in hand when it is stopped, and leaves the rest to the next', async () => {
+    const handled: unknown[] = []
+    const begun = Promise.withResolvers<void>()
+    const slow = await read(
+      async (body) => {
+        begun.resolve()
+        await systemClock.wait(200)
+        handled.push(body)
+      },
+      { concurrency: 1 },
+    )
+    await slow.start() // A second start changes nothing.
+    for (let n = 0; n < 3; n++) await say({ n })
+    await begun.promise
+    await slow.stop()
+    await slow.stop()
+    expect(handled).toEqual([{ n: 0 }])
+    await read(async (body) => void handled.push(body))
+    await until(() => handled.length === 3)
+    expect(handled).toEqual(expect.arrayContaining([{ n: 0 }, { n: 1 }, { n: 2 }]))
+  })
+
+  it('reads on after the broker was away', async () => {
+    const handled: unknown[] = []
+    await read(async (body) => void handled.push(body))
+    await world.nats.kill()
+    await world.nats.start()
+    await say({ n: 1 })
+    await until(() => handled.length >= 1, { timeoutMs: 20_000 })
+  }, 40_000)
+})

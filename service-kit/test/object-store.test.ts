@@ -1,0 +1,159 @@
+import { createHash } from 'node:crypto'
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import {
+  createObjectStore,
+  type ListedObject,
+  type ObjectStore,
+  objectStoreOf,
+  Secret,
+} from '../src/index.ts'
+import { createTestS3, type TestS3, until } from '../testing/index.ts'
+
+let s3: TestS3
+let store: ObjectStore
+let folder: string
+const away = { code: 'STORE_UNAVAILABLE' }
+
+beforeAll(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'avatar-objects-'))
+  s3 = await createTestS3()
+  await s3.start()
+  store = createObjectStore(s3)
+}, 60_000)
+
+afterAll(async () => {
+  store.stop()
+  await s3.stop()
+  await rm(folder, { recursive: true })
+})
+
+const sha256 = (content: string) => createHash('sha256').update(content).digest('hex')
+
+async function put(key: string, content: string, sum = sha256(content)) {
+  const path = join(folder, sha256(key))
+  await writeFile(path, content)
+  await store.putFile(key, path, Buffer.byteLength(content), sum)
+}
+
+async function listed(from: ObjectStore, prefix: string) {
+  const objects: ListedObject[] = []
+  for await (const object of from.list(prefix)) objects.push(object)
+  return objects
+}
+
+const keysUnder = async (prefix: string) => (await listed(store, prefix)).map(({ key }) => key)
+
+describe('an object', () => {
+  it('is stored as it is, and told with its length and checksum', async () => {
+    await put('a/hello', 'hello')
+    expect(await store.head('a/hello')).toEqual({ bytes: 5, sha256: sha256('hello') })
+    const [found] = await listed(store, 'a/')
+    expect(found).toMatchObject({ key: 'a/hello', bytes: 5 })
+    expect(Math.abs(Date.now() - (found?.modifiedAtMs ?? 0))).toBeLessThan(60_000)
+  })
+
+  it('is not stored when it is not what was announced', async () => {
+    await expect(put('b/wrong', 'hello', sha256('other'))).rejects.toMatchObject(away)
+    expect(await store.head('b/wrong')).toBeUndefined()
+  })
+
+  it('is read no further than wanted: one byte more tells that there is more', async () => {
+    await put('c/ten', '0123456789')
+    const path = join(folder, 'read')
+    expect(await store.getFile('c/ten', path, 20)).toBe(10)
+    expect(await store.getFile('c/ten', path, 4)).toBe(5)
+    expect(await readFile(path, 'utf8')).toBe('01234')
+    await put('c/empty', '')
+    expect(await store.getFile('c/empty', path, 4)).toBe(0)
+    expect(await readFile(path, 'utf8')).toBe('')
+    expect(await store.getFile('c/none', path, 4)).toBeUndefined()
+  })
+
+  it('is deleted, and so is one that is gone, alone or with all that is under a prefix', async () => {
+    await Promise.all([1, 2, 3].map((n) => put(`d/x/${n}`, 'x')))
+    await put('d/y', 'y')
+    await store.delete('d/x/1')
+    await store.delete('d/x/1')
+    expect(await store.deletePrefix('d/x/')).toBe(2)
+    expect(await store.deletePrefix('d/x/')).toBe(0)
+    expect(await keysUnder('d/')).toEqual(['d/y'])
+  })
+
+  it('is listed also where there are more than a page', async () => {
+    const keys = Array.from({ length: 1_010 }, (_, n) => `e/${String(n).padStart(4, '0')}`)
+    for (let at = 0; at < keys.length; at += 50)
+      await Promise.all(keys.slice(at, at + 50).map((key) => put(key, 'x')))
+    expect(await keysUnder('e/')).toEqual(keys)
+  }, 60_000)
+})
+
+describe('a link', () => {
+  it('reads one object under a name, for a while, and nothing when it is changed', async () => {
+    await put('f/video', 'video')
+    const url = await store.presignGet('f/video', 60, 'mine.mp4')
+    const answer = await fetch(url)
+    expect(await answer.text()).toBe('video')
+    expect(answer.headers.get('content-disposition')).toBe('attachment; filename="mine.mp4"')
+    expect((await fetch(url.replace('f/video', 'f/other'))).status).toBe(403)
+    const short = await store.presignGet('f/video', 1)
+    await until(async () => (await fetch(short)).status === 403, { timeoutMs: 5_000 })
+  })
+
+  it('stores exactly the content it was made for, and only once', async () => {
+    const grant = await store.presignPut('g/out', 5, sha256('hello'), 60)
+    const send = (body: string, difference: Record<string, string> = {}) => {
+      const { 'content-length': _, ...headers } = { ...grant.headers, ...difference }
+      return fetch(grant.url, { method: 'PUT', body, headers })
+    }
+    expect((await send('jello')).status).toBe(400)
+    expect((await send('hello world')).status).toBe(403)
+    expect(await store.head('g/out')).toBeUndefined()
+    expect((await send('hello')).status).toBe(200)
+    expect((await send('hello')).status).toBe(412)
+    expect((await store.head('g/out'))?.sha256).toBe(sha256('hello'))
+  })
+})
+
+describe('a store', () => {
+  it('without our bucket is one that does not answer, not one without our objects', async () => {
+    const lost = createObjectStore({ ...s3, bucket: 'no-such-bucket' })
+    const path = join(folder, 'lost')
+    expect(await lost.isReachable()).toBe(false)
+    await expect(lost.head('a/hello')).rejects.toMatchObject(away)
+    await expect(lost.getFile('a/hello', path, 9)).rejects.toMatchObject(away)
+    await expect(listed(lost, '')).rejects.toMatchObject(away)
+    await expect(lost.deletePrefix('a/')).rejects.toMatchObject(away)
+    lost.stop()
+  })
+
+  it('that does not know us does not answer either', async () => {
+    const stranger = objectStoreOf({
+      S3_ENDPOINT: s3.endpoint,
+      R2_ACCESS_KEY_ID: s3.accessKeyId,
+      R2_SECRET_ACCESS_KEY: new Secret('wrong'),
+      R2_BUCKET_NAME: s3.bucket,
+    })
+    expect(await stranger.isReachable()).toBe(false)
+    await expect(stranger.head('a/hello')).rejects.toMatchObject(away)
+    stranger.stop()
+  })
+
+  it('that comes back within the tries costs nothing but time; one that stalls ends with its signal', async () => {
+    await s3.kill()
+    const reading = store.getFile('a/hello', join(folder, 'back'), 9).catch((error) => error)
+    expect(await reading).toMatchObject(away)
+    expect(await store.isReachable()).toBe(false)
+    await s3.start()
+    expect(await store.isReachable()).toBe(true)
+    process.kill(s3.pid(), 'SIGSTOP')
+    const path = join(folder, 'stalled')
+    await writeFile(path, 'hello')
+    const signal = AbortSignal.timeout(500)
+    const putting = store.putFile('h/stalled', path, 5, sha256('hello'), signal)
+    await expect(putting).rejects.toMatchObject(away)
+    process.kill(s3.pid(), 'SIGCONT')
+  }, 60_000)
+})

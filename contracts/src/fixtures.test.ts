@@ -29,8 +29,8 @@ describe('golden messages, the same for both languages', () => {
     expect(accepts(schema, message)).toBe(false)
   })
 
-  it('has at least one for every shape on the wire', () => {
-    const shown = new Set(fixtures('valid').map(({ schema }) => schema))
+  it.each(['valid', 'invalid'] as const)('has at least one %s for every shape', (kind) => {
+    const shown = new Set(fixtures(kind).map(({ schema }) => schema))
     expect(Object.keys(wireSchemas).filter((name) => !shown.has(name))).toEqual([])
   })
 })

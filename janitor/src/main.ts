@@ -15,8 +15,9 @@ await runService('janitor', janitorConfigSchema, process.env, async (foundation)
   const objects = objectStoreOf(config)
   const records = await openRecordStore(bus, buckets.job, jobRecordSchema)
   const deleted = metrics.meter.createCounter('infinitetalk_objects_deleted_total', {
-    description: 'Objects deleted because their retention ended',
+    description: 'Objects deleted: their retention ended, or no job owns them',
   })
+  const onDeleted = (objects: number) => deleted.add(objects)
   const parts = [
     consumerLoop({
       bus,
@@ -30,13 +31,15 @@ await runService('janitor', janitorConfigSchema, process.env, async (foundation)
         objects,
         records,
         clock,
-        onDeleted: (count) => deleted.add(count),
+        onDeleted,
       }),
     }),
     sweepObjects({
+      bus,
       objects,
-      findJob: async (jobId) => (await records.findMatching(`*.${jobId}`))?.value,
+      records,
       retentionMs: config.VIDEO_RETENTION_HOURS * 3_600_000,
+      onDeleted,
       clock,
       log,
       timings,

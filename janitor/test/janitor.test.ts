@@ -25,7 +25,7 @@ import {
   systemClock,
 } from '@avatar/service-kit'
 import { createTestNats, createTestS3, until } from '@avatar/service-kit/testing'
-import { afterAll, beforeAll, expect, it } from 'vitest'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { onDeletionDue } from '../src/handlers/deletion-due.ts'
 import { sweepObjects } from '../src/sweeps/sweep-objects.ts'
 
@@ -78,8 +78,9 @@ async function createWorld() {
   /** A sweep whose clock stands this far in the future. */
   const sweepIn = (ms: number) =>
     sweepObjects({
+      bus,
       objects,
-      findJob: async (jobId) => (await own.findMatching(`*.${jobId}`))?.value,
+      records: own,
       retentionMs: 6 * hourMs,
       clock: { ...clock, nowMs: () => Date.now() + ms },
       log,
@@ -91,6 +92,9 @@ async function createWorld() {
     await writeFile(path, 'hello')
     await objects.putFile(key, path, 5, helloSha256)
   }
+
+  /** Whether the job's deletion was told. */
+  const isTold = (jobId: string) => operator.holds('EVENTS', subjects.event('job.deleted', jobId))
 
   /** A job with one input and one output. */
   async function jobWithMedia(difference: Partial<JobRecord>) {
@@ -114,6 +118,7 @@ async function createWorld() {
     putObject,
     jobWithMedia,
     keysOf,
+    isTold,
     sweepIn,
     /** What the orchestrator schedules at the end of a job. */
     schedule: ({ jobId, owner }: JobRecord, atMs: number) =>
@@ -132,12 +137,35 @@ async function createWorld() {
 
 const ended = (expiresAtMs: number) => ({ state: 'completed', expiresAtMs }) as const
 
-it('deletes inputs and output when the timer fires, and says so', async () => {
-  const job = await world.jobWithMedia(ended(Date.now() + 500))
-  await world.schedule(job, Date.now() + 500)
+describe.each(['completed', 'failed', 'cancelled'] as const)('a job that %s', (state) => {
+  it('loses inputs and output when its timer fires, not before, and that is told', async () => {
+    const expiresAtMs = state === 'cancelled' ? Date.now() : Date.now() + 1_200
+    const job = await world.jobWithMedia({ state, expiresAtMs })
+    await world.schedule(job, expiresAtMs)
+    if (state !== 'cancelled') expect(await world.keysOf(job.jobId)).toHaveLength(2)
+    await until(async () => (await world.keysOf(job.jobId)).length === 0, { what: 'deletion' })
+    expect(Date.now()).toBeGreaterThanOrEqual(expiresAtMs)
+    await until(() => world.isTold(job.jobId))
+  })
+})
+
+it('tells a deletion again that was done and not told: it may have died in between', async () => {
+  const job = await world.jobWithMedia(ended(0))
+  await world.objects.deletePrefix(`jobs/${job.jobId}/`)
+  await world.schedule(job, Date.now())
+  await until(() => world.isTold(job.jobId))
+})
+
+it('buries a timer that names no job, and works on', async () => {
+  const job = await world.jobWithMedia(ended(0))
+  const wrong = { ...job, owner: 'Some Body' }
+  await world.schedule(wrong, Date.now())
+  const letters = () => world.operator.readFrom('DLQ', 'dlq.sched.janitor', 1, 10)
+  await until(async () => (await letters()).length === 1)
+  expect((await letters())[0]?.body).toMatchObject({ code: 'INVALID_MESSAGE', stream: 'SCHED' })
   expect(await world.keysOf(job.jobId)).toHaveLength(2)
-  await until(async () => (await world.keysOf(job.jobId)).length === 0, { what: 'deletion' })
-  await until(async () => world.operator.holds('EVENTS', subjects.event('job.deleted', job.jobId)))
+  await world.schedule(job, Date.now())
+  await until(() => world.isTold(job.jobId))
 })
 
 it('keeps the media of a living job, whatever a timer says', async () => {
@@ -166,8 +194,20 @@ it('sweeps what events missed: expired, orphaned and stale objects, and nothing 
   await world.putObject(`jobs/${orphan}/input/a.png`)
   await world.putObject('intake/acme/a.png')
 
-  expect(await world.sweepIn(0)).toMatchObject({ expired: 0, orphaned: 0, stale: 0 })
-  expect(await world.sweepIn(2 * hourMs)).toMatchObject({ expired: 2, orphaned: 1, stale: 0 })
+  const lost = await world.jobWithMedia({ state: 'failed', expiresAtMs: Date.now() + hourMs })
+  const broken = randomUUID()
+  await world.operator.client.publish(`$KV.job.acme.${broken}`, '{}')
+  await world.putObject(`jobs/${broken}/input/a.png`)
+  await world.putObject('jobs/not-a-job')
+
+  expect(await world.sweepIn(0)).toMatchObject({ expired: 0, orphaned: 0, stale: 0, announced: 0 })
+  expect(await world.isTold(lost.jobId)).toBe(false)
+  const swept = await world.sweepIn(2 * hourMs)
+  expect(swept).toMatchObject({ expired: 4, orphaned: 1, stale: 0, announced: 1, failed: 1 })
+  expect(await world.isTold(lost.jobId)).toBe(true)
+  expect(await world.isTold(late.jobId)).toBe(false)
+  expect(await world.keysOf(lost.jobId)).toEqual([])
+  expect(await world.keysOf(broken)).toHaveLength(1)
   expect(await world.sweepIn(31 * hourMs)).toMatchObject({ stale: 1 })
   expect(await world.keysOf(orphan)).toEqual([])
   expect(await world.keysOf(late.jobId)).toEqual([])

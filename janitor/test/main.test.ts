@@ -80,7 +80,10 @@ it('deletes from its environment alone, counts it, and ends in order at a signal
     timeoutMs: 30_000,
   })
   expect(await objects.head(`jobs/${job.jobId}/input/a.wav`)).toBeUndefined()
-  const scraped = await (await fetch(`http://127.0.0.1:${port}/metrics`)).text()
-  expect(scraped).toMatch(/infinitetalk_objects_deleted_total(\{.*\})? 1/)
+  // By the timer or by the first sweep, whichever came first.
+  await until(async () => {
+    const scraped = await (await fetch(`http://127.0.0.1:${port}/metrics`)).text()
+    return /infinitetalk_objects_deleted_total(\{.*\})? 1\n/.test(scraped)
+  })
   expect(await main.stop('SIGINT')).toBe(0)
 }, 60_000)

@@ -1,13 +1,4 @@
-import {
-  deletionDueSchema,
-  type EventOf,
-  eventId,
-  isTerminal,
-  type JobRecord,
-  jobKey,
-  jobPrefix,
-  subjects,
-} from '@avatar/contracts'
+import { deletionDueSchema, isTerminal, type JobRecord, jobKey, jobPrefix } from '@avatar/contracts'
 import {
   AppError,
   type Bus,
@@ -16,6 +7,7 @@ import {
   type ObjectStore,
   type RecordStore,
 } from '@avatar/service-kit'
+import { announceDeletion } from '../announce-deletion.ts'
 
 /**
  * The deletion timer of a job fired: delete everything the job owns, then say so. Deleting what is
@@ -42,17 +34,8 @@ export function onDeletionDue(deps: {
     const deleted = await objects.deletePrefix(jobPrefix(jobId))
     deps.onDeleted?.(deleted)
     log.info({ objects: deleted }, 'media deleted')
-    const event: EventOf<'job.deleted'> = {
-      type: 'job.deleted',
-      jobId,
-      owner,
-      epoch: found?.value.epoch ?? 0,
-      revision: found?.revision ?? 0,
-      atMs: clock.nowMs(),
-    }
-    await bus.publish(subjects.event('job.deleted', jobId), event, {
-      messageId: eventId(event),
-      traceparent: delivery.traceparent,
-    })
+    const { epoch } = found?.value ?? { epoch: 0 }
+    const fact = { jobId, owner, epoch, revision: found?.revision ?? 0, atMs: clock.nowMs() }
+    await announceDeletion(bus, fact, delivery.traceparent)
   }
 }

@@ -12,8 +12,8 @@ export type ApiKeys = { ownerOf(authorization: string | undefined): Promise<stri
 
 /**
  * Looks keys up in the store, remembering known ones for a moment: a revocation works within that
- * moment, also across restarts of the broker. Unknown ids are never remembered, so a new key works at
- * once.
+ * moment, also across restarts of the broker. Nobody is refused by memory alone, so a new key, and
+ * the new secret of a rotated one, work at once.
  */
 export function createApiKeys(deps: {
   records: RecordStore<ApiKeyRecord>
@@ -23,10 +23,13 @@ export function createApiKeys(deps: {
   const { records, clock, timings } = deps
   const known = new Map<string, { record: ApiKeyRecord; untilMs: number }>()
 
-  async function find(publicId: string): Promise<ApiKeyRecord | undefined> {
-    const nowMs = clock.monotonicMs()
+  function remembered(publicId: string): ApiKeyRecord | undefined {
     const cached = known.get(publicId)
-    if (cached && nowMs < cached.untilMs) return cached.record
+    return cached && clock.monotonicMs() < cached.untilMs ? cached.record : undefined
+  }
+
+  async function lookUp(publicId: string): Promise<ApiKeyRecord | undefined> {
+    const nowMs = clock.monotonicMs()
     const found = await records.find(publicId)
     if (!found) return undefined
     if (known.size >= 10_000) known.clear()
@@ -39,10 +42,12 @@ export function createApiKeys(deps: {
     async ownerOf(authorization) {
       const [, key] = /^Bearer +(\S+)$/i.exec(authorization ?? '') ?? []
       const parsed = key === undefined ? undefined : parseApiKey(key)
-      const record = parsed && (await find(parsed.publicId))
-      if (!record || !parsed || !apiKeyOpens(record, parsed.key, clock.nowMs()))
-        throw new AppError('UNAUTHORIZED')
-      return record.owner
+      if (!parsed) throw new AppError('UNAUTHORIZED')
+      const opens = (record: ApiKeyRecord | undefined) =>
+        record && apiKeyOpens(record, parsed.key, clock.nowMs()) ? record.owner : undefined
+      const owner = opens(remembered(parsed.publicId)) ?? opens(await lookUp(parsed.publicId))
+      if (owner === undefined) throw new AppError('UNAUTHORIZED')
+      return owner
     },
   }
 }

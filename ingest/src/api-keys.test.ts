@@ -1,0 +1,121 @@
+import type { ApiKeyRecord } from '@avatar/contracts'
+import { scaledTimings } from '@avatar/contracts'
+import {
+  formatApiKey,
+  hashApiKey,
+  type RecordStore,
+  randomBase62,
+  systemClock,
+} from '@avatar/service-kit'
+import { beforeEach, describe, expect, it } from 'vitest'
+import { createApiKeys } from './api-keys.ts'
+
+const publicId = 'Ab0123456789'
+const owner = 'o_0123456789ab'
+const timings = scaledTimings(1)
+
+let nowMs = 0
+let reads = 0
+let stored: Map<string, ApiKeyRecord>
+
+/** The look-up in the store, which is all that is asked of it. */
+const records = {
+  find: async (id: string) => {
+    reads++
+    const value = stored.get(id)
+    return value && { value, revision: 1 }
+  },
+} as RecordStore<ApiKeyRecord>
+
+const clock = { ...systemClock, nowMs: () => nowMs, monotonicMs: () => nowMs }
+let keys: ReturnType<typeof createApiKeys>
+
+function aSecret(notAfterMs?: number) {
+  const key = formatApiKey(publicId, randomBase62(32))
+  const secret = { sha256: hashApiKey(key), lastFour: key.slice(-4), createdAtMs: 0 }
+  return { key, secret: notAfterMs === undefined ? secret : { ...secret, notAfterMs } }
+}
+
+const aRecord = (...secrets: ApiKeyRecord['secrets']): ApiKeyRecord => ({
+  ...{ publicId, owner, name: 'test', createdAtMs: 0 },
+  secrets,
+})
+
+beforeEach(() => {
+  nowMs = 1_000
+  reads = 0
+  stored = new Map()
+  keys = createApiKeys({ records, clock, timings })
+})
+
+const refused = { code: 'UNAUTHORIZED' }
+
+describe('an API key', () => {
+  it('names its owner, and is read from the store once in a while', async () => {
+    const { key, secret } = aSecret()
+    stored.set(publicId, aRecord(secret))
+    for (let i = 0; i < 3; i++) expect(await keys.ownerOf(`Bearer ${key}`)).toBe(owner)
+    expect(reads).toBe(1)
+    nowMs += timings.apiKeyCacheMs
+    expect(await keys.ownerOf(`bearer  ${key}`)).toBe(owner)
+    expect(reads).toBe(2)
+  })
+
+  it.each([
+    undefined,
+    '',
+    'Basic abc',
+    'Bearer',
+    'Bearer nonsense',
+    `Bearer ava_live_${'x'.repeat(51)}`,
+  ])(
+    'is refused without a look into the store when it cannot be one: %s',
+    async (authorization) => {
+      await expect(keys.ownerOf(authorization)).rejects.toMatchObject(refused)
+      expect(reads).toBe(0)
+    },
+  )
+
+  it('is refused when nobody knows it, and works as soon as somebody does', async () => {
+    const { key, secret } = aSecret()
+    await expect(keys.ownerOf(`Bearer ${key}`)).rejects.toMatchObject(refused)
+    stored.set(publicId, aRecord(secret))
+    expect(await keys.ownerOf(`Bearer ${key}`)).toBe(owner)
+  })
+
+  it('that is rotated works at once, and the old one until its time', async () => {
+    const old = aSecret()
+    stored.set(publicId, aRecord(old.secret))
+    expect(await keys.ownerOf(`Bearer ${old.key}`)).toBe(owner)
+    const fresh = aSecret()
+    stored.set(publicId, aRecord(fresh.secret, { ...old.secret, notAfterMs: nowMs + 500 }))
+    expect(await keys.ownerOf(`Bearer ${fresh.key}`)).toBe(owner)
+    expect(await keys.ownerOf(`Bearer ${old.key}`)).toBe(owner)
+    nowMs += 500
+    await expect(keys.ownerOf(`Bearer ${old.key}`)).rejects.toMatchObject(refused)
+    expect(await keys.ownerOf(`Bearer ${fresh.key}`)).toBe(owner)
+  })
+
+  it('that is revoked is refused within five seconds', async () => {
+    const { key, secret } = aSecret()
+    stored.set(publicId, aRecord(secret))
+    await keys.ownerOf(`Bearer ${key}`)
+    stored.set(publicId, { ...aRecord(secret), revokedAtMs: nowMs })
+    expect(timings.apiKeyCacheMs).toBeLessThan(5_000)
+    nowMs += timings.apiKeyCacheMs
+    await expect(keys.ownerOf(`Bearer ${key}`)).rejects.toMatchObject(refused)
+  })
+
+  it('is not kept in mind without end', async () => {
+    for (let i = 0; i <= 10_000; i++) {
+      const id = String(i).padStart(12, '0')
+      const key = formatApiKey(id, 'x'.repeat(32))
+      const secret = { sha256: hashApiKey(key), lastFour: key.slice(-4), createdAtMs: 0 }
+      stored.set(id, { ...aRecord(secret), publicId: id })
+      await keys.ownerOf(`Bearer ${key}`)
+    }
+    const first = formatApiKey('0'.repeat(12), 'x'.repeat(32))
+    await keys.ownerOf(`Bearer ${first}`)
+    expect(reads).toBe(10_002)
+  })
+})

@@ -21,7 +21,7 @@ import { createWorkers } from './workers.ts'
 await runService('ingest', ingestConfigSchema, process.env, async (foundation) => {
   const { config, log, bus, metrics, clock, timings } = foundation
   const shared = { bus, clock, log, timings, metrics }
-  const objects = objectStoreOf(config)
+  const objects = objectStoreOf(config, timings)
   const records = await openRecordStore(bus, buckets.job, jobRecordSchema)
   const keyRecords = await openRecordStore(bus, buckets.apikey, apiKeyRecordSchema)
   const spool = createUploadSpool(join(config.SPOOL_DIR, 'uploads'))

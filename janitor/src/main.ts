@@ -12,7 +12,7 @@ import { sweepObjects } from './sweeps/sweep-objects.ts'
 
 await runService('janitor', janitorConfigSchema, process.env, async (foundation) => {
   const { config, log, bus, metrics, clock, timings } = foundation
-  const objects = objectStoreOf(config)
+  const objects = objectStoreOf(config, timings)
   const records = await openRecordStore(bus, buckets.job, jobRecordSchema)
   const deleted = metrics.meter.createCounter('infinitetalk_objects_deleted_total', {
     description: 'Objects deleted: their retention ended, or no job owns them',

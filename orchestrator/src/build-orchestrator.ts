@@ -19,7 +19,7 @@ export async function buildOrchestrator(
   foundation: Foundation<OrchestratorConfig>,
 ): Promise<ServiceParts> {
   const { config, log, bus, metrics, clock, timings } = foundation
-  const objects = objectStoreOf(config)
+  const objects = objectStoreOf(config, timings)
   const records = await openRecordStore(bus, buckets.job, jobRecordSchema)
   const transitions = metrics.meter.createCounter('infinitetalk_job_transitions_total', {
     description: 'Changes of job state, by the state reached',

@@ -22,10 +22,16 @@ export type ObjectStoreOptions = {
   accessKeyId: string
   secretAccessKey: string
   clock?: Clock
+  /** A call that moves no byte for so long has failed, and is not tried again. */
+  stallMs?: number
 }
 
 export type ObjectHead = { bytes: number; sha256: string | undefined }
 export type ListedObject = { key: string; bytes: number; modifiedAtMs: number }
+
+const defaultStallMs = 30_000
+/** However slowly it moves, a call ends after so many times the stall. */
+const longestCallInStalls = 10
 
 /** Tries of one call, the first included; the SDK's own three are over within a second. */
 const tries = 3
@@ -42,7 +48,7 @@ export type ObjectStore = ReturnType<typeof createObjectStore>
  * only where required, and a request time-out that really ends the request.
  */
 export function createObjectStore(options: ObjectStoreOptions) {
-  const { bucket, clock = systemClock } = options
+  const { bucket, clock = systemClock, stallMs = defaultStallMs } = options
   const client = new S3Client({
     region: 'auto',
     endpoint: options.endpoint,
@@ -55,18 +61,20 @@ export function createObjectStore(options: ObjectStoreOptions) {
     maxAttempts: 1,
     requestHandler: {
       connectionTimeout: 3_000,
-      requestTimeout: 30_000,
+      socketTimeout: stallMs,
+      requestTimeout: longestCallInStalls * stallMs,
       throwOnRequestTimeout: true,
     },
   })
 
   async function retried<T>(call: () => Promise<T>, signal?: AbortSignal): Promise<T> {
+    const giveUpAtMs = clock.monotonicMs() + stallMs
     for (let attempt = 1; ; attempt++) {
       try {
         return await call()
       } catch (error) {
         if (isNotFound(error) || isOutOfRange(error)) throw error
-        if (attempt === tries || signal?.aborted)
+        if (attempt === tries || signal?.aborted || clock.monotonicMs() >= giveUpAtMs)
           throw new AppError('STORE_UNAVAILABLE', { cause: error })
         await clock.wait(backoffMs * 2 ** (attempt - 1) * (0.5 + Math.random()), signal)
       }

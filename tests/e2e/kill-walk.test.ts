@@ -36,7 +36,7 @@ describe('kill -9 at a chosen line', () => {
 
   /** Kills a service at the line that the cut describes, which `act` makes it come to. */
   async function killAt<T>(service: Service, cut: Cut, act: () => Promise<T>): Promise<T> {
-    const reached = system.proxyOf(service).cut(cut)
+    const reached = system.proxies.toBroker(service).cut(cut)
     const acting = act()
     await within(reached, 30_000, `${cut.when} ${cut.subject} of ${service}`)
     await system.kill(service)

@@ -7,8 +7,8 @@ import { createInterface } from 'node:readline'
 import { promisify } from 'node:util'
 import { z } from 'zod'
 import { type Broker, connectBroker } from './broker.ts'
-import { type NatsProxy, startNatsProxy } from './nats-proxy.ts'
 import { childrenOf, processesOf } from './processes.ts'
+import { type ProxyOptions, startProxies } from './proxies.ts'
 import { type Client, createClient } from './rest-client.ts'
 import { openStore, type Store } from './store.ts'
 import { until } from './until.ts'
@@ -43,13 +43,11 @@ export const processNames = Object.keys(stackSchema.shape.processes.shape) as Pr
 /** What can be killed: the processes of `stack.json`, and the sidecar's child that renders. */
 export type Victim = ProcessName | 'child'
 
-export type SystemOptions = {
+export type SystemOptions = ProxyOptions & {
   /** On top of this process' own environment; the `null` engine and tenfold speed by default. */
   env?: Record<string, string>
   /** A folder of an earlier system; a fresh one by default, which `stop` removes. */
   dataDir?: string
-  /** Services that reach the broker through a proxy; see `NatsProxy`. */
-  proxied?: readonly Service[]
 }
 
 export type System = Awaited<ReturnType<typeof startSystem>>
@@ -58,21 +56,18 @@ const readyWithinMs = 60_000
 const stopWithinMs = 60_000
 
 /** Starts the real system, as a user would: `avatar up` in a process of its own. */
-export async function startSystem({ env = {}, dataDir, proxied = [] }: SystemOptions = {}) {
+export async function startSystem({ env = {}, dataDir, ...ways }: SystemOptions = {}) {
   const data = dataDir ?? (await mkdtemp(join(tmpdir(), 'avatar-e2e-')))
-  const proxies = new Map<Service, NatsProxy>()
-  const ways: Record<string, string> = {}
-  for (const service of proxied) {
-    const proxy = await startNatsProxy(brokerPort)
-    proxies.set(service, proxy)
-    ways[`${service.toUpperCase()}_NATS_URL`] = proxy.url
-  }
+  const proxies = await startProxies(ways, {
+    brokerPort: async () => portOf('nats', 'client'),
+    storePort: async () => portOf('s3', 's3'),
+  })
   const lines: string[] = []
   const child: ChildProcess = spawn(
     process.execPath,
     [avatar, 'up', '--data', data, '--port', String(await freePort())],
     {
-      env: { ...process.env, ENGINE: 'null', TIMINGS_DIVISOR: '10', ...ways, ...env },
+      env: { ...process.env, ENGINE: 'null', TIMINGS_DIVISOR: '10', ...proxies.env, ...env },
       stdio: ['ignore', 'pipe', 'pipe'],
     },
   )
@@ -114,13 +109,13 @@ export async function startSystem({ env = {}, dataDir, proxied = [] }: SystemOpt
     return stackSchema.parse(JSON.parse(await readFile(join(data, 'stack.json'), 'utf8')))
   }
 
-  /** Known soon after the broker runs. */
-  async function brokerPort(): Promise<number> {
+  /** Known soon after the servers run. */
+  async function portOf(name: ProcessName, port: string): Promise<number> {
     const look = () => stack().catch(() => undefined)
-    const port = (await until(look, { timeoutMs: readyWithinMs, what: 'stack.json' })).processes
-      .nats.ports['client']
-    if (port === undefined) throw new Error('stack.json names no port of the broker')
-    return port
+    const { processes } = await until(look, { timeoutMs: readyWithinMs, what: 'stack.json' })
+    const found = processes[name].ports[port]
+    if (found === undefined) throw new Error(`stack.json names no port "${port}" of ${name}`)
+    return found
   }
 
   /** Undefined while the sidecar has no child. */
@@ -166,12 +161,7 @@ export async function startSystem({ env = {}, dataDir, proxied = [] }: SystemOpt
     pid: () => child.pid ?? -1,
     signalSupervisor: (signal: NodeJS.Signals) => child.kill(signal),
     pidOf,
-    /** What stands between a service and the broker, where `proxied` asked for it. */
-    proxyOf(service: Service): NatsProxy {
-      const proxy = proxies.get(service)
-      if (!proxy) throw new Error(`${service} is not proxied`)
-      return proxy
-    },
+    proxies,
 
     /** Ends a process by a signal and waits until its successor lives. */
     async kill(victim: Victim, signal: NodeJS.Signals = 'SIGKILL') {
@@ -191,7 +181,7 @@ export async function startSystem({ env = {}, dataDir, proxied = [] }: SystemOpt
       await (await connecting)?.close()
       opened?.close()
       await end('SIGINT')
-      for (const proxy of proxies.values()) await proxy.stop()
+      await proxies.stop()
       const left = processesOf(data)
       for (const pid of left) process.kill(pid, 'SIGKILL')
       if (!dataDir) await rm(data, { recursive: true, force: true })

@@ -1,0 +1,89 @@
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import {
+  expectAllCompletedOnce,
+  expectCompletedOnce,
+  type System,
+  startSystem,
+} from '../harness/index.ts'
+
+const deadlineSeconds = 3
+
+describe('a render that goes badly', () => {
+  let system: System
+  beforeAll(async () => {
+    system = await startSystem({ env: { RENDER_DEADLINE_MIN_SECONDS: String(deadlineSeconds) } })
+  }, 90_000)
+  afterAll(async () => {
+    expect(await system.stop()).toEqual([])
+  }, 90_000)
+
+  const endsOf = async (jobId: string) => {
+    const facts = (await (await system.broker()).factsOf(jobId)).map(({ type }) => type)
+    return facts.filter((type) => /^job\.(completed|failed|cancelled)$/.test(type))
+  }
+
+  it('a job that kills its worker each time fails at the sixth death; the others pass', async () => {
+    const poison = await system.client.submit({ prompt: 'null:crash null:seconds=0.2' })
+    const others = await Promise.all([1, 2, 3].map(() => system.client.submit()))
+    await expectAllCompletedOnce(
+      system,
+      others.map(({ jobId }) => jobId),
+      { attempt: 1 },
+    )
+    const view = await system.client.untilEnded(poison.jobId, 'failed')
+    expect(view).toMatchObject({ attempt: 6, error: { code: 'RENDER_PROCESS_DIED' } })
+    expect(await endsOf(poison.jobId)).toEqual(['job.failed'])
+  }, 90_000)
+
+  it('a job that the engine fails each time fails at the third try', async () => {
+    const { jobId } = await system.client.submit({ prompt: 'null:fail' })
+    const view = await system.client.untilEnded(jobId, 'failed')
+    expect(view).toMatchObject({ attempt: 3, error: { code: 'RENDER_FAILED' } })
+    expect(await endsOf(jobId)).toEqual(['job.failed'])
+  }, 60_000)
+
+  it.each([
+    ['null:noface', 'NO_FACE'],
+    ['null:oom-always', 'GPU_OUT_OF_MEMORY'],
+  ])(
+    'a job that trying again cannot help fails at once: %s',
+    async (prompt, code) => {
+      const { jobId } = await system.client.submit({ prompt })
+      const view = await system.client.untilEnded(jobId, 'failed')
+      expect(view).toMatchObject({ attempt: 1, error: { code } })
+    },
+    60_000,
+  )
+
+  it('a job that does not fit is rendered smaller, and says so', async () => {
+    const { jobId } = await system.client.submit({ prompt: 'null:oom' })
+    await expectCompletedOnce(system, jobId, { attempt: 1 })
+    expect(await system.client.result(jobId)).toMatchObject({ degraded: true })
+  }, 60_000)
+
+  it('a render that hangs is killed at its deadline, and the next one is not kept waiting', async () => {
+    const child = await system.pidOf('child')
+    const hanging = await system.client.submit({ prompt: 'null:hang null:seconds=0.2' })
+    const next = await system.client.submit()
+    const view = await system.client.untilEnded(hanging.jobId, 'failed')
+    expect(view).toMatchObject({ attempt: 1, error: { code: 'DEADLINE_EXCEEDED' } })
+    const ranForMs = Date.parse(view.finished_at ?? '') - Date.parse(view.started_at ?? '')
+    expect(ranForMs).toBeGreaterThan(deadlineSeconds * 1000 - 500)
+    expect(ranForMs).toBeLessThan(deadlineSeconds * 1000 + 5_000)
+    await expectCompletedOnce(system, next.jobId, { attempt: 1 })
+    expect(await system.pidOf('child')).not.toBe(child)
+    expect(() => process.kill(child ?? 0, 0)).toThrow()
+  }, 60_000)
+
+  it('a worker that is told to end hands its job back at once, and nothing is counted', async () => {
+    const { jobId } = await system.client.submit({ prompt: 'null:seconds=2' })
+    await system.client.untilView(jobId, ({ stage }) => stage === 'rendering')
+    const toldAt = Date.now()
+    await system.kill('sidecar', 'SIGTERM')
+    await expectCompletedOnce(system, jobId, { attempt: 2 })
+    const facts = await (await system.broker()).factsOf(jobId)
+    const released = facts.find(({ type }) => type === 'render.released')
+    expect((released?.atMs ?? Infinity) - toldAt).toBeLessThan(2_000)
+    expect(facts.map(({ type }) => type)).not.toContain('job.attempt-lost')
+  }, 60_000)
+})

@@ -1,0 +1,89 @@
+import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
+import { expectCompletedOnce, type System, startSystem, until } from '../harness/index.ts'
+
+/** Tries of one upload before the render stays spooled for a while. */
+const uploadTries = 3
+
+describe('while the store is in trouble', () => {
+  let system: System
+  const store = () => system.proxies.toStore()
+  beforeAll(async () => {
+    system = await startSystem({ hasStoreProxy: true })
+  }, 90_000)
+  afterEach(() => store().heal())
+  afterAll(async () => {
+    expect(await system.stop()).toEqual([])
+  }, 90_000)
+
+  const outputs = /^\/[^/]+\/jobs\/[^/]+\/out\//
+  const refusals = (method: string) =>
+    store().seen.filter((each) => each.method === method && each.status === 503).length
+
+  async function renderedWhileNoUploadSucceeds() {
+    store().misbehave({ kind: 'error', method: 'PUT', path: outputs })
+    const { jobId } = await system.client.submit({ prompt: 'null:seconds=0.2' })
+    const before = refusals('PUT')
+    await until(() => refusals('PUT') >= before + uploadTries, { what: 'three refused uploads' })
+    expect((await system.client.status(jobId)).stage).toBe('storing')
+    return jobId
+  }
+
+  it.each(['error', 'reset', 'stall'] as const)(
+    'the door says so, in time, and takes the same request afterwards: %s',
+    async (kind) => {
+      store().misbehave({ kind, method: 'PUT' })
+      const submission = { idempotencyKey: `the door: ${kind}` }
+      const refused = await system.client.submit(submission)
+      expect(refused).toMatchObject({ status: 503, error: { code: 'STORE_UNAVAILABLE' } })
+      expect(Number(refused.headers.get('retry-after'))).toBeGreaterThan(0)
+      store().heal()
+      const jobId = await system.client.submitUntilAccepted(submission)
+      await expectCompletedOnce(system, jobId, { attempt: 1 })
+    },
+    60_000,
+  )
+
+  it('a render is offered again and again, and the device goes on meanwhile', async () => {
+    const first = await renderedWhileNoUploadSucceeds()
+    const second = await system.client.submit()
+    await system.client.untilView(second.jobId, ({ stage }) => stage === 'storing')
+    store().heal()
+    await expectCompletedOnce(system, first, { attempt: 1 })
+    await expectCompletedOnce(system, second.jobId, { attempt: 1 })
+  }, 60_000)
+
+  it.each(['SIGKILL', 'SIGSTOP and SIGKILL'])(
+    'a spooled render outlives its worker and is never rendered again: %s',
+    async (how) => {
+      const jobId = await renderedWhileNoUploadSucceeds()
+      const pid = await system.pidOf('sidecar')
+      if (how !== 'SIGKILL' && pid) process.kill(pid, 'SIGSTOP')
+      await system.kill('sidecar')
+      store().heal()
+      await expectCompletedOnce(system, jobId, { attempt: 1 })
+      const facts = await (await system.broker()).factsOf(jobId)
+      expect(facts.filter(({ type }) => type === 'render.started')).toHaveLength(1)
+    },
+    60_000,
+  )
+
+  it.each([
+    ['inputs that are not given out', { kind: 'error', method: 'GET', times: 4 }],
+    ['inputs that never come', { kind: 'stall', method: 'GET', times: 2 }],
+    ['inputs that break off', { kind: 'reset', method: 'GET', times: 4 }],
+    ['an upload that is never answered', { kind: 'stall', method: 'PUT', path: outputs, times: 1 }],
+    ['an upload that breaks off', { kind: 'reset', method: 'PUT', path: outputs, times: 5 }],
+    ['a check that fails', { kind: 'error', method: 'HEAD', path: outputs, times: 7 }],
+    ['a check that is never answered', { kind: 'stall', method: 'HEAD', path: outputs, times: 1 }],
+  ] as const)(
+    'costs no attempt: %s',
+    async (_, fault) => {
+      const path = 'path' in fault ? fault.path : /\/input\//
+      const proxy = store()
+      const { jobId } = await system.client.submit({ prompt: 'null:seconds=3' })
+      proxy.misbehave({ ...fault, path })
+      await expectCompletedOnce(system, jobId, { attempt: 1 })
+    },
+    60_000,
+  )
+})

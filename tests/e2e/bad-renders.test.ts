@@ -25,11 +25,12 @@ describe('a render that goes badly', () => {
   it('a job that kills its worker each time fails at the sixth death; the others pass', async () => {
     const poison = await system.client.submit({ prompt: 'null:crash null:seconds=0.2' })
     const others = await Promise.all([1, 2, 3].map(() => system.client.submit()))
-    await expectAllCompletedOnce(
-      system,
-      others.map(({ jobId }) => jobId),
-      { attempt: 1 },
-    )
+    const jobIds = others.map(({ jobId }) => jobId)
+    await expectAllCompletedOnce(system, jobIds)
+    for (const jobId of jobIds) {
+      const facts = await (await system.broker()).factsOf(jobId)
+      expect(facts.map(({ type }) => type)).not.toContain('render.failed')
+    }
     const view = await system.client.untilEnded(poison.jobId, 'failed')
     expect(view).toMatchObject({ attempt: 6, error: { code: 'RENDER_PROCESS_DIED' } })
     expect(await endsOf(poison.jobId)).toEqual(['job.failed'])

@@ -24,7 +24,7 @@ from inference_sidecar.handles import Handles
 from inference_sidecar.held_job import HeldJob
 from inference_sidecar.log import Log
 from inference_sidecar.orchestrator_requests import OrchestratorRequests
-from inference_sidecar.render_process import EngineNotLoaded, RenderProcess
+from inference_sidecar.render_process import EngineNotLoaded, RenderProcess, TakenAlong
 from inference_sidecar.render_protocol import RenderResult, code_of
 from inference_sidecar.reports import Reports
 from inference_sidecar.spool import SpooledRender, sha256_of
@@ -95,6 +95,8 @@ class Attempt:
             tools.forget(job)
         except EngineNotLoaded:
             await self._release("engine not loaded, handing the job back")
+        except TakenAlong:
+            await self._release("process died in another render, handing the job back")
         except SidecarError as error:
             await self._fail(error)
         except OSError as error:

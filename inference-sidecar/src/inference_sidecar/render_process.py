@@ -28,6 +28,10 @@ class EngineNotLoaded(SidecarError):
     """The engine did not load; it is tried again, but a job must not wait for that."""
 
 
+class TakenAlong(SidecarError):
+    """The file was being finished when another job's render took the process with it."""
+
+
 class RenderProcess:
     """One render process at a time, replaced whenever it dies.
 
@@ -48,6 +52,7 @@ class RenderProcess:
         self._log = log
         self._on_change = on_change
         self._link: ChildLink | None = None
+        self._died_in_render_of: ChildLink | None = None
         self._loaded = asyncio.Event()
         self._not_loading = asyncio.Event()
         self._turn = asyncio.Lock()
@@ -121,6 +126,8 @@ class RenderProcess:
             status = await link.converse()
         finally:
             self._loaded.clear()
+            # Before anybody who waits for this process hears of its end.
+            self._died_in_render_of = link if self.is_rendering else None
             self._on_change()
         self._log.warning("render process ended", exitStatus=status)
         # One that dies before it had anything to do would otherwise be started without a pause.
@@ -139,8 +146,8 @@ class RenderProcess:
 
         The device is free for the next one from the last frame on, before this returns. When
         cancelled, the render is stopped within a forward. deadline_seconds count from the first
-        forward. Raises `DeadlineExceeded`, `RenderProcessDied`, `EngineNotLoaded`, and
-        `ReportedFailure` with the code the process reported.
+        forward. Raises `DeadlineExceeded`, `RenderProcessDied`, `TakenAlong`,
+        `EngineNotLoaded`, and `ReportedFailure` with the code the process reported.
         """
         async with self._turn:
             link = await self._loaded_link()
@@ -207,7 +214,11 @@ class RenderProcess:
     async def _result(
         self, link: ChildLink, order: OrderInHand, deadline_seconds: float
     ) -> RenderResult:
-        """The finished file; an encoder that hangs is bounded like the render itself."""
+        """The finished file; an encoder that hangs is bounded like the render itself.
+
+        A process that dies meanwhile is the fault of the job that it renders, if there is one: that
+        death is counted there, and not twice. Raises `TakenAlong` then.
+        """
         try:
             async with asyncio.timeout(deadline_seconds):
                 while not isinstance(line := await order.next(), DoneLine):
@@ -216,6 +227,10 @@ class RenderProcess:
         except TimeoutError:
             link.kill()
             raise RenderProcessDied("The file was not finished in time.") from None
+        except RenderProcessDied:
+            if self._died_in_render_of is link:
+                raise TakenAlong("Another render took the process with it.") from None
+            raise
         finally:
             link.forget(order)
 

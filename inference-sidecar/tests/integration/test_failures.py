@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 from datetime import datetime
+from pathlib import Path
 
 import pytest
 
@@ -64,6 +65,29 @@ async def test_out_of_memory_is_rendered_once_more_at_the_next_smaller_size(
     assert (first["degraded"], second["degraded"]) == (False, True)
     assert second["generation"]["width"] < first["generation"]["width"]
     assert (second["width"], second["frames"]) == (first["width"], first["frames"])
+
+
+async def test_a_render_that_kills_the_process_costs_only_its_own_job_an_attempt(
+    sidecar: Sidecar, orchestrator: Orchestrator, tmp_path: Path
+) -> None:
+    gate, ffmpeg = tmp_path / "gate", tmp_path / "ffmpeg"
+    ffmpeg.write_text(
+        f'#!/bin/sh\n"{find_ffmpeg()}" "$@"\nwhile [ ! -e "{gate}" ]; do sleep 0.02; done\n'
+    )
+    ffmpeg.chmod(0o700)
+    sidecar.start(FFMPEG_PATH=str(ffmpeg))
+    finishing = await orchestrator.submit()
+    await orchestrator.event(finishing, "render.started")
+    poison = await orchestrator.submit("null:crash")
+
+    failed = await orchestrator.event(poison, "render.failed")
+    released = await orchestrator.event(finishing, "render.released")
+    gate.touch()
+
+    assert failed["code"] == "RENDER_PROCESS_DIED"
+    assert released["epoch"] == 1
+    assert orchestrator.events_of(finishing, "render.failed") == []
+    await orchestrator.event(finishing, "render.completed")
 
 
 async def test_a_dead_render_process_fails_its_attempt_and_is_replaced(

@@ -65,12 +65,20 @@ class NotFinite(ValueError):
 def quantise_weight(weight: Tensor, granularity: Granularity = Granularity.ROW) -> Quantised:
     """Quantises `[out, in]` once and for all, in float32. Raises `NotFinite`."""
     exact = weight.to(torch.float32)
-    largest = exact.abs().amax(dim=1) if granularity is Granularity.ROW else exact.abs().amax()
+    largest = torch.linalg.vector_norm(exact, ord=float("inf"), dim=1)
+    if granularity is Granularity.TENSOR:
+        largest = largest.amax()
     if not bool(torch.isfinite(largest).all()):
         raise NotFinite("The weight has values that are not finite.")
+    return quantise_by(exact, largest)
+
+
+def quantise_by(exact: Tensor, largest: Tensor) -> Quantised:
+    """Quantises float32 rows whose largest values, one for each or one for all, are known."""
     scale = (largest / E4M3_MAX).clamp(min=_SMALLEST_SCALE)
     divisor = scale if scale.ndim == 0 else scale.unsqueeze(1)
-    return Quantised((exact / divisor).clamp(-E4M3_MAX, E4M3_MAX).to(E4M3), scale)
+    # Nothing exceeds the range by more than the rounding of the scale, and that rounds back.
+    return Quantised((exact / divisor).to(E4M3), scale)
 
 
 def quantise_activation(rows: Tensor, granularity: Granularity = Granularity.ROW) -> Quantised:

@@ -12,9 +12,10 @@ import os
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import accumulate
+from itertools import accumulate, pairwise
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Final, Self
@@ -30,6 +31,8 @@ AUDIO_RATE_HZ: Final = 48_000
 _AUDIO_BITRATE: Final = "160k"
 _PIPE_BYTES: Final = 1 << 20
 """The most an ordinary user may ask for: a frame in 3 turns of the scheduler instead of 43."""
+_LEAST_GOP_FRAMES: Final = 240
+"""Key frames are what one sees of an encoder: at each of them skin jumps by a grain."""
 _LOG_TAIL_CHARACTERS: Final = 2_000
 
 
@@ -82,7 +85,7 @@ class Encoder:
         """Starts ffmpeg.
 
         output: where the MP4 will be; its folder exists. audio: any file ffmpeg can decode.
-        plan: sizes and chunks; each chunk becomes a closed group of pictures.
+        plan: sizes and chunks; a closed group of pictures is a chunk, or a few short ones.
         """
         self._output = output
         self._partial = output.with_name(f"{output.name}.part")
@@ -222,7 +225,8 @@ def _filters(plan: Plan) -> str:
 
 def _command(ffmpeg: Path, audio: Path, plan: Plan, output: Path) -> list[str]:
     """The ffmpeg call. Every output option is explicit: defaults change between versions."""
-    starts = [frame / FPS for frame in accumulate(plan.chunks[:-1], initial=0)]
+    keys = _key_frames(plan.chunks)
+    gops = [after - before for before, after in pairwise([*keys, plan.frames])]
     return [
         *(str(ffmpeg), "-nostdin", "-hide_banner", "-loglevel", "error", "-y"),
         # One report at the end is enough; `pipe:1` is a file of ours.
@@ -233,14 +237,25 @@ def _command(ffmpeg: Path, audio: Path, plan: Plan, output: Path) -> list[str]:
         # HD players assume BT.709; untagged or BT.601 video would shift skin tones.
         *("-vf", _filters(plan)),
         *("-colorspace", "bt709", "-color_primaries", "bt709", "-color_trc", "bt709"),
-        *("-c:v", "libx264", "-preset", "veryfast", "-crf", "19", "-pix_fmt", "yuv420p"),
+        # One quantizer for all, not a rate: that gives each key frame another one, and then a still
+        # background jumps by a level or two at each join of chunks, once a second and visibly.
+        *("-c:v", "libx264", "-preset", "veryfast", "-qp", "18", "-pix_fmt", "yuv420p"),
         # Faces against still backgrounds gain nothing from a longer look ahead or finer search.
-        *("-x264-params", "rc-lookahead=10:subme=1"),
-        # A key frame at each chunk and nowhere else, and no frame refers across it: chunks can be
-        # cut and joined without encoding them again.
-        *("-force_key_frames", ",".join(f"{start:.2f}" for start in starts), "-forced-idr", "1"),
-        *("-sc_threshold", "0", "-flags", "+cgop", "-g", str(max(plan.chunks)), "-fps_mode", "cfr"),
+        *("-x264-params", "rc-lookahead=10:subme=1:ipratio=1.3"),
+        # Key frames there and nowhere else, and no frame refers across them: what lies between two
+        # can be cut and joined without encoding it again.
+        *("-force_key_frames", ",".join(f"{key / FPS:.2f}" for key in keys), "-forced-idr", "1"),
+        *("-sc_threshold", "0", "-flags", "+cgop", "-g", str(max(gops)), "-fps_mode", "cfr"),
         # The other AAC coder takes as long as all of the rest of a short, small video.
         *("-c:a", "aac", "-aac_coder", "fast", "-ar", str(AUDIO_RATE_HZ), "-b:a", _AUDIO_BITRATE),
         *("-movflags", "+faststart", "-f", "mp4", str(output)),
     ]
+
+
+def _key_frames(chunks: Sequence[int]) -> list[int]:
+    """The frames at which groups of pictures begin: starts of chunks, not too close together."""
+    keys = [0]
+    for start in accumulate(chunks[:-1]):
+        if start - keys[-1] >= _LEAST_GOP_FRAMES:
+            keys.append(start)
+    return keys

@@ -1,13 +1,19 @@
-"""The example portrait speaking the example voice, rendered once for all that look at it."""
+"""Portraits that speak, rendered and encoded once for all that look at them."""
 
+# PyAV is typed in parts only.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
+
+import os
 import wave
 from dataclasses import dataclass
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from inference_sidecar.encoder import Encoder, find_ffmpeg
 from inference_sidecar.engine import FPS, RenderRequest, Size, frames_for
 from inference_sidecar.preview.engine import PreviewEngine
 from inference_sidecar.preview.face_detector import FaceDetector
@@ -17,6 +23,8 @@ from inference_sidecar.preview.raster import Image, Points, read_image
 EXAMPLES = Path(__file__).parents[4] / "examples"
 PORTRAIT = EXAMPLES / "portrait.jpg"
 VOICE = EXAMPLES / "voice.wav"
+SMILE = Path(__file__).parents[2] / "media" / "smile.jpg"
+RATE_HZ = 16_000
 INNER_UPPER_LIP, INNER_LOWER_LIP = 13, 14
 FOREHEAD, CHIN = 10, 152
 
@@ -31,15 +39,19 @@ class Unwatched:
 
 @dataclass(frozen=True)
 class Footage:
-    """Frames `[T, H, W, 3]`, and how far apart the lips are in each, in face heights."""
+    """What a viewer gets: the file, and the frames `[T, H, W, 3]` that a player decodes from it.
 
+    aperture: how far apart the lips are in each frame, in face heights, by the landmark model.
+    """
+
+    video: Path
     frames: NDArray[np.uint8]
     chunks: tuple[int, ...]
     aperture: NDArray[np.float64]
 
 
 class Film:
-    """Renders requests and measures what came out, with the landmark model."""
+    """Makes videos, and measures them with the landmark model: what was meant does not count."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -47,21 +59,39 @@ class Film:
         self._engine = PreviewEngine()
         self._engine.load()
 
-    def record(self, samples: NDArray[np.int16], *, size: Size, seed: int = 7) -> Footage:
+    def record(
+        self, samples: NDArray[np.int16], *, size: Size, portrait: Path = PORTRAIT, seed: int = 7
+    ) -> Footage:
         """Makes the portrait say these 16 kHz mono samples."""
-        audio = self._folder / f"{len(samples)}-{seed}.wav"
+        video = self.make(samples, size=size, portrait=portrait, seed=seed)
+        with av.open(str(video)) as container:
+            frames = np.stack([f.to_ndarray(format="rgb24") for f in container.decode(video=0)])
+        return Footage(
+            video, frames, self.chunks, np.array([self._aperture(frame) for frame in frames])
+        )
+
+    def make(
+        self, samples: NDArray[np.int16], *, size: Size, portrait: Path = PORTRAIT, seed: int = 7
+    ) -> Path:
+        """The same without looking at it."""
+        name = f"{portrait.stem}-{len(samples)}-{size.width}x{size.height}-{seed}"
+        audio = self._folder / f"{name}.wav"
         with wave.open(str(audio), "wb") as writer:
             writer.setnchannels(1)
             writer.setsampwidth(2)
-            writer.setframerate(16_000)
+            writer.setframerate(RATE_HZ)
             writer.writeframes(samples.tobytes())
-        frames = frames_for(len(samples) / 16_000)
-        request = RenderRequest("job", PORTRAIT, audio, "", seed, size, frames)
+        frames = frames_for(len(samples) / RATE_HZ)
+        request = RenderRequest("job", portrait, audio, "", seed, size, frames)
         plan = self._engine.plan(request)
-        film = np.concatenate(
-            [c.frames for c in self._engine.render(request, plan, Unwatched(), None)]
-        )
-        return Footage(film, plan.chunks, np.array([self._aperture(frame) for frame in film]))
+        self.chunks = plan.chunks
+        video = self._folder / f"{name}.mp4"
+        ffmpeg = find_ffmpeg(os.environ.get("FFMPEG_PATH"))
+        with Encoder(video, audio, plan, ffmpeg=ffmpeg) as encoder:
+            for chunk in self._engine.render(request, plan, Unwatched(), None):
+                encoder.write(chunk.frames)
+            encoder.finish()
+        return video
 
     def landmarks(self, picture: Image) -> Points:
         """The mesh on the main face."""
@@ -85,7 +115,7 @@ def film(tmp_path_factory: pytest.TempPathFactory) -> Film:
 @pytest.fixture(scope="session")
 def voice() -> NDArray[np.int16]:
     with wave.open(str(VOICE)) as reader:
-        assert (reader.getframerate(), reader.getnchannels()) == (16_000, 1)
+        assert (reader.getframerate(), reader.getnchannels()) == (RATE_HZ, 1)
         return np.frombuffer(reader.readframes(reader.getnframes()), np.int16)
 
 
@@ -95,8 +125,14 @@ def speaking(film: Film, voice: NDArray[np.int16]) -> Footage:
 
 
 @pytest.fixture(scope="session")
+def smiling(film: Film, voice: NDArray[np.int16]) -> Footage:
+    """The harder portrait: a small face that shows its teeth."""
+    return film.record(voice[: 5 * RATE_HZ], size=Size(720, 720), portrait=SMILE)
+
+
+@pytest.fixture(scope="session")
 def silent(film: Film) -> Footage:
-    return film.record(np.zeros(16_000 * 4, np.int16), size=Size(480, 480))
+    return film.record(np.zeros(RATE_HZ * 3, np.int16), size=Size(480, 480))
 
 
 @pytest.fixture(scope="session")
@@ -109,6 +145,6 @@ def portrait() -> Image:
 @pytest.fixture(scope="session")
 def loudness(voice: NDArray[np.int16]) -> NDArray[np.float64]:
     """Level of speech in each frame in dB, measured here and in no other way than this."""
-    step = 16_000 // FPS
+    step = RATE_HZ // FPS
     whole = voice[: len(voice) // step * step].reshape(-1, step).astype(np.float64)
     return 20 * np.log10(np.sqrt((whole**2).mean(axis=1)) + 30)

@@ -1,4 +1,4 @@
-"""Whether a viewer would believe the lips: measured on rendered frames by the landmark model."""
+"""Whether a viewer would believe the lips: measured on decoded video by the landmark model."""
 
 from __future__ import annotations
 
@@ -79,11 +79,14 @@ def test_the_head_lives_even_while_the_mouth_is_still(
 
 
 def test_joins_of_chunks_cannot_be_seen(speaking: Footage) -> None:
-    change = np.abs(np.diff(speaking.frames.astype(np.int16), axis=0)).mean(axis=(1, 2, 3))
+    """The change from one frame to the next, against the half second before and after."""
+    small = speaking.frames[:, ::2, ::2].astype(np.int16)
+    change = np.abs(np.diff(small, axis=0)).mean(axis=(1, 2, 3))
     joins = np.cumsum(speaking.chunks)[:-1] - 1
-    usual = np.delete(change, joins)
-    assert change[joins].mean() < usual.mean() + usual.std()
-    assert change[joins].max() < usual.max() * 1.05
+    assert len(joins) >= 5
+    for join in joins:
+        around = np.concatenate([change[max(0, join - 12) : join], change[join + 1 : join + 13]])
+        assert (change[join] - around.mean()) / around.std() < 3
 
 
 def test_no_frame_is_black(speaking: Footage) -> None:
@@ -92,12 +95,12 @@ def test_no_frame_is_black(speaking: Footage) -> None:
 
 
 def test_what_does_not_speak_stays_as_it_is(speaking: Footage) -> None:
-    """Medals, flag and shoulders: everything a head cannot reach."""
+    """Medals, flag and shoulders, all that a head cannot reach: no more than grain coded anew."""
     height = speaking.frames.shape[1]
-    below = speaking.frames[:, int(0.9 * height) :]
-    aside = speaking.frames[:, :, : int(0.04 * height)]
-    assert (below == below[0]).all()
-    assert (aside == aside[0]).all()
+    frames = speaking.frames.astype(np.int16)
+    below, aside = frames[:, int(0.9 * height) :], frames[:, :, : int(0.04 * height)]
+    for still in (below, aside):
+        assert np.abs(still - still[0]).mean(axis=(1, 2, 3)).max() < 1.5
 
 
 def test_skin_does_not_boil(silent: Footage) -> None:
@@ -108,4 +111,20 @@ def test_skin_does_not_boil(silent: Footage) -> None:
     ]
     brow = brow.mean(axis=3)
     detail = np.abs(2 * brow[:, :, 1:-1] - brow[:, :, :-2] - brow[:, :, 2:]).mean(axis=(1, 2))
-    assert detail.std() < 0.05 * detail.mean()
+    steps = np.abs(np.diff(detail)) / detail.mean()
+    assert steps.mean() < 0.015
+    assert steps.max() < 0.1
+
+
+def test_a_smile_closes_in_pauses_and_opens_with_the_voice(
+    smiling: Footage, loudness: Series
+) -> None:
+    loudness = loudness[: len(smiling.aperture)]
+    lag, score = best_lag(smiling.aperture, loudness)
+    assert abs(lag) / FPS <= 0.080
+    assert score > 0.6
+    closed, open_ = np.percentile(smiling.aperture, [3, 95])
+    quiet = loudness < loudness.min() + 8
+    assert quiet.sum() >= 5
+    assert open_ > closed + 0.045
+    assert smiling.aperture[quiet].mean() < closed + 0.25 * (open_ - closed)

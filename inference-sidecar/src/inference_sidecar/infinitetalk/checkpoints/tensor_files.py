@@ -1,0 +1,58 @@
+"""Tensors in files, by name, loaded when they are asked for. Nothing here unpickles objects."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from safetensors import safe_open
+from torch import Tensor
+
+
+class SafetensorsFiles(Mapping[str, Tensor]):
+    """The tensors of several files. Where two have a name, the later file wins, as upstream's do.
+
+    dtype: floating point tensors are converted to it on the way; None leaves them as they are.
+    """
+
+    def __init__(
+        self,
+        paths: Sequence[Path],
+        device: torch.device | str = "cpu",
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        self._device = str(device)
+        self._dtype = dtype
+        self._files: dict[str, Any] = {}
+        for path in paths:
+            file = cast("Any", safe_open(path, framework="pt", device=self._device))
+            self._files.update(dict.fromkeys(file.keys(), file))
+
+    def __getitem__(self, name: str) -> Tensor:
+        return _cast(self._files[name].get_tensor(name), self._dtype)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._files)
+
+    def __len__(self) -> int:
+        return len(self._files)
+
+
+def read_pickle(path: Path, dtype: torch.dtype | None = None) -> dict[str, Tensor]:
+    """The tensors of a `.pth` file, memory-mapped; any other object in it is refused."""
+    content = torch.load(path, map_location="cpu", weights_only=True, mmap=_is_mappable(path))
+    if not isinstance(content, dict):
+        raise TypeError(f"{path.name} holds no named tensors.")
+    return {name: _cast(tensor, dtype) for name, tensor in content.items()}
+
+
+def _is_mappable(path: Path) -> bool:
+    """Files written before torch 1.6 are no zip archives and are read as a whole."""
+    with path.open("rb") as file:
+        return file.read(2) == b"PK"
+
+
+def _cast(tensor: Tensor, dtype: torch.dtype | None) -> Tensor:
+    return tensor.to(dtype) if dtype is not None and tensor.is_floating_point() else tensor

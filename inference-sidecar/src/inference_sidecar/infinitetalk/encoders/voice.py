@@ -1,0 +1,73 @@
+"""Speech to embeddings, one per video frame, by wav2vec 2.0 from transformers.
+
+Upstream subclasses the model, which current versions of transformers do not allow any more. Here
+the stock model runs in parts, with its features stretched to the video's frame rate on the way, and
+a hook on every layer collects what it says.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Final, cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
+from transformers import Wav2Vec2FeatureExtractor, Wav2Vec2Model
+
+from inference_sidecar.infinitetalk.speech import SAMPLE_RATE
+from inference_sidecar.infinitetalk.voice_track import StoredVoice
+
+_EXACT_FRAMES: Final = 1_500
+"""Up to a minute, attention stores its scores (108 MB a layer) and rounds as upstream does."""
+
+
+class Wav2Vec2:
+    """`interfaces.VoiceEncoder`, from a folder with weights, config and preprocessor config."""
+
+    def __init__(self, folder: Path, device: torch.device | str = "cpu") -> None:
+        self._device = torch.device(device)
+        self._extractor = cast("Any", Wav2Vec2FeatureExtractor).from_pretrained(
+            str(folder), local_files_only=True
+        )
+        model = cast("Any", Wav2Vec2Model).from_pretrained(
+            str(folder), local_files_only=True, dtype=torch.float32
+        )
+        self._model = model.eval().requires_grad_(False).to(self._device)
+
+    @torch.inference_mode()
+    def embed(self, samples: NDArray[np.floating[Any]], frames: int) -> StoredVoice:
+        """See `interfaces.VoiceEncoder.embed`."""
+        prepared = self._extractor(samples, sampling_rate=SAMPLE_RATE).input_values
+        waveform = torch.from_numpy(np.squeeze(prepared)).float()[None].to(self._device)
+        features = self._model.feature_extractor(waveform)
+        stretched = functional.interpolate(
+            features, size=frames, mode="linear", align_corners=True
+        ).transpose(1, 2)
+        hidden, _ = self._model.feature_projection(stretched)
+        del features, stretched
+        return self._collect(hidden)
+
+    def _collect(self, hidden: Tensor) -> StoredVoice:
+        layers = self._model.encoder.layers
+        track = StoredVoice(hidden.shape[1], len(layers), hidden.shape[2])
+
+        def keep(index: int) -> Any:  # noqa: ANN401 - the signature that torch asks of a hook
+            def hook(_module: object, _inputs: object, output: Any) -> None:  # noqa: ANN401
+                track.store(index, (output[0] if isinstance(output, tuple) else output)[0])
+
+            return hook
+
+        hooks = [layer.register_forward_hook(keep(at)) for at, layer in enumerate(layers)]
+        exact = hidden.shape[1] <= _EXACT_FRAMES
+        self._model.set_attn_implementation("eager" if exact else "sdpa")
+        try:
+            last = self._model.encoder(hidden).last_hidden_state
+        finally:
+            for hook in hooks:
+                hook.remove()
+        # Some variants normalise after the last layer, where a hook does not reach.
+        track.store(len(layers) - 1, last[0])
+        return track

@@ -1,0 +1,69 @@
+"""The small layers between the linear ones. They compute in float32 and keep the input's dtype."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from inference_sidecar.infinitetalk.native.tensors import TensorSource
+
+
+def float_weight(source: TensorSource, name: str) -> nn.Parameter:
+    """A weight that is kept in float32, whatever it was published in."""
+    return nn.Parameter(source.take(name).float(), requires_grad=False)
+
+
+class RmsNorm(nn.Module):
+    """Scales to unit root mean square over the last dimension, then by a weight."""
+
+    def __init__(self, source: TensorSource, prefix: str, epsilon: float) -> None:
+        super().__init__()
+        self.weight = float_weight(source, f"{prefix}.weight")
+        self._epsilon = epsilon
+
+    def forward(self, x: Tensor) -> Tensor:
+        """See the class."""
+        return functional.rms_norm(x.float(), self.weight.shape, self.weight, self._epsilon).to(
+            x.dtype
+        )
+
+
+class LayerNorm(nn.Module):
+    """Layer norm with the published weight and bias."""
+
+    def __init__(self, source: TensorSource, prefix: str, epsilon: float) -> None:
+        super().__init__()
+        self.weight = float_weight(source, f"{prefix}.weight")
+        self.bias = float_weight(source, f"{prefix}.bias")
+        self._epsilon = epsilon
+
+    def forward(self, x: Tensor) -> Tensor:
+        """See the class."""
+        return functional.layer_norm(
+            x.float(), self.weight.shape, self.weight, self.bias, self._epsilon
+        ).to(x.dtype)
+
+
+class FloatLinear(nn.Module):
+    """A linear layer in float32: where time becomes modulation, bf16 is too coarse."""
+
+    def __init__(self, source: TensorSource, prefix: str) -> None:
+        super().__init__()
+        self.weight = float_weight(source, f"{prefix}.weight")
+        self.bias = float_weight(source, f"{prefix}.bias")
+
+    def forward(self, x: Tensor) -> Tensor:
+        """See the class."""
+        return functional.linear(x.float(), self.weight, self.bias)
+
+
+def modulated_norm(x: Tensor, shift: Tensor, scale: Tensor, epsilon: float) -> Tensor:
+    """Layer norm without weights, then scaled and shifted by what the time step says."""
+    normed = functional.layer_norm(x.float(), x.shape[-1:], eps=epsilon)
+    return torch.addcmul(shift, normed, 1 + scale).to(x.dtype)
+
+
+def gated_sum(x: Tensor, update: Tensor, gate: Tensor) -> Tensor:
+    """`x + update * gate`, in float32."""
+    return torch.addcmul(x.float(), update.float(), gate).to(x.dtype)

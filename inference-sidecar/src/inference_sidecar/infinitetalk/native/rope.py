@@ -1,0 +1,46 @@
+"""Rotary positions over time, height and width.
+
+Upstream rotates complex128 numbers; GPUs have next to no float64. The angles are computed in
+float64 once per size, and the rotation itself in float32, which changes the last bit.
+"""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+import torch
+from torch import Tensor
+
+_THETA: Final = 10000.0
+
+
+class Rotation(NamedTuple):
+    """Cosine and sine of every token's angles, `[tokens, 1, head_dim / 2]` float32."""
+
+    cos: Tensor
+    sin: Tensor
+
+
+def rotation(grid: tuple[int, int, int], head_dim: int, device: torch.device) -> Rotation:
+    """The angles of a grid of latent frames, rows and columns.
+
+    Height and width get a third of the pairs each, rounded down, time gets the rest.
+    """
+    side = head_dim // 6
+    shares = (head_dim // 2 - 2 * side, side, side)
+    axes = []
+    for axis, (length, pairs) in enumerate(zip(grid, shares, strict=True)):
+        exponents = torch.arange(pairs, dtype=torch.float64) / max(pairs, 1)
+        angles = torch.outer(torch.arange(length, dtype=torch.float64), _THETA**-exponents)
+        shape = [1, 1, 1, pairs]
+        shape[axis] = length
+        axes.append(angles.view(shape).expand(*grid, pairs))
+    angles = torch.cat(axes, dim=-1).reshape(-1, 1, head_dim // 2)
+    return Rotation(angles.cos().float().to(device), angles.sin().float().to(device))
+
+
+def rotate(x: Tensor, by: Rotation) -> Tensor:
+    """Turns each pair of neighbours in the heads of `x`, `[tokens, heads, head_dim]`."""
+    even, odd = x.float().unflatten(-1, (-1, 2)).unbind(-1)
+    turned = (even * by.cos - odd * by.sin, even * by.sin + odd * by.cos)
+    return torch.stack(turned, dim=-1).flatten(-2).to(x.dtype)

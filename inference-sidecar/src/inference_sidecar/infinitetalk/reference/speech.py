@@ -1,0 +1,66 @@
+"""A voice as upstream hears it: its own encoder class, called the way its command line calls it."""
+
+from __future__ import annotations
+
+import importlib
+import warnings
+from pathlib import Path
+from typing import Any, Final, cast
+
+import librosa
+import numpy as np
+import pyloudnorm
+import torch
+from torch import Tensor
+from transformers import Wav2Vec2FeatureExtractor
+
+_RATE: Final = 16_000
+_FPS: Final = 25
+
+
+def upstream_voice(folder: Path, audio: Path) -> Tensor:
+    """`[frames, 12, 768]`. Upstream's code must be importable: make an `Upstream` first.
+
+    Its encoder asks for hidden states in a way that current transformers answer with nothing, so
+    hooks collect them: they are the same tensors.
+    """
+    encoder = _encoder(folder)
+    extractor = cast("Any", Wav2Vec2FeatureExtractor).from_pretrained(
+        str(folder), local_files_only=True
+    )
+    samples = _levelled(librosa.load(str(audio), sr=_RATE)[0])
+    values = np.squeeze(extractor(samples, sampling_rate=_RATE).input_values)
+    layers: list[Tensor] = []
+    hooks = [
+        layer.register_forward_hook(lambda _m, _i, out: layers.append(_first(out)[0]))
+        for layer in encoder.encoder.layers
+    ]
+    with torch.no_grad():
+        encoder(
+            torch.from_numpy(values).float()[None],
+            seq_len=int(len(samples) / _RATE * _FPS),
+            output_hidden_states=True,
+        )
+    for hook in hooks:
+        hook.remove()
+    return torch.stack(layers, dim=1)
+
+
+def _encoder(folder: Path) -> Any:  # noqa: ANN401 - upstream is not typed
+    theirs = cast("Any", importlib.import_module("src.audio_analysis.wav2vec2")).Wav2Vec2Model
+    return theirs.from_pretrained(
+        str(folder), local_files_only=True, attn_implementation="eager"
+    ).eval()
+
+
+def _levelled(samples: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    loudness = pyloudnorm.Meter(_RATE).integrated_loudness(samples)
+    if abs(loudness) > 100:
+        return samples
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return pyloudnorm.normalize.loudness(samples, loudness, -23)
+
+
+def _first(output: Any) -> Tensor:  # noqa: ANN401
+    return output[0] if isinstance(output, tuple) else output

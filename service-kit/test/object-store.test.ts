@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto'
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { timings } from '@avatar/contracts'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import {
   createObjectStore,
@@ -130,12 +131,13 @@ describe('a store', () => {
   })
 
   it('that does not know us does not answer either', async () => {
-    const stranger = objectStoreOf({
+    const config = {
       S3_ENDPOINT: s3.endpoint,
       R2_ACCESS_KEY_ID: s3.accessKeyId,
       R2_SECRET_ACCESS_KEY: new Secret('wrong'),
       R2_BUCKET_NAME: s3.bucket,
-    })
+    }
+    const stranger = objectStoreOf(config, timings)
     expect(await stranger.isReachable()).toBe(false)
     await expect(stranger.head('a/hello')).rejects.toMatchObject(away)
     stranger.stop()

@@ -1,0 +1,115 @@
+import { describe, expect, it } from 'vitest'
+import { aJob } from '../testing/index.ts'
+import { hasOpenAttempt, isTerminal, jobKey, jobStates } from './job.ts'
+import { deliveryBuckets, deliverySizeFor, limits } from './limits.ts'
+import { buckets, consumers, publisherConsumer, streams } from './streams.ts'
+import { publisherOfSubject, subjects, workClass } from './subjects.ts'
+import { scaledTimings, timings } from './timings.ts'
+
+describe('what is delivered', () => {
+  it.each([
+    [1920, 1080, 'landscape'],
+    [8192, 128, 'landscape'],
+    [512, 600, 'square'],
+    [1000, 1000, 'square'],
+    [1080, 1920, 'portrait'],
+    [128, 8192, 'portrait'],
+    [5, 4, 'square'],
+    [4, 5, 'square'],
+    [3, 2, 'landscape'],
+    [2, 3, 'portrait'],
+  ])('has the aspect nearest to %d×%d: %s', (width, height, name) => {
+    const bucket = deliveryBuckets.find((each) => each.name === name)
+    expect(deliverySizeFor({ width, height })).toEqual({
+      width: bucket?.width,
+      height: bucket?.height,
+    })
+  })
+})
+
+describe('the limits', () => {
+  it('leave room for both files, the fields and what is around them', () => {
+    const whole = limits.imageMaxBytes + limits.audioMaxBytes + 4 * limits.promptMaxCharacters
+    expect(limits.bodyMaxBytes).toBeGreaterThan(whole + 100_000)
+    expect(limits.drainMaxBytes).toBeGreaterThan(limits.bodyMaxBytes)
+  })
+})
+
+describe('the states of a record', () => {
+  it('are open, terminal or neither, and nothing is both', () => {
+    const open = jobStates.filter((state) => hasOpenAttempt(aJob({ state })))
+    const terminal = jobStates.filter((state) => isTerminal(aJob({ state })))
+    expect(open).toEqual(['claimed', 'rendering', 'storing', 'cancelling'])
+    expect(terminal).toEqual(['completed', 'failed', 'cancelled'])
+  })
+
+  it('lie under a key that names owner and job', () => {
+    expect(jobKey('o_abcDEF123456', 'x')).toBe('o_abcDEF123456.x')
+  })
+})
+
+describe('the subjects', () => {
+  const jobId = 'b4a1c2f0-5c1d-4a59-8f5e-2f8c7d1e0a11'
+
+  it('are those that the streams take in', () => {
+    expect(subjects.event('render.started', jobId)).toBe(`evt.render.started.${jobId}`)
+    expect(subjects.eventsOfJob(jobId)).toBe(`evt.*.*.${jobId}`)
+    expect(subjects.gpuWork(jobId)).toBe(
+      `gpu.work.${workClass.class}.${workClass.priority}.${jobId}`,
+    )
+    expect(subjects.scheduledDeletion(jobId)).toBe(`sched.delete.${jobId}`)
+    expect(subjects.dueDeletion(jobId)).toBe(`due.delete.${jobId}`)
+    expect(subjects.notify('acme', 'failed')).toBe('notify.acme.job.failed')
+    expect(subjects.deadLetter('EVENTS', 'storage')).toBe('dlq.events.storage')
+    expect(subjects.beat('w')).toBe('beat.w')
+    expect(subjects.stop('w')).toBe('ctl.stop.w')
+  })
+
+  it('name the publisher, and only one that could be one', () => {
+    expect(publisherOfSubject(subjects.intake('acme-2'))).toBe('acme-2')
+    for (const wrong of ['intake.Acme.job.submitted', 'intake.a.b.job.submitted', 'evt.job.x', ''])
+      expect(publisherOfSubject(wrong)).toBeUndefined()
+  })
+})
+
+describe('the streams', () => {
+  it('lose no timer by a limit, and no queue entry by its age', () => {
+    expect(streams.SCHED).not.toHaveProperty('maxAgeMs')
+    expect(streams.SCHED).not.toHaveProperty('maxBytes')
+    expect(streams.GPU).not.toHaveProperty('maxAgeMs')
+    expect(streams.GPU.maxMessagesPerSubject).toBe(1)
+    expect(buckets.job.history).toBe(1)
+  })
+
+  it('are read by consumers whose filters do not overlap on a work queue', () => {
+    const all = Object.values(consumers(timings))
+    for (const { stream } of all) {
+      if (streams[stream].retention !== 'workqueue') continue
+      const filters = all.filter((each) => each.stream === stream).flatMap((each) => each.filters)
+      expect(new Set(filters).size).toBe(filters.length)
+    }
+    expect(publisherConsumer('acme', timings)).toMatchObject({
+      stream: 'NOTIFY',
+      name: 'acme',
+      filters: ['notify.acme.job.*'],
+    })
+  })
+})
+
+describe('the timings', () => {
+  it('keep their order: what gives up must give up after what it waits for', () => {
+    expect(timings.inProgressEveryMs * 3).toBeLessThan(timings.gpuAckWaitMs)
+    expect(timings.beatEveryMs * 3).toBeLessThan(timings.silentAfterMs)
+    expect(timings.admissionMs).toBeLessThan(timings.orphanAgeMs)
+    expect(timings.watchRoundTripMs).toBeLessThan(timings.watchEveryMs)
+    expect(timings.apiKeyCacheMs).toBeLessThan(5_000)
+  })
+
+  it('are all shorter together, and never nothing', () => {
+    const scaled = scaledTimings(10)
+    for (const [name, ms] of Object.entries(timings))
+      expect(scaled[name as keyof typeof timings]).toBe(ms / 10)
+    expect(Math.min(...Object.values(scaledTimings(1e9)))).toBe(1)
+    expect(Object.isFrozen(scaled)).toBe(true)
+  })
+})

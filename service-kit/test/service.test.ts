@@ -1,0 +1,127 @@
+import { inboxPrefix, scaledTimings } from '@avatar/contracts'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { z } from 'zod'
+import {
+  connectBus,
+  createLog,
+  type Foundation,
+  natsConfig,
+  provision,
+  runService,
+  runtimeConfig,
+  stopTogether,
+} from '../src/index.ts'
+import { createTestNats, freePorts, runMain, type TestNats, until } from '../testing/index.ts'
+
+const schema = z.object({ ...natsConfig, ...runtimeConfig })
+type Config = z.output<typeof schema>
+
+let nats: TestNats
+
+beforeAll(async () => {
+  nats = await createTestNats()
+  await nats.start()
+  const operator = await connectBus({
+    url: nats.url,
+    user: 'operator',
+    password: nats.passwords.operator,
+    inboxPrefix: inboxPrefix('operator'),
+    log: createLog('test', 'silent'),
+  })
+  await provision(operator, scaledTimings(1))
+  await operator.stop()
+}, 60_000)
+
+afterAll(() => nats.stop())
+
+const environment = (port: number) => ({
+  NATS_URL: nats.url,
+  NATS_USER: 'janitor',
+  NATS_PASSWORD: nats.passwords.janitor,
+  METRICS_PORT: String(port),
+  TIMINGS_DIVISOR: '10',
+  LOG_LEVEL: 'silent',
+})
+
+/** What a service does, in the order in which it does it. */
+function recorder() {
+  const order: string[] = []
+  const part = (name: string) => ({
+    start: async () => void order.push(`start ${name}`),
+    stop: async () => void order.push(`stop ${name}`),
+  })
+  return { order, part }
+}
+
+describe('a service', () => {
+  it('starts its parts in order, is scraped, and stops them before the bus at a signal', async () => {
+    const [port = 0] = await freePorts(1)
+    const { order, part } = recorder()
+    let foundation: Foundation<Config> | undefined
+    const main = runMain(
+      () =>
+        runService('test', schema, environment(port), async (given) => {
+          foundation = given
+          const [first, second] = [part('first'), part('second')]
+          const connected = {
+            name: 'connected',
+            deadlineMs: 1_000,
+            stop: async () => void order.push(`connected ${given.bus.isConnected()}`),
+          }
+          const stopPhases = [stopTogether('work', 1_000, [first, second]), connected]
+          return { start: [first, second], stopPhases }
+        }),
+      {},
+    )
+    const health = () => fetch(`http://127.0.0.1:${port}/healthz`).catch(() => undefined)
+    await until(async () => (await health())?.ok && order.length === 2)
+    expect(foundation?.timings.watchEveryMs).toBe(200)
+    expect(await main.stop()).toBe(0)
+    expect(order).toEqual([
+      'start first',
+      'start second',
+      'stop first',
+      'stop second',
+      'connected true',
+    ])
+    expect(foundation?.bus.isConnected()).toBe(false)
+    expect(await health()).toBeUndefined()
+  })
+
+  it('ends with 1 when its connection is given up for good', async () => {
+    const [port = 0] = await freePorts(1)
+    let foundation: Foundation<Config> | undefined
+    const main = runMain(
+      () =>
+        runService('test', schema, environment(port), async (given) => {
+          foundation = given
+          return { start: [], stopPhases: [] }
+        }),
+      {},
+    )
+    await until(() => foundation)
+    await foundation?.bus.connection.close()
+    await foundation?.bus.closed()
+    expect(await main.stop()).toBe(1)
+  })
+
+  it('ends with 2 and says all that is wrong with its environment', async () => {
+    const said: string[] = []
+    const write = process.stderr.write
+    process.stderr.write = (text: string | Uint8Array) => said.push(String(text)) > 0
+    const exit = process.exit
+    process.exit = (code) => {
+      throw new Error(`exit ${code}`)
+    }
+    try {
+      const wrong = { NATS_URL: 'nowhere', LOG_LEVEL: 'loud' }
+      const running = runService('test', schema, wrong, async () => ({ start: [], stopPhases: [] }))
+      await expect(running).rejects.toThrow('exit 2')
+    } finally {
+      process.stderr.write = write
+      process.exit = exit
+    }
+    for (const name of ['NATS_URL', 'NATS_USER', 'NATS_PASSWORD', 'LOG_LEVEL', 'METRICS_PORT'])
+      expect(said.join('')).toContain(name)
+  })
+})

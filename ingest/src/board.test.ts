@@ -1,0 +1,122 @@
+import { randomUUID } from 'node:crypto'
+import { type JobRecord, jobKey } from '@avatar/contracts'
+import { aJob } from '@avatar/contracts/testing'
+import { type Change, createLog, type RecordStore, systemClock } from '@avatar/service-kit'
+import { afterEach, describe, expect, it, vi } from 'vitest'
+import { type Board, createBoard } from './board.ts'
+
+const log = createLog('test', 'silent')
+const running: Board[] = []
+afterEach(async () => {
+  for (const board of running.splice(0)) await board.stop()
+})
+
+/** A board over a watch whose changes the test makes. */
+async function aBoard(present: JobRecord[] = []) {
+  const changes: Change<JobRecord>[] = present.map(put)
+  let wake = Promise.withResolvers<void>()
+  let opened = 0
+  let shallBreak = false
+  const records = {
+    async *watch(signal: AbortSignal, onCurrent: () => void) {
+      opened++
+      signal.addEventListener('abort', () => wake.resolve())
+      while (!signal.aborted) {
+        yield* changes.splice(0)
+        onCurrent()
+        await wake.promise
+        wake = Promise.withResolvers()
+        if (!shallBreak) continue
+        shallBreak = false
+        throw new Error('the watch broke')
+      }
+    },
+  } as unknown as RecordStore<JobRecord> // The board asks for nothing else.
+  const clock = { ...systemClock, wait: (_ms: number, s?: AbortSignal) => systemClock.wait(1, s) }
+  const board = createBoard({ records, clock, log })
+  running.push(board)
+  await board.start()
+  const say = (...more: Change<JobRecord>[]) => {
+    changes.push(...more)
+    wake.resolve()
+  }
+  const breakDown = () => {
+    shallBreak = true
+    wake.resolve()
+  }
+  return { board, say, breakDown, opened: () => opened }
+}
+
+const put = (value: JobRecord): Change<JobRecord> => ({
+  ...{ key: jobKey(value.owner, value.jobId), value, revision: 1, isUpdate: true },
+})
+
+const job = (difference: Partial<JobRecord> = {}) => aJob({ jobId: randomUUID(), ...difference })
+
+describe('the place in the queue', () => {
+  it('goes by the time of queueing, then by id; a pending job counts by its creation', async () => {
+    const [a, b] = ['a', 'b'].map((c) => `${c.repeat(8)}-0000-4000-8000-000000000000`)
+    const first = job({ queuedAtMs: 10 })
+    const twins = [a, b].map((jobId) => aJob({ ...(jobId ? { jobId } : {}), queuedAtMs: 20 }))
+    const pending = job({ state: 'pending', createdAtMs: 15 })
+    const { board } = await aBoard([...twins.toReversed(), pending, first])
+    const places = [first, pending, ...twins].map(({ jobId }) => board.queuePosition(jobId))
+    expect(places).toEqual([1, 2, 3, 4])
+    expect(board.queueDepth()).toBe(4)
+  })
+
+  it('is nobody’s who renders or has ended, and moves up when one before leaves', async () => {
+    const ahead = job({ queuedAtMs: 1 })
+    const behind = job({ queuedAtMs: 2 })
+    const { board, say } = await aBoard([ahead, behind, job({ state: 'rendering' })])
+    expect(board.queuePosition(behind.jobId)).toBe(2)
+    say(put({ ...ahead, state: 'rendering' }))
+    await vi.waitUntil(() => board.queuePosition(behind.jobId) === 1)
+    expect(board.queuePosition(ahead.jobId)).toBeUndefined()
+    const gone: Change<JobRecord> = { ...put(behind), value: undefined }
+    say(gone)
+    await vi.waitUntil(() => board.queueDepth() === 0)
+  })
+})
+
+describe('the list of an owner', () => {
+  it('is newest first, by id where times are equal, from where the last page ended', async () => {
+    const jobs = [3, 1, 2, 2].map((createdAtMs) => job({ createdAtMs, state: 'completed' }))
+    const { board } = await aBoard([...jobs, job({ owner: 'acme', createdAtMs: 9 })])
+    const owner = jobs[0]?.owner ?? ''
+    const whole = board.listOf(owner, undefined, 10)
+    expect(whole.map(({ createdAtMs }) => createdAtMs)).toEqual([3, 2, 2, 1])
+    const pages = [board.listOf(owner, undefined, 2), board.listOf(owner, whole[1], 2)]
+    expect(pages.flat()).toEqual(whole)
+    expect(board.listOf(owner, whole.at(-1), 2)).toEqual([])
+    expect(board.listOf('o_000000000000', undefined, 2)).toEqual([])
+  })
+
+  it('has a new job before the watch tells of it, and forgets one that is gone', async () => {
+    const fresh = job({ state: 'pending' })
+    const { board, say } = await aBoard()
+    board.note(fresh)
+    expect(board.listOf(fresh.owner, undefined, 9)).toHaveLength(1)
+    expect(board.queueDepth()).toBe(1)
+    say(put({ ...fresh, state: 'rendering' }))
+    await vi.waitUntil(() => board.queueDepth() === 0)
+    board.note(fresh) // Its own news are older than what the watch told.
+    expect(board.queueDepth()).toBe(0)
+    say({ ...put(fresh), value: undefined })
+    await vi.waitUntil(() => board.listOf(fresh.owner, undefined, 9).length === 0)
+  })
+})
+
+describe('a watch that breaks', () => {
+  it('is opened again, as long as the board is not stopped', async () => {
+    const { board, say, breakDown, opened } = await aBoard()
+    breakDown()
+    await vi.waitUntil(() => opened() === 2)
+    say(put(job()))
+    await vi.waitUntil(() => board.queueDepth() === 1)
+    await board.start()
+    await board.stop()
+    await board.stop()
+    expect(opened()).toBe(2)
+  })
+})

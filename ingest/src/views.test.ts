@@ -1,0 +1,118 @@
+import { type Beat, type JobRecord, jobStates, stateTable } from '@avatar/contracts'
+import { aJob, aRender } from '@avatar/contracts/testing'
+import { describe, expect, it } from 'vitest'
+import type { Board } from './board.ts'
+import { assertHasResult, resultView, statusView } from './views.ts'
+import type { Workers } from './workers.ts'
+
+const nowMs = 1_700_000_100_000
+
+/** What the board and the workers would say. */
+function view(
+  job: JobRecord,
+  {
+    position = 1,
+    serving = 1,
+    percent = 0,
+  }: { position?: number; serving?: number; percent?: number } = {},
+) {
+  const board = { queuePosition: () => position } as Partial<Board> as Board
+  const workers = {
+    alive: (): { beat: Beat; seenMsAgo: number }[] => [],
+    serving: () => serving,
+    percentOf: () => percent,
+  } as Partial<Workers> as Workers
+  return statusView(job, { board, workers, nowMs })
+}
+
+describe('what a client sees of a state', () => {
+  it.each(jobStates)('%s: what the table promises', (state) => {
+    const { status, stage } = view(aJob({ state }))
+    expect(status).toBe(stateTable[state].status)
+    expect(stateTable[state].stage.split(' or ')).toContain(stage)
+  })
+
+  it('waits for a worker when none takes jobs', () => {
+    expect(view(aJob({ state: 'queued' }), { serving: 0 })).toMatchObject({
+      stage: 'waiting_for_worker',
+      queue_position: 1,
+      estimated_completion_at: null,
+    })
+  })
+})
+
+describe('progress', () => {
+  it.each([
+    ['queued', 50, 0],
+    ['claimed', 50, 0],
+    ['rendering', 42.34, 42.3],
+    ['rendering', 100, 98],
+    ['cancelling', 42, 42],
+    ['storing', 42, 99],
+    ['completed', 0, 100],
+    ['failed', 42, 0],
+  ] as const)('of a job that is %s at %d percent is %d', (state, percent, progress) => {
+    expect(view(aJob({ state }), { percent }).progress).toBe(progress)
+  })
+})
+
+describe('the estimate', () => {
+  const estimatedEnd = (job: JobRecord, world = {}) => {
+    const { estimated_completion_at: at } = view(job, world)
+    return at === null ? null : Date.parse(at) - nowMs
+  }
+  const estimatedSeconds = 10
+
+  it('counts the turns before a waiting job, shared by the workers', () => {
+    const queued = aJob({ state: 'queued', estimatedSeconds })
+    expect(estimatedEnd(queued, { position: 1 })).toBe(10_000)
+    expect(estimatedEnd(queued, { position: 4 })).toBe(40_000)
+    expect(estimatedEnd(queued, { position: 4, serving: 2 })).toBe(20_000)
+  })
+
+  it('follows the plan of a render at first, its own pace later, and is never past', () => {
+    const rendering = aJob({ state: 'rendering', estimatedSeconds, startedAtMs: nowMs - 2_000 })
+    expect(estimatedEnd(rendering, { percent: 5 })).toBe(8_000)
+    expect(estimatedEnd(rendering, { percent: 50 })).toBe(2_000)
+    expect(estimatedEnd({ ...rendering, startedAtMs: nowMs - 60_000 }, { percent: 1 })).toBe(0)
+  })
+
+  it('is now for what is stored, the end for what has ended, and unknown for what is cancelled', () => {
+    expect(estimatedEnd(aJob({ state: 'storing' }))).toBe(0)
+    expect(estimatedEnd(aJob({ state: 'completed', finishedAtMs: nowMs - 500 }))).toBe(-500)
+    expect(estimatedEnd(aJob({ state: 'cancelling' }))).toBeNull()
+  })
+})
+
+describe('the result', () => {
+  const done = aJob({ state: 'completed', result: aRender(), expiresAtMs: nowMs + 1 })
+
+  it('is there until the very moment of its expiry', () => {
+    expect(assertHasResult(done, nowMs)).toEqual(aRender())
+    expect(() => assertHasResult(done, nowMs + 1)).toThrow(
+      expect.objectContaining({ code: 'RESULT_DELETED' }),
+    )
+    expect(() => assertHasResult({ ...done, deletedAtMs: 1 }, nowMs)).toThrow(
+      expect.objectContaining({ code: 'RESULT_DELETED' }),
+    )
+  })
+
+  it('is not there for a job that has none, whatever its state', () => {
+    for (const state of jobStates)
+      expect(() => assertHasResult(aJob({ state }), nowMs)).toThrow(
+        expect.objectContaining({
+          code: 'JOB_NOT_COMPLETED',
+          details: { status: stateTable[state].status },
+        }),
+      )
+  })
+
+  it('tells what was made, by what, and how', () => {
+    const made = aRender({ engine: 'preview', degraded: true, renderSeconds: 3 })
+    expect(resultView(done, made, 'http://s3/x')).toMatchObject({
+      ...{ url: 'http://s3/x', engine: 'preview', degraded: true, render_seconds: 3 },
+      ...{ width: made.width, height: made.height, fps: 25, sha256: made.sha256 },
+      expires_at: new Date(nowMs + 1).toISOString(),
+    })
+  })
+})

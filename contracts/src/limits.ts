@@ -22,6 +22,8 @@ export const limits = {
   drainMaxBytes: 256 * mebibyte,
   pageMaxJobs: 100,
   messageMaxBytes: 64 * 1024,
+  /** Events of one publisher that wait to be admitted. */
+  waitingPerPublisher: 1_000,
   recordMaxBytes: 16 * 1024,
   /** Jobs in the hands of one worker; it takes no more than its beat can name. */
   beatMaxJobs: 64,

@@ -31,6 +31,8 @@ export const streams = {
     retention: 'workqueue',
     discard: 'new',
     maxBytes: gibibyte,
+    // For each publisher, so that none can take the room of all.
+    maxMessagesPerSubject: limits.waitingPerPublisher,
     maxMessageBytes: limits.messageMaxBytes,
     // The shortest there is: message ids are one namespace for all publishers, and a second
     // publisher's event under the same id would be acknowledged and not stored.

@@ -54,6 +54,7 @@ export async function buildApp(deps: AppDeps): Promise<FastifyInstance> {
     request.log = request.log.child({ traceId: request.trace.traceId })
     reply.header('traceparent', request.trace.traceparent)
     reply.header('x-request-id', request.id)
+    reply.header('x-content-type-options', 'nosniff')
   })
   measureRequests(app, deps)
   ignoreBodies(app)

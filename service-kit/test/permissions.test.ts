@@ -1,5 +1,11 @@
 import { networkInterfaces } from 'node:os'
-import { inboxPrefix, type ServiceUser, scaledTimings, serviceUsers } from '@avatar/contracts'
+import {
+  inboxPrefix,
+  limits,
+  type ServiceUser,
+  scaledTimings,
+  serviceUsers,
+} from '@avatar/contracts'
 import { jetstream } from '@nats-io/jetstream'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { type Bus, connectBus, createLog, provision, provisionPublisher } from '../src/index.ts'
@@ -115,6 +121,20 @@ describe('a publisher', () => {
     const again = async () =>
       (await other.client.publish('intake.other.job.submitted', '{}', { msgID: '1' })).duplicate
     await until(async () => !(await again()), { timeoutMs: 2_000 })
+  })
+
+  it('that floods its inbox is told so, and takes nobody else’s room', async () => {
+    const [acme, other] = await Promise.all([connectAs('acme'), connectAs('other')])
+    await operator.purge('INTAKE', submit)
+    const flood = Array.from({ length: limits.waitingPerPublisher }, () =>
+      acme.client.publish(submit, '{}'),
+    )
+    await Promise.all(flood)
+    const tooMany = acme.client.publish(submit, '{}')
+    await expect(tooMany).rejects.toThrow('maximum messages per subject exceeded')
+    await other.client.publish('intake.other.job.submitted', '{}')
+    await operator.purge('INTAKE', submit)
+    await acme.client.publish(submit, '{}')
   })
 
   it('hears its own notifications, live and by its own consumer, and nobody else’s', async () => {

@@ -29,6 +29,7 @@ _NAMES: Final[Mapping[torch.dtype, str]] = {
     torch.float8_e4m3fn: "F8_E4M3",
     torch.int64: "I64",
 }
+_ALIGNMENT: Final = 64
 
 
 @dataclass(frozen=True)
@@ -133,7 +134,8 @@ def _layout(
             "data_offsets": [starts[name], end],
         }
     text = json.dumps(entries, separators=(",", ":")).encode()
-    text += b" " * (-len(text) % 8)
+    # Layers of the usual widths then begin where vector instructions like them to.
+    text += b" " * (-(8 + len(text)) % _ALIGNMENT)
     begin = 8 + len(text)
     header = len(text).to_bytes(8, "little") + text
     return header, {name: begin + start for name, start in starts.items()}, begin + end

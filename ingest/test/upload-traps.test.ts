@@ -12,7 +12,11 @@ beforeAll(async () => {
   world = await createRestWorld()
 }, 90_000)
 
-afterAll(() => world.stop())
+afterAll(async () => {
+  // None of it is a fault of ours.
+  expect(world.logged('request failed')).toEqual([])
+  await world.stop()
+})
 
 type Failed = { error: { code: string; details: { field?: string; problem?: string } } }
 
@@ -145,6 +149,9 @@ it('leaves nothing behind when the client hangs up in the middle', async () => {
   await until(async () => (await world.spooled()).length === 1)
   socket.destroy()
   await until(async () => (await world.spooled()).length === 0)
+  // Nor is it a fault of ours, which would page somebody.
+  await until(() => world.logged('request refused').length > 0)
+  expect(world.logged('request failed')).toEqual([])
 })
 
 it('refuses an announced length that would not even be drained, before a byte is read', async () => {

@@ -72,7 +72,8 @@ export function createClient(url: string, key: string) {
     submit,
     status,
     result: (jobId: string) => get(`/result/${jobId}`, resultViewSchema),
-    jobs: () => get('/jobs', jobsPageSchema),
+    /** The newest hundred. */
+    jobs: () => get('/jobs?limit=100', jobsPageSchema),
     /** 503 is an answer too. */
     health: async () => envelopeOf(healthSchema).parse((await send('/health')).body).data,
     cancel: (jobId: string) => send(`/cancel/${jobId}`, { method: 'POST' }),

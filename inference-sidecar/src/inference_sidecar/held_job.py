@@ -73,13 +73,12 @@ class HeldJob:
 class SpooledJob:
     """Rendered, on its way into the store.
 
-    is_reported: the broker has its `render.completed`, since reported_at of the monotonic clock.
+    is_reported: the broker has its `render.completed`.
     """
 
     render: SpooledRender
     stage: Stage = "spooled"
     is_reported: bool = False
-    reported_at: float = 0.0
     stop: asyncio.Event = field(default_factory=asyncio.Event)
 
     @property

@@ -35,10 +35,11 @@ class StoredVoice:
 
     def __init__(self, frames: int, layers: int, width: int) -> None:
         # Windows are read from it and pages dropped as memory gets short; nothing is ever resident.
-        self._file = tempfile.TemporaryFile(prefix="voice-")  # noqa: SIM115 - lives as long as this
-        self._embedded: np.memmap[Any, np.dtype[np.float32]] = np.memmap(
-            self._file, dtype=np.float32, mode="w+", shape=(frames, layers, width)
-        )
+        # The mapping keeps the file alive after it is closed.
+        with tempfile.TemporaryFile(prefix="voice-") as file:
+            self._embedded: np.memmap[Any, np.dtype[np.float32]] = np.memmap(
+                file, dtype=np.float32, mode="w+", shape=(frames, layers, width)
+            )
 
     @property
     def frames(self) -> int:

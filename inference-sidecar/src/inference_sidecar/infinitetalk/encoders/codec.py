@@ -37,13 +37,21 @@ class WanCodec:
             # Three-dimensional convolutions are faster there with the channels last.
             self._layout = torch.channels_last_3d
             self._model.to(memory_format=self._layout)
-        if is_tiled:
-            self._model.enable_tiling()
+        self.is_tiled = is_tiled
         mean, std = (
             torch.tensor(values, device=self._device).view(-1, 1, 1, 1)
             for values in (self._model.config.latents_mean, self._model.config.latents_std)
         )
         self._mean, self._inverse_std = mean, 1.0 / std
+
+    @property
+    def is_tiled(self) -> bool:
+        """See the class; may change from one call to the next."""
+        return self._model.use_tiling
+
+    @is_tiled.setter
+    def is_tiled(self, wanted: bool) -> None:
+        self._model.use_tiling = wanted
 
     @torch.inference_mode()
     def encode(self, frames: Tensor) -> Tensor:

@@ -1,0 +1,1 @@
+"""What the InfiniteTalk engine costs on one GPU, with true shapes and random weights."""

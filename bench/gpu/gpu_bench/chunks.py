@@ -1,0 +1,256 @@
+"""B7 and B8: whole chunks by the engine's own loop; a cancel, a resume, the next job's start."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from gpu_bench.ceilings import Ceilings
+from gpu_bench.measure import Budget, Device, OutOfTime, measure
+from gpu_bench.scale import Scale
+from gpu_bench.table import Row, Table
+from inference_sidecar.engine import Size
+from inference_sidecar.errors import Cancelled
+from inference_sidecar.infinitetalk.driver import Models, RenderJob, RenderState, render
+from inference_sidecar.infinitetalk.interfaces import (
+    ConditionedDenoiser,
+    Conditions,
+    Denoiser,
+    Text,
+)
+from inference_sidecar.infinitetalk.render_settings import RenderSettings
+from inference_sidecar.infinitetalk.work import decode_work, encode_work, forward_work
+
+_CHUNKS = 3
+
+
+class NoiseVoice:
+    """A voice of noise: `interfaces.VoiceTrack`."""
+
+    def __init__(self, frames: int) -> None:
+        self.frames = frames
+
+    def window(self, start: int, frames: int, *, is_last: bool) -> Tensor:
+        """The same for the same window."""
+        generator = torch.Generator().manual_seed(start + is_last)
+        return torch.randn(frames, 5, 12, 768, generator=generator)
+
+
+@dataclass
+class Watch:
+    """`engine.Control` that can be told to stop."""
+
+    wanted: threading.Event = field(default_factory=threading.Event)
+    on_first_progress: Callable[[], None] | None = None
+
+    def check(self) -> None:
+        """Raises once it was told to."""
+        if self.wanted.is_set():
+            raise Cancelled
+
+    def progress(self, fraction: float) -> None:
+        """Tells once that the first forward has been asked for."""
+        if fraction > 0 and self.on_first_progress is not None:
+            self.on_first_progress()
+            self.on_first_progress = None
+
+
+@dataclass
+class ChunkBench:
+    """Renders with the parts it is given.
+
+    forward_seconds, codec_seconds: medians measured alone, for the sum that a chunk should be.
+    """
+
+    device: Device
+    scale: Scale
+    table: Table
+    ceilings: Ceilings
+    models: Models
+    precision: str
+    size: Size
+    forward_seconds: float | None
+
+    @property
+    def settings(self) -> RenderSettings:
+        """One pass, as the engine's defaults."""
+        scale = self.scale
+        return RenderSettings(frames=scale.frames, motion=scale.motion, steps=scale.steps)
+
+    def job(self, chunks: int) -> RenderJob:
+        """So many chunks of noise."""
+        scale, where = self.scale, self.device.torch
+        frames = scale.frames + (chunks - 1) * (scale.frames - scale.motion)
+        generator = torch.Generator().manual_seed(1)
+        portrait = torch.rand(3, self.size.height, self.size.width, generator=generator) * 2 - 1
+        prompt = torch.randn(scale.weights.text_tokens, scale.weights.text_dim, generator=generator)
+        return RenderJob(
+            portrait.to(where), prompt.to(where), None, (NoiseVoice(frames),), 7, frames
+        )
+
+    def in_a_row(self, budget: Budget) -> None:
+        """B7: three chunks of one job, after one that warms up; then B8's resume against them."""
+        what = f"{self.size.width}x{self.size.height}, {self.precision}, {self.scale.steps} x 1"
+        guess = (self.forward_seconds or 0.0) * self.scale.steps * 1.5
+        if budget.left < guess * (_CHUNKS + 1):
+            self.table.skip("B7", f"chunk {what}", "no time left")
+            return
+        for _ in render(self.models, self.job(1), self.settings, Watch()):
+            self.device.synchronise()
+        self.device.free()
+        self.device.forget_peak()
+        seconds, digests, states = self._three()
+        row = Row(
+            "B7",
+            f"chunk {what} (first, second, third: {', '.join(f'{one:.2f}' for one in seconds)} s)",
+            seconds,
+            self._floor(),
+            None,
+            self.device.peak_bytes(),
+            self._sum_note(seconds),
+        )
+        self.table.add(row)
+        self._resume(digests[1], states[0], what)
+
+    def _three(self) -> tuple[tuple[float, float, float], list[str], list[RenderState]]:
+        seconds: list[float] = []
+        digests: list[str] = []
+        states: list[RenderState] = []
+        chunks = render(self.models, self.job(_CHUNKS), self.settings, Watch())
+        began = time.perf_counter()
+        for chunk in chunks:
+            frames = chunk.to_uint8()
+            now = time.perf_counter()
+            seconds.append(now - began)
+            digests.append(_digest(frames))
+            states.append(chunk.state)
+            # Hashing is not rendering: the clock of the next chunk starts behind it.
+            began = time.perf_counter()
+        first, second, third = seconds
+        return (first, second, third), digests, states
+
+    def _resume(self, expected: str, state: RenderState, what: str) -> None:
+        chunks = render(self.models, self.job(_CHUNKS), self.settings, Watch(), state)
+        digest = _digest(next(chunks).to_uint8())
+        del chunks
+        verdict = "bit-equal" if digest == expected else "DIFFERS"
+        self.table.add(
+            Row("B8", f"second chunk resumed from the first one's state, {what}", note=verdict)
+        )
+
+    def cancel(self, budget: Budget) -> None:
+        """B8: from the wish to stop, in the middle of a forward, to an idle device."""
+        what = f"cancel in mid-step {self.size.width}x{self.size.height}, {self.precision}"
+        forward = self.forward_seconds
+        if forward is None or budget.left < 5 * (2 * forward + 5):
+            self.table.skip("B8", what, "no time left")
+            return
+        seconds = tuple(self._cancel_once(forward) for _ in range(5))
+        self.table.add(Row("B8", what, seconds, note=f"one forward is {forward:.2f} s"))
+
+    def _cancel_once(self, forward: float) -> float:
+        watch = Watch()
+        wished_at = 0.0
+
+        def wish() -> None:
+            nonlocal wished_at
+            wished_at = time.perf_counter()
+            watch.wanted.set()
+
+        # Progress is told when the first forward has been asked for: soon it is in its middle.
+        watch.on_first_progress = threading.Timer(forward / 2, wish).start
+        with contextlib.suppress(Cancelled):
+            for _ in render(self.models, self.job(1), self.settings, watch):
+                pass
+        self.device.synchronise()
+        ended = time.perf_counter()
+        watch.wanted.wait(forward)
+        return max(0.0, ended - wished_at)
+
+    def between_jobs(self, budget: Budget) -> None:
+        """From an idle device to the first forward of a job: what stands between two jobs."""
+        size = f"{self.size.width}x{self.size.height}"
+        what = f"next job's start {size} (CLIP, two encodes, keys and values)"
+        models = Models(
+            _UpToFirstForward(self.models.denoiser), self.models.codec, self.models.image_encoder
+        )
+
+        def start() -> None:
+            with contextlib.suppress(_FirstForwardAsked):
+                next(render(models, self.job(1), self.settings, Watch()))
+            self.device.synchronise()
+
+        try:
+            timed = measure(self.device, budget, start)
+        except OutOfTime:
+            self.table.skip("B8", what, "no time left")
+        else:
+            self.table.add(Row("B8", what, timed.seconds))
+
+    def _floor(self) -> float | None:
+        scale, size = self.scale, self.size
+        work = forward_work(size, scale.frames, scale.shape)
+        forward = self.ceilings.floor(self.precision, work.linear, work.attention)
+        codec = self.ceilings.floor(
+            "bf16", decode_work(size, scale.frames) + encode_work(size, scale.motion), 0.0
+        )
+        return None if forward is None or codec is None else forward * scale.steps + codec
+
+    def _sum_note(self, seconds: tuple[float, float, float]) -> str:
+        _first, second, third = seconds
+        drift = max(second, third) / min(second, third) - 1
+        if self.forward_seconds is None:
+            return f"drift {drift:.1%}"
+        forwards = self.forward_seconds * self.scale.steps
+        rest = second - forwards
+        steps = self.scale.steps
+        return f"{steps} forwards {forwards:.2f} s + the rest {rest:.2f} s; drift {drift:.1%}"
+
+
+def _digest(frames: NDArray[np.uint8]) -> str:
+    return hashlib.sha256(frames.tobytes()).hexdigest()
+
+
+class _FirstForwardAsked(Exception):
+    """Everything before the first forward of a job is done."""
+
+
+class _UpToFirstForward:
+    """A denoiser that prepares a job as the real one and never computes a forward."""
+
+    def __init__(self, real: Denoiser) -> None:
+        self._real = real
+
+    def condition(self, conditions: Conditions) -> _Prepared:
+        """See `interfaces.Denoiser`."""
+        return _Prepared(self._real.condition(conditions))
+
+
+class _Prepared:
+    """What `_UpToFirstForward` makes."""
+
+    def __init__(self, real: ConditionedDenoiser) -> None:
+        self._real = real
+
+    def listen(self, voices: Tensor) -> Tensor:
+        """See `interfaces.ConditionedDenoiser`."""
+        return self._real.listen(voices)
+
+    def predict(
+        self,
+        latent: Tensor,  # noqa: ARG002 - the protocol's
+        timestep: float,  # noqa: ARG002
+        text: Text,  # noqa: ARG002
+        audio: Tensor,  # noqa: ARG002
+    ) -> Tensor:
+        """Would be the first forward."""
+        raise _FirstForwardAsked

@@ -1,0 +1,112 @@
+"""B6: the video codec, in each precision, layout and tiling that the engine may choose."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from gpu_bench.ceilings import Ceilings
+from gpu_bench.measure import Budget, Device, OutOfTime, measure
+from gpu_bench.scale import Scale
+from gpu_bench.table import Row, Table
+from gpu_bench.weights import random_tensor
+from inference_sidecar.engine import Size
+from inference_sidecar.infinitetalk.encoders.codec import WanCodec
+from inference_sidecar.infinitetalk.tiny_weights.codec_shapes import codec_shapes
+from inference_sidecar.infinitetalk.work import decode_work, encode_work
+
+
+def make_codec(
+    device: Device, scale: Scale, dtype: torch.dtype, *, is_tiled: bool = False
+) -> WanCodec:
+    """The engine's codec with random weights."""
+    shapes = codec_shapes(scale.weights)
+    tensors = {
+        # A norm of ones: others would blow the signal up over so many layers.
+        name: torch.ones(shape, device=device.torch)
+        if name.endswith("gamma")
+        else random_tensor(shape, device.torch, torch.float32)
+        for name, shape in shapes.items()
+    }
+    return WanCodec(tensors, device.torch, dtype, is_tiled=is_tiled)
+
+
+@dataclass
+class CodecBench:
+    """Measures decoding a chunk, and encoding a portrait's window and a chunk's motion frames."""
+
+    device: Device
+    scale: Scale
+    table: Table
+    ceilings: Ceilings
+
+    def measure(self, size: Size, budget: Budget, *, is_brief: bool = False) -> None:
+        """All variants, or (is_brief) only the one that the engine uses."""
+        half = torch.bfloat16 if self.device.is_cuda else torch.float32
+        if not is_brief:
+            self._variant(
+                "float32", make_codec(self.device, self.scale, torch.float32), size, budget
+            )
+            tiled = make_codec(self.device, self.scale, half, is_tiled=True)
+            self._variant("bf16, tiled", tiled, size, budget, is_whole=False)
+        codec = make_codec(self.device, self.scale, half)
+        self._variant("bf16, as the engine", codec, size, budget)
+
+    @torch.inference_mode()
+    def _variant(
+        self, name: str, codec: WanCodec, size: Size, budget: Budget, *, is_whole: bool = True
+    ) -> None:
+        frames, motion = self.scale.frames, self.scale.motion
+        latent = torch.randn(16, (frames - 1) // 4 + 1, size.height // 8, size.width // 8)
+        latent = latent.to(self.device.torch)
+        pixels = torch.rand(3, frames, size.height, size.width, device=self.device.torch) * 2 - 1
+        self._one(
+            f"decode {frames}",
+            name,
+            size,
+            decode_work(size, frames),
+            lambda: codec.decode(latent),
+            budget,
+        )
+        if is_whole:
+            carried = pixels[:, :motion]
+            self._one(
+                f"encode {motion}",
+                name,
+                size,
+                encode_work(size, motion),
+                lambda: codec.encode(carried),
+                budget,
+            )
+            self._one(
+                f"encode {frames}",
+                name,
+                size,
+                encode_work(size, frames),
+                lambda: codec.encode(pixels),
+                budget,
+            )
+
+    def _one(
+        self,
+        action: str,
+        name: str,
+        size: Size,
+        flops: float,
+        work: Callable[[], Tensor],
+        budget: Budget,
+    ) -> None:
+        what = f"codec {action} frames {size.width}x{size.height}, {name}"
+        # Against the bf16 matrix ceiling, which float32 convolutions cannot reach.
+        floor = self.ceilings.floor("bf16", flops, 0.0)
+        try:
+            timed = measure(self.device, budget, work)
+        except OutOfTime:
+            self.table.skip("B6", what, "no time left")
+        except torch.OutOfMemoryError:
+            self.table.skip("B6", what, "out of memory")
+        else:
+            self.table.add(Row("B6", what, timed.seconds, floor, flops, timed.peak_bytes))

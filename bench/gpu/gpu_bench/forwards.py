@@ -1,0 +1,155 @@
+"""B2 to B5: one forward of the engine, in bf16 and fp8, with upstream's beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from gpu_bench.ceilings import Ceilings
+from gpu_bench.measure import Budget, Device, OutOfTime, measure
+from gpu_bench.scale import Scale
+from gpu_bench.table import Row, Table
+from gpu_bench.upstream import UpstreamForward, UpstreamUnusable
+from inference_sidecar.engine import Size
+from inference_sidecar.infinitetalk.interfaces import Conditions, Text
+from inference_sidecar.infinitetalk.native.denoiser import NativeDenoiser
+from inference_sidecar.infinitetalk.work import forward_work, tokens_of
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What one forward is given: noise of the right shapes, about as large as the real thing."""
+
+    latent: Tensor
+    anchor: Tensor
+    prompt: Tensor
+    image: Tensor
+    voices: Tensor
+
+    @classmethod
+    def of(cls, device: Device, scale: Scale, size: Size) -> Inputs:
+        """At this size."""
+        grid = ((scale.frames - 1) // 4 + 1, size.height // 8, size.width // 8)
+
+        def noise(*shape: int) -> Tensor:
+            return torch.randn(*shape, device=device.torch)
+
+        return cls(
+            latent=noise(16, *grid),
+            anchor=noise(20, *grid),
+            prompt=noise(scale.weights.text_tokens, scale.weights.text_dim),
+            image=noise(257, 1280),
+            voices=noise(1, scale.frames, 5, 12, 768),
+        )
+
+    @property
+    def conditions(self) -> Conditions:
+        """As the engine takes them."""
+        return Conditions(self.prompt, None, self.image, self.anchor)
+
+
+def prepared_forward(denoiser: NativeDenoiser, inputs: Inputs) -> Callable[[], Tensor]:
+    """One forward of the engine, with all that a job makes once already made."""
+    conditioned = denoiser.condition(inputs.conditions)
+    audio = conditioned.listen(inputs.voices)
+    return lambda: conditioned.predict(inputs.latent, 500.0, Text.PROMPT, audio)
+
+
+@dataclass
+class ForwardBench:
+    """Measures forwards and remembers their medians, from which whole chunks are foretold."""
+
+    device: Device
+    scale: Scale
+    table: Table
+    ceilings: Ceilings
+
+    def __post_init__(self) -> None:
+        self.seconds: dict[tuple[str, Size], float] = {}
+
+    @torch.inference_mode()
+    def native(
+        self, case: str, denoiser: NativeDenoiser, precision: str, size: Size, budget: Budget
+    ) -> None:
+        """B3 (bf16) or B4 (fp8)."""
+        what = f"forward {size.width}x{size.height}, {precision}, attention {denoiser.attention}"
+        work = forward_work(size, self.scale.frames, self.scale.shape)
+        floor = self.ceilings.floor(precision, work.linear, work.attention)
+        try:
+            forward = prepared_forward(denoiser, Inputs.of(self.device, self.scale, size))
+            timed = measure(self.device, budget, forward)
+        except OutOfTime:
+            self.table.skip(case, what, "no time left")
+            return
+        except torch.OutOfMemoryError:
+            self.table.skip(case, what, "out of memory")
+            return
+        row = self.table.add(
+            Row(case, what, timed.seconds, floor, work.total, timed.peak_bytes, self._tokens(size))
+        )
+        self.seconds[precision, size] = row.median_seconds or 0.0
+
+    @torch.inference_mode()
+    def block(self, few: NativeDenoiser, layers: int, size: Size, budget: Budget) -> None:
+        """B2: what one more block costs, from a forward through few blocks and one through all."""
+        what = f"block {size.width}x{size.height}, bf16 (all blocks less {layers})"
+        whole = self.seconds.get(("bf16", size))
+        if whole is None:
+            self.table.skip("B2", what, "no whole forward was measured")
+            return
+        try:
+            forward = prepared_forward(few, Inputs.of(self.device, self.scale, size))
+            timed = measure(self.device, budget, forward)
+        except OutOfTime:
+            self.table.skip("B2", what, "no time left")
+            return
+        more = self.scale.shape.layers - layers
+        if more <= 0:
+            self.table.skip("B2", what, "there are no more blocks")
+            return
+        work = forward_work(size, self.scale.frames, self.scale.shape)
+        share = 1 / self.scale.shape.layers
+        floor = self.ceilings.floor("bf16", work.linear * share, work.attention * share)
+        each = tuple((whole - seconds) / more for seconds in timed.seconds)
+        self.table.add(Row("B2", what, each, floor, work.total * share))
+
+    @torch.no_grad()
+    def upstream(
+        self, weights: dict[str, Tensor], root: Path | None, size: Size, budget: Budget
+    ) -> None:
+        """B5: upstream's own class, unedited, over the very same weights."""
+        what = f"upstream's forward {size.width}x{size.height}, bf16"
+        if root is None:
+            self.table.skip("B5", what, "no --upstream DIR")
+            return
+        work = forward_work(size, self.scale.frames, self.scale.shape)
+        floor = self.ceilings.floor("bf16", work.linear, work.attention)
+        try:
+            model = UpstreamForward(root, self.device, self.scale, weights)
+            timed = measure(
+                self.device, budget, model.prepare(Inputs.of(self.device, self.scale, size))
+            )
+        except OutOfTime:
+            self.table.skip("B5", what, "no time left")
+            return
+        except UpstreamUnusable as error:
+            self.table.skip("B5", what, str(error))
+            return
+        except torch.OutOfMemoryError:
+            self.table.skip("B5", what, "out of memory")
+            return
+        row = Row("B5", what, timed.seconds, floor, work.total, timed.peak_bytes)
+        ours = self.seconds.get(("bf16", size))
+        note = (
+            f"ours is {row.median_seconds / ours:.2f}x as fast"
+            if ours and row.median_seconds
+            else ""
+        )
+        self.table.add(Row(row.case, what, row.seconds, floor, row.flops, row.peak_bytes, note))
+
+    def _tokens(self, size: Size) -> str:
+        return f"{tokens_of(size, self.scale.frames)} tokens"

@@ -1,0 +1,69 @@
+"""What is measured: the real thing, or a tiny one that only shows that the benchmark runs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from inference_sidecar.engine import Size
+from inference_sidecar.infinitetalk.tiny_weights.sizes import PUBLISHED, TinySizes
+from inference_sidecar.infinitetalk.work import TransformerShape
+
+
+@dataclass(frozen=True)
+class Scale:
+    """Sizes and lengths of everything that is run.
+
+    sizes: the smaller first; chunks in a row are rendered at the first.
+    square: side of the matrices of the plain multiplication.
+    """
+
+    name: str
+    weights: TinySizes
+    sizes: tuple[Size, ...]
+    frames: int
+    motion: int
+    steps: int
+    square: int
+    speech_seconds: int
+
+    @property
+    def shape(self) -> TransformerShape:
+        """For arithmetic."""
+        return TransformerShape(
+            dim=self.weights.dim,
+            ffn_dim=self.weights.ffn,
+            layers=self.weights.layers,
+            heads=self.weights.heads,
+            text_tokens=self.weights.text_tokens,
+            audio_tokens=self.weights.audio_tokens,
+            audio_dim=self.weights.audio_dim,
+        )
+
+    @property
+    def config(self) -> dict[str, object]:
+        """What the transformer's `config.json` would say."""
+        return {"num_heads": self.weights.heads, "text_len": self.weights.text_tokens}
+
+
+FULL: Final = Scale(
+    name="true shapes of the 14B model, random weights",
+    weights=PUBLISHED,
+    sizes=(Size(832, 480), Size(1280, 720)),
+    frames=81,
+    motion=9,
+    steps=4,
+    square=8192,
+    speech_seconds=60,
+)
+
+TINY: Final = Scale(
+    name="tiny shapes: it runs, its figures mean nothing",
+    weights=TinySizes(),
+    sizes=(Size(32, 32), Size(48, 32)),
+    frames=9,
+    motion=5,
+    steps=2,
+    square=64,
+    speech_seconds=1,
+)

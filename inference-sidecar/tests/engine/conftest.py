@@ -1,0 +1,100 @@
+"""Tiny random weights, and an engine over them that renders a chunk in a fraction of a second."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from inference_sidecar.engine import Size
+from inference_sidecar.infinitetalk.encoders.codec import WanCodec
+from inference_sidecar.infinitetalk.engine import InfiniteTalkEngine
+from inference_sidecar.infinitetalk.interfaces import Conditions, Text
+from inference_sidecar.infinitetalk.native.denoiser import NativeDenoiser
+from inference_sidecar.infinitetalk.native.dit import build_dit
+from inference_sidecar.infinitetalk.parts import Parts
+from inference_sidecar.infinitetalk.tiny_weights.codec_shapes import codec_shapes
+from inference_sidecar.infinitetalk.tiny_weights.folder import random_tensors, write_tiny_weights
+from inference_sidecar.infinitetalk.tiny_weights.sizes import TinySizes
+from inference_sidecar.infinitetalk.tiny_weights.transformer_shapes import (
+    audio_shapes,
+    base_shapes,
+)
+from inference_sidecar.infinitetalk.work import TransformerShape
+from stage.tiny_engine import TINY, parts_of, tiny_settings
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread() -> None:
+    """So little work is done sooner by one thread than it is handed out to others."""
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_tiny_weights(tmp_path_factory.mktemp("weights") / "published", TINY)
+
+
+@pytest.fixture(scope="session")
+def tiny_parts(tiny_folder: Path) -> Parts:
+    return parts_of(tiny_folder)
+
+
+@pytest.fixture
+def loaded(tiny_parts: Parts) -> InfiniteTalkEngine:
+    """An engine that is ready; its parts are shared, for they keep nothing between renders."""
+    engine = InfiniteTalkEngine(tiny_settings(), lambda _settings, _device: tiny_parts)
+    engine.load()
+    return engine
+
+
+@pytest.fixture
+def forward_of() -> Callable[
+    [TransformerShape, torch.dtype, Size, int], Callable[[], torch.Tensor]
+]:
+    """One forward of a transformer of any shape, with what lasts a job already made."""
+
+    def make(
+        shape: TransformerShape, dtype: torch.dtype, size: Size, frames: int
+    ) -> Callable[[], torch.Tensor]:
+        sizes = TinySizes(
+            dim=shape.dim,
+            heads=shape.heads,
+            layers=shape.layers,
+            ffn=shape.ffn_dim,
+            text_tokens=shape.text_tokens,
+            audio_tokens=shape.audio_tokens,
+            audio_dim=shape.audio_dim,
+        )
+        tensors = random_tensors(base_shapes(sizes) | audio_shapes(sizes), torch.Generator())
+        weights = {name: tensor.to(dtype) for name, tensor in tensors.items()}
+        dit = build_dit(
+            weights, {"num_heads": shape.heads, "text_len": shape.text_tokens}, dtype=dtype
+        )
+        grid = ((frames - 1) // 4 + 1, size.height // 8, size.width // 8)
+        conditioned = NativeDenoiser(dit).condition(
+            Conditions(
+                prompt=torch.randn(8, sizes.text_dim),
+                negative=None,
+                image=torch.randn(257, 1280),
+                anchor=torch.randn(20, *grid),
+            )
+        )
+        audio = conditioned.listen(torch.randn(1, frames, 5, 12, 768))
+        latent = torch.randn(16, *grid)
+        return lambda: conditioned.predict(latent, 500.0, Text.PROMPT, audio)
+
+    return make
+
+
+@pytest.fixture
+def codec_of_width() -> Callable[[int, torch.dtype], WanCodec]:
+    """A video codec with so many channels in its first layer; the published one has 96."""
+
+    def make(width: int, dtype: torch.dtype) -> WanCodec:
+        shapes = codec_shapes(TinySizes(codec_width=width))
+        return WanCodec(random_tensors(shapes, torch.Generator()), dtype=dtype)
+
+    return make

@@ -1,0 +1,21 @@
+"""What every engine owes, asked of this one over tiny weights."""
+
+from __future__ import annotations
+
+import pytest
+
+# The demands are tests; pytest finds them here by their names and gives them the engine below.
+from conformance.test_engines import *  # noqa: F403
+from inference_sidecar.engine import Engine
+from inference_sidecar.infinitetalk.engine import InfiniteTalkEngine
+from inference_sidecar.infinitetalk.parts import Parts
+from stage.tiny_engine import tiny_settings
+
+
+@pytest.fixture(scope="module")
+def engine(tiny_parts: Parts) -> Engine:
+    loaded = InfiniteTalkEngine(tiny_settings(), lambda _settings, _device: tiny_parts)
+    readiness = loaded.load()
+    assert readiness.device
+    assert readiness.seconds_per_video_second > 0
+    return loaded

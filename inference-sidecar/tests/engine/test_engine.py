@@ -1,0 +1,317 @@
+"""The engine over tiny weights: what a job becomes, and every way it can end."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor
+
+from inference_sidecar.engine import FPS, Plan, RenderRequest, ResumeState, Size
+from inference_sidecar.errors import (
+    AudioUnreadable,
+    Cancelled,
+    DeadlineExceeded,
+    GpuOutOfMemory,
+    ImageUnreadable,
+    ResumeRefused,
+)
+from inference_sidecar.infinitetalk.device import Device
+from inference_sidecar.infinitetalk.engine import InfiniteTalkEngine
+from inference_sidecar.infinitetalk.interfaces import Conditions, Text
+from inference_sidecar.infinitetalk.parts import Parts
+from stage.tiny_engine import Watched, a_request, parts_of, tiny_settings, write_voice
+
+THREE_CHUNKS = 41
+
+
+def frames_of(engine: InfiniteTalkEngine, request: RenderRequest, plan: Plan) -> np.ndarray:
+    chunks = list(engine.render(request, plan, Watched(), None))
+    return np.concatenate([chunk.frames for chunk in chunks])
+
+
+def test_a_job_becomes_windows_that_add_up_to_its_frames(
+    loaded: InfiniteTalkEngine, tmp_path: Path
+) -> None:
+    plan = loaded.plan(a_request(tmp_path, THREE_CHUNKS))
+    assert plan.chunks == (17, 12, 12)
+    assert plan.size_class == "432p"
+    assert (plan.generation, plan.delivery) == (Size(48, 32), Size(96, 54))
+
+
+def test_three_chunks_come_as_planned_and_progress_tells_every_forward(
+    loaded: InfiniteTalkEngine, tmp_path: Path
+) -> None:
+    request = a_request(tmp_path, THREE_CHUNKS)
+    plan = loaded.plan(request)
+    control = Watched()
+    chunks = list(loaded.render(request, plan, control, None))
+    assert [len(chunk.frames) for chunk in chunks] == list(plan.chunks)
+    assert all(chunk.frames.dtype == np.uint8 for chunk in chunks)
+    assert all(chunk.frames.shape[1:] == (32, 48, 3) for chunk in chunks)
+    assert control.fractions == sorted(control.fractions)
+    assert control.fractions[-1] == 1
+    forwards = len(plan.chunks) * 2
+    assert len(set(control.fractions)) >= forwards
+    assert control.looks >= forwards
+
+
+def test_a_resume_at_the_second_chunk_is_equal_to_the_bit(
+    loaded: InfiniteTalkEngine, tmp_path: Path
+) -> None:
+    request = a_request(tmp_path, THREE_CHUNKS)
+    plan = loaded.plan(request)
+    whole = list(loaded.render(request, plan, Watched(), None))
+    kept = ResumeState(1, whole[0].state, loaded.fingerprint(request, plan)).to_bytes()
+    rest = list(loaded.render(request, plan, Watched(), ResumeState.from_bytes(kept)))
+    assert [chunk.index for chunk in rest] == [1, 2]
+    for resumed, unbroken in zip(rest, whole[1:], strict=True):
+        assert np.array_equal(resumed.frames, unbroken.frames)
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"infinitetalk_steps": 3},
+        {"infinitetalk_shift": 3.0},
+        {"infinitetalk_audio_guide": 2.0},
+        {"infinitetalk_prompt": "another", "request": {"prompt": ""}},
+    ],
+)
+def test_other_settings_make_another_render_of_it(
+    tiny_parts: Parts, loaded: InfiniteTalkEngine, tmp_path: Path, changed: dict[str, Any]
+) -> None:
+    request = a_request(tmp_path, 20, **changed.get("request", {}))
+    settings = {name: value for name, value in changed.items() if name != "request"}
+    other = InfiniteTalkEngine(tiny_settings(**settings), lambda *_: tiny_parts)
+    other.load()
+    plan = loaded.plan(request)
+    assert other.fingerprint(request, plan) != loaded.fingerprint(request, plan)
+    foreign = ResumeState(1, b"", other.fingerprint(request, plan))
+    with pytest.raises(ResumeRefused):
+        next(loaded.render(request, plan, Watched(), foreign))
+
+
+def test_one_second_of_voice_is_padded_for_the_model_and_cut_back(
+    loaded: InfiniteTalkEngine, tmp_path: Path
+) -> None:
+    engine = loaded
+    request = a_request(tmp_path, 10)
+    plan = engine.plan(request)
+    assert plan.chunks == (10,)
+    assert frames_of(engine, request, plan).shape == (10, 32, 48, 3)
+
+
+def test_a_voice_of_a_single_frame_is_rendered_too(
+    loaded: InfiniteTalkEngine, tmp_path: Path
+) -> None:
+    voice = write_voice(tmp_path / "blip.wav", 0.02)
+    request = a_request(tmp_path, 1, audio=voice)
+    assert len(frames_of(loaded, request, loaded.plan(request))) == 1
+
+
+def test_what_sounds_after_the_last_frame_changes_nothing(
+    loaded: InfiniteTalkEngine, tmp_path: Path
+) -> None:
+    """The recording may end up to half a frame later than the video: no lip may move early."""
+    request = a_request(tmp_path, 20)
+    longer = a_request(tmp_path, 20, audio=write_voice(tmp_path / "longer.wav", 20.4 / FPS))
+    assert frames_of(loaded, request, loaded.plan(request)).shape == (20, 32, 48, 3)
+    assert frames_of(loaded, longer, loaded.plan(longer)).shape == (20, 32, 48, 3)
+
+
+def test_the_seed_and_the_voice_decide_the_picture(
+    loaded: InfiniteTalkEngine, tmp_path: Path
+) -> None:
+    request = a_request(tmp_path, 17)
+    plan = loaded.plan(request)
+    first = frames_of(loaded, request, plan)
+    assert np.array_equal(first, frames_of(loaded, request, plan))
+    assert not np.array_equal(first, frames_of(loaded, replace(request, seed=8), plan))
+    silent = tmp_path / "silent.wav"
+    write_voice(silent, 17 / FPS)
+    silent.write_bytes(silent.read_bytes()[:44] + bytes(17 * 640 * 2))
+    assert not np.array_equal(first, frames_of(loaded, replace(request, audio=silent), plan))
+
+
+def test_no_prompt_is_the_configured_one(loaded: InfiniteTalkEngine, tmp_path: Path) -> None:
+    request = a_request(tmp_path, 17, prompt="  ")
+    plan = loaded.plan(request)
+    said = replace(request, prompt=tiny_settings().infinitetalk_prompt)
+    assert np.array_equal(frames_of(loaded, request, plan), frames_of(loaded, said, plan))
+    assert loaded.fingerprint(request, plan) != loaded.fingerprint(
+        replace(request, prompt="a man is singing"), plan
+    )
+
+
+def test_transparent_pictures_are_flattened_on_white_and_turned_ones_set_upright(
+    loaded: InfiniteTalkEngine, tmp_path: Path
+) -> None:
+    clear = tmp_path / "clear.png"
+    Image.new("RGBA", (64, 48), (255, 0, 0, 0)).save(clear)
+    white = tmp_path / "white.png"
+    Image.new("RGB", (64, 48), "white").save(white)
+    request = a_request(tmp_path, 17, image=clear)
+    plan = loaded.plan(request)
+    same = frames_of(loaded, replace(request, image=white), plan)
+    assert np.array_equal(frames_of(loaded, request, plan), same)
+
+
+@pytest.mark.parametrize("error", [Cancelled, DeadlineExceeded])
+def test_a_render_ends_within_a_forward_and_the_next_one_is_whole(
+    loaded: InfiniteTalkEngine, tmp_path: Path, error: type[Exception]
+) -> None:
+    request = a_request(tmp_path, THREE_CHUNKS)
+    plan = loaded.plan(request)
+    whole = frames_of(loaded, request, plan)
+    looks = Watched()
+    list(loaded.render(request, plan, looks, None))
+    for stop_at in range(1, looks.looks, 3):
+        control = Watched(looks_left=stop_at, error=error)
+        with pytest.raises(error):
+            list(loaded.render(request, plan, control, None))
+        assert control.looks == stop_at + 1
+    assert np.array_equal(frames_of(loaded, request, plan), whole)
+
+
+def test_closing_the_render_frees_what_it_holds(loaded: InfiniteTalkEngine, tmp_path: Path) -> None:
+    request = a_request(tmp_path, THREE_CHUNKS)
+    chunks = loaded.render(request, loaded.plan(request), Watched(), None)
+    next(chunks)
+    chunks.close()  # type: ignore[attr-defined]
+    with pytest.raises(StopIteration):
+        next(chunks)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "error"),
+    [
+        ("image", b"no picture", ImageUnreadable),
+        ("image", b"\x89PNG\r\n\x1a\n cut off", ImageUnreadable),
+        ("audio", b"RIFF no sound", AudioUnreadable),
+        ("audio", b"", AudioUnreadable),
+    ],
+)
+def test_media_that_cannot_be_read_are_the_callers_mistake(
+    loaded: InfiniteTalkEngine, tmp_path: Path, name: str, content: bytes, error: type[Exception]
+) -> None:
+    broken = tmp_path / "broken"
+    broken.write_bytes(content)
+    request = a_request(tmp_path, 17, **{name: broken})
+    with pytest.raises(error):
+        list(loaded.render(request, loaded.plan(request), Watched(), None))
+
+
+class HungryDenoiser:
+    """Runs out of memory at the forward it is told to."""
+
+    def __init__(self, real: Any, forwards_left: int) -> None:
+        self.real, self.forwards_left = real, forwards_left
+        self.conditioned: Any = None
+
+    def condition(self, conditions: Conditions) -> HungryDenoiser:
+        self.conditioned = self.real.condition(conditions)
+        return self
+
+    def listen(self, voices: Tensor) -> Tensor:
+        return self.conditioned.listen(voices)
+
+    def predict(self, latent: Tensor, timestep: float, text: Text, audio: Tensor) -> Tensor:
+        self.forwards_left -= 1
+        if self.forwards_left < 0:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.\nmore")
+        return self.conditioned.predict(latent, timestep, text, audio)
+
+
+def test_running_out_of_memory_has_a_name_and_leaves_a_healthy_engine(
+    tiny_parts: Parts, tmp_path: Path
+) -> None:
+    hungry = HungryDenoiser(tiny_parts.models.denoiser, 1000)
+    parts = replace(tiny_parts, models=replace(tiny_parts.models, denoiser=hungry))
+    engine = InfiniteTalkEngine(tiny_settings(), lambda *_: parts)
+    engine.load()
+    request = a_request(tmp_path, THREE_CHUNKS)
+    plan = engine.plan(request)
+    hungry.forwards_left = 3
+    chunks = engine.render(request, plan, Watched(), None)
+    assert next(chunks).index == 0
+    with pytest.raises(GpuOutOfMemory) as caught:
+        next(chunks)
+    assert caught.value.context["sizeClass"] == "432p"
+    assert caught.value.__context__ is None
+    hungry.forwards_left = 1000
+    assert len(frames_of(engine, request, engine.plan(request, "352p"))) == THREE_CHUNKS
+
+
+def test_a_size_that_cannot_fit_is_not_tried(
+    loaded: InfiniteTalkEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    request = a_request(tmp_path, 17)
+    plan = loaded.plan(request)
+    monkeypatch.setattr(Device, "free_bytes", lambda _device: 2**20)
+    control = Watched()
+    with pytest.raises(GpuOutOfMemory, match=r"48x32 needs .* GiB"):
+        list(loaded.render(request, plan, control, None))
+    assert control.looks == 0
+
+
+def test_a_device_that_is_too_small_takes_no_job_at_all(tiny_parts: Parts) -> None:
+    engine = InfiniteTalkEngine(tiny_settings(infinitetalk_memory_gib=0.001), lambda *_: tiny_parts)
+    with pytest.raises(GpuOutOfMemory, match="INFINITETALK_SIZE"):
+        engine.load()
+
+
+def test_the_estimate_is_the_measured_pace_times_the_chunks(
+    loaded: InfiniteTalkEngine, tmp_path: Path
+) -> None:
+    short, long = (loaded.plan(a_request(tmp_path, frames)) for frames in (17, THREE_CHUNKS))
+    per_chunk = (long.estimated_seconds - short.estimated_seconds) / 2
+    assert per_chunk > 0
+    assert short.estimated_seconds > per_chunk
+    smaller = loaded.plan(a_request(tmp_path, 17), "352p")
+    assert smaller.estimated_seconds < short.estimated_seconds
+
+
+def test_what_was_found_is_told(tiny_parts: Parts) -> None:
+    readiness = InfiniteTalkEngine(tiny_settings(), lambda *_: tiny_parts).load()
+    assert (readiness.device, readiness.precision, readiness.attention_backend) == (
+        "cpu",
+        "fp32",
+        "cpu",
+    )
+    assert readiness.seconds_per_video_second > 0
+    assert readiness.details["size"] == "48x32"
+    assert readiness.details["steps"] == "2 x 1"
+
+
+def test_guidance_takes_more_forwards_and_says_so(tiny_parts: Parts, tmp_path: Path) -> None:
+    engine = InfiniteTalkEngine(
+        tiny_settings(infinitetalk_text_guide=3.0, infinitetalk_audio_guide=2.0),
+        lambda *_: tiny_parts,
+    )
+    assert engine.load().details["steps"] == "2 x 3"
+    request = a_request(tmp_path, 17)
+    control = Watched()
+    list(engine.render(request, engine.plan(request), control, None))
+    assert len(set(control.fractions)) >= 6
+
+
+def test_the_parts_of_the_folder_are_what_is_rendered_with(
+    tiny_folder: Path, loaded: InfiniteTalkEngine, tmp_path: Path
+) -> None:
+    again = InfiniteTalkEngine(tiny_settings(), lambda *_: parts_of(tiny_folder))
+    again.load()
+    request = a_request(tmp_path, 17)
+    plan = loaded.plan(request)
+    assert np.array_equal(frames_of(again, request, plan), frames_of(loaded, request, plan))
+
+
+def test_nothing_comes_before_loading(tmp_path: Path) -> None:
+    engine = InfiniteTalkEngine(tiny_settings())
+    with pytest.raises(RuntimeError, match="load"):
+        engine.plan(a_request(tmp_path, 17))

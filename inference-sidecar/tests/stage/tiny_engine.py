@@ -1,0 +1,108 @@
+"""An engine over tiny random weights, and requests for it."""
+
+from __future__ import annotations
+
+import wave
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from inference_sidecar.engine import FPS, RenderRequest, Size
+from inference_sidecar.infinitetalk.parts import Parts
+from inference_sidecar.infinitetalk.published_models import load_published
+from inference_sidecar.infinitetalk.settings import InfiniteTalkSettings
+from inference_sidecar.infinitetalk.tiny_weights.sizes import TinySizes
+from inference_sidecar.infinitetalk.work import TransformerShape
+
+EXAMPLES = Path(__file__).parents[3] / "examples"
+TINY = TinySizes()
+
+
+def tiny_settings(**changes: Any) -> InfiniteTalkSettings:
+    """17 frames of 48x32: three chunks are 41 frames."""
+    defaults: dict[str, Any] = {
+        "model_storage_path": Path("/nowhere"),
+        "infinitetalk_device": "cpu",
+        "infinitetalk_precision": "fp32",
+        "infinitetalk_frames": 17,
+        "infinitetalk_motion_frames": 5,
+        "infinitetalk_steps": 2,
+        "infinitetalk_size_divisor": 16,
+    }
+    return InfiniteTalkSettings(**(defaults | changes))
+
+
+def parts_of(published: Path) -> Parts:
+    """All parts in float32 from the published layout."""
+    loaded = load_published(published)
+    dit = loaded.models.denoiser
+    return Parts(
+        models=loaded.models,
+        codec=loaded.models.codec,
+        text=loaded.text,
+        voice=loaded.voice,
+        shape=TransformerShape(
+            dim=TINY.dim,
+            ffn_dim=TINY.ffn,
+            layers=TINY.layers,
+            heads=TINY.heads,
+            text_tokens=TINY.text_tokens,
+            audio_tokens=TINY.audio_tokens,
+            audio_dim=TINY.audio_dim,
+        ),
+        text_dim=TINY.text_dim,
+        precision="fp32",
+        attention=str(dit.attention),
+        weights="tiny",
+        codec_bytes_per_value=4,
+    )
+
+
+@dataclass
+class Watched:
+    """Records progress; stops the render with an error after so many looks."""
+
+    looks_left: int = 1_000_000
+    error: type[Exception] = RuntimeError
+    looks: int = 0
+    fractions: list[float] = field(default_factory=list[float])
+    on_look: Callable[[int], None] = lambda _look: None
+
+    def check(self) -> None:
+        self.looks += 1
+        self.on_look(self.looks)
+        if self.looks > self.looks_left:
+            raise self.error
+
+    def progress(self, fraction: float) -> None:
+        self.fractions.append(fraction)
+
+
+def write_voice(path: Path, seconds: float, rate: int = 16_000) -> Path:
+    """Something like a voice: a tone whose loudness goes up and down."""
+    moments = np.arange(round(seconds * rate)) / rate
+    sound = np.sin(moments * 1200) * (0.3 + 0.3 * np.sin(moments * 9))
+    with wave.open(str(path), "wb") as writer:
+        writer.setnchannels(1)
+        writer.setsampwidth(2)
+        writer.setframerate(rate)
+        writer.writeframes((sound * 30_000).astype("<i2").tobytes())
+    return path
+
+
+def a_request(folder: Path, frames: int, **changes: Any) -> RenderRequest:
+    """The example portrait with a voice of as many frames."""
+    voice = write_voice(folder / f"voice-{frames}.wav", frames / FPS)
+    given: dict[str, Any] = {
+        "job_id": "job",
+        "image": EXAMPLES / "portrait.jpg",
+        "audio": voice,
+        "prompt": "a woman is talking",
+        "seed": 7,
+        "delivery": Size(96, 54),
+        "frames": frames,
+    }
+    return RenderRequest(**(given | changes))

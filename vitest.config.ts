@@ -19,7 +19,12 @@ export default defineConfig({
       {
         test: {
           name: 'unit',
-          include: ['*/src/**/*.test.ts', 'contracts/test/**/*.test.ts', 'scripts/**/*.test.ts'],
+          include: [
+            '*/src/**/*.test.ts',
+            'contracts/test/**/*.test.ts',
+            'scripts/**/*.test.ts',
+            'bench/**/*.test.ts',
+          ],
           exclude: ignored,
           // The default of 5 s is for a quiet machine; here both languages' tests share its cores.
           testTimeout: 20_000,

@@ -93,9 +93,12 @@ export async function asOperator<T>(system: System, act: (bus: Bus) => Promise<T
  *
  * @throws UserError when the broker does not answer, or does not know the user
  */
-export async function connectTo(nats: NonNullable<System['nats']>): Promise<Bus> {
+export async function connectTo(
+  nats: NonNullable<System['nats']>,
+  withinMs = brokerAnswersMs,
+): Promise<Bus> {
   const { url, user, password } = nats
-  const late = systemClock.wait(brokerAnswersMs).then(() => undefined)
+  const late = systemClock.wait(withinMs).then(() => undefined)
   const connecting = connectBus({
     url,
     user,
@@ -106,7 +109,7 @@ export async function connectTo(nats: NonNullable<System['nats']>): Promise<Bus>
   const bus = await Promise.race([connecting, late])
   if (bus) return bus
   throw new UserError(
-    `The broker at ${url} did not let us in within ${brokerAnswersMs / 1000} s; is avatar up running?`,
+    `The broker at ${url} did not let us in within ${withinMs / 1000} s; is avatar up running?`,
     exitCodes.unreachable,
   )
 }

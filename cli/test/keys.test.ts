@@ -98,6 +98,7 @@ describe('avatar keys', () => {
 describe('avatar publishers create', () => {
   it('makes credentials that both servers accept, shown once', async () => {
     const created = await system.here('publishers', 'create', 'acme', '--json')
+    expect(created).toMatchObject({ exitCode: 0, stderr: '' })
     const told = JSON.parse(created.stdout)
     expect(told).toMatchObject({
       name: 'acme',

@@ -8,8 +8,11 @@ const watching = `
   import { setTimeout } from 'node:timers/promises'
   import { launcherGone } from '${module}'
   process.on('SIGTERM', () => {})
-  console.log('watching', process.ppid)
-  const clock = { nowMs: () => 0, monotonicMs: () => 0, wait: (ms) => setTimeout(ms) }
+  const wait = (ms) => {
+    console.log('watching', process.ppid) // It has seen who is above.
+    return setTimeout(ms)
+  }
+  const clock = { nowMs: () => 0, monotonicMs: () => 0, wait }
   await launcherGone(process.env, clock)
   console.log('gone')
 `

@@ -1,4 +1,4 @@
-import { stat } from 'node:fs/promises'
+import { readFile, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { until } from '@avatar/service-kit/testing'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
@@ -29,6 +29,14 @@ describe('avatar up', () => {
   it('tells in a private stack.json where everything is, and nothing else', async () => {
     expect((await stat(join(system.data, 'stack.json'))).mode & 0o777).toBe(0o600)
     expect((await system.stackFile()).url).toBe(system.url)
+  })
+
+  it('passes its own environment on to every process', async () => {
+    for (const { pid } of Object.values((await system.stackFile()).processes)) {
+      const environment = (await readFile(`/proc/${pid}/environ`, 'utf8')).split('\0')
+      for (const [name, value] of Object.entries(quick))
+        expect(environment).toContain(`${name}=${value}`)
+    }
   })
 
   it('refuses a second one on the same data, and says how to end the first', async () => {

@@ -41,6 +41,8 @@ export const timings = {
 
   inputAgainMs: 2 * second,
   storeAgainMs: 3 * second,
+  /** An upload that nobody settles is reported again; longer than the stream's window of duplicates. */
+  reportAgainMs: 150 * second,
   uploadBackoffMs: second,
   uploadPauseMs: 10 * second,
   uploadGiveUpMs: 2 * hour,

@@ -83,6 +83,7 @@ export const servicePermissions: Record<ServiceUser, UserPermissions> = {
       ...watches('job'),
       '$JS.API.STREAM.MSG.GET.KV_job',
       '$JS.API.STREAM.INFO.GPU',
+      `$JS.API.CONSUMER.INFO.${gpuConsumer}`,
       '$JS.API.STREAM.PURGE.GPU',
       '$JS.API.DIRECT.GET.GPU.>',
       ...reads('EVENTS.orchestrator'),

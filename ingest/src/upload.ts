@@ -49,7 +49,9 @@ export async function readUpload(request: FastifyRequest, folder: string): Promi
     return upload
   } catch (error) {
     await body.drain()
-    throw error
+    // Who hangs up in the middle gets no answer, and it is no fault of ours.
+    const hasHungUp = request.raw.destroyed && !request.raw.complete
+    throw hasHungUp ? new AppError('MALFORMED_MULTIPART', { cause: error }) : error
   }
 }
 

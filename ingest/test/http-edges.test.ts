@@ -10,7 +10,11 @@ beforeAll(async () => {
   world = await createRestWorld()
 }, 90_000)
 
-afterAll(() => world.stop())
+afterAll(async () => {
+  // None of it is a fault of ours.
+  expect(world.logged('request failed')).toEqual([])
+  await world.stop()
+})
 
 /** Sends bytes as they are and reads until the server closes or the answer is whole. */
 function raw(request: string): Promise<string> {

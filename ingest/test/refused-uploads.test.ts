@@ -14,6 +14,8 @@ beforeAll(async () => {
 }, 90_000)
 
 afterAll(async () => {
+  // None of it is a fault of ours.
+  expect(world.logged('request failed')).toEqual([])
   await world.stop()
   await files.close()
 })

@@ -52,7 +52,8 @@ export async function createRestWorld(options: { divisor?: number; spoolParent?:
   const directory = await mkdtemp(join(tmpdir(), 'avatar-ingest-'))
   const [nats, s3] = await Promise.all([createTestNats(), createTestS3()])
   await Promise.all([nats.start(), s3.start()])
-  const log = createLog('test', 'silent')
+  const lines: string[] = []
+  const log = createLog('test', 'info', { write: (line) => void lines.push(line) })
   const clock = systemClock
   const timings = scaledTimings(options.divisor ?? 1)
   const connections: Bus[] = []
@@ -196,6 +197,8 @@ export async function createRestWorld(options: { divisor?: number; spoolParent?:
     generate,
     putJob,
     traces,
+    /** The log lines so far with this message. */
+    logged: (message: string) => lines.filter((line) => JSON.parse(line).msg === message),
     records,
     spoolDir,
     spooled: () => readdir(spoolDir),

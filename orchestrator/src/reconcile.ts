@@ -1,4 +1,5 @@
 import {
+  consumers,
   type EventOf,
   eventId,
   type JobRecord,
@@ -13,8 +14,8 @@ import type { LiveJobs } from './live-jobs.ts'
 export type Reconciled = { resubmitted: number; entriesRestored: number; timedOut: number }
 
 /**
- * Repairs what no event will: a record whose `submitted` was never published, a queued job without
- * its entry, a job that waited too long.
+ * Repairs what no event will: a record whose `submitted` was never published, a queued job whose
+ * entry is gone or will never be given out, a job that waited too long.
  */
 export function reconciler(deps: {
   bus: Bus
@@ -24,11 +25,12 @@ export function reconciler(deps: {
   timings: Timings
 }): Runnable & { runOnce(): Promise<Reconciled> } {
   const { bus, liveJobs, clock, log, timings } = deps
-  /** Queued jobs seen without an entry, and when first; a worker may be acking between our two reads. */
+  /** Queued jobs whose entry nobody will get, and since when; a worker may ack between two reads. */
   const entrylessSinceMs = new Map<string, number>()
 
   async function runOnce(): Promise<Reconciled> {
     const done: Reconciled = { resubmitted: 0, entriesRestored: 0, timedOut: 0 }
+    const settledUpTo = await bus.settledUpTo(consumers(timings).gpu)
     for (const { value: job, revision } of [...liveJobs.all()]) {
       if (job.state !== 'pending' && job.state !== 'queued') continue
       const ageMs = clock.nowMs() - job.createdAtMs
@@ -38,7 +40,8 @@ export function reconciler(deps: {
       } else if (job.state === 'pending' && ageMs > timings.pendingStaleMs) {
         await publishAbout('job.submitted', job, revision)
         done.resubmitted++
-      } else if (job.state === 'queued' && (await restoreEntry(job))) done.entriesRestored++
+      } else if (job.state === 'queued' && (await restoreEntry(job, settledUpTo)))
+        done.entriesRestored++
     }
     for (const jobId of entrylessSinceMs.keys())
       if (liveJobs.find(jobId)?.value.state !== 'queued') entrylessSinceMs.delete(jobId)
@@ -46,15 +49,25 @@ export function reconciler(deps: {
     return done
   }
 
-  async function restoreEntry({ jobId, owner, traceparent }: JobRecord): Promise<boolean> {
+  /**
+   * An entry may also be there and yet be lost: a broker that stops while it gives entries out can
+   * come back with one in its stream that its consumer takes for settled. Such a one is removed
+   * before it is published again; an old delivery of it may be settled by then or not, it counts no
+   * more, because the new one has another sequence.
+   */
+  async function restoreEntry(
+    { jobId, owner, traceparent }: JobRecord,
+    settledUpTo: number,
+  ): Promise<boolean> {
     const subject = subjects.gpuWork(jobId)
-    if (await bus.holds(streams.GPU.name, subject)) {
+    if (await bus.holds(streams.GPU.name, subject, settledUpTo)) {
       entrylessSinceMs.delete(jobId)
       return false
     }
     const sinceMs = entrylessSinceMs.get(jobId) ?? clock.monotonicMs()
     entrylessSinceMs.set(jobId, sinceMs)
     if (clock.monotonicMs() - sinceMs < timings.entryMissingMs) return false
+    await bus.purge(streams.GPU.name, subject)
     await bus.publish(subject, { jobId, owner }, { traceparent })
     return true
   }

@@ -169,6 +169,19 @@ describe('what no event tells', () => {
     await until(() => world.holdsEntry(job), { timeoutMs: 15_000, what: 'a new entry' })
   })
 
+  it('replaces an entry that the broker will never give out', async () => {
+    const job = await world.submit()
+    await until(() => world.holdsEntry(job))
+    const before = await world.sequenceOfEntry(job)
+    await world.forgetEntries()
+    expect(await world.pullsEntry(job)).toBe(false)
+    await until(async () => (await world.sequenceOfEntry(job)) !== before, {
+      timeoutMs: 15_000,
+      what: 'another entry',
+    })
+    expect(await world.pullsEntry(job)).toBe(true)
+  })
+
   it('fails a job that waited longer than the queue allows, and buries what it cannot read', async () => {
     const job = await world.submit({ announce: false, createdAtMs: Date.now() - 25 * 3_600_000 })
     expect((await world.reaches(job, 'failed', 15_000)).error?.code).toBe('QUEUE_TIMEOUT')

@@ -148,6 +148,31 @@ export async function createWorld({ divisor = 20 } = {}) {
     )
   const holdsEntry = (job: JobRecord) => operator.holds('GPU', subjects.gpuWork(job.jobId))
 
+  const entryOf = async (job: JobRecord) =>
+    (await operator.readFrom('GPU', subjects.gpuWork(job.jobId), 1, 1))[0]
+  const sequenceOfEntry = async (job: JobRecord) => (await entryOf(job))?.sequence
+
+  /** Whether a worker that asks now is given the entry of this job; it hands it back at once. */
+  async function pullsEntry(job: JobRecord): Promise<boolean> {
+    const queue = await operator.client.consumers.get('GPU', 'standard-normal')
+    const pulled = await queue.fetch({ max_messages: 100, expires: 1_000 })
+    let isThere = false
+    for await (const message of pulled) {
+      if (message.subject === subjects.gpuWork(job.jobId)) isThere = true
+      message.nak()
+    }
+    return isThere
+  }
+
+  /** What a broker does that stops badly: the entries stay, and their consumer is past them. */
+  async function forgetEntries() {
+    const { state } = await operator.manager.streams.info('GPU')
+    await operator.connection.request(
+      '$JS.API.CONSUMER.RESET.GPU.standard-normal',
+      JSON.stringify({ seq: state.last_seq + 1 }),
+    )
+  }
+
   /** Lets a stream's window of duplicates pass, in a moment; ids that it saw before are new to it. */
   async function forgetMessageIds(stream: 'EVENTS') {
     const milliseconds = 1_000_000
@@ -277,6 +302,9 @@ export async function createWorld({ divisor = 20 } = {}) {
     record,
     reaches,
     holdsEntry,
+    sequenceOfEntry,
+    pullsEntry,
+    forgetEntries,
     forgetMessageIds,
     isIdle,
     createWorker,

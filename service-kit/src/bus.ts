@@ -218,10 +218,23 @@ export async function connectBus(options: BusOptions) {
     }
   }
 
-  /** Whether a stream holds a message on exactly this subject. */
-  async function holds(stream: string, subject: string): Promise<boolean> {
+  /** Whether a stream holds a message on exactly this subject, after a sequence if one is given. */
+  async function holds(stream: string, subject: string, after = 0): Promise<boolean> {
     try {
-      return (await manager.direct.getMessage(stream, { last_by_subj: subject })) !== null
+      const message = await manager.direct.getMessage(stream, { last_by_subj: subject })
+      return message !== null && message.seq > after
+    } catch (error) {
+      throw new AppError('BROKER_UNAVAILABLE', { cause: error })
+    }
+  }
+
+  /**
+   * Up to where a work queue's consumer has settled everything: a message at or before this sequence
+   * is never given out again, whether or not the stream still has it.
+   */
+  async function settledUpTo({ stream, name }: Pick<ConsumerSpec, 'stream' | 'name'>) {
+    try {
+      return (await manager.consumers.info(stream, name)).ack_floor.stream_seq
     } catch (error) {
       throw new AppError('BROKER_UNAVAILABLE', { cause: error })
     }
@@ -246,6 +259,7 @@ export async function connectBus(options: BusOptions) {
     answers,
     readFrom,
     holds,
+    settledUpTo,
     purge,
     /** The durable consumer of a spec; it must have been provisioned. */
     consumer: (spec: Pick<ConsumerSpec, 'stream' | 'name'>) =>

@@ -1,5 +1,6 @@
+import { jobPrefix, subjects } from '@avatar/contracts'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { type System, startSystem } from '../harness/index.ts'
+import { type System, startSystem, until } from '../harness/index.ts'
 
 describe('cancelling', () => {
   let system: System
@@ -10,15 +11,32 @@ describe('cancelling', () => {
     expect(await system.stop()).toEqual([])
   }, 90_000)
 
+  /** No entry in the queue, no object in the store, one end among the facts. */
+  async function expectNothingLeft(jobId: string) {
+    const store = await system.store()
+    await until(async () => (await store.keys(jobPrefix(jobId))).length === 0, {
+      what: 'a prefix without objects',
+    })
+    const broker = await system.broker()
+    expect(await broker.count('GPU', subjects.gpuWork(jobId))).toBe(0)
+    const facts = (await broker.factsOf(jobId)).map(({ type }) => type)
+    const ends = facts.filter((type) => /^job\.(completed|failed|cancelled)$/.test(type))
+    expect(ends).toEqual(['job.cancelled'])
+  }
+
   it('stops a render within seconds, and the worker takes the next job', async () => {
+    const child = await system.pidOf('child')
     const long = await system.client.submit({ prompt: 'null:seconds=60' })
     await system.client.untilView(long.jobId, (view) => view.stage === 'rendering')
     const answer = await system.client.cancel(long.jobId)
     expect(answer).toMatchObject({ status: 200, body: { data: { status: 'cancelling' } } })
     await system.client.untilEnded(long.jobId, 'cancelled', 10_000)
+    await expectNothingLeft(long.jobId)
 
     const next = await system.client.submit()
     await system.client.untilEnded(next.jobId, 'completed', 20_000)
+    // It obeyed between two forwards: nobody had to kill it.
+    expect(await system.pidOf('child')).toBe(child)
   }, 60_000)
 
   it('takes a waiting job out of the queue', async () => {
@@ -29,6 +47,7 @@ describe('cancelling', () => {
     await system.client.cancel(waiting.jobId)
     const view = await system.client.untilEnded(waiting.jobId, 'cancelled', 10_000)
     expect(view.attempt).toBe(0)
+    await expectNothingLeft(waiting.jobId)
     await system.client.untilEnded(first.jobId, 'completed')
   }, 60_000)
 

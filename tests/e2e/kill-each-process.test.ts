@@ -1,11 +1,13 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import {
   expectAllCompletedOnce,
+  expectCompletedOnce,
   killAtRandom,
   processNames,
   type System,
   seededRandom,
   startSystem,
+  until,
   type Victim,
 } from '../harness/index.ts'
 
@@ -45,6 +47,41 @@ describe('kill -9 in the middle of work', () => {
         expect(attempts).toBeLessThanOrEqual(2)
       } else expect(attempts).toBe(0)
     }, 180_000)
+
+  it('answers every submission while the broker restarts, and completes what it accepted', async () => {
+    const owner = system.clientWith(await system.createKey('restarts'))
+    const answers: { status: number; retryAfter: number; jobId: string; tookMs: number }[] = []
+    const isEnough = () => answers.length >= 60
+    async function submitOnAndOn() {
+      while (!isEnough()) {
+        const sentAt = performance.now()
+        const { status, headers, jobId } = await owner.submit()
+        const retryAfter = Number(headers.get('retry-after'))
+        answers.push({ status, retryAfter, jobId, tookMs: performance.now() - sentAt })
+      }
+    }
+    const submitting = Promise.all([1, 2, 3, 4].map(submitOnAndOn))
+    for (const [signal, after] of [
+      ['SIGKILL', 10],
+      ['SIGTERM', 25],
+      ['SIGKILL', 40],
+    ] as const) {
+      await until(() => answers.length >= after, { timeoutMs: 60_000, what: `${after} answers` })
+      await system.kill('nats', signal)
+    }
+    await submitting
+    expect([...new Set(answers.map(({ status }) => status))].sort()).toEqual([201, 503])
+    for (const { status, retryAfter, tookMs } of answers) {
+      expect(tookMs).toBeLessThan(10_000)
+      if (status === 503) expect(retryAfter).toBeGreaterThan(0)
+    }
+    const accepted = answers.flatMap(({ status, jobId }) => (status === 201 ? [jobId] : []))
+    await expectAllCompletedOnce(system, accepted, { client: owner })
+    // A record without an answer is a job all the same.
+    const known = (await owner.jobs()).jobs.map(({ job_id }) => job_id)
+    expect(known).toEqual(expect.arrayContaining(accepted))
+    for (const jobId of known) await expectCompletedOnce(system, jobId, { client: owner })
+  }, 180_000)
 
   it('completes 18 jobs exactly once through 18 random kills', async () => {
     const seed = Number(process.env['CHAOS_SEED'] || Date.now() % 1_000_000)

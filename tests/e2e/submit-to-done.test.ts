@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto'
+import { jobPrefix } from '@avatar/contracts'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { type System, startSystem } from '../harness/index.ts'
+import { expectCompletedOnce, type System, startSystem } from '../harness/index.ts'
 
 describe('one job from submission to download', () => {
   let system: System
@@ -63,6 +64,45 @@ describe('one job from submission to download', () => {
     )
     await system.client.untilEnded(jobId, 'completed')
   }, 60_000)
+
+  it('makes one job of one Idempotency-Key, however many clients send it at once', async () => {
+    const owner = system.clientWith(await system.createKey('twenty'))
+    const answers = await Promise.all(
+      Array.from({ length: 20 }, () => owner.submit({ idempotencyKey: 'the same' })),
+    )
+    const statuses = answers.map(({ status }) => status).sort()
+    expect(statuses).toEqual([...Array.from({ length: 19 }, () => 200), 201])
+    const jobIds = [...new Set(answers.map(({ jobId }) => jobId))]
+    expect(jobIds).toHaveLength(1)
+    expect((await owner.jobs()).jobs.map(({ job_id }) => job_id)).toEqual(jobIds)
+    const [jobId = ''] = jobIds
+    // Whoever came too late has taken its inputs along.
+    const inputs = await (await system.store()).keys(`${jobPrefix(jobId)}input/`)
+    expect(inputs).toHaveLength(2)
+    await expectCompletedOnce(system, jobId, { client: owner, attempt: 1 })
+  }, 60_000)
+
+  it('completes 20 jobs of three keys, and shows each key its own alone', async () => {
+    const owners = await Promise.all(
+      ['one', 'two', 'three'].map(async (name) => system.clientWith(await system.createKey(name))),
+    )
+    const submitted = await Promise.all(
+      Array.from({ length: 20 }, async (_, number) => {
+        const owner = owners[number % owners.length] ?? system.client
+        return { owner, ...(await owner.submit({ prompt: 'null:seconds=0.1' })) }
+      }),
+    )
+    for (const { owner, jobId } of submitted)
+      await expectCompletedOnce(system, jobId, { client: owner, attempt: 1 })
+    for (const owner of owners) {
+      const own = submitted.filter((each) => each.owner === owner).map(({ jobId }) => jobId)
+      const seen = (await owner.jobs()).jobs.map(({ job_id }) => job_id)
+      expect(seen.sort()).toEqual(own.sort())
+      const foreign = submitted.find((each) => each.owner !== owner)?.jobId
+      for (const path of ['status', 'result', 'events'])
+        expect((await owner.send(`/${path}/${foreign}`)).status).toBe(404)
+    }
+  }, 120_000)
 
   it('turns a revoked key away within five seconds', async () => {
     const key = await system.createKey('leaver')

@@ -1,3 +1,4 @@
+export { startAnotherWorker, suspend } from './another-worker.ts'
 export { killAtRandom, seededRandom } from './chaos.ts'
 export { expectAllCompletedOnce, expectCompletedOnce } from './exactly-once.ts'
 export { portrait, voice } from './media.ts'

@@ -24,6 +24,7 @@ export type SubmitOptions = {
   seconds?: number
   prompt?: string
   idempotencyKey?: string
+  headers?: Record<string, string>
 }
 
 /** How long a call may take before a test says that it hangs. */
@@ -57,7 +58,7 @@ export function createClient(url: string, key: string) {
     form.set('image', new Blob([new Uint8Array(image)]), 'face.png')
     form.set('audio', new Blob([new Uint8Array(audio)]), 'voice.wav')
     if (options.prompt !== undefined) form.set('prompt', options.prompt)
-    const headers: Record<string, string> = {}
+    const headers: Record<string, string> = { ...options.headers }
     if (options.idempotencyKey) headers['idempotency-key'] = options.idempotencyKey
     const answer = await send('/generate', { method: 'POST', body: form, headers })
     const error = errorEnvelopeSchema.safeParse(answer.body).data?.error
@@ -71,7 +72,8 @@ export function createClient(url: string, key: string) {
     submit,
     status,
     result: (jobId: string) => get(`/result/${jobId}`, resultViewSchema),
-    jobs: () => get('/jobs', jobsPageSchema),
+    /** The newest hundred. */
+    jobs: () => get('/jobs?limit=100', jobsPageSchema),
     /** 503 is an answer too. */
     health: async () => envelopeOf(healthSchema).parse((await send('/health')).body).data,
     cancel: (jobId: string) => send(`/cancel/${jobId}`, { method: 'POST' }),

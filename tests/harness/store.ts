@@ -1,4 +1,4 @@
-import { ListObjectsV2Command, S3Client } from '@aws-sdk/client-s3'
+import { ListObjectsV2Command, PutObjectCommand, S3Client } from '@aws-sdk/client-s3'
 
 /** What a person with the bucket's keys sees of the store. */
 export type Store = ReturnType<typeof openStore>
@@ -37,6 +37,10 @@ export function openStore(options: {
       } while (token)
       return keys
     },
+    async put(key: string, body: string) {
+      await client.send(new PutObjectCommand({ Bucket: options.bucket, Key: key, Body: body }))
+    },
+
     close: () => client.destroy(),
   }
 }

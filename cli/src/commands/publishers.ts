@@ -8,10 +8,18 @@ import {
 import { provisionPublisher } from '@avatar/service-kit'
 import type { CommandContext } from '../command-context.ts'
 import { exitCodes, UserError } from '../exit-codes.ts'
-import { ensureCredentials, generatePublisher, saveCredentials } from '../stack/credentials.ts'
+import {
+  type Credentials,
+  ensureCredentials,
+  generatePublisher,
+  type Publisher,
+  saveCredentials,
+} from '../stack/credentials.ts'
+import type { DataFolder } from '../stack/data-folder.ts'
 import { portsOfLastStart } from '../stack/ports.ts'
 import { untilHeard, untilServed } from '../stack/publisher-access.ts'
 import { writeServerFiles } from '../stack/server-files.ts'
+import type { StackFile } from '../stack/stack-file.ts'
 import { asOperator, findSystem, folderOf, getStackFile } from '../system.ts'
 
 /**
@@ -38,17 +46,37 @@ export async function createPublisher(
   if (credentials.publishers[name])
     throw new UserError(`There is a publisher "${name}" already; its secrets are not shown again.`)
   const publisher = generatePublisher(name)
-  const extended = {
-    ...credentials,
-    publishers: { ...credentials.publishers, [name]: publisher },
+  const told = describeAccess(name, publisher, stack)
+  const write = async (next: Credentials) => {
+    await saveCredentials(data, next)
+    await writeServerFiles(data, next, ports)
   }
-  await saveCredentials(data, extended)
-  await writeServerFiles(data, extended, ports)
+  await asOperator(await findSystem(data.path, env), (operator) =>
+    provisionPublisher(operator, name, timings),
+  )
+  await write({ ...credentials, publishers: { ...credentials.publishers, [name]: publisher } })
+  try {
+    // Shown only once they work.
+    await untilHeard(told.nats, () => reload(data, 'nats'))
+    await reload(data, 's3')
+    await untilServed(told.s3)
+  } catch (error) {
+    await write(credentials) // Secrets that nobody has seen would only be in the way of the next try.
+    throw error
+  }
+  stdout.write(
+    options.json
+      ? `${JSON.stringify(told)}\n`
+      : `${JSON.stringify(told, null, 2)}\n\nKeep them now: they are not shown again.\n`,
+  )
+}
 
-  const told = {
+/** All that the other service has to know. */
+function describeAccess(name: string, publisher: Publisher, { nats, s3 }: StackFile) {
+  return {
     name,
     nats: {
-      url: `nats://${new URL(stack.nats.url).host}`,
+      url: `nats://${new URL(nats.url).host}`,
       user: name,
       password: publisher.natsPassword,
       inbox_prefix: inboxPrefix(name),
@@ -59,31 +87,19 @@ export async function createPublisher(
       notify_subject: `notify.${name}.>`,
     },
     s3: {
-      endpoint: stack.s3.endpoint,
-      bucket: stack.s3.bucket,
+      endpoint: s3.endpoint,
+      bucket: s3.bucket,
       prefix: intakePrefix(name),
       access_key_id: publisher.s3.accessKeyId,
       secret_access_key: publisher.s3.secretAccessKey,
     },
   }
-  await asOperator(await findSystem(data.path, env), (operator) =>
-    provisionPublisher(operator, name, timings),
-  )
-  // Shown only once they work.
-  await untilHeard(told.nats, () => reload(stack.processes.nats.pid))
-  reload(stack.processes.s3.pid)
-  await untilServed(told.s3)
-  stdout.write(
-    options.json
-      ? `${JSON.stringify(told)}\n`
-      : `${JSON.stringify(told, null, 2)}\n\nKeep them now: they are not shown again.\n`,
-  )
 }
 
-/** A server that is just being started again reads the new files anyway. */
-function reload(pid: number) {
+/** By its pid of now. A server that is just being started again reads the new files anyway. */
+async function reload(data: DataFolder, server: 'nats' | 's3') {
   try {
-    process.kill(pid, 'SIGHUP')
+    process.kill((await getStackFile(data)).processes[server].pid, 'SIGHUP')
   } catch (error) {
     if (!(error instanceof Error && 'code' in error && error.code === 'ESRCH')) throw error
   }

@@ -3,21 +3,23 @@ import { createObjectStore, systemClock } from '@avatar/service-kit'
 import { UserError } from '../exit-codes.ts'
 import { connectTo } from '../system.ts'
 
-const tries = 20
+/** A busy machine's broker may take its time to read a new configuration. */
+const knownWithinMs = 30_000
+const tries = 60
 const tryAgainMs = 250
 
 /** The broker connects a new account to the services' only when it reloads once more. */
 export async function untilHeard(
   nats: { url: string; user: string; password: string },
-  reload: () => void,
+  reload: () => Promise<void>,
 ): Promise<void> {
-  reload()
-  const bus = await connectTo(nats)
+  await reload()
+  const bus = await connectTo(nats, knownWithinMs)
   const ask = `$JS.${notifyDomain}.API.CONSUMER.INFO.NOTIFY.${nats.user}`
   try {
     for (let left = tries; left > 0; left--) {
       if (await bus.request(ask, {}, { timeoutMs: 1_000 })) return
-      reload()
+      await reload()
       await systemClock.wait(tryAgainMs)
     }
   } finally {

@@ -46,7 +46,7 @@ class SidecarConfig(EngineChoice):
     ffmpeg_path: str | None = Field(
         default=None, description="ffmpeg to run; by default that of the environment"
     )
-    log_level: Literal["debug", "info", "warn", "error", "silent"] = Field(
+    log_level: Literal["trace", "debug", "info", "warn", "error", "fatal", "silent"] = Field(
         default="info", description="least level that is logged"
     )
     timings_divisor: float = Field(

@@ -597,6 +597,7 @@ class Timings:
     prefetch_before_end_seconds: float = 15
     input_again_seconds: float = 2
     store_again_seconds: float = 3
+    report_again_seconds: float = 150
     upload_backoff_seconds: float = 1
     upload_pause_seconds: float = 10
     upload_give_up_seconds: float = 7200

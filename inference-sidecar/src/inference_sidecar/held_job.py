@@ -73,12 +73,13 @@ class HeldJob:
 class SpooledJob:
     """Rendered, on its way into the store.
 
-    is_reported: the broker has its `render.completed`.
+    is_reported: the broker has its `render.completed`, since reported_at of the monotonic clock.
     """
 
     render: SpooledRender
     stage: Stage = "spooled"
     is_reported: bool = False
+    reported_at: float = 0.0
     stop: asyncio.Event = field(default_factory=asyncio.Event)
 
     @property

@@ -12,10 +12,13 @@ from datetime import UTC, datetime
 from typing import IO, Final
 
 _LEVELS: Final = {
+    # One environment serves both languages: every level of the TypeScript side is known here.
+    "trace": logging.DEBUG,
     "debug": logging.DEBUG,
     "info": logging.INFO,
     "warn": logging.WARNING,
     "error": logging.ERROR,
+    "fatal": logging.CRITICAL,
     "silent": logging.CRITICAL + 1,
 }
 _LABELS: Final = {logging.WARNING: "warn", logging.CRITICAL: "fatal"}

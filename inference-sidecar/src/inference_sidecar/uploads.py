@@ -137,6 +137,7 @@ class Uploads:
                         await self._report(job, answer, log)
             elif answer is None or isinstance(answer, StoreGrant):
                 await self._pause(job, self._timings.store_again_seconds)
+                await self._remind(job, log)
             else:
                 await self._end(job, answer, log)
                 return
@@ -203,9 +204,20 @@ class Uploads:
         job.render = job.render.model_copy(update={"rendered": rendered})
         self._set_stage(job, "uploaded")
         await self._reports.completed(job.name, job.render)
-        job.is_reported = True
+        job.is_reported, job.reported_at = True, time.monotonic()
         await self._handles.ack(job.render.job_id)
         log.info("render reported")
+
+    async def _remind(self, job: SpooledJob, log: Log) -> None:
+        """Reports again what nobody settles.
+
+        A broker that stops badly can forget to hand an event on, and this one alone ends the job.
+        """
+        is_due = time.monotonic() - job.reported_at > self._timings.report_again_seconds
+        if job.is_reported and is_due and not job.stop.is_set():
+            log.warning("render not settled, reporting it again")
+            await self._reports.completed(job.name, job.render)
+            job.reported_at = time.monotonic()
 
     async def _give_up(self, job: SpooledJob, log: Log) -> None:
         code = "UPLOAD_FAILED"

@@ -200,3 +200,19 @@ async def test_a_render_that_is_uploaded_but_not_reported_is_reported_after_kill
 
 def _output(job_id: str) -> str:
     return f"jobs/{job_id}/out/1/video.mp4"
+
+
+async def test_an_upload_that_nobody_settles_is_reported_again(
+    sidecar: Sidecar, orchestrator: Orchestrator, store: ObjectStore
+) -> None:
+    orchestrator.finishes = False
+    sidecar.start(TIMINGS_DIVISOR="100")
+    job = await orchestrator.submit()
+
+    await until(lambda: len(orchestrator.events_of(job, "render.completed")) == 2, "second report")
+
+    first, second = orchestrator.events_of(job, "render.completed")
+    assert first["rendered"] == second["rendered"]
+    assert len(store.puts) == 1
+    await orchestrator.stop("w1", job)
+    await until(lambda: not sidecar.spooled(), "empty spool")

@@ -14,6 +14,7 @@ from inference_sidecar.config import (
     SidecarConfig,
     load_configuration,
 )
+from inference_sidecar.log import configure_log
 from inference_sidecar.null.settings import NullSettings
 
 
@@ -108,3 +109,8 @@ def test_timings_are_divided(tmp_path: Path) -> None:
     config = a_config(tmp_path, timings_divisor=10)
     assert config.timings.beat_every_seconds == pytest.approx(0.2)
     assert config.timings.upload_give_up_seconds == pytest.approx(720)
+
+
+@pytest.mark.parametrize("level", ["trace", "debug", "info", "warn", "error", "fatal", "silent"])
+def test_every_level_of_the_other_services_is_known(tmp_path: Path, level: str) -> None:
+    configure_log(a_config(tmp_path, log_level=level).log_level)

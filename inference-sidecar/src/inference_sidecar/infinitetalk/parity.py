@@ -26,6 +26,7 @@ from PIL import Image
 from torch import Tensor
 
 from inference_sidecar.engine import Size
+from inference_sidecar.infinitetalk.checkpoints.layout import VOICE
 from inference_sidecar.infinitetalk.driver import RenderJob, render
 from inference_sidecar.infinitetalk.encoders.text import NEGATIVE_PROMPT
 from inference_sidecar.infinitetalk.portrait import read_portrait
@@ -87,12 +88,16 @@ class Case:
 
 _GUIDES: Final = ((1.0, 1.0), (1.0, 2.0), (5.0, 1.0), (5.0, 4.0))
 _SIZES: Final = ((64, 48), (48, 80))
-CASES: Final = tuple(
-    Case(text, audio, size, colour)
-    for text, audio in _GUIDES
-    for size in _SIZES
-    for colour in (0.0, 1.0)
-) + (Case(1.0, 1.0, (64, 48), 0.0, is_clip=True), Case(5.0, 4.0, (48, 80), 0.6, is_clip=True))
+CASES: Final = (
+    *(
+        Case(text, audio, size, colour)
+        for text, audio in _GUIDES
+        for size in _SIZES
+        for colour in (0.0, 1.0)
+    ),
+    Case(1.0, 1.0, (64, 48), 0.0, is_clip=True),
+    Case(5.0, 4.0, (48, 80), 0.6, is_clip=True),
+)
 """One, two and three passes, two sizes, with and without colour matching, both modes."""
 
 
@@ -126,6 +131,9 @@ class Bench:
         write_portrait(self.image)
         write_voice(self.audio, _VOICE_FRAMES)
         self.ours: PublishedModels = load_published(self.weights)
+        self._their_voice = upstream_voice(self.weights / VOICE, self.audio)
+        self._our_voice, self._heard = embed_speech(self.ours.voice, self.audio, _WINDOW)
+        self._texts = self.ours.text.embed([_PROMPT, NEGATIVE_PROMPT])
 
     def run(self, case: Case) -> Outcome:
         """Renders the case on both sides, from files to frames."""
@@ -145,7 +153,7 @@ class Bench:
         height, width = case.size
         wanted = UpstreamInput(
             image=self.image,
-            voice=upstream_voice(self.weights / "chinese-wav2vec2-base", self.audio),
+            voice=self._their_voice,
             height=height,
             width=width,
             prompt=_PROMPT,
@@ -158,15 +166,14 @@ class Bench:
     def render_ours(self, case: Case) -> Iterator[Tensor]:
         """The frames of each chunk."""
         height, width = case.size
-        voice, heard = embed_speech(self.ours.voice, self.audio, _WINDOW)
-        prompt, negative = self.ours.text.embed([_PROMPT, NEGATIVE_PROMPT])
+        prompt, negative = self._texts
         job = RenderJob(
             portrait=read_portrait(self.image, Size(width, height), is_repaired=False),
             prompt=prompt,
             negative=negative,
-            voices=(voice,),
+            voices=(self._our_voice,),
             seed=7,
-            frames=_WINDOW if case.is_clip else heard,
+            frames=_WINDOW if case.is_clip else self._heard,
         )
         for chunk in render(self.ours.models, job, case.settings, Uninterrupted()):
             yield chunk.frames

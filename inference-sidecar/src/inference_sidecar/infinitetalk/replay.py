@@ -137,13 +137,8 @@ def _wanted(options: argparse.Namespace) -> Replay:
 
 def _parser() -> argparse.ArgumentParser:
     summary = cast("str", __doc__).splitlines()[0]
-    parser = argparse.ArgumentParser(
-        "python -m inference_sidecar.infinitetalk.replay", None, summary
-    )
-    required = {"required": True}
-    parser.add_argument(
-        "--weights", type=Path, help="folder in the published layout", required=True
-    )
+    parser = argparse.ArgumentParser("replay", description=summary)
+    parser.add_argument("--weights", type=Path, help="the published layout", required=True)
     parser.add_argument("--image", type=Path, help="the portrait", required=True)
     parser.add_argument("--audio", type=Path, help="the voice", required=True)
     parser.add_argument(

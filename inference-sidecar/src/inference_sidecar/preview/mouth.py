@@ -16,6 +16,7 @@ from inference_sidecar.preview.raster import (
     Field,
     Image,
     Texture,
+    edge_width_px,
     pixel_grid,
     sample_field,
     smooth_step,
@@ -35,9 +36,11 @@ _ROUND: Final = 0.15
 """How far the corners move out or in, in half mouth widths."""
 _OPEN_NARROWS: Final = 0.07
 """How far the corners come in when the jaw drops."""
-_SMILE_NARROWS: Final = 0.16
+_SMILE_OPENS: Final = 0.85
+_SMILE_NARROWS: Final = 0.22
 _SMILE_SHAPE: Final = 0.6
-"""Who speaks smiles less: corners come in with the gap that closes, and shape words less."""
+"""Who speaks smiles less: corners come in with the gap that closes, and shape words less. What
+opens as wide as a straight mouth would laugh."""
 _REACH_X: Final = 2.7
 _REACH_ABOVE: Final = 1.25
 _REACH_BELOW_CHIN: Final = 1.15
@@ -83,6 +86,8 @@ class Mouth:
         height, width = canvas.shape[:2]
         size = (width, height)
         self._widest = float(np.clip(_WIDEST * geometry.face, *_WIDEST_BOUNDS))
+        if geometry.rest_gap > 0:
+            self._widest *= _SMILE_OPENS
         # Lips that are parted in the portrait are first shut, then opened like all others.
         self._shut_lower = -(1 - _UPPER_SHARE_CLOSING) * geometry.rest_gap
         self._shut_upper = _UPPER_SHARE_CLOSING * geometry.rest_gap
@@ -113,14 +118,19 @@ class Mouth:
         left, top = grid.columns.start, grid.rows.start
         columns, rows = pixel_grid(grid.width, grid.height)
         x, y = geometry.frame.coordinates(columns + left, rows + top)
-        softness = max(1.2, 0.02 * geometry.frame.unit_px) / geometry.frame.unit_px
+        picture = canvas[grid.rows, grid.columns]
+        unit = geometry.frame.unit_px
+        sharpest = max(1.2, 0.02 * unit)
+        # In a blurred picture a mouth with sharp edges looks like a sticker.
+        softness = (
+            np.clip(0.3 * edge_width_px(picture), sharpest, max(sharpest, 0.09 * unit)) / unit
+        )
         upper, lower = geometry.upper_at(x), geometry.lower_at(x)
         self._above = 1 - smooth_step(y - upper, -softness, softness)
         # Where lips touch, the lower one reaches a little under the upper one, so that nothing
         # shines through; where teeth show, it would take a sliver of them along.
-        reach = softness * (3 * smooth_step(lower - upper, 0.0, 0.06) - 2)
+        reach = softness * (2.2 * smooth_step(lower - upper, 0.0, 0.06) - 2)
         self._below = smooth_step(y - lower - reach, -softness, softness)
-        picture = canvas[grid.rows, grid.columns]
         self._interior = MouthInterior(picture, x, y, geometry)
 
     def draw(self, canvas: Image, pose: MouthPose, head: HeadPose) -> None:

@@ -122,6 +122,15 @@ def blur_colours(colours: Field, sigma_px: float) -> Field:
     return blur(colours, sigma_px)
 
 
+def edge_width_px(picture: Image) -> float:
+    """Over how many pixels the sharpest edges of a picture go from dark to light."""
+    brightness = picture.mean(axis=2, dtype=np.float32)
+    down, across = np.gradient(brightness)
+    low, high = np.percentile(brightness, [2, 98])
+    steepest = float(np.percentile(np.hypot(down, across), 99))
+    return float(high - low) / max(steepest, 1.0)
+
+
 def blur_image(image: Image, sigma_px: float) -> Image:
     """Gaussian blur of an image."""
     return cast("Image", cv2.GaussianBlur(image, (0, 0), max(sigma_px, 0.05)))

@@ -1,4 +1,4 @@
-"""`python -m inference_sidecar.weights fetch|verify`: the model's files, start to end."""
+"""`python -m inference_sidecar.weights fetch|verify|prepare`: the model's files, start to end."""
 
 from __future__ import annotations
 
@@ -48,6 +48,11 @@ def _run(options: argparse.Namespace, settings: WeightsSettings) -> int:
     folder: Path | None = options.dir or settings.model_storage_path
     if folder is None:
         raise WeightsError("Where are the weights? Set MODEL_STORAGE_PATH or give --dir.")
+    if options.command == "prepare":
+        # Imports torch, which the other commands do without.
+        from inference_sidecar.weights.prepare.command import prepare  # noqa: PLC0415
+
+        return prepare(folder, options)
     files = read_manifest(options.manifest, [MAIN_PART, *options.parts])
     if options.command == "verify":
         return _verify(folder, files, options)
@@ -85,15 +90,19 @@ def _verify(folder: Path, files: Sequence[WeightFile], options: argparse.Namespa
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m inference_sidecar.weights",
-        description="Fetches and verifies the weights of the infinitetalk engine.",
+        description="Fetches, verifies and prepares the weights of the infinitetalk engine.",
     )
     commands = parser.add_subparsers(dest="command", required=True)
     for name, text in (
         ("fetch", "download what is missing, resumable, each file by its hash"),
         ("verify", "hold sizes and hashes of everything against what is pinned"),
+        ("prepare", "merge the LoRA and write the files that the engine maps into memory"),
     ):
         command = commands.add_parser(name, help=text, description=text)
         command.add_argument("--dir", type=Path, help="folder of the weights (MODEL_STORAGE_PATH)")
+        if name == "prepare":
+            _add_prepare_options(command)
+            continue
         command.add_argument("--manifest", type=Path, help="instead of the packaged one")
         command.add_argument(
             "--with",
@@ -114,6 +123,48 @@ def _add_fetch_options(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--parallel", type=int, choices=range(1, 17), default=4, help="files at a time"
     )
+
+
+def _add_prepare_options(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--precision",
+        type=_precisions,
+        default=["fp8"],
+        help="of the linear layers: fp8 (default), bf16, fp32, or several with commas",
+    )
+    command.add_argument(
+        "--fp8-scale",
+        choices=["row", "tensor"],
+        default="row",
+        help="how many values share a scale",
+    )
+    command.add_argument(
+        "--lora",
+        type=Path,
+        action="append",
+        help="safetensors file to merge, instead of the manifest's; may be given more than once",
+    )
+    command.add_argument(
+        "--lora-scale",
+        type=float,
+        action="append",
+        help="its strength, 1 by default; one for all, or one for each",
+    )
+    command.add_argument("--no-lora", action="store_true", help="merge none")
+    command.add_argument(
+        "--device",
+        choices=["auto", "cpu", "cuda"],
+        default="auto",
+        help="where the arithmetic runs; the files are the same up to rounding",
+    )
+    command.add_argument("--only", choices=["transformer", "encoders"], help="make one half")
+
+
+def _precisions(text: str) -> list[str]:
+    names = text.split(",")
+    if unknown := set(names) - {"fp8", "bf16", "fp32"}:
+        raise argparse.ArgumentTypeError(f"no precision: {', '.join(sorted(unknown))}")
+    return names
 
 
 def _say(line: str) -> None:

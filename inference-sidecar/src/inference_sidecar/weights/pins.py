@@ -7,6 +7,7 @@ time) is not read again by `fetch`; `verify` reads everything.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final, Literal
 
@@ -61,17 +62,28 @@ class Pin(BaseModel):
         return self.model_copy(update=now)
 
 
+class ResidentPin(BaseModel):
+    """A file that `prepare` made, as it was when it was finished."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    size: int
+    sha256: str
+
+
 class _Record(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     version: Literal[1] = 1
     files: dict[str, Pin] = Field(default_factory=dict[str, Pin])
+    resident: dict[str, ResidentPin] = Field(default_factory=dict[str, ResidentPin])
 
 
 class Pins:
     """The pins of one folder of weights."""
 
     def __init__(self, folder: Path) -> None:
+        self._folder = folder
         self._path = folder / _NAME
         self._record = _read(self._path)
 
@@ -100,7 +112,29 @@ class Pins:
     def record(self, file: WeightFile, pin: Pin) -> None:
         """Keeps it, on the disk at once."""
         self._record.files[file.local] = pin
+        self._write()
+
+    def known_sha256(self, path: Path) -> str | None:
+        """Of a file that is as it was when its content was found right; None for any other."""
+        if not path.is_relative_to(self._folder):
+            return None
+        pin = self._record.files.get(path.relative_to(self._folder).as_posix())
+        return pin.sha256 if pin is not None and pin.is_seen(path) else None
+
+    @property
+    def resident(self) -> Mapping[str, ResidentPin]:
+        """What `prepare` made, by its path below the folder."""
+        return self._record.resident
+
+    def record_resident(self, path: Path, sha256: str) -> None:
+        """Keeps what was made, on the disk at once."""
+        name = path.relative_to(self._folder).as_posix()
+        self._record.resident[name] = ResidentPin(size=path.stat().st_size, sha256=sha256)
+        self._write()
+
+    def _write(self) -> None:
         self._record.files = dict(sorted(self._record.files.items()))
+        self._record.resident = dict(sorted(self._record.resident.items()))
         content = self._record.model_dump_json(indent=2, exclude_none=True)
         write_whole(self._path, f"{content}\n".encode())
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from inference_sidecar.weights.fetch import sha256_of
 from inference_sidecar.weights.manifest import WeightFile
-from inference_sidecar.weights.pins import Pin, Pins
+from inference_sidecar.weights.pins import Pin, Pins, ResidentPin
 from inference_sidecar.weights.volume import explained, require_volume
 
 
@@ -40,7 +40,10 @@ def verify(
     reads_content: bool = True,
     on_file: Callable[[str], None] = lambda _: None,
 ) -> list[Finding]:
-    """Looks at every file, and reads it unless told not to. Changes nothing."""
+    """Looks at every file, those that `prepare` made among them, and reads it unless told not to.
+
+    Changes nothing.
+    """
     folder = require_volume(folder)
     pins = Pins(folder)
     findings: list[Finding] = []
@@ -48,9 +51,11 @@ def verify(
         for file in files:
             on_file(file.local)
             pin = pins.find(file)
-            findings.append(
-                _look(folder / file.local, file.local, pin, reads_content=reads_content)
-            )
+            path = folder / file.local
+            findings.append(_look(path, file.local, pin, reads_content=reads_content))
+        for name, made in pins.resident.items():
+            on_file(name)
+            findings.append(_look(folder / name, name, made, reads_content=reads_content))
     return findings
 
 
@@ -65,7 +70,7 @@ def table(findings: Iterable[Finding]) -> str:
     return "\n".join([*lines, f"{len(rows)} files, {total.strip()}: {summary}"])
 
 
-def _look(path: Path, name: str, pin: Pin | None, *, reads_content: bool) -> Finding:
+def _look(path: Path, name: str, pin: Pin | ResidentPin | None, *, reads_content: bool) -> Finding:
     if not path.is_file():
         has_part = path.with_name(f"{path.name}.part").is_file()
         return Finding(name, State.INCOMPLETE if has_part else State.MISSING, None)

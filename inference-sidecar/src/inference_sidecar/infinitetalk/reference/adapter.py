@@ -8,7 +8,7 @@ import functools
 import io
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
@@ -114,7 +114,7 @@ class Upstream:
             return self.pipeline.text_encoder(list(texts), self._device)
 
     @contextlib.contextmanager
-    def _sized(self, layout: PublishedLayout) -> Iterator[Any]:
+    def _sized(self, layout: PublishedLayout) -> Generator[Any]:
         """Upstream writes the sizes of three models into its code; here they follow the weights."""
         configs = cast("Any", sys.modules["wan.configs"]).WAN_CONFIGS
         config = copy.deepcopy(configs[_CONFIG])
@@ -190,7 +190,7 @@ class _ReferenceImage:
 
 
 @contextlib.contextmanager
-def _sized_call(module: str, name: str, sizes: dict[str, object]) -> Iterator[None]:
+def _sized_call(module: str, name: str, sizes: dict[str, object]) -> Generator[None]:
     """For as long as the block runs, a function of upstream's gets these arguments too."""
     owner = sys.modules[module]
     original = getattr(owner, name)
@@ -244,7 +244,7 @@ def _count(tensors: dict[str, Tensor], pattern: str) -> int:
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
+def _quiet() -> Generator[None]:
     """Upstream prints; stdout belongs to whoever runs us."""
     with contextlib.redirect_stdout(io.StringIO()):
         yield

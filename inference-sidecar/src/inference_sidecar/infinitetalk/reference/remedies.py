@@ -80,8 +80,8 @@ def _prepare(root: Path, device: torch.device) -> None:
     if device.type != "cuda":
         cuda = cast("Any", torch.cuda)
         cuda.current_device = lambda: 0
-        cuda.ipc_collect = lambda: None
-        cuda.synchronize = lambda *_: None
+        cuda.ipc_collect = _nothing
+        cuda.synchronize = _nothing
     if str(root) not in sys.path:
         sys.path.insert(0, str(root))
 
@@ -199,4 +199,12 @@ class _CpuTorch:
 
 def _keep_off_cuda(pipeline: types.ModuleType, device: torch.device) -> None:
     cast("Any", pipeline).torch = _CpuTorch(device)
-    cast("Any", pipeline).get_video_codec = lambda _path: ""
+    cast("Any", pipeline).get_video_codec = _no_codec
+
+
+def _nothing(*_: object) -> None:
+    pass
+
+
+def _no_codec(_path: str) -> str:
+    return ""

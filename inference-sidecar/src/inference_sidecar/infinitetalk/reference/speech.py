@@ -31,10 +31,11 @@ def upstream_voice(folder: Path, audio: Path) -> Tensor:
     samples = _levelled(librosa.load(str(audio), sr=_RATE)[0])
     values = np.squeeze(extractor(samples, sampling_rate=_RATE).input_values)
     layers: list[Tensor] = []
-    hooks = [
-        layer.register_forward_hook(lambda _m, _i, out: layers.append(_first(out)[0]))
-        for layer in encoder.encoder.layers
-    ]
+
+    def keep(_module: object, _inputs: object, output: Any) -> None:  # noqa: ANN401 - torch's hook
+        layers.append((output[0] if isinstance(output, tuple) else output)[0])
+
+    hooks = [layer.register_forward_hook(keep) for layer in encoder.encoder.layers]
     with torch.no_grad():
         encoder(
             torch.from_numpy(values).float()[None],
@@ -60,7 +61,3 @@ def _levelled(samples: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return pyloudnorm.normalize.loudness(samples, loudness, -23)
-
-
-def _first(output: Any) -> Tensor:  # noqa: ANN401
-    return output[0] if isinstance(output, tuple) else output

@@ -68,6 +68,6 @@ def _residual(prefix: str, inputs: int, outputs: int) -> Shapes:
     }
     shapes |= conv(f"{prefix}.residual.2", inputs, outputs, 3, 3, 3)
     shapes |= conv(f"{prefix}.residual.6", outputs, outputs, 3, 3, 3)
-    return shapes | (
-        conv(f"{prefix}.shortcut", inputs, outputs, 1, 1, 1) if inputs != outputs else {}
-    )
+    if inputs != outputs:
+        shapes |= conv(f"{prefix}.shortcut", inputs, outputs, 1, 1, 1)
+    return shapes

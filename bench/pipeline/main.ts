@@ -1,0 +1,101 @@
+/**
+ * What the pipeline itself costs, around an engine that costs next to nothing: every figure from one
+ * run against the real system, started as a user starts it.
+ *
+ *   npm run bench:pipeline
+ *   npm run bench:pipeline -- --queued 1000 --submits 100 --statuses 500 --alone 30
+ */
+import { readFile } from 'node:fs/promises'
+import { availableParallelism, cpus, loadavg } from 'node:os'
+import { join } from 'node:path'
+import { parseArgs } from 'node:util'
+import { startSystem, voice } from '../../tests/harness/index.ts'
+import {
+  drainBacklog,
+  oneJobAlone,
+  statusOf,
+  submit,
+  timesOf,
+  untilCompleted,
+} from './measurements.ts'
+import { createSender, multipart, startIdleServer } from './requests.ts'
+import { markdownTable, summarise } from './statistics.ts'
+
+const { values } = parseArgs({
+  options: {
+    queued: { type: 'string', default: '1000' },
+    submits: { type: 'string', default: '100' },
+    statuses: { type: 'string', default: '500' },
+    alone: { type: 'string', default: '30' },
+  },
+})
+const count = {
+  queued: Number(values.queued),
+  submits: Number(values.submits),
+  statuses: Number(values.statuses),
+  alone: Number(values.alone),
+}
+const inputBytes = 500_000
+const warmUps = 5
+
+const portrait = await readFile(join(import.meta.dirname, '../../examples/portrait.jpg'))
+const bytesPerSecond = 32_000
+const big = multipart(portrait, voice({ seconds: (inputBytes - portrait.length) / bytesPerSecond }))
+const small = multipart(portrait, voice({ seconds: 1 }))
+const blocker = multipart(portrait, voice({ seconds: 1 }), 'null:seconds=3600')
+
+const rows: string[][] = []
+const ms = (value: number) => value.toFixed(1)
+function report(what: string, times: readonly number[]) {
+  const { count: of, median, p95 } = summarise(times)
+  rows.push([what, ms(median), ms(p95), String(of)])
+  process.stderr.write(`${what}: ${ms(median)} ms\n`)
+}
+
+const loadBefore = loadavg()[0] ?? 0
+const system = await startSystem({ env: { TIMINGS_DIVISOR: '1', LOG_LEVEL: 'warn' } })
+const sender = createSender(system.url, { authorization: `Bearer ${await system.createKey()}` })
+const idle = await startIdleServer()
+const idleSender = createSender(idle.url, {})
+try {
+  for (let left = warmUps; left > 0; left--) await oneJobAlone(system, sender, big)
+
+  const nothing = () => idleSender.send('POST', '/', big)
+  report('network and client alone, 500 KB', await timesOf(count.submits, nothing))
+  report('submit, 500 KB of inputs', await timesOf(count.submits, () => submit(sender, big)))
+  const { jobId } = await submit(sender, small)
+  const nothingSmall = () => idleSender.send('GET', '/')
+  report('network and client alone', await timesOf(count.statuses, nothingSmall))
+  report('status', await timesOf(count.statuses, () => statusOf(sender, jobId)))
+
+  await untilCompleted(sender, jobId)
+  const alone: Awaited<ReturnType<typeof oneJobAlone>>[] = []
+  for (let left = count.alone; left > 0; left--)
+    alone.push(await oneJobAlone(system, sender, small))
+  report(
+    'accepted → render start, idle system',
+    alone.map((one) => one.toRenderStartMs),
+  )
+  report(
+    'render end → completed',
+    alone.map((one) => one.toCompletedMs),
+  )
+
+  const drained = await drainBacklog(system, sender, { job: small, blocker }, count.queued)
+  report('render of the null engine, 1 s of audio', drained.rendersMs)
+  report('gap between renders, with a backlog', drained.gapsMs)
+
+  const cpu = cpus()[0]?.model.trim() ?? 'unknown CPU'
+  process.stdout.write(
+    `${availableParallelism()} × ${cpu}, Node ${process.versions.node}, load before ${loadBefore.toFixed(1)}\n\n` +
+      markdownTable(['measured in one run', 'median ms', 'p95 ms', 'of'], rows) +
+      `\n${count.queued} jobs queued at ${drained.submitsPerSecond.toFixed(1)} a second by 8 clients, ` +
+      `drained at ${drained.jobsPerSecond.toFixed(1)} a second by one worker.\n`,
+  )
+} finally {
+  sender.stop()
+  idleSender.stop()
+  idle.stop()
+  await (await system.broker()).close()
+  await system.stop()
+}

@@ -1,0 +1,115 @@
+import { acceptedSchema, type EventOf, eventSchemas, statusViewSchema } from '@avatar/contracts'
+import { z } from 'zod'
+import { type System, until } from '../../tests/harness/index.ts'
+import type { multipart, Sender } from './requests.ts'
+import { gapsBetween } from './statistics.ts'
+
+const dataOf = <S extends z.ZodType>(body: string, schema: S): z.output<S> =>
+  schema.parse(z.object({ data: z.unknown() }).parse(JSON.parse(body)).data)
+
+type Body = ReturnType<typeof multipart>
+
+/** Submits once. @throws Error when the job is not accepted */
+export async function submit(sender: Sender, body: Body): Promise<{ jobId: string; ms: number }> {
+  const answer = await sender.send('POST', '/generate', body)
+  if (answer.status !== 201) throw new Error(`the API answered ${answer.status}: ${answer.body}`)
+  return { jobId: dataOf(answer.body, acceptedSchema).job_id, ms: answer.ms }
+}
+
+export async function statusOf(sender: Sender, jobId: string) {
+  const answer = await sender.send('GET', `/status/${jobId}`)
+  if (answer.status !== 200) throw new Error(`the API answered ${answer.status}: ${answer.body}`)
+  return { view: dataOf(answer.body, statusViewSchema), ms: answer.ms }
+}
+
+/** How long each of so many calls took, one after the other. */
+export async function timesOf(count: number, call: () => Promise<{ ms: number }>) {
+  const times: number[] = []
+  for (let done = 0; done < count; done++) times.push((await call()).ms)
+  return times
+}
+
+/** One job alone in the system, from accepted to completed, by the services' own clocks. */
+export async function oneJobAlone(system: System, sender: Sender, body: Body) {
+  const { jobId } = await submit(sender, body)
+  const view = await untilCompleted(sender, jobId)
+  const render = await renderOf(system, jobId)
+  return {
+    toRenderStartMs: render.renderStartedAtMs - Date.parse(view.created_at),
+    toCompletedMs: Date.parse(view.finished_at ?? '') - render.renderEndedAtMs,
+  }
+}
+
+/** @throws Error when the job does not complete */
+export async function untilCompleted(sender: Sender, jobId: string) {
+  return until(
+    async () => {
+      const seen = (await statusOf(sender, jobId)).view
+      if (seen.status === 'failed') throw new Error(JSON.stringify(seen.error))
+      return seen.status === 'completed' && seen
+    },
+    { timeoutMs: 120_000, everyMs: 20, what: 'a completed job' },
+  )
+}
+
+async function renderOf(system: System, jobId: string): Promise<EventOf<'render.completed'>> {
+  const facts = await (await system.broker()).factsOf(jobId)
+  return eventSchemas['render.completed'].parse(
+    facts.find(({ type }) => type === 'render.completed'),
+  )
+}
+
+/** So many jobs that all wait in the queue, then leave it: the pace, and the worker's pauses. */
+export async function drainBacklog(
+  system: System,
+  sender: Sender,
+  bodies: { job: Body; blocker: Body },
+  count: number,
+) {
+  const { jobId: blocker } = await submit(sender, bodies.blocker)
+  await until(async () => (await statusOf(sender, blocker)).view.stage === 'rendering', {
+    timeoutMs: 60_000,
+    what: 'a worker that is held up',
+  })
+  const queueingSinceMs = performance.now()
+  const jobIds = await submitMany(sender, bodies.job, count)
+  const queuedMs = performance.now() - queueingSinceMs
+
+  const drainingSinceMs = performance.now()
+  await sender.send('POST', `/cancel/${blocker}`)
+  const last = jobIds.at(-1) ?? blocker
+  await until(async () => (await statusOf(sender, last)).view.finished_at !== null, {
+    timeoutMs: 15 * 60_000,
+    everyMs: 200,
+    what: 'an empty queue',
+  })
+  const views = await Promise.all(jobIds.map(async (id) => (await statusOf(sender, id)).view))
+  const failed = views.filter(({ status }) => status !== 'completed')
+  if (failed.length > 0) throw new Error(`${failed.length} jobs did not complete`)
+  const drainedMs = performance.now() - drainingSinceMs
+
+  const renders: EventOf<'render.completed'>[] = []
+  for (const id of jobIds) renders.push(await renderOf(system, id))
+  const spans = renders.map((one) => ({
+    startMs: one.renderStartedAtMs,
+    endMs: one.renderEndedAtMs,
+  }))
+  return {
+    submitsPerSecond: count / (queuedMs / 1000),
+    jobsPerSecond: count / (drainedMs / 1000),
+    gapsMs: gapsBetween(spans),
+    rendersMs: spans.map(({ startMs, endMs }) => endMs - startMs),
+  }
+}
+
+const submittersAtOnce = 8
+
+async function submitMany(sender: Sender, body: Body, count: number): Promise<string[]> {
+  const jobIds: string[] = []
+  let left = count
+  const submitter = async () => {
+    while (left-- > 0) jobIds.push((await submit(sender, body)).jobId)
+  }
+  await Promise.all(Array.from({ length: submittersAtOnce }, submitter))
+  return jobIds
+}

@@ -1,0 +1,212 @@
+"""`prepare`: from what was fetched to what the engine maps into memory."""
+
+from __future__ import annotations
+
+import sys
+from argparse import Namespace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+
+from inference_sidecar.infinitetalk.checkpoints.layout import MissingWeights, PublishedLayout
+from inference_sidecar.infinitetalk.native.fp8 import Granularity
+from inference_sidecar.infinitetalk.resident_file import (
+    MergedLora,
+    Precision,
+    ResidentFile,
+    ResidentFolder,
+    ResidentInfo,
+)
+from inference_sidecar.weights.errors import WeightsError
+from inference_sidecar.weights.fetch import sha256_of
+from inference_sidecar.weights.manifest import read_manifest
+from inference_sidecar.weights.pins import Pins
+from inference_sidecar.weights.prepare.lora import Lora, read_lora
+from inference_sidecar.weights.prepare.parts import PARTS, PartName, write_part, write_tokenizer
+from inference_sidecar.weights.prepare.parts import write_voice as write_voice_folder
+from inference_sidecar.weights.prepare.sources import Source, read_sources
+from inference_sidecar.weights.prepare.transformer import Conversion, write_transformer
+from inference_sidecar.weights.progress import Progress
+from inference_sidecar.weights.volume import locked, require_volume
+
+
+@dataclass(frozen=True)
+class PrepareOptions:
+    """What is made. loras: files with their strength; None takes those of the manifest."""
+
+    precisions: tuple[Precision, ...] = ("fp8",)
+    granularity: Granularity = Granularity.ROW
+    loras: tuple[tuple[Path, float], ...] | None = None
+    device: str = "cpu"
+    has_transformer: bool = True
+    has_encoders: bool = True
+
+
+def prepare(folder: Path, arguments: Namespace) -> int:
+    """The command; its exit status."""
+    Preparation(folder, _options(arguments)).run()
+    return 0
+
+
+class Preparation:
+    """One run over one folder of weights."""
+
+    def __init__(self, folder: Path, options: PrepareOptions) -> None:
+        self._folder = require_volume(folder)
+        self._options = options
+        self._layout = PublishedLayout(self._folder)
+        self._resident = ResidentFolder(self._folder)
+        self._hashes: dict[Path, str] = {}
+
+    def run(self) -> None:
+        """Makes everything that is not there yet. Raises `WeightsError`."""
+        with locked(self._folder, lambda: _say("Another process works on it; waiting.")):
+            self._pins = Pins(self._folder)
+            try:
+                if self._options.has_encoders:
+                    self._make_encoders()
+                if self._options.has_transformer:
+                    self._make_transformers()
+            except MissingWeights as cause:
+                raise WeightsError(
+                    f"{cause} Run `python -m inference_sidecar.weights fetch`."
+                ) from cause
+
+    def _make_encoders(self) -> None:
+        published: Mapping[PartName, Path] = {
+            "text": self._layout.text_weights,
+            "image": self._layout.image_weights,
+            "codec": self._layout.codec_weights,
+        }
+        for name, source in published.items():
+            part = PARTS[name]
+            info = self._info(name, part.precision, [source])
+
+            write = partial(write_part, part=part, info=info)
+            self._make(self._resident.path / f"{name}.safetensors", [source], info, write)
+        write_tokenizer(self._layout.tokenizer, self._resident.path / "tokenizer")
+        write_voice_folder(self._layout.voice, self._resident.path / "voice")
+
+    def _make_transformers(self) -> None:
+        files = self._layout.transformer_files
+        sources = read_sources(files)
+        shapes = {name: source.shape for name, source in sources.items()}
+        loras = [self._read_lora(path, scale, shapes) for path, scale in self._loras()]
+        for precision in self._options.precisions:
+            conversion = Conversion(
+                precision, self._options.granularity, torch.device(self._options.device)
+            )
+            info = self._info(
+                "transformer",
+                conversion.name,
+                files,
+                loras=tuple(lora.merged for lora in loras),
+                config=self._layout.transformer_config,
+            )
+
+            write = partial(write_transformer, loras=loras, conversion=conversion, info=info)
+            self._make(self._resident.transformer_path(precision), files, info, write)
+
+    def _make(
+        self,
+        path: Path,
+        files: Sequence[Path],
+        info: ResidentInfo,
+        write: Callable[[Path, Mapping[str, Source], Callable[[int], None]], str],
+    ) -> None:
+        """Writes a file unless one of the same content is there."""
+        if _is_made(path, info):
+            _say(f"{path.name}: is in place")
+            return
+        sources = read_sources(files)
+        total = sum(source.size_bytes for source in sources.values())
+        progress = Progress(f"Reading for {path.name}", total, sys.stderr)
+        sha256 = write(path, sources, progress.add)
+        progress.close()
+        self._pins.record_resident(path, sha256)
+        _say(f"{path.name}: {path.stat().st_size / 1e9:.2f} GB, {info.fingerprint[:12]}")
+
+    def _info(
+        self,
+        part: str,
+        precision: str,
+        files: Sequence[Path],
+        loras: tuple[MergedLora, ...] = (),
+        config: Mapping[str, object] | None = None,
+    ) -> ResidentInfo:
+        return ResidentInfo(
+            part=part,
+            precision=precision,
+            sources={str(file.relative_to(self._folder)): self._sha256(file) for file in files},
+            code=version("inference-sidecar"),
+            loras=loras,
+            config=config or {},
+        )
+
+    def _loras(self) -> Sequence[tuple[Path, float]]:
+        if self._options.loras is not None:
+            return self._options.loras
+        locals_ = [file.local for file in read_manifest() if file.local.startswith("loras/")]
+        for local in locals_:
+            if not (self._folder / local).is_file():
+                raise WeightsError(
+                    f"{self._folder / local} is missing: run `python -m inference_sidecar.weights"
+                    " fetch`, or name another with --lora, or none with --no-lora."
+                )
+        return [(self._folder / local, 1.0) for local in locals_]
+
+    def _read_lora(self, path: Path, scale: float, shapes: Mapping[str, tuple[int, ...]]) -> Lora:
+        if not path.is_file():
+            raise WeightsError(f"There is no LoRA {path}.")
+        return read_lora(path, self._sha256(path), scale, shapes)
+
+    def _sha256(self, path: Path) -> str:
+        """From the record where the file is as it was; otherwise it is read."""
+        if path not in self._hashes:
+            known = self._pins.known_sha256(path)
+            if known is None:
+                _say(f"{path.name}: was not fetched by us; reading it for its sha256")
+            self._hashes[path] = known or sha256_of(path)
+        return self._hashes[path]
+
+
+def _is_made(path: Path, info: ResidentInfo) -> bool:
+    try:
+        return ResidentFile(path).info.fingerprint == info.fingerprint
+    except WeightsError:
+        return False
+
+
+def _options(arguments: Namespace) -> PrepareOptions:
+    scales: list[float] = arguments.lora_scale or [1.0]
+    paths: list[Path] = arguments.lora or []
+    if len(scales) == 1:
+        scales = scales * max(len(paths), 1)
+    if arguments.no_lora and paths:
+        raise WeightsError("--lora and --no-lora contradict each other: give one of them.")
+    if paths and len(scales) != len(paths):
+        raise WeightsError(
+            f"{len(paths)} LoRAs need one --lora-scale or one for each, not {len(scales)}."
+        )
+    loras: tuple[tuple[Path, float], ...] | None = None
+    if paths or arguments.no_lora:
+        loras = tuple(zip(paths, scales, strict=False))
+    device = arguments.device
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    return PrepareOptions(
+        precisions=tuple(arguments.precision),
+        granularity=Granularity(arguments.fp8_scale),
+        loras=loras,
+        device=device,
+        has_transformer=arguments.only != "encoders",
+        has_encoders=arguments.only != "transformer",
+    )
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)  # noqa: T201

@@ -1,0 +1,186 @@
+"""Low-rank changes of weights, in the forms in which they are published.
+
+Per layer there are two small matrices, `lora_down`/`lora_up` or `lora_A`/`lora_B`, whose product is
+added to the weight; `alpha` over their rank is their strength, and without it that is 1. Whole
+differences are there too: `diff` of a weight, `diff_b` of a bias, `diff_m` of a modulation. Names
+carry a prefix of the tool that wrote them. Everything that has no place is refused by name: a file
+of which a part is left out gives another model than the one that was asked for.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, cast
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from inference_sidecar.infinitetalk.resident_file import MergedLora
+from inference_sidecar.weights.errors import WeightsError
+
+_PREFIXES: Final = (
+    "base_model.model.diffusion_model.",
+    "model.diffusion_model.",
+    "diffusion_model.",
+    "base_model.model.",
+    "transformer.",
+    "lora_unet__",
+    "lora_unet_",
+)
+_ENDINGS: Final = re.compile(
+    r"\.(?:(?P<down>lora_down|lora_A|lora\.down)(?:\.default)?\.weight"
+    r"|(?P<up>lora_up|lora_B|lora\.up)(?:\.default)?\.weight"
+    r"|(?P<alpha>alpha)|(?P<diff>diff)|(?P<diff_b>diff_b)|(?P<diff_m>diff_m))$"
+)
+_TARGETS: Final = {"diff": "weight", "diff_b": "bias", "diff_m": "modulation"}
+_SHOWN: Final = 10
+
+
+@dataclass(frozen=True)
+class Change:
+    """What is added to one tensor: `strength * up @ down`, or `strength * whole`."""
+
+    strength: float
+    up: Tensor | None = None
+    down: Tensor | None = None
+    whole: Tensor | None = None
+
+    def rows(self, start: int, block: Tensor) -> Tensor:
+        """The change of the rows from `start` on, as many as there are in `block`, float32."""
+        rows = slice(start, start + block.shape[0])
+        if self.whole is not None:
+            change = self.whole[rows]
+        else:
+            up, down = cast("Tensor", self.up), cast("Tensor", self.down)
+            left = up[rows].flatten(1).to(block.device, torch.float32)
+            change = left @ down.flatten(1).to(block.device, torch.float32)
+        return change.to(block.device, torch.float32).reshape(block.shape) * self.strength
+
+
+@dataclass(frozen=True)
+class Lora:
+    """A LoRA file with every change at its place."""
+
+    merged: MergedLora
+    changes: Mapping[str, Sequence[Change]]
+
+
+def read_lora(path: Path, sha256: str, scale: float, shapes: Mapping[str, tuple[int, ...]]) -> Lora:
+    """Finds the place of everything in the file among tensors of these shapes.
+
+    Raises `WeightsError` with the names of what has no place, no partner or the wrong shape.
+    """
+    tensors = _read(path)
+    layers = _LayerNames(shapes)
+    parts: dict[str, dict[str, Tensor]] = defaultdict(dict)
+    unknown: list[str] = []
+    for key, tensor in tensors.items():
+        match = _ENDINGS.search(key)
+        layer = layers.find(key[: match.start()]) if match else None
+        if match is None or layer is None or match.lastgroup is None:
+            unknown.append(key)
+            continue
+        parts[layer][match.lastgroup] = tensor
+    _refuse(path, "names that this model does not have", unknown)
+    changes: dict[str, list[Change]] = defaultdict(list)
+    misfits: list[str] = []
+    for layer, found in parts.items():
+        for name, change in _changes_of(layer, found, scale, shapes):
+            if _fits(change, shapes.get(name)):
+                changes[name].append(change)
+            else:
+                misfits.append(f"{name} {_described(found)}")
+        if not _is_complete(found):
+            misfits.append(f"{layer} (only {', '.join(sorted(found))})")
+    _refuse(path, "parts without a partner, or of other shapes than the model's", misfits)
+    if not changes:
+        raise WeightsError(f"{path.name} changes nothing: it holds no LoRA.")
+    return Lora(MergedLora(path.name, sha256, scale), changes)
+
+
+class _LayerNames:
+    """Finds a layer by the name that some tool gave it."""
+
+    def __init__(self, names: Iterable[str]) -> None:
+        self._layers = {layer for name in names for layer in (name, name.rpartition(".")[0])}
+        # Some tools write `_` for `.`; a name that has both is told apart by the whole of it.
+        self._flat = {layer.replace(".", "_"): layer for layer in self._layers}
+
+    def find(self, name: str) -> str | None:
+        for prefix in (*_PREFIXES, ""):
+            bare = name.removeprefix(prefix) if name.startswith(prefix) else None
+            if bare in self._layers:
+                return bare
+            if bare is not None and prefix.startswith("lora_unet") and bare in self._flat:
+                return self._flat[bare]
+        return None
+
+
+def _changes_of(
+    layer: str,
+    found: Mapping[str, Tensor],
+    scale: float,
+    shapes: Mapping[str, tuple[int, ...]],
+) -> Iterable[tuple[str, Change]]:
+    if "up" in found and "down" in found:
+        rank = found["down"].shape[0]
+        alpha = float(found["alpha"]) if "alpha" in found else float(rank)
+        change = Change(scale * alpha / rank, up=found["up"], down=found["down"])
+        yield f"{layer}.weight", change
+    for kind, tensor in _TARGETS.items():
+        if kind in found:
+            # Some tools name the tensor itself.
+            name = layer if layer in shapes else f"{layer}.{tensor}"
+            yield name, Change(scale, whole=found[kind])
+
+
+def _is_complete(found: Mapping[str, Tensor]) -> bool:
+    """Whether every part has what it belongs to."""
+    if ("up" in found) != ("down" in found):
+        return False
+    return "alpha" not in found or "up" in found or "diff" in found
+
+
+def _fits(change: Change, shape: tuple[int, ...] | None) -> bool:
+    if shape is None:
+        return False
+    if change.whole is not None:
+        return change.whole.shape == shape
+    up, down = cast("Tensor", change.up), cast("Tensor", change.down)
+    inputs = down[0].numel()
+    return (
+        len(shape) >= 2
+        and up.shape[0] == shape[0]
+        and up[0].numel() == down.shape[0]
+        and inputs == torch.Size(shape[1:]).numel()
+    )
+
+
+def _described(found: Mapping[str, Tensor]) -> str:
+    return ", ".join(f"{kind} {list(tensor.shape)}" for kind, tensor in sorted(found.items()))
+
+
+def _refuse(path: Path, what: str, names: list[str]) -> None:
+    if not names:
+        return
+    shown = ", ".join(sorted(names)[:_SHOWN])
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    raise WeightsError(
+        f"{path.name} has {what}: {shown}{more}. It was made for another model; give one for"
+        " Wan 2.1 I2V 14B, or none."
+    )
+
+
+def _read(path: Path) -> dict[str, Tensor]:
+    try:
+        with cast("Any", safe_open(path, framework="pt")) as file:
+            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except FileNotFoundError as cause:
+        raise WeightsError(f"There is no LoRA {path}.") from cause
+    except (SafetensorError, OSError) as cause:
+        raise WeightsError(f"{path} is no LoRA in safetensors form: {cause}.") from cause

@@ -1,0 +1,106 @@
+"""The encoders and the video codec: from pickles and folders to safetensors with the same names."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Literal, cast
+
+import torch
+from safetensors.torch import save_file
+
+from inference_sidecar.infinitetalk.resident_file import ResidentInfo
+from inference_sidecar.weights.errors import WeightsError
+from inference_sidecar.weights.prepare.sources import Source
+from inference_sidecar.weights.prepare.writer import ResidentWriter, Shape
+from inference_sidecar.weights.volume import explained, publish
+
+PartName = Literal["text", "image", "codec"]
+
+
+@dataclass(frozen=True)
+class Part:
+    """Which tensors of a published file are wanted, and in what they are kept.
+
+    dtype: None keeps each as it is published.
+    """
+
+    wanted: tuple[str, ...]
+    dtype: torch.dtype | None
+    precision: str
+
+
+PARTS: Final[Mapping[PartName, Part]] = {
+    "text": Part(("",), torch.bfloat16, "bf16"),
+    # The text half of CLIP is never used; upstream computes the other one in float16.
+    "image": Part(("visual.",), torch.float16, "fp16"),
+    "codec": Part(("",), torch.float32, "fp32"),
+}
+
+
+def write_part(
+    path: Path,
+    sources: Mapping[str, Source],
+    on_bytes: Callable[[int], None],
+    *,
+    part: Part,
+    info: ResidentInfo,
+) -> str:
+    """Writes one; the SHA-256 of the file."""
+    wanted = {name: source for name, source in sources.items() if name.startswith(part.wanted)}
+    if not wanted:
+        raise WeightsError(f"{path.name}: the published file has no tensors of the wanted names.")
+    dtype = part.dtype or torch.float32
+    shapes = {name: Shape(dtype, source.shape) for name, source in wanted.items()}
+    with ResidentWriter(path, shapes, info.to_metadata()) as writer:
+        for name, source in wanted.items():
+            for start, rows in source.blocks():
+                writer.write(name, rows.to(dtype), start)
+            on_bytes(source.size_bytes)
+        return writer.finish()
+
+
+def write_voice(published: Path, folder: Path) -> None:
+    """wav2vec2's folder, with its weights as safetensors whatever they were published as."""
+    _copy(published, folder, ("config.json", "preprocessor_config.json"))
+    target = folder / "model.safetensors"
+    safe, pickled = published / "model.safetensors", published / "pytorch_model.bin"
+    draft = target.with_name(f"{target.name}.part")
+    with explained(folder):
+        if safe.is_file():
+            shutil.copyfile(safe, draft)
+        elif pickled.is_file():
+            tensors = cast("dict[str, Any]", torch.load(pickled, weights_only=True))
+            save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, draft)
+        else:
+            raise WeightsError(
+                f"{safe} is missing: run `python -m inference_sidecar.weights fetch`."
+            )
+        publish(draft, target)
+
+
+def write_tokenizer(published: Path, folder: Path) -> None:
+    """The prompt's tokenizer: every file of its folder."""
+    names = tuple(sorted(each.name for each in published.glob("*") if each.is_file()))
+    if "tokenizer.json" not in names and "spiece.model" not in names:
+        raise WeightsError(
+            f"{published} holds no tokenizer: run `python -m inference_sidecar.weights fetch`."
+        )
+    _copy(published, folder, names)
+
+
+def _copy(published: Path, folder: Path, names: tuple[str, ...]) -> None:
+    with explained(folder.parent):
+        folder.mkdir(parents=True, exist_ok=True)
+        for name in names:
+            draft = folder / f"{name}.part"
+            try:
+                shutil.copyfile(published / name, draft)
+            except FileNotFoundError as cause:
+                raise WeightsError(
+                    f"{published / name} is missing: run `python -m inference_sidecar.weights"
+                    " fetch`."
+                ) from cause
+            publish(draft, folder / name)

@@ -1,0 +1,80 @@
+import { subjects } from '@avatar/contracts'
+import { until } from '@avatar/service-kit/testing'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { createWorld, type World } from './world.ts'
+
+let world: World
+let orchestrator: Awaited<ReturnType<World['startOrchestrator']>>
+
+beforeAll(async () => {
+  world = await createWorld()
+  orchestrator = await world.startOrchestrator()
+}, 60_000)
+
+afterAll(async () => {
+  await orchestrator.stop()
+  await world.stop()
+})
+
+async function rendering() {
+  const worker = await world.createWorker()
+  const job = await world.submit()
+  await world.reaches(job, 'queued')
+  await worker.claim(job)
+  await worker.says('started', job, 1)
+  await world.reaches(job, 'rendering')
+  return { worker, job }
+}
+
+/** Lets a time pass in which something happens again and again. */
+const during = async (ms: number, act: () => void) => {
+  const endMs = performance.now() + ms
+  const isOver = () => {
+    act()
+    return performance.now() > endMs
+  }
+  await until(isOver, { timeoutMs: ms + 10_000, everyMs: 50 })
+}
+
+describe('the watch over the workers', () => {
+  it('costs nobody his render when it was the broker that was silent', async () => {
+    const { worker, job } = await rendering()
+    const beat = () => worker.beats([{ job, epoch: 1 }])
+    const { silentAfterMs, watchGraceMs } = world.timings
+    await during(watchGraceMs, beat)
+    process.kill(world.nats.pid(), 'SIGSTOP')
+    await during(2 * silentAfterMs, beat)
+    process.kill(world.nats.pid(), 'SIGCONT')
+    await during(watchGraceMs + silentAfterMs, beat)
+    expect(await world.record(job)).toMatchObject({ state: 'rendering', epoch: 1 })
+    // The same worker is lost once it is silent by itself.
+    expect(await world.reaches(job, 'queued')).toMatchObject({ deaths: 1 })
+  })
+
+  it('gives an attempt up at once when its worker lives on without it', async () => {
+    const { worker, job } = await rendering()
+    await during(world.timings.watchGraceMs, () => worker.beats([{ job, epoch: 1 }]))
+    const reborn = await world.createWorker('w1', 'i2')
+    reborn.beats([])
+    expect(await world.reaches(job, 'queued')).toMatchObject({ deaths: 1, epoch: 1 })
+  })
+
+  it('stops nobody whose attempt is open and wanted', async () => {
+    const { worker, job } = await rendering()
+    let orders = 0
+    worker.bus.listen(subjects.stop(worker.workerId), () => {
+      orders++
+    })
+    await worker.bus.answers(1_000)
+    await during(1_000, () => worker.beats([{ job, epoch: 1 }]))
+    expect(orders).toBe(0)
+  })
+
+  it('says so when it does not understand a beat, and hears the next one', async () => {
+    const { worker, job } = await rendering()
+    worker.bus.announce(subjects.beat('w1'), { nonsense: true })
+    await until(() => orchestrator.lines().some(({ msg }) => msg === 'beat not understood'))
+    worker.beats([{ job, epoch: 1, renderedForSeconds: 700 }])
+    expect((await world.reaches(job, 'failed')).error?.code).toBe('DEADLINE_EXCEEDED')
+  })
+})

@@ -1,0 +1,38 @@
+import { afterAll, beforeAll, expect, it } from 'vitest'
+import { type System, startSystem, until } from '../harness/index.ts'
+
+const traceId = '0af7651916cd43dd8448eb211c80319c'
+const services = ['ingest', 'orchestrator', 'sidecar', 'janitor'] as const
+
+let system: System
+beforeAll(async () => {
+  // The janitor deletes a second after the end.
+  system = await startSystem({ env: { VIDEO_RETENTION_HOURS: String(1 / 3600) } })
+}, 90_000)
+afterAll(async () => {
+  expect(await system.stop()).toEqual([])
+}, 90_000)
+
+it('follows one job from the request to its deletion, through every process and back', async () => {
+  const answer = await system.client.submit({
+    headers: { traceparent: `00-${traceId}-b7ad6b7169203331-01` },
+  })
+  expect(answer.headers.get('traceparent')).toMatch(new RegExp(`^00-${traceId}-[0-9a-f]{16}-01$`))
+  const view = await system.client.untilEnded(answer.jobId, 'completed')
+  expect(view).toMatchObject({ trace_id: traceId })
+
+  const linesOf = (service: string) =>
+    system.lines.filter((line) => line.split(' ')[1] === service && line.includes(traceId))
+  for (const service of services)
+    await until(() => linesOf(service).length > 0, { what: `a line of ${service} in the trace` })
+  await until(() => linesOf('orchestrator').some((line) => line.includes('evt.job.deleted')), {
+    what: 'the deletion on the record',
+  })
+
+  const aboutTheJob = system.lines.filter((line) => line.includes(`jobId=${answer.jobId}`))
+  expect(aboutTheJob.length).toBeGreaterThan(services.length)
+  for (const line of aboutTheJob) {
+    expect(line).toContain(`traceId=${traceId}`)
+    expect(line).toMatch(/ attempt=\d+/)
+  }
+})

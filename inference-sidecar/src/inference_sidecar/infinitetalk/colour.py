@@ -31,7 +31,7 @@ class ColourMatch:
 
     def __init__(self, portrait: Tensor, strength: float) -> None:
         self._strength = strength
-        lab = _lab_from_rgb(_unit(portrait)[:, None])
+        lab = lab_from_rgb(_unit(portrait)[:, None])
         self._std, self._mean = _std_and_mean(lab)
 
     def __call__(self, frames: Tensor) -> Tensor:
@@ -45,11 +45,11 @@ class ColourMatch:
 
     def _match(self, frame: Tensor) -> Tensor:
         rgb = _unit(frame)
-        lab = _lab_from_rgb(rgb)
+        lab = lab_from_rgb(rgb)
         std, mean = _std_and_mean(lab)
         # A channel without any variation has nothing to stretch and takes the portrait's mean.
         stretch = torch.where(std == 0, 0.0, self._std / std.where(std != 0, 1.0))
-        matched = _rgb_from_lab((lab - mean) * stretch + self._mean).clamp(0, 1)
+        matched = rgb_from_lab((lab - mean) * stretch + self._mean).clamp(0, 1)
         return torch.lerp(rgb, matched, self._strength).mul(2).sub(1)
 
 
@@ -64,7 +64,8 @@ def _std_and_mean(lab: Tensor) -> tuple[Tensor, Tensor]:
     return std.to(lab.dtype), mean.to(lab.dtype)
 
 
-def _lab_from_rgb(rgb: Tensor) -> Tensor:
+def lab_from_rgb(rgb: Tensor) -> Tensor:
+    """sRGB in 0..1, `[3, T, H, W]`, to CIE Lab."""
     linear = torch.where(rgb > 0.04045, ((rgb + 0.055) / 1.055).clamp(min=0) ** 2.4, rgb / 12.92)
     white = torch.tensor(_WHITE, dtype=rgb.dtype, device=rgb.device).view(3, 1, 1, 1)
     ratio = _mix(torch.tensor(_XYZ_FROM_RGB, dtype=torch.float64), linear) / white
@@ -73,7 +74,8 @@ def _lab_from_rgb(rgb: Tensor) -> Tensor:
     return torch.stack((116 * y - 16, 500 * (x - y), 200 * (y - z)))
 
 
-def _rgb_from_lab(lab: Tensor) -> Tensor:
+def rgb_from_lab(lab: Tensor) -> Tensor:
+    """CIE Lab to sRGB, which may lie outside of 0..1."""
     lightness, a, b = lab.unbind(0)
     y = (lightness + 16) / 116
     bent = torch.stack((a / 500 + y, y, (y - b / 200).clamp(min=0)))

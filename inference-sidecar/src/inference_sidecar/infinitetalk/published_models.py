@@ -44,7 +44,10 @@ def load_published(root: Path) -> PublishedModels:
             image_encoder=ClipImage(read_pickle(layout.image_weights, exact)),
         ),
         text=UmT5(
-            read_pickle(layout.text_weights, exact), layout.tokenizer, dit.config.text_tokens
+            read_pickle(layout.text_weights, exact),
+            layout.tokenizer,
+            dit.config.text_tokens,
+            is_exact=True,
         ),
         voice=Wav2Vec2(layout.voice),
     )

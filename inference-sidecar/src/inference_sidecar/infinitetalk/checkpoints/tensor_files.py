@@ -31,7 +31,9 @@ class SafetensorsFiles(Mapping[str, Tensor]):
             self._files.update(dict.fromkeys(file.keys(), file))
 
     def __getitem__(self, name: str) -> Tensor:
-        return _cast(self._files[name].get_tensor(name), self._dtype)
+        tensor = self._files[name].get_tensor(name)
+        # A copy, for in the file tensors lie at odd addresses, where the BLAS rounds otherwise.
+        return tensor if self._dtype is None else _cast(tensor, self._dtype, is_copy=True)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._files)
@@ -54,5 +56,7 @@ def _is_mappable(path: Path) -> bool:
         return file.read(2) == b"PK"
 
 
-def _cast(tensor: Tensor, dtype: torch.dtype | None) -> Tensor:
-    return tensor.to(dtype) if dtype is not None and tensor.is_floating_point() else tensor
+def _cast(tensor: Tensor, dtype: torch.dtype | None, *, is_copy: bool = False) -> Tensor:
+    if dtype is None or not tensor.is_floating_point():
+        return tensor
+    return tensor.to(dtype, copy=is_copy)

@@ -32,6 +32,8 @@ class UmT5:
     """`interfaces.TextEncoder`. The published encoder has 5.7 billion parameters.
 
     tokens: what longer prompts are cut to, the transformer's text length.
+    is_exact: all texts in one batch with their padding, as upstream does it. Padding is masked, so
+    leaving it out changes only the last bits, and the time: to a tenth for a usual prompt.
     """
 
     def __init__(
@@ -40,9 +42,12 @@ class UmT5:
         tokenizer: Path,
         tokens: int,
         device: torch.device | str = "cpu",
+        *,
+        is_exact: bool = False,
     ) -> None:
         self._device = torch.device(device)
         self._tokens = tokens
+        self._is_exact = is_exact
         self._tokenizer = cast(
             "Any", AutoTokenizer.from_pretrained(str(tokenizer), local_files_only=True)
         )
@@ -50,28 +55,28 @@ class UmT5:
 
     @torch.inference_mode()
     def embed(self, texts: Sequence[str]) -> list[Tensor]:
-        """See `interfaces.TextEncoder.embed`. One after the other: padding costs what text does."""
-        return [self._embed_one(text) for text in texts]
+        """See `interfaces.TextEncoder.embed`."""
+        cleaned = [clean_prompt(text) for text in texts]
+        if self._is_exact:
+            return self._embed(cleaned, "max_length")
+        return [embedded for text in cleaned for embedded in self._embed([text], "do_not_pad")]
 
-    def _embed_one(self, text: str) -> Tensor:
+    def _embed(self, texts: list[str], padding: str) -> list[Tensor]:
         batch = self._tokenizer(
-            [clean_prompt(text)],
+            texts,
             return_tensors="pt",
-            padding="max_length",
+            padding=padding,
             truncation=True,
             max_length=self._tokens,
             add_special_tokens=True,
         )
         mask = cast("Tensor", batch.attention_mask)
-        used = int(mask.sum())
-        # Padding is masked and cut off in the end, so leaving it out changes nothing but the time.
-        is_padded_right = bool(mask[0, :used].all())
-        shown = slice(used if is_padded_right else None)
         output = self._model(
-            input_ids=batch.input_ids[:, shown].to(self._device),
-            attention_mask=mask[:, shown].to(self._device),
+            input_ids=batch.input_ids.to(self._device), attention_mask=mask.to(self._device)
         )
-        return cast("Tensor", output.last_hidden_state)[0, :used].float()
+        used = mask.sum(dim=1).tolist()
+        hidden = cast("Tensor", output.last_hidden_state).float()
+        return [one[:length] for one, length in zip(hidden, used, strict=True)]
 
 
 def clean_prompt(text: str) -> str:

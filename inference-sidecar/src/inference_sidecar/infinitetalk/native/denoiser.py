@@ -82,5 +82,8 @@ class NativeConditioned:
 
     def _positions_of(self, grid: tuple[int, int, int]) -> Rotation:
         if grid not in self._positions:
-            self._positions[grid] = rotation(grid, self._dit.config.head_dim, self._dit.device)
+            device = self._dit.device
+            is_exact = device.type == "cpu" and self._dit.dtype == torch.float32
+            precision = torch.float64 if is_exact else torch.float32
+            self._positions[grid] = rotation(grid, self._dit.config.head_dim, device, precision)
         return self._positions[grid]

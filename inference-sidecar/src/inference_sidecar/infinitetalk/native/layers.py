@@ -61,9 +61,14 @@ class FloatLinear(nn.Module):
 def modulated_norm(x: Tensor, shift: Tensor, scale: Tensor, epsilon: float) -> Tensor:
     """Layer norm without weights, then scaled and shifted by what the time step says."""
     normed = functional.layer_norm(x.float(), x.shape[-1:], eps=epsilon)
-    return torch.addcmul(shift, normed, 1 + scale).to(x.dtype)
+    return _multiply_add(normed, 1 + scale, shift).to(x.dtype)
 
 
 def gated_sum(x: Tensor, update: Tensor, gate: Tensor) -> Tensor:
     """`x + update * gate`, in float32."""
-    return torch.addcmul(x.float(), update.float(), gate).to(x.dtype)
+    return _multiply_add(update.float(), gate, x.float()).to(x.dtype)
+
+
+def _multiply_add(x: Tensor, factor: Tensor, summand: Tensor) -> Tensor:
+    """One kernel on a GPU; on a CPU two roundings, as upstream has them."""
+    return torch.addcmul(summand, x, factor) if x.is_cuda else x * factor + summand

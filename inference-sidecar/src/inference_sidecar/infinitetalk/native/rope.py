@@ -1,7 +1,8 @@
 """Rotary positions over time, height and width.
 
 Upstream rotates complex128 numbers; GPUs have next to no float64. The angles are computed in
-float64 once per size, and the rotation itself in float32, which changes the last bit.
+float64 once per size, and the rotation in the tables' precision: float32 changes the last bit,
+which is nothing beside bf16, and float64 on a CPU gives what upstream gives.
 """
 
 from __future__ import annotations
@@ -15,13 +16,15 @@ _THETA: Final = 10000.0
 
 
 class Rotation(NamedTuple):
-    """Cosine and sine of every token's angles, `[tokens, 1, head_dim / 2]` float32."""
+    """Cosine and sine of every token's angles, `[tokens, 1, head_dim / 2]`."""
 
     cos: Tensor
     sin: Tensor
 
 
-def rotation(grid: tuple[int, int, int], head_dim: int, device: torch.device) -> Rotation:
+def rotation(
+    grid: tuple[int, int, int], head_dim: int, device: torch.device, dtype: torch.dtype
+) -> Rotation:
     """The angles of a grid of latent frames, rows and columns.
 
     Height and width get a third of the pairs each, rounded down, time gets the rest.
@@ -36,11 +39,11 @@ def rotation(grid: tuple[int, int, int], head_dim: int, device: torch.device) ->
         shape[axis] = length
         axes.append(angles.view(shape).expand(*grid, pairs))
     angles = torch.cat(axes, dim=-1).reshape(-1, 1, head_dim // 2)
-    return Rotation(angles.cos().float().to(device), angles.sin().float().to(device))
+    return Rotation(angles.cos().to(device, dtype), angles.sin().to(device, dtype))
 
 
 def rotate(x: Tensor, by: Rotation) -> Tensor:
     """Turns each pair of neighbours in the heads of `x`, `[tokens, heads, head_dim]`."""
-    even, odd = x.float().unflatten(-1, (-1, 2)).unbind(-1)
+    even, odd = x.to(by.cos.dtype).unflatten(-1, (-1, 2)).unbind(-1)
     turned = (even * by.cos - odd * by.sin, even * by.sin + odd * by.cos)
     return torch.stack(turned, dim=-1).flatten(-2).to(x.dtype)

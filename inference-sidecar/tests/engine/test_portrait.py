@@ -1,0 +1,49 @@
+"""The portrait at generation size."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from inference_sidecar.engine import Size
+from inference_sidecar.errors import ImageUnreadable
+from inference_sidecar.infinitetalk.portrait import read_portrait
+
+
+def test_it_covers_the_frame_and_is_cut_around_the_centre(tmp_path: Path) -> None:
+    stripes = np.zeros((40, 120, 3), np.uint8)
+    stripes[:, 40:80] = 255
+    Image.fromarray(stripes).save(tmp_path / "portrait.png")
+    pixels = read_portrait(tmp_path / "portrait.png", Size(32, 32))
+    assert pixels.shape == (3, 32, 32)
+    assert pixels.dtype == torch.float32
+    assert (pixels[:, :, 1:-1] == 1).all()
+    wide = read_portrait(tmp_path / "portrait.png", Size(96, 32))
+    assert (wide[:, :, :30] == -1).all()
+    assert (wide[:, :, 34:62] == 1).all()
+
+
+def test_phone_portraits_stand_upright_and_what_is_transparent_is_white(tmp_path: Path) -> None:
+    halves = np.zeros((32, 32, 3), np.uint8)
+    halves[:16] = 255
+    exif = Image.Exif()
+    exif[0x0112] = 3
+    Image.fromarray(halves).save(tmp_path / "turned.png", exif=exif)
+    turned = read_portrait(tmp_path / "turned.png", Size(32, 32))
+    assert (turned[:, 0] == -1).all()
+    as_upstream = read_portrait(tmp_path / "turned.png", Size(32, 32), is_repaired=False)
+    assert (as_upstream[:, 0] == 1).all()
+
+    clear = np.zeros((32, 32, 4), np.uint8)
+    Image.fromarray(clear, "RGBA").save(tmp_path / "clear.png")
+    assert (read_portrait(tmp_path / "clear.png", Size(32, 32)) == 1).all()
+    beneath = read_portrait(tmp_path / "clear.png", Size(32, 32), is_repaired=False)
+    assert (beneath == -1).all()
+
+
+def test_what_is_no_image_is_the_callers_mistake(tmp_path: Path) -> None:
+    (tmp_path / "portrait.png").write_bytes(b"no image")
+    with pytest.raises(ImageUnreadable):
+        read_portrait(tmp_path / "portrait.png", Size(32, 32))

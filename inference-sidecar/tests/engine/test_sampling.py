@@ -1,0 +1,68 @@
+"""Noise levels, noise, and guidance."""
+
+import pytest
+import torch
+
+from inference_sidecar.infinitetalk.guidance import Guidance
+from inference_sidecar.infinitetalk.interfaces import Text
+from inference_sidecar.infinitetalk.noise import PerChunkNoise, UpstreamNoise, make_noise
+from inference_sidecar.infinitetalk.render_settings import RenderSettings, SeedPolicy
+from inference_sidecar.infinitetalk.schedule import timesteps
+
+SHAPE = (16, 5, 2, 4)
+
+
+def test_levels_fall_from_pure_noise_to_none_and_the_shift_bends_them() -> None:
+    even = timesteps(4, shift=1.0)
+    assert even == pytest.approx([1000, 667, 334, 1, 0], abs=1e-3)
+    bent = timesteps(4, shift=5.0)
+    assert bent == pytest.approx([5 * t / (1 + 4 * t / 1000) for t in even], rel=1e-6)
+    assert bent[1] > even[1]
+
+
+def test_a_chunk_has_its_own_noise_and_needs_no_other_chunk() -> None:
+    noise = PerChunkNoise(7, SHAPE)
+    later = noise.draw(3)
+    assert torch.equal(PerChunkNoise(7, SHAPE).draw(3), later)
+    assert not torch.equal(noise.draw(2), later)
+    assert not torch.equal(PerChunkNoise(8, SHAPE).draw(3), later)
+    assert later.mean().abs() < 0.2
+    assert later.std() == pytest.approx(1, abs=0.1)
+
+
+def test_upstreams_noise_is_one_stream_with_what_it_throws_away() -> None:
+    settings = RenderSettings(frames=17, motion=5, steps=2, seeds=SeedPolicy.UPSTREAM)
+    torch.manual_seed(7)
+    first = torch.randn(SHAPE)
+    second = torch.randn(SHAPE)
+    for _ in range(1 + settings.steps):
+        torch.randn(16, settings.motion_latent_frames, 2, 4)
+    third = torch.randn(SHAPE)
+    noise = make_noise(7, SHAPE, settings)
+    for chunk, expected in enumerate((first, second, third)):
+        assert torch.equal(noise.draw(chunk), expected)
+    resumed = UpstreamNoise(7, SHAPE, settings)
+    assert torch.equal(resumed.draw(2), third)
+    with pytest.raises(ValueError, match="drawn already"):
+        resumed.draw(1)
+
+
+@pytest.mark.parametrize(("text", "audio", "passes"), [(1, 1, 1), (1, 2, 2), (5, 1, 2), (5, 4, 3)])
+def test_guidance_is_upstreams_formula_with_no_forward_too_many(
+    text: float, audio: float, passes: int
+) -> None:
+    guidance = Guidance(text, audio)
+    assert len(guidance.passes) == passes
+    assert guidance.needs_negative == (text != 1)
+    seen = {(words, heard): torch.randn(4) for words in Text for heard in (True, False)}
+    everything, no_text = seen[Text.PROMPT, True], seen[Text.NEGATIVE, True]
+    no_audio, nothing = seen[Text.PROMPT, False], seen[Text.NEGATIVE, False]
+    expected = (
+        no_audio + audio * (everything - no_audio)
+        if text == 1
+        else nothing + text * (everything - no_text) + audio * (no_text - nothing)
+    )
+    combined = guidance.combine([seen[one.text, one.has_audio] for one in guidance.passes])
+    assert torch.allclose(combined, expected, atol=1e-5)
+    with pytest.raises(ValueError, match="velocities"):
+        guidance.combine([everything] * 4)

@@ -33,7 +33,7 @@ class Compositor:
         # All that ever moves is read from the texture, so what never moves is too: else the
         # border between both would show as a change of sharpness.
         self._still = self._texture.at(*pixel_grid(width, height)).copy()
-        head = Head(canvas, placed)
+        head = Head(framing, landmarks)
         self._grid = CoarseGrid(*head.region())
         self._head = head.over(self._grid)
         self._mouth = Mouth(canvas, self._texture, measure_mouth(canvas, placed), head)

@@ -38,7 +38,7 @@ from inference_sidecar.preview.voice import measure_voice
 _CHUNK_FRAMES: Final = FPS
 """One second: 70 MB of frames at 720p, and a cancel or a crash costs no more than that."""
 _SHRINK: Final = {"720p": (1, 1), "480p": (2, 3), "432p": (3, 5), "352p": (1, 2)}
-_VERSION: Final = "preview-2"
+_VERSION: Final = "preview-3"
 _BEGINNING_SECONDS: Final = 0.5
 """Finding the face and preparing it, whatever the video's length."""
 

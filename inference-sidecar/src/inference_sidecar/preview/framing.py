@@ -34,14 +34,20 @@ _BACKDROP_SIGMA_PX: Final = 6.0
 
 @dataclass(frozen=True)
 class Framing:
-    """canvas: the picture at generation size; matrix: 2x3, from portrait pixels to it."""
+    """canvas: the portrait at generation size; matrix: 2x3, from the portrait's pixels to it."""
 
+    portrait: Image
     canvas: Image
     matrix: Field
 
     def place(self, points: Points) -> Points:
         """Moves points of the portrait to the canvas."""
         return (points @ self.matrix[:, :2].T + self.matrix[:, 2]).astype(np.float32)
+
+    def in_portrait(self, x: Field, y: Field) -> tuple[Field, Field]:
+        """Where places of the canvas are in the portrait."""
+        scale, (left, top) = self.matrix[0, 0], self.matrix[:, 2]
+        return (x - left) / scale, (y - top) / scale
 
 
 def frame_portrait(portrait: Image, landmarks: Points, size: Size) -> Framing:
@@ -64,7 +70,7 @@ def frame_portrait(portrait: Image, landmarks: Points, size: Size) -> Framing:
         left = min(max(left, 0.0), width - size.width / cover)
         upper = min(max(upper, 0.0), height - size.height / cover)
         matrix = np.array([[cover, 0, -left * cover], [0, cover, -upper * cover]], np.float32)
-        return Framing(_draw(portrait, matrix, size), _with_pixel_centres(matrix))
+        return Framing(portrait, _draw(portrait, matrix, size), _with_pixel_centres(matrix))
     return _on_backdrop(portrait, size)
 
 
@@ -104,7 +110,7 @@ def _on_backdrop(portrait: Image, size: Size) -> Framing:
     backdrop = (soft * _SIDE_DIM).astype(np.uint8)
     front = _draw(portrait, centring[0], size)
     alpha = _soft_rectangle(size, width * contain, height * contain)
-    return Framing(mix(backdrop, front, alpha), _with_pixel_centres(centring[0]))
+    return Framing(portrait, mix(backdrop, front, alpha), _with_pixel_centres(centring[0]))
 
 
 def _soft_rectangle(size: Size, width: float, height: float) -> Field:

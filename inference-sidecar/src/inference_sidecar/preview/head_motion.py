@@ -8,7 +8,8 @@ from typing import Final
 import numpy as np
 
 from inference_sidecar.engine import FPS
-from inference_sidecar.preview.raster import CoarseGrid, Field, Image, Points, smooth_step
+from inference_sidecar.preview.framing import Framing
+from inference_sidecar.preview.raster import CoarseGrid, Field, Points, smooth_step
 from inference_sidecar.preview.silhouette import Silhouette
 from inference_sidecar.preview.voice import Track
 
@@ -74,8 +75,9 @@ class Head:
     cut out, so there is no edge that could show a ghost and no hole behind it to fill.
     """
 
-    def __init__(self, canvas: Image, landmarks: Points) -> None:
-        """landmarks: the mesh on the canvas."""
+    def __init__(self, framing: Framing, in_portrait: Points) -> None:
+        """in_portrait: the mesh, in pixels of the portrait."""
+        landmarks = framing.place(in_portrait)
         chin, forehead = landmarks[_CHIN], landmarks[_FOREHEAD]
         up = forehead - chin
         self._size = float(np.hypot(*up))
@@ -84,8 +86,11 @@ class Head:
         left, right = landmarks[_SIDES[0]], landmarks[_SIDES[1]]
         self._half_width = float(np.hypot(*(right - left))) / 2
         self._pivot = chin + self._down * 0.35 * self._size
-        self._silhouette = Silhouette(canvas, landmarks)
-        self._canvas = (canvas.shape[1], canvas.shape[0])
+        self._framing = framing
+        # Looked for in the portrait itself: what is behind a head must not depend on the framing.
+        self._silhouette = Silhouette(framing.portrait, in_portrait)
+        height, width = framing.canvas.shape[:2]
+        self._canvas = (width, height)
 
     def region(self) -> tuple[int, int, int, int]:
         """The pixels (left, top, right, bottom) that ever move."""
@@ -106,7 +111,8 @@ class Head:
         right, down = x - self._centre[0], y - self._centre[1]
         across = (right * self._down[1] - down * self._down[0]) / self._half_width
         along = (right * self._down[0] + down * self._down[1]) / (self._size / 2)
-        follow = self._follow(across, along) * self._silhouette.nearness(x, y) * self._inside(x, y)
+        near = self._silhouette.nearness(*self._framing.in_portrait(x, y))
+        follow = self._follow(across, along) * near * self._inside(x, y)
         depth = 1 + _DEPTH * (np.exp(-(across**2 + along**2) / 0.9) - 0.5)
         return HeadGrid(
             x=x,

@@ -36,7 +36,7 @@ _ROUND: Final = 0.15
 """How far the corners move out or in, in half mouth widths."""
 _OPEN_NARROWS: Final = 0.07
 """How far the corners come in when the jaw drops."""
-_SMILE_OPENS: Final = 0.85
+_SMILE_OPENS: Final = 0.92
 _SMILE_NARROWS: Final = 0.22
 _SMILE_SHAPE: Final = 0.6
 """Who speaks smiles less: corners come in with the gap that closes, and shape words less. What

@@ -30,19 +30,21 @@ _FACE_PX: Final = 90.0
 """Height of the face at which the cut is made: a hair's breadth is of no interest."""
 _BELOW_CHIN: Final = 2.6
 """The cut ends this far below the middle of the face, in half faces."""
+_MARGIN_PX: Final = 80
+"""So much of what is surely background is looked at, to know its colours."""
 _NEAR: Final = 0.02
 _FAR: Final = 0.14
 """In face heights from the silhouette: what moves with the head, and what stands still."""
 
 
 class Silhouette:
-    """How near each place of a canvas is to the person in it."""
+    """How near each place of a portrait is to the person in it."""
 
-    def __init__(self, canvas: Image, landmarks: Points) -> None:
-        """landmarks: the mesh on the canvas."""
-        height, width = canvas.shape[:2]
+    def __init__(self, portrait: Image, landmarks: Points) -> None:
+        """landmarks: the mesh on the portrait."""
+        height, width = portrait.shape[:2]
         self._scale = min(1.0, _FACE_PX / _distance(landmarks[_FOREHEAD], landmarks[_CHIN]))
-        small = resize(canvas, round(width * self._scale), round(height * self._scale))
+        small = resize(portrait, round(width * self._scale), round(height * self._scale))
         person = _cut_out(small, landmarks * self._scale)
         away = distance_from(person) / np.float32(_FACE_PX)
         self._nearness = 1 - smooth_step(away, _NEAR, _FAR)
@@ -71,9 +73,14 @@ def _cut_out(picture: Image, landmarks: Points) -> Mask:
     certain = fill_polygon(landmarks[list(_FACE_OVAL)], width, height)
     certain |= (along > 0.9) & (along < 1.5) & (across < 0.4)
     bottom = min(height, int(centre[1] + _BELOW_CHIN * half_face))
+    # Around a small face most of the picture is of no interest, and looking at it takes seconds.
+    beside = np.flatnonzero(possible[:bottom].any(axis=0))
+    above = np.flatnonzero(possible[:bottom].any(axis=1))
+    left, right = max(0, int(beside[0]) - _MARGIN_PX), int(beside[-1]) + _MARGIN_PX
+    box = slice(max(0, int(above[0]) - _MARGIN_PX), bottom), slice(left, right)
     found = np.zeros((height, width), np.bool_)
-    found[:bottom] = grow_cut(
-        picture[:bottom], certain[:bottom], (head | body)[:bottom], possible[:bottom]
+    found[box] = grow_cut(
+        np.ascontiguousarray(picture[box]), certain[box], (head | body)[box], possible[box]
     )
     # Further down nothing moves; the person's lower edge must not look like a border.
     found[bottom:] = found[bottom - 1]

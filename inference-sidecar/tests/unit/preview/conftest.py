@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from inference_sidecar.encoder import Encoder, find_ffmpeg
 from inference_sidecar.engine import FPS, RenderRequest, Size, frames_for
 from inference_sidecar.preview.engine import PreviewEngine
-from inference_sidecar.preview.face_detector import FaceDetector
+from inference_sidecar.preview.face_detector import DetectedFace, FaceDetector
 from inference_sidecar.preview.face_mesh import FaceMesh
 from inference_sidecar.preview.raster import Image, Points, read_image
 
@@ -66,9 +66,11 @@ class Film:
         video = self.make(samples, size=size, portrait=portrait, seed=seed)
         with av.open(str(video)) as container:
             frames = np.stack([f.to_ndarray(format="rgb24") for f in container.decode(video=0)])
-        return Footage(
-            video, frames, self.chunks, np.array([self._aperture(frame) for frame in frames])
-        )
+        # A head that sways stays where it was found: looking for it again only costs time.
+        face = self._detector.find_main_face(frames[0])
+        assert face is not None
+        aperture = np.array([self._aperture(frame, face) for frame in frames])
+        return Footage(video, frames, self.chunks, aperture)
 
     def make(
         self, samples: NDArray[np.int16], *, size: Size, portrait: Path = PORTRAIT, seed: int = 7
@@ -101,8 +103,9 @@ class Film:
         assert points is not None
         return points
 
-    def _aperture(self, frame: Image) -> float:
-        points = self.landmarks(frame)
+    def _aperture(self, frame: Image, face: DetectedFace) -> float:
+        points = self._mesh.locate(frame, face)
+        assert points is not None
         gap = points[INNER_LOWER_LIP, 1] - points[INNER_UPPER_LIP, 1]
         return float(gap / (points[CHIN, 1] - points[FOREHEAD, 1]))
 

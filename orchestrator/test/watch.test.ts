@@ -70,6 +70,18 @@ describe('the watch over the workers', () => {
     expect(orders).toBe(0)
   })
 
+  it('reports a render far past its deadline even where no record is known, and disturbs nobody', async () => {
+    const { worker, job } = await rendering()
+    const stranger = { ...job, jobId: '00000000-0000-4000-8000-00000000000a' }
+    worker.beats([
+      { job: stranger, epoch: 1, renderedForSeconds: 700 },
+      { job, epoch: 1 },
+    ])
+    const lines = () => orchestrator.lines().filter(({ jobId }) => jobId === stranger.jobId)
+    await until(() => lines().some(({ msg }) => msg === 'event of an unknown job ignored'))
+    expect(await world.record(job)).toMatchObject({ state: 'rendering', epoch: 1 })
+  })
+
   it('says so when it does not understand a beat, and hears the next one', async () => {
     const { worker, job } = await rendering()
     worker.bus.announce(subjects.beat('w1'), { nonsense: true })

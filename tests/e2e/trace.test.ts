@@ -36,3 +36,16 @@ it('follows one job from the request to its deletion, through every process and 
     expect(line).toMatch(/ attempt=\d+/)
   }
 })
+
+it('is counted by each service on its own port, by names that say what and in which unit', async () => {
+  const { processes } = await system.stack()
+  for (const service of ['ingest', 'orchestrator', 'janitor'] as const) {
+    const port = processes[service].ports['metrics']
+    const text = await (await fetch(`http://127.0.0.1:${port}/metrics`)).text()
+    const names = [...text.matchAll(/^# TYPE (\S+) /gm)].map(([, name]) => name ?? '')
+    const ours = names.filter((name) => name !== 'target_info')
+    expect(ours.length, service).toBeGreaterThan(0)
+    for (const name of ours) expect(name).toMatch(/^infinitetalk(_[a-z]+)+$/)
+    expect(text, 'labels are closed sets').not.toMatch(/[0-9a-f]{8}-[0-9a-f]{4}-/)
+  }
+})

@@ -67,6 +67,8 @@ export const servicePermissions: Record<ServiceUser, UserPermissions> = {
       '$JS.API.DIRECT.GET.EVENTS',
       '$JS.API.DIRECT.GET.EVENTS.>',
       ...reads('INTAKE.ingest'),
+      '$JS.API.STREAM.INFO.INTAKE',
+      '$JS.API.CONSUMER.RESET.INTAKE.ingest',
     ],
     subscribe: [`${inboxPrefix('ingest')}.>`, 'evt.job.>', 'beat.*'],
   },

@@ -15,6 +15,7 @@ import { ingestConfigSchema } from './config.ts'
 import { onIntakeSubmitted } from './intake.ts'
 import { measureAdmission } from './measure-admission.ts'
 import { createMediaChecks } from './media/media-checks.ts'
+import { recallIntake } from './recall-intake.ts'
 import { createUploadSpool } from './upload-spool.ts'
 import { createWorkers } from './workers.ts'
 
@@ -50,6 +51,7 @@ await runService('ingest', ingestConfigSchema, process.env, async (foundation) =
     concurrency: 4,
     handle: onIntakeSubmitted({ ...shared, objects, admit, spool }),
   })
+  const recall = recallIntake({ ...shared, spec: consumers(timings).ingest })
   const app = await buildApp({
     ...shared,
     records,
@@ -70,9 +72,9 @@ await runService('ingest', ingestConfigSchema, process.env, async (foundation) =
     stop: () => app.close(),
   }
   return {
-    start: [media, board, workers, intake, door],
+    start: [media, board, workers, intake, recall, door],
     stopPhases: [
-      stopTogether('doors', 15_000, [door, intake]),
+      stopTogether('doors', 15_000, [door, intake, recall]),
       stopTogether('checks', 5_000, [media, board, workers]),
     ],
   }

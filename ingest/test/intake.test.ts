@@ -118,3 +118,28 @@ describe('the event of another service', () => {
     await until(async () => (await world.spooled()).length === 0)
   }, 60_000)
 })
+
+describe('an event that the broker forgets to hand on', () => {
+  it('becomes a job all the same', async () => {
+    await world.intake.stop()
+    const { seq } = await world.operator.client.publish(
+      subject,
+      JSON.stringify({ image_key, audio_key, reference: 'forgotten' }),
+    )
+    // What a broker does that stops badly: the event stays, and its consumer is past it.
+    await world.operator.windBack({ stream: 'INTAKE', name: 'ingest' }, seq + 1)
+    await world.intake.start()
+    expect(await world.operator.settledUpTo({ stream: 'INTAKE', name: 'ingest' })).toBe(seq)
+
+    expect(await world.recall.runOnce()).toBe(false)
+    await until(() => world.recall.runOnce(), { what: 'the recall' })
+    await until(async () => (await world.operator.oldestOf('INTAKE')) === undefined, {
+      what: 'an empty intake',
+    })
+    const references = await Promise.all(
+      jobsOfAcme().map(({ jobId }) => world.jobs.find(jobKey('acme', jobId))),
+    )
+    expect(references.map((found) => found?.value.reference)).toContain('forgotten')
+    expect(await world.recall.runOnce()).toBe(false)
+  })
+})

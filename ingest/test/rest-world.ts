@@ -37,6 +37,7 @@ import { createBoard } from '../src/board.ts'
 import { onIntakeSubmitted } from '../src/intake.ts'
 import { measureAdmission } from '../src/measure-admission.ts'
 import { createMediaChecks } from '../src/media/media-checks.ts'
+import { recallIntake } from '../src/recall-intake.ts'
 import { createUploadSpool } from '../src/upload-spool.ts'
 import { createWorkers } from '../src/workers.ts'
 import { ffmpegPath } from './media-fixtures.ts'
@@ -91,6 +92,11 @@ export async function createRestWorld(options: { divisor?: number; spoolParent?:
     spec: consumers(timings).ingest,
     concurrency: 4,
     handle: onIntakeSubmitted({ ...shared, admit, spool }),
+  })
+  const recall = recallIntake({
+    ...shared,
+    spec: consumers(timings).ingest,
+    timings: { ...timings, entryMissingMs: 1 },
   })
   const app = await buildApp({
     ...shared,
@@ -184,6 +190,8 @@ export async function createRestWorld(options: { divisor?: number; spoolParent?:
     nats,
     s3,
     app,
+    intake,
+    recall,
     operator,
     metrics,
     connectAs,

@@ -240,6 +240,24 @@ export async function connectBus(options: BusOptions) {
     }
   }
 
+  /** The sequence of the oldest message of a stream; undefined when it is empty. */
+  async function oldestOf(stream: string): Promise<number | undefined> {
+    try {
+      const { state } = await manager.streams.info(stream)
+      return state.messages === 0 ? undefined : state.first_seq
+    } catch (error) {
+      throw new AppError('BROKER_UNAVAILABLE', { cause: error })
+    }
+  }
+
+  /** Has a consumer give out everything from a sequence on, again. Newer than the client library. */
+  async function windBack({ stream, name }: Pick<ConsumerSpec, 'stream' | 'name'>, seq: number) {
+    const subject = `$JS.API.CONSUMER.RESET.${stream}.${name}`
+    const answer = await request(subject, { seq }, { timeoutMs: publishTryMs })
+    if (answer === undefined || (answer as { error?: unknown }).error !== undefined)
+      throw new AppError('BROKER_UNAVAILABLE', { details: { subject } })
+  }
+
   /** Removes every message of a stream on this subject. */
   async function purge(stream: string, subject: string) {
     return untilStored(undefined, () => manager.streams.purge(stream, { filter: subject }))
@@ -260,6 +278,8 @@ export async function connectBus(options: BusOptions) {
     readFrom,
     holds,
     settledUpTo,
+    oldestOf,
+    windBack,
     purge,
     /** The durable consumer of a spec; it must have been provisioned. */
     consumer: (spec: Pick<ConsumerSpec, 'stream' | 'name'>) =>

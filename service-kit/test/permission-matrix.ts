@@ -14,6 +14,8 @@ const forbiddenToAll = [
   '$JS.API.CONSUMER.CREATE.GPU.mine',
   '$JS.API.CONSUMER.DURABLE.CREATE.EVENTS.mine',
   '$JS.API.CONSUMER.PAUSE.GPU.standard-normal',
+  '$JS.API.CONSUMER.RESET.EVENTS.orchestrator',
+  '$JS.API.CONSUMER.RESET.GPU.standard-normal',
   '$KV.apikey.aaaaaaaaaaaa',
   'intake.other.job.submitted',
   '$SYS.REQ.SERVER.PING',

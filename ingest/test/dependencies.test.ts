@@ -36,7 +36,7 @@ describe('the store', () => {
     expect(health.body['data']).toMatchObject({ nats: 'ok', storage: 'unavailable' })
     await world.s3.start()
     expect((await world.traces()).records).toBe(records)
-    await until(async () => (await world.generate()).status === 201)
+    await until(async () => (await world.generate()).status === 201, { timeoutMs: 30_000 })
     expect((await world.call('/health')).status).toBe(200)
   }, 60_000)
 
@@ -50,7 +50,7 @@ describe('the store', () => {
     } finally {
       process.kill(world.s3.pid(), 'SIGCONT')
     }
-    await until(async () => (await world.generate()).status === 201)
+    await until(async () => (await world.generate()).status === 201, { timeoutMs: 30_000 })
   }, 60_000)
 })
 
@@ -151,10 +151,10 @@ describe('the broker', () => {
       world.call(`/cancel/${jobId}`, { method: 'POST' }),
     ])
     for (const answer of answers) expect(refusal(answer)).toBe('503 BROKER_UNAVAILABLE 2')
-    expect(performance.now() - began).toBeLessThan(10_000)
+    expect(performance.now() - began).toBeLessThan(20_000)
     const health = await fetch(`${world.url}/health`)
     expect([health.status, health.headers.get('retry-after')]).toEqual([503, '2'])
     await world.nats.start()
-    await until(async () => (await world.generate()).status === 201, { timeoutMs: 20_000 })
+    await until(async () => (await world.generate()).status === 201, { timeoutMs: 30_000 })
   }, 60_000)
 })

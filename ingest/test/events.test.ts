@@ -158,6 +158,23 @@ describe('a waiting job', () => {
     await until(async () => (await stage()) === 'waiting_for_worker')
     beat(jobId, 0, 'ready')
     await until(async () => (await stage()) === 'queued')
+    const { body } = await world.call('/health')
+    expect(body['data']).toMatchObject({
+      workers: [{ engine: 'preview', state: 'ready', seen_seconds_ago: expect.any(Number) }],
+      queue_depth: expect.any(Number),
+    })
+    expect(JSON.stringify(body)).not.toContain('w1')
+  })
+
+  it('is told apart also after a beat that nobody understands', async () => {
+    world.operator.connection.publish('beat.w1', 'no json')
+    world.operator.announce('beat.w1', { workerId: 'w1' })
+    const { jobId } = await world.putJob({ state: 'queued', queuedAtMs: Date.now() })
+    beat(jobId, 0, 'ready')
+    await until(async () => {
+      const { body } = await world.call(`/status/${jobId}`)
+      return (body['data'] as unknown as { stage: string }).stage === 'queued'
+    })
   })
 })
 

@@ -83,15 +83,30 @@ describe('the event of another service', () => {
     ['climbs out of its folder', { audio_key: 'intake/acme/../other/a' }, 'FOREIGN_OBJECT'],
     ['names a missing object', { audio_key: 'intake/acme/none' }, 'OBJECT_MISSING'],
     ['names an empty object', { image_key: 'intake/acme/empty' }, 'IMAGE_UNREADABLE'],
+    ['names an image too large', { image_key: 'intake/acme/large' }, 'IMAGE_TOO_LARGE'],
     ['sends a voice as its portrait', { image_key: audio_key }, 'INVALID_IMAGE_FORMAT'],
     ['has a field nobody knows', { colour: 'blue' }, 'INVALID_MESSAGE'],
   ])('that %s is buried with its reason, and its publisher told', async (_how, wrong, code) => {
     await put('intake/acme/empty', new Uint8Array())
+    await put('intake/acme/large', new Uint8Array(limits.imageMaxBytes + 1))
     const reference = randomUUID()
     await acme.publish(subject, { image_key, audio_key, reference, ...wrong })
     expect(await deadLetterOf(reference)).toMatchObject({ code, subject, stream: 'INTAKE' })
     if (code === 'INVALID_MESSAGE') return // Without a valid body there is no reference to tell by.
     expect(await toldAbout(reference)).toMatchObject({ status: 'rejected', error: { code } })
+  })
+
+  it('that reuses an idempotency key for something else is told so, each time', async () => {
+    const first = { image_key, audio_key, idempotency_key: 'used', reference: 'used-1' }
+    await acme.publish(subject, first)
+    await until(
+      async () => (await world.operator.manager.streams.info('INTAKE')).state.messages === 0,
+    )
+    for (const reference of ['used-2', 'used-3']) {
+      await acme.publish(subject, { ...first, prompt: reference, reference })
+      const told = await toldAbout(reference)
+      expect(told).toMatchObject({ status: 'rejected', error: { code: 'IDEMPOTENCY_KEY_REUSED' } })
+    }
   })
 
   it('that is not JSON is buried', async () => {

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -94,3 +95,37 @@ def test_a_video_is_as_long_as_its_audio_however_short(
     with av.open(str(video)) as container:
         frames = sum(1 for _ in container.decode(video=0))
     assert abs(frames / FPS - seconds) <= 1 / FPS
+
+
+def test_a_video_is_made_without_the_network(tmp_path: Path) -> None:
+    program = """
+import sys
+from pathlib import Path
+
+def no_network(event, arguments):
+    if event in ("socket.connect", "socket.getaddrinfo", "socket.sendto"):
+        raise AssertionError(f"{event} {arguments}")
+
+sys.addaudithook(no_network)
+from inference_sidecar.encoder import Encoder, find_ffmpeg
+from inference_sidecar.engine import RenderRequest, Size
+from inference_sidecar.preview.engine import PreviewEngine
+
+class Unwatched:
+    def check(self): pass
+    def progress(self, fraction): pass
+
+image, audio, video = (Path(name) for name in sys.argv[1:])
+request = RenderRequest("job", image, audio, "", 1, Size(160, 90), 3)
+engine = PreviewEngine()
+engine.load()
+plan = engine.plan(request)
+with Encoder(video, audio, plan, ffmpeg=find_ffmpeg()) as encoder:
+    for chunk in engine.render(request, plan, Unwatched(), None):
+        encoder.write(chunk.frames)
+    encoder.finish()
+"""
+    examples = Path(__file__).parents[4] / "examples"
+    media = examples / "portrait.jpg", examples / "voice.wav"
+    subprocess.run([sys.executable, "-c", program, *media, tmp_path / "video.mp4"], check=True)
+    assert (tmp_path / "video.mp4").stat().st_size > 0

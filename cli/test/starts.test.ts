@@ -130,6 +130,10 @@ describe('avatar up', () => {
     expect(doctor.stdout).toContain(`→ npx avatar up --data ${path}`)
 
     const next = launch(['up', '--data', path], quick)
+    await until(() => next.stdout().includes('started nats'), { timeoutMs: 60_000 })
+    expect((await readStackFile(dataFolder(path)))?.processes.nats.pid).not.toBe(
+      before?.processes.nats.pid,
+    )
     const url = await readyUrl(next)
     expect(url).toBe(before?.url)
     expect(next.stdout()).toContain('left-over processes')

@@ -69,6 +69,7 @@ async function startClaimed(options: StackOptions, ffmpeg: string, claim: Claim)
   const { data, env, clock, write } = options
   const mark = await ensureStackMark(data)
   const leftovers = await stopLeftovers(mark, clock)
+  await rm(data.stackFile, { force: true }) // It tells of processes that are no more.
   if (leftovers.length > 0) write('avatar', `stopped ${leftovers.length} left-over processes`)
 
   const credentials = await ensureCredentials(data)

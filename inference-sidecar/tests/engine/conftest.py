@@ -23,6 +23,7 @@ from inference_sidecar.infinitetalk.tiny_weights.transformer_shapes import (
     base_shapes,
 )
 from inference_sidecar.infinitetalk.work import TransformerShape
+from inference_sidecar.weights.prepare.command import Preparation, PrepareOptions
 from stage.tiny_engine import TINY, parts_of, tiny_settings
 
 
@@ -98,3 +99,11 @@ def codec_of_width() -> Callable[[int, torch.dtype], WanCodec]:
         return WanCodec(random_tensors(shapes, torch.Generator()), dtype=dtype)
 
     return make
+
+
+@pytest.fixture(scope="session")
+def resident_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of weights after `prepare`: the tiny ones, without a LoRA."""
+    folder = write_tiny_weights(tmp_path_factory.mktemp("storage") / "models", TINY)
+    Preparation(folder, PrepareOptions(precisions=("fp8", "fp32"), loras=())).run()
+    return folder

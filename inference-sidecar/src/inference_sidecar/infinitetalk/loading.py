@@ -18,8 +18,7 @@ from inference_sidecar.infinitetalk.memory_plan import RESERVE_BYTES, gib
 from inference_sidecar.infinitetalk.native.attention import AttentionBackend
 from inference_sidecar.infinitetalk.native.denoiser import NativeDenoiser
 from inference_sidecar.infinitetalk.native.dit import Dit, build_dit
-from inference_sidecar.infinitetalk.native.fp8 import kernel_of
-from inference_sidecar.infinitetalk.native.linear import resident_linear
+from inference_sidecar.infinitetalk.native.linear import precision_of, resident_linear
 from inference_sidecar.infinitetalk.parts import Parts
 from inference_sidecar.infinitetalk.resident_file import ResidentFile, ResidentFolder
 from inference_sidecar.infinitetalk.settings import InfiniteTalkSettings
@@ -32,14 +31,14 @@ _PROMPTS: Final = "prompts"
 def load_parts(settings: InfiniteTalkSettings, device: Device) -> Parts:
     """Reads the resident weights. Raises `WeightsError` with the command to run if they are not
     there, and `GpuOutOfMemory` before anything is read if they alone do not fit."""
-    folder = ResidentFolder(settings.model_storage_path)
-    transformer = folder.transformer(settings.infinitetalk_precision)
+    folder, precision = ResidentFolder(settings.model_storage_path), settings.infinitetalk_precision
+    transformer = folder.transformer(precision)
     image, codec, text = folder.part("image"), folder.part("codec"), folder.part("text")
     voice, tokenizer = folder.voice, folder.tokenizer
     _require_room((transformer, image, codec), device)
 
-    is_exact = settings.infinitetalk_precision == "fp32" or not device.is_cuda
-    activations = torch.float32 if settings.infinitetalk_precision == "fp32" else torch.bfloat16
+    is_exact = precision == "fp32" or not device.is_cuda
+    activations = torch.float32 if precision == "fp32" else torch.bfloat16
     tensors = transformer.load(device.torch)
     ffn_dim = tensors["blocks.0.ffn.0.weight"].shape[0]
     text_dim = tensors["text_embedding.0.weight"].shape[1]
@@ -68,7 +67,7 @@ def load_parts(settings: InfiniteTalkSettings, device: Device) -> Parts:
         voice=Wav2Vec2(voice, device.torch),
         shape=_shape_of(dit, ffn_dim),
         text_dim=text_dim,
-        precision=_precision_of(transformer, device, activations),
+        precision=precision_of(dit) if precision == "fp8" else precision,
         attention=denoiser.attention.value,
         weights=transformer.info.fingerprint,
         codec_bytes_per_value=4 if is_exact else 2,
@@ -99,11 +98,3 @@ def _shape_of(dit: Dit, ffn_dim: int) -> TransformerShape:
         audio_tokens=config.audio_tokens,
         audio_dim=config.audio_dim,
     )
-
-
-def _precision_of(file: ResidentFile, device: Device, activations: torch.dtype) -> str:
-    """As the result says it: for fp8 also by which kernel."""
-    precision = file.info.precision
-    if not precision.startswith("fp8"):
-        return precision
-    return f"{precision}, {kernel_of(device.torch, activations).value}"

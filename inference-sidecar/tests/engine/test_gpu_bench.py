@@ -1,0 +1,53 @@
+"""The GPU benchmark runs to its end, here with shapes so tiny that its figures mean nothing."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+BENCH = Path(__file__).parents[3] / "bench" / "gpu" / "main.py"
+
+
+def test_every_section_gives_figures_and_the_table_comes_last(tmp_path: Path) -> None:
+    report = tmp_path / "report.json"
+    done = subprocess.run(
+        [sys.executable, str(BENCH), "--tiny", "--device", "cpu", "--json", str(report)],
+        capture_output=True,
+        text=True,
+        timeout=500,
+        check=False,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    content = json.loads(report.read_text())
+    measured = {row["case"] for row in content["rows"] if row["seconds"]}
+    assert measured >= {"B0", "B1", "B2", "B3", "B4", "B6", "B7", "B8", "B9"}
+    skipped = [row["note"] for row in content["rows"] if row["note"].startswith("skipped")]
+    assert all("--upstream" in note for note in skipped)
+    assert any(row["note"] == "bit-equal" for row in content["rows"])
+    table = [line for line in done.stdout.splitlines() if line]
+    assert table[-1].startswith("| ")
+    assert len([line for line in table if line.startswith("| B")]) == len(
+        [row for row in content["rows"] if row["case"].startswith("B")]
+    )
+
+
+def test_a_figure_that_beats_its_floor_is_called_wrong() -> None:
+    program = (
+        "import sys; sys.path.insert(0, sys.argv[1]);"
+        "from gpu_bench.table import Row, Table;"
+        "table = Table(); table.add(Row('B3', 'a forward', (1.0, 1.1), 2.0));"
+        "table.add(Row('B4', 'another', (2.5,), 2.0));"
+        "print([row.what for row in table.impossible]); print(table.to_markdown())"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(BENCH.parent)],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "['a forward']" in done.stdout
+    assert "WRONG: a forward beats its floor." in done.stdout

@@ -1,5 +1,5 @@
 import { createHash, randomUUID } from 'node:crypto'
-import { writeFile } from 'node:fs/promises'
+import { rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import {
@@ -34,6 +34,7 @@ async function put(key: string, content: Uint8Array) {
   await writeFile(path, content)
   const sha256 = createHash('sha256').update(content).digest('hex')
   await world.objects.putFile(key, path, content.length, sha256)
+  await rm(path)
 }
 
 /** The dead letter of the event that carries this mark somewhere in its payload. */

@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto'
-import { writeFile } from 'node:fs/promises'
+import { rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import {
@@ -91,6 +91,7 @@ async function createWorld() {
     const path = join(tmpdir(), `avatar-${randomUUID()}`)
     await writeFile(path, 'hello')
     await objects.putFile(key, path, 5, helloSha256)
+    await rm(path)
   }
 
   /** Whether the job's deletion was told. */

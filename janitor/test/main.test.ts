@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto'
-import { writeFile } from 'node:fs/promises'
+import { rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import {
@@ -72,6 +72,7 @@ it('deletes from its environment alone, counts it, and ends in order at a signal
   await writeFile(path, 'hello')
   const sha256 = '2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824'
   await objects.putFile(`jobs/${job.jobId}/input/a.wav`, path, 5, sha256)
+  await rm(path)
 
   const due = { jobId: job.jobId, owner: job.owner }
   const [from, to] = [subjects.scheduledDeletion(job.jobId), subjects.dueDeletion(job.jobId)]

@@ -66,9 +66,6 @@ class InfiniteTalkSettings(EngineSettings):
     infinitetalk_memory_gib: float | None = Field(
         default=None, gt=0, description="most device memory to use; by default all that is free"
     )
-    infinitetalk_compile: bool = Field(
-        default=False, description="compiles the transformer's blocks; minutes at the first start"
-    )
     infinitetalk_size_divisor: int = Field(
         default=1, ge=1, le=32, description="makes every generated size so much smaller; for tests"
     )

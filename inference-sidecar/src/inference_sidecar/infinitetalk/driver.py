@@ -130,7 +130,7 @@ class _Loop:
         self._job = job
         self._settings = settings
         self._control = control
-        self._guidance = Guidance(settings.text_guide, settings.audio_guide)
+        self._guidance = _guidance(settings)
         self._timesteps = timesteps(settings.steps, settings.shift)
         self._windows = plan_windows(job.frames, settings)
         self._match_colours = ColourMatch(job.portrait, settings.colour)
@@ -234,6 +234,10 @@ class _Loop:
         self._control.progress((chunk + forwards / of_chunk) / len(self._windows))
 
 
+def _guidance(settings: RenderSettings) -> Guidance:
+    return Guidance(settings.text_guide, settings.audio_guide, settings.skips_forwards)
+
+
 def _step(now: float, after: float) -> float:
     """The length of an Euler step, in float32 as upstream computes it."""
     return float((np.float32(now) - np.float32(after)) / np.float32(TRAIN_TIMESTEPS))
@@ -250,5 +254,5 @@ def _require_usable(job: RenderJob, settings: RenderSettings) -> None:
     needed = min(max(job.frames, settings.frames), settings.frames)
     if shortest < needed:
         raise ValueError(f"A voice of {shortest} frames is shorter than a window; pad it.")
-    if Guidance(settings.text_guide, settings.audio_guide).needs_negative and job.negative is None:
+    if _guidance(settings).needs_negative and job.negative is None:
         raise ValueError("Guidance by text needs a negative prompt.")

@@ -41,12 +41,13 @@ class Guidance:
 
     text_guide: float
     audio_guide: float
+    skips_forwards: bool = True
 
     @property
     def passes(self) -> tuple[Pass, ...]:
         """What each forward sees."""
         has_text = not math.isclose(self.text_guide, 1.0)
-        has_audio = not math.isclose(self.audio_guide, 1.0)
+        has_audio = not (self.skips_forwards and math.isclose(self.audio_guide, 1.0))
         if has_text:
             return (_ALL, _NO_TEXT, _NOTHING) if has_audio else (_ALL, _NO_TEXT)
         return (_ALL, _NO_AUDIO) if has_audio else (_ALL,)

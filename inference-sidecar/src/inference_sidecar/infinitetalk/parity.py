@@ -27,7 +27,7 @@ from torch import Tensor
 
 from inference_sidecar.engine import Size
 from inference_sidecar.infinitetalk.checkpoints.layout import VOICE
-from inference_sidecar.infinitetalk.driver import RenderJob, render
+from inference_sidecar.infinitetalk.driver import Models, RenderJob, render
 from inference_sidecar.infinitetalk.encoders.text import NEGATIVE_PROMPT
 from inference_sidecar.infinitetalk.portrait import read_portrait
 from inference_sidecar.infinitetalk.published_models import PublishedModels, load_published
@@ -163,8 +163,8 @@ class Bench:
         )
         return self.upstream.generate(wanted, case.settings)
 
-    def render_ours(self, case: Case) -> Iterator[Tensor]:
-        """The frames of each chunk."""
+    def render_ours(self, case: Case, models: Models | None = None) -> Iterator[Tensor]:
+        """The frames of each chunk, by our models or by others in our loop."""
         height, width = case.size
         prompt, negative = self._texts
         job = RenderJob(
@@ -175,7 +175,7 @@ class Bench:
             seed=7,
             frames=_WINDOW if case.is_clip else self._heard,
         )
-        for chunk in render(self.ours.models, job, case.settings, Uninterrupted()):
+        for chunk in render(models or self.ours.models, job, case.settings, Uninterrupted()):
             yield chunk.frames
 
 

@@ -27,6 +27,8 @@ class RenderSettings:
     shift: above 1, more of the steps are spent at high noise.
     text_guide, audio_guide: strength of guidance; at 1 its extra forward is not computed.
     colour: how far every frame's colours are pulled to the portrait's, 0 to 1.
+    skips_forwards: leaves out the forwards that guidance cancels out. Upstream computes them, and
+    what remains of them is a rounding in the last bit.
     """
 
     frames: int = 81
@@ -37,6 +39,7 @@ class RenderSettings:
     audio_guide: float = 1.0
     colour: float = 1.0
     seeds: SeedPolicy = SeedPolicy.PER_CHUNK
+    skips_forwards: bool = True
 
     def __post_init__(self) -> None:
         if self.frames < 5 or self.frames % 4 != 1:

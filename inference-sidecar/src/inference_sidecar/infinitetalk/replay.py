@@ -122,6 +122,7 @@ def _wanted(options: argparse.Namespace) -> Replay:
         audio_guide=options.audio_guide,
         colour=options.color,
         seeds=SeedPolicy.UPSTREAM,
+        skips_forwards=False,
     )
     return Replay(
         image=options.image,

@@ -52,6 +52,8 @@ class UmT5:
             "Any", AutoTokenizer.from_pretrained(str(tokenizer), local_files_only=True)
         )
         self._model = _build(tensors).to(self._device)
+        if is_exact:
+            self._model.set_attn_implementation("eager")
 
     @torch.inference_mode()
     def embed(self, texts: Sequence[str]) -> list[Tensor]:

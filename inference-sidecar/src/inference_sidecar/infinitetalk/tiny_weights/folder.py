@@ -63,8 +63,10 @@ def _random(name: str, shape: tuple[int, ...], generator: torch.Generator) -> Te
     if name.endswith("gamma") or ("norm" in name and name.endswith("weight")):
         return 1 + 0.1 * values
     is_convolution = len(shape) >= 4
+    is_codec = name.startswith(("encoder.", "decoder.", "conv"))
     if name.endswith("bias"):
-        return 0.1 * values
+        # The codec divides by the norm of a few channels; biases keep it away from zero.
+        return (0.2 if is_codec else 0.1) * values
     if "modulation" in name:
         return 0.3 * values
     if "embedding" in name and "patch" not in name and len(shape) != 2:

@@ -1,0 +1,97 @@
+"""Our rendering against upstream's own code. Needs its checkout and `--with reference`."""
+
+from __future__ import annotations
+
+import importlib
+import os
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from inference_sidecar.infinitetalk.checkpoints.codec_names import codec_weights
+from inference_sidecar.infinitetalk.checkpoints.image_names import image_weights
+from inference_sidecar.infinitetalk.checkpoints.text_names import text_weights
+from inference_sidecar.infinitetalk.native.dit import build_dit
+from inference_sidecar.infinitetalk.parity import CASES, Bench, Case
+from inference_sidecar.infinitetalk.replay import main
+
+CODE = Path(os.environ.get("INFINITETALK_SOURCE") or Path(__file__).parents[3] / "InfiniteTalk")
+HAS_CODE = (CODE / "wan" / "multitalk.py").is_file()
+HAS_PACKAGES = all(find_spec(name) for name in ("easydict", "einops", "librosa", "skimage"))
+
+pytestmark = [
+    pytest.mark.skipif(
+        not HAS_CODE, reason=f"upstream is not at {CODE}: git submodule update --init"
+    ),
+    pytest.mark.skipif(
+        not HAS_PACKAGES, reason="upstream needs packages: npm run setup -- --with reference"
+    ),
+    pytest.mark.filterwarnings("ignore"),
+]
+
+
+@pytest.fixture(scope="module")
+def bench(tmp_path_factory: pytest.TempPathFactory) -> Bench:
+    return Bench(CODE, tmp_path_factory.mktemp("parity"))
+
+
+@pytest.mark.parametrize("case", CASES[::5], ids=str)
+def test_every_chunk_agrees_with_upstreams(bench: Bench, case: Case) -> None:
+    outcome = bench.run(case)
+    assert outcome.is_equal, str(outcome)
+    assert len(outcome.differences) == (1 if case.is_clip else 3)
+
+
+def test_a_replay_is_upstreams_render_from_files_to_frames(bench: Bench, tmp_path: Path) -> None:
+    case = Case(1.0, 1.0, (48, 64), 0.0)
+    out = tmp_path / "frames.npy"
+    options = {
+        "weights": bench.weights,
+        "image": bench.image,
+        "audio": bench.audio,
+        "mode": "streaming",
+        "size": "48x64",
+        "frames": case.settings.frames,
+        "motion": case.settings.motion,
+        "steps": case.settings.steps,
+        "shift": 5,
+        "text-guide": 1,
+        "audio-guide": 1,
+        "color": 0,
+        "seed": 7,
+        "prompt": "A woman is talking to the camera",
+        "negative": "",
+        "out": out,
+    }
+    assert main([part for key, value in options.items() for part in (f"--{key}", str(value))]) == 0
+    theirs = bench.render_upstream(case).numpy()
+    ours = np.load(out)
+    assert ours.shape == theirs.shape
+    assert np.abs(ours - theirs).max() <= 1e-6
+
+
+def test_our_loop_over_upstreams_parts_is_upstreams_loop(bench: Bench) -> None:
+    case = Case(5.0, 4.0, (48, 64), 0.0)
+    theirs = bench.render_upstream(case)
+    frames = torch.cat(list(bench.render_ours(case, bench.upstream.models())), dim=1)
+    assert (frames - theirs).abs().max() <= 1e-6
+
+
+def test_every_tensor_of_the_published_models_is_wanted_exactly_once(bench: Bench) -> None:
+    """Upstream's own classes at their true sizes, on the meta device: 25 billion names' worth."""
+    assert bench.upstream.pipeline is not None
+    transformer, text, image, codec = (
+        importlib.import_module(f"wan.modules.{name}")
+        for name in ("multitalk_model", "t5", "clip", "vae")
+    )
+    sizes = {"dim": 5120, "ffn_dim": 13824, "num_heads": 40, "num_layers": 40, "freq_dim": 256}
+    with torch.device("meta"):
+        dit = transformer.WanModel(weight_init=False, in_dim=36, out_dim=16, **sizes)
+        vae = codec.WanVAE_(dim=96, z_dim=16, temperal_downsample=[False, True, True])
+    build_dit(dit.state_dict(), sizes)
+    codec_weights(vae.state_dict())
+    text_weights(text.umt5_xxl(encoder_only=True, device="meta").state_dict())
+    image_weights(image.clip_xlm_roberta_vit_h_14(device="meta").state_dict())

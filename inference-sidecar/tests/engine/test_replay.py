@@ -1,0 +1,89 @@
+"""The replay command: from files to frames, with weights in the published layout."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from inference_sidecar.infinitetalk.parity import write_portrait, write_voice
+from inference_sidecar.infinitetalk.replay import main
+from inference_sidecar.infinitetalk.tiny_weights.folder import write_tiny_weights
+from inference_sidecar.infinitetalk.tiny_weights.sizes import TinySizes
+
+OTHER_SIZES = TinySizes(
+    dim=32,
+    heads=4,
+    layers=1,
+    ffn=40,
+    text_tokens=24,
+    text_dim=24,
+    text_heads=2,
+    text_layers=1,
+    audio_tokens=3,
+    image_layers=2,
+    image_hidden=64,
+    codec_width=4,
+)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("replay")
+    write_tiny_weights(folder / "weights", OTHER_SIZES, seed=3)
+    write_portrait(folder / "portrait.png")
+    write_voice(folder / "voice.wav", 34)
+    write_voice(folder / "short.wav", 6)
+    return folder
+
+
+def replayed(folder: Path, **options: str) -> np.ndarray:
+    out = folder / "frames.npy"
+    given = {
+        "weights": str(folder / "weights"),
+        "image": str(folder / "portrait.png"),
+        "audio": str(folder / "voice.wav"),
+        "mode": "streaming",
+        "size": "32x48",
+        "frames": "21",
+        "motion": "9",
+        "steps": "2",
+        "shift": "5",
+        "text-guide": "1",
+        "audio-guide": "1",
+        "color": "0.5",
+        "seed": "11",
+        "prompt": "a man",
+        "out": str(out),
+    }
+    arguments = [part for name, value in (given | options).items() for part in (f"--{name}", value)]
+    assert main(arguments) == 0
+    return np.load(out)
+
+
+def test_it_renders_a_whole_voice_from_weights_of_any_size(folder: Path) -> None:
+    frames = replayed(folder)
+    assert frames.dtype == np.float32
+    assert frames.shape == (3, 34, 32, 48)
+    assert np.abs(frames).max() <= 1
+    assert frames.std() > 0.05
+    clip = replayed(folder, mode="clip")
+    assert np.array_equal(clip, frames[:, :21])
+
+
+def test_a_voice_shorter_than_a_window_is_padded_and_the_video_cut_back(folder: Path) -> None:
+    short = str(folder / "short.wav")
+    assert replayed(folder, audio=short).shape == (3, 6, 32, 48)
+    assert replayed(folder, audio=short, mode="clip").shape == (3, 6, 32, 48)
+
+
+def test_what_cannot_be_rendered_is_said_and_not_traced(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files = ["--image", str(folder / "portrait.png"), "--audio", str(folder / "voice.wav")]
+    where = ["--out", str(folder / "x.npy"), "--size", "32x48"]
+    assert main(["--weights", "/nowhere", *files, *where]) == 2
+    assert "missing from the published layout" in capsys.readouterr().err
+    assert main(["--weights", str(folder / "weights"), *files, *where, "--color", "2"]) == 2
+    assert "colour strength" in capsys.readouterr().err

@@ -108,3 +108,14 @@ def test_weights_that_do_not_fit_are_not_read(
 def test_a_gpu_that_is_not_there_is_told() -> None:
     with pytest.raises(DeviceMissing, match="INFINITETALK_DEVICE"):
         Device("cuda")
+
+
+def test_memory_that_can_be_had_includes_the_page_cache_and_ends_at_the_limit() -> None:
+    free = Device("cpu").free_bytes()
+    available = next(
+        int(line.split()[1]) * 1024
+        for line in Path("/proc/meminfo").read_text().splitlines()
+        if line.startswith("MemAvailable")
+    )
+    assert free == pytest.approx(available, rel=0.2)
+    assert Device("cpu", 2**20).free_bytes() == 2**20

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import os
+from pathlib import Path
 from typing import Final, Literal
 
 import torch
@@ -26,6 +28,8 @@ class Device:
     def __init__(
         self, wanted: Literal["auto", "cuda", "cpu"], memory_limit_bytes: int | None = None
     ) -> None:
+        # Renders of several sizes leave gaps of all sizes; read when CUDA is first used.
+        os.environ.setdefault("PYTORCH_ALLOC_CONF", "expandable_segments:True")
         has_cuda = torch.cuda.is_available()
         if wanted == "cuda" and not has_cuda:
             raise DeviceMissing(
@@ -46,7 +50,7 @@ class Device:
     def free_bytes(self) -> int:
         """What can still be allocated; on a CPU, what the machine has left."""
         if not self.is_cuda:
-            free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+            free = _host_bytes()
             return free if self._limit is None else min(free, self._limit)
         reusable = torch.cuda.memory_reserved() - torch.cuda.memory_allocated()
         free = torch.cuda.mem_get_info()[0] + reusable
@@ -76,3 +80,13 @@ class Device:
 
 
 _CPU: Final = torch.device("cpu")
+
+
+def _host_bytes() -> int:
+    """What programs can still have, with what the page cache would give back."""
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/meminfo").read_text("ascii").splitlines():
+            name, _, amount = line.partition(":")
+            if name == "MemAvailable":
+                return int(amount.split()[0]) * 1024
+    return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")

@@ -45,7 +45,6 @@ export default defineConfig({
           name: 'e2e',
           include: ['tests/e2e/**/*.test.ts'],
           exclude: ignored,
-          fileParallelism: false,
           testTimeout: 240_000,
           hookTimeout: 120_000,
         },

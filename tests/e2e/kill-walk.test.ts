@@ -3,6 +3,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import {
   type Cut,
   expectCompletedOnce,
+  patientOrchestrator,
   type Service,
   type System,
   startSystem,
@@ -28,7 +29,10 @@ const acknowledged = (consumer: string) => ({
 describe('kill -9 at a chosen line', () => {
   let system: System
   beforeAll(async () => {
-    system = await startSystem({ proxied: ['ingest', 'orchestrator', 'janitor', 'sidecar'] })
+    system = await startSystem({
+      proxied: ['ingest', 'orchestrator', 'janitor', 'sidecar'],
+      env: patientOrchestrator,
+    })
   }, 90_000)
   afterAll(async () => {
     expect(await system.stop()).toEqual([])

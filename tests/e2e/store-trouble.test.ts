@@ -1,5 +1,11 @@
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
-import { expectCompletedOnce, type System, startSystem, until } from '../harness/index.ts'
+import {
+  expectCompletedOnce,
+  patientOrchestrator,
+  type System,
+  startSystem,
+  until,
+} from '../harness/index.ts'
 
 /** Tries of one upload before the render stays spooled for a while. */
 const uploadTries = 3
@@ -8,7 +14,7 @@ describe('while the store is in trouble', () => {
   let system: System
   const store = () => system.proxies.toStore()
   beforeAll(async () => {
-    system = await startSystem({ hasStoreProxy: true })
+    system = await startSystem({ hasStoreProxy: true, env: patientOrchestrator })
   }, 90_000)
   afterEach(() => store().heal())
   afterAll(async () => {

@@ -8,6 +8,7 @@ export { openPublisher, runExamplePublisher } from './publisher.ts'
 export { type Client, createClient, type Submitted } from './rest-client.ts'
 export {
   type ProcessName,
+  patientOrchestrator,
   processNames,
   type Service,
   type System,

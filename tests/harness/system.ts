@@ -52,6 +52,12 @@ export type SystemOptions = ProxyOptions & {
 
 export type System = Awaited<ReturnType<typeof startSystem>>
 
+/**
+ * For tests in which a worker starts again and keeps what it had: however short the waits are made, a
+ * Python process takes as long to start as ever, and must not be taken for dead meanwhile.
+ */
+export const patientOrchestrator = { ORCHESTRATOR_TIMINGS_DIVISOR: '4' }
+
 const readyWithinMs = 60_000
 const stopWithinMs = 60_000
 

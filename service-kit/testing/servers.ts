@@ -60,7 +60,7 @@ async function isFree(port: number): Promise<boolean> {
 /** Waits until a condition holds, and says what it waited for when it does not in time. */
 export async function until<T>(
   look: () => Promise<T | undefined | false> | T | undefined | false,
-  { timeoutMs = 10_000, everyMs = 20, what = 'the condition' } = {},
+  { timeoutMs = 25_000, everyMs = 20, what = 'the condition' } = {},
 ): Promise<T> {
   const deadline = performance.now() + timeoutMs
   for (;;) {

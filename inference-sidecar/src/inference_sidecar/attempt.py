@@ -185,6 +185,7 @@ class Attempt:
                 deadline_seconds=order.deadline_seconds,
                 on_started=on_started,
                 on_progress=on_progress,
+                log=self._log,
             )
         finally:
             job.stop_clock()

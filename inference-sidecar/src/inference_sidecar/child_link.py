@@ -125,12 +125,17 @@ class ChildLink:
             context = {"reason": line.message, **line.context}
         raise RenderProcessDied("The render process ended while loading.", context=context)
 
-    async def begin(self, request: RenderRequest, output: Path) -> OrderInHand:
-        """Orders a render into a file. Raises `RenderProcessDied`."""
+    async def begin(
+        self, request: RenderRequest, output: Path, started_at_ms: int | None
+    ) -> OrderInHand:
+        """Orders a render into a file. Raises `RenderProcessDied`.
+
+        started_at_ms: when an earlier process began it.
+        """
         self._numbers += 1
         order = OrderInHand(self._numbers)
         self._orders[order.number] = order
-        await self._send(RenderOrderLine.of(order.number, request, output))
+        await self._send(RenderOrderLine.of(order.number, request, output, started_at_ms))
         return order
 
     async def stop(self, order: OrderInHand) -> None:

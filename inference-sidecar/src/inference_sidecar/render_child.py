@@ -5,74 +5,41 @@ Started by `render_process.py` as `python -m inference_sidecar.render_child ENGI
 
 from __future__ import annotations
 
+import functools
 import gc
 import os
 import sys
 import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
 from queue import Queue
 from typing import Final, cast
 
 from inference_sidecar.contracts import FrameSize
-from inference_sidecar.encoder import Encoder, find_ffmpeg
-from inference_sidecar.engine import Engine, Plan, Readiness, RenderRequest, next_smaller
+from inference_sidecar.encoder import find_ffmpeg
+from inference_sidecar.engine import Engine, Plan, Readiness, ResumeState, next_smaller
 from inference_sidecar.engines import EngineName, make_engine, read_settings
-from inference_sidecar.errors import Cancelled, GpuOutOfMemory
+from inference_sidecar.errors import Cancelled, GpuOutOfMemory, ResumeRefused
+from inference_sidecar.kept_render import KeptRender
+from inference_sidecar.order_control import OrderControl, now_ms
+from inference_sidecar.piecewise_encoder import PiecewiseEncoder
 from inference_sidecar.render_protocol import (
     DoneLine,
     FailedLine,
     Lines,
     NotLoadedLine,
-    ProgressLine,
     ReadyLine,
     RenderedLine,
     RenderOrderLine,
     RenderResult,
-    StartedLine,
     StoppedLine,
     explain,
     facts_of,
 )
 
-_PROGRESS_EVERY_SECONDS: Final = 0.1
 _EXIT_NOT_LOADED: Final = 1
-
-
-class OrderControl:
-    """One order's `Control`: lets it be stopped, and reports how far it is, not too often."""
-
-    def __init__(self, lines: Lines, order: int) -> None:
-        self._lines = lines
-        self._order = order
-        self._is_stopped = threading.Event()
-        self._reported_at = 0.0
-        self._fraction = 0.0
-        self.estimated_seconds = 0.0
-        self.started_at_ms: int | None = None
-
-    def stop(self) -> None:
-        """Ends the render at its next check; called from another thread."""
-        self._is_stopped.set()
-
-    def check(self) -> None:
-        """See `Control.check`. The first one means that the first forward begins."""
-        if self._is_stopped.is_set():
-            raise Cancelled
-        if self.started_at_ms is None:
-            self.started_at_ms = now_ms()
-            self._lines.send(
-                StartedLine(order=self._order, estimated_seconds=self.estimated_seconds)
-            )
-
-    def progress(self, fraction: float) -> None:
-        """See `Control.progress`; a second try at a smaller size does not let it fall."""
-        self._fraction = max(self._fraction, fraction)
-        now = time.monotonic()
-        if now - self._reported_at >= _PROGRESS_EVERY_SECONDS:
-            self._reported_at = now
-            self._lines.send(ProgressLine(order=self._order, fraction=self._fraction))
+_PIECES: Final = "pieces"
+"""Folder beside the output, of what a render has finished so far."""
 
 
 class RenderChild:
@@ -105,7 +72,8 @@ class RenderChild:
         """Reads beside the render, so that a stop arrives while it runs."""
         while (line := self._lines.receive()) is not None:
             if isinstance(line, RenderOrderLine):
-                self._controls[line.order] = OrderControl(self._lines, line.order)
+                control = self._controls[line.order] = OrderControl(self._lines, line.order)
+                control.started_at_ms = line.started_at_ms
                 self._orders.put(line)
             elif (control := self._controls.get(line.order)) is not None:
                 control.stop()
@@ -128,30 +96,75 @@ class RenderChild:
             args=(order.order, encoder, plan, is_degraded, control.started_at_ms, ended_at_ms),
         ).start()
 
-    def _render(self, order: RenderOrderLine, control: OrderControl) -> tuple[Encoder, Plan, bool]:
-        """All frames, in an encoder to be finished; once more, smaller, if memory runs out."""
-        request, output = order.request(), Path(order.output)
-        plan = self._engine.plan(request)
+    def _render(
+        self, order: RenderOrderLine, control: OrderControl
+    ) -> tuple[PiecewiseEncoder, Plan, bool]:
+        """All frames, in an encoder to be finished; once more, smaller, if memory runs out.
+
+        Goes on from what an earlier process kept of the same render.
+        """
+        request, folder = order.request(), Path(order.output).parent / _PIECES
+        kept = KeptRender.read(folder)
+        is_degraded = kept is not None and kept.is_degraded
+        plan = self._engine.plan(request, kept.size_class if kept is not None else None)
         control.estimated_seconds = plan.estimated_seconds
-        smaller = next_smaller(plan.size_class)
-        try:
-            return self._encode(request, plan, output, control), plan, False
-        except GpuOutOfMemory:
-            if smaller is None:
-                raise
-        # Outside of the handler: the error's traceback holds frames, and those hold device memory.
-        gc.collect()
-        plan = self._engine.plan(request, smaller)
-        return self._encode(request, plan, output, control), plan, True
+        while True:
+            smaller = next_smaller(plan.size_class)
+            try:
+                encoder = self._encode(order, plan, control, kept, is_degraded=is_degraded)
+            except ResumeRefused:
+                if kept is None:
+                    raise
+                kept, following = None, plan.size_class
+            except GpuOutOfMemory:
+                if is_degraded or smaller is None:
+                    raise
+                kept, is_degraded, following = None, True, smaller
+            else:
+                return encoder, plan, is_degraded
+            # Outside of the handlers: the error's traceback holds frames, and those hold device
+            # memory.
+            gc.collect()
+            plan = self._engine.plan(request, following)
 
     def _encode(
-        self, request: RenderRequest, plan: Plan, output: Path, control: OrderControl
-    ) -> Encoder:
-        encoder = Encoder(output, request.audio, plan, ffmpeg=self._ffmpeg)
+        self,
+        order: RenderOrderLine,
+        plan: Plan,
+        control: OrderControl,
+        kept: KeptRender | None,
+        *,
+        is_degraded: bool,
+    ) -> PiecewiseEncoder:
+        request, output = order.request(), Path(order.output)
+        folder = output.parent / _PIECES
+        # Reads the media, and only a render that is kept or goes on needs it.
+        fingerprint = functools.cache(lambda: self._engine.fingerprint(request, plan))
+        resume = kept.resume if kept is not None else None
+        first = 0
+        if resume is not None:
+            resume.require(fingerprint())
+            first = resume.next_chunk
+            control.go_on_from(sum(plan.chunks[:first]) / plan.frames)
+
+        def on_kept(next_chunk: int, state: bytes) -> None:
+            safe = ResumeState(next_chunk, state, fingerprint())
+            KeptRender(plan.size_class, is_degraded, safe).write(folder)
+            control.kept(next_chunk)
+
+        encoder = PiecewiseEncoder(
+            output,
+            request.audio,
+            plan,
+            ffmpeg=self._ffmpeg,
+            folder=folder,
+            first_chunk=first,
+            on_kept=on_kept,
+        )
         try:
-            for chunk in self._engine.render(request, plan, control, None):
+            for chunk in self._engine.render(request, plan, control, resume):
                 control.check()
-                encoder.write(chunk.frames)
+                encoder.write(chunk)
         except BaseException:
             encoder.close()
             raise
@@ -160,7 +173,7 @@ class RenderChild:
     def _finish(
         self,
         order: int,
-        encoder: Encoder,
+        encoder: PiecewiseEncoder,
         plan: Plan,
         is_degraded: bool,  # noqa: FBT001 - passed on as it is
         started_at_ms: int,
@@ -196,11 +209,6 @@ class RenderChild:
             return
         code, message, context = explain(error)
         self._lines.send(FailedLine(order=order, code=code, message=message, context=context))
-
-
-def now_ms() -> int:
-    """Milliseconds since 1970."""
-    return time.time_ns() // 1_000_000
 
 
 def main() -> None:

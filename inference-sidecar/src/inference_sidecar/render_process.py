@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 from inference_sidecar.child_link import ChildLink, OrderInHand
@@ -16,6 +17,7 @@ from inference_sidecar.log import Log
 from inference_sidecar.pace import Pace
 from inference_sidecar.render_protocol import (
     DoneLine,
+    KeptLine,
     ProgressLine,
     RenderedLine,
     RenderResult,
@@ -30,6 +32,24 @@ class EngineNotLoaded(SidecarError):
 
 class TakenAlong(SidecarError):
     """The file was being finished when another job's render took the process with it."""
+
+
+@dataclass
+class _Render:
+    """One render, over the lives of the processes that make it.
+
+    on_started is called once. kept: chunks that survive the process. order: while one is given.
+    """
+
+    request: RenderRequest
+    output: Path
+    deadline_seconds: float
+    on_started: Callable[[], None]
+    on_progress: Callable[[float], None]
+    log: Log
+    started_at_ms: int | None = None
+    kept: int = 0
+    order: tuple[ChildLink, OrderInHand] | None = None
 
 
 class RenderProcess:
@@ -58,6 +78,7 @@ class RenderProcess:
         self._turn = asyncio.Lock()
         self._started_at: float | None = None
         self._fraction = 0.0
+        self._first_fraction = 0.0
         self._estimated_seconds = 0.0
         self.is_rendering = False
         self._pace: Pace | None = None
@@ -78,9 +99,11 @@ class RenderProcess:
         if not self.is_rendering:
             return 0.0, 0.0
         elapsed = time.monotonic() - self._started_at if self._started_at is not None else 0.0
-        if self._fraction <= 0:
-            return max(0.0, self._estimated_seconds - elapsed), self._estimated_seconds
-        return elapsed * (1 - self._fraction) / self._fraction, elapsed / self._fraction
+        done = self._fraction - self._first_fraction
+        if done <= 0:
+            rest = self._estimated_seconds * (1 - self._first_fraction)
+            return max(0.0, rest - elapsed), self._estimated_seconds
+        return elapsed * (1 - self._fraction) / done, elapsed / done
 
     async def keep_alive(self) -> None:
         """Starts the process, and another whenever it ends, until cancelled."""
@@ -141,32 +164,35 @@ class RenderProcess:
         deadline_seconds: float,
         on_started: Callable[[], None],
         on_progress: Callable[[float], None],
+        log: Log,
     ) -> RenderResult:
         """Renders one job, after those that were asked for before.
 
         The device is free for the next one from the last frame on, before this returns. When
         cancelled, the render is stopped within a forward. deadline_seconds count from the first
-        forward. Raises `DeadlineExceeded`, `RenderProcessDied`, `TakenAlong`,
-        `EngineNotLoaded`, and `ReportedFailure` with the code the process reported.
+        forward. A process that dies is followed by one that goes on where the last finished piece
+        ends. Raises `DeadlineExceeded`, `RenderProcessDied`, `TakenAlong`, `EngineNotLoaded`, and
+        `ReportedFailure` with the code the process reported.
         """
+        render = _Render(request, output, deadline_seconds, on_started, on_progress, log)
         async with self._turn:
-            link = await self._loaded_link()
-            order = await link.begin(request, output)
-            self.is_rendering, self._fraction, self._started_at = True, 0.0, None
+            # Before that, the process may have to be replaced, which is not the render's affair.
+            await self._loaded_link()
+            self.is_rendering, self._started_at = True, None
+            self._fraction = self._first_fraction = 0.0
             try:
-                await self._follow(order, deadline_seconds, on_started, on_progress)
-                self._learn(request.frames / FPS)
+                link, order = await self._until_rendered(render)
+                self._learn(request.frames / FPS * (1 - self._first_fraction))
             except TimeoutError:
-                await self._kill_and_wait(link, order)
+                if render.order is not None:
+                    await self._kill_and_wait(*render.order)
                 raise DeadlineExceeded(
                     "The render passed its deadline.",
                     context={"deadlineSeconds": deadline_seconds},
                 ) from None
             except asyncio.CancelledError:
-                await self._stop(link, order)
-                raise
-            except SidecarError:
-                link.forget(order)
+                if render.order is not None:
+                    await self._stop(*render.order, log)
                 raise
             finally:
                 self.is_rendering = False
@@ -174,9 +200,35 @@ class RenderProcess:
         return await self._result(link, order, deadline_seconds)
 
     def _learn(self, video_seconds: float) -> None:
-        """The render that just ended tells how long the next one takes."""
+        """What this process just rendered tells how long the next one takes."""
         if self._pace is not None and self._started_at is not None:
             self._pace.observe(video_seconds, time.monotonic() - self._started_at)
+
+    async def _until_rendered(self, render: _Render) -> tuple[ChildLink, OrderInHand]:
+        """Until the last frame. Raises `TimeoutError` past the deadline."""
+        # Before the first forward the clock of the deadline has not begun, but nothing may hang.
+        async with asyncio.timeout(render.deadline_seconds) as limit:
+            while True:
+                kept = render.kept
+                link = await self._loaded_link()
+                order = await link.begin(render.request, render.output, render.started_at_ms)
+                render.order = link, order
+                try:
+                    await self._follow(order, render, limit)
+                except RenderProcessDied:
+                    link.forget(order)
+                    render.order = None
+                    # One that dies again before it has finished a piece would die for ever.
+                    if render.kept == kept:
+                        raise
+                    render.log.warning(
+                        "render process died, going on in another", chunk=render.kept
+                    )
+                except SidecarError:
+                    link.forget(order)
+                    raise
+                else:
+                    return link, order
 
     async def _loaded_link(self) -> ChildLink:
         """The process to order from. Raises `EngineNotLoaded` when a load fails meanwhile."""
@@ -190,26 +242,23 @@ class RenderProcess:
             raise EngineNotLoaded("The engine did not load.")
         return self._link
 
-    async def _follow(
-        self,
-        order: OrderInHand,
-        deadline_seconds: float,
-        on_started: Callable[[], None],
-        on_progress: Callable[[float], None],
-    ) -> None:
-        """Until the last frame. Raises `TimeoutError` past the deadline."""
-        # Before the first forward the clock of the deadline has not begun, but nothing may hang.
-        async with asyncio.timeout(deadline_seconds) as limit:
-            while not isinstance(line := await order.next(), RenderedLine):
-                if isinstance(line, StartedLine):
-                    self._started_at = time.monotonic()
-                    self._estimated_seconds = line.estimated_seconds
-                    limit.reschedule(asyncio.get_running_loop().time() + deadline_seconds)
-                    on_started()
-                elif isinstance(line, ProgressLine):
-                    self._fraction = line.fraction
-                    on_progress(line.fraction)
-                self._on_change()
+    async def _follow(self, order: OrderInHand, render: _Render, limit: asyncio.Timeout) -> None:
+        """Until the last frame, or the end of the process."""
+        while not isinstance(line := await order.next(), RenderedLine):
+            if isinstance(line, StartedLine):
+                self._started_at = time.monotonic()
+                self._estimated_seconds = line.estimated_seconds
+                self._fraction = self._first_fraction = line.fraction
+                if render.started_at_ms is None:
+                    render.started_at_ms = line.at_ms
+                    limit.reschedule(asyncio.get_running_loop().time() + render.deadline_seconds)
+                    render.on_started()
+            elif isinstance(line, ProgressLine):
+                self._fraction = line.fraction
+                render.on_progress(line.fraction)
+            elif isinstance(line, KeptLine):
+                render.kept = line.chunks
+            self._on_change()
 
     async def _result(
         self, link: ChildLink, order: OrderInHand, deadline_seconds: float
@@ -234,7 +283,7 @@ class RenderProcess:
         finally:
             link.forget(order)
 
-    async def _stop(self, link: ChildLink, order: OrderInHand) -> None:
+    async def _stop(self, link: ChildLink, order: OrderInHand, log: Log) -> None:
         """Asks for an end within a forward, and enforces it."""
         try:
             async with asyncio.timeout(self._timings.obey_stop_seconds):
@@ -242,7 +291,7 @@ class RenderProcess:
                 while not isinstance(await order.next(), StoppedLine | RenderedLine):
                     pass
         except TimeoutError:
-            self._log.warning("render process did not obey, killing it")
+            log.warning("render process did not obey, killing it")
             await self._kill_and_wait(link, order)
         except asyncio.CancelledError:
             link.kill()

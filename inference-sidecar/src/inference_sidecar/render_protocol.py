@@ -31,7 +31,10 @@ _DETAILS_MAX: Final = 20
 
 
 class RenderOrderLine(WireModel):
-    """Parent: render this, as order number `order`."""
+    """Parent: render this, as order number `order`.
+
+    started_at_ms: when an earlier process began it; what that one kept lies beside the output.
+    """
 
     kind: Literal["render"] = "render"
     order: PositiveInt
@@ -44,9 +47,12 @@ class RenderOrderLine(WireModel):
     delivery: FrameSize
     frames: PositiveInt
     options: dict[str, str]
+    started_at_ms: NonNegativeInt | None = None
 
     @classmethod
-    def of(cls, order: int, request: RenderRequest, output: Path) -> RenderOrderLine:
+    def of(
+        cls, order: int, request: RenderRequest, output: Path, started_at_ms: int | None = None
+    ) -> RenderOrderLine:
         """The order to render a request into a file."""
         return cls(
             order=order,
@@ -59,6 +65,7 @@ class RenderOrderLine(WireModel):
             delivery=FrameSize(width=request.delivery.width, height=request.delivery.height),
             frames=request.frames,
             options=dict(request.options),
+            started_at_ms=started_at_ms,
         )
 
     def request(self) -> RenderRequest:
@@ -103,11 +110,16 @@ class NotLoadedLine(WireModel):
 
 
 class StartedLine(WireModel):
-    """Child: the first forward begins."""
+    """Child: the first forward begins.
+
+    fraction: what an earlier process has done of it, 0 to 1.
+    """
 
     kind: Literal["started"] = "started"
     order: PositiveInt
+    at_ms: NonNegativeInt
     estimated_seconds: NonNegativeFloat
+    fraction: NonNegativeFloat
 
 
 class ProgressLine(WireModel):
@@ -116,6 +128,14 @@ class ProgressLine(WireModel):
     kind: Literal["progress"] = "progress"
     order: PositiveInt
     fraction: NonNegativeFloat
+
+
+class KeptLine(WireModel):
+    """Child: so many chunks are safe on disk; another process can go on after them."""
+
+    kind: Literal["kept"] = "kept"
+    order: PositiveInt
+    chunks: PositiveInt
 
 
 class RenderedLine(WireModel):
@@ -166,7 +186,9 @@ class StoppedLine(WireModel):
     order: PositiveInt
 
 
-OrderLine = StartedLine | ProgressLine | RenderedLine | DoneLine | FailedLine | StoppedLine
+OrderLine = (
+    StartedLine | ProgressLine | KeptLine | RenderedLine | DoneLine | FailedLine | StoppedLine
+)
 ChildLine = Annotated[ReadyLine | NotLoadedLine | OrderLine, Field(discriminator="kind")]
 
 CHILD_LINES: Final[TypeAdapter[ChildLine]] = TypeAdapter(ChildLine)

@@ -17,17 +17,14 @@ from inference_sidecar.broker import Broker, describe_mismatch
 from inference_sidecar.config import SidecarConfig
 from inference_sidecar.contracts import (
     BEAT_MAX_JOBS,
-    GPU_CONSUMER,
-    GPU_DEAD_LETTER_SUBJECT,
-    GPU_STREAM,
     Beat,
     ClaimDrop,
     ClaimLater,
-    DeadLetter,
     GpuEntry,
     RenderOrder,
     StopOrder,
 )
+from inference_sidecar.dead_letters import bury
 from inference_sidecar.entry_queue import EntryQueue
 from inference_sidecar.handles import Handles
 from inference_sidecar.held_job import AttemptName, HeldJob, SpooledJob
@@ -44,8 +41,6 @@ from inference_sidecar.workplace import Workplace
 _LOOK_AGAIN_SECONDS: Final = 0.1
 _LAST_WORDS_SECONDS: Final = 5.0
 """How long a worker that ends tries to tell a broker that does not answer."""
-_BURIED_BYTES: Final = 8 << 10
-"""As much of an unreadable entry is kept: a byte may take six in JSON, and a message 64 KB."""
 
 
 class Worker:
@@ -228,7 +223,7 @@ class Worker:
         try:
             entry = GpuEntry.model_validate_json(message.data)
         except ValidationError as error:
-            await self._bury(message, describe_mismatch(error))
+            await bury(self._broker, message, describe_mismatch(error), self._log)
             return
         job_id = entry.job_id
         if job_id in self.held or job_id in self.uploads.jobs:
@@ -273,31 +268,6 @@ class Worker:
         attempt = Attempt(job, self._tools, log.bind(attempt=job.name.epoch))
         job.task = self._in_background(attempt.run())
         self._notice()
-
-    async def _bury(self, message: Msg, reason: str) -> None:
-        """An entry nobody can read: to the dead letters, then out of the queue."""
-        sequence = message.metadata.sequence.stream
-        self._log.error(
-            "entry not understood", subject=message.subject, code="INVALID_MESSAGE", reason=reason
-        )
-        letter = DeadLetter(
-            stream=GPU_STREAM,
-            consumer=GPU_CONSUMER,
-            subject=message.subject,
-            sequence=sequence,
-            reason=reason,
-            code="INVALID_MESSAGE",
-            payload=message.data[:_BURIED_BYTES].decode(errors="replace"),
-            at_ms=time.time_ns() // 1_000_000,
-        )
-        await self._broker.store_message(
-            GPU_DEAD_LETTER_SUBJECT,
-            letter.to_json(),
-            f"{GPU_STREAM}:{sequence}",
-            (message.headers or {}).get("traceparent", ""),
-            self._log,
-        )
-        await self._broker.terminate(message, f"INVALID_MESSAGE {reason}")
 
     async def _hand_back(self, job: HeldJob) -> None:
         try:

@@ -8,6 +8,7 @@ import weakref
 from collections.abc import Iterator
 from pathlib import Path
 
+import av
 import pytest
 
 from inference_sidecar.contracts import EngineFacts
@@ -30,7 +31,9 @@ from inference_sidecar.render_protocol import (
     CHILD_LINES,
     DoneLine,
     FailedLine,
+    KeptLine,
     Lines,
+    NotLoadedLine,
     OrderLine,
     ProgressLine,
     ReadyLine,
@@ -42,6 +45,11 @@ from inference_sidecar.render_protocol import (
     facts_of,
 )
 from stage.orchestrator import wav
+
+
+def pictures_in(path: Path) -> bytes:
+    with av.open(str(path)) as container:
+        return b"".join(frame.to_ndarray().tobytes() for frame in container.decode(video=0))
 
 
 class Ballast:
@@ -83,21 +91,47 @@ class Parent:
         (tmp_path / "image").write_bytes(b"not looked at")
         (tmp_path / "audio").write_bytes(wav(2))
 
-    def order(self, number: int, prompt: str = "", frames: int = 50) -> None:
+    def order(
+        self,
+        number: int,
+        prompt: str = "",
+        frames: int = 50,
+        *,
+        folder: str = "",
+        seed: int = 1,
+        started_at_ms: int | None = None,
+    ) -> None:
         request = RenderRequest(
             job_id="j",
             image=self._folder / "image",
             audio=self._folder / "audio",
             prompt=prompt,
-            seed=1,
+            seed=seed,
             delivery=Size(1280, 720),
             frames=frames,
         )
-        line = RenderOrderLine.of(number, request, self._folder / f"{number}.mp4")
+        output = self._folder / folder / f"{number}.mp4"
+        output.parent.mkdir(exist_ok=True)
+        line = RenderOrderLine.of(number, request, output, started_at_ms)
         self._socket.sendall(line.to_json() + b"\n")
 
     def stop(self, number: int) -> None:
         self._socket.sendall(StopLine(order=number).to_json() + b"\n")
+
+    def hear_kept(self) -> int:
+        while not isinstance(line := self.hear(), KeptLine):
+            assert isinstance(line, StartedLine | ProgressLine)
+        return line.chunks
+
+    def stop_after_keeping(self, number: int, folder: Path) -> int:
+        """Stops an order once a piece of it is safe, and hears its end; how many chunks are."""
+        chunks = self.hear_kept()
+        assert (folder / "pieces" / "kept").exists()
+        self.stop(number)
+        while not isinstance(line := self.hear(), StoppedLine):
+            assert isinstance(line, ProgressLine | KeptLine)
+            chunks = line.chunks if isinstance(line, KeptLine) else chunks
+        return chunks
 
     def hear(self) -> ReadyLine | OrderLine:
         return CHILD_LINES.validate_json(self._reader.readline())
@@ -203,6 +237,53 @@ def test_the_second_try_finds_the_memory_of_the_first_one_free(tmp_path: Path) -
     assert engine.was_freed
 
 
+def test_an_interrupted_render_goes_on_after_what_was_kept(parent: Parent, tmp_path: Path) -> None:
+    parent.order(1, frames=900, folder="whole")
+    assert isinstance(_following(parent, DoneLine), DoneLine)
+    parent.order(2, "null:seconds=2", frames=900, folder="cut")
+    kept = parent.stop_after_keeping(2, tmp_path / "cut")
+
+    parent.order(3, "null:seconds=2", frames=900, folder="cut", started_at_ms=12_345)
+
+    started = _following(parent, StartedLine)
+    assert isinstance(started, StartedLine)
+    assert started.fraction == pytest.approx(kept / 12)
+    assert started.at_ms > 12_345
+    done = _following(parent, DoneLine)
+    assert isinstance(done, DoneLine)
+    assert done.result.started_at_ms == 12_345
+    assert pictures_in(tmp_path / "cut/3.mp4") == pictures_in(tmp_path / "whole/1.mp4")
+
+
+def test_what_was_kept_of_another_render_is_not_used(parent: Parent, tmp_path: Path) -> None:
+    parent.order(1, "null:seconds=2", frames=900, folder="cut")
+    parent.stop_after_keeping(1, tmp_path / "cut")
+
+    parent.order(2, "null:seconds=2", frames=900, folder="cut", seed=2)
+
+    started = _following(parent, StartedLine)
+    assert isinstance(started, StartedLine)
+    assert started.fraction == 0
+    assert isinstance(_following(parent, DoneLine), DoneLine)
+
+
+def test_a_smaller_render_goes_on_at_its_own_size(parent: Parent, tmp_path: Path) -> None:
+    parent.order(1, "null:oom null:seconds=2", frames=900, folder="cut")
+    # The first try, at the larger size, keeps four chunks; the second one begins with none.
+    assert parent.hear_kept() == 4
+    kept = parent.stop_after_keeping(1, tmp_path / "cut")
+
+    parent.order(2, "null:oom null:seconds=2", frames=900, folder="cut")
+
+    started = _following(parent, StartedLine)
+    assert isinstance(started, StartedLine)
+    assert started.fraction == pytest.approx(kept / 12)
+    done = _following(parent, DoneLine)
+    assert isinstance(done, DoneLine)
+    assert done.result.degraded
+    assert done.result.generation.width < done.result.width
+
+
 def test_a_file_that_cannot_be_finished_is_a_failed_render(parent: Parent, tmp_path: Path) -> None:
     (tmp_path / "audio").write_bytes(b"no sound")
     parent.order(1)
@@ -211,6 +292,13 @@ def test_a_file_that_cannot_be_finished_is_a_failed_render(parent: Parent, tmp_p
         line = parent.hear_without_progress()
     assert isinstance(line, FailedLine)
     assert line.code == "RENDER_FAILED"
+
+
+def _following(parent: Parent, kind: type[OrderLine]) -> OrderLine:
+    """The next line of this kind; a failure is never passed over."""
+    while not isinstance(line := parent.hear(), kind):
+        assert not isinstance(line, FailedLine | ReadyLine | NotLoadedLine)
+    return line
 
 
 def _order_lines(parent: Parent, count: int) -> list[OrderLine]:

@@ -1,0 +1,192 @@
+"""A video made of pieces is the video that was asked for, interrupted or not."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import wave
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from inference_sidecar.encoder import Encoder, find_ffmpeg
+from inference_sidecar.engine import FPS, Chunk, Plan, Size
+from inference_sidecar.errors import RenderFailed
+from inference_sidecar.piecewise_encoder import PiecewiseEncoder, pieces_of
+
+# PyAV is typed in parts only.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
+
+FFMPEG = find_ffmpeg(os.environ.get("FFMPEG_PATH"))
+PLAN = Plan(Size(64, 36), Size(128, 72), (250, 130, 130, 250, 40), 0.0, "720p")
+
+
+@pytest.fixture
+def voice(tmp_path: Path) -> Path:
+    path = tmp_path / "voice.wav"
+    moments = np.arange(round(PLAN.frames / FPS * 22050)) / 22050
+    with wave.open(str(path), "wb") as writer:
+        writer.setnchannels(1)
+        writer.setsampwidth(2)
+        writer.setframerate(22050)
+        writer.writeframes((np.sin(moments * 2765) * 9000).astype("<i2").tobytes())
+    return path
+
+
+class Recorder:
+    """Makes a video of moving bars, as far as it is asked to."""
+
+    def __init__(self, folder: Path, voice: Path, plan: Plan = PLAN) -> None:
+        self.folder, self.voice, self.plan = folder, voice, plan
+        self.kept: list[tuple[int, bytes]] = []
+        self.output = folder / "video.mp4"
+        folder.mkdir(exist_ok=True)
+
+    def record(self, chunks: range) -> PiecewiseEncoder:
+        encoder = PiecewiseEncoder(
+            self.output,
+            self.voice,
+            self.plan,
+            ffmpeg=FFMPEG,
+            folder=self.folder / "pieces",
+            first_chunk=chunks.start,
+            on_kept=lambda chunk, state: self.kept.append((chunk, state)),
+        )
+        for index in chunks:
+            frames = bars(sum(self.plan.chunks[:index]), self.plan.chunks[index])
+            encoder.write(Chunk(index, frames, f"after {index}".encode()))
+        return encoder
+
+    def whole(self) -> Path:
+        with self.record(range(len(self.plan.chunks))) as encoder:
+            video = encoder.finish()
+        assert (video.path, video.frames) == (self.output, self.plan.frames)
+        assert video.bytes == self.output.stat().st_size
+        return video.path
+
+
+def bars(first: int, count: int) -> NDArray[np.uint8]:
+    columns = np.arange(64)[None, :] - np.arange(first, first + count)[:, None]
+    row = np.where(columns % 64 < 16, 200, 50).astype(np.uint8)
+    return np.broadcast_to(row[:, None, :, None], (count, 36, 64, 3)).copy()
+
+
+def decoded(path: Path) -> tuple[list[float], list[bool], NDArray[np.uint8]]:
+    with av.open(str(path)) as container:
+        frames = list(container.decode(video=0))
+    pictures = np.stack([frame.to_ndarray(format="gray") for frame in frames])
+    return [float(frame.time or 0) for frame in frames], [f.key_frame for f in frames], pictures
+
+
+def samples(path: Path) -> NDArray[np.float32]:
+    with av.open(str(path)) as container:
+        return np.concatenate([frame.to_ndarray() for frame in container.decode(audio=0)], axis=1)
+
+
+@pytest.mark.parametrize(
+    ("chunks", "pieces"),
+    [
+        ((1,), [(0, 1)]),
+        ((200, 10), [(0, 2)]),
+        ((240, 240, 5), [(0, 1), (1, 2), (2, 3)]),
+        ((75,) * 9, [(0, 4), (4, 8), (8, 9)]),
+    ],
+)
+def test_a_piece_is_long_enough_to_be_worth_it(
+    chunks: tuple[int, ...], pieces: list[tuple[int, int]]
+) -> None:
+    assert [(piece.start, piece.stop) for piece in pieces_of(chunks)] == pieces
+
+
+def test_the_pieces_are_joined_without_a_seam(tmp_path: Path, voice: Path) -> None:
+    path = Recorder(tmp_path / "v", voice).whole()
+
+    times, keys, pictures = decoded(path)
+    assert times == pytest.approx([number / FPS for number in range(PLAN.frames)], abs=1e-3)
+    starts = np.flatnonzero(keys).tolist()
+    assert starts == [0, 250, 510, 760]
+    wanted = bars(0, PLAN.frames)[:, 18, :, 0].astype(int)
+    assert np.abs(pictures[:, 36, ::2].astype(int) - wanted).mean() < 25
+
+
+def test_the_sound_is_that_of_a_video_in_one_piece(tmp_path: Path, voice: Path) -> None:
+    pieces = samples(Recorder(tmp_path / "v", voice).whole())
+    with Encoder(tmp_path / "one.mp4", voice, PLAN, ffmpeg=FFMPEG) as encoder:
+        encoder.write(bars(0, PLAN.frames))
+        encoder.finish()
+    assert np.array_equal(pieces, samples(tmp_path / "one.mp4"))
+
+
+def test_an_interrupted_video_ends_like_an_uninterrupted_one(tmp_path: Path, voice: Path) -> None:
+    whole = decoded(Recorder(tmp_path / "a", voice).whole())
+    recorder = Recorder(tmp_path / "b", voice)
+    # Ends in the middle of the second piece, as a process that is killed would.
+    recorder.record(range(2)).close()
+    assert recorder.kept == [(1, b"after 0")]
+
+    with recorder.record(range(1, 5)) as encoder:
+        encoder.finish()
+
+    assert np.array_equal(decoded(recorder.output)[2], whole[2])
+    assert recorder.kept[1:] == [(3, b"after 2"), (4, b"after 3"), (5, b"after 4")]
+
+
+def test_what_was_kept_of_another_render_is_deleted_by_a_new_one(
+    tmp_path: Path, voice: Path
+) -> None:
+    recorder = Recorder(tmp_path / "v", voice)
+    recorder.record(range(1)).close()
+    (recorder.folder / "pieces" / "kept").write_bytes(b"of another one")
+    recorder.record(range(0)).close()
+    assert list((recorder.folder / "pieces").iterdir()) == []
+
+
+def test_a_short_video_is_one_file_from_the_start(tmp_path: Path, voice: Path) -> None:
+    plan = Plan(PLAN.generation, PLAN.delivery, (30, 20), 0.0, "720p")
+    recorder = Recorder(tmp_path / "v", voice, plan)
+    recorder.whole()
+    assert recorder.kept == []
+    assert list((recorder.folder / "pieces").iterdir()) == []
+
+
+def test_a_piece_that_cannot_be_written_fails_the_render(tmp_path: Path, voice: Path) -> None:
+    recorder = Recorder(tmp_path / "v", voice)
+    with recorder.record(range(2)) as encoder:
+        # The second piece loses its place before it is whole.
+        shutil.rmtree(recorder.folder / "pieces")
+        with pytest.raises((RenderFailed, OSError)):
+            _write_rest(encoder)
+    assert not recorder.output.exists()
+
+
+def test_a_piece_whose_ffmpeg_dies_fails_the_render_and_says_so(
+    tmp_path: Path, voice: Path
+) -> None:
+    recorder = Recorder(tmp_path / "v", voice)
+    with recorder.record(range(1)) as encoder:
+        broken = tmp_path / "ffmpeg"
+        broken.write_text("#!/bin/sh\necho out of order >&2\nexec <&-\nexit 3\n")
+        broken.chmod(0o700)
+        encoder.ffmpeg = broken  # From now on.
+        with pytest.raises(RenderFailed) as error:
+            _write_rest(encoder, from_chunk=1)
+    assert error.value.context["exitStatus"] in {3, -9}
+
+
+def _write_rest(encoder: PiecewiseEncoder, from_chunk: int = 2) -> None:
+    """Which call hears of an earlier trouble depends on the moment."""
+    for index in range(from_chunk, 5):
+        frames = bars(sum(PLAN.chunks[:index]), PLAN.chunks[index])
+        encoder.write(Chunk(index, frames, b""))
+    encoder.finish()
+
+
+def test_a_sound_that_cannot_be_read_fails_the_render(tmp_path: Path) -> None:
+    recorder = Recorder(tmp_path / "v", tmp_path / "absent.wav")
+    with recorder.record(range(5)) as encoder, pytest.raises(RenderFailed) as error:
+        encoder.finish()
+    assert "absent.wav" in str(error.value.context["ffmpeg"])
+    assert not recorder.output.exists()

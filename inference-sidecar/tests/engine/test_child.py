@@ -59,6 +59,7 @@ class Renderer:
             deadline_seconds=deadline_seconds,
             on_started=lambda: None,
             on_progress=progress,
+            log=configure_log("silent"),
         )
 
     def allow(self, values: int) -> None:

@@ -11,19 +11,21 @@ from stage.sidecar import Sidecar
 from stage.until import until
 
 
-async def test_the_gap_between_renders_with_a_backlog_is_tiny(
-    sidecar: Sidecar, orchestrator: Orchestrator
+async def test_no_render_waits_for_its_inputs_while_there_is_a_backlog(
+    sidecar: Sidecar, orchestrator: Orchestrator, store: ObjectStore
 ) -> None:
-    jobs = [await orchestrator.submit("null:seconds=0.4", frames=25) for _ in range(6)]
+    # Two inputs each: whoever fetches them only when the device is free lets it wait for a second.
+    store.slow_get_seconds = 0.5
+    jobs = [await orchestrator.submit("null:seconds=3", frames=25) for _ in range(4)]
     sidecar.start()
-    done = [await orchestrator.event(job, "render.completed") for job in jobs]
+    done = [await orchestrator.event(job, "render.completed", timeout_seconds=60.0) for job in jobs]
 
     ordered = sorted(done, key=lambda event: event["renderStartedAtMs"])
     gaps = [
         later["renderStartedAtMs"] - earlier["renderEndedAtMs"]
         for earlier, later in itertools.pairwise(ordered)
     ]
-    assert statistics.median(gaps) <= 50, gaps
+    assert statistics.median(gaps) <= 500, gaps
 
 
 async def test_the_next_job_is_ready_before_the_current_one_ends(
@@ -44,13 +46,13 @@ async def test_a_job_is_left_to_others_while_the_current_render_is_long(
     sidecar: Sidecar, other_sidecar: Sidecar, orchestrator: Orchestrator
 ) -> None:
     sidecar.start()
-    first = await orchestrator.submit("null:seconds=6", frames=250)
+    first = await orchestrator.submit("null:seconds=600", frames=250, deadline_seconds=900.0)
     await orchestrator.event(first, "render.started")
     second = await orchestrator.submit()
 
     other_sidecar.start()
 
-    completed = await orchestrator.event(second, "render.completed")
+    completed = await orchestrator.event(second, "render.completed", timeout_seconds=60.0)
     assert completed["workerId"] == "w2"
     assert second.claims == 1
 

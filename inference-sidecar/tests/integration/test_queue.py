@@ -145,7 +145,7 @@ async def test_an_entry_nobody_waits_for_is_handed_back_at_once(
 
     await orchestrator.client.subscribe("$JS.API.CONSUMER.MSG.NEXT.>", cb=hear)
     sidecar.start()
-    first = await orchestrator.submit("null:seconds=6", frames=250)
+    first = await orchestrator.submit("null:seconds=600", frames=250, deadline_seconds=900.0)
     await orchestrator.event(first, "render.started")
     second = await orchestrator.submit()
 
@@ -154,7 +154,7 @@ async def test_an_entry_nobody_waits_for_is_handed_back_at_once(
     await orchestrator.client.publish(pull.subject, b'{"batch": 1}', reply=pull.reply)
     other_sidecar.start()
 
-    completed = await orchestrator.event(second, "render.completed")
+    completed = await orchestrator.event(second, "render.completed", timeout_seconds=60.0)
     assert completed["workerId"] == "w2"
     assert orchestrator.events_of(first, "render.completed") == []
 

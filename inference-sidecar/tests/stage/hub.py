@@ -8,9 +8,9 @@ import json
 import re
 import threading
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -162,7 +162,7 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def serving(hub: FakeHub) -> Iterator[FakeHub]:
+def serving(hub: FakeHub) -> Generator[FakeHub]:
     handler = type("Handler", (_Handler,), {"hub": hub})
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         server.daemon_threads = True
@@ -194,7 +194,7 @@ class World:
                 self.volume,
                 read_manifest(self.manifest),
                 connection,
-                FetchOptions(**{"parallel": 2, "pace": pace, **options}),
+                replace(FetchOptions(parallel=2, pace=pace), **options),
                 self.said,
             )
 

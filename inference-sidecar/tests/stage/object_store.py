@@ -31,6 +31,7 @@ class ObjectStore:
         default_factory=lambda: {"GET": deque[Fault](), "PUT": deque[Fault]()}
     )
     slow_put_seconds: float = 0.0
+    slow_get_seconds: float = 0.0
     _server: asyncio.Server | None = None
     _port: int = 0
 
@@ -63,8 +64,8 @@ class ObjectStore:
                 await asyncio.sleep(3600)
             body = await reader.readexactly(int(headers.get("content-length", "0")))
             status, content = self._answer(method, key, headers, body, fault)
-            if method == "PUT":
-                await asyncio.sleep(self.slow_put_seconds)
+            slow = {"PUT": self.slow_put_seconds, "GET": self.slow_get_seconds}
+            await asyncio.sleep(slow[method])
             self._note(method, key, status, headers)
             length = len(content)
             if fault == "cut":

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
 import subprocess
 import sys
+from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +65,19 @@ class Sidecar:
     async def kill(self) -> None:
         self.signal(signal.SIGKILL)
         await self.ended()
+
+    @contextlib.contextmanager
+    def suspended(self) -> Generator[None]:
+        """All of its processes stand still, as on a machine that sleeps."""
+        processes = [pid for pid, _ in self.processes()]
+        for pid in processes:
+            os.kill(pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            for pid in processes:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGCONT)
 
     def log(self) -> list[dict[str, Any]]:
         if not self._log_file.exists():

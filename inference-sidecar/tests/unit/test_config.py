@@ -70,7 +70,10 @@ def test_an_unknown_engine_is_told_once(environment: pytest.MonkeyPatch) -> None
 
 
 def test_an_engine_that_is_not_installed_is_a_mistake(environment: pytest.MonkeyPatch) -> None:
-    environment.setattr(config_module, "missing_parts", lambda name: f"{name} needs more")
+    def needs_more(name: str) -> str:
+        return f"{name} needs more"
+
+    environment.setattr(config_module, "missing_parts", needs_more)
     environment.delenv("NATS_URL")
     with pytest.raises(ConfigurationNotValid) as error:
         load_configuration()

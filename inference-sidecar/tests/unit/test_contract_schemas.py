@@ -27,7 +27,7 @@ def _schema_of(file: Path) -> str:
 def _is_accepted(file: Path) -> bool:
     fixture: dict[str, Any] = json.loads(file.read_text())
     schema = json.loads((_CONTRACTS / "schema" / f"{fixture['schema']}.json").read_text())
-    return Draft202012Validator(schema).is_valid(fixture["message"])
+    return Draft202012Validator(schema).is_valid(fixture["message"])  # pyright: ignore[reportUnknownMemberType]
 
 
 @pytest.mark.parametrize("file", _fixtures("valid"), ids=lambda file: file.stem)

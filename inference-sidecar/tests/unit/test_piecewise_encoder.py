@@ -77,13 +77,14 @@ def bars(first: int, count: int) -> NDArray[np.uint8]:
 def decoded(path: Path) -> tuple[list[float], list[bool], NDArray[np.uint8]]:
     with av.open(str(path)) as container:
         frames = list(container.decode(video=0))
-    pictures = np.stack([frame.to_ndarray(format="gray") for frame in frames])
+    pictures = np.stack([frame.to_ndarray(format="gray") for frame in frames]).astype(np.uint8)
     return [float(frame.time or 0) for frame in frames], [f.key_frame for f in frames], pictures
 
 
 def samples(path: Path) -> NDArray[np.float32]:
     with av.open(str(path)) as container:
-        return np.concatenate([frame.to_ndarray() for frame in container.decode(audio=0)], axis=1)
+        parts = [frame.to_ndarray() for frame in container.decode(audio=0)]
+    return np.concatenate(parts, axis=1).astype(np.float32)
 
 
 @pytest.mark.parametrize(

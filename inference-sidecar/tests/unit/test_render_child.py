@@ -134,7 +134,9 @@ class Parent:
         return chunks
 
     def hear(self) -> ReadyLine | OrderLine:
-        return CHILD_LINES.validate_json(self._reader.readline())
+        line = CHILD_LINES.validate_json(self._reader.readline())
+        assert not isinstance(line, NotLoadedLine)
+        return line
 
     def hear_without_progress(self) -> ReadyLine | OrderLine:
         while isinstance(line := self.hear(), ProgressLine):
@@ -297,7 +299,7 @@ def test_a_file_that_cannot_be_finished_is_a_failed_render(parent: Parent, tmp_p
 def _following(parent: Parent, kind: type[OrderLine]) -> OrderLine:
     """The next line of this kind; a failure is never passed over."""
     while not isinstance(line := parent.hear(), kind):
-        assert not isinstance(line, FailedLine | ReadyLine | NotLoadedLine)
+        assert not isinstance(line, FailedLine | ReadyLine)
     return line
 
 

@@ -1,0 +1,155 @@
+"""A worker killed at each step of its way: the job is done once, or is somebody else's."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from stage.object_store import Fault, ObjectStore
+from stage.orchestrator import Job, Orchestrator
+from stage.sidecar import Sidecar
+from stage.until import until
+
+
+async def lose(sidecar: Sidecar, orchestrator: Orchestrator, job: Job) -> None:
+    """Kills the worker; a job that its next life does not name is queued again, as it would be."""
+    await sidecar.kill()
+    await until(lambda: not sidecar.processes(), "end of all its processes")
+    incarnation = orchestrator.beats[-1]["incarnation"]
+    sidecar.start()
+    await until(
+        lambda: orchestrator.beats[-1]["incarnation"] != incarnation, "a beat of the next life"
+    )
+    first = next(beat for beat in orchestrator.beats if beat["incarnation"] != incarnation)
+    if job.job_id not in {held["jobId"] for held in first["jobs"]} and job.state == "open":
+        job.state = "queued"
+
+
+async def test_before_the_first_forward(
+    sidecar: Sidecar, orchestrator: Orchestrator, store: ObjectStore
+) -> None:
+    store.faults["GET"].append("stall")
+    sidecar.start()
+    job = await orchestrator.submit()
+    await until(lambda: orchestrator.held(job), "job in hand")
+
+    await lose(sidecar, orchestrator, job)
+
+    completed = await orchestrator.event(job, "render.completed", timeout_seconds=30.0)
+    assert completed["epoch"] == 2
+    assert [event["epoch"] for event in orchestrator.events_of(job, "render.started")] == [2]
+
+
+async def test_in_the_middle_of_the_render(sidecar: Sidecar, orchestrator: Orchestrator) -> None:
+    sidecar.start()
+    job = await orchestrator.submit("null:seconds=2", frames=300)
+    await orchestrator.event(job, "render.started")
+
+    await lose(sidecar, orchestrator, job)
+
+    completed = await orchestrator.event(job, "render.completed", timeout_seconds=30.0)
+    assert completed["epoch"] == 2
+    assert len(orchestrator.events_of(job, "render.completed")) == 1
+
+
+async def test_with_a_spooled_file(
+    sidecar: Sidecar, orchestrator: Orchestrator, store: ObjectStore
+) -> None:
+    store.faults["PUT"].append("stall")
+    sidecar.start()
+    job = await orchestrator.submit()
+    await until(lambda: store.puts, "upload under way")
+
+    await lose(sidecar, orchestrator, job)
+
+    completed = await orchestrator.event(job, "render.completed", timeout_seconds=30.0)
+    assert completed["epoch"] == 1
+    assert len(orchestrator.events_of(job, "render.started")) == 1
+
+
+async def test_after_the_upload(
+    sidecar: Sidecar, orchestrator: Orchestrator, store: ObjectStore
+) -> None:
+    store.slow_put_seconds = 0.3
+    sidecar.start()
+    job = await orchestrator.submit()
+    await until(lambda: len(store.objects) == 3, "stored video")
+
+    await lose(sidecar, orchestrator, job)
+
+    completed = await orchestrator.event(job, "render.completed", timeout_seconds=30.0)
+    assert completed["epoch"] == 1
+    assert len(orchestrator.events_of(job, "render.started")) == 1
+    assert store.puts[-1].status == 412
+
+
+async def test_after_the_event(sidecar: Sidecar, orchestrator: Orchestrator) -> None:
+    orchestrator.finishes = False
+    sidecar.start()
+    job = await orchestrator.submit()
+    await orchestrator.event(job, "render.completed")
+
+    await lose(sidecar, orchestrator, job)
+
+    # Whatever it says of the upload again is the same fact under the same id.
+    job.state = "terminal"
+    await until(lambda: not sidecar.spooled(), "empty spool", 30.0)
+    assert {event["epoch"] for event in orchestrator.events_of(job)} == {1}
+    assert len(orchestrator.events_of(job, "render.started")) == 1
+    for _ in range(3000):
+        if await orchestrator.entry_count() == 0:
+            break
+        await asyncio.sleep(0.01)
+    assert await orchestrator.entry_count() == 0
+
+
+async def test_a_worker_that_was_suspended_gives_up_what_was_taken_from_it(
+    sidecar: Sidecar, other_sidecar: Sidecar, orchestrator: Orchestrator, store: ObjectStore
+) -> None:
+    sidecar.start()
+    job = await orchestrator.submit("null:seconds=3", frames=100)
+    await orchestrator.event(job, "render.started")
+    with sidecar.suspended():
+        # Silence for long enough: the attempt is lost, and another worker makes the video.
+        job.state = "queued"
+        other_sidecar.start()
+        completed = await orchestrator.event(job, "render.completed", timeout_seconds=30.0)
+        assert (completed["workerId"], completed["epoch"]) == ("w2", 2)
+
+    await until(lambda: not sidecar.work_folders() and not sidecar.spooled(), "nothing left", 30.0)
+
+    assert [e["epoch"] for e in orchestrator.events_of(job, "render.completed")] == [2]
+    stored = [put.key for put in store.puts if put.status == 200]
+    assert stored == [f"jobs/{job.job_id}/out/2/video.mp4"]
+    following = await orchestrator.submit()
+    await orchestrator.event(following, "render.completed", timeout_seconds=30.0)
+
+
+async def test_suspended_time_counts_towards_the_deadline(
+    sidecar: Sidecar, orchestrator: Orchestrator
+) -> None:
+    sidecar.start()
+    job = await orchestrator.submit("null:seconds=60", frames=100, deadline_seconds=2.0)
+    await orchestrator.event(job, "render.started")
+    with sidecar.suspended():
+        await asyncio.sleep(2.5)
+
+    failed = await orchestrator.event(job, "render.failed", timeout_seconds=2.0)
+
+    assert failed["code"] == "DEADLINE_EXCEEDED"
+
+
+@pytest.mark.parametrize("fault", [500, 503, "stall", "cut"])
+async def test_a_store_in_trouble_costs_no_attempt(
+    sidecar: Sidecar, orchestrator: Orchestrator, store: ObjectStore, fault: Fault
+) -> None:
+    store.faults["GET"].extend([fault, fault])
+    store.faults["PUT"].extend([fault, fault])
+    sidecar.start()
+    job = await orchestrator.submit()
+
+    await orchestrator.event(job, "render.completed", timeout_seconds=40.0)
+
+    assert job.epoch == 1
+    assert len(orchestrator.events_of(job)) == 2

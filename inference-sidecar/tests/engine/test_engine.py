@@ -285,7 +285,7 @@ def test_what_was_found_is_told(tiny_parts: Parts) -> None:
         "cpu",
     )
     assert readiness.seconds_per_video_second > 0
-    assert readiness.details["size"] == "48x32"
+    assert readiness.details["calibratedAt"] == "48x32"
     assert readiness.details["steps"] == "2 x 1"
 
 

@@ -179,7 +179,7 @@ class InfiniteTalkEngine:
         """What else decides pixels or pace."""
         loaded, how = self._loaded, self._how
         return {
-            "size": f"{size.width}x{size.height}",
+            "calibratedAt": f"{size.width}x{size.height}",
             "steps": f"{how.steps} x {len(self._guidance.passes)}",
             "shift": f"{how.shift:g}",
             "guides": f"text {how.text_guide:g}, audio {how.audio_guide:g}",

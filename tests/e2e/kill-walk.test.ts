@@ -42,6 +42,7 @@ describe('kill -9 at a chosen line', () => {
   async function killAt<T>(service: Service, cut: Cut, act: () => Promise<T>): Promise<T> {
     const reached = system.proxies.toBroker(service).cut(cut)
     const acting = act()
+    acting.catch(() => undefined) // It is awaited only once the service is dead.
     await within(reached, 30_000, `${cut.when} ${cut.subject} of ${service}`)
     await system.kill(service)
     return acting

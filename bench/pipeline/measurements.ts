@@ -59,6 +59,18 @@ async function renderOf(system: System, jobId: string): Promise<EventOf<'render.
   )
 }
 
+/** Gives the worker a job that does not end; the answer ends it. */
+export async function holdWorkerUp(sender: Sender, endless: Body): Promise<() => Promise<void>> {
+  const { jobId } = await submit(sender, endless)
+  await until(async () => (await statusOf(sender, jobId)).view.stage === 'rendering', {
+    timeoutMs: 60_000,
+    what: 'a worker that is held up',
+  })
+  return async () => {
+    await sender.send('POST', `/cancel/${jobId}`)
+  }
+}
+
 /** So many jobs that all wait in the queue, then leave it: the pace, and the worker's pauses. */
 export async function drainBacklog(
   system: System,
@@ -66,18 +78,14 @@ export async function drainBacklog(
   bodies: { job: Body; blocker: Body },
   count: number,
 ) {
-  const { jobId: blocker } = await submit(sender, bodies.blocker)
-  await until(async () => (await statusOf(sender, blocker)).view.stage === 'rendering', {
-    timeoutMs: 60_000,
-    what: 'a worker that is held up',
-  })
+  const letGo = await holdWorkerUp(sender, bodies.blocker)
   const queueingSinceMs = performance.now()
   const jobIds = await submitMany(sender, bodies.job, count)
   const queuedMs = performance.now() - queueingSinceMs
 
   const drainingSinceMs = performance.now()
-  await sender.send('POST', `/cancel/${blocker}`)
-  const last = jobIds.at(-1) ?? blocker
+  await letGo()
+  const last = jobIds.at(-1) ?? ''
   await until(async () => (await statusOf(sender, last)).view.finished_at !== null, {
     timeoutMs: 15 * 60_000,
     everyMs: 200,

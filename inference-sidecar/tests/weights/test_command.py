@@ -18,7 +18,7 @@ def run(world: World, *arguments: str, **environment: str) -> subprocess.Complet
         env={**inherited, "HF_ENDPOINT": world.hub.url, **environment},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=300,
         check=False,
     )
 

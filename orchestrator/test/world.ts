@@ -1,5 +1,5 @@
 import { createHash, randomUUID } from 'node:crypto'
-import { writeFile } from 'node:fs/promises'
+import { rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import {
@@ -246,6 +246,7 @@ export async function createWorld({ divisor = 20 } = {}) {
         const path = join(tmpdir(), `avatar-${randomUUID()}`)
         await writeFile(path, content)
         await objects.putFile(outputKey(job.jobId, epoch), path, content.length, sha256(content))
+        await rm(path)
       },
       async completes(job: JobRecord, epoch: number, difference: Record<string, unknown> = {}) {
         const event: EventOf<'render.completed'> = {

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from inference_sidecar.preview.eyelids import Eyelids
 from inference_sidecar.preview.framing import Framing
 from inference_sidecar.preview.head_motion import Head, HeadPose
-from inference_sidecar.preview.mouth import Mouth, MouthPose
+from inference_sidecar.preview.lip_motion import MouthPose
+from inference_sidecar.preview.mouth import Mouth
 from inference_sidecar.preview.mouth_geometry import measure_mouth
 from inference_sidecar.preview.raster import CoarseGrid, Image, Points, Texture, pixel_grid
 

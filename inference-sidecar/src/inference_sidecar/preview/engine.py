@@ -30,7 +30,7 @@ from inference_sidecar.preview.face_detector import FaceDetector
 from inference_sidecar.preview.face_mesh import FaceMesh
 from inference_sidecar.preview.framing import frame_portrait
 from inference_sidecar.preview.head_motion import plan_head
-from inference_sidecar.preview.mouth import MouthPose
+from inference_sidecar.preview.lip_motion import MouthPose
 from inference_sidecar.preview.raster import Image, Points, read_image, use_threads
 from inference_sidecar.preview.speech_motion import plan_speech
 from inference_sidecar.preview.voice import measure_voice

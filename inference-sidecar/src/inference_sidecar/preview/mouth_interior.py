@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 
+from inference_sidecar.preview.lip_motion import LipEdges
 from inference_sidecar.preview.mouth_geometry import MouthGeometry
 from inference_sidecar.preview.raster import Field, Image, sample_field, smooth_step
 from inference_sidecar.preview.teeth import find_teeth
@@ -19,19 +19,6 @@ _LEAST_TINT: Final = 0.12
 """Skin whose channels differ less than this, relative to their mean, is from a faded picture."""
 _FULL_LIGHT: Final = 180.0
 """Brightness of well-lit fair skin; teeth and tongue are lit like the skin around them."""
-
-
-@dataclass(frozen=True)
-class LipEdges:
-    """y of the lips' inner edges as posed, for each pixel of the box.
-
-    gap: their distance at the middle; jaw: how far the lower one is below where it is at rest.
-    """
-
-    upper: Field
-    lower: Field
-    gap: float
-    jaw: Field
 
 
 class MouthInterior:

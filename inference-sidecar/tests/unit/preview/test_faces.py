@@ -14,7 +14,7 @@ from inference_sidecar.preview.compositor import Compositor, FacePose
 from inference_sidecar.preview.engine import PreviewEngine
 from inference_sidecar.preview.framing import frame_portrait
 from inference_sidecar.preview.head_motion import HeadPose
-from inference_sidecar.preview.mouth import MouthPose
+from inference_sidecar.preview.lip_motion import MouthPose
 from inference_sidecar.preview.raster import Image, Points, resize, warp_affine
 
 if TYPE_CHECKING:

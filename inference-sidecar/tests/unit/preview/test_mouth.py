@@ -12,7 +12,7 @@ from inference_sidecar.engine import Size
 from inference_sidecar.preview.compositor import Compositor, FacePose
 from inference_sidecar.preview.framing import Framing, frame_portrait
 from inference_sidecar.preview.head_motion import HeadPose
-from inference_sidecar.preview.mouth import MouthPose
+from inference_sidecar.preview.lip_motion import MouthPose
 from inference_sidecar.preview.mouth_frame import MouthFrame
 from inference_sidecar.preview.mouth_geometry import TABLE_STEPS, MouthGeometry, measure_mouth
 from inference_sidecar.preview.parted_lips import find_corners, find_edges

@@ -17,7 +17,7 @@ from inference_sidecar.preview.compositor import Compositor, FacePose
 from inference_sidecar.preview.engine import PreviewEngine
 from inference_sidecar.preview.framing import frame_portrait
 from inference_sidecar.preview.head_motion import HeadPose, plan_head
-from inference_sidecar.preview.mouth import MouthPose
+from inference_sidecar.preview.lip_motion import MouthPose
 from inference_sidecar.preview.raster import Image, resize, warp_affine
 
 if TYPE_CHECKING:

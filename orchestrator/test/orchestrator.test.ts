@@ -231,9 +231,15 @@ describe('a crash between two lines', () => {
     const { worker, job } = await claimed()
     await world.nats.kill()
     await world.nats.start()
-    await worker.upload(job, 1)
-    await worker.completes(job, 1)
-    await world.reaches(job, 'completed', 20_000)
+    const reported = worker.upload(job, 1).then(() => worker.completes(job, 1))
+    // A worker that is silent while the connections come back would be lost, and rightly so.
+    const isCompleted = async () => {
+      worker.beats([{ job, epoch: 1 }])
+      return (await world.record(job))?.state === 'completed'
+    }
+    await until(isCompleted, { timeoutMs: 20_000, everyMs: 100 })
+    await reported
+    expect(await world.record(job)).toMatchObject({ epoch: 1, losses: 0, deaths: 0 })
   })
 
   it('waits for a store that is away and renders nothing again', async () => {

@@ -19,9 +19,10 @@ RESERVE_BYTES: Final = GIB
 
 _BYTES_PER_VALUE: Final = {"fp8": 2, "bf16": 2, "fp32": 4}
 """Activations; fp8 is what linear layers multiply in, not what travels between them."""
-_ACTIVATIONS_PER_TOKEN: Final = {"fp8": 14.0, "bf16": 13.0, "fp32": 9.5}
+_ACTIVATIONS_PER_TOKEN: Final = {"fp8": 14.0, "bf16": 13.0, "fp32": 11.5}
 """Values alive at a block's worst moment, in widths of the model; norms and positions are float32,
-which counts double beside bf16. fp8 adds the quantised input of a layer."""
+which counts double beside bf16. fp8 adds the quantised input of a layer; fp32 is for CPUs, where
+positions are float64."""
 
 DECODE_VALUES_PER_PIXEL: Final = {2: 6_700, 4: 5_400}
 """Of the last stage of the video decoder, for the four frames it works on at a time, by bytes per

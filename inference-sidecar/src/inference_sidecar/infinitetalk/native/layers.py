@@ -71,4 +71,4 @@ def gated_sum(x: Tensor, update: Tensor, gate: Tensor) -> Tensor:
 
 def _multiply_add(x: Tensor, factor: Tensor, summand: Tensor) -> Tensor:
     """One kernel on a GPU; on a CPU two roundings, as upstream has them."""
-    return torch.addcmul(summand, x, factor) if x.is_cuda else x * factor + summand
+    return torch.addcmul(summand, x, factor) if x.is_cuda else (x * factor).add_(summand)

@@ -229,17 +229,21 @@ describe('a crash between two lines', () => {
 
   it('survives kill -9 of the broker in mid-job', async () => {
     const { worker, job } = await claimed()
+    // A worker that is silent while the connections come back would be lost, and rightly so.
+    let isOver = false
+    const beats = () => {
+      worker.beats([{ job, epoch: 1 }])
+      return isOver
+    }
+    const beating = until(beats, { timeoutMs: 60_000, everyMs: 100 })
     await world.nats.kill()
     await world.nats.start()
-    const reported = worker.upload(job, 1).then(() => worker.completes(job, 1))
-    // A worker that is silent while the connections come back would be lost, and rightly so.
-    const isCompleted = async () => {
-      worker.beats([{ job, epoch: 1 }])
-      return (await world.record(job))?.state === 'completed'
-    }
-    await until(isCompleted, { timeoutMs: 20_000, everyMs: 100 })
-    await reported
-    expect(await world.record(job)).toMatchObject({ epoch: 1, losses: 0, deaths: 0 })
+    await worker.upload(job, 1)
+    await worker.completes(job, 1)
+    const done = await world.reaches(job, 'completed', 20_000)
+    expect(done).toMatchObject({ epoch: 1, losses: 0, deaths: 0 })
+    isOver = true
+    await beating
   })
 
   it('waits for a store that is away and renders nothing again', async () => {

@@ -79,6 +79,26 @@ describe('the place in the queue', () => {
   })
 })
 
+describe('the renders ahead of a job', () => {
+  it('are those under way and those that wait before it, until they have ended', async () => {
+    const ahead = job({ queuedAtMs: 1 })
+    const own = job({ queuedAtMs: 2 })
+    const rendering = job({ state: 'rendering', estimatedSeconds: 7 })
+    const { board, say } = await aBoard([ahead, own, job({ queuedAtMs: 3 }), rendering])
+    const ids = (of: JobRecord) => board.rendersAhead(of.jobId).map(({ jobId }) => jobId)
+    expect(ids(own)).toEqual([rendering.jobId, ahead.jobId])
+    expect(board.rendersAhead(own.jobId)[0]?.estimatedSeconds).toBe(7)
+    say(put({ ...own, state: 'claimed' }))
+    await vi.waitUntil(() => board.queuePosition(own.jobId) === undefined)
+    expect(ids(own)).toEqual([rendering.jobId])
+    say(put({ ...rendering, state: 'completed' }))
+    await vi.waitUntil(() => ids(own).length === 0)
+    const gone: Change<JobRecord> = { ...put(own), value: undefined }
+    say(gone)
+    await vi.waitUntil(() => ids(ahead).length === 0)
+  })
+})
+
 describe('the list of an owner', () => {
   it('is newest first, by id where times are equal, from where the last page ended', async () => {
     const jobs = [3, 1, 2, 2].map((createdAtMs) => job({ createdAtMs, state: 'completed' }))

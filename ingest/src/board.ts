@@ -1,11 +1,17 @@
-import { isTerminal, type JobRecord, type JobState } from '@avatar/contracts'
+import { isTerminal, type JobRecord } from '@avatar/contracts'
 import type { Clock, Log, RecordStore, Runnable } from '@avatar/service-kit'
 
 /** Where a page of an owner's jobs ended: its order is by creation, newest first. */
 export type PageEnd = { createdAtMs: number; jobId: string }
 
+/** A render to come or under way, as far as estimates need to know it. */
+export type RenderAhead = Pick<
+  JobRecord,
+  'jobId' | 'epoch' | 'state' | 'estimatedSeconds' | 'startedAtMs'
+>
+
 /** What the board keeps of a job. */
-type Entry = { jobId: string; createdAtMs: number; state: JobState; queuedAtMs: number }
+type Entry = RenderAhead & { createdAtMs: number; queuedAtMs: number }
 
 /**
  * All jobs as of a moment ago, without their payload: for queue positions, the order of `GET /jobs`
@@ -15,6 +21,8 @@ export type Board = Runnable & {
   /** 1 for the job that is next; undefined when it is not queued. */
   queuePosition(jobId: string): number | undefined
   queueDepth(): number
+  /** The renders that a worker has before this job's: those under way, and those that wait before it. */
+  rendersAhead(jobId: string): RenderAhead[]
   /** The owner's jobs, newest first, from the end of the page before on. */
   listOf(owner: string, after: PageEnd | undefined, max: number): PageEnd[]
   /** Puts a job on the board that was created here, before the watch tells of it. */
@@ -36,6 +44,7 @@ export function createBoard(deps: {
   const { records, clock, log } = deps
   const owners = new Map<string, Map<string, Entry>>()
   const waiting = new Map<string, Entry>()
+  const underWay = new Map<string, Entry>()
   let abort: AbortController | undefined
   let running: Promise<void> | undefined
 
@@ -43,13 +52,18 @@ export function createBoard(deps: {
     const entry: Entry = {
       jobId: job.jobId,
       createdAtMs: job.createdAtMs,
+      epoch: job.epoch,
       state: job.state,
+      estimatedSeconds: job.estimatedSeconds,
+      startedAtMs: job.startedAtMs,
       queuedAtMs: job.queuedAtMs ?? job.createdAtMs,
     }
     const jobs = owners.get(job.owner) ?? new Map<string, Entry>()
     owners.set(job.owner, jobs.set(job.jobId, entry))
     if (job.state === 'queued' || job.state === 'pending') waiting.set(job.jobId, entry)
     else waiting.delete(job.jobId)
+    if (job.state === 'claimed' || job.state === 'rendering') underWay.set(job.jobId, entry)
+    else underWay.delete(job.jobId)
   }
 
   async function follow(signal: AbortSignal, onCurrent: () => void) {
@@ -71,6 +85,7 @@ export function createBoard(deps: {
     const dot = key.indexOf('.')
     owners.get(key.slice(0, dot))?.delete(key.slice(dot + 1))
     waiting.delete(key.slice(dot + 1))
+    underWay.delete(key.slice(dot + 1))
   }
 
   return {
@@ -84,6 +99,13 @@ export function createBoard(deps: {
       let ahead = 0
       for (const other of waiting.values()) if (isBefore(other, own)) ahead++
       return ahead + 1
+    },
+    rendersAhead(jobId) {
+      const own = waiting.get(jobId)
+      if (own)
+        return [...underWay.values(), ...[...waiting.values()].filter((o) => isBefore(o, own))]
+      // A claimed job was fetched ahead: its worker may still have another on its hands.
+      return [...underWay.values()].filter((other) => other.state === 'rendering')
     },
     listOf(owner, after, max) {
       return [...(owners.get(owner)?.values() ?? [])]

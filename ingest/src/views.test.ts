@@ -1,7 +1,7 @@
 import { type Beat, type JobRecord, jobStates, stateTable } from '@avatar/contracts'
 import { aJob, aRender } from '@avatar/contracts/testing'
 import { describe, expect, it } from 'vitest'
-import type { Board } from './board.ts'
+import type { Board, RenderAhead } from './board.ts'
 import { assertHasResult, resultView, statusView } from './views.ts'
 import type { Workers } from './workers.ts'
 
@@ -14,9 +14,13 @@ function view(
     position = 1,
     serving = 1,
     percent = 0,
-  }: { position?: number; serving?: number; percent?: number } = {},
+    ahead = [],
+  }: { position?: number; serving?: number; percent?: number; ahead?: RenderAhead[] } = {},
 ) {
-  const board = { queuePosition: () => position } as Partial<Board> as Board
+  const board = {
+    queuePosition: () => position,
+    rendersAhead: () => ahead,
+  } as Partial<Board> as Board
   const workers = {
     alive: (): { beat: Beat; seenMsAgo: number }[] => [],
     serving: () => serving,
@@ -63,11 +67,26 @@ describe('the estimate', () => {
   }
   const estimatedSeconds = 10
 
-  it('counts the turns before a waiting job, shared by the workers', () => {
+  it('adds the renders ahead of a waiting job, shared by the workers', () => {
     const queued = aJob({ state: 'queued', estimatedSeconds })
-    expect(estimatedEnd(queued, { position: 1 })).toBe(10_000)
-    expect(estimatedEnd(queued, { position: 4 })).toBe(40_000)
-    expect(estimatedEnd(queued, { position: 4, serving: 2 })).toBe(20_000)
+    const [long, short] = [40, 5].map((seconds) =>
+      aJob({ state: 'queued', estimatedSeconds: seconds }),
+    ) as [JobRecord, JobRecord]
+    expect(estimatedEnd(queued)).toBe(10_000)
+    expect(estimatedEnd(queued, { ahead: [long, short] })).toBe(55_000)
+    expect(estimatedEnd(queued, { ahead: [long, short, short], serving: 2 })).toBe(20_000)
+    expect(estimatedEnd(queued, { ahead: [long], serving: 2 })).toBe(10_000)
+  })
+
+  it('waits for what is left of the render under way, by its own pace', () => {
+    const waiting = aJob({ state: 'claimed', estimatedSeconds })
+    const rendering = aJob({
+      state: 'rendering',
+      estimatedSeconds: 100,
+      startedAtMs: nowMs - 60_000,
+    })
+    expect(estimatedEnd(waiting, { ahead: [rendering], percent: 5 })).toBe(50_000)
+    expect(estimatedEnd(waiting, { ahead: [rendering], percent: 20 })).toBe(250_000)
   })
 
   it('follows the plan of a render at first, its own pace later, and is never past', () => {

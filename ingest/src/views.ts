@@ -9,7 +9,7 @@ import {
   stateTable,
 } from '@avatar/contracts'
 import { AppError } from '@avatar/service-kit'
-import type { Board } from './board.ts'
+import type { Board, RenderAhead } from './board.ts'
 import type { Workers } from './workers.ts'
 
 /** What a client sees of a job: its record, and what board and workers know of this moment. */
@@ -117,7 +117,7 @@ function progressOf(job: JobRecord, workers: Workers): number {
 /** From here on the pace of this very render tells more than the estimate at the door. */
 const paceKnownPercent = 10
 
-/** Nobody knows while no worker is there; otherwise by the worker's own pace and the place in the queue. */
+/** Nobody knows while no worker is there; otherwise by the renders ahead and the workers' own pace. */
 function estimatedEndMs(
   job: JobRecord,
   board: Board,
@@ -127,16 +127,30 @@ function estimatedEndMs(
   if (isTerminal(job)) return job.finishedAtMs
   if (job.state === 'cancelling') return undefined
   if (job.state === 'storing') return nowMs
-  if (job.state === 'rendering' && job.startedAtMs !== undefined) {
-    const percent = workers.percentOf(job.jobId, job.epoch)
-    const paceMs = ((nowMs - job.startedAtMs) * 100) / percent
-    const wholeMs = percent >= paceKnownPercent ? paceMs : job.estimatedSeconds * 1000
-    return Math.max(nowMs, job.startedAtMs + wholeMs)
-  }
+  if (job.state === 'rendering') return nowMs + remainingMs(job, workers, nowMs)
   const count = workers.serving()
   if (count === 0) return undefined
-  const turns = Math.ceil((board.queuePosition(job.jobId) ?? 1) / count)
-  return nowMs + turns * job.estimatedSeconds * 1000
+  const ahead = board.rendersAhead(job.jobId).map((render) => remainingMs(render, workers, nowMs))
+  return nowMs + firstFreeMs(count, ahead) + job.estimatedSeconds * 1000
+}
+
+/** What a render still takes: all of it before it started. */
+function remainingMs(job: RenderAhead, workers: Workers, nowMs: number): number {
+  const plannedMs = job.estimatedSeconds * 1000
+  if (job.state !== 'rendering' || job.startedAtMs === undefined) return plannedMs
+  const percent = workers.percentOf(job.jobId, job.epoch)
+  const paceMs = ((nowMs - job.startedAtMs) * 100) / percent
+  return Math.max(0, job.startedAtMs + (percent >= paceKnownPercent ? paceMs : plannedMs) - nowMs)
+}
+
+/** When the first of some workers is free that share renders, each in turn given to who is free first. */
+function firstFreeMs(count: number, rendersMs: readonly number[]): number {
+  const free = new Array<number>(count).fill(0)
+  for (const ms of rendersMs) {
+    const first = free.indexOf(Math.min(...free))
+    free[first] = (free[first] ?? 0) + ms
+  }
+  return Math.min(...free)
 }
 
 function instant(ms: number | undefined): string | null {

@@ -51,7 +51,8 @@ describe('avatar up', () => {
     const orphans = processesOf(dataDir)
     system.signalSupervisor('SIGKILL')
     const credentials = await readFile(join(dataDir, 'credentials.json'), 'utf8')
-    system = await startSystem({ dataDir })
+    // By npx, whose process alone gets the signal that ends it all: npm must pass it on.
+    system = await startSystem({ dataDir, avatar: ['npx', 'avatar'] })
     expect(await readFile(join(dataDir, 'credentials.json'), 'utf8')).toBe(credentials)
     expect(processesOf(dataDir).filter((pid) => orphans.includes(pid))).toEqual([])
   }, 90_000)

@@ -14,7 +14,8 @@ import { openStore, type Store } from './store.ts'
 import { until } from './until.ts'
 
 const run = promisify(execFile)
-const avatar = resolve(import.meta.dirname, '../../cli/src/main.ts')
+const repositoryRoot = resolve(import.meta.dirname, '../..')
+const avatar = resolve(repositoryRoot, 'cli/src/main.ts')
 
 const processSchema = z.object({ pid: z.int(), ports: z.record(z.string(), z.int()) })
 const stackSchema = z.object({
@@ -48,6 +49,8 @@ export type SystemOptions = ProxyOptions & {
   env?: Record<string, string>
   /** A folder of an earlier system; a fresh one by default, which `stop` removes. */
   dataDir?: string
+  /** How `avatar` is started: Node itself by default, which is quicker than npx. */
+  avatar?: readonly [string, ...string[]]
 }
 
 export type System = Awaited<ReturnType<typeof startSystem>>
@@ -62,7 +65,12 @@ const readyWithinMs = 60_000
 const stopWithinMs = 60_000
 
 /** Starts the real system, as a user would: `avatar up` in a process of its own. */
-export async function startSystem({ env = {}, dataDir, ...ways }: SystemOptions = {}) {
+export async function startSystem({
+  env = {},
+  dataDir,
+  avatar: [program, ...args] = [process.execPath, avatar],
+  ...ways
+}: SystemOptions = {}) {
   const data = dataDir ?? (await mkdtemp(join(tmpdir(), 'avatar-e2e-')))
   const proxies = await startProxies(ways, {
     brokerPort: async () => portOf('nats', 'client'),
@@ -70,9 +78,10 @@ export async function startSystem({ env = {}, dataDir, ...ways }: SystemOptions 
   })
   const lines: string[] = []
   const child: ChildProcess = spawn(
-    process.execPath,
-    [avatar, 'up', '--data', data, '--port', String(await freePort())],
+    program,
+    [...args, 'up', '--data', data, '--port', String(await freePort())],
     {
+      cwd: repositoryRoot,
       env: { ...process.env, ENGINE: 'null', TIMINGS_DIVISOR: '10', ...proxies.env, ...env },
       stdio: ['ignore', 'pipe', 'pipe'],
     },

@@ -6,7 +6,7 @@ import type { Program } from './programs.ts'
 
 /** A dead process is back within a second; the pause keeps one that cannot start from spinning. */
 const restartPauseMs = 300
-const crashLoopPauseMs = 800
+const crashLoopPauseMs = 500
 const crashLoopUptimeMs = 5_000
 
 /** A process that is started again whenever it ends, until it is stopped. */

@@ -105,7 +105,8 @@ async function formOf({ image, audio, prompt, seed }: Submission): Promise<FormD
 function refusal(status: number, body: unknown): UserError {
   const error = errorEnvelopeSchema.safeParse(body).data?.error
   const text = error ? `${error.message} (${error.code})` : `The API answered ${status}.`
-  return new UserError(text, status >= 500 ? exitCodes.failed : exitCodes.refused)
+  const isOurs = status >= 500
+  return new UserError(text, isOurs ? exitCodes.failed : exitCodes.refused, !isOurs)
 }
 
 /**

@@ -14,9 +14,12 @@ export const exitCodes = {
 export class UserError extends Error {
   override readonly name = 'UserError'
   readonly exitCode: number
+  /** Whether what was sent is at fault, so that no log of ours can tell more. */
+  readonly blamesCaller: boolean
 
-  constructor(message: string, exitCode: number = exitCodes.failed) {
+  constructor(message: string, exitCode: number = exitCodes.failed, blamesCaller = false) {
     super(message)
     this.exitCode = exitCode
+    this.blamesCaller = blamesCaller
   }
 }

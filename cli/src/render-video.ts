@@ -1,7 +1,7 @@
 import { constants } from 'node:fs'
 import { access, mkdir, stat } from 'node:fs/promises'
 import { dirname, resolve } from 'node:path'
-import type { ResultView, StatusView } from '@avatar/contracts'
+import { failures, type ResultView, type StatusView } from '@avatar/contracts'
 import type { Clock } from '@avatar/service-kit'
 import { type ApiClient, DownloadFailed, download, type Submission } from './api-client.ts'
 import { exitCodes, UserError } from './exit-codes.ts'
@@ -46,6 +46,7 @@ export async function renderVideo(render: RenderVideo): Promise<ResultView & { p
     throw new UserError(
       `The job failed: ${view.error?.message ?? 'no reason was given'} (${view.error?.code})`,
       exitCodes.jobFailed,
+      view.error !== null && failures[view.error.code].blame === 'caller',
     )
   return { ...(await fetchVideo(jobId, path, render)), path }
 }

@@ -1,3 +1,5 @@
+import { mkdir, readFile, rename, rmdir } from 'node:fs/promises'
+import { join } from 'node:path'
 import { until } from '@avatar/service-kit/testing'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { avatar } from './cli-run.ts'
@@ -113,4 +115,29 @@ describe('avatar publishers create', () => {
     expect(twice.stderr).toContain('already')
     expect((await system.here('publishers', 'create', 'Not A Name')).exitCode).toBe(2)
   })
+
+  it('leaves out nobody when several are made at once', async () => {
+    const names = ['one', 'two', 'three']
+    const created = await Promise.all(
+      names.map((name) => system.here('publishers', 'create', name)),
+    )
+    expect(created.map(({ exitCode }) => exitCode)).toEqual([0, 0, 0])
+    const conf = await readFile(join(system.data, 'nats.conf'), 'utf8')
+    const identities = await readFile(join(system.data, 's3-identities.json'), 'utf8')
+    for (const name of names) {
+      expect(conf).toContain(`intake.${name}.job.submitted`)
+      expect(identities).toContain(`intake/${name}/`)
+    }
+  }, 60_000)
+
+  it('is as if nothing had been tried when it fails half-way', async () => {
+    const identities = join(system.data, 's3-identities.json')
+    await rename(identities, `${identities}.away`)
+    await mkdir(identities) // Cannot be written.
+    const failed = await system.here('publishers', 'create', 'halfway', '--json')
+    expect(failed).toMatchObject({ exitCode: 1, stdout: '' })
+    await rmdir(identities)
+    await rename(`${identities}.away`, identities)
+    expect((await system.here('publishers', 'create', 'halfway', '--json')).exitCode).toBe(0)
+  }, 60_000)
 })

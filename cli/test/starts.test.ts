@@ -188,15 +188,20 @@ describe('avatar demo', () => {
     expect(await readdir(folder)).toEqual(['out'])
   }, 120_000)
 
-  it('takes one’s own files, and shows the log when it fails', async () => {
+  it('takes one’s own files, and says why they will not do', async () => {
     await mkdir(join(folder, 'own'))
     const image = join(folder, 'own', 'face.png')
     await writeFile(image, 'no picture')
     const path = join(folder, 'demo')
     const refused = await avatar(['demo', '--image', image, '--data', path], quick)
     expect(refused.exitCode).toBe(3)
-    expect(refused.stderr).toContain('avatar       started ingest')
+    expect(refused.stderr).toMatch(/avatar: Image must be PNG or JPEG. \(INVALID_IMAGE_FORMAT\)\n$/)
+    expect(refused.stderr).not.toContain('started ingest')
     expect(await readdir(folder)).toEqual(['own'])
     expect((await avatar(['demo', '--audio', 'nowhere.wav'], quick)).exitCode).toBe(2)
+    // What is not the caller's fault: here a folder where the video is to go.
+    const failed = await avatar(['demo', '--out', folder, '--data', path], quick)
+    expect(failed.exitCode).toBe(2)
+    expect(failed.stderr).toContain('avatar       started ingest')
   }, 120_000)
 })

@@ -5,7 +5,7 @@ import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { type ServiceUser, serviceUsers } from '@avatar/contracts'
-import { createObjectStore, renderNatsConf } from '../src/index.ts'
+import { createObjectStore, removeSeaweedSockets, renderNatsConf } from '../src/index.ts'
 
 const binaries = join(import.meta.dirname, '../../.venv/bin')
 
@@ -129,6 +129,7 @@ export async function createTestS3(): Promise<TestS3> {
       spawn(
         join(binaries, 'weed'),
         [
+          '-logtostderr',
           'mini',
           `-dir=${join(directory, 'store')}`,
           '-ip=127.0.0.1',
@@ -152,7 +153,11 @@ export async function createTestS3(): Promise<TestS3> {
     () => hasBucket({ endpoint, bucket, accessKeyId, secretAccessKey }),
     directory,
   )
-  return { ...server, endpoint, bucket, accessKeyId, secretAccessKey }
+  const stop = async () => {
+    await server.stop()
+    await removeSeaweedSockets(ports)
+  }
+  return { ...server, stop, endpoint, bucket, accessKeyId, secretAccessKey }
 }
 
 /** Whether the server answers for the bucket, which it makes a moment after it is there itself. */

@@ -69,7 +69,8 @@ export async function demo(options: DemoOptions, context: CommandContext): Promi
   } catch (error) {
     display.end()
     if (wish.made.aborted) return exitCodes.interrupted
-    context.stderr.write(log.slice(-logLinesOnFailure).join(''))
+    const isExplained = error instanceof UserError && error.blamesCaller
+    if (!isExplained) context.stderr.write(log.slice(-logLinesOnFailure).join(''))
     throw error
   } finally {
     void aborted(wish.insisted).then(stack.kill)

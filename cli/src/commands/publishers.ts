@@ -5,7 +5,7 @@ import {
   publisherNameSchema,
   timings,
 } from '@avatar/contracts'
-import { provisionPublisher } from '@avatar/service-kit'
+import { provisionPublisher, systemClock } from '@avatar/service-kit'
 import type { CommandContext } from '../command-context.ts'
 import { exitCodes, UserError } from '../exit-codes.ts'
 import {
@@ -16,11 +16,14 @@ import {
   saveCredentials,
 } from '../stack/credentials.ts'
 import type { DataFolder } from '../stack/data-folder.ts'
+import { type HeldName, holdName } from '../stack/held-name.ts'
 import { portsOfLastStart } from '../stack/ports.ts'
 import { untilHeard, untilServed } from '../stack/publisher-access.ts'
 import { writeServerFiles } from '../stack/server-files.ts'
 import type { StackFile } from '../stack/stack-file.ts'
 import { asOperator, findSystem, folderOf, getStackFile } from '../system.ts'
+
+const turnAgainMs = 100
 
 /**
  * `avatar publishers create`: a NATS user and an S3 identity for another service, each with the
@@ -38,6 +41,37 @@ export async function createPublisher(
       exitCodes.usage,
     )
   const data = folderOf(options.data, env)
+  const turn = await publishersTurn(data)
+  try {
+    const told = await addPublisher(name, data, env)
+    stdout.write(
+      options.json
+        ? `${JSON.stringify(told)}\n`
+        : `${JSON.stringify(told, null, 2)}\n\nKeep them now: they are not shown again.\n`,
+    )
+  } finally {
+    turn.release()
+  }
+}
+
+/** One at a time: each writes all publishers, and two at once would each leave the other out. */
+async function publishersTurn(data: DataFolder): Promise<HeldName> {
+  for (;;) {
+    const turn = await holdName(`publishers:${data.path}`)
+    if (turn) return turn
+    await systemClock.wait(turnAgainMs)
+  }
+}
+
+/**
+ * @returns what the other service has to know, once both servers let it in
+ * @throws UserError when they do not: then it is as if nothing had been tried
+ */
+async function addPublisher(
+  name: string,
+  data: DataFolder,
+  env: CommandContext['env'],
+): Promise<ReturnType<typeof describeAccess>> {
   const stack = await getStackFile(data)
   const ports = await portsOfLastStart(data)
   if (!ports) throw new UserError(`${data.portsFile} is missing.`)
@@ -54,21 +88,18 @@ export async function createPublisher(
   await asOperator(await findSystem(data.path, env), (operator) =>
     provisionPublisher(operator, name, timings),
   )
-  await write({ ...credentials, publishers: { ...credentials.publishers, [name]: publisher } })
   try {
+    await write({ ...credentials, publishers: { ...credentials.publishers, [name]: publisher } })
     // Shown only once they work.
     await untilHeard(told.nats, () => reload(data, 'nats'))
     await reload(data, 's3')
     await untilServed(told.s3)
   } catch (error) {
     await write(credentials) // Secrets that nobody has seen would only be in the way of the next try.
+    await Promise.all([reload(data, 'nats'), reload(data, 's3')])
     throw error
   }
-  stdout.write(
-    options.json
-      ? `${JSON.stringify(told)}\n`
-      : `${JSON.stringify(told, null, 2)}\n\nKeep them now: they are not shown again.\n`,
-  )
+  return told
 }
 
 /** All that the other service has to know. */

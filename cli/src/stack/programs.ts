@@ -156,6 +156,7 @@ function ownVariables(
 /** Each port has its own flag; the filer and the master have no authentication, so: loopback only. */
 function weedArgs({ data, ports }: Wiring): string[] {
   return [
+    '-logtostderr', // Else it leaves log files in the machine's folder for temporary ones.
     'mini',
     `-dir=${data.s3Store}`,
     '-ip=127.0.0.1',

@@ -5,7 +5,6 @@ import { connectTo } from '../system.ts'
 
 /** A busy machine's broker may take its time to read a new configuration. */
 const knownWithinMs = 30_000
-const tries = 60
 const tryAgainMs = 250
 
 /** The broker connects a new account to the services' only when it reloads once more. */
@@ -16,8 +15,9 @@ export async function untilHeard(
   await reload()
   const bus = await connectTo(nats, knownWithinMs)
   const ask = `$JS.${notifyDomain}.API.CONSUMER.INFO.NOTIFY.${nats.user}`
+  const deadlineMs = systemClock.monotonicMs() + knownWithinMs
   try {
-    for (let left = tries; left > 0; left--) {
+    while (systemClock.monotonicMs() < deadlineMs) {
       if (await bus.request(ask, {}, { timeoutMs: 1_000 })) return
       await reload()
       await systemClock.wait(tryAgainMs)
@@ -47,9 +47,12 @@ export async function untilServed(s3: {
       () => true,
       () => false,
     )
+  const late = systemClock.wait(knownWithinMs).then(() => 'late' as const)
   try {
-    for (let left = tries; left > 0; left--) {
-      if (await looksUp()) return
+    for (;;) {
+      const seen = await Promise.race([looksUp(), late]) // A store that hangs is not waited for.
+      if (seen === 'late') break
+      if (seen) return
       await systemClock.wait(tryAgainMs)
     }
   } finally {

@@ -1,6 +1,6 @@
 import { existsSync } from 'node:fs'
 import { rm } from 'node:fs/promises'
-import type { Clock } from '@avatar/service-kit'
+import { type Clock, removeSeaweedSockets } from '@avatar/service-kit'
 import { type Credentials, ensureCredentials } from './credentials.ts'
 import { type DataFolder, ensureDataFolder, ensureStackMark } from './data-folder.ts'
 import { findFfmpeg, installation } from './installation.ts'
@@ -128,6 +128,7 @@ async function startClaimed(options: StackOptions, ffmpeg: string, claim: Claim)
       await Promise.all(some(serviceNames).map((service) => service.stop(serviceGraceMs)))
       for (const name of ['s3', 'nats'] as const)
         await Promise.all(some([name]).map((server) => server.stop(serverGraceMs)))
+      await removeSeaweedSockets(Object.values(ports))
       await stackFile()
       await rm(data.stackFile, { force: true })
       await claim.release()

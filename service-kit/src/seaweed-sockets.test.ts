@@ -1,0 +1,16 @@
+import { mkdtemp, readdir, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { expect, it } from 'vitest'
+import { removeSeaweedSockets } from './seaweed-sockets.ts'
+
+it('removes what a server with these ports left, gRPC included, and nothing of another', async () => {
+  const folder = await mkdtemp(join(tmpdir(), 'avatar-sockets-'))
+  const its = ['seaweedfs-s3-12001.sock', 'seaweedfs-volume-grpc-22002.sock']
+  const others = ['other-12001.sock', 'seaweedfs-s3-1200.sock', 'seaweedfs-s3-grpc-32001.sock']
+  for (const name of [...its, ...others]) await writeFile(join(folder, name), '')
+  await removeSeaweedSockets([12_001, 12_002], folder)
+  expect((await readdir(folder)).toSorted()).toEqual(others.toSorted())
+  await removeSeaweedSockets([1], join(folder, 'none'))
+  await rm(folder, { recursive: true })
+})

@@ -33,7 +33,10 @@ export default defineConfig({
       {
         test: {
           name: 'integration',
-          include: ['*/test/**/*.test.ts', 'tests/harness/**/*.test.ts'],
+          include: [
+            '{contracts,service-kit,ingest,orchestrator,janitor,cli}/test/**/*.test.ts',
+            'tests/harness/**/*.test.ts',
+          ],
           exclude: [...ignored, 'contracts/**'],
           globalSetup: existsSync(serversOfOneRun) ? [serversOfOneRun] : [],
           testTimeout: 30_000,

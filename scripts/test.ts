@@ -6,10 +6,11 @@
  *   npm run test:unit -- decide    what is no level goes to vitest or pytest
  */
 import { randomUUID } from 'node:crypto'
-import { mkdir, rm } from 'node:fs/promises'
+import { mkdir, mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { engineSetup, hasEnginePackages } from './engine-packages.ts'
-import { leftBehind } from './test/left-behind.ts'
+import { filesLeftBehind, leftBehind } from './test/left-behind.ts'
 import { runPytest, runVitest, type Suite } from './test/suites.ts'
 import { addTallies, noTests, summaryLine, type Tally } from './test/tally.ts'
 
@@ -48,6 +49,8 @@ const [level = 'all', ...forwarded] = levels[process.argv[2] ?? '']
   ? process.argv.slice(2)
   : ['all', ...process.argv.slice(2)]
 const runId = randomUUID()
+// Whatever the tests leave is found there, and goes with it.
+const temporary = await mkdtemp(join(tmpdir(), 'avatar-run-'))
 const troubles: string[] = []
 let tally: Tally = noTests
 
@@ -64,13 +67,16 @@ for (const [index, suite] of (levels[level] ?? []).entries()) {
     root,
     args: [...suite.args, ...(suite.run === runPytest ? withoutEngine : []), ...forwarded],
     report: join(results, `${index}.report`),
-    env: { AVATAR_TEST_RUN: runId },
+    env: { AVATAR_TEST_RUN: runId, TMPDIR: temporary },
   })
   tally = addTallies(tally, outcome.tally)
   if (outcome.trouble) troubles.push(`${suite.title}: ${outcome.trouble}`)
 }
 
 troubles.push(...(await leftBehind(runId)))
+// A test that failed had no chance to clean up.
+if (tally.failed === 0) troubles.push(...(await filesLeftBehind(temporary)))
+await rm(temporary, { recursive: true, force: true })
 if (tally.passed + tally.failed === 0) troubles.push('No test ran.')
 
 console.log('')

@@ -1,4 +1,5 @@
 import { readdir, readFile } from 'node:fs/promises'
+import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 
 /** Servers that got SIGTERM as the last test ended may still be writing their files. */
@@ -30,4 +31,10 @@ async function processesOf(runId: string): Promise<{ pid: number; command: strin
     }),
   )
   return found.flat()
+}
+
+/** Names the files and folders of ours that a test run has left in its folder for temporary ones. */
+export async function filesLeftBehind(temporary: string): Promise<string[]> {
+  const left = (await readdir(temporary)).filter((name) => name.startsWith('avatar-'))
+  return left.map((name) => `The tests left ${join(temporary, name)} behind`)
 }

@@ -4,7 +4,6 @@ import {
   type EventOf,
   eventId,
   framesPerSecond,
-  inputKey,
   type JobRecord,
   jobKey,
   limits,
@@ -12,15 +11,9 @@ import {
   type Timings,
   type Warning,
 } from '@avatar/contracts'
-import {
-  AppError,
-  type Bus,
-  type Clock,
-  type ObjectStore,
-  type RecordStore,
-} from '@avatar/service-kit'
+import { AppError, type Bus, type Clock, type RecordStore } from '@avatar/service-kit'
 import type { Board } from './board.ts'
-import type { MediaChecks } from './media/media-checks.ts'
+import type { InputTaker, TakenInputs } from './take-inputs.ts'
 import type { Workers } from './workers.ts'
 
 /** One submission through either door: raw inputs on disk, and who sent it. */
@@ -53,15 +46,14 @@ export type Admission = (submission: Submission) => Promise<Admitted>
 export function createAdmission(deps: {
   bus: Bus
   records: RecordStore<JobRecord>
-  objects: ObjectStore
-  media: MediaChecks
+  inputs: InputTaker
   board: Board
   workers: Workers
   clock: Clock
   timings: Timings
   minDeadlineSeconds: number
 }): Admission {
-  const { bus, records, objects, media, board, workers, clock, timings } = deps
+  const { bus, records, inputs, board, workers, clock, timings } = deps
 
   return async (submission) => {
     const beganMs = clock.monotonicMs()
@@ -71,10 +63,8 @@ export function createAdmission(deps: {
     if (earlier) return replay(earlier.value, fingerprint)
 
     const nonce = randomBytes(8).toString('hex')
-    const prepared = await prepare(submission, fingerprint, nonce)
-    const { job, files } = prepared
-    const inTime = AbortSignal.timeout(Math.ceil(timings.storeAtDoorMs))
-    await allDone(files.map((f) => objects.putFile(f.key, f.path, f.bytes, f.sha256, inTime)))
+    const taken = await inputs.take({ ...submission, nonce })
+    const job = recordOf(submission, fingerprint, nonce, taken)
     if (clock.monotonicMs() - beganMs > timings.admissionMs)
       throw new AppError('STORE_UNAVAILABLE', { details: { reason: 'the upload took too long' } })
 
@@ -82,14 +72,14 @@ export function createAdmission(deps: {
     if ((await records.create(key, job)) === 'exists') {
       const winner = await records.find(key)
       if (winner?.value.nonce !== nonce) {
-        await Promise.all(files.map((f) => objects.delete(f.key)))
+        await inputs.discard([job.image.key, job.audio.key])
         if (!winner) throw new AppError('BROKER_UNAVAILABLE')
         return replay(winner.value, fingerprint)
       }
     }
     board.note(job)
     await announce(job)
-    return { job, isNew: true, warnings: prepared.warnings }
+    return { job, isNew: true, warnings: taken.audio.warnings }
   }
 
   /** Announced again while it is pending: the first announcement may have been lost. */
@@ -99,18 +89,15 @@ export function createAdmission(deps: {
     return { job, isNew: false, warnings: [] }
   }
 
-  async function prepare(submission: Submission, fingerprint: string, nonce: string) {
-    const { jobId, folder } = submission
-    const checkImage = media.checkImage(submission.imagePath, folder)
-    const checkAudio = media.checkAudio(submission.audioPath, folder)
-    await allDone([checkImage, checkAudio])
-    const image = await checkImage
-    const audio = await checkAudio
-    const imageKey = inputKey(jobId, nonce, image.sha256, image.extension)
-    const audioKey = inputKey(jobId, nonce, audio.sha256, 'wav')
+  function recordOf(
+    submission: Submission,
+    fingerprint: string,
+    nonce: string,
+    { image, audio }: TakenInputs,
+  ): JobRecord {
     const estimatedSeconds = audio.seconds * workers.secondsPerVideoSecond()
-    const job: JobRecord = {
-      jobId,
+    return {
+      jobId: submission.jobId,
       owner: submission.owner,
       door: submission.door,
       fingerprint,
@@ -118,13 +105,13 @@ export function createAdmission(deps: {
       state: 'pending',
       epoch: 0,
       image: {
-        key: imageKey,
+        key: image.key,
         bytes: image.bytes,
         sha256: image.sha256,
         width: image.width,
         height: image.height,
       },
-      audio: { key: audioKey, bytes: audio.bytes, sha256: audio.sha256, seconds: audio.seconds },
+      audio: { key: audio.key, bytes: audio.bytes, sha256: audio.sha256, seconds: audio.seconds },
       prompt: submission.prompt,
       seed: submission.seed ?? randomInt(limits.seedMax),
       frames: Math.max(1, Math.round(framesPerSecond * audio.seconds)),
@@ -138,11 +125,6 @@ export function createAdmission(deps: {
       deaths: 0,
       losses: 0,
     }
-    const files = [
-      { ...image, key: imageKey },
-      { ...audio, key: audioKey },
-    ]
-    return { job, files, warnings: audio.warnings }
   }
 
   async function announce(job: JobRecord) {
@@ -160,15 +142,6 @@ export function createAdmission(deps: {
       timeoutMs: timings.publishAtDoorMs,
     })
   }
-}
-
-/**
- * Waits for all, then throws the first failure. With `Promise.all` the folder would be removed while
- * one of them still works in it.
- */
-async function allDone(work: readonly Promise<unknown>[]): Promise<void> {
-  for (const done of await Promise.allSettled(work))
-    if (done.status === 'rejected') throw done.reason
 }
 
 /** Over what the client sent, so that a repeated request is known before anything is decoded. */

@@ -16,6 +16,7 @@ import { onIntakeSubmitted } from './intake.ts'
 import { measureAdmission } from './measure-admission.ts'
 import { createMediaChecks } from './media/media-checks.ts'
 import { recallIntake } from './recall-intake.ts'
+import { createInputTaker } from './take-inputs.ts'
 import { createUploadSpool } from './upload-spool.ts'
 import { createWorkers } from './workers.ts'
 
@@ -38,8 +39,7 @@ await runService('ingest', ingestConfigSchema, process.env, async (foundation) =
   const admission = createAdmission({
     ...shared,
     records,
-    objects,
-    media,
+    inputs: createInputTaker({ ...shared, objects, media }),
     board,
     workers,
     minDeadlineSeconds: config.RENDER_DEADLINE_MIN_SECONDS,

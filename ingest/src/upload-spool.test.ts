@@ -2,6 +2,7 @@ import { access, mkdir, mkdtemp, readdir, rm, writeFile } from 'node:fs/promises
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { AppError } from '@avatar/service-kit'
+import { until } from '@avatar/service-kit/testing'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { createUploadSpool, type UploadSpool } from './upload-spool.ts'
 
@@ -18,6 +19,7 @@ afterEach(() => rm(directory, { recursive: true, force: true }))
 describe('the upload spool', () => {
   it('removes the folder of a work, whether it succeeds or fails', async () => {
     await spool.withFolder((folder) => writeFile(join(folder, 'image'), 'x'))
+    await until(async () => (await readdir(directory)).length === 0)
     const failing = spool.withFolder(async (folder) => {
       await writeFile(join(folder, 'image'), 'x')
       throw new AppError('INVALID_IMAGE_FORMAT')

@@ -8,8 +8,8 @@ export type UploadSpool = {
   /** Empties the spool: nothing in it outlives the process that wrote it. */
   wipe(): Promise<void>
   /**
-   * Runs with a folder of its own, which is removed whatever happens. On a full disk leftovers are
-   * removed, and the work fails with STORAGE_FULL.
+   * Runs with a folder of its own, which is removed whatever happens; what succeeds does not wait for
+   * that. On a full disk leftovers are removed, and the work fails with STORAGE_FULL.
    */
   withFolder<T>(work: (folder: string) => Promise<T>): Promise<T>
 }
@@ -25,6 +25,14 @@ export function createUploadSpool(directory: string): UploadSpool {
     }
   }
 
+  async function remove(folder: string) {
+    try {
+      await rm(folder, { recursive: true, force: true })
+    } finally {
+      inUse.delete(folder)
+    }
+  }
+
   return {
     async wipe() {
       await rm(directory, { recursive: true, force: true })
@@ -35,14 +43,14 @@ export function createUploadSpool(directory: string): UploadSpool {
       inUse.add(folder)
       try {
         await mkdir(folder, { mode: 0o700 })
-        return await work(folder)
+        const made = await work(folder)
+        // One that cannot be removed is a leftover, and no reason to take an accepted job back.
+        remove(folder).catch(() => undefined)
+        return made
       } catch (error) {
-        if (!isDiskFull(error)) throw error
-        await removeLeftovers()
-        throw new AppError('STORAGE_FULL', { cause: error })
-      } finally {
-        await rm(folder, { recursive: true, force: true })
-        inUse.delete(folder)
+        if (isDiskFull(error)) await removeLeftovers()
+        await remove(folder)
+        throw isDiskFull(error) ? new AppError('STORAGE_FULL', { cause: error }) : error
       }
     },
   }

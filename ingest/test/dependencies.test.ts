@@ -54,6 +54,16 @@ describe('the store', () => {
   }, 60_000)
 })
 
+describe('a medium at fault', () => {
+  it('is refused as such while the store is away', async () => {
+    await world.s3.kill()
+    const { status, body } = await world.generate({ audio: wav({ seconds: 0 }) })
+    expect([status, body['error']]).toMatchObject([400, { code: 'AUDIO_EMPTY' }])
+    await world.s3.start()
+    await until(async () => (await world.generate()).status === 201, { timeoutMs: 30_000 })
+  }, 60_000)
+})
+
 describe('the orchestrator', () => {
   const cancel = (jobId: string) => world.call(`/cancel/${jobId}`, { method: 'POST' })
 

@@ -1,6 +1,8 @@
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { type FailureCode, limits } from '@avatar/contracts'
+import { until } from '@avatar/service-kit/testing'
+import sharp from 'sharp'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { blackPng, ffmpeg, garbageMp3, lieAboutFrames, makeMp3, wav } from './media-fixtures.ts'
 import { createMediaWorld, type MediaWorld } from './media-world.ts'
@@ -101,10 +103,29 @@ const refusals: [string, number, FailureCode, () => Parts | Promise<Parts>][] = 
   ['a field nobody knows', 400, 'INVALID_REQUEST', () => ({ fields: { colour: 'blue' } })],
 ]
 
+/** A portrait so large that the voice is long stored when its last lines turn out to be missing. */
+const lateFault = async () => {
+  const noise = Buffer.alloc(3_000 * 3_000 * 3)
+  for (let at = 0; at < noise.length; at++) noise[at] = (at * 2_654_435_761) >>> 24
+  const raw = { width: 3_000, height: 3_000, channels: 3 } as const
+  const jpeg = await sharp(noise, { raw }).jpeg({ quality: 60 }).toBuffer()
+  return jpeg.subarray(0, -5_000)
+}
+
 describe('an upload that is refused', () => {
+  it('leaves nothing of its voice, which had passed and was stored already', async () => {
+    const before = await world.traces()
+    const refusing = world.generate({ image: await lateFault() })
+    await until(async () => (await world.traces()).stored.length > before.stored.length)
+    expect((await refusing).status).toBe(400)
+    expect(await world.traces()).toEqual(before)
+  }, 60_000)
+
   it.each(refusals)(
     'says why and leaves nothing behind: %s',
     async (_what, status, code, parts) => {
+      // What succeeded before is answered before its folder is gone.
+      await until(async () => (await world.traces()).spooled.length === 0)
       const before = await world.traces()
       const answer = await world.generate(await parts())
       const { error, meta } = answer.body as unknown as Refused

@@ -38,6 +38,7 @@ import { onIntakeSubmitted } from '../src/intake.ts'
 import { measureAdmission } from '../src/measure-admission.ts'
 import { createMediaChecks } from '../src/media/media-checks.ts'
 import { recallIntake } from '../src/recall-intake.ts'
+import { createInputTaker } from '../src/take-inputs.ts'
 import { createUploadSpool } from '../src/upload-spool.ts'
 import { createWorkers } from '../src/workers.ts'
 import { ffmpegPath } from './media-fixtures.ts'
@@ -85,7 +86,8 @@ export async function createRestWorld(options: { divisor?: number; spoolParent?:
   const workers = createWorkers({ bus, clock, timings })
   const metrics = createMetrics('test')
   const shared = { bus, records, objects, board, workers, clock, timings, log, metrics }
-  const admission = createAdmission({ ...shared, media, minDeadlineSeconds: 600 })
+  const inputs = createInputTaker({ ...shared, media })
+  const admission = createAdmission({ ...shared, inputs, minDeadlineSeconds: 600 })
   const admit = measureAdmission(admission, shared)
   const intake = consumerLoop({
     ...shared,

@@ -187,11 +187,11 @@ export function createObjectStore(options: ObjectStoreOptions) {
       } while (token)
     },
 
-    /** Deletes one object; deleting a missing one succeeds. */
-    async delete(key: string): Promise<void> {
-      await orMissing(
-        retried(() => client.send(new DeleteObjectCommand({ Bucket: bucket, Key: key }))),
-      )
+    /** Deletes one object; deleting a missing one succeeds. All tries together end with `signal`. */
+    async delete(key: string, signal?: AbortSignal): Promise<void> {
+      const command = new DeleteObjectCommand({ Bucket: bucket, Key: key })
+      const sent = signal ? { abortSignal: signal } : {}
+      await orMissing(retried(() => client.send(command, sent), signal))
     },
 
     /** Deletes everything under a prefix and says how many objects that were. */

@@ -1,7 +1,7 @@
 import { stat } from 'node:fs/promises'
 import { framesPerSecond, limits, type Warning } from '@avatar/contracts'
 import { AppError } from '@avatar/service-kit'
-import { claimedMp3Seconds, detectAudioFormat } from './audio-format.ts'
+import { type AudioFormat, claimedMp3Seconds, detectAudioFormat } from './audio-format.ts'
 import type { CheckBounds } from './check-bounds.ts'
 import type { Checker } from './checker-pool.ts'
 import { detectedFormatSchema, type NormalisedWav, plainWavSchema } from './checker-protocol.ts'
@@ -48,14 +48,16 @@ export async function checkAudioFile(checker: Checker, check: AudioCheck): Promi
   if (size === 0) throw new AppError('AUDIO_UNREADABLE', { details: { bytes: size } })
   requireAudioBytes(size)
 
-  const wav = await normalise(checker, check)
+  const format = await detectAudioFormat(check.path)
+  if (!format) throw await invalidFormat(checker, check)
+  const wav = await normalise(checker, check, format)
   if (!wav) throw tooEmpty(0, 0)
   const seconds = wav.samples / wav.sampleRate
   if (seconds > limits.audioMaxSeconds) throw tooLong(seconds)
   if (seconds < limits.audioMinSeconds || wav.peak < limits.audioSilentPeak) {
     throw tooEmpty(seconds, wav.peak)
   }
-  await requireTrueClaim(check.path, seconds)
+  if (format === 'mp3') await requireTrueClaim(check.path, seconds)
   return {
     path: check.out,
     bytes: wav.bytes,
@@ -69,10 +71,12 @@ export async function checkAudioFile(checker: Checker, check: AudioCheck): Promi
 }
 
 /** Null when there was not a single sample. */
-async function normalise(checker: Checker, check: AudioCheck): Promise<NormalisedWav | null> {
+async function normalise(
+  checker: Checker,
+  check: AudioCheck,
+  format: AudioFormat,
+): Promise<NormalisedWav | null> {
   const { path, out, decoded, bounds } = check
-  const format = await detectAudioFormat(path)
-  if (!format) throw await invalidFormat(checker, check)
   if (format === 'wav') {
     const plain = { op: 'normalisePcmWav', path, out, maxSeconds: limits.audioMaxSeconds } as const
     const wav = await checker.ask(plain, plainWavSchema, bounds.audioWallMs)

@@ -1,0 +1,85 @@
+import { inputKey, type Timings } from '@avatar/contracts'
+import { AppError, type Log, type ObjectStore } from '@avatar/service-kit'
+import type { CheckedAudio } from './media/audio-check.ts'
+import type { CheckedImage } from './media/image-check.ts'
+import type { MediaChecks } from './media/media-checks.ts'
+
+/** Raw media on disk, and where what is made of them belongs. */
+export type RawInputs = {
+  jobId: string
+  /** Of one admission; see `inputKey`. */
+  nonce: string
+  imagePath: string
+  audioPath: string
+  /** A private folder for the normalised inputs. */
+  folder: string
+}
+
+/** Inputs that passed and are stored. */
+export type TakenInputs = {
+  image: CheckedImage & { key: string }
+  audio: CheckedAudio & { key: string }
+}
+
+export type InputTaker = {
+  /**
+   * Checks, normalises and stores both inputs. When it throws, nothing works in the folder any more
+   * and, unless the store is away, nothing is left there.
+   */
+  take(inputs: RawInputs): Promise<TakenInputs>
+  /** Deletes inputs that no record names; what cannot be deleted now is the sweep's. */
+  discard(keys: readonly string[]): Promise<void>
+}
+
+/**
+ * Each input is stored as soon as it has passed, while the other one may still be decoded: that is
+ * half of what a submit would wait for the store. If the other one is refused, it is deleted again
+ * before the caller hears of it.
+ */
+export function createInputTaker(deps: {
+  media: MediaChecks
+  objects: ObjectStore
+  timings: Timings
+  log: Log
+}): InputTaker {
+  const { media, objects, timings, log } = deps
+  const inTime = () => AbortSignal.timeout(Math.ceil(timings.storeAtDoorMs))
+
+  async function discard(keys: readonly string[]) {
+    const deleted = await Promise.allSettled(keys.map((key) => objects.delete(key, inTime())))
+    for (const one of deleted)
+      if (one.status === 'rejected') log.warn({ err: one.reason }, 'input left for the sweep')
+  }
+
+  async function take({ jobId, nonce, imagePath, audioPath, folder }: RawInputs) {
+    const stored: string[] = []
+    async function store<Checked extends CheckedImage | CheckedAudio>(check: Promise<Checked>) {
+      const checked = await check
+      const extension = 'extension' in checked ? checked.extension : 'wav'
+      const key = inputKey(jobId, nonce, checked.sha256, extension)
+      await objects.putFile(key, checked.path, checked.bytes, checked.sha256, inTime())
+      stored.push(key)
+      return { ...checked, key }
+    }
+
+    // With `Promise.all` the folder would be removed while one of them still works in it.
+    const [image, audio] = await Promise.allSettled([
+      store(media.checkImage(imagePath, folder)),
+      store(media.checkAudio(audioPath, folder)),
+    ])
+    if (image.status === 'fulfilled' && audio.status === 'fulfilled')
+      return { image: image.value, audio: audio.value }
+
+    const reasons = [image, audio].flatMap((one) => (one.status === 'rejected' ? [one.reason] : []))
+    // A medium at fault is told even when the store is away: trying again would not help it.
+    const fault = reasons.find((reason) => !isStoreAway(reason))
+    if (!reasons.some(isStoreAway)) await discard(stored)
+    throw fault ?? reasons[0]
+  }
+
+  return { take, discard }
+}
+
+function isStoreAway(reason: unknown): boolean {
+  return reason instanceof AppError && reason.code === 'STORE_UNAVAILABLE'
+}

@@ -121,25 +121,36 @@ class Attempt:
         return await self._into_spool(result)
 
     async def _fetch_inputs(self, folder: Path) -> None:
+        """Both at once. Raises what `_fetch` raises."""
+        fetching = [asyncio.create_task(self._fetch(name, folder)) for name in ("image", "audio")]
+        try:
+            await asyncio.gather(*fetching)
+        finally:
+            # The folder is deleted next, so nothing may be on its way into it any more.
+            for task in fetching:
+                task.cancel()
+            await asyncio.wait(fetching)
+
+    async def _fetch(self, name: str, folder: Path) -> None:
         """Waits for a store that is away. Raises `InputGone`, `AttemptGone`, `InputDamaged`."""
-        for name in ("image", "audio"):
-            damaged = 0
-            while True:
-                try:
-                    await self._tools.transfers.fetch(self._input(name), folder / name)
-                    break
-                except InputDamaged:
-                    damaged += 1
-                    if damaged == _DAMAGED_TRIES:
-                        raise
-                    self._log.warning("input arrived damaged, fetching it again")
-                except StoreRefused as error:
-                    # A store that was away for long: the URL has expired meanwhile.
-                    self._log.warning("input refused, asking for a new URL", **error.context)
-                    await self._renew_order()
-                except StoreError as error:
-                    self._log.warning("input not fetched, trying again", code=error.code)
-                await asyncio.sleep(self._tools.timings.input_again_seconds)
+        damaged = 0
+        while True:
+            try:
+                await self._tools.transfers.fetch(self._input(name), folder / name)
+            except InputDamaged:
+                damaged += 1
+                if damaged == _DAMAGED_TRIES:
+                    raise
+                self._log.warning("input arrived damaged, fetching it again")
+            except StoreRefused as error:
+                # A store that was away for long: the URL has expired meanwhile.
+                self._log.warning("input refused, asking for a new URL", **error.context)
+                await self._renew_order()
+            except StoreError as error:
+                self._log.warning("input not fetched, trying again", code=error.code)
+            else:
+                return
+            await asyncio.sleep(self._tools.timings.input_again_seconds)
 
     def _input(self, name: str) -> PresignedInput:
         return self._job.order.image if name == "image" else self._job.order.audio

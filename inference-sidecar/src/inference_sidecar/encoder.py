@@ -7,6 +7,7 @@ is whole.
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -67,13 +68,10 @@ def find_ffmpeg(configured: str | None = None) -> Path:
 
 
 class Encoder:
-    """One video being written. A context manager: leaving it without `finish` removes every trace.
-
-    Start it in the thread that lives as long as the render, see `FfmpegRun`.
-    """
+    """One video being written. A context manager: left without `finish` it removes every trace."""
 
     def __init__(self, output: Path, audio: Path | None, plan: Plan, *, ffmpeg: Path) -> None:
-        """Starts ffmpeg.
+        """Starts ffmpeg, beside the engine's first frames; `OSError` comes with the first `write`.
 
         output: where the MP4 will be; its folder exists. audio: any file ffmpeg can decode; without
         it the video is silent. plan: sizes and chunks; a closed group of pictures is a chunk, or a
@@ -85,7 +83,14 @@ class Encoder:
         self._feeder = ThreadPoolExecutor(1, thread_name_prefix="encoder")
         self._feeding: Future[None] | None = None
         partial = _partial(output)
-        self._run = FfmpegRun(_encode_command(ffmpeg, audio, plan, partial), partial, output)
+        command = _encode_command(ffmpeg, audio, plan, partial)
+        # To fork takes tens of milliseconds, in which the device would have nothing to do. The
+        # feeder's thread lives until ffmpeg is gone, which `FfmpegRun` asks for.
+        self._starting = self._feeder.submit(FfmpegRun, command, partial, output)
+
+    @property
+    def _run(self) -> FfmpegRun:
+        return self._starting.result()
 
     def __enter__(self) -> Self:
         return self
@@ -149,9 +154,11 @@ class Encoder:
 
     def close(self) -> None:
         """Kills ffmpeg if it runs and removes an unfinished file. Twice is fine."""
-        self._run.kill()
+        with contextlib.suppress(OSError):
+            self._run.kill()
         self._feeder.shutdown()
-        self._run.close()
+        with contextlib.suppress(OSError):
+            self._run.close()
 
 
 def join(

@@ -38,15 +38,20 @@ class FfmpegRun:
         # Files instead of pipes: nobody has to drain them, and ffmpeg can never block on them.
         self._log: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - closed in close()
         self._progress: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - closed in close()
-        self._process = subprocess.Popen(
-            command,
-            stdin=subprocess.PIPE,
-            stdout=self._progress,
-            stderr=self._log,
-            preexec_fn=die_with_parent(),  # noqa: PLW1509 - only async-signal-safe calls inside
-            process_group=0,
-            pipesize=_PIPE_BYTES,
-        )
+        try:
+            self._process = subprocess.Popen(
+                command,
+                stdin=subprocess.PIPE,
+                stdout=self._progress,
+                stderr=self._log,
+                preexec_fn=die_with_parent(),  # noqa: PLW1509 - only async-signal-safe calls inside
+                process_group=0,
+                pipesize=_PIPE_BYTES,
+            )
+        except OSError:
+            self._log.close()
+            self._progress.close()
+            raise
 
     @property
     def pid(self) -> int:

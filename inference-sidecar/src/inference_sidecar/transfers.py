@@ -16,6 +16,8 @@ from inference_sidecar.errors import InputGone, StoreError
 
 _CONNECT_SECONDS: Final = 3.0
 _BLOCK_BYTES: Final = 1 << 20
+_ERROR_BYTES: Final = 4096
+"""As much of an error's text as is read."""
 
 
 class StoreAway(StoreError):
@@ -48,7 +50,7 @@ class Transfers:
         bytes_read = 0
         try:
             async with self._client.stream("GET", source.url) as response:
-                _check(response.status_code, "GET")
+                await _check_get(response)
                 with path.open("wb") as file:
                     async for block in response.aiter_bytes(_BLOCK_BYTES):
                         bytes_read += len(block)
@@ -84,13 +86,23 @@ class Transfers:
         await self._client.aclose()
 
 
+async def _check_get(response: httpx.Response) -> None:
+    """An input that is missing, and a bucket that is: only the first is a fact about the input."""
+    if response.status_code == HTTPStatus.NOT_FOUND:
+        async for block in response.aiter_bytes(_ERROR_BYTES):
+            if b"<Code>NoSuchBucket</Code>" in block:
+                raise StoreError("The store does not know the bucket.")
+            break
+    if response.status_code in {HTTPStatus.NOT_FOUND, HTTPStatus.GONE}:
+        raise InputGone("An input is no longer stored.")
+    _check(response.status_code, "GET")
+
+
 def _check(status: int, method: str) -> None:
     """Translates a status of the store into our own errors."""
     if status < HTTPStatus.MULTIPLE_CHOICES:
         return
     message, context = f"The store answered {status} to a {method}.", {"status": status}
-    if method == "GET" and status in {HTTPStatus.NOT_FOUND, HTTPStatus.GONE}:
-        raise InputGone("An input is no longer stored.")
     if HTTPStatus.BAD_REQUEST <= status < HTTPStatus.INTERNAL_SERVER_ERROR:
         raise StoreRefused(message, context=context)
     raise StoreError(message, context=context)

@@ -124,7 +124,7 @@ async def test_the_render_process_and_its_encoder_die_with_their_parent(
     sidecar.start()
     job = await orchestrator.submit("null:seconds=30", frames=250)
     await orchestrator.event(job, "render.started")
-    assert any("ffmpeg" in line for _, line in sidecar.processes())
+    await until(lambda: any("ffmpeg" in line for _, line in sidecar.processes()), "an encoder")
 
     await sidecar.kill()
 

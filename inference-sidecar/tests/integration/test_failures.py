@@ -204,6 +204,22 @@ async def test_inputs_that_are_gone_fail_the_attempt(
     assert (await orchestrator.event(job, "render.failed"))["code"] == "INPUT_GONE"
 
 
+async def test_a_bucket_that_is_gone_says_nothing_of_its_objects(
+    sidecar: Sidecar, orchestrator: Orchestrator, store: ObjectStore
+) -> None:
+    store.has_bucket = False
+    sidecar.start()
+    job = await orchestrator.submit()
+    await until(
+        lambda: sidecar.messages().count("input not fetched, trying again") >= 3, "three tries"
+    )
+
+    store.has_bucket = True
+
+    await orchestrator.event(job, "render.completed")
+    assert job.epoch == 1
+
+
 async def test_a_store_that_is_away_is_waited_for(
     sidecar: Sidecar, orchestrator: Orchestrator, store: ObjectStore
 ) -> None:

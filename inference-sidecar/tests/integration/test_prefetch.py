@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import statistics
 
@@ -26,6 +27,16 @@ async def test_no_render_waits_for_its_inputs_while_there_is_a_backlog(
         for earlier, later in itertools.pairwise(ordered)
     ]
     assert statistics.median(gaps) <= 500, gaps
+
+
+async def test_both_inputs_are_fetched_at_once(
+    sidecar: Sidecar, orchestrator: Orchestrator, store: ObjectStore
+) -> None:
+    store.gets_together = asyncio.Barrier(2)
+    job = await orchestrator.submit()
+    sidecar.start()
+
+    await orchestrator.event(job, "render.completed")
 
 
 async def test_the_next_job_is_ready_before_the_current_one_ends(

@@ -22,7 +22,10 @@ class Put:
 
 @dataclass
 class ObjectStore:
-    """faults are used up one a request, of the method they are for."""
+    """faults are used up one a request, of the method they are for.
+
+    gets_together: no GET is answered before as many have come. has_bucket: or it knows none.
+    """
 
     objects: dict[str, bytes] = field(default_factory=dict[str, bytes])
     puts: list[Put] = field(default_factory=list[Put])
@@ -32,6 +35,8 @@ class ObjectStore:
     )
     slow_put_seconds: float = 0.0
     slow_get_seconds: float = 0.0
+    gets_together: asyncio.Barrier | None = None
+    has_bucket: bool = True
     _server: asyncio.Server | None = None
     _port: int = 0
 
@@ -64,6 +69,8 @@ class ObjectStore:
                 await asyncio.sleep(3600)
             body = await reader.readexactly(int(headers.get("content-length", "0")))
             status, content = self._answer(method, key, headers, body, fault)
+            if method == "GET" and self.gets_together is not None:
+                await self.gets_together.wait()
             slow = {"PUT": self.slow_put_seconds, "GET": self.slow_get_seconds}
             await asyncio.sleep(slow[method])
             self._note(method, key, status, headers)
@@ -91,6 +98,8 @@ class ObjectStore:
     ) -> tuple[int, bytes]:
         if isinstance(fault, int):
             return fault, b""
+        if not self.has_bucket:
+            return 404, b"<?xml version='1.0'?><Error><Code>NoSuchBucket</Code></Error>"
         if method == "GET":
             return (200, self.objects[key]) if key in self.objects else (404, b"")
         if headers.get("if-none-match") == "*" and key in self.objects:

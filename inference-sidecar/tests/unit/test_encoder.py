@@ -173,6 +173,17 @@ def test_what_ffmpeg_says_travels_with_its_failure(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_an_ffmpeg_that_cannot_be_started_is_told_with_the_first_frames(
+    tmp_path: Path, voice: Path
+) -> None:
+    with (
+        Encoder(tmp_path / "video.mp4", voice, PLAN, ffmpeg=tmp_path / "absent") as encoder,
+        pytest.raises(FileNotFoundError),
+    ):
+        write_all(encoder)
+    assert list(tmp_path.iterdir()) == [voice]
+
+
 def test_a_killed_ffmpeg_is_a_failure(tmp_path: Path, voice: Path) -> None:
     with Encoder(tmp_path / "video.mp4", voice, PLAN, ffmpeg=FFMPEG) as encoder:
         os.kill(encoder.pid, signal.SIGKILL)

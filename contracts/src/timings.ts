@@ -52,6 +52,8 @@ export const timings = {
   drainGraceMs: 25 * second,
   /** A render process that does not obey a stop within this is killed. */
   obeyStopMs: 3 * second,
+  /** An engine that is not loaded within this hangs; a cold network disk takes a few minutes. */
+  engineLoadMs: 20 * minute,
   /** Between failed loads of the engine, doubled each time up to the maximum. */
   reloadBackoffMs: second,
   reloadBackoffMaxMs: 10 * second,

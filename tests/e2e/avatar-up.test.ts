@@ -29,6 +29,15 @@ describe('avatar up', () => {
     }
   })
 
+  it.runIf(process.platform === 'linux')('gives the sidecar no key of the store', async () => {
+    const { processes, s3 } = await system.stack()
+    const secretIsIn = async (name: 'ingest' | 'sidecar') =>
+      (await readFile(`/proc/${processes[name].pid}/environ`, 'utf8')).includes(
+        s3.secret_access_key,
+      )
+    expect([await secretIsIn('ingest'), await secretIsIn('sidecar')]).toEqual([true, false])
+  })
+
   it('says so when it is asked to run twice on the same data', async () => {
     await expect(system.cli('up')).rejects.toMatchObject({
       stderr: expect.stringContaining('already running'),

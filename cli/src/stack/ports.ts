@@ -12,7 +12,6 @@ const portNames = [
   'ingestMetrics',
   'orchestratorMetrics',
   'janitorMetrics',
-  'sidecarMetrics',
   'nats',
   'natsMonitor',
   's3',

@@ -65,7 +65,8 @@ export function programs(wiring: Wiring): Record<ProcessName, Program> {
       cwd: repositoryRoot,
       ports: {},
       env: {
-        ...serviceEnv(wiring, 'sidecar', ports.sidecarMetrics),
+        // No keys of the store: it gets a URL for each object it may read or write.
+        ...brokerEnv(wiring, 'sidecar'),
         PYTHONUNBUFFERED: '1',
         ENGINE: env['ENGINE'] || 'preview',
         WORKER_ID: env['WORKER_ID'] || 'local',
@@ -108,7 +109,9 @@ function nodeService(
     ports,
     env: {
       NODE_COMPILE_CACHE: compileCache,
-      ...serviceEnv(wiring, name, ports.metrics),
+      ...brokerEnv(wiring, name),
+      ...storeEnv(wiring),
+      METRICS_PORT: String(ports.metrics),
       FFMPEG_PATH: wiring.ffmpeg,
       ...env,
       ...ownVariables(wiring.env, name),
@@ -120,10 +123,9 @@ function marksOf({ data, mark }: Wiring): Record<string, string> {
   return { [dataFolderVariable]: data.path, [stackMarkVariable]: mark }
 }
 
-function serviceEnv(
+function brokerEnv(
   wiring: Wiring,
   user: 'ingest' | 'orchestrator' | 'janitor' | 'sidecar',
-  metricsPort: number,
 ): Record<string, string> {
   const { credentials, ports, env } = wiring
   return {
@@ -132,11 +134,15 @@ function serviceEnv(
     NATS_URL: `nats://127.0.0.1:${ports.nats}`,
     NATS_USER: user,
     NATS_PASSWORD: credentials.nats[user],
+  }
+}
+
+function storeEnv({ credentials, ports }: Wiring): Record<string, string> {
+  return {
     S3_ENDPOINT: `http://127.0.0.1:${ports.s3}`,
     R2_ACCESS_KEY_ID: credentials.s3.accessKeyId,
     R2_SECRET_ACCESS_KEY: credentials.s3.secretAccessKey,
     R2_BUCKET_NAME: bucket,
-    METRICS_PORT: String(metricsPort),
   }
 }
 

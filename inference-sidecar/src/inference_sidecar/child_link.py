@@ -114,13 +114,18 @@ class ChildLink:
         """Whether it was ever given an order."""
         return self._numbers > 0
 
-    async def ready(self) -> ReadyLine:
+    async def ready(self, within_seconds: float) -> ReadyLine:
         """Waits until the engine is loaded. Raises `RenderProcessDied`, which says why not."""
-        line = await self._receive()
+        line, reason = None, {}
+        try:
+            async with asyncio.timeout(within_seconds):
+                line = await self._receive()
+        except TimeoutError:
+            reason = {"reason": f"It did not load within {within_seconds:g} s."}
         if isinstance(line, ReadyLine):
             return line
         self.kill()
-        context: dict[str, object] = {"exitStatus": await self._process.wait()}
+        context: dict[str, object] = {"exitStatus": await self._process.wait(), **reason}
         if isinstance(line, NotLoadedLine):
             context = {"reason": line.message, **line.context}
         raise RenderProcessDied("The render process ended while loading.", context=context)

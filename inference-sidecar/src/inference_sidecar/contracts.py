@@ -604,6 +604,7 @@ class Timings:
     transfer_stall_seconds: float = 30
     drain_grace_seconds: float = 25
     obey_stop_seconds: float = 3
+    engine_load_seconds: float = 1200
     reload_backoff_seconds: float = 1
     reload_backoff_max_seconds: float = 10
     room_again_seconds: float = 5

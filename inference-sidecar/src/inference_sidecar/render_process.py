@@ -126,7 +126,7 @@ class RenderProcess:
         began = time.monotonic()
         try:
             link = self._link = await ChildLink.start(self._engine, self._ffmpeg)
-            readiness = await link.ready()
+            readiness = await link.ready(self._timings.engine_load_seconds)
         except (OSError, RenderProcessDied) as error:
             context = error.context if isinstance(error, RenderProcessDied) else {}
             self._log.error("engine not loaded", engine=self._engine, **context)

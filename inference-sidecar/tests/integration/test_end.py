@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import time
+from pathlib import Path
 
 from stage.broker import TestBroker
 from stage.object_store import ObjectStore
@@ -104,6 +105,23 @@ async def test_sigterm_ends_a_sidecar_that_never_found_its_broker(
     sidecar.signal(signal.SIGTERM)
 
     assert await sidecar.ended(5.0) == 0
+
+
+async def test_sigterm_ends_a_sidecar_that_is_still_importing(
+    sidecar: Sidecar, tmp_path: Path
+) -> None:
+    slow = tmp_path / "slow"
+    slow.mkdir()
+    (slow / "nats.py").write_text(
+        "import pathlib, time\npathlib.Path(__file__).with_name('here').touch()\ntime.sleep(60)\n"
+    )
+    sidecar.start(PYTHONPATH=str(slow))
+    await until((slow / "here").exists, "an import that takes its time")
+
+    sidecar.signal(signal.SIGTERM)
+
+    assert await sidecar.ended(5.0) == 0
+    assert sidecar.log_text() == ""
 
 
 async def test_an_idle_sidecar_says_that_it_drains_and_ends(

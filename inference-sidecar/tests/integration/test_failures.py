@@ -154,6 +154,18 @@ async def test_an_engine_that_does_not_load_keeps_no_job(
     assert "Traceback" in told[0]["err"]
 
 
+@pytest.mark.usefixtures("orchestrator")
+async def test_an_engine_that_hangs_while_it_loads_is_started_again(sidecar: Sidecar) -> None:
+    sidecar.start(NULL_LOAD_SECONDS="3600", TIMINGS_DIVISOR="1000")
+
+    await until(
+        lambda: sidecar.messages().count("engine not loaded") >= 2, "two failed loads", 30.0
+    )
+
+    told = next(line for line in sidecar.log() if line["msg"] == "engine not loaded")
+    assert "did not load within" in told["reason"]
+
+
 async def test_an_engine_that_loads_at_last_renders_what_has_waited(
     sidecar: Sidecar, orchestrator: Orchestrator
 ) -> None:

@@ -76,7 +76,7 @@ for (const [index, suite] of (levels[level] ?? []).entries()) {
 troubles.push(...(await leftBehind(runId)))
 // A test that failed had no chance to clean up.
 if (tally.failed === 0) troubles.push(...(await filesLeftBehind(temporary)))
-await rm(temporary, { recursive: true, force: true })
+await rm(temporary, { recursive: true, force: true }).catch((error) => troubles.push(String(error)))
 if (tally.passed + tally.failed === 0) troubles.push('No test ran.')
 
 console.log('')

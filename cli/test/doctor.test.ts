@@ -88,7 +88,21 @@ describe('avatar status and doctor', () => {
       'API',
       'worker',
     ])
-    for (const { repair } of bad) expect(repair).toMatch(/avatar (up|keys)/)
+    for (const { repair } of bad) expect(repair).toMatch(/avatar up/)
+  })
+
+  it('see a store that hangs, and how to have it started again', async () => {
+    const { s3 } = (await system.stackFile()).processes
+    process.kill(s3.pid, 'SIGSTOP')
+    const seen = await system
+      .here('doctor', '--json')
+      .finally(() => process.kill(s3.pid, 'SIGCONT'))
+    const { findings } = JSON.parse(seen.stdout)
+    const store = findings.find((one: { name: string }) => one.name === 'store')
+    expect(store).toMatchObject({
+      isGood: false,
+      repair: expect.stringMatching(`^kill -9 ${s3.pid} `),
+    })
   })
 
   it('look at a system by its address, and at a folder where none runs', async () => {

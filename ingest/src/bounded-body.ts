@@ -16,9 +16,14 @@ export type BoundedBody = {
 
 /**
  * Counts a body while something else reads it. Neither Fastify nor the multipart library bounds the
- * whole of a multipart body, and a chunked one announces no length.
+ * whole of a multipart body, and a chunked one announces no length. More than the caller is told to
+ * send may be read, so that he gets to read the answer.
  */
-export function boundBody(raw: IncomingMessage, maxBytes: number): BoundedBody {
+export function boundBody(
+  raw: IncomingMessage,
+  maxBytes: number,
+  toldMaxBytes = maxBytes,
+): BoundedBody {
   let bytes = 0
   const abort = new AbortController()
   const exceeded = Promise.withResolvers<never>()
@@ -29,7 +34,7 @@ export function boundBody(raw: IncomingMessage, maxBytes: number): BoundedBody {
     raw.off('data', count)
     raw.unpipe()
     raw.pause()
-    const error = new AppError('BODY_TOO_LARGE', { details: { max_bytes: maxBytes } })
+    const error = new AppError('BODY_TOO_LARGE', { details: { max_bytes: toldMaxBytes } })
     abort.abort(error)
     exceeded.reject(error)
   })

@@ -41,7 +41,7 @@ type Medium = keyof typeof media
  */
 export async function readUpload(request: FastifyRequest, folder: string): Promise<Upload> {
   if (!request.isMultipart()) throw new AppError('UNSUPPORTED_MEDIA_TYPE')
-  const body = boundBody(request.raw, limits.drainMaxBytes)
+  const body = boundBody(request.raw, limits.drainMaxBytes, limits.bodyMaxBytes)
   try {
     const upload = await Promise.race([readParts(request, folder, body.signal), body.exceeded])
     if (body.bytes() > limits.bodyMaxBytes)

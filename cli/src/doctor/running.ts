@@ -4,7 +4,8 @@ import { createObjectStore, openRecordStore, systemClock } from '@avatar/service
 import { z } from 'zod'
 import { createApiClient } from '../api-client.ts'
 import { livingSupervisor, processLives } from '../stack/leftovers.ts'
-import type { StackFile } from '../stack/stack-file.ts'
+import type { ProcessName, StackFile } from '../stack/stack-file.ts'
+import { aborted } from '../stop-wish.ts'
 import { asOperator, type System } from '../system.ts'
 import { type Finding, finding, findingOf } from './finding.ts'
 
@@ -17,13 +18,21 @@ export async function runningFindings(
   stack: StackFile | undefined,
 ): Promise<Finding[]> {
   const start = `npx avatar up${system.data ? ` --data ${system.data.path}` : ''}`
+  const isWatched = system.data !== undefined && (await livingSupervisor(system.data)) !== undefined
+  const restart = (name: ProcessName) => {
+    const pid = stack?.processes[name].pid ?? 0
+    return isWatched && processLives(pid) ? `kill -9 ${pid} # avatar up starts it again` : start
+  }
   return [
     ...(stack && system.data
       ? [await supervisor(system.data, start), processes(stack, start)]
       : []),
-    ...(stack ? [await durability(stack, start), await objects(stack, start)] : []),
-    ...(system.nats ? [await broker(system, start), await keys(system)] : []),
-    ...(system.url ? await api(system.url, start) : []),
+    ...(stack
+      ? [await durability(stack, restart('nats')), await objects(stack, restart('s3'))]
+      : []),
+    ...(system.nats ? [await broker(system, restart('nats'))] : []),
+    ...(system.nats ? [await keys(system, restart('nats'))] : []),
+    ...(system.url ? await api(system.url, restart('ingest')) : []),
   ]
 }
 
@@ -80,26 +89,28 @@ function objects({ s3 }: StackFile, start: string): Promise<Finding> {
       accessKeyId: s3.access_key_id,
       secretAccessKey: s3.secret_access_key,
     })
+    const signal = AbortSignal.timeout(healthWithinMs)
     const key = `doctor/${randomUUID()}`
     const body = 'there and back'
     const sha256 = createHash('sha256').update(body).digest('hex')
     try {
       const put = await store.presignPut(key, body.length, sha256, 60)
-      const stored = await fetch(put.url, { method: 'PUT', headers: put.headers, body })
+      const stored = await fetch(put.url, { method: 'PUT', headers: put.headers, body, signal })
       if (!stored.ok) throw new Error(`an upload by presigned URL answered ${stored.status}`)
-      const read = await fetch(await store.presignGet(key, 60))
+      const read = await fetch(await store.presignGet(key, 60), { signal })
       if ((await read.text()) !== body) throw new Error('what came back is not what was stored')
       return `stores and gives back in "${s3.bucket}"`
     } finally {
-      await store.delete(key).catch(() => undefined)
+      // A store that hangs is not waited for; fourteen bytes may stay in it.
+      await Promise.race([store.delete(key).catch(() => undefined), aborted(signal)])
       store.stop()
     }
   })
 }
 
 /** Nobody can use a system without a key; that is a beginning, not a fault. */
-function keys(system: System): Promise<Finding> {
-  return findingOf('keys', 'npx avatar keys create --name NAME', () =>
+function keys(system: System, repair: string): Promise<Finding> {
+  return findingOf('keys', repair, () =>
     asOperator(system, async (bus) => {
       const records = await openRecordStore(bus, buckets.apikey, apiKeyRecordSchema)
       const living = (await records.list()).filter(({ revokedAtMs }) => revokedAtMs === undefined)

@@ -10,6 +10,7 @@ import { availableParallelism, cpus, loadavg } from 'node:os'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { startSystem, voice } from '../../tests/harness/index.ts'
+import { watchCores } from './busy-cores.ts'
 import {
   drainBacklog,
   holdWorkerUp,
@@ -36,7 +37,8 @@ const count = {
   alone: Number(values.alone),
 }
 const inputBytes = 500_000
-const warmUps = 5
+/** Until the services run compiled code: a submit right after a start takes half as long again. */
+const warmUps = 30
 
 const portrait = await readFile(join(import.meta.dirname, '../../examples/portrait.jpg'))
 const bytesPerSecond = 32_000
@@ -46,6 +48,7 @@ const blocker = multipart(portrait, voice({ seconds: 1 }), 'null:seconds=3600')
 
 const rows: string[][] = []
 const ms = (value: number) => value.toFixed(1)
+const percent = (share: number) => `${Math.round(100 * share)} %`
 function report(what: string, times: readonly number[]) {
   const { count: of, median, p95 } = summarise(times)
   rows.push([what, ms(median), ms(p95), String(of)])
@@ -65,12 +68,14 @@ try {
   const nothing = () => idleSender.send('POST', '/', big)
   report('network and client alone, 500 KB', await timesOf(count.submits, nothing))
   const submitted: string[] = []
+  const submitCores = watchCores()
   const submitOne = async () => {
     const { jobId, ms: took } = await submit(sender, big)
     submitted.push(jobId)
     return { ms: took }
   }
   report('submit, 500 KB of inputs', await timesOf(count.submits, submitOne))
+  const busyInSubmits = submitCores()
   const [first = ''] = submitted
   const nothingSmall = () => idleSender.send('GET', '/')
   report('network and client alone', await timesOf(count.statuses, nothingSmall))
@@ -96,10 +101,11 @@ try {
 
   const cpu = cpus()[0]?.model.trim() ?? 'unknown CPU'
   process.stdout.write(
-    `${availableParallelism()} × ${cpu}, Node ${process.versions.node}, load before ${loadBefore.toFixed(1)}\n\n` +
+    `Measured on ${availableParallelism()} × ${cpu}, Node ${process.versions.node}, load before ${loadBefore.toFixed(1)}.\n\n` +
       markdownTable(['measured in one run', 'median ms', 'p95 ms', 'of'], rows) +
       `\n${count.queued} jobs queued at ${drained.submitsPerSecond.toFixed(1)} a second by 8 clients, ` +
-      `drained at ${drained.jobsPerSecond.toFixed(1)} a second by one worker.\n`,
+      `drained at ${drained.jobsPerSecond.toFixed(1)} a second by one worker. Busy cores: ` +
+      `${percent(busyInSubmits)} during the submits one by one, ${percent(drained.busyCores)} during the drain.\n`,
   )
 } finally {
   sender.stop()

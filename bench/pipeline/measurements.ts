@@ -1,6 +1,7 @@
 import { acceptedSchema, type EventOf, eventSchemas, statusViewSchema } from '@avatar/contracts'
 import { z } from 'zod'
 import { type System, until } from '../../tests/harness/index.ts'
+import { watchCores } from './busy-cores.ts'
 import type { multipart, Sender } from './requests.ts'
 import { gapsBetween } from './statistics.ts'
 
@@ -84,6 +85,7 @@ export async function drainBacklog(
   const queuedMs = performance.now() - queueingSinceMs
 
   const drainingSinceMs = performance.now()
+  const drainCores = watchCores()
   await letGo()
   const last = jobIds.at(-1) ?? ''
   await until(async () => (await statusOf(sender, last)).view.finished_at !== null, {
@@ -91,10 +93,11 @@ export async function drainBacklog(
     everyMs: 200,
     what: 'an empty queue',
   })
+  const drainedMs = performance.now() - drainingSinceMs
+  const busyCores = drainCores()
   const views = await Promise.all(jobIds.map(async (id) => (await statusOf(sender, id)).view))
   const failed = views.filter(({ status }) => status !== 'completed')
   if (failed.length > 0) throw new Error(`${failed.length} jobs did not complete`)
-  const drainedMs = performance.now() - drainingSinceMs
 
   const renders: EventOf<'render.completed'>[] = []
   for (const id of jobIds) renders.push(await renderOf(system, id))
@@ -104,6 +107,7 @@ export async function drainBacklog(
   }))
   return {
     submitsPerSecond: count / (queuedMs / 1000),
+    busyCores,
     jobsPerSecond: count / (drainedMs / 1000),
     gapsMs: gapsBetween(spans),
     rendersMs: spans.map(({ startMs, endMs }) => endMs - startMs),

@@ -212,6 +212,8 @@ def _encode_command(ffmpeg: Path, audio: Path | None, plan: Plan, output: Path) 
     keys = key_frames(plan.chunks)
     gops = [after - before for before, after in pairwise([*keys, plan.frames])]
     sound_in = () if audio is None else ("-i", str(audio))
+    # So small a picture is encoded before more threads have started.
+    threads = ("-threads", "1") if plan.delivery.width * plan.delivery.height < 1 << 16 else ()
     sound_out = () if audio is None else ("-map", "1:a:0", *_AUDIO_OPTIONS)
     return [
         *(str(ffmpeg), *COMMON_OPTIONS),
@@ -230,7 +232,7 @@ def _encode_command(ffmpeg: Path, audio: Path | None, plan: Plan, output: Path) 
         # can be cut and joined without encoding it again.
         *("-force_key_frames", ",".join(f"{key / FPS:.2f}" for key in keys), "-forced-idr", "1"),
         *("-sc_threshold", "0", "-flags", "+cgop", "-g", str(max(gops)), "-fps_mode", "cfr"),
-        *(*sound_out, *_FILE_OPTIONS, str(output)),
+        *(*threads, *sound_out, *_FILE_OPTIONS, str(output)),
     ]
 
 

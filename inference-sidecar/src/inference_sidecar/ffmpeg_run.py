@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import subprocess
 import tempfile
 from collections.abc import Sequence
@@ -25,6 +24,8 @@ _LOG_TAIL_CHARACTERS: Final = 2_000
 
 class FfmpegRun:
     """Made by starting ffmpeg; the file appears under its name only when it is whole.
+
+    Whole for other processes: what must outlive the machine is synced where it is spooled.
 
     Start it in a thread that lives as long as the run: on Linux ffmpeg is killed when the thread
     that started it ends.
@@ -79,8 +80,6 @@ class FfmpegRun:
         frames = self._counted_frames()
         if frames != expected_frames:
             raise self.failure(f"ffmpeg wrote {frames} of {expected_frames} frames.")
-        with self._partial.open("rb") as file:
-            os.fsync(file.fileno())
         self._partial.replace(self._output)
 
     def failure(self, message: str) -> RenderFailed:

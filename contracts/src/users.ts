@@ -79,6 +79,8 @@ export const servicePermissions: Record<ServiceUser, UserPermissions> = {
       'sched.delete.*',
       'notify.*.job.*',
       'dlq.events.>',
+      // A reminder of an upload that is noted in the record.
+      'evt.render.completed.*',
       'ctl.stop.*',
       '$KV.job.*.*',
       ...gets('job'),
@@ -88,6 +90,7 @@ export const servicePermissions: Record<ServiceUser, UserPermissions> = {
       `$JS.API.CONSUMER.INFO.${gpuConsumer}`,
       '$JS.API.STREAM.PURGE.GPU',
       '$JS.API.DIRECT.GET.GPU.>',
+      '$JS.API.DIRECT.GET.EVENTS.evt.job.cancel-requested.*',
       ...reads('EVENTS.orchestrator'),
       ...reads('EVENTS.storage'),
     ],

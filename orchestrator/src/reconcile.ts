@@ -11,11 +11,18 @@ import { type Bus, type Clock, everySoOften, type Log, type Runnable } from '@av
 import type { LiveJobs } from './live-jobs.ts'
 
 /** What one pass did. */
-export type Reconciled = { resubmitted: number; entriesRestored: number; timedOut: number }
+export type Reconciled = {
+  resubmitted: number
+  entriesRestored: number
+  timedOut: number
+  /** Events told again, for the case that the broker forgot to hand them out. */
+  reminded: number
+}
 
 /**
  * Repairs what no event will: a record whose `submitted` was never published, a queued job whose
- * entry is gone or will never be given out, a job that waited too long.
+ * entry is gone or will never be given out, a job that waited too long, a wish to cancel or an
+ * upload that the broker stored and never handed out.
  */
 export function reconciler(deps: {
   bus: Bus
@@ -27,11 +34,14 @@ export function reconciler(deps: {
   const { bus, liveJobs, clock, log, timings } = deps
   /** Queued jobs whose entry nobody will get, and since when; a worker may ack between two reads. */
   const entrylessSinceMs = new Map<string, number>()
+  /** Jobs whose record is behind an event of theirs, and since when: the handler may be on its way. */
+  const behindSinceMs = new Map<string, number>()
 
   async function runOnce(): Promise<Reconciled> {
-    const done: Reconciled = { resubmitted: 0, entriesRestored: 0, timedOut: 0 }
+    const done: Reconciled = { resubmitted: 0, entriesRestored: 0, timedOut: 0, reminded: 0 }
     const settledUpTo = await bus.settledUpTo(consumers(timings).gpu)
     for (const { value: job, revision } of [...liveJobs.all()]) {
+      if (await remind(job, revision)) done.reminded++
       if (job.state !== 'pending' && job.state !== 'queued') continue
       const ageMs = clock.nowMs() - job.createdAtMs
       if (ageMs > timings.queueTimeoutMs) {
@@ -45,7 +55,8 @@ export function reconciler(deps: {
     }
     for (const jobId of entrylessSinceMs.keys())
       if (liveJobs.find(jobId)?.value.state !== 'queued') entrylessSinceMs.delete(jobId)
-    if (done.resubmitted + done.entriesRestored + done.timedOut > 0) log.warn(done, 'jobs repaired')
+    for (const jobId of behindSinceMs.keys()) if (!liveJobs.find(jobId)) behindSinceMs.delete(jobId)
+    if (Object.values(done).some((count) => count > 0)) log.warn(done, 'jobs repaired')
     return done
   }
 
@@ -72,8 +83,45 @@ export function reconciler(deps: {
     return true
   }
 
+  /**
+   * Tells an event again whose handler should have changed the record by now. Under the id that it
+   * had: within the window of duplicates that does nothing, and its handler is safe to run twice.
+   */
+  async function remind(job: JobRecord, revision: number): Promise<boolean> {
+    const { jobId, owner, epoch, traceparent, uploaded } = job
+    const subject = subjects.event('job.cancel-requested', jobId)
+    const isCancelForgotten =
+      !uploaded && job.state !== 'cancelling' && (await bus.holds(streams.EVENTS.name, subject))
+    if (!uploaded && !isCancelForgotten) {
+      behindSinceMs.delete(jobId)
+      return false
+    }
+    const nowMs = clock.monotonicMs()
+    const sinceMs = behindSinceMs.get(jobId) ?? nowMs
+    behindSinceMs.set(jobId, sinceMs)
+    if (nowMs - sinceMs < timings.entryMissingMs) return false
+    behindSinceMs.set(jobId, nowMs)
+    if (!uploaded) {
+      await publishAbout('job.cancel-requested', job, revision)
+      return true
+    }
+    const atMs = clock.nowMs()
+    const event: EventOf<'render.completed'> = {
+      type: 'render.completed',
+      ...{ jobId, owner, epoch, revision, atMs, rendered: uploaded },
+      workerId: job.worker?.id ?? '',
+      renderStartedAtMs: job.startedAtMs ?? atMs,
+      renderEndedAtMs: atMs,
+    }
+    await bus.publish(subjects.event(event.type, jobId), event, {
+      messageId: eventId(event),
+      traceparent,
+    })
+    return true
+  }
+
   async function publishAbout(
-    type: 'job.submitted' | 'job.queue-timeout',
+    type: 'job.submitted' | 'job.queue-timeout' | 'job.cancel-requested',
     { jobId, owner, epoch, traceparent }: JobRecord,
     revision: number,
   ) {

@@ -1,7 +1,8 @@
-import { subjects } from '@avatar/contracts'
+import { outputKey, subjects } from '@avatar/contracts'
+import { aRender } from '@avatar/contracts/testing'
 import { until } from '@avatar/service-kit/testing'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { createWorld, type World } from './world.ts'
+import { createWorld, sha256, type World } from './world.ts'
 
 let world: World
 let orchestrator: Awaited<ReturnType<World['startOrchestrator']>>
@@ -88,5 +89,35 @@ describe('the watch over the workers', () => {
     await until(() => orchestrator.lines().some(({ msg }) => msg === 'beat not understood'))
     worker.beats([{ job, epoch: 1, renderedForSeconds: 700 }])
     expect((await world.reaches(job, 'failed')).error?.code).toBe('DEADLINE_EXCEEDED')
+  })
+})
+
+describe('an event that the broker forgets', () => {
+  it('to cancel a job is told again', async () => {
+    const job = await world.submit()
+    await world.reaches(job, 'queued')
+    await orchestrator.stop()
+    const { jobId, owner } = job
+    const about = { jobId, owner, epoch: 0, revision: 0, atMs: Date.now() }
+    await world.publishEvent({ type: 'job.cancel-requested', ...about })
+    await world.forgetEvents()
+    await world.forgetMessageIds('EVENTS')
+    orchestrator = await world.startOrchestrator()
+    await world.reaches(job, 'cancelled', 20_000)
+  })
+
+  it('of an upload is told again, though its worker is no more', async () => {
+    const { worker, job } = await rendering()
+    await worker.upload(job, 1)
+    await orchestrator.stop()
+    const rendered = aRender({
+      key: outputKey(job.jobId, 1),
+      bytes: 'video'.length,
+      sha256: sha256('video'),
+    })
+    await world.crashAfterWriting(job, { kind: 'completed', epoch: 1, rendered })
+    orchestrator = await world.startOrchestrator()
+    const done = await world.reaches(job, 'completed', 20_000)
+    expect(done).toMatchObject({ epoch: 1, result: rendered })
   })
 })

@@ -36,7 +36,7 @@ import { orchestratorConfigSchema } from '../src/config.ts'
 import type { Message } from '../src/decide.ts'
 import { createJobLedger } from '../src/job-ledger.ts'
 
-const sha256 = (text: string) => createHash('sha256').update(text).digest('hex')
+export const sha256 = (text: string) => createHash('sha256').update(text).digest('hex')
 
 /** A broker, a store and the orchestrator in this process, with a worker that a test plays by hand. */
 export async function createWorld({ divisor = 20 } = {}) {
@@ -165,13 +165,15 @@ export async function createWorld({ divisor = 20 } = {}) {
   }
 
   /** What a broker does that stops badly: the entries stay, and their consumer is past them. */
-  async function forgetEntries() {
-    const { state } = await operator.manager.streams.info('GPU')
+  async function forget(stream: 'GPU' | 'EVENTS', consumer: string) {
+    const { state } = await operator.manager.streams.info(stream)
     await operator.connection.request(
-      '$JS.API.CONSUMER.RESET.GPU.standard-normal',
+      `$JS.API.CONSUMER.RESET.${stream}.${consumer}`,
       JSON.stringify({ seq: state.last_seq + 1 }),
     )
   }
+  const forgetEntries = () => forget('GPU', 'standard-normal')
+  const forgetEvents = () => forget('EVENTS', 'orchestrator')
 
   /** Lets a stream's window of duplicates pass, in a moment; ids that it saw before are new to it. */
   async function forgetMessageIds(stream: 'EVENTS') {
@@ -306,6 +308,7 @@ export async function createWorld({ divisor = 20 } = {}) {
     sequenceOfEntry,
     pullsEntry,
     forgetEntries,
+    forgetEvents,
     forgetMessageIds,
     isIdle,
     createWorker,

@@ -44,7 +44,7 @@ export const mustNotPublish = {
   ],
   orchestrator: [
     ...forbiddenToAll,
-    `evt.render.completed.${x}`,
+    `evt.render.started.${x}`,
     `due.delete.${x}`,
     'beat.w1',
     'dlq.intake.ingest',

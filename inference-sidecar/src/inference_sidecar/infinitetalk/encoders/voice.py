@@ -17,11 +17,18 @@ from torch import Tensor
 from torch.nn import functional
 from transformers import Wav2Vec2FeatureExtractor, Wav2Vec2Model
 
+from inference_sidecar.infinitetalk.encoders.voice_features import features_in_pieces
+from inference_sidecar.infinitetalk.native.tensors import MissingTensor
 from inference_sidecar.infinitetalk.speech import SAMPLE_RATE
 from inference_sidecar.infinitetalk.voice_track import StoredVoice
 
 _EXACT_FRAMES: Final = 1_500
-"""Up to a minute, attention stores its scores (108 MB a layer) and rounds as upstream does."""
+"""Up to a minute, convolutions run in one piece and attention stores its scores (108 MB a layer):
+both then round as upstream's do. Beyond it neither grows with the square, or at all."""
+_UNUSED: Final = ("quantizer.", "project_hid.", "project_q.")
+"""What wav2vec 2.0 was trained with. A tensor that nobody knows is still noticed."""
+_NOT_NEEDED: Final = {"masked_spec_embed"}
+"""Used in training alone, and absent from some files."""
 
 
 class Wav2Vec2:
@@ -32,9 +39,7 @@ class Wav2Vec2:
         self._extractor = cast("Any", Wav2Vec2FeatureExtractor).from_pretrained(
             str(folder), local_files_only=True
         )
-        model = cast("Any", Wav2Vec2Model).from_pretrained(
-            str(folder), local_files_only=True, dtype=torch.float32
-        )
+        model = _read_model(folder)
         self._model = model.eval().requires_grad_(False).to(self._device)
 
     @torch.inference_mode()
@@ -42,7 +47,9 @@ class Wav2Vec2:
         """See `interfaces.VoiceEncoder.embed`."""
         prepared = self._extractor(samples, sampling_rate=SAMPLE_RATE).input_values
         waveform = torch.from_numpy(np.squeeze(prepared)).float()[None].to(self._device)
-        features = self._model.feature_extractor(waveform)
+        extractor = self._model.feature_extractor
+        is_exact = frames <= _EXACT_FRAMES
+        features = extractor(waveform) if is_exact else features_in_pieces(extractor, waveform)
         stretched = functional.interpolate(
             features, size=frames, mode="linear", align_corners=True
         ).transpose(1, 2)
@@ -71,3 +78,21 @@ class Wav2Vec2:
         # Some variants normalise after the last layer, where a hook does not reach.
         track.store(len(layers) - 1, last[0])
         return track
+
+
+def _read_model(folder: Path) -> Any:  # noqa: ANN401 - transformers is typed by halves
+    """Raises `MissingTensor`, or `ValueError` for a tensor that nothing is called after.
+
+    Left alone, transformers fills what is missing with random numbers and goes on.
+    """
+    model, found = cast("Any", Wav2Vec2Model).from_pretrained(
+        str(folder), local_files_only=True, dtype=torch.float32, output_loading_info=True
+    )
+    if missing := sorted(set(found["missing_keys"]) - _NOT_NEEDED):
+        raise MissingTensor(f"The speech encoder's weights lack {', '.join(missing[:5])}.")
+    if wrong := sorted(found["mismatched_keys"]):
+        raise MissingTensor(f"The speech encoder's weights and config.json differ: {wrong[:5]}.")
+    unexpected = sorted(found["unexpected_keys"])
+    if unknown := [name for name in unexpected if not name.startswith(_UNUSED)]:
+        raise ValueError(f"Nothing in the speech encoder is called {', '.join(unknown[:5])}.")
+    return model

@@ -13,10 +13,12 @@ import torch
 
 from inference_sidecar.infinitetalk.checkpoints.codec_names import codec_weights
 from inference_sidecar.infinitetalk.checkpoints.image_names import image_weights
+from inference_sidecar.infinitetalk.checkpoints.layout import VOICE
 from inference_sidecar.infinitetalk.checkpoints.text_names import text_weights
 from inference_sidecar.infinitetalk.native.dit import build_dit
-from inference_sidecar.infinitetalk.parity import CASES, Bench, Case
-from inference_sidecar.infinitetalk.replay import main
+from inference_sidecar.infinitetalk.parity import CASES, Bench, Case, write_voice
+from inference_sidecar.infinitetalk.reference.speech import upstream_voice
+from inference_sidecar.infinitetalk.replay import embed_speech, main
 
 CODE = Path(os.environ.get("INFINITETALK_SOURCE") or Path(__file__).parents[3] / "InfiniteTalk")
 HAS_CODE = (CODE / "wan" / "multitalk.py").is_file()
@@ -71,6 +73,29 @@ def test_a_replay_is_upstreams_render_from_files_to_frames(bench: Bench, tmp_pat
     ours = np.load(out)
     assert ours.shape == theirs.shape
     assert np.abs(ours - theirs).max() <= 1e-6
+
+
+def test_a_video_that_is_cut_is_cut_as_upstream_cuts(bench: Bench) -> None:
+    """27 of 34 frames: the second window is the last one, and hears what comes after it."""
+    case = Case(1.0, 2.0, (48, 64), 0.0)
+    theirs = bench.render_upstream(case, max_frames=27)
+    ours = torch.cat(list(bench.render_ours(case, frames=27)), dim=1)
+    assert ours.shape == theirs.shape
+    assert (ours - theirs).abs().max() <= 1e-6
+
+
+def test_a_voice_of_more_than_a_minute_is_heard_as_upstream_hears_it(
+    bench: Bench, tmp_path: Path
+) -> None:
+    """Beyond 1,500 frames convolutions run in pieces, and attention does not store its scores."""
+    frames = 1_510
+    write_voice(tmp_path / "long.wav", frames)
+    theirs = upstream_voice(bench.weights / VOICE, tmp_path / "long.wav")
+    ours, heard = embed_speech(bench.ours.voice, tmp_path / "long.wav", 17)
+    assert heard == len(theirs) == frames
+    for start in range(0, frames, 151):
+        window = ours.window(start, 151, is_last=False)[:, 2]
+        assert (window - theirs[start : start + 151]).abs().max() <= 2e-5
 
 
 def test_our_loop_over_upstreams_parts_is_upstreams_loop(bench: Bench) -> None:

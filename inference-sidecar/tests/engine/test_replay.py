@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from inference_sidecar.infinitetalk import replay as replay_module
 from inference_sidecar.infinitetalk.parity import write_portrait, write_voice
 from inference_sidecar.infinitetalk.replay import main
 from inference_sidecar.infinitetalk.tiny_weights.folder import write_tiny_weights
@@ -76,6 +78,29 @@ def test_a_voice_shorter_than_a_window_is_padded_and_the_video_cut_back(folder: 
     short = str(folder / "short.wav")
     assert replayed(folder, audio=short).shape == (3, 6, 32, 48)
     assert replayed(folder, audio=short, mode="clip").shape == (3, 6, 32, 48)
+
+
+def test_streaming_stops_after_upstreams_thousand_frames_unless_told_otherwise(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert replay_module._MOST_FRAMES == 1_000
+    whole = replayed(folder)
+    capsys.readouterr()
+    cut = replayed(folder, **{"max-frames": "26"})
+    assert np.array_equal(cut, whole[:, :26])
+    assert "lasts 34 frames, of which 26 are rendered" in capsys.readouterr().err
+    monkeypatch.setattr(replay_module, "_MOST_FRAMES", 27)
+    assert replayed(folder).shape[1] == 27
+
+
+def test_a_negative_seed_is_a_random_one_that_is_told(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    random = replayed(folder, mode="clip", seed="-1")
+    told = re.search(r"The seed is (\d+)\.", capsys.readouterr().err)
+    assert told
+    assert np.array_equal(replayed(folder, mode="clip", seed=told[1]), random)
+    assert not np.array_equal(replayed(folder, mode="clip", seed="-1"), random)
 
 
 def test_what_cannot_be_rendered_is_said_and_not_traced(

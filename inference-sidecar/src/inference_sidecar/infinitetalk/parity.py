@@ -148,7 +148,7 @@ class Bench:
             differences.append(float("inf"))
         return Outcome(case, tuple(differences))
 
-    def render_upstream(self, case: Case) -> Tensor:
+    def render_upstream(self, case: Case, max_frames: int = 1000) -> Tensor:
         """`generate_infinitetalk`, with the voice embedded by upstream's own class."""
         height, width = case.size
         wanted = UpstreamInput(
@@ -159,11 +159,13 @@ class Bench:
             prompt=_PROMPT,
             negative="",
             seed=7,
-            max_frames=_WINDOW if case.is_clip else 1000,
+            max_frames=_WINDOW if case.is_clip else max_frames,
         )
         return self.upstream.generate(wanted, case.settings)
 
-    def render_ours(self, case: Case, models: Models | None = None) -> Iterator[Tensor]:
+    def render_ours(
+        self, case: Case, models: Models | None = None, frames: int | None = None
+    ) -> Iterator[Tensor]:
         """The frames of each chunk, by our models or by others in our loop."""
         height, width = case.size
         prompt, negative = self._texts
@@ -173,7 +175,7 @@ class Bench:
             negative=negative,
             voices=(self._our_voice,),
             seed=7,
-            frames=_WINDOW if case.is_clip else self._heard,
+            frames=_WINDOW if case.is_clip else frames or self._heard,
         )
         for chunk in render(models or self.ours.models, job, case.settings, Uninterrupted()):
             yield chunk.frames

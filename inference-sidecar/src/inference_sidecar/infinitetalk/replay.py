@@ -7,13 +7,16 @@ it needs 110 GB of memory and much patience.
     python -m inference_sidecar.infinitetalk.replay --weights DIR --image FILE --audio FILE \
         --mode streaming --size 448x896 --frames 81 --motion 9 --steps 40 --out frames.npy
 
-Writes float32 `[3, T, H, W]` in -1..1. Where upstream refuses (a voice that does not outlast one
-window), the voice is padded with silence and the video cut back to its length.
+Writes float32 `[3, T, H, W]` in -1..1. As upstream's command line does, streaming stops after 1,000
+frames unless told otherwise, and a negative seed is a random one. Where upstream refuses (a voice
+that does not outlast one window), the voice is padded with silence and the video cut back to its
+length.
 """
 
 from __future__ import annotations
 
 import argparse
+import secrets
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -40,15 +43,22 @@ from inference_sidecar.infinitetalk.speech import (
 )
 
 _USAGE_ERROR: Final = 2
+_MOST_FRAMES: Final = 1_000
+"""Upstream's `--max_frame_num`, 40 s; it says nothing when it cuts."""
+_SEEDS: Final = 100_000_000
+"""Upstream draws a random seed below it."""
 
 
 @dataclass(frozen=True)
 class Replay:
-    """What is rendered; the fields are the command's options."""
+    """What is rendered; the fields are the command's options.
+
+    most_frames: what a longer video is cut to; one window for a clip.
+    """
 
     image: Path
     audio: Path
-    is_clip: bool
+    most_frames: int
     size: Size
     prompt: str
     negative: str
@@ -70,7 +80,9 @@ class Uninterrupted:
 def replay(loaded: PublishedModels, wanted: Replay, out: Path) -> tuple[int, ...]:
     """Renders into a `.npy` file, chunk by chunk, and returns its shape."""
     voice, heard = embed_speech(loaded.voice, wanted.audio, wanted.settings.frames)
-    frames = min(heard, wanted.settings.frames) if wanted.is_clip else heard
+    frames = min(heard, wanted.most_frames)
+    if frames < heard:
+        sys.stderr.write(f"The voice lasts {heard} frames, of which {frames} are rendered.\n")
     prompt, negative = loaded.text.embed([wanted.prompt, wanted.negative or NEGATIVE_PROMPT])
     job = RenderJob(
         portrait=read_portrait(wanted.image, wanted.size, is_repaired=False),
@@ -113,6 +125,12 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _wanted(options: argparse.Namespace) -> Replay:
+    if options.max_frames < 1:
+        raise ValueError(f"A video has at least one frame, not {options.max_frames}.")
+    seed = options.seed
+    if seed < 0:
+        seed = secrets.randbelow(_SEEDS)
+        sys.stderr.write(f"The seed is {seed}.\n")
     settings = RenderSettings(
         frames=options.frames,
         motion=options.motion,
@@ -127,11 +145,11 @@ def _wanted(options: argparse.Namespace) -> Replay:
     return Replay(
         image=options.image,
         audio=options.audio,
-        is_clip=options.mode == "clip",
+        most_frames=options.frames if options.mode == "clip" else options.max_frames,
         size=options.size,
         prompt=options.prompt,
         negative=options.negative,
-        seed=options.seed,
+        seed=seed,
         settings=settings,
     )
 
@@ -147,13 +165,16 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--size", type=_size, help="HEIGHTxWIDTH, multiples of 16", required=True)
     parser.add_argument("--frames", type=int, default=81, help="of one window, 4n + 1")
+    parser.add_argument(
+        "--max-frames", type=int, default=_MOST_FRAMES, help="of the whole video, in streaming mode"
+    )
     parser.add_argument("--motion", type=int, default=9, help="carried to the next window, 4n + 1")
     parser.add_argument("--steps", type=int, default=40)
     parser.add_argument("--shift", type=float, default=7.0)
     parser.add_argument("--text-guide", type=float, default=5.0)
     parser.add_argument("--audio-guide", type=float, default=4.0)
     parser.add_argument("--color", type=float, default=1.0, help="0 (off) to 1")
-    parser.add_argument("--seed", type=int, default=42)
+    parser.add_argument("--seed", type=int, default=42, help="negative: a random one")
     parser.add_argument("--prompt", default="")
     parser.add_argument("--negative", default="", help="empty: upstream's own")
     parser.add_argument("--out", type=Path, help="a .npy file", required=True)

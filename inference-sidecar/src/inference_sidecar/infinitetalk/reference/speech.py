@@ -36,13 +36,15 @@ def upstream_voice(folder: Path, audio: Path) -> Tensor:
 
     hooks = [layer.register_forward_hook(keep) for layer in encoder.encoder.layers]
     with torch.no_grad():
-        encoder(
+        output = encoder(
             torch.from_numpy(values).float()[None],
             seq_len=int(len(samples) / _RATE * _FPS),
             output_hidden_states=True,
         )
     for hook in hooks:
         hook.remove()
+    # Some variants normalise after the last layer, where a hook does not reach.
+    layers[-1] = output.last_hidden_state[0]
     return torch.stack(layers, dim=1)
 
 

@@ -7,7 +7,8 @@ with scikit-image on the CPU at 0.13 s a frame.
 
 from __future__ import annotations
 
-from typing import Final
+from functools import cache
+from typing import Final, NamedTuple
 
 import numpy as np
 import torch
@@ -64,11 +65,26 @@ def _std_and_mean(lab: Tensor) -> tuple[Tensor, Tensor]:
     return std.to(lab.dtype), mean.to(lab.dtype)
 
 
+class _Constants(NamedTuple):
+    xyz_from_rgb: Tensor
+    rgb_from_xyz: Tensor
+    white: Tensor
+
+
+@cache
+def _constants(device: torch.device, dtype: torch.dtype) -> _Constants:
+    """On the device once: copied for every frame, each copy would wait for the device."""
+    matrix = torch.tensor(_XYZ_FROM_RGB, dtype=torch.float64)
+    inverse = torch.tensor(np.linalg.inv(_XYZ_FROM_RGB))
+    white = torch.tensor(_WHITE, dtype=dtype).view(3, 1, 1, 1)
+    return _Constants(*(each.to(device, dtype) for each in (matrix, inverse, white)))
+
+
 def lab_from_rgb(rgb: Tensor) -> Tensor:
     """sRGB in 0..1, `[3, T, H, W]`, to CIE Lab."""
+    constants = _constants(rgb.device, rgb.dtype)
     linear = torch.where(rgb > 0.04045, ((rgb + 0.055) / 1.055).clamp(min=0) ** 2.4, rgb / 12.92)
-    white = torch.tensor(_WHITE, dtype=rgb.dtype, device=rgb.device).view(3, 1, 1, 1)
-    ratio = _mix(torch.tensor(_XYZ_FROM_RGB, dtype=torch.float64), linear) / white
+    ratio = _mix(constants.xyz_from_rgb, linear) / constants.white
     bent = torch.where(ratio > _DARK, ratio.clamp(min=0) ** (1 / 3), _SLOPE * ratio + _OFFSET)
     x, y, z = bent.unbind(0)
     return torch.stack((116 * y - 16, 500 * (x - y), 200 * (y - z)))
@@ -76,15 +92,15 @@ def lab_from_rgb(rgb: Tensor) -> Tensor:
 
 def rgb_from_lab(lab: Tensor) -> Tensor:
     """CIE Lab to sRGB, which may lie outside of 0..1."""
+    constants = _constants(lab.device, lab.dtype)
     lightness, a, b = lab.unbind(0)
     y = (lightness + 16) / 116
     bent = torch.stack((a / 500 + y, y, (y - b / 200).clamp(min=0)))
     ratio = torch.where(bent > 0.2068966, bent**3, (bent - _OFFSET) / _SLOPE)
-    white = torch.tensor(_WHITE, dtype=lab.dtype, device=lab.device).view(3, 1, 1, 1)
-    linear = _mix(torch.tensor(np.linalg.inv(_XYZ_FROM_RGB)), ratio * white)
+    linear = _mix(constants.rgb_from_xyz, ratio * constants.white)
     bright = 1.055 * linear.clamp(min=0) ** (1 / 2.4) - 0.055
     return torch.where(linear > 0.0031308, bright, linear * 12.92)
 
 
 def _mix(matrix: Tensor, channels: Tensor) -> Tensor:
-    return torch.einsum("ij,jthw->ithw", matrix.to(channels), channels)
+    return torch.einsum("ij,jthw->ithw", matrix, channels)

@@ -29,8 +29,10 @@ class WanCodec:
     ) -> None:
         self._device = torch.device(device)
         self._dtype = dtype
-        model = cast("Any", AutoencoderKLWan)(base_dim=base_width(tensors))
-        model.load_state_dict(codec_weights(tensors))
+        # On the meta device, for random numbers that are replaced at once cost seconds.
+        with torch.device("meta"):
+            model = cast("Any", AutoencoderKLWan)(base_dim=base_width(tensors))
+        model.load_state_dict(codec_weights(tensors), assign=True)
         self._model = model.eval().requires_grad_(False).to(self._device, dtype)
         self._layout = torch.contiguous_format
         if self._device.type == "cuda":

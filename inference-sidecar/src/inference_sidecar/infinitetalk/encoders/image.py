@@ -57,8 +57,17 @@ def _build(tensors: dict[str, Tensor]) -> Any:  # noqa: ANN401 - transformers is
         hidden_act="gelu",
         layer_norm_eps=1e-5,
     )
-    model = cast("Any", CLIPVisionModel)(config)
-    # The final norm comes after what is wanted and stays as it was made.
-    weights = {**model.state_dict(), **image_weights(tensors)}
-    model.load_state_dict(weights, assign=True)
+    # On the meta device, for random numbers that are replaced at once cost seconds.
+    with torch.device("meta"):
+        model = cast("Any", CLIPVisionModel)(config)
+    # The final norm comes after what is wanted: what it is does not matter, if it is there.
+    unused = {
+        name: torch.zeros(tensor.shape)
+        for name, tensor in model.state_dict().items()
+        if "post_layernorm" in name
+    }
+    model.load_state_dict(unused | image_weights(tensors), assign=True)
+    for module in model.modules():
+        if hasattr(module, "position_ids"):
+            module.position_ids = torch.arange(module.position_ids.shape[-1])[None]
     return model.eval().requires_grad_(False)

@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from inference_sidecar.errors import Cancelled, ResumeRefused
+from inference_sidecar.errors import Cancelled, RenderFailed, ResumeRefused
 from inference_sidecar.infinitetalk.driver import (
     Models,
     RenderedChunk,
@@ -22,6 +22,7 @@ from inference_sidecar.infinitetalk.driver import (
     render,
 )
 from inference_sidecar.infinitetalk.interfaces import Conditions, Text
+from inference_sidecar.infinitetalk.parts import Parts
 from inference_sidecar.infinitetalk.render_settings import RenderSettings, SeedPolicy
 from inference_sidecar.infinitetalk.voice_track import StoredVoice
 
@@ -234,6 +235,7 @@ def test_frames_leave_as_bytes() -> None:
     [
         (lambda job: {"portrait": job.portrait[:, :15]}, "multiples of 16"),
         (lambda _job: {"voices": ()}, "Nobody speaks"),
+        (lambda job: {"voices": job.voices * 2}, "need masks"),
         (lambda _job: {"voices": (StoredVoice(16, 1, 1),)}, "shorter than a window"),
         (lambda _job: {"negative": None}, "negative prompt"),
     ],
@@ -246,6 +248,17 @@ def test_a_job_that_cannot_be_rendered_is_refused_at_once(
     guided = RenderSettings(frames=17, motion=5, text_guide=5.0)
     with pytest.raises(ValueError, match=complaint):
         rendered(broken, guided)
+
+
+def test_two_people_are_told_that_the_native_forward_knows_one(tiny_parts: Parts) -> None:
+    """With a failure code, not with a traceback."""
+    portrait = torch.zeros(3, 32, 48)
+    text = torch.zeros(3, tiny_parts.text_dim)
+    voice = tiny_parts.voice.embed(np.zeros(17 * 640), 17)
+    masks = torch.ones(3, 4, 6)
+    job = RenderJob(portrait, text, text, (voice, voice), seed=7, frames=17, person_masks=masks)
+    with pytest.raises(RenderFailed, match="one person alone"):
+        next(render(tiny_parts.models, job, SETTINGS, Watched()))
 
 
 def resident_bytes() -> int:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from inference_sidecar.engine import Control
-from inference_sidecar.errors import ResumeRefused
+from inference_sidecar.errors import RenderFailed, ResumeRefused
 from inference_sidecar.infinitetalk.colour import ColourMatch
 from inference_sidecar.infinitetalk.guidance import Guidance
 from inference_sidecar.infinitetalk.interfaces import (
@@ -175,7 +175,10 @@ class _Loop:
             anchor=anchor,
             person_masks=self._job.person_masks,
         )
-        return self._models.denoiser.condition(conditions)
+        try:
+            return self._models.denoiser.condition(conditions)
+        except NotImplementedError as cause:
+            raise RenderFailed("This denoiser renders one person alone.") from cause
 
     def _anchor(self) -> Tensor:
         """The portrait as the first of a window of black frames, and a mask that says so."""
@@ -250,6 +253,8 @@ def _require_usable(job: RenderJob, settings: RenderSettings) -> None:
         raise ValueError(f"Width and height are multiples of 16, not {width}x{height}.")
     if not job.voices:
         raise ValueError("Nobody speaks.")
+    if len(job.voices) > 1 and job.person_masks is None:
+        raise ValueError("Several people need masks that say who is where.")
     shortest = min(voice.frames for voice in job.voices)
     needed = min(max(job.frames, settings.frames), settings.frames)
     if shortest < needed:

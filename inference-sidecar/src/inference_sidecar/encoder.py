@@ -14,12 +14,12 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
 from pathlib import Path
-from types import TracebackType
-from typing import Final, Self
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from inference_sidecar.closed_at_exit import ClosedAtExit
 from inference_sidecar.engine import FPS, Plan
 from inference_sidecar.ffmpeg_run import COMMON_OPTIONS, FfmpegRun
 
@@ -67,7 +67,7 @@ def find_ffmpeg(configured: str | None = None) -> Path:
         return Path(found)
 
 
-class Encoder:
+class Encoder(ClosedAtExit):
     """One video being written. A context manager: left without `finish` it removes every trace."""
 
     def __init__(self, output: Path, audio: Path | None, plan: Plan, *, ffmpeg: Path) -> None:
@@ -91,17 +91,6 @@ class Encoder:
     @property
     def _run(self) -> FfmpegRun:
         return self._starting.result()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     @property
     def pid(self) -> int:

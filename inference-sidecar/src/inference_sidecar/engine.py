@@ -48,7 +48,8 @@ class RenderRequest:
     image: RGB PNG, sides at most 2048 px, upright, no alpha.
     audio: PCM WAV with the customer's channels and rate, up to 48 kHz stereo.
     frames: how many frames to deliver, `frames_for(audio seconds)`.
-    options: engine-specific switches (steps, guidance, …); unknown ones are ignored.
+    options: engine-specific switches; unknown ones are ignored. The contracts give a job none
+    today, and no engine knows any: steps and guidance are the operator's settings.
     """
 
     job_id: str

@@ -8,9 +8,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from itertools import accumulate, pairwise, starmap
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
+from inference_sidecar.closed_at_exit import ClosedAtExit
 from inference_sidecar.encoder import EncodedVideo, Encoder, join, key_frames
 from inference_sidecar.engine import Chunk, Plan
 
@@ -25,7 +24,7 @@ def pieces_of(chunks: tuple[int, ...]) -> tuple[range, ...]:
     return tuple(starmap(range, pairwise([*firsts, len(chunks)])))
 
 
-class PiecewiseEncoder:
+class PiecewiseEncoder(ClosedAtExit):
     """Takes the chunks of a plan in order; the finished pieces are joined without a new encoding.
 
     The same frames give the same video, interrupted or not, because each piece is encoded by
@@ -64,17 +63,6 @@ class PiecewiseEncoder:
             shutil.rmtree(folder, ignore_errors=True)
             folder.mkdir()
             self._open(self._pieces[0])
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def write(self, chunk: Chunk) -> None:
         """Appends a chunk. Raises what `Encoder.write` raises, and what befell an earlier piece."""

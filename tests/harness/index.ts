@@ -16,5 +16,6 @@ export {
   startSystem,
   type Victim,
 } from './system.ts'
+export { hasEnginePackages, prepareTinyWeights, tinyEngine } from './tiny-weights.ts'
 export { until } from './until.ts'
 export { within } from './within.ts'

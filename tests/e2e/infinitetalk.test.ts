@@ -1,0 +1,69 @@
+import { createHash } from 'node:crypto'
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import {
+  hasEnginePackages,
+  patientOrchestrator,
+  prepareTinyWeights,
+  type System,
+  startSystem,
+  tinyEngine,
+} from '../harness/index.ts'
+
+const isThere = hasEnginePackages()
+if (!isThere) console.info('infinitetalk is left out: npm run setup -- --with engine')
+
+describe.skipIf(!isThere)('a job on the infinitetalk engine', () => {
+  let system: System
+  let weights: string
+  beforeAll(async () => {
+    weights = await mkdtemp(join(tmpdir(), 'avatar-weights-'))
+    await prepareTinyWeights(weights)
+    system = await startSystem({ env: { ...tinyEngine(weights), ...patientOrchestrator } })
+  }, 300_000)
+  afterAll(async () => {
+    expect(await system.stop()).toEqual([])
+    await rm(weights, { recursive: true, force: true })
+  }, 90_000)
+
+  it('becomes a video as long as its voice, of several chunks, and says how it was made', async () => {
+    const submitted = await system.client.submit({ seconds: 2, prompt: 'a woman is talking' })
+    expect(submitted.status).toBe(201)
+    const view = await system.client.untilEnded(submitted.jobId, 'completed', 120_000)
+    expect(view).toMatchObject({ progress: 100, attempt: 1, error: null })
+
+    const result = await system.client.result(submitted.jobId)
+    expect(result).toMatchObject({
+      engine: 'infinitetalk',
+      fps: 25,
+      width: 1280,
+      height: 720,
+      generation: { width: 48, height: 32 },
+      degraded: false,
+      engine_facts: { device: 'cpu', attention_backend: 'cpu' },
+    })
+    expect(result.engine_facts?.precision).toContain('fp8')
+    expect(Math.abs(result.video_seconds - 2)).toBeLessThanOrEqual(1 / 25)
+    const video = await system.client.download(submitted.jobId)
+    expect(createHash('sha256').update(video).digest('hex')).toBe(result.sha256)
+  }, 150_000)
+
+  it('takes a voice that is shorter than one window', async () => {
+    const { jobId } = await system.client.submit({ seconds: 0.4 })
+    await system.client.untilEnded(jobId, 'completed', 120_000)
+    expect(Math.abs((await system.client.result(jobId)).video_seconds - 0.4)).toBeLessThanOrEqual(
+      1 / 25,
+    )
+  }, 150_000)
+
+  it('is cancelled while it renders, and the next job renders', async () => {
+    const long = await system.client.submit({ seconds: 60 })
+    await system.client.untilView(long.jobId, (one) => one.stage === 'rendering', 120_000)
+    expect((await system.client.cancel(long.jobId)).status).toBeLessThan(300)
+    await system.client.untilEnded(long.jobId, 'cancelled', 120_000)
+    const next = await system.client.submit({ seconds: 1 })
+    await system.client.untilEnded(next.jobId, 'completed', 120_000)
+  }, 300_000)
+})

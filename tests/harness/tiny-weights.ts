@@ -1,0 +1,35 @@
+import { execFile, spawnSync } from 'node:child_process'
+import { resolve } from 'node:path'
+import { promisify } from 'node:util'
+
+const run = promisify(execFile)
+const python = resolve(import.meta.dirname, '../../.venv/bin/python')
+
+/** Whether `infinitetalk` can load at all. CI has set it up and must not skip what needs it. */
+export function hasEnginePackages(): boolean {
+  if (process.env['CI']) return true
+  const probe =
+    'import sys; from importlib.util import find_spec; sys.exit(find_spec("torch") is None)'
+  return spawnSync(python, ['-c', probe]).status === 0
+}
+
+/** Fills a folder with random, tiny weights and prepares them as an operator prepares the real ones. */
+export async function prepareTinyWeights(folder: string): Promise<void> {
+  await run(python, ['-m', 'inference_sidecar.infinitetalk.tiny_weights', folder])
+  const options = ['--dir', folder, '--precision', 'fp8', '--no-lora']
+  await run(python, ['-m', 'inference_sidecar.weights', 'prepare', ...options])
+}
+
+/** For `ENGINE=infinitetalk` over such weights: chunks of 17 frames of 48x32, on the CPU. */
+export function tinyEngine(folder: string): Record<string, string> {
+  return {
+    ENGINE: 'infinitetalk',
+    MODEL_STORAGE_PATH: folder,
+    INFINITETALK_DEVICE: 'cpu',
+    INFINITETALK_PRECISION: 'fp8',
+    INFINITETALK_SIZE_DIVISOR: '16',
+    INFINITETALK_FRAMES: '17',
+    INFINITETALK_MOTION_FRAMES: '5',
+    INFINITETALK_STEPS: '2',
+  }
+}

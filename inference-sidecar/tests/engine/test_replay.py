@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import os
+import pickle
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from inference_sidecar.infinitetalk import replay as replay_module
+from inference_sidecar.infinitetalk.checkpoints.layout import (
+    BASE,
+    CODEC_WEIGHTS,
+    IMAGE_WEIGHTS,
+    SHARDS,
+)
 from inference_sidecar.infinitetalk.parity import write_portrait, write_voice
 from inference_sidecar.infinitetalk.replay import main
 from inference_sidecar.infinitetalk.tiny_weights.folder import write_tiny_weights
@@ -78,6 +87,31 @@ def test_a_voice_shorter_than_a_window_is_padded_and_the_video_cut_back(folder: 
     short = str(folder / "short.wav")
     assert replayed(folder, audio=short).shape == (3, 6, 32, 48)
     assert replayed(folder, audio=short, mode="clip").shape == (3, 6, 32, 48)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        (CODEC_WEIGHTS, pickle.dumps({"encoder.conv1.weight": Path("/")}, protocol=2)),
+        (CODEC_WEIGHTS, b"PK, or not"),
+        (IMAGE_WEIGHTS, pickle.dumps({}, protocol=2)),
+        (SHARDS[2], b"\x10" * 64),
+    ],
+    ids=["an object", "no archive", "no tensors", "no header"],
+)
+def test_damaged_or_dangerous_weights_are_one_sentence(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, content: bytes
+) -> None:
+    weights = tmp_path / "weights"
+    shutil.copytree(folder / "weights", weights, copy_function=os.link)
+    (weights / BASE / name).unlink()
+    (weights / BASE / name).write_bytes(content)
+    files = ["--image", str(folder / "portrait.png"), "--audio", str(folder / "voice.wav")]
+    where = ["--out", str(tmp_path / "x.npy"), "--size", "32x48"]
+    assert main(["--weights", str(weights), *files, *where]) == 2
+    said = capsys.readouterr().err.strip().splitlines()[-1]
+    assert said.startswith("replay: ")
+    assert not (tmp_path / "x.npy").exists()
 
 
 def test_streaming_stops_after_upstreams_thousand_frames_unless_told_otherwise(

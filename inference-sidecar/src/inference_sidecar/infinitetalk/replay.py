@@ -16,6 +16,7 @@ length.
 from __future__ import annotations
 
 import argparse
+import pickle
 import secrets
 import sys
 from collections.abc import Sequence
@@ -24,6 +25,7 @@ from pathlib import Path
 from typing import Final, cast
 
 import numpy as np
+from safetensors import SafetensorError
 
 from inference_sidecar.engine import Size
 from inference_sidecar.errors import InputError
@@ -116,12 +118,21 @@ def main(arguments: Sequence[str]) -> int:
     options = _parser().parse_args(arguments)
     try:
         wanted = _wanted(options)
-        shape = replay(load_published(options.weights), wanted, options.out)
+        shape = replay(_load(options.weights), wanted, options.out)
     except (InputError, MissingWeights, MissingTensor, OSError, TypeError, ValueError) as problem:
         sys.stderr.write(f"replay: {problem}\n")
         return _USAGE_ERROR
     sys.stderr.write(f"\r{options.out}: float32 {list(shape)}\n")
     return 0
+
+
+def _load(weights: Path) -> PublishedModels:
+    """Whatever a damaged file or a wrong size makes the libraries raise becomes a `ValueError`."""
+    try:
+        return load_published(weights)
+    except (RuntimeError, KeyError, SafetensorError, pickle.UnpicklingError) as cause:
+        said = str(cause).strip().partition("\n")[0]
+        raise ValueError(f"The weights in {weights} cannot be used: {said}") from cause
 
 
 def _wanted(options: argparse.Namespace) -> Replay:

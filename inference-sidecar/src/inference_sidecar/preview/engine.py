@@ -27,7 +27,7 @@ from inference_sidecar.preview.blinks import plan_blinks
 from inference_sidecar.preview.calibration import guess_seconds_per_video_second
 from inference_sidecar.preview.compositor import Compositor, FacePose
 from inference_sidecar.preview.face_detector import FaceDetector
-from inference_sidecar.preview.face_mesh import FaceMesh
+from inference_sidecar.preview.face_mesh import FaceMesh, is_profile
 from inference_sidecar.preview.framing import frame_portrait
 from inference_sidecar.preview.head_motion import plan_head
 from inference_sidecar.preview.lip_motion import MouthPose
@@ -122,6 +122,8 @@ class PreviewEngine:
         landmarks = None if face is None else self._mesh.locate(portrait, face)
         if landmarks is None:
             raise NoFace("There is no face in the image that could speak.")
+        if is_profile(landmarks):
+            raise NoFace("The face is turned too far to the side.")
         return portrait, landmarks
 
 

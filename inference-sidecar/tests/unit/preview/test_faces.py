@@ -12,6 +12,7 @@ from inference_sidecar.engine import RenderRequest, Size
 from inference_sidecar.errors import NoFace
 from inference_sidecar.preview.compositor import Compositor, FacePose
 from inference_sidecar.preview.engine import PreviewEngine
+from inference_sidecar.preview.face_mesh import is_profile
 from inference_sidecar.preview.framing import frame_portrait
 from inference_sidecar.preview.head_motion import HeadPose
 from inference_sidecar.preview.lip_motion import MouthPose
@@ -63,6 +64,34 @@ def test_a_face_that_can_be_found_can_speak(film: Film, portrait: Image, make) -
     x, y = placed[[13, 14]].mean(axis=0).round().astype(int)
     near = slice(max(0, y - 3), y + 12), slice(max(0, x - 8), x + 8)
     assert np.abs(open_[near].astype(np.int16) - shut[near]).mean() > 15
+
+
+@pytest.mark.parametrize("side", [1, -1])
+def test_a_profile_is_told_from_a_face_turned_half(film: Film, portrait: Image, side: int) -> None:
+    points = film.landmarks(portrait)
+    nose = points[1, 0]
+    hidden = (points[:, 0] - nose) * side > 0
+
+    def with_hidden_half(width: float) -> Points:
+        squeezed = points.copy()
+        squeezed[hidden, 0] = nose + (points[hidden, 0] - nose) * width
+        return squeezed
+
+    assert not is_profile(with_hidden_half(0.1))
+    assert is_profile(with_hidden_half(0.01))
+    assert is_profile(with_hidden_half(-0.2))
+
+
+def test_a_profile_has_no_face_that_could_speak(
+    portrait: Image, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("inference_sidecar.preview.engine.is_profile", lambda _: True)
+    path = tmp_path / "portrait.ppm"
+    path.write_bytes(b"P6 512 600 255\n" + portrait.tobytes())
+    engine = PreviewEngine()
+    engine.load()
+    with pytest.raises(NoFace, match="turned"):
+        engine.plan(RenderRequest("job", path, VOICE, "", 1, Size(320, 180), 25))
 
 
 def test_of_two_faces_the_larger_one_speaks(film: Film, portrait: Image) -> None:

@@ -18,6 +18,8 @@ _LEFT_EYE_OUTER: Final = 33
 _RIGHT_EYE_OUTER: Final = 263
 LANDMARKS: Final = 468
 _NOSE_TIP: Final = 1
+_FOREHEAD: Final = 10
+_CHIN: Final = 152
 _CHEEKS: Final = (234, 454)
 _LEAST_HALF: Final = 0.03
 """A face turned by 45 degrees still shows 0.05 of its width beyond its nose; a profile, nothing."""
@@ -25,7 +27,9 @@ _LEAST_HALF: Final = 0.03
 
 def is_profile(points: Points) -> bool:
     """Whether the nose hides the other half of the face, so that no mouth can be drawn."""
-    along = points[_RIGHT_EYE_OUTER] - points[_LEFT_EYE_OUTER]
+    # Across the line from forehead to chin: that of the eyes is too short in a profile to tell.
+    down = points[_CHIN] - points[_FOREHEAD]
+    along = np.array([down[1], -down[0]])
     left, right = (points[list(_CHEEKS)] - points[_NOSE_TIP]) @ along
     return bool(min(-left, right) < _LEAST_HALF * (right - left))
 

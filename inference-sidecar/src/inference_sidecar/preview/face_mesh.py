@@ -22,7 +22,7 @@ _FOREHEAD: Final = 10
 _CHIN: Final = 152
 _CHEEKS: Final = (234, 454)
 _LEAST_HALF: Final = 0.03
-"""A face turned by 45 degrees still shows 0.05 of its width beyond its nose; a profile, nothing."""
+"""Turned by 30 degrees, a face shows 0.19 of its width beyond its nose; by 45, 0.01."""
 
 
 def is_profile(points: Points) -> bool:

@@ -37,6 +37,9 @@ const longestCallInStalls = 10
 const tries = 3
 const backoffMs = 200
 
+/** Node's own 64 KB take a fifth more of both sides' time. */
+const uploadBlockBytes = 2 ** 19
+
 const nothing = () => undefined
 const silentLogger = { debug: nothing, info: nothing, warn: nothing, error: nothing }
 
@@ -112,7 +115,7 @@ export function createObjectStore(options: ObjectStoreOptions) {
           new PutObjectCommand({
             Bucket: bucket,
             Key: key,
-            Body: createReadStream(path),
+            Body: createReadStream(path, { highWaterMark: uploadBlockBytes }),
             ContentLength: bytes,
             ChecksumSHA256: hexToBase64(sha256),
           }),

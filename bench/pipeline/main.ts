@@ -9,7 +9,7 @@ import { readFile } from 'node:fs/promises'
 import { availableParallelism, cpus, loadavg } from 'node:os'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
-import { startSystem, voice } from '../../tests/harness/index.ts'
+import { processNames, startSystem, voice } from '../../tests/harness/index.ts'
 import { watchCores } from './busy-cores.ts'
 import {
   drainBacklog,
@@ -19,6 +19,7 @@ import {
   submit,
   timesOf,
 } from './measurements.ts'
+import { watchProcessorTime } from './processor-time.ts'
 import { createSender, multipart, startIdleServer } from './requests.ts'
 import { markdownTable, summarise } from './statistics.ts'
 
@@ -68,6 +69,7 @@ try {
   const nothing = () => idleSender.send('POST', '/', big)
   report('network and client alone, 500 KB', await timesOf(count.submits, nothing))
   const submitted: string[] = []
+  const submitProcessors = await watchProcessorTime(system)
   const submitCores = watchCores()
   const submitOne = async () => {
     const { jobId, ms: took } = await submit(sender, big)
@@ -76,6 +78,7 @@ try {
   }
   report('submit, 500 KB of inputs', await timesOf(count.submits, submitOne))
   const busyInSubmits = submitCores()
+  const inSubmits = submitProcessors()
   const [first = ''] = submitted
   const nothingSmall = () => idleSender.send('GET', '/')
   report('network and client alone', await timesOf(count.statuses, nothingSmall))
@@ -99,13 +102,24 @@ try {
   report('render of the null engine, 1 s of audio', drained.rendersMs)
   report('gap between renders, with a backlog', drained.gapsMs)
 
+  const spent: [string, number, number][] = processNames.map((name) => [
+    name,
+    inSubmits[name] / count.submits,
+    drained.processorMs[name] / count.queued,
+  ])
+  const total = (of: 1 | 2) => spent.reduce((sum, row) => sum + row[of], 0)
+  const processorRows = [...spent, ['together', total(1), total(2)] as const]
   const cpu = cpus()[0]?.model.trim() ?? 'unknown CPU'
   process.stdout.write(
     `Measured on ${availableParallelism()} × ${cpu}, Node ${process.versions.node}, load before ${loadBefore.toFixed(1)}.\n\n` +
       markdownTable(['measured in one run', 'median ms', 'p95 ms', 'of'], rows) +
       `\n${count.queued} jobs queued at ${drained.submitsPerSecond.toFixed(1)} a second by 8 clients, ` +
       `drained at ${drained.jobsPerSecond.toFixed(1)} a second by one worker. Busy cores: ` +
-      `${percent(busyInSubmits)} during the submits one by one, ${percent(drained.busyCores)} during the drain.\n`,
+      `${percent(busyInSubmits)} during the submits one by one, ${percent(drained.busyCores)} during the drain.\n\n` +
+      markdownTable(
+        ['processor time, children included', 'ms a submit', 'ms a drained job'],
+        processorRows.map(([name, one, other]) => [name, ms(one), ms(other)]),
+      ),
   )
 } finally {
   sender.stop()

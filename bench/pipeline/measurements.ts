@@ -2,6 +2,7 @@ import { acceptedSchema, type EventOf, eventSchemas, statusViewSchema } from '@a
 import { z } from 'zod'
 import { type System, until } from '../../tests/harness/index.ts'
 import { watchCores } from './busy-cores.ts'
+import { watchProcessorTime } from './processor-time.ts'
 import type { multipart, Sender } from './requests.ts'
 import { gapsBetween } from './statistics.ts'
 
@@ -84,6 +85,7 @@ export async function drainBacklog(
   const jobIds = await submitMany(sender, bodies.job, count)
   const queuedMs = performance.now() - queueingSinceMs
 
+  const processorTime = await watchProcessorTime(system)
   const drainingSinceMs = performance.now()
   const drainCores = watchCores()
   await letGo()
@@ -95,6 +97,7 @@ export async function drainBacklog(
   })
   const drainedMs = performance.now() - drainingSinceMs
   const busyCores = drainCores()
+  const processorMs = processorTime()
   const views = await Promise.all(jobIds.map(async (id) => (await statusOf(sender, id)).view))
   const failed = views.filter(({ status }) => status !== 'completed')
   if (failed.length > 0) throw new Error(`${failed.length} jobs did not complete`)
@@ -108,6 +111,7 @@ export async function drainBacklog(
   return {
     submitsPerSecond: count / (queuedMs / 1000),
     busyCores,
+    processorMs,
     jobsPerSecond: count / (drainedMs / 1000),
     gapsMs: gapsBetween(spans),
     rendersMs: spans.map(({ startMs, endMs }) => endMs - startMs),

@@ -3,7 +3,7 @@ export { killAtRandom, seededRandom } from './chaos.ts'
 export { expectAllCompletedOnce, expectCompletedOnce } from './exactly-once.ts'
 export { portrait, voice } from './media.ts'
 export type { Cut } from './nats-proxy.ts'
-export { processesOf, processIds } from './processes.ts'
+export { childrenOf, processesOf, processIds } from './processes.ts'
 export { openPublisher, runExamplePublisher } from './publisher.ts'
 export { type Client, createClient, type Submitted } from './rest-client.ts'
 export {

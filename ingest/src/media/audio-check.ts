@@ -1,4 +1,4 @@
-import { stat } from 'node:fs/promises'
+import { rm, stat } from 'node:fs/promises'
 import { framesPerSecond, limits, type Warning } from '@avatar/contracts'
 import { AppError } from '@avatar/service-kit'
 import { type AudioFormat, claimedMp3Seconds, detectAudioFormat } from './audio-format.ts'
@@ -82,12 +82,16 @@ async function normalise(
     const wav = await checker.ask(plain, plainWavSchema, bounds.audioWallMs)
     if (wav) return wav
   }
-  await decodeAudio({ ...check, format, out: decoded, signal: checker.signal })
-  return await checker.ask(
-    { op: 'normalisePcmWav', path: decoded, out, maxSeconds: decodedSeconds },
-    plainWavSchema,
-    bounds.audioWallMs,
-  )
+  try {
+    await decodeAudio({ ...check, format, out: decoded, signal: checker.signal })
+    return await checker.ask(
+      { op: 'normalisePcmWav', path: decoded, out, maxSeconds: decodedSeconds },
+      plainWavSchema,
+      bounds.audioWallMs,
+    )
+  } finally {
+    await rm(decoded, { force: true })
+  }
 }
 
 async function invalidFormat(checker: Checker, { path, bounds }: AudioCheck): Promise<AppError> {

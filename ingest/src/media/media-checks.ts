@@ -57,9 +57,7 @@ export function createMediaChecks(options: {
       const out = resolve(outDir, `${basename(path)}.normalised`)
       const check = { path: resolve(path), out, bounds }
       return pool.use((checker) =>
-        tidily({ out, scratch: [], unreadable: 'IMAGE_UNREADABLE' }, () =>
-          checkImageFile(checker, check),
-        ),
+        tidily({ out, unreadable: 'IMAGE_UNREADABLE' }, () => checkImageFile(checker, check)),
       )
     },
 
@@ -69,20 +67,15 @@ export function createMediaChecks(options: {
       const workingDir = resolve(outDir)
       const check = { path: resolve(path), out, decoded, ffmpegPath, workingDir, bounds }
       return pool.use((checker) =>
-        tidily({ out, scratch: [decoded], unreadable: 'AUDIO_UNREADABLE' }, () =>
-          checkAudioFile(checker, check),
-        ),
+        tidily({ out, unreadable: 'AUDIO_UNREADABLE' }, () => checkAudioFile(checker, check)),
       )
     },
   }
 }
 
-/**
- * Removes `scratch` in any case and `out` unless the check passed. A medium that costs too much is
- * unreadable.
- */
+/** Removes `out` unless the check passed. A medium that costs too much is unreadable. */
 async function tidily<T>(
-  files: { out: string; scratch: readonly string[]; unreadable: FailureCode },
+  files: { out: string; unreadable: FailureCode },
   check: () => Promise<T>,
 ): Promise<T> {
   try {
@@ -94,7 +87,5 @@ async function tidily<T>(
       throw new AppError(files.unreadable, { cause: error, message })
     }
     throw asAppError(error)
-  } finally {
-    for (const path of files.scratch) await rm(path, { force: true })
   }
 }

@@ -181,7 +181,7 @@ describe.runIf(hasFfmpeg)('audio of the wrong length is refused', () => {
   it('one sample more than five minutes, and five minutes and a second', async () => {
     for (const seconds of [300 + 1 / 8_000, 301]) {
       const error = await refused(wav({ seconds, sampleRate: 8_000 }), 'AUDIO_TOO_LONG')
-      expect(error.details).toMatchObject({ maxSeconds: 300 })
+      expect(error.details).toMatchObject({ max_seconds: 300 })
     }
   })
 
@@ -192,7 +192,7 @@ describe.runIf(hasFfmpeg)('audio of the wrong length is refused', () => {
       const check = world.checks.checkAudio(lying, world.outDir)
       const error = await world.refused(check, 'AUDIO_UNREADABLE')
       expect(error.details).toMatchObject({
-        headerSeconds: expect.closeTo((frames * 1152) / 44_100),
+        header_seconds: expect.closeTo((frames * 1152) / 44_100),
       })
     }
   })
@@ -211,7 +211,7 @@ describe.runIf(hasFfmpeg)('audio of the wrong length is refused', () => {
     ['a hiss below −60 dBFS', { seconds: 2, amplitude: 32 / 32_768 }],
   ])('%s', async (_name, options) => {
     const error = await refused(wav(options), 'AUDIO_EMPTY')
-    expect(error.details).toMatchObject({ minSeconds: 0.2 })
+    expect(error.details).toMatchObject({ min_seconds: 0.2 })
   })
 
   it('silence as MP3', async () => {
@@ -279,7 +279,7 @@ describe.runIf(hasFfmpeg)('what is not WAV or MP3 is refused', () => {
 
 it('refuses audio of more than 50 MB without decoding it', async () => {
   const error = await refused(Buffer.alloc(50 * 2 ** 20 + 1), 'AUDIO_TOO_LARGE')
-  expect(error.details).toMatchObject({ maxBytes: 50 * 2 ** 20 })
+  expect(error.details).toMatchObject({ max_bytes: 50 * 2 ** 20 })
 })
 
 it.runIf(hasFfmpeg)(

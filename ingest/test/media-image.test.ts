@@ -246,12 +246,12 @@ describe('an image of the wrong dimensions is refused', () => {
     ['a header that claims 60000×60000', () => pngClaiming(60_000, 60_000)],
   ])('%s', async (_name, make) => {
     const error = await refuse(make(), 'IMAGE_DIMENSIONS')
-    expect(error.details).toMatchObject({ minSidePixels: 128, maxSidePixels: 8_192 })
+    expect(error.details).toMatchObject({ min_side_pixels: 128, max_side_pixels: 8_192 })
     expect(error.details).toHaveProperty('width')
   })
 })
 
 it('refuses an image of more than 10 MB without decoding it', async () => {
   const error = await refuse(Buffer.alloc(10 * 2 ** 20 + 1), 'IMAGE_TOO_LARGE')
-  expect(error.details).toEqual({ bytes: 10 * 2 ** 20 + 1, maxBytes: 10 * 2 ** 20 })
+  expect(error.details).toEqual({ bytes: 10 * 2 ** 20 + 1, max_bytes: 10 * 2 ** 20 })
 })

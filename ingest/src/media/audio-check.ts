@@ -117,22 +117,22 @@ async function requireTrueClaim(path: string, seconds: number): Promise<void> {
   const off = Math.abs(claimed - seconds)
   if (off <= Math.max(claimTolerance.seconds, claimTolerance.share * seconds)) return
   const message = 'The audio is longer or shorter than its MP3 header says; export it again.'
-  const details = { headerSeconds: round(claimed), decodedSeconds: round(seconds) }
+  const details = { header_seconds: round(claimed), decoded_seconds: round(seconds) }
   throw new AppError('AUDIO_UNREADABLE', { message, details })
 }
 
 function tooLong(seconds: number): AppError {
-  const maxSeconds = limits.audioMaxSeconds
-  return new AppError('AUDIO_TOO_LONG', { details: { secondsAtLeast: round(seconds), maxSeconds } })
+  const details = { seconds_at_least: round(seconds), max_seconds: limits.audioMaxSeconds }
+  return new AppError('AUDIO_TOO_LONG', { details })
 }
 
 function tooEmpty(seconds: number, peak: number): AppError {
   return new AppError('AUDIO_EMPTY', {
     details: {
       seconds: round(seconds),
-      minSeconds: limits.audioMinSeconds,
+      min_seconds: limits.audioMinSeconds,
       peak: round(peak),
-      minPeak: limits.audioSilentPeak,
+      min_peak: limits.audioSilentPeak,
     },
   })
 }

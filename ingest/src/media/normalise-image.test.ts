@@ -39,7 +39,7 @@ it('keeps to its bounds, both ends included', async () => {
   ] as const) {
     await expect(normalise(plain(width, height).png())).rejects.toMatchObject({
       code: 'IMAGE_DIMENSIONS',
-      details: { ...{ width, height }, maxPixels: 90_000 },
+      details: { ...{ width, height }, max_pixels: 90_000 },
     })
   }
 })

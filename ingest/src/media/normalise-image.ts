@@ -86,7 +86,13 @@ function requireDimensions(width: number, height: number, bounds: ImageBounds): 
   const [shorter, longer] = [Math.min(width, height), Math.max(width, height)]
   if (shorter >= minSidePixels && longer <= maxSidePixels && width * height <= maxPixels) return
   throw new MediumRefused('IMAGE_DIMENSIONS', {
-    details: { width, height, minSidePixels, maxSidePixels, maxPixels },
+    details: {
+      width,
+      height,
+      min_side_pixels: minSidePixels,
+      max_side_pixels: maxSidePixels,
+      max_pixels: maxPixels,
+    },
   })
 }
 

@@ -82,9 +82,9 @@ def load_configuration() -> tuple[SidecarConfig, EngineSettings | None]:
         mistakes += _mistakes(error)
     try:
         engine = EngineChoice().engine
-        settings = read_settings(engine)
         if missing := missing_parts(engine):
             mistakes.append(f"ENGINE: {missing}")
+        settings = read_settings(engine)
     except ValidationError as error:
         # A wrong name of an engine has been told above.
         mistakes += [mistake for mistake in _mistakes(error) if mistake not in mistakes]

@@ -38,7 +38,7 @@ const count = {
   alone: Number(values.alone),
 }
 const inputBytes = 500_000
-/** Until the services run compiled code: a submit right after a start takes half as long again. */
+/** Until the services run compiled code: right after a start a submit takes a sixth longer. */
 const warmUps = 30
 
 const portrait = await readFile(join(import.meta.dirname, '../../examples/portrait.jpg'))

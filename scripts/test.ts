@@ -1,7 +1,7 @@
 /**
  * Runs the tests of both languages and ends with one line, `N passed, N failed`, over all of them.
  *
- *   npm test                       every level, with coverage
+ *   npm test                       every level, with coverage, both languages side by side
  *   npm run test:unit              one level (unit, integration, e2e, py, gpu)
  *   npm run test:unit -- decide    what is no level goes to vitest or pytest
  */
@@ -11,38 +11,69 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { engineSetup, hasEnginePackages } from './engine-packages.ts'
 import { filesLeftBehind, leftBehind } from './test/left-behind.ts'
-import { runPytest, runVitest, type Suite } from './test/suites.ts'
+import { inWorkers, runPytest, runVitest, type Suite } from './test/suites.ts'
 import { addTallies, noTests, summaryLine, type Tally } from './test/tally.ts'
 
 const root = join(import.meta.dirname, '..')
 const results = join(root, 'test-results')
 
-/** Which suites a level has. `all` measures coverage; no part of it can, alone. */
-const levels: Readonly<Record<string, readonly Suite[]>> = {
+const endToEnd: Suite = {
+  label: 'e2e',
+  title: 'TypeScript: end to end',
+  run: runVitest,
+  args: ['--project=e2e'],
+}
+
+/**
+ * Which suites a level has: lanes side by side, in each one suite after the other. Most tests wait
+ * for processes, so that two cores are busy only with several of them under way. `all` measures
+ * coverage; no part of it can, alone.
+ */
+const levels: Readonly<Record<string, readonly (readonly Suite[])[]>> = {
   all: [
-    {
-      title: 'TypeScript: unit and integration',
-      run: runVitest,
-      args: ['--project=unit', '--project=integration', '--coverage'],
-    },
-    { title: 'Python', run: runPytest, args: ['--cov', '--cov-report=term'] },
-    { title: 'TypeScript: end to end', run: runVitest, args: ['--project=e2e'] },
+    [
+      {
+        label: 'ts',
+        title: 'TypeScript: unit and integration',
+        run: runVitest,
+        args: ['--project=unit', '--project=integration', '--coverage'],
+      },
+      endToEnd,
+    ],
+    [
+      {
+        label: 'py',
+        title: 'Python',
+        run: runPytest,
+        args: [...inWorkers, '--cov', '--cov-report=term'],
+      },
+    ],
   ],
   unit: [
-    { title: 'TypeScript: unit', run: runVitest, args: ['--project=unit'] },
-    { title: 'Python: unit', run: runPytest, args: ['tests/unit'] },
+    [{ label: 'ts', title: 'TypeScript: unit', run: runVitest, args: ['--project=unit'] }],
+    [{ label: 'py', title: 'Python: unit', run: runPytest, args: ['tests/unit'] }],
   ],
   integration: [
-    { title: 'TypeScript: integration', run: runVitest, args: ['--project=integration'] },
-    {
-      title: 'Python: integration',
-      run: runPytest,
-      args: ['tests', '--ignore=tests/unit', '--ignore=tests/gpu'],
-    },
+    [
+      {
+        label: 'ts',
+        title: 'TypeScript: integration',
+        run: runVitest,
+        args: ['--project=integration'],
+      },
+    ],
+    [
+      {
+        label: 'py',
+        title: 'Python: integration',
+        run: runPytest,
+        args: [...inWorkers, 'tests', '--ignore=tests/unit', '--ignore=tests/gpu'],
+      },
+    ],
   ],
-  e2e: [{ title: 'TypeScript: end to end', run: runVitest, args: ['--project=e2e'] }],
-  py: [{ title: 'Python', run: runPytest, args: [] }],
-  gpu: [{ title: 'Python: with a GPU', run: runPytest, args: ['-m', 'gpu'] }],
+  e2e: [[endToEnd]],
+  py: [[{ label: 'py', title: 'Python', run: runPytest, args: inWorkers }]],
+  gpu: [[{ label: 'py', title: 'Python: with a GPU', run: runPytest, args: ['-m', 'gpu'] }]],
 }
 
 const [level = 'all', ...forwarded] = levels[process.argv[2] ?? '']
@@ -61,17 +92,12 @@ const withoutEngine = hasEngine ? [] : ['--cov-fail-under=0']
 await rm(results, { recursive: true, force: true })
 await mkdir(results, { recursive: true })
 
-for (const [index, suite] of (levels[level] ?? []).entries()) {
-  console.log(`\n${suite.title}\n`)
-  const outcome = await suite.run({
-    root,
-    args: [...suite.args, ...(suite.run === runPytest ? withoutEngine : []), ...forwarded],
-    report: join(results, `${index}.report`),
-    env: { AVATAR_TEST_RUN: runId, TMPDIR: temporary },
-  })
-  tally = addTallies(tally, outcome.tally)
-  if (outcome.trouble) troubles.push(`${suite.title}: ${outcome.trouble}`)
-}
+const lanes = levels[level] ?? []
+await Promise.all(
+  lanes.map(async (lane) => {
+    for (const suite of lane) await runSuite(suite)
+  }),
+)
 
 troubles.push(...(await leftBehind(runId)))
 // A test that failed had no chance to clean up.
@@ -84,3 +110,16 @@ if (!hasEngine) console.log(`The engine's tests were left out. To run them too: 
 for (const trouble of troubles) console.log(trouble)
 console.log(summaryLine(tally))
 process.exitCode = troubles.length > 0 || tally.failed > 0 ? 1 : 0
+
+async function runSuite(suite: Suite): Promise<void> {
+  console.log(`\n${suite.title}\n`)
+  const outcome = await suite.run({
+    root,
+    args: [...suite.args, ...(suite.run === runPytest ? withoutEngine : []), ...forwarded],
+    report: join(results, `${suite.label}.report`),
+    env: { AVATAR_TEST_RUN: runId, TMPDIR: temporary },
+    prefix: lanes.length > 1 ? `${suite.label.padEnd(3)} | ` : '',
+  })
+  tally = addTallies(tally, outcome.tally)
+  if (outcome.trouble) troubles.push(`${suite.title}: ${outcome.trouble}`)
+}

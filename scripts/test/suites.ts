@@ -2,6 +2,8 @@ import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
+import { createInterface } from 'node:readline'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { noTests, type Tally, tallyOfPytest, tallyOfVitest } from './tally.ts'
 
 export type SuiteRun = {
@@ -10,32 +12,58 @@ export type SuiteRun = {
   /** Where the runner writes its machine-readable report. */
   report: string
   env: Readonly<Record<string, string>>
+  /** Stands before each line of output, where several suites print at the same time. */
+  prefix: string
 }
 
 /** What came of it; `trouble` is a failure that is no failed test: coverage, a crash, no tests. */
 export type SuiteOutcome = { tally: Tally; trouble?: string }
 
 export type Suite = {
+  /** Short, and its own within a level. */
+  label: string
   title: string
   run: (run: SuiteRun) => Promise<SuiteOutcome>
   args: readonly string[]
 }
 
+/**
+ * Several workers, each with whole files, so that what a module or a folder makes once is shared. In
+ * the order of the files: the long ones come early, small ones fill the end.
+ */
+export const inWorkers = ['-n', '2', '--dist=loadfile', '--no-loadscope-reorder']
+
 /** Only a hang takes so long; it must not take the whole of CI's time with it. */
 const deadlineMs = 20 * 60_000
 
-export async function runVitest({ root, args, report, env }: SuiteRun): Promise<SuiteOutcome> {
+/** How long what a runner printed at its end may be on its way. */
+const lastLinesMs = 2_000
+
+export async function runVitest({
+  root,
+  args,
+  report,
+  env,
+  prefix,
+}: SuiteRun): Promise<SuiteOutcome> {
   const vitest = join(root, 'node_modules/vitest/vitest.mjs')
   const reporters = ['--reporter=default', '--reporter=json', `--outputFile.json=${report}`]
-  const exit = await runToEnd(process.execPath, [vitest, 'run', ...reporters, ...args], root, env)
+  const started = [vitest, 'run', ...reporters, ...args]
+  const exit = await runToEnd(process.execPath, started, { cwd: root, env, prefix })
   return outcome(exit, report, tallyOfVitest)
 }
 
-export async function runPytest({ root, args, report, env }: SuiteRun): Promise<SuiteOutcome> {
+export async function runPytest({
+  root,
+  args,
+  report,
+  env,
+  prefix,
+}: SuiteRun): Promise<SuiteOutcome> {
   const python = join(root, '.venv/bin/python')
   const pytest = ['-m', 'pytest', '-q', `--junitxml=${report}`]
   const sidecar = join(root, 'inference-sidecar')
-  const exit = await runToEnd(python, [...pytest, ...args], sidecar, env)
+  const exit = await runToEnd(python, [...pytest, ...args], { cwd: sidecar, env, prefix })
   return outcome(exit, report, tallyOfPytest)
 }
 
@@ -55,16 +83,21 @@ async function outcome(
 async function runToEnd(
   program: string,
   args: readonly string[],
-  cwd: string,
-  env: Readonly<Record<string, string>>,
+  { cwd, env, prefix }: { cwd: string } & Pick<SuiteRun, 'env' | 'prefix'>,
 ): Promise<string> {
   const child = spawn(program, args, {
     cwd,
     env: { ...process.env, ...env },
-    stdio: ['ignore', 'inherit', 'inherit'],
+    stdio: prefix ? ['ignore', 'pipe', 'pipe'] : ['ignore', 'inherit', 'inherit'],
     timeout: deadlineMs,
     killSignal: 'SIGKILL',
   })
-  const [code, signal] = await once(child, 'close')
+  for (const stream of [child.stdout, child.stderr])
+    if (stream)
+      createInterface({ input: stream }).on('line', (line) => console.log(`${prefix}${line}`))
+  const closed = once(child, 'close')
+  const [code, signal] = await once(child, 'exit')
+  // A process that a test has left behind may hold the pipes open for ever.
+  await Promise.race([closed, sleep(lastLinesMs, undefined, { ref: false })])
   return signal ? `signal ${signal}` : `exit code ${code}`
 }

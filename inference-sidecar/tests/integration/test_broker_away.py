@@ -33,7 +33,7 @@ async def test_a_render_goes_on_through_a_restart_and_is_reported_once(
     await until(lambda: "rendered" in sidecar.messages(), "render without a broker")
     await broker.start()
 
-    await orchestrator.event(job, "render.completed", timeout_seconds=20.0)
+    await orchestrator.event(job, "render.completed")
     assert job.epoch == 1
     stored = await orchestrator.client.jetstream().stream_info("EVENTS")
     assert stored.state.messages == 2, "started and completed, once each"
@@ -50,7 +50,7 @@ async def test_events_of_the_silence_are_stored_when_the_broker_is_back(
 
     await broker.start()
 
-    failed = await orchestrator.event(job, "render.failed", timeout_seconds=20.0)
+    failed = await orchestrator.event(job, "render.failed")
     assert failed["code"] == "RENDER_FAILED"
 
 
@@ -85,7 +85,7 @@ async def test_a_sidecar_waits_for_a_broker_that_is_not_there_yet(
 
     await broker.start()
 
-    await orchestrator.event(job, "render.completed", timeout_seconds=20.0)
+    await orchestrator.event(job, "render.completed")
 
 
 async def test_a_broker_that_refuses_us_is_told_and_tried_again(
@@ -120,7 +120,7 @@ async def test_a_sidecar_that_is_thrown_out_comes_back_when_it_may(
     assert orchestrator.events_of(job, "render.completed") == []
     broker.let_in()
 
-    await orchestrator.event(job, "render.completed", timeout_seconds=20.0)
+    await orchestrator.event(job, "render.completed")
 
 
 async def test_the_end_of_the_connection_for_good_is_an_error(

@@ -91,7 +91,7 @@ async def test_sigterm_ends_a_sidecar_whose_broker_is_away(
 
     sidecar.signal(signal.SIGTERM)
 
-    assert await sidecar.ended(20.0) == 0
+    assert await sidecar.ended() == 0
 
 
 async def test_sigterm_ends_a_sidecar_that_never_found_its_broker(

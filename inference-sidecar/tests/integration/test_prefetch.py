@@ -19,7 +19,7 @@ async def test_no_render_waits_for_its_inputs_while_there_is_a_backlog(
     store.slow_get_seconds = 0.5
     jobs = [await orchestrator.submit("null:seconds=3", frames=25) for _ in range(4)]
     sidecar.start()
-    done = [await orchestrator.event(job, "render.completed", timeout_seconds=60.0) for job in jobs]
+    done = [await orchestrator.event(job, "render.completed") for job in jobs]
 
     ordered = sorted(done, key=lambda event: event["renderStartedAtMs"])
     gaps = [
@@ -63,7 +63,7 @@ async def test_a_job_is_left_to_others_while_the_current_render_is_long(
 
     other_sidecar.start()
 
-    completed = await orchestrator.event(second, "render.completed", timeout_seconds=60.0)
+    completed = await orchestrator.event(second, "render.completed")
     assert completed["workerId"] == "w2"
     assert second.claims == 1
 

@@ -88,7 +88,7 @@ async def test_a_deadline_that_passes_while_the_next_process_loads_is_one(
 ) -> None:
     sidecar.start(NULL_LOAD_SECONDS="8")
     job = await orchestrator.submit(PROMPT, frames=FRAMES, deadline_seconds=3.0)
-    await orchestrator.event(job, "render.started", timeout_seconds=20.0)
+    await orchestrator.event(job, "render.started")
     await kill_after_a_piece(sidecar, job)
 
     failed = await orchestrator.event(job, "render.failed", timeout_seconds=5.0)
@@ -101,7 +101,7 @@ async def test_a_stop_is_heard_while_the_next_process_loads(
 ) -> None:
     sidecar.start(NULL_LOAD_SECONDS="8")
     job = await orchestrator.submit(PROMPT, frames=FRAMES)
-    await orchestrator.event(job, "render.started", timeout_seconds=20.0)
+    await orchestrator.event(job, "render.started")
     await kill_after_a_piece(sidecar, job)
     await until(
         lambda: "render process died, going on in another" in sidecar.messages(), "line in the log"
@@ -126,7 +126,7 @@ async def test_nothing_of_an_earlier_attempt_is_used(
 
     sidecar.start()
 
-    completed = await orchestrator.event(job, "render.completed", timeout_seconds=30.0)
+    completed = await orchestrator.event(job, "render.completed")
     assert completed["epoch"] == 2
     assert completed["rendered"]["renderSeconds"] >= 4
 

@@ -71,7 +71,7 @@ async def test_a_render_that_the_store_never_takes_is_given_up(
     sidecar.start(TIMINGS_DIVISOR="4000")
     job = await orchestrator.submit()
 
-    failed = await orchestrator.event(job, "render.failed", timeout_seconds=40.0)
+    failed = await orchestrator.event(job, "render.failed")
 
     assert failed["code"] == "UPLOAD_FAILED"
     await until(lambda: not sidecar.spooled(), "empty spool")
@@ -178,7 +178,7 @@ async def test_a_spooled_render_survives_kill_9_and_is_not_made_again(
     assert [held["jobId"] for held in first["jobs"]] == [job.job_id]
     assert first["jobs"][0]["epoch"] == 1
     # The entry was in the dead process' hands; its next delivery is claimed and dropped.
-    await until(lambda: job.claims == 2 or not sidecar.spooled(), "end of the job", 20.0)
+    await until(lambda: job.claims == 2 or not sidecar.spooled(), "end of the job")
 
 
 async def test_a_render_that_is_uploaded_but_not_reported_is_reported_after_kill_9(

@@ -5,11 +5,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import contextlib
 import hashlib
 import io
 import json
+import time
 import uuid
 import wave
 from collections.abc import Callable
@@ -21,7 +23,7 @@ from nats.aio.msg import Msg
 
 from inference_sidecar.contracts import gpu_work_subject, stop_subject
 from stage.object_store import ObjectStore
-from stage.until import until
+from stage.until import PATIENCE_SECONDS, until
 
 Json = dict[str, Any]
 TRACE_ID = "1" * 32
@@ -96,6 +98,13 @@ class Orchestrator:
     async def entry_count(self) -> int:
         return (await self.client.jetstream().stream_info("GPU")).state.messages
 
+    async def empty_queue(self) -> None:
+        """Comes back when the queue has no entry any more."""
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while count := await self.entry_count():
+            assert time.monotonic() < deadline, f"{count} entries are still in the queue"
+            await asyncio.sleep(0.01)
+
     def events_of(self, job: Job, kind: str | None = None) -> list[Json]:
         return [
             event
@@ -103,7 +112,7 @@ class Orchestrator:
             if event["jobId"] == job.job_id and kind in {None, event["type"]}
         ]
 
-    async def event(self, job: Job, kind: str, timeout_seconds: float = 15.0) -> Json:
+    async def event(self, job: Job, kind: str, timeout_seconds: float = PATIENCE_SECONDS) -> Json:
         """The first event of this kind about the job."""
         seen = await until(lambda: self.events_of(job, kind), f"{kind} of the job", timeout_seconds)
         return seen[0]

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from stage.broker import PASSWORD
-from stage.until import until
+from stage.until import PATIENCE_SECONDS, until
 
 DIVISOR = 10
 
@@ -54,7 +54,7 @@ class Sidecar:
         assert self.process is not None
         self.process.send_signal(number)
 
-    async def ended(self, timeout_seconds: float = 15.0) -> int:
+    async def ended(self, timeout_seconds: float = PATIENCE_SECONDS) -> int:
         """Its exit status, once it is gone."""
         process = self.process
         assert process is not None

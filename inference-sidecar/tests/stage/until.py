@@ -9,8 +9,13 @@ from typing import TypeVar
 
 Seen = TypeVar("Seen")
 
+PATIENCE_SECONDS = 60.0
+"""Only what never comes takes so long, however busy the machine is."""
 
-async def until(look: Callable[[], Seen | None], what: str, timeout_seconds: float = 15.0) -> Seen:
+
+async def until(
+    look: Callable[[], Seen | None], what: str, timeout_seconds: float = PATIENCE_SECONDS
+) -> Seen:
     """What `look` sees, as soon as it is true; fails when that takes too long."""
     deadline = time.monotonic() + timeout_seconds
     while True:

@@ -1,0 +1,15 @@
+import { BaseSequencer, type TestSpecification } from 'vitest/node'
+
+/** What takes a minute or more, much of it waiting: begun late, it would be waited for alone. */
+const longest = ['e2e/kill-walk', 'e2e/stopped-worker', 'e2e/kill-each-process', 'cli/test/starts']
+
+/** Begins with the longest files; a fresh clone has no times of an earlier run to sort by. */
+export class LongestFirst extends BaseSequencer {
+  override async sort(files: TestSpecification[]): Promise<TestSpecification[]> {
+    const rank = ({ moduleId }: TestSpecification) => {
+      const found = longest.findIndex((name) => moduleId.endsWith(`${name}.test.ts`))
+      return found === -1 ? longest.length : found
+    }
+    return (await super.sort(files)).toSorted((a, b) => rank(a) - rank(b))
+  }
+}

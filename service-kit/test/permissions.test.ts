@@ -126,8 +126,9 @@ describe('a publisher', () => {
   it('that floods its inbox is told so, and takes nobody else’s room', async () => {
     const [acme, other] = await Promise.all([connectAs('acme'), connectAs('other')])
     await operator.purge('INTAKE', submit)
-    const flood = Array.from({ length: limits.waitingPerPublisher }, () =>
-      acme.client.publish(submit, '{}'),
+    const flood = Array.from(
+      { length: limits.waitingPerPublisher },
+      () => acme.client.publish(submit, '{}', { timeout: 20_000 }), // So many at once, on one disk.
     )
     await Promise.all(flood)
     const tooMany = acme.client.publish(submit, '{}')

@@ -24,9 +24,9 @@ async def test_sigterm_hands_the_render_back_at_once(
 
     sidecar.signal(signal.SIGTERM)
 
-    released = await orchestrator.event(job, "render.released", timeout_seconds=2.0)
+    released = await orchestrator.event(job, "render.released", timeout_seconds=10.0)
     assert released["epoch"] == 1
-    assert await sidecar.ended(3.0) == 0
+    assert await sidecar.ended(10.0) == 0
     completed = await orchestrator.event(job, "render.completed")
     assert (completed["workerId"], completed["epoch"]) == ("w2", 2)
 
@@ -77,7 +77,7 @@ async def test_what_cannot_be_uploaded_in_the_grace_time_is_handed_back(
 
     await orchestrator.event(job, "render.released")
     assert await sidecar.ended() == 0
-    assert 2.0 <= time.monotonic() - began <= 6.0
+    assert 2.0 <= time.monotonic() - began <= 15.0
     assert sidecar.spooled() == []
 
 

@@ -7,20 +7,14 @@ import {
 } from '@avatar/contracts'
 import { anEvent } from '@avatar/contracts/testing'
 import { until } from '@avatar/service-kit/testing'
-import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { createWorld, type World } from './world.ts'
+import { describe, expect, it } from 'vitest'
+import { inOneWorld, type Orchestrator, type World } from './world.ts'
 
 let world: World
-let orchestrator: Awaited<ReturnType<World['startOrchestrator']>>
-
-beforeAll(async () => {
-  world = await createWorld()
-  orchestrator = await world.startOrchestrator()
-}, 60_000)
-
-afterAll(async () => {
-  await orchestrator.stop()
-  await world.stop()
+let orchestrator: Orchestrator
+inOneWorld((opened) => {
+  world = opened.world
+  orchestrator = opened.orchestrator
 })
 
 async function queued(difference: Partial<JobRecord> = {}) {

@@ -1,19 +1,11 @@
 import { type JobRecord, subjects } from '@avatar/contracts'
 import { until } from '@avatar/service-kit/testing'
-import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { createWorld, type World } from './world.ts'
+import { describe, expect, it } from 'vitest'
+import { inOneWorld, type World } from './world.ts'
 
 let world: World
-let orchestrator: Awaited<ReturnType<World['startOrchestrator']>>
-
-beforeAll(async () => {
-  world = await createWorld()
-  orchestrator = await world.startOrchestrator()
-}, 60_000)
-
-afterAll(async () => {
-  await orchestrator.stop()
-  await world.stop()
+inOneWorld((opened) => {
+  world = opened.world
 })
 
 async function claimed(difference: Partial<JobRecord> = {}) {

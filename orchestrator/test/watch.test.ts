@@ -1,20 +1,14 @@
 import { outputKey, subjects } from '@avatar/contracts'
 import { aRender } from '@avatar/contracts/testing'
 import { until } from '@avatar/service-kit/testing'
-import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { createWorld, sha256, type World } from './world.ts'
+import { describe, expect, it } from 'vitest'
+import { inOneWorld, type Orchestrator, sha256, type World } from './world.ts'
 
 let world: World
-let orchestrator: Awaited<ReturnType<World['startOrchestrator']>>
-
-beforeAll(async () => {
-  world = await createWorld()
-  orchestrator = await world.startOrchestrator()
-}, 60_000)
-
-afterAll(async () => {
-  await orchestrator.stop()
-  await world.stop()
+let orchestrator: Orchestrator
+inOneWorld((opened) => {
+  world = opened.world
+  orchestrator = opened.orchestrator
 })
 
 async function rendering() {

@@ -31,6 +31,7 @@ import {
   systemClock,
 } from '@avatar/service-kit'
 import { createTestNats, createTestS3, until } from '@avatar/service-kit/testing'
+import { afterAll, beforeAll } from 'vitest'
 import { buildOrchestrator } from '../src/build-orchestrator.ts'
 import { orchestratorConfigSchema } from '../src/config.ts'
 import type { Message } from '../src/decide.ts'
@@ -321,3 +322,20 @@ export async function createWorld({ divisor = 20 } = {}) {
 }
 
 export type World = Awaited<ReturnType<typeof createWorld>>
+export type Orchestrator = Awaited<ReturnType<World['startOrchestrator']>>
+
+/** One world with its orchestrator for all tests of a file; `opened` gets both before the first. */
+export function inOneWorld(opened: (them: { world: World; orchestrator: Orchestrator }) => void) {
+  let stop: (() => Promise<void>) | undefined
+  beforeAll(async () => {
+    const world = await createWorld()
+    stop = () => world.stop()
+    const orchestrator = await world.startOrchestrator()
+    stop = async () => {
+      await orchestrator.stop()
+      await world.stop()
+    }
+    opened({ world, orchestrator })
+  }, 60_000)
+  afterAll(() => stop?.())
+}

@@ -56,10 +56,16 @@ describe('a render that goes badly', () => {
     60_000,
   )
 
-  it('a job that does not fit is rendered smaller, and says so', async () => {
-    const { jobId } = await system.client.submit({ prompt: 'null:oom' })
-    await expectCompletedOnce(system, jobId, { attempt: 1 })
-    expect(await system.client.result(jobId)).toMatchObject({ degraded: true })
+  it('a job that does not fit is rendered smaller, delivered at its size, and says so', async () => {
+    const whole = await system.client.submit()
+    const smaller = await system.client.submit({ prompt: 'null:oom' })
+    for (const { jobId } of [whole, smaller])
+      await expectCompletedOnce(system, jobId, { attempt: 1 })
+    const full = await system.client.result(whole.jobId)
+    const degraded = await system.client.result(smaller.jobId)
+    expect([full.degraded, degraded.degraded]).toEqual([false, true])
+    expect(degraded.generation.width).toBeLessThan(full.generation.width)
+    expect([degraded.width, degraded.height]).toEqual([full.width, full.height])
   }, 60_000)
 
   it('a render that hangs is killed at its deadline, and the next one is not kept waiting', async () => {

@@ -22,7 +22,7 @@ from inference_sidecar.weights.manifest import read_manifest
 
 REPOSITORY = "maker/model"
 REVISION = "a" * 40
-LARGE = 10_000
+SHA256_FROM_BYTES = 10_000
 """From this size on the hub states a SHA-256."""
 
 
@@ -30,6 +30,13 @@ def content_of(size: int, seed: int = 0) -> bytes:
     """Bytes that repeat nowhere, so that no misplaced part goes unnoticed."""
     blocks = (hashlib.sha256(f"{seed}/{i}".encode()).digest() for i in range(size // 32 + 1))
     return b"".join(blocks)[:size]
+
+
+LARGE = content_of(300_000)
+SMALL = b'{"a": 1}'
+OTHER = content_of(300_000, seed=1)
+"""As long as the large file, and nothing else alike."""
+LARGE_SHA256 = hashlib.sha256(LARGE).hexdigest()
 
 
 @dataclass
@@ -84,6 +91,14 @@ class Answer:
 Fault = Callable[[Answer], None]
 
 
+def cut_after(sent: int) -> Fault:
+    return lambda answer: answer.send(sent=sent)
+
+
+def says(code: int, **headers: str) -> Fault:
+    return lambda answer: answer.status(code, **headers)
+
+
 @dataclass
 class FakeHub:
     """Files by path, faults by path (each used once, in order), and everything that was asked."""
@@ -97,13 +112,17 @@ class FakeHub:
     def requests_for(self, path: str) -> list[Asked]:
         return [one for one in self.asked if one.path.endswith(f"/{path}")]
 
+    def ranges_of(self, path: str) -> list[str | None]:
+        """What part of the file each request has asked for."""
+        return [one.headers.get("Range") for one in self.requests_for(path)]
+
     def listing(self) -> list[dict[str, Any]]:
         entries: list[dict[str, Any]] = [{"type": "directory", "oid": "0" * 40, "path": "folder"}]
         for path, content in self.files.items():
             git = hashlib.sha1(f"blob {len(content)}\0".encode() + content, usedforsecurity=False)
             entry: dict[str, Any] = {"type": "file", "path": path, "size": len(content)}
             entry["oid"] = git.hexdigest()
-            if len(content) >= LARGE:
+            if len(content) >= SHA256_FROM_BYTES:
                 entry["oid"] = "0" * 40
                 sha256 = hashlib.sha256(content).hexdigest()
                 entry["lfs"] = {"oid": sha256, "size": len(content), "pointerSize": 134}

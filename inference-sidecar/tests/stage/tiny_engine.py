@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import wave
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +15,7 @@ from inference_sidecar.infinitetalk.published_models import load_published
 from inference_sidecar.infinitetalk.settings import InfiniteTalkSettings
 from inference_sidecar.infinitetalk.tiny_weights.sizes import TinySizes
 from inference_sidecar.infinitetalk.work import TransformerShape
+from stage.voice import write_wav
 
 EXAMPLES = Path(__file__).parents[3] / "examples"
 TINY = TinySizes()
@@ -85,12 +85,7 @@ def write_voice(path: Path, seconds: float, rate: int = 16_000) -> Path:
     """Something like a voice: a tone whose loudness goes up and down."""
     moments = np.arange(round(seconds * rate)) / rate
     sound = np.sin(moments * 1200) * (0.3 + 0.3 * np.sin(moments * 9))
-    with wave.open(str(path), "wb") as writer:
-        writer.setnchannels(1)
-        writer.setsampwidth(2)
-        writer.setframerate(rate)
-        writer.writeframes((sound * 30_000).astype("<i2").tobytes())
-    return path
+    return write_wav(path, (sound * 30_000).astype(np.int16), rate)
 
 
 def a_request(folder: Path, frames: int, **changes: Any) -> RenderRequest:

@@ -5,7 +5,6 @@ import signal
 import subprocess
 import sys
 import time
-import wave
 from collections.abc import Iterator
 from dataclasses import replace
 from fractions import Fraction
@@ -21,6 +20,7 @@ from numpy.typing import NDArray
 from inference_sidecar.encoder import Encoder, find_ffmpeg
 from inference_sidecar.engine import FPS, Plan, Size
 from inference_sidecar.errors import RenderFailed
+from stage.voice import write_tone
 
 FFMPEG = find_ffmpeg(os.environ.get("FFMPEG_PATH"))
 PLAN = Plan(Size(64, 36), Size(128, 72), (20, 15, 7), 0.0, "720p")
@@ -29,14 +29,7 @@ PLAN = Plan(Size(64, 36), Size(128, 72), (20, 15, 7), 0.0, "720p")
 @pytest.fixture
 def voice(tmp_path: Path) -> Path:
     """A tone as long as the plan's video, at a rate and a width of its own."""
-    path = tmp_path / "voice.wav"
-    moments = np.arange(round(PLAN.frames / FPS * 22050)) / 22050
-    with wave.open(str(path), "wb") as writer:
-        writer.setnchannels(1)
-        writer.setsampwidth(2)
-        writer.setframerate(22050)
-        writer.writeframes((np.sin(moments * 2765) * 9000).astype("<i2").tobytes())
-    return path
+    return write_tone(tmp_path / "voice.wav", PLAN.frames)
 
 
 def pictures(first: int, count: int) -> NDArray[np.uint8]:

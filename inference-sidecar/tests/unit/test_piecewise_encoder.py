@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import wave
 from pathlib import Path
 
 import av
@@ -16,6 +15,7 @@ from inference_sidecar.encoder import Encoder, find_ffmpeg
 from inference_sidecar.engine import FPS, Chunk, Plan, Size
 from inference_sidecar.errors import RenderFailed
 from inference_sidecar.piecewise_encoder import PiecewiseEncoder, pieces_of
+from stage.voice import write_tone
 
 # PyAV is typed in parts only.
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
@@ -26,14 +26,7 @@ PLAN = Plan(Size(64, 36), Size(128, 72), (250, 130, 130, 250, 40), 0.0, "720p")
 
 @pytest.fixture
 def voice(tmp_path: Path) -> Path:
-    path = tmp_path / "voice.wav"
-    moments = np.arange(round(PLAN.frames / FPS * 22050)) / 22050
-    with wave.open(str(path), "wb") as writer:
-        writer.setnchannels(1)
-        writer.setsampwidth(2)
-        writer.setframerate(22050)
-        writer.writeframes((np.sin(moments * 2765) * 9000).astype("<i2").tobytes())
-    return path
+    return write_tone(tmp_path / "voice.wav", PLAN.frames)
 
 
 class Recorder:

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from stage.hub import FakeHub, World, content_of, serving
+from stage.hub import LARGE, SMALL, FakeHub, World, serving
 
 
 @pytest.fixture
 def hub() -> Iterator[FakeHub]:
-    files = {"large.bin": content_of(300_000), "folder/small.json": b'{"a": 1}'}
+    files = {"large.bin": LARGE, "folder/small.json": SMALL}
     with serving(FakeHub(files=files)) as hub:
         yield hub
 

@@ -19,6 +19,7 @@ from inference_sidecar.preview.engine import PreviewEngine
 from inference_sidecar.preview.face_detector import DetectedFace, FaceDetector
 from inference_sidecar.preview.face_mesh import FaceMesh
 from inference_sidecar.preview.raster import Image, Points, read_image
+from stage.voice import write_wav
 
 EXAMPLES = Path(__file__).parents[4] / "examples"
 PORTRAIT = EXAMPLES / "portrait.jpg"
@@ -77,12 +78,7 @@ class Film:
     ) -> Path:
         """The same without looking at it."""
         name = f"{portrait.stem}-{len(samples)}-{size.width}x{size.height}-{seed}"
-        audio = self._folder / f"{name}.wav"
-        with wave.open(str(audio), "wb") as writer:
-            writer.setnchannels(1)
-            writer.setsampwidth(2)
-            writer.setframerate(RATE_HZ)
-            writer.writeframes(samples.tobytes())
+        audio = write_wav(self._folder / f"{name}.wav", samples, RATE_HZ)
         frames = frames_for(len(samples) / RATE_HZ)
         request = RenderRequest("job", portrait, audio, "", seed, size, frames)
         plan = self._engine.plan(request)

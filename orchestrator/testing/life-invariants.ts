@@ -1,0 +1,45 @@
+import {
+  hasOpenAttempt,
+  isTerminal,
+  type JobRecord,
+  type JobState,
+  outputKey,
+} from '@avatar/contracts'
+import { expect } from 'vitest'
+import type { Message } from '../src/decide.ts'
+import { get, type Life } from './life.ts'
+
+const order: readonly JobState[] = ['claimed', 'rendering', 'storing', 'cancelling']
+
+/** I4, I6, I7, and what an epoch may do: checked at every single write. */
+export function expectLegalChange(before: JobRecord, after: JobRecord, { kind }: Message) {
+  for (const fixed of ['jobId', 'owner', 'fingerprint', 'nonce', 'image', 'audio'] as const)
+    expect(after[fixed]).toEqual(before[fixed])
+  if (isTerminal(before)) expect(after).toEqual({ ...before, deletedAtMs: after.deletedAtMs })
+  expect(after.epoch - before.epoch).toBe(kind === 'claim' ? 1 : 0)
+  if (before.state !== 'pending') expect(after.state).not.toBe('pending')
+  if (hasOpenAttempt(before) && hasOpenAttempt(after))
+    expect(order.indexOf(after.state)).toBeGreaterThanOrEqual(order.indexOf(before.state))
+  if (before.uploaded && hasOpenAttempt(after)) expect(after.uploaded).toEqual(before.uploaded)
+  if (before.uploaded && after.state === 'queued') expect(kind).toBe('refused')
+  if (after.state === 'queued')
+    expect([after.uploaded, after.worker]).toEqual([undefined, undefined])
+  if (after.state === 'completed') expect(after.result).toEqual(before.uploaded)
+}
+
+/** I2, I3, I5: checked after every step. */
+export function expectHonest(life: Life) {
+  for (const job of life.jobs.values()) {
+    const { jobId, state, result, failures, deaths, losses, epoch } = job
+    const told = [...get(life.facts, jobId)]
+    if (told.length > 0) expect(told).toEqual([`job.${state}`])
+    if (result) expect(result.key).toBe(outputKey(jobId, epoch))
+    if (result) expect(life.objects.has(result.key)).toBe(true)
+    const { lost, failed, given } = get(life.faults, jobId)
+    expect(epoch).toBeLessThanOrEqual(1 + lost + failed + given)
+    expect(failures).toBeLessThanOrEqual(failed)
+    // The watch may overtake the event by which a worker gave the attempt up.
+    expect(deaths + losses).toBeLessThanOrEqual(lost + failed + given)
+    if (state === 'failed') expect([failures >= 3, deaths >= 6, losses >= 12]).toContain(true)
+  }
+}

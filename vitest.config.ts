@@ -49,8 +49,8 @@ export default defineConfig({
           exclude: [...ignored, 'contracts/**'],
           globalSetup: existsSync(serversOfOneRun) ? [serversOfOneRun] : [],
           env: quickStarts,
-          testTimeout: 30_000,
-          hookTimeout: 60_000,
+          testTimeout: 60_000,
+          hookTimeout: 120_000,
         },
       },
       {

@@ -231,7 +231,13 @@ describe('a crash between two lines', () => {
     await world.nats.kill()
     await world.nats.start()
     await worker.upload(job, 1)
-    await worker.completes(job, 1)
+    // As a worker does: until the broker, which knows the event by its id, has taken it.
+    const isTaken = () =>
+      worker.completes(job, 1).then(
+        () => true,
+        () => false,
+      )
+    await until(isTaken, { what: 'the broker takes the event' })
     const done = await world.reaches(job, 'completed', 20_000)
     expect(done).toMatchObject({ epoch: 1, losses: 0, deaths: 0 })
     isOver = true

@@ -336,6 +336,6 @@ export function inOneWorld(opened: (them: { world: World; orchestrator: Orchestr
       await world.stop()
     }
     opened({ world, orchestrator })
-  }, 60_000)
+  }, 120_000)
   afterAll(() => stop?.())
 }

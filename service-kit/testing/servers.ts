@@ -185,7 +185,7 @@ function supervised(
   return {
     async start() {
       child = launch()
-      await until(() => isReady().catch(() => false), { timeoutMs: 30_000, what: 'server ready' })
+      await until(() => isReady().catch(() => false), { timeoutMs: 90_000, what: 'server ready' })
     },
     async stop() {
       await end('SIGTERM')

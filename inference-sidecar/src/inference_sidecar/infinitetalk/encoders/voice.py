@@ -25,8 +25,9 @@ from inference_sidecar.infinitetalk.voice_track import StoredVoice
 _EXACT_FRAMES: Final = 1_500
 """Up to a minute, convolutions run in one piece and attention stores its scores (108 MB a layer):
 both then round as upstream's do. Beyond it neither grows with the square, or at all."""
-_UNUSED: Final = ("quantizer.", "project_hid.", "project_q.")
-"""What wav2vec 2.0 was trained with. A tensor that nobody knows is still noticed."""
+_OURS: Final = ("feature_extractor.", "feature_projection.", "encoder.")
+"""Whatever lies beside these is a head that it was trained or tuned with. A tensor among them that
+nobody knows is noticed."""
 _NOT_NEEDED: Final = {"masked_spec_embed"}
 """Used in training alone, and absent from some files."""
 
@@ -92,7 +93,7 @@ def _read_model(folder: Path) -> Any:  # noqa: ANN401 - transformers is typed by
         raise MissingTensor(f"The speech encoder's weights lack {', '.join(missing[:5])}.")
     if wrong := sorted(found["mismatched_keys"]):
         raise MissingTensor(f"The speech encoder's weights and config.json differ: {wrong[:5]}.")
-    unexpected = sorted(found["unexpected_keys"])
-    if unknown := [name for name in unexpected if not name.startswith(_UNUSED)]:
+    unexpected = (name.removeprefix("wav2vec2.") for name in sorted(found["unexpected_keys"]))
+    if unknown := [name for name in unexpected if name.startswith(_OURS)]:
         raise ValueError(f"Nothing in the speech encoder is called {', '.join(unknown[:5])}.")
     return model

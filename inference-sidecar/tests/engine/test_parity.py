@@ -15,6 +15,7 @@ from inference_sidecar.infinitetalk.checkpoints.codec_names import codec_weights
 from inference_sidecar.infinitetalk.checkpoints.image_names import image_weights
 from inference_sidecar.infinitetalk.checkpoints.layout import VOICE
 from inference_sidecar.infinitetalk.checkpoints.text_names import text_weights
+from inference_sidecar.infinitetalk.native import rope
 from inference_sidecar.infinitetalk.native.dit import build_dit
 from inference_sidecar.infinitetalk.parity import CASES, Bench, Case, write_voice
 from inference_sidecar.infinitetalk.reference.speech import upstream_voice
@@ -73,6 +74,15 @@ def test_a_replay_is_upstreams_render_from_files_to_frames(bench: Bench, tmp_pat
     ours = np.load(out)
     assert ours.shape == theirs.shape
     assert np.abs(ours - theirs).max() <= 1e-6
+
+
+def test_a_base_of_the_positions_that_is_one_percent_off_shows(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    case = Case(5.0, 4.0, (64, 48), 0.0)
+    assert bench.run(case).is_equal
+    monkeypatch.setattr(rope, "_THETA", 9_900.0)
+    assert max(bench.run(case).differences) > 2 * case.bound
 
 
 def test_a_video_that_is_cut_is_cut_as_upstream_cuts(bench: Bench) -> None:

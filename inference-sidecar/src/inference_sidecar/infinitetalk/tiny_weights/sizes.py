@@ -10,7 +10,7 @@ from typing import Final
 class TinySizes:
     """Sizes of the parts. Heads are an even number: upstream halves them.
 
-    dim: with heads of 12 most positions hardly turn, and a wrong base of theirs would not show.
+    dim: with heads of 12 a wrong base of the positions would hardly show.
     """
 
     dim: int = 48

@@ -5,6 +5,7 @@
  *
  *   npm run setup
  *   npm run setup -- --with engine     also torch, diffusers and transformers
+ *   npm run setup -- --with kernels    also Triton, for the tests of the GPU kernels (and the engine)
  *   npm run setup -- --with reference  also what upstream's own code imports (and the engine)
  *
  * What was added once stays: names add up over several runs.
@@ -16,7 +17,7 @@ import { SetupError } from './setup/failures.mjs'
 import { takeLock } from './setup/lock.mjs'
 import { nodePackages } from './setup/node-packages.mjs'
 import { pythonEnvironment } from './setup/python-environment.mjs'
-import { engineExtra, referenceExtra } from './setup/python-extras.mjs'
+import { engineExtra, kernelsExtra, referenceExtra } from './setup/python-extras.mjs'
 
 /**
  * @typedef {object} Part
@@ -35,6 +36,7 @@ const parts = [nodePackages(root), pythonEnvironment(root)]
 /** What only some need, by the name that follows `--with`. @type {Record<string, Part[]>} */
 const optionalParts = {
   engine: [engineExtra(root)],
+  kernels: [engineExtra(root), kernelsExtra(root)],
   reference: [engineExtra(root), referenceExtra(root)],
 }
 

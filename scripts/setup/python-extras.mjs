@@ -20,6 +20,7 @@ export function engineExtra(/** @type {string} */ root) {
     cost: 'one to two minutes and 1.5 GB with a CPU build of torch; 6 GB more with the CUDA build',
     needsBytes: 2_500_000_000,
     lock: `${sidecar}/requirements-engine.lock`,
+    pinned: 'torch',
     imports: 'torch, diffusers, transformers',
   })
 }
@@ -32,7 +33,23 @@ export function referenceExtra(/** @type {string} */ root) {
     cost: 'half a minute and 500 MB beside the engine',
     needsBytes: 700_000_000,
     lock: `${sidecar}/requirements-reference.lock`,
+    pinned: 'torch',
     imports: 'accelerate, librosa, optimum.quanto, skimage',
+  })
+}
+
+/**
+ * Triton, which interprets the GPU kernels for their tests where there is no GPU. The CUDA build of
+ * torch brings the same version.
+ */
+export function kernelsExtra(/** @type {string} */ root) {
+  return pythonExtra(root, {
+    label: 'kernels',
+    name: 'Triton, to test the GPU kernels on a CPU',
+    cost: 'a quarter of a minute and 700 MB beside the engine',
+    needsBytes: 1_000_000_000,
+    pinned: 'triton',
+    imports: 'triton',
   })
 }
 
@@ -40,13 +57,14 @@ export function referenceExtra(/** @type {string} */ root) {
  * Packages on top of the Python environment, which must be there before `install` is called.
  *
  * @param {string} root
- * @param {{ label: string, name: string, cost: string, needsBytes: number, lock: string, imports: string }} extra
+ * @param {{ label: string, name: string, cost: string, needsBytes: number, lock?: string, pinned: string, imports: string }} extra
  */
-function pythonExtra(root, { label, name, cost, needsBytes, lock, imports }) {
+function pythonExtra(root, { label, name, cost, needsBytes, lock, pinned, imports }) {
   const python = join(root, '.venv', 'bin', 'python')
   // Inside the environment: whoever deletes that deletes this too.
   const stamp = new Stamp(join(root, '.venv', `.setup-stamp-${label}`))
-  const wanted = () => hashOf([join(root, lock)], [torchPin(root)])
+  const wanted = () =>
+    hashOf(lock ? [join(root, lock)] : [], [pinOf(root, 'torch'), pinOf(root, pinned)])
 
   return {
     name,
@@ -59,8 +77,8 @@ function pythonExtra(root, { label, name, cost, needsBytes, lock, imports }) {
 
     async install() {
       stamp.remove()
-      await installLock(root, python, lock)
-      await installPinned(root, python, torchPin(root))
+      if (lock) await installLock(root, python, lock)
+      await installPinned(root, python, pinOf(root, pinned))
       await runProgram(root, python, ['-c', `import ${imports}`])
       await refuseOtherTorch(root, python)
       stamp.write(wanted())
@@ -75,17 +93,21 @@ async function refuseOtherTorch(/** @type {string} */ root, /** @type {string} *
     'import torch; print(torch.__version__)',
   ])
   const [version] = stdout.trim().split('+')
-  if (torchPin(root) === `torch==${version}`) return
+  const pin = pinOf(root, 'torch')
+  if (pin === `torch==${version}`) return
   throw new SetupError(
-    `torch ${stdout.trim() || 'cannot be imported'}, although ${torchPin(root)} was asked for`,
+    `torch ${stdout.trim() || 'cannot be imported'}, although ${pin} was asked for`,
     'Delete .venv and run the same command again.',
   )
 }
 
-/** `torch==X.Y.Z`, from the only place where it is written. */
-function torchPin(/** @type {string} */ root) {
+/** `NAME==X.Y.Z`, from the only place where it is written. */
+function pinOf(/** @type {string} */ root, /** @type {string} */ name) {
   const pyproject = readFileSync(join(root, sidecar, 'pyproject.toml'), 'utf8')
-  const pin = /"(torch==[\d.]+)"/.exec(pyproject)?.[1]
+  const pin = new RegExp(`"(${name}==[\\d.]+)"`).exec(pyproject)?.[1]
   if (pin) return pin
-  throw new SetupError('pyproject.toml pins no torch', 'Restore the line `torch = ["torch==…"]`.')
+  throw new SetupError(
+    `pyproject.toml pins no ${name}`,
+    `Restore the line \`${name} = ["${name}==…"]\`.`,
+  )
 }

@@ -6,6 +6,7 @@ import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -15,18 +16,19 @@ from gpu_bench.scale import Scale
 from gpu_bench.table import Row, Table
 from gpu_bench.weights import random_tensor
 from inference_sidecar.infinitetalk.checkpoints import layout
-from inference_sidecar.infinitetalk.encoders.image import ClipImage
-from inference_sidecar.infinitetalk.encoders.text import UmT5
-from inference_sidecar.infinitetalk.encoders.voice import Wav2Vec2
 from inference_sidecar.infinitetalk.tiny_weights.encoder_shapes import image_shapes, text_shapes
-from inference_sidecar.infinitetalk.tiny_weights.folder import write_tiny_weights
 from inference_sidecar.infinitetalk.tiny_weights.sizes import TinySizes
+
+if TYPE_CHECKING:
+    from inference_sidecar.infinitetalk.encoders.image import ClipImage
 
 _RATE = 16_000
 
 
 def make_image_encoder(device: Device, scale: Scale) -> ClipImage:
     """CLIP's image half with random weights."""
+    from inference_sidecar.infinitetalk.encoders.image import ClipImage  # noqa: PLC0415 - see codec
+
     dtype = torch.bfloat16 if device.is_cuda else torch.float32
     tensors = {
         name: random_tensor(shape or (1,), device.torch, dtype).reshape(shape)
@@ -45,6 +47,10 @@ class EncoderBench:
 
     def measure_all(self, image_encoder: ClipImage, budget: Budget) -> None:
         """Speech, prompt, portrait."""
+        from inference_sidecar.infinitetalk.tiny_weights.folder import (  # noqa: PLC0415 - ditto
+            write_tiny_weights,
+        )
+
         picture = torch.rand(3, 480, 832, device=self.device.torch) * 2 - 1
         self._one("portrait (CLIP)", lambda: lambda: image_encoder.embed(picture), budget)
         with tempfile.TemporaryDirectory() as folder:
@@ -54,12 +60,16 @@ class EncoderBench:
             self._one("prompt (umT5)", lambda: self._prompt(tiny), budget)
 
     def _speech(self, tiny: Path) -> Callable[[], object]:
+        from inference_sidecar.infinitetalk.encoders.voice import Wav2Vec2  # noqa: PLC0415 - ditto
+
         encoder = Wav2Vec2(tiny / layout.VOICE, self.device.torch)
         samples = np.random.default_rng(1).standard_normal(self.scale.speech_seconds * _RATE)
         frames = self.scale.speech_seconds * 25
         return lambda: encoder.embed(samples.astype(np.float32) * 0.1, frames)
 
     def _prompt(self, tiny: Path) -> Callable[[], object]:
+        from inference_sidecar.infinitetalk.encoders.text import UmT5  # noqa: PLC0415 - ditto
+
         dtype = torch.bfloat16 if self.device.is_cuda else torch.float32
         tensors = {
             name: random_tensor(shape, self.device.torch, dtype)

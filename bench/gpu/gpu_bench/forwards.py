@@ -76,7 +76,8 @@ class ForwardBench:
         self, case: str, denoiser: NativeDenoiser, precision: str, size: Size, budget: Budget
     ) -> None:
         """B3 (bf16) or B4 (fp8)."""
-        what = f"forward {size.width}x{size.height}, {precision}, attention {denoiser.attention}"
+        kernels = f"attention {denoiser.attention}, {denoiser.small_ops} between"
+        what = f"forward {size.width}x{size.height}, {precision}, {kernels}"
         work = forward_work(size, self.scale.frames, self.scale.shape)
         floor = self.ceilings.floor(precision, work.linear, work.attention)
         try:
@@ -122,7 +123,7 @@ class ForwardBench:
         self, weights: dict[str, Tensor], root: Path | None, size: Size, budget: Budget
     ) -> None:
         """B5: upstream's own class, unedited, over the very same weights."""
-        what = f"upstream's forward {size.width}x{size.height}, bf16"
+        what = f"upstream's forward {size.width}x{size.height}, bf16, its map not compiled"
         if root is None:
             self.table.skip("B5", what, "no --upstream DIR")
             return

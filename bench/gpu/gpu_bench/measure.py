@@ -10,8 +10,10 @@ from typing import Final
 
 import torch
 
-WARM_UPS: Final = 2
 REPEATS: Final = 5
+LONG_SECONDS: Final = 4.0
+"""What takes longer is warm after one run, and is timed three times: all must fit in ten minutes."""
+LONG_REPEATS: Final = 3
 
 
 class OutOfTime(Exception):
@@ -89,15 +91,21 @@ class Device:
 
 
 def measure(device: Device, budget: Budget, work: Callable[[], object]) -> Timed:
-    """Two warm-ups, then five runs. Raises `OutOfTime` when they would not fit into the budget."""
+    """Warms up, then times. Raises `OutOfTime` when that would not fit into the budget."""
     device.free()
     device.forget_peak()
     device.synchronise()
     if budget.left <= 0:
         raise OutOfTime
-    warm = [device.time(work) for _ in range(WARM_UPS)]
-    # The second one: compilation and the allocator's growth are in the first.
-    if warm[-1] * REPEATS > budget.left:
+    # Compilation and the allocator's growth are in the first run, which may be long for them alone.
+    warm = device.time(work)
+    if warm <= 2 * LONG_SECONDS:
+        warm = device.time(work)
+    repeats = LONG_REPEATS if warm > LONG_SECONDS else REPEATS
+    if warm > LONG_SECONDS:
+        # One figure, with how often it was taken beside it, tells more than none.
+        repeats = min(repeats, int(budget.left / warm))
+    if repeats < 1 or warm * repeats > budget.left:
         raise OutOfTime
-    seconds = tuple(device.time(work) for _ in range(REPEATS))
+    seconds = tuple(device.time(work) for _ in range(repeats))
     return Timed(seconds, device.peak_bytes())

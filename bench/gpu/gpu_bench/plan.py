@@ -34,6 +34,8 @@ def run_plan(options: Options, table: Table, failures: list[str], say: Say) -> N
         began = time.monotonic()
         try:
             section(plan.budget.share(seconds))
+        except ModuleNotFoundError as error:
+            table.skip("-", name, f"needs the wheel of {error.name} (--wheels DIR)")
         except Exception as error:  # noqa: BLE001 - the table must come out whatever happens
             failures.append(f"{name}: {type(error).__name__}: {error}")
             say(traceback.format_exc())

@@ -37,6 +37,8 @@ class Options:
 
 def main(arguments: Sequence[str]) -> int:
     """0 if all went well, 1 if a section failed, 2 if a figure beats its floor."""
+    # As the engine does; read when CUDA is first used.
+    os.environ.setdefault("PYTORCH_ALLOC_CONF", "expandable_segments:True")
     options = _parse(arguments)
     table = Table()
     guard = threading.Timer(options.budget_seconds + _GRACE_SECONDS, _give_up, (table, options))

@@ -56,6 +56,7 @@ def parts_of(published: Path) -> Parts:
         text_dim=TINY.text_dim,
         precision="fp32",
         attention=str(dit.attention),
+        small_ops=dit.small_ops,
         weights="tiny",
         codec_bytes_per_value=4,
     )

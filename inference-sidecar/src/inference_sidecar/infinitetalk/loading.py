@@ -69,6 +69,7 @@ def load_parts(settings: InfiniteTalkSettings, device: Device) -> Parts:
         text_dim=text_dim,
         precision=precision_of(dit) if precision == "fp8" else precision,
         attention=denoiser.attention.value,
+        small_ops=denoiser.small_ops,
         weights=transformer.info.fingerprint,
         codec_bytes_per_value=4 if is_exact else 2,
     )

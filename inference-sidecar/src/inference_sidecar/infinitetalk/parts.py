@@ -26,7 +26,7 @@ class TilingCodec(VideoCodec, Protocol):
 class Parts:
     """What `load_parts` makes.
 
-    precision, attention: what is really used, as the result says it.
+    precision, attention, small_ops: what is really used, as the result says it.
     weights: names these very weights, for fingerprints.
     codec: the one in `models`, as the memory plan sees it; codec_bytes_per_value: 2 or 4.
     """
@@ -39,5 +39,6 @@ class Parts:
     text_dim: int
     precision: str
     attention: str
+    small_ops: str
     weights: str
     codec_bytes_per_value: int

@@ -9,6 +9,7 @@ from diffusers.models.autoencoders.autoencoder_kl_wan import AutoencoderKLWan
 from torch import Tensor
 
 from inference_sidecar.infinitetalk.checkpoints.codec_names import base_width, codec_weights
+from inference_sidecar.infinitetalk.encoders.codec_layers import put_channels_last, quicken
 
 
 class WanCodec:
@@ -36,9 +37,10 @@ class WanCodec:
         self._model = model.eval().requires_grad_(False).to(self._device, dtype)
         self._layout = torch.contiguous_format
         if self._device.type == "cuda":
-            # Three-dimensional convolutions are faster there with the channels last.
+            # Convolutions are faster there with the channels last.
             self._layout = torch.channels_last_3d
-            self._model.to(memory_format=self._layout)
+            put_channels_last(self._model)
+            quicken(self._model, self._device)
         self.is_tiled = is_tiled
         mean, std = (
             torch.tensor(values, device=self._device).view(-1, 1, 1, 1)

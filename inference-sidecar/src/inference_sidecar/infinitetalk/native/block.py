@@ -5,18 +5,18 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from torch import Tensor, nn
-from torch.nn import functional
 
 from inference_sidecar.infinitetalk.native.attention import Attention
 from inference_sidecar.infinitetalk.native.config import DitConfig
 from inference_sidecar.infinitetalk.native.layers import (
     LayerNorm,
+    Modulation,
     RmsNorm,
     float_weight,
-    gated_sum,
-    modulated_norm,
 )
-from inference_sidecar.infinitetalk.native.rope import Rotation, rotate
+from inference_sidecar.infinitetalk.native.linear import takes_rows
+from inference_sidecar.infinitetalk.native.rope import Rotation
+from inference_sidecar.infinitetalk.native.small_ops import LinearInput, SmallOps
 from inference_sidecar.infinitetalk.native.tensors import LinearFactory, TensorSource
 
 
@@ -25,6 +25,20 @@ class KeyValue(NamedTuple):
 
     key: Tensor
     value: Tensor
+
+
+class Shared(NamedTuple):
+    """What all blocks of a forward are given alike.
+
+    time: `[1, 6, dim]` float32, what the time step says; audio: `[latent frames, audio tokens,
+    audio_dim]`; attend, ops: how they compute.
+    """
+
+    time: Tensor
+    positions: Rotation
+    audio: Tensor
+    attend: Attention
+    ops: SmallOps
 
 
 class SelfAttention(nn.Module):
@@ -42,12 +56,14 @@ class SelfAttention(nn.Module):
         self.norm_q = RmsNorm(source, f"{prefix}.norm_q", config.epsilon)
         self.norm_k = RmsNorm(source, f"{prefix}.norm_k", config.epsilon)
 
-    def forward(self, x: Tensor, positions: Rotation, attend: Attention) -> Tensor:
+    def forward(self, x: LinearInput, shared: Shared) -> Tensor:
         """`[tokens, dim]` → the same."""
-        query = rotate(_heads(self.norm_q(self.q(x)), self._heads), positions)
-        key = rotate(_heads(self.norm_k(self.k(x)), self._heads), positions)
+        ops, positions = shared.ops, shared.positions
+        query = ops.heads(self.q(x), self.norm_q, self._heads, positions)
+        key = ops.heads(self.k(x), self.norm_k, self._heads, positions)
         value = _heads(self.v(x), self._heads)
-        return self.o(attend(query[None], key[None], value[None])[0].flatten(1))
+        attended = shared.attend(query[None], key[None], value[None])[0].flatten(1)
+        return self.o(ops.rows(attended, as_rows=takes_rows(self.o, attended.dtype)))
 
 
 class PromptAttention(nn.Module):
@@ -78,11 +94,11 @@ class PromptAttention(nn.Module):
         key = _heads(self.norm_k_img(self.k_img(tokens)), self._heads)
         return KeyValue(key[None], _heads(self.v_img(tokens), self._heads)[None])
 
-    def forward(self, x: Tensor, text: KeyValue, image: KeyValue, attend: Attention) -> Tensor:
+    def forward(self, x: LinearInput, text: KeyValue, image: KeyValue, shared: Shared) -> Tensor:
         """`[tokens, dim]` → the same."""
-        query = _heads(self.norm_q(self.q(x)), self._heads)[None]
-        attended = attend(query, *text) + attend(query, *image)
-        return self.o(attended[0].flatten(1))
+        query = shared.ops.heads(self.q(x), self.norm_q, self._heads, None)[None]
+        read, seen = (shared.attend(query, *one)[0].flatten(1) for one in (text, image))
+        return self.o(shared.ops.sum(read, seen, as_rows=takes_rows(self.o, read.dtype)))
 
 
 class VoiceAttention(nn.Module):
@@ -97,12 +113,14 @@ class VoiceAttention(nn.Module):
         self.kv_linear = linear(source, f"{prefix}.kv_linear")
         self.proj = linear(source, f"{prefix}.proj")
 
-    def forward(self, x: Tensor, audio: Tensor, attend: Attention) -> Tensor:
-        """`[tokens, dim]` and `[latent frames, audio tokens, audio_dim]` → `[tokens, dim]`."""
+    def forward(self, x: LinearInput, shared: Shared) -> Tensor:
+        """`[tokens, dim]` → the same."""
+        audio = shared.audio
         query = self.q_linear(x).unflatten(0, (audio.shape[0], -1))
         key, value = self.kv_linear(audio).chunk(2, dim=-1)
-        attended = attend(*(_heads(one, self._heads) for one in (query, key, value)))
-        return self.proj(attended.reshape(x.shape))
+        heads = (_heads(one, self._heads) for one in (query, key, value))
+        attended = shared.attend(*heads).flatten(2).flatten(0, 1)
+        return self.proj(shared.ops.rows(attended, as_rows=takes_rows(self.proj, attended.dtype)))
 
 
 class Block(nn.Module):
@@ -122,30 +140,34 @@ class Block(nn.Module):
         self.ffn_in = linear(source, f"{prefix}.ffn.0")
         self.ffn_out = linear(source, f"{prefix}.ffn.2")
 
-    def forward(
-        self,
-        x: Tensor,
-        time: Tensor,
-        positions: Rotation,
-        text: KeyValue,
-        image: KeyValue,
-        audio: Tensor,
-        attend: Attention,
-    ) -> Tensor:
-        """`[tokens, dim]` → the same. `time` is `[1, 6, dim]` float32."""
-        shift, scale, gate, ffn_shift, ffn_scale, ffn_gate = (self.modulation + time)[0]
-        update = self.self_attn(modulated_norm(x, shift, scale, self._epsilon), positions, attend)
-        x = gated_sum(x, update, gate)
-        x = x + self.cross_attn(self.norm3(x), text, image, attend)
-        x = x + self.audio_cross_attn(self.norm_x(x), audio, attend)
-        hidden = self.ffn_in(modulated_norm(x, ffn_shift, ffn_scale, self._epsilon))
-        return gated_sum(x, self.ffn_out(functional.gelu(hidden, approximate="tanh")), ffn_gate)
+    def forward(self, x: Tensor, text: KeyValue, image: KeyValue, shared: Shared) -> Tensor:
+        """`[tokens, dim]` → the same."""
+        ops, dtype = shared.ops, x.dtype
+        shift, scale, gate, ffn_shift, ffn_scale, ffn_gate = (self.modulation + shared.time)[0]
+
+        modulation = Modulation(shift, scale, self._epsilon)
+        normed = ops.norm(x, modulation, as_rows=takes_rows(self.self_attn.q, dtype))
+        update = self.self_attn(normed, shared)
+
+        as_rows = takes_rows(self.cross_attn.q, dtype)
+        x, normed = ops.sum_norm(x, update, gate, self.norm3, as_rows=as_rows)
+        update = self.cross_attn(normed, text, image, shared)
+
+        as_rows = takes_rows(self.audio_cross_attn.q_linear, dtype)
+        x, normed = ops.sum_norm(x, update, None, self.norm_x, as_rows=as_rows)
+        update = self.audio_cross_attn(normed, shared)
+
+        modulation = Modulation(ffn_shift, ffn_scale, self._epsilon)
+        as_rows = takes_rows(self.ffn_in, dtype)
+        x, normed = ops.sum_norm(x, update, None, modulation, as_rows=as_rows)
+        hidden = ops.gelu(self.ffn_in(normed), as_rows=takes_rows(self.ffn_out, dtype))
+        return ops.gated_sum(x, self.ffn_out(hidden), ffn_gate)
 
 
-def _optional_norm(source: TensorSource, prefix: str, epsilon: float) -> nn.Module:
+def _optional_norm(source: TensorSource, prefix: str, epsilon: float) -> LayerNorm | None:
     """Published models have it; the architecture allows one without."""
     has_norm = f"{prefix}.weight" in source
-    return LayerNorm(source, prefix, epsilon) if has_norm else nn.Identity()
+    return LayerNorm(source, prefix, epsilon) if has_norm else None
 
 
 def _heads(x: Tensor, heads: int) -> Tensor:

@@ -9,9 +9,10 @@ from torch import Tensor
 
 from inference_sidecar.infinitetalk.interfaces import Conditions, Text
 from inference_sidecar.infinitetalk.native.attention import Attention, AttentionBackend
-from inference_sidecar.infinitetalk.native.block import KeyValue
+from inference_sidecar.infinitetalk.native.block import KeyValue, Shared
 from inference_sidecar.infinitetalk.native.dit import Dit
 from inference_sidecar.infinitetalk.native.rope import Rotation, rotation
+from inference_sidecar.infinitetalk.native.small_ops import SmallOps, small_ops
 
 
 @dataclass(frozen=True)
@@ -24,16 +25,30 @@ class _JobCache:
 
 
 class NativeDenoiser:
-    """`interfaces.Denoiser` by our own forward."""
+    """`interfaces.Denoiser` by our own forward.
 
-    def __init__(self, dit: Dit, attention: AttentionBackend = AttentionBackend.AUTO) -> None:
+    ops: what computes between the linear layers; None takes the fastest that runs here.
+    """
+
+    def __init__(
+        self,
+        dit: Dit,
+        attention: AttentionBackend = AttentionBackend.AUTO,
+        ops: SmallOps | None = None,
+    ) -> None:
         self._dit = dit
         self._attend = Attention(attention, dit.device, dit.dtype)
+        self._ops = ops or small_ops(dit.device, dit.dtype)
 
     @property
     def attention(self) -> AttentionBackend:
         """The kernel that is really used, for the record of a result."""
         return self._attend.backend
+
+    @property
+    def small_ops(self) -> str:
+        """What is really used between the linear layers, for the record of a result."""
+        return self._ops.name
 
     def condition(self, conditions: Conditions) -> NativeConditioned:
         """Keys and values of prompt and portrait for all blocks; 0.6 GB per prompt in bf16."""
@@ -48,7 +63,7 @@ class NativeDenoiser:
             image=[block.cross_attn.image(image) for block in self._dit.blocks],
             texts={side: self._text_cache(embedding) for side, embedding in texts.items()},
         )
-        return NativeConditioned(self._dit, self._attend, cache)
+        return NativeConditioned(self._dit, self._attend, self._ops, cache)
 
     def _text_cache(self, embedding: Tensor) -> list[KeyValue]:
         tokens = self._dit.text_tokens(embedding)
@@ -58,9 +73,10 @@ class NativeDenoiser:
 class NativeConditioned:
     """`interfaces.ConditionedDenoiser`; holds a job's caches."""
 
-    def __init__(self, dit: Dit, attend: Attention, cache: _JobCache) -> None:
+    def __init__(self, dit: Dit, attend: Attention, ops: SmallOps, cache: _JobCache) -> None:
         self._dit = dit
         self._attend = attend
+        self._ops = ops
         self._cache = cache
         self._positions: dict[tuple[int, int, int], Rotation] = {}
 
@@ -74,10 +90,10 @@ class NativeConditioned:
         """See `interfaces.ConditionedDenoiser.predict`."""
         time, block_time = self._dit.time_tokens(timestep)
         x, grid = self._dit.patches(torch.cat((latent.to(self._dit.device), self._cache.anchor)))
-        positions = self._positions_of(grid)
+        shared = Shared(block_time, self._positions_of(grid), audio, self._attend, self._ops)
         caches = zip(self._cache.texts[text], self._cache.image, strict=True)
         for block, (words, image) in zip(self._dit.blocks, caches, strict=True):
-            x = block(x, block_time, positions, words, image, audio, self._attend)
+            x = block(x, words, image, shared)
         return self._dit.velocity(x, time, grid)
 
     def _positions_of(self, grid: tuple[int, int, int]) -> Rotation:

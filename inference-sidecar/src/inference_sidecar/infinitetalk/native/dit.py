@@ -16,8 +16,8 @@ from inference_sidecar.infinitetalk.native.config import DitConfig
 from inference_sidecar.infinitetalk.native.layers import (
     FloatLinear,
     LayerNorm,
+    Modulation,
     float_weight,
-    modulated_norm,
 )
 from inference_sidecar.infinitetalk.native.linear import plain_linear
 from inference_sidecar.infinitetalk.native.tensors import LinearFactory, TensorSource
@@ -97,7 +97,7 @@ class Dit(nn.Module):
     def velocity(self, x: Tensor, time: Tensor, grid: tuple[int, int, int]) -> Tensor:
         """The head: `[tokens, dim]` → `[channels, T, H, W]` float32."""
         shift, scale = (self.head_modulation + time[:, None])[0]
-        values = self.head(modulated_norm(x.float(), shift, scale, self.config.epsilon))
+        values = self.head(Modulation(shift, scale, self.config.epsilon)(x.float()))
         cut = values.view(*grid, *self.config.patch, self.config.out_channels)
         frames, rows, columns = (n * size for n, size in zip(grid, self.config.patch, strict=True))
         return cut.permute(6, 0, 3, 1, 4, 2, 5).reshape(-1, frames, rows, columns)

@@ -58,6 +58,13 @@ class Quantised:
         return (self.values.to(torch.float32) * scale).to(dtype)
 
 
+@dataclass(frozen=True)
+class QuantisedRows(Quantised):
+    """Activations. dtype: what they were, and what their products are."""
+
+    dtype: torch.dtype
+
+
 class NotFinite(ValueError):
     """A weight holds infinities or NaNs: it was read wrongly, or it is broken."""
 
@@ -81,15 +88,20 @@ def quantise_by(exact: Tensor, largest: Tensor) -> Quantised:
     return Quantised((exact / divisor).to(E4M3), scale)
 
 
-def quantise_activation(rows: Tensor, granularity: Granularity = Granularity.ROW) -> Quantised:
+def row_scales(rows: Tensor) -> Tensor:
+    """Room for a scale for each row, float32, with what kernels read beyond the last."""
+    return rows.new_empty(_whole_blocks(rows.shape[0]), dtype=torch.float32)[: rows.shape[0]]
+
+
+def quantise_activation(rows: Tensor, granularity: Granularity = Granularity.ROW) -> QuantisedRows:
     """Quantises `[rows, in]` by its own largest values. Nothing waits for the device."""
-    scales = rows.new_empty(_whole_blocks(rows.shape[0]), dtype=torch.float32)[: rows.shape[0]]
+    scales = row_scales(rows)
     torch.linalg.vector_norm(rows, ord=float("inf"), dim=1, dtype=torch.float32, out=scales)
     scales.div_(E4M3_MAX).clamp_(min=_SMALLEST_SCALE)
     if granularity is Granularity.TENSOR:
         scale = scales.amax()
-        return Quantised(_divided(rows, scale.expand(rows.shape[0], 1)), scale)
-    return Quantised(_divided(rows, scales.unsqueeze(1)), scales)
+        return QuantisedRows(_divided(rows, scale.expand(rows.shape[0], 1)), scale, rows.dtype)
+    return QuantisedRows(_divided(rows, scales.unsqueeze(1)), scales, rows.dtype)
 
 
 def multiply(
@@ -181,7 +193,14 @@ def _scaled_mm(
 ) -> Tensor:
     # The public `scaled_mm` of torch.nn.functional is younger than some GPU images.
     return torch._scaled_mm(  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
-        rows, weight.t(), scale_a=left, scale_b=right, bias=bias, out_dtype=dtype
+        rows,
+        weight.t(),
+        scale_a=left,
+        scale_b=right,
+        bias=bias,
+        out_dtype=dtype,
+        # A third faster on Hopper; what it loses is a hundredth of what e4m3 has lost before.
+        use_fast_accum=True,
     )
 
 

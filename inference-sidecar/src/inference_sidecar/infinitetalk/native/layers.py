@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple, Self
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -20,11 +22,16 @@ class RmsNorm(nn.Module):
     def __init__(self, source: TensorSource, prefix: str, epsilon: float) -> None:
         super().__init__()
         self.weight = float_weight(source, f"{prefix}.weight")
-        self._epsilon = epsilon
+        self.epsilon = epsilon
+
+    @classmethod
+    def of(cls, weight: Tensor, epsilon: float) -> Self:
+        """Of a tensor at hand."""
+        return cls(TensorSource({"it.weight": weight}), "it", epsilon)
 
     def forward(self, x: Tensor) -> Tensor:
         """See the class."""
-        return functional.rms_norm(x.float(), self.weight.shape, self.weight, self._epsilon).to(
+        return functional.rms_norm(x.float(), self.weight.shape, self.weight, self.epsilon).to(
             x.dtype
         )
 
@@ -36,12 +43,17 @@ class LayerNorm(nn.Module):
         super().__init__()
         self.weight = float_weight(source, f"{prefix}.weight")
         self.bias = float_weight(source, f"{prefix}.bias")
-        self._epsilon = epsilon
+        self.epsilon = epsilon
+
+    @classmethod
+    def of(cls, weight: Tensor, bias: Tensor, epsilon: float) -> Self:
+        """Of tensors at hand."""
+        return cls(TensorSource({"it.weight": weight, "it.bias": bias}), "it", epsilon)
 
     def forward(self, x: Tensor) -> Tensor:
         """See the class."""
         return functional.layer_norm(
-            x.float(), self.weight.shape, self.weight, self.bias, self._epsilon
+            x.float(), self.weight.shape, self.weight, self.bias, self.epsilon
         ).to(x.dtype)
 
 
@@ -58,10 +70,17 @@ class FloatLinear(nn.Module):
         return functional.linear(x.float(), self.weight, self.bias)
 
 
-def modulated_norm(x: Tensor, shift: Tensor, scale: Tensor, epsilon: float) -> Tensor:
-    """Layer norm without weights, then scaled and shifted by what the time step says."""
-    normed = functional.layer_norm(x.float(), x.shape[-1:], eps=epsilon)
-    return _multiply_add(normed, 1 + scale, shift).to(x.dtype)
+class Modulation(NamedTuple):
+    """Layer norm without weights, then scaled and shifted by what the time step says; float32."""
+
+    shift: Tensor
+    scale: Tensor
+    epsilon: float
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """See the class."""
+        normed = functional.layer_norm(x.float(), x.shape[-1:], eps=self.epsilon)
+        return _multiply_add(normed, 1 + self.scale, self.shift).to(x.dtype)
 
 
 def gated_sum(x: Tensor, update: Tensor, gate: Tensor) -> Tensor:

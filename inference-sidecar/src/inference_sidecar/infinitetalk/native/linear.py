@@ -11,6 +11,7 @@ from inference_sidecar.infinitetalk.native.fp8 import (
     Granularity,
     Kernel,
     Quantised,
+    QuantisedRows,
     kernel_of,
     multiply,
     quantise_activation,
@@ -71,16 +72,27 @@ class Fp8Linear(nn.Module):
         """Quantises a weight of higher precision."""
         return cls(quantise_weight(weight, granularity), bias)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """`[..., in]` → `[..., out]`, in the dtype of `x`."""
-        kernel = linear_kernel(self.weight, x.device, x.dtype)
+    def forward(self, x: Tensor | QuantisedRows) -> Tensor:
+        """`[..., in]` → `[..., out]`, in the dtype of `x`; or rows that `takes_rows` asked for."""
+        kernel = linear_kernel(self.weight, self.weight.device, x.dtype)
         weight = Quantised(self.weight, self.weight_scale)
         # Kernels take a bias only in the dtype of what they write.
         bias = None if self.bias is None else self.bias.to(x.dtype)
+        if isinstance(x, QuantisedRows):
+            return multiply(x, weight, bias, x.dtype, kernel)
         if kernel is Kernel.DEQUANTISED:
             return functional.linear(x, weight.dequantised(x.dtype), bias)
         rows = quantise_activation(x.reshape(-1, x.shape[-1]), self.granularity)
         return multiply(rows, weight, bias, x.dtype, kernel).unflatten(0, x.shape[:-1])
+
+
+def takes_rows(layer: nn.Module, dtype: torch.dtype) -> bool:
+    """Whether a layer takes `QuantisedRows`, so that layers with one input quantise it once."""
+    return (
+        isinstance(layer, Fp8Linear)
+        and layer.granularity is Granularity.ROW
+        and linear_kernel(layer.weight, layer.weight.device, dtype) is not Kernel.DEQUANTISED
+    )
 
 
 def linear_kernel(weight: Tensor, device: torch.device, dtype: torch.dtype) -> Kernel:

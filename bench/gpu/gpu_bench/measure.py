@@ -12,7 +12,7 @@ import torch
 
 REPEATS: Final = 5
 LONG_SECONDS: Final = 4.0
-"""What takes longer is warm after one run, and is timed three times: all must fit in ten minutes."""
+"""What takes longer is warm after one run and is timed three times, to fit in ten minutes."""
 LONG_REPEATS: Final = 3
 
 

@@ -51,3 +51,23 @@ def test_a_figure_that_beats_its_floor_is_called_wrong() -> None:
     )
     assert "['a forward']" in done.stdout
     assert "WRONG: a forward beats its floor." in done.stdout
+
+
+def test_what_takes_long_is_timed_as_often_as_there_is_time() -> None:
+    program = (
+        "import sys; sys.path.insert(0, sys.argv[1]);"
+        "from gpu_bench.measure import Budget, Device, OutOfTime, measure;"
+        "device = Device('cpu'); device.time = lambda work: float(work());"
+        "print(len(measure(device, Budget.of(60), lambda: 9).seconds));"
+        "print(len(measure(device, Budget.of(15), lambda: 9).seconds));"
+        "print(len(measure(device, Budget.of(60), lambda: 0.1).seconds));\n"
+        "try: measure(device, Budget.of(8), lambda: 9)\n"
+        "except OutOfTime: print('out of time')"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(BENCH.parent)],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.split("\n")[:4] == ["3", "1", "5", "out of time"]

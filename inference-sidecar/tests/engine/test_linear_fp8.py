@@ -23,6 +23,7 @@ from inference_sidecar.infinitetalk.native.linear import (
     plain_linear,
     precision_of,
     resident_linear,
+    takes_rows,
 )
 from inference_sidecar.infinitetalk.native.tensors import TensorSource
 
@@ -230,3 +231,21 @@ def test_scales_that_do_not_fit_the_weight_are_refused() -> None:
         Fp8Linear(Quantised(values, torch.ones(4)), None)
     with pytest.raises(ValueError, match="float8_e4m3fn"):
         Fp8Linear(Quantised(noise(8, 4), torch.ones(8)), None)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
+def test_an_input_that_several_layers_share_is_quantised_once(dtype: torch.dtype) -> None:
+    x = noise(5, 64).to(dtype)
+    rows = quantise_activation(x)
+    for seed in (1, 2):
+        layer = Fp8Linear.quantised(noise(32, 64, seed=seed), noise(32, seed=seed))
+        assert takes_rows(layer, dtype)
+        assert torch.equal(layer(rows), layer(x))
+        assert layer(rows).dtype == dtype
+
+
+def test_only_layers_that_multiply_row_by_row_take_quantised_rows() -> None:
+    plain = plain_linear(TensorSource({"a.weight": noise(32, 64), "a.bias": noise(32)}), "a")
+    by_tensor = Fp8Linear.quantised(noise(32, 64), None, TENSOR)
+    untiled = Fp8Linear.quantised(noise(24, 72), None)
+    assert not any(takes_rows(layer, torch.bfloat16) for layer in (plain, by_tensor, untiled))

@@ -5,10 +5,14 @@
 
 from __future__ import annotations
 
+from typing import Any, cast
+
 import torch
 import triton  # pyright: ignore[reportMissingImports]
 import triton.language as tl  # pyright: ignore[reportMissingImports]
 from torch import Tensor
+
+from inference_sidecar.infinitetalk.fused import power_of_two
 
 _VALUES = 4096
 """Of one program: thirty-two for each thread of four warps."""
@@ -47,9 +51,10 @@ def fused_channel_norm(x: Tensor, weight: Tensor, is_activated: bool) -> Tensor:
     out = torch.empty_like(x)
     channels = x.shape[1]
     pixels = x.numel() // channels
-    block = triton.next_power_of_2(channels)
+    block = power_of_two(channels)
     at_once = max(1, _VALUES // block)
-    channel_norm_kernel[(triton.cdiv(pixels, at_once),)](
+    kernel = cast("Any", channel_norm_kernel)
+    kernel[(-(-pixels // at_once),)](
         x,
         weight,
         out,

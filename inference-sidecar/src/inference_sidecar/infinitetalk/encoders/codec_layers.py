@@ -7,7 +7,6 @@ input twice. On a GPU these copies take longer than the convolutions.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from typing import Any, Final, cast
 
@@ -23,7 +22,7 @@ from diffusers.models.autoencoders.autoencoder_kl_wan import (
 from torch import Tensor, nn
 from torch.nn import functional
 
-_log = logging.getLogger(__name__)
+from inference_sidecar.infinitetalk.fused import fused_or
 
 _SMALLEST_NORM: Final = 1e-12
 """As `functional.normalize` has it."""
@@ -67,7 +66,8 @@ def quicken(model: nn.Module, device: torch.device) -> None:
                 setattr(module, name, _CausalConv(child))
             elif isinstance(child, WanUpsample):
                 # Copying the nearest pixel needs no float32.
-                setattr(module, name, nn.Upsample(scale_factor=(2.0, 2.0), mode="nearest-exact"))
+                plain = nn.Upsample(scale_factor=child.scale_factor, mode=child.mode)
+                setattr(module, name, plain)
 
 
 class _Norm(nn.Module):
@@ -106,19 +106,21 @@ def fastest_channel_norm(device: torch.device) -> ChannelNorm:
     """Triton's, where it runs on this device and agrees with torch's; else torch's."""
     if device.type != "cuda":
         return channel_norm
-    try:
-        # Not installed beside a CPU build of torch.
-        from inference_sidecar.infinitetalk.encoders.codec_kernels import (  # noqa: PLC0415
-            fused_channel_norm,
-        )
+    return fused_or(
+        channel_norm,
+        fused=_triton_norm,
+        is_right=lambda norm: agrees(norm, device),
+        what="The fused norms of the codec",
+    )
 
-        if agrees(fused_channel_norm, device):
-            return fused_channel_norm
-        reason = "it does not agree with torch's"
-    except Exception as error:  # noqa: BLE001 - a compiler may fail in any way
-        reason = f"{type(error).__name__}: {error}"
-    _log.warning("the codec's fused norm is not used, a chunk takes longer: %s", reason)
-    return channel_norm
+
+def _triton_norm() -> ChannelNorm:
+    # Triton is not installed beside a CPU build of torch.
+    from inference_sidecar.infinitetalk.encoders.codec_kernels import (  # noqa: PLC0415
+        fused_channel_norm,
+    )
+
+    return fused_channel_norm
 
 
 def agrees(norm: ChannelNorm, device: torch.device) -> bool:

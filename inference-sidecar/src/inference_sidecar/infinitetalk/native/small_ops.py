@@ -7,13 +7,13 @@ operation, and what everything else is held against; `triton_ops.TritonOps` has 
 
 from __future__ import annotations
 
-import logging
 from typing import Final, Protocol
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from inference_sidecar.infinitetalk.fused import fused_or
 from inference_sidecar.infinitetalk.native.fp8 import QuantisedRows, quantise_activation
 from inference_sidecar.infinitetalk.native.layers import (
     LayerNorm,
@@ -22,8 +22,6 @@ from inference_sidecar.infinitetalk.native.layers import (
     gated_sum,
 )
 from inference_sidecar.infinitetalk.native.rope import Rotation, rotate
-
-_log = logging.getLogger(__name__)
 
 LinearInput = Tensor | QuantisedRows
 """What a linear layer takes: `[tokens, dim]`, or the same quantised once for several layers."""
@@ -118,26 +116,23 @@ _QUANTISED_TOLERANCE: Final = 0.02
 
 
 def small_ops(device: torch.device, dtype: torch.dtype) -> SmallOps:
-    """Triton's where they run on this device and agree with torch's; else torch's.
-
-    Asked of the device, for which kernels a build compiles, and whether it has a compiler for their
-    launchers, no version number says.
-    """
+    """Triton's where they run on this device and agree with torch's; else torch's."""
     eager = EagerOps()
     if device.type != "cuda" or dtype != torch.bfloat16:
         return eager
-    try:
-        # Not installed beside a CPU build of torch.
-        from inference_sidecar.infinitetalk.native.triton_ops import TritonOps  # noqa: PLC0415
+    return fused_or(
+        eager,
+        fused=_triton_ops,
+        is_right=lambda ops: agree(ops, eager, device, dtype),
+        what="The fused kernels between the layers",
+    )
 
-        fused = TritonOps()
-        if agree(fused, eager, device, dtype):
-            return fused
-        reason = "they do not agree with torch's"
-    except Exception as error:  # noqa: BLE001 - a compiler may fail in any way, and torch's do too
-        reason = f"{type(error).__name__}: {error}"
-    _log.warning("the fused kernels are not used, a forward takes longer: %s", reason)
-    return eager
+
+def _triton_ops() -> SmallOps:
+    # Triton is not installed beside a CPU build of torch.
+    from inference_sidecar.infinitetalk.native.triton_ops import TritonOps  # noqa: PLC0415
+
+    return TritonOps()
 
 
 def agree(one: SmallOps, other: SmallOps, device: torch.device, dtype: torch.dtype) -> bool:

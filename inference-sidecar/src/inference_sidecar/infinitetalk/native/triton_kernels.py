@@ -3,12 +3,12 @@
 One program works on one token's whole row, in float32, whatever it reads and writes. `QUANTISE`
 writes e4m3 and a scale for the row, as `fp8.quantise_activation` does, instead of the dtype of the
 output pointer. Rows are contiguous; widths are padded to a power of two with lanes that neither
-read nor write. Several rows a program, which would read norm weights once for all of them, was tried
-on an H100 and is no faster.
+read nor write. Several rows a program, which would read norm weights once for all of them, was
+tried on an H100 and is no faster.
 """
 
 # Triton's language is not typed, and gives arguments in capitals to the compiler as constants.
-# ruff: noqa: ANN001, ANN202, N803
+# ruff: noqa: ANN001, ANN201, ANN202, N803
 # pyright: basic
 
 from __future__ import annotations

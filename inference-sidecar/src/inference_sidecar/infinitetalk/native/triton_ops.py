@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any, Final, cast
 
 import torch
-import triton  # pyright: ignore[reportMissingImports]
 from torch import Tensor
 from torch.nn import functional
 
+from inference_sidecar.infinitetalk.fused import power_of_two
 from inference_sidecar.infinitetalk.native import triton_kernels
 from inference_sidecar.infinitetalk.native.fp8 import E4M3, QuantisedRows, row_scales
 from inference_sidecar.infinitetalk.native.layers import LayerNorm, Modulation, RmsNorm
@@ -42,7 +42,7 @@ class TritonOps:
     def gated_sum(self, x: Tensor, update: Tensor, gate: Tensor) -> Tensor:
         """See `SmallOps`."""
         tokens, width = x.shape
-        block, out = triton.next_power_of_2(width), torch.empty_like(x)
+        block, out = power_of_two(width), torch.empty_like(x)
         arguments = (x, update.contiguous(), gate.contiguous(), out, width)
         _launch(
             triton_kernels.gated_sum_kernel,
@@ -56,9 +56,9 @@ class TritonOps:
     def heads(self, x: Tensor, norm: RmsNorm, heads: int, positions: Rotation | None) -> Tensor:
         """See `SmallOps`."""
         tokens, width = x.shape
-        if not _is_power_of_two(width // heads):
+        if power_of_two(width // heads) != width // heads:
             return EagerOps().heads(x, norm, heads, positions)
-        padded = triton.next_power_of_2(heads)
+        padded = power_of_two(heads)
         cos, sin = (norm.weight, norm.weight) if positions is None else positions
         out = torch.empty_like(x)
         _launch(
@@ -104,7 +104,7 @@ def _layer_norm(
         factor, summand = 1 + by.scale, by.shift.contiguous()
     summed = x if update is None else torch.empty_like(x)
     out = torch.empty(x.shape, dtype=E4M3 if as_rows else x.dtype, device=x.device)
-    scales, block = row_scales(x), triton.next_power_of_2(width)
+    scales, block = row_scales(x), power_of_two(width)
     # A kernel is given something for each argument; what a constant switches off, it never reads.
     update_or_any = x if update is None else update.contiguous()
     gate_or_any = factor if gate is None else gate.contiguous()
@@ -127,7 +127,7 @@ def _quantise(
 ) -> QuantisedRows:
     tokens, width = x.shape
     out = torch.empty(x.shape, dtype=E4M3, device=x.device)
-    scales, block = row_scales(x), triton.next_power_of_2(width)
+    scales, block = row_scales(x), power_of_two(width)
     _launch(
         triton_kernels.quantise_kernel,
         tokens,
@@ -140,10 +140,8 @@ def _quantise(
     return QuantisedRows(out, scales, x.dtype)
 
 
-def _is_power_of_two(number: int) -> bool:
-    return triton.next_power_of_2(number) == number
-
-
-def _launch(kernel: object, programs: int, block: int, *arguments: object, **constants: int) -> None:
+def _launch(
+    kernel: object, programs: int, block: int, *arguments: object, **constants: int
+) -> None:
     warps = min(16, max(1, block // _VALUES_PER_WARP))
     cast("Any", kernel)[(programs,)](*arguments, **constants, num_warps=warps)

@@ -164,7 +164,7 @@ def _attention(query: Tensor, key: Tensor, value: Tensor, **_: object) -> Tensor
     return functional.scaled_dot_product_attention(q, k, v).transpose(1, 2).contiguous()
 
 
-def _full_attention(
+def full_attention(
     q: Tensor,
     k: Tensor,
     v: Tensor,
@@ -181,7 +181,7 @@ def _full_attention(
 
 def _replace_attention() -> None:
     for name in ("wan.modules.multitalk_model", "wan.modules.clip"):
-        cast("Any", sys.modules[name]).flash_attention = _full_attention
+        cast("Any", sys.modules[name]).flash_attention = full_attention
 
 
 class _CpuTorch:

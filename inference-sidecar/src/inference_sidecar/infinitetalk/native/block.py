@@ -97,8 +97,9 @@ class PromptAttention(nn.Module):
     def forward(self, x: LinearInput, text: KeyValue, image: KeyValue, shared: Shared) -> Tensor:
         """`[tokens, dim]` → the same."""
         query = shared.ops.heads(self.q(x), self.norm_q, self._heads, None)[None]
-        read, seen = (shared.attend(query, *one)[0].flatten(1) for one in (text, image))
-        return self.o(shared.ops.sum(read, seen, as_rows=takes_rows(self.o, read.dtype)))
+        as_rows = takes_rows(self.o, query.dtype)
+        read_and_seen = (shared.attend(query, *one)[0].flatten(1) for one in (text, image))
+        return self.o(shared.ops.sum(*read_and_seen, as_rows=as_rows))
 
 
 class VoiceAttention(nn.Module):
@@ -147,20 +148,24 @@ class Block(nn.Module):
 
         modulation = Modulation(shift, scale, self._epsilon)
         normed = ops.norm(x, modulation, as_rows=takes_rows(self.self_attn.q, dtype))
-        update = self.self_attn(normed, shared)
 
+        # No update has a name: each is as large as x, and is freed with the sum that takes it.
         as_rows = takes_rows(self.cross_attn.q, dtype)
-        x, normed = ops.sum_norm(x, update, gate, self.norm3, as_rows=as_rows)
-        update = self.cross_attn(normed, text, image, shared)
-
+        x, normed = ops.sum_norm(
+            x, self.self_attn(normed, shared), gate, self.norm3, as_rows=as_rows
+        )
         as_rows = takes_rows(self.audio_cross_attn.q_linear, dtype)
-        x, normed = ops.sum_norm(x, update, None, self.norm_x, as_rows=as_rows)
-        update = self.audio_cross_attn(normed, shared)
-
+        x, normed = ops.sum_norm(
+            x, self.cross_attn(normed, text, image, shared), None, self.norm_x, as_rows=as_rows
+        )
         modulation = Modulation(ffn_shift, ffn_scale, self._epsilon)
         as_rows = takes_rows(self.ffn_in, dtype)
-        x, normed = ops.sum_norm(x, update, None, modulation, as_rows=as_rows)
-        hidden = ops.gelu(self.ffn_in(normed), as_rows=takes_rows(self.ffn_out, dtype))
+        x, normed = ops.sum_norm(
+            x, self.audio_cross_attn(normed, shared), None, modulation, as_rows=as_rows
+        )
+        hidden = self.ffn_in(normed)
+        del normed
+        hidden = ops.gelu(hidden, as_rows=takes_rows(self.ffn_out, dtype))
         return ops.gated_sum(x, self.ffn_out(hidden), ffn_gate)
 
 

@@ -88,8 +88,8 @@ class EagerOps:
 
     def heads(self, x: Tensor, norm: RmsNorm, heads: int, positions: Rotation | None) -> Tensor:
         """See `SmallOps`."""
-        cut = norm(x).unflatten(-1, (heads, -1))
-        return cut if positions is None else rotate(cut, positions)
+        x = norm(x).unflatten(-1, (heads, -1))
+        return x if positions is None else rotate(x, positions)
 
     def gated_sum(self, x: Tensor, update: Tensor, gate: Tensor) -> Tensor:
         """See `SmallOps`."""

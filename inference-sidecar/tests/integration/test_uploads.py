@@ -68,7 +68,8 @@ async def test_a_render_that_the_store_never_takes_is_given_up(
     sidecar: Sidecar, orchestrator: Orchestrator, store: ObjectStore
 ) -> None:
     store.faults["PUT"].extend([403] * 100_000)
-    sidecar.start(TIMINGS_DIVISOR="4000")
+    # Two hours become 18 s, and the twenty minutes that the engine may load for three seconds.
+    sidecar.start(TIMINGS_DIVISOR="400")
     job = await orchestrator.submit()
 
     failed = await orchestrator.event(job, "render.failed")

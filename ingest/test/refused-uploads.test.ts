@@ -115,10 +115,20 @@ const lateFault = async () => {
 describe('an upload that is refused', () => {
   it('leaves nothing of its voice, which had passed and was stored already', async () => {
     const before = await world.traces()
-    const refusing = world.generate({ image: await lateFault() })
-    await until(async () => (await world.traces()).stored.length > before.stored.length)
-    expect((await refusing).status).toBe(400)
-    expect(await world.traces()).toEqual(before)
+    const image = await lateFault()
+    let wasStored = false
+    // Seen only by who looks in the moments between the two: on a busy machine not at the first try.
+    for (let tries = 0; tries < 10 && !wasStored; tries++) {
+      let isRefused = false
+      const refusing = world.generate({ image }).finally(() => {
+        isRefused = true
+      })
+      while (!isRefused && !wasStored)
+        wasStored = (await world.traces()).stored.length > before.stored.length
+      expect((await refusing).status).toBe(400)
+      expect(await world.traces()).toEqual(before)
+    }
+    expect(wasStored).toBe(true)
   }, 60_000)
 
   it.each(refusals)(

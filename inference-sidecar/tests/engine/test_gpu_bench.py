@@ -35,27 +35,31 @@ def test_every_section_gives_figures_and_the_table_comes_last(tmp_path: Path) ->
     )
 
 
+def printed_by(program: str) -> str:
+    """What a program prints that may import the benchmark's modules."""
+    prepared = f"import sys; sys.path.insert(0, sys.argv[1]);{program}"
+    return subprocess.run(
+        [sys.executable, "-c", prepared, str(BENCH.parent)],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+
+
 def test_a_figure_that_beats_its_floor_is_called_wrong() -> None:
     program = (
-        "import sys; sys.path.insert(0, sys.argv[1]);"
         "from gpu_bench.table import Row, Table;"
         "table = Table(); table.add(Row('B3', 'a forward', (1.0, 1.1), 2.0));"
         "table.add(Row('B4', 'another', (2.5,), 2.0));"
         "print([row.what for row in table.impossible]); print(table.to_markdown())"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", program, str(BENCH.parent)],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert "['a forward']" in done.stdout
-    assert "WRONG: a forward beats its floor." in done.stdout
+    printed = printed_by(program)
+    assert "['a forward']" in printed
+    assert "WRONG: a forward beats its floor." in printed
 
 
 def test_what_takes_long_is_timed_as_often_as_there_is_time() -> None:
     program = (
-        "import sys; sys.path.insert(0, sys.argv[1]);"
         "from gpu_bench.measure import Budget, Device, OutOfTime, measure;"
         "device = Device('cpu'); device.time = lambda work: float(work());"
         "print(len(measure(device, Budget.of(60), lambda: 9).seconds));"
@@ -64,10 +68,5 @@ def test_what_takes_long_is_timed_as_often_as_there_is_time() -> None:
         "try: measure(device, Budget.of(8), lambda: 9)\n"
         "except OutOfTime: print('out of time')"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", program, str(BENCH.parent)],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert done.stdout.split("\n")[:4] == ["3", "1", "5", "out of time"]
+    printed = printed_by(program)
+    assert printed.split("\n")[:4] == ["3", "1", "5", "out of time"]

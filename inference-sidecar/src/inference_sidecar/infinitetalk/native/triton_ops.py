@@ -104,8 +104,9 @@ def _layer_norm(
         factor, summand = 1 + by.scale, by.shift.contiguous()
     summed = x if update is None else torch.empty_like(x)
     out = torch.empty(x.shape, dtype=E4M3 if as_rows else x.dtype, device=x.device)
-    scales, block = row_scales(x), power_of_two(width)
-    # A kernel is given something for each argument; what a constant switches off, it never reads.
+    block = power_of_two(width)
+    # A kernel is given something for each argument; what a constant switches off, it never touches.
+    scales = row_scales(x) if as_rows else factor
     update_or_any = x if update is None else update.contiguous()
     gate_or_any = factor if gate is None else gate.contiguous()
     _launch(

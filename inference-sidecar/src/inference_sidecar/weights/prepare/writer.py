@@ -12,12 +12,12 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Final, Self, cast
+from typing import Any, Final, cast
 
 import torch
 from torch import Tensor
 
+from inference_sidecar.closed_at_exit import ClosedAtExit
 from inference_sidecar.weights.errors import WeightsError
 from inference_sidecar.weights.fetch import sha256_of
 from inference_sidecar.weights.volume import explained, publish, require_space
@@ -45,7 +45,7 @@ class Shape:
         return math.prod(self.sizes) * self.dtype.itemsize
 
 
-class ResidentWriter:
+class ResidentWriter(ClosedAtExit):
     """A file under another name until `finish`. Tensors may be written in any order.
 
     They lie in the file by falling width of their numbers, so that each is aligned to it, and by
@@ -71,19 +71,8 @@ class ResidentWriter:
                 os.posix_fallocate(self._handle, 0, self._total)
                 os.pwrite(self._handle, header, 0)
             except OSError:
-                self.abandon()
+                self.close()
                 raise
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.abandon()
 
     def write(self, name: str, rows: Tensor, first_row: int = 0) -> None:
         """Puts rows of a tensor where they belong."""
@@ -110,7 +99,7 @@ class ResidentWriter:
             publish(self._draft, self._path)
         return sha256
 
-    def abandon(self) -> None:
+    def close(self) -> None:
         """Removes what has no name yet; does nothing after `finish`."""
         if self._handle >= 0:
             os.close(self._handle)

@@ -268,7 +268,7 @@ export async function connectBus(options: BusOptions) {
     connection,
     client,
     manager,
-    kvm: new Kvm(connection),
+    kvm: new Kvm(client),
     publish,
     schedule,
     request,

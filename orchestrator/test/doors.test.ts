@@ -83,7 +83,7 @@ describe('a job of another service', () => {
     await world.operator.request(
       subjects.cancel,
       { jobId: cancelled.jobId, owner: 'third' },
-      { timeoutMs: 2_000 },
+      { timeoutMs: 10_000 },
     )
     await world.reaches(cancelled, 'cancelled')
     await until(async () => (await notes('other')).length > 0 && (await notes('third')).length > 0)
@@ -99,7 +99,7 @@ describe('a job of another service', () => {
 
 describe('a request', () => {
   const ask = async (subject: string, body: unknown) =>
-    (await world.operator.request(subject, body, { timeoutMs: 2_000 })) as { answer: string }
+    (await world.operator.request(subject, body, { timeoutMs: 10_000 })) as { answer: string }
 
   it('that nobody can read is answered, not left hanging', async () => {
     for (const subject of [subjects.claim, subjects.store, subjects.cancel])
@@ -177,7 +177,7 @@ describe('an event', () => {
   it('of a deletion is noted on the record, and no timer is set again', async () => {
     const job = await queued()
     const { jobId, owner } = job
-    await world.operator.request(subjects.cancel, { jobId, owner }, { timeoutMs: 2_000 })
+    await world.operator.request(subjects.cancel, { jobId, owner }, { timeoutMs: 10_000 })
     await world.reaches(job, 'cancelled')
     const event: EventOf<'job.deleted'> = {
       ...{ type: 'job.deleted', jobId, owner, epoch: 0, revision: 2 },

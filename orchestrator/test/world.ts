@@ -139,10 +139,11 @@ export async function createWorld({ divisor = 20 } = {}) {
   }
 
   const record = async (job: JobRecord) => (await records.find(jobKey(job.owner, job.jobId)))?.value
-  const reaches = (job: JobRecord, state: JobRecord['state'], timeoutMs = 10_000) =>
+  /** A question that a killed broker took with it is asked again. */
+  const reaches = (job: JobRecord, state: JobRecord['state'], timeoutMs = 25_000) =>
     until(
       async () => {
-        const found = await record(job)
+        const found = await record(job).catch(() => undefined)
         return found?.state === state ? found : undefined
       },
       { timeoutMs, what: `job in state ${state}` },
@@ -218,7 +219,7 @@ export async function createWorld({ divisor = 20 } = {}) {
         (await bus.request(
           subjects.claim,
           { jobId: job.jobId, owner: job.owner, workerId, incarnation, secondsPerVideoSecond: 1 },
-          { timeoutMs: 2_000 },
+          { timeoutMs: 10_000 },
         )) as ClaimAnswer,
       store: async (job: JobRecord, epoch: number, content = 'video') =>
         (await bus.request(
@@ -231,7 +232,7 @@ export async function createWorld({ divisor = 20 } = {}) {
             bytes: content.length,
             sha256: sha256(content),
           },
-          { timeoutMs: 2_000 },
+          { timeoutMs: 10_000 },
         )) as StoreAnswer,
       async says(
         type: 'started' | 'released' | 'cancelled' | 'failed',

@@ -1,2 +1,3 @@
 export * from './run-main.ts'
 export * from './servers.ts'
+export * from './until.ts'

@@ -6,6 +6,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { type ServiceUser, serviceUsers } from '@avatar/contracts'
 import { createObjectStore, removeSeaweedSockets, renderNatsConf } from '../src/index.ts'
+import { until } from './until.ts'
 
 const binaries = join(import.meta.dirname, '../../.venv/bin')
 
@@ -54,20 +55,6 @@ async function isFree(port: number): Promise<boolean> {
     return false
   } finally {
     server.close()
-  }
-}
-
-/** Waits until a condition holds, and says what it waited for when it does not in time. */
-export async function until<T>(
-  look: () => Promise<T | undefined | false> | T | undefined | false,
-  { timeoutMs = 25_000, everyMs = 20, what = 'the condition' } = {},
-): Promise<T> {
-  const deadline = performance.now() + timeoutMs
-  for (;;) {
-    const seen = await look()
-    if (seen) return seen
-    if (performance.now() > deadline) throw new Error(`${what} did not hold within ${timeoutMs} ms`)
-    await new Promise((resolve) => setTimeout(resolve, everyMs))
   }
 }
 

@@ -1,9 +1,9 @@
 import { createHash } from 'node:crypto'
 import { type EventOf, jobPrefix, type StatusView, subjects } from '@avatar/contracts'
+import { until } from '@avatar/service-kit/testing'
 import { expect } from 'vitest'
 import type { Client } from './rest-client.ts'
 import type { System } from './system.ts'
-import { until } from './until.ts'
 
 export type OnceOptions = {
   /** The attempt that must have made the video; any, where none is given. */
@@ -32,7 +32,7 @@ export async function expectCompletedOnce(
       const facts = await factsOf()
       return facts.length > 0 && facts
     },
-    { timeoutMs: 20_000, what: `the end of ${jobId} as a fact` },
+    { timeoutMs: 40_000, what: `the end of ${jobId} as a fact` },
   )
   expect(more, `further ends of ${jobId}`).toEqual([])
   if (completed?.type !== 'job.completed') throw new Error(`${jobId}: ${completed?.type}`)
@@ -41,7 +41,7 @@ export async function expectCompletedOnce(
   await expectOneVideo(system, client, completed)
   await expectEpochsOnce(system, jobId, view.attempt)
   await until(async () => (await broker.count('GPU', subjects.gpuWork(jobId))) === 0, {
-    timeoutMs: 20_000,
+    timeoutMs: 40_000,
     what: `no queue entry of ${jobId}`,
   })
   return view

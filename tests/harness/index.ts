@@ -1,3 +1,4 @@
+export { until } from '@avatar/service-kit/testing'
 export { startAnotherWorker, suspend } from './another-worker.ts'
 export { killAtRandom, seededRandom } from './chaos.ts'
 export { expectAllCompletedOnce, expectCompletedOnce } from './exactly-once.ts'
@@ -17,5 +18,4 @@ export {
   type Victim,
 } from './system.ts'
 export { hasEnginePackages, prepareTinyWeights, tinyEngine } from './tiny-weights.ts'
-export { until } from './until.ts'
 export { within } from './within.ts'

@@ -10,9 +10,9 @@ import {
   statusViewSchema,
   terminalStates,
 } from '@avatar/contracts'
+import { until } from '@avatar/service-kit/testing'
 import { z } from 'zod'
 import { portrait, voice } from './media.ts'
-import { until } from './until.ts'
 
 export type Answer = { status: number; headers: Headers; body: unknown }
 export type Submitted = Answer & { jobId: string; error: ErrorEnvelope['error'] | undefined }

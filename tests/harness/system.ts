@@ -5,13 +5,13 @@ import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
 import { createInterface } from 'node:readline'
 import { promisify } from 'node:util'
+import { until } from '@avatar/service-kit/testing'
 import { z } from 'zod'
 import { type Broker, connectBroker } from './broker.ts'
 import { childrenOf, processesOf } from './processes.ts'
 import { type ProxyOptions, startProxies } from './proxies.ts'
 import { type Client, createClient } from './rest-client.ts'
 import { openStore, type Store } from './store.ts'
-import { until } from './until.ts'
 
 const run = promisify(execFile)
 const repositoryRoot = resolve(import.meta.dirname, '../..')

@@ -71,7 +71,7 @@ async def test_with_a_spooled_file(
 async def test_after_the_upload(
     sidecar: Sidecar, orchestrator: Orchestrator, store: ObjectStore
 ) -> None:
-    store.slow_put_seconds = 0.3
+    store.slow_put_seconds = 1.0
     sidecar.start()
     job = await orchestrator.submit()
     await until(lambda: len(store.objects) == 3, "stored video")
@@ -126,12 +126,12 @@ async def test_suspended_time_counts_towards_the_deadline(
     sidecar: Sidecar, orchestrator: Orchestrator
 ) -> None:
     sidecar.start()
-    job = await orchestrator.submit("null:seconds=60", frames=100, deadline_seconds=2.0)
+    job = await orchestrator.submit("null:seconds=60", frames=100, deadline_seconds=6.0)
     await orchestrator.event(job, "render.started")
     with sidecar.suspended():
-        await asyncio.sleep(2.5)
+        await asyncio.sleep(6.5)
 
-    failed = await orchestrator.event(job, "render.failed", timeout_seconds=2.0)
+    failed = await orchestrator.event(job, "render.failed", timeout_seconds=5.0)
 
     assert failed["code"] == "DEADLINE_EXCEEDED"
 

@@ -15,10 +15,10 @@ from stage.until import until
 async def test_no_render_waits_for_its_inputs_while_there_is_a_backlog(
     sidecar: Sidecar, orchestrator: Orchestrator, store: ObjectStore
 ) -> None:
-    # Two inputs each: whoever fetches them only when the device is free lets it wait for a second.
-    store.slow_get_seconds = 0.5
-    jobs = [await orchestrator.submit("null:seconds=3", frames=25) for _ in range(4)]
-    sidecar.start()
+    # Whoever fetches the inputs only when the device is free lets it wait for two seconds.
+    store.slow_get_seconds = 2.0
+    jobs = [await orchestrator.submit("null:seconds=4", frames=25) for _ in range(4)]
+    sidecar.start(TIMINGS_DIVISOR="3")
     done = [await orchestrator.event(job, "render.completed") for job in jobs]
 
     ordered = sorted(done, key=lambda event: event["renderStartedAtMs"])
@@ -26,7 +26,7 @@ async def test_no_render_waits_for_its_inputs_while_there_is_a_backlog(
         later["renderStartedAtMs"] - earlier["renderEndedAtMs"]
         for earlier, later in itertools.pairwise(ordered)
     ]
-    assert statistics.median(gaps) <= 500, gaps
+    assert statistics.median(gaps) <= 1_500, gaps
 
 
 async def test_both_inputs_are_fetched_at_once(
@@ -43,14 +43,14 @@ async def test_the_next_job_is_ready_before_the_current_one_ends(
     sidecar: Sidecar, orchestrator: Orchestrator
 ) -> None:
     sidecar.start()
-    first = await orchestrator.submit("null:seconds=1", frames=100)
+    first = await orchestrator.submit("null:hang")
     await orchestrator.event(first, "render.started")
     second = await orchestrator.submit()
 
     held = await until(lambda: orchestrator.held(second), "second job in hand")
 
     assert held["stage"] in {"fetching", "ready"}
-    assert orchestrator.events_of(first, "render.completed") == []
+    assert orchestrator.held(first)
 
 
 async def test_a_job_is_left_to_others_while_the_current_render_is_long(
@@ -71,7 +71,7 @@ async def test_a_job_is_left_to_others_while_the_current_render_is_long(
 async def test_an_upload_does_not_keep_the_next_render_waiting(
     sidecar: Sidecar, orchestrator: Orchestrator, store: ObjectStore
 ) -> None:
-    store.slow_put_seconds = 1.0
+    store.slow_put_seconds = 3.0
     first = await orchestrator.submit()
     second = await orchestrator.submit()
     sidecar.start()

@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+from inference_sidecar.contracts import scaled_timings
 from stage.object_store import ObjectStore
 from stage.orchestrator import Orchestrator
 from stage.sidecar import Sidecar
 from stage.until import until
+
+LONG_BEFORE_A_STALL_SECONDS = scaled_timings(1).transfer_stall_seconds / 3
 
 
 async def test_a_render_is_stopped_within_a_forward_and_the_process_lives_on(
     sidecar: Sidecar, orchestrator: Orchestrator
 ) -> None:
     sidecar.start()
-    job = await orchestrator.submit("null:seconds=30", frames=250)
+    job = await orchestrator.submit("null:seconds=600", frames=250, deadline_seconds=900.0)
     await orchestrator.event(job, "render.started")
     process = sidecar.render_process()
 
     await orchestrator.stop("w1", job)
 
-    await orchestrator.event(job, "render.cancelled", timeout_seconds=1.0)
+    await orchestrator.event(job, "render.cancelled")
     await until(lambda: not sidecar.work_folders(), "empty work folder")
     assert sidecar.render_process() == process
     following = await orchestrator.submit()
@@ -35,7 +38,7 @@ async def test_a_render_process_that_does_not_obey_is_killed_and_replaced(
 
     await orchestrator.stop("w1", job)
 
-    await orchestrator.event(job, "render.cancelled", timeout_seconds=3.0)
+    await orchestrator.event(job, "render.cancelled")
     following = await orchestrator.submit()
     await orchestrator.event(following, "render.completed")
     assert sidecar.render_process() != process
@@ -45,29 +48,31 @@ async def test_a_prefetched_job_is_forgotten_while_the_current_one_goes_on(
     sidecar: Sidecar, orchestrator: Orchestrator
 ) -> None:
     sidecar.start()
-    first = await orchestrator.submit("null:seconds=1.4", frames=100)
+    first = await orchestrator.submit("null:hang")
     await orchestrator.event(first, "render.started")
+    process = sidecar.render_process()
     second = await orchestrator.submit()
     await until(lambda: orchestrator.held(second), "second job in hand")
 
     await orchestrator.stop("w1", second)
 
-    await orchestrator.event(second, "render.cancelled", timeout_seconds=0.7)
-    await orchestrator.event(first, "render.completed")
+    await orchestrator.event(second, "render.cancelled")
     assert orchestrator.events_of(second, "render.started") == []
+    assert orchestrator.held(first)
+    assert sidecar.render_process() == process
 
 
 async def test_a_job_whose_inputs_do_not_come_is_stopped_all_the_same(
     sidecar: Sidecar, orchestrator: Orchestrator, store: ObjectStore
 ) -> None:
     store.faults["GET"].append("stall")
-    sidecar.start()
+    sidecar.start(TIMINGS_DIVISOR="1")
     job = await orchestrator.submit()
     await until(lambda: store.gets, "fetch under way")
 
     await orchestrator.stop("w1", job)
 
-    await orchestrator.event(job, "render.cancelled", timeout_seconds=1.0)
+    await orchestrator.event(job, "render.cancelled", timeout_seconds=LONG_BEFORE_A_STALL_SECONDS)
 
 
 async def test_a_spooled_render_is_deleted(
@@ -80,7 +85,7 @@ async def test_a_spooled_render_is_deleted(
 
     await orchestrator.stop("w1", job)
 
-    await orchestrator.event(job, "render.cancelled", timeout_seconds=2.0)
+    await orchestrator.event(job, "render.cancelled")
     await until(lambda: not sidecar.spooled(), "empty spool")
 
 
@@ -88,14 +93,13 @@ async def test_an_upload_that_hangs_does_not_keep_a_stop_waiting(
     sidecar: Sidecar, orchestrator: Orchestrator, store: ObjectStore
 ) -> None:
     store.faults["PUT"].append("stall")
-    sidecar.start()
+    sidecar.start(TIMINGS_DIVISOR="1")
     job = await orchestrator.submit()
     await until(lambda: store.puts, "upload under way")
 
     await orchestrator.stop("w1", job)
 
-    # Far less than a stalled transfer is waited for.
-    await orchestrator.event(job, "render.cancelled", timeout_seconds=2.0)
+    await orchestrator.event(job, "render.cancelled", timeout_seconds=LONG_BEFORE_A_STALL_SECONDS)
     await until(lambda: not sidecar.spooled(), "empty spool")
 
 

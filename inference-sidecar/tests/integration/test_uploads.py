@@ -185,7 +185,7 @@ async def test_a_spooled_render_survives_kill_9_and_is_not_made_again(
 async def test_a_render_that_is_uploaded_but_not_reported_is_reported_after_kill_9(
     sidecar: Sidecar, orchestrator: Orchestrator, store: ObjectStore
 ) -> None:
-    store.slow_put_seconds = 0.3
+    store.slow_put_seconds = 1.0
     sidecar.start()
     job = await orchestrator.submit()
     await until(lambda: store.objects.keys() & {_output(job.job_id)}, "upload")

@@ -5,7 +5,7 @@
  */
 export async function until<T>(
   look: () => Promise<T | undefined | false> | T | undefined | false,
-  { timeoutMs = 10_000, everyMs = 50, what = 'the condition' } = {},
+  { timeoutMs = 25_000, everyMs = 20, what = 'the condition' } = {},
 ): Promise<T> {
   const deadline = performance.now() + timeoutMs
   for (;;) {

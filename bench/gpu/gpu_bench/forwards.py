@@ -130,7 +130,7 @@ class ForwardBench:
         work = forward_work(size, self.scale.frames, self.scale.shape)
         floor = self.ceilings.floor("bf16", work.linear, work.attention)
         try:
-            model = UpstreamForward(root, self.device, self.scale, weights)
+            model = UpstreamForward(root, self.scale, weights)
             timed = measure(
                 self.device, budget, model.prepare(Inputs.of(self.device, self.scale, size))
             )

@@ -13,6 +13,7 @@ from inference_sidecar.errors import GpuOutOfMemory
 from inference_sidecar.infinitetalk.device import Device, DeviceMissing
 from inference_sidecar.infinitetalk.engine import InfiniteTalkEngine
 from inference_sidecar.infinitetalk.loading import load_parts
+from inference_sidecar.infinitetalk.reference.remedies import UpstreamUnusable
 from inference_sidecar.weights.errors import WeightsError
 from stage.tiny_engine import TINY, Watched, a_request, tiny_settings
 
@@ -92,6 +93,14 @@ def test_a_volume_that_is_not_mounted_is_told(tmp_path: Path) -> None:
     engine = InfiniteTalkEngine(tiny_settings(model_storage_path=tmp_path / "absent"))
     with pytest.raises(WeightsError, match="absent"):
         engine.load()
+
+
+def test_upstreams_code_that_is_not_there_is_told_before_anything_is_read(tmp_path: Path) -> None:
+    settings = tiny_settings(
+        model_storage_path=tmp_path / "absent", infinitetalk_upstream=tmp_path / "code"
+    )
+    with pytest.raises(UpstreamUnusable, match="is the submodule checked out"):
+        InfiniteTalkEngine(settings).load()
 
 
 def test_weights_that_do_not_fit_are_not_read(

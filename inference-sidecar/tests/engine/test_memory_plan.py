@@ -28,7 +28,7 @@ WEIGHTS: dict[Precision, int] = {
 }
 
 
-def plan(precision: Precision = "fp8", **changes: int) -> MemoryPlan:
+def plan(precision: Precision = "fp8", **changes: float) -> MemoryPlan:
     given = {"frames": 81, "prompts": 1, "codec_bytes_per_value": 2} | changes
     return MemoryPlan(precision=precision, shape=FULL_SIZE, **given)
 
@@ -72,6 +72,13 @@ def test_a_second_prompt_and_a_float32_codec_cost_what_they_hold() -> None:
     assert two.cached - one.cached == 2 * 40 * 512 * 5120 * 2
     exact = plan(codec_bytes_per_value=4).need(size, is_tiled=False)
     assert exact.codec > 1.5 * one.codec
+
+
+def test_the_forward_of_another_takes_what_it_takes() -> None:
+    size = Size(832, 480)
+    ours, theirs = (plan(forward_memory=factor).need(size, is_tiled=True) for factor in (1.0, 2.5))
+    assert theirs.forward == pytest.approx(2.5 * ours.forward)
+    assert theirs.total - ours.total == theirs.forward - ours.forward
 
 
 def test_the_figures_are_those_that_others_found() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import os
 from importlib.util import find_spec
@@ -10,16 +11,21 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 
 from inference_sidecar.infinitetalk.checkpoints.codec_names import codec_weights
 from inference_sidecar.infinitetalk.checkpoints.image_names import image_weights
 from inference_sidecar.infinitetalk.checkpoints.layout import VOICE
 from inference_sidecar.infinitetalk.checkpoints.text_names import text_weights
+from inference_sidecar.infinitetalk.encoders import codec_layers
+from inference_sidecar.infinitetalk.engine import InfiniteTalkEngine
 from inference_sidecar.infinitetalk.native import rope
 from inference_sidecar.infinitetalk.native.dit import build_dit
 from inference_sidecar.infinitetalk.parity import CASES, Bench, Case, write_voice
 from inference_sidecar.infinitetalk.reference.speech import upstream_voice
 from inference_sidecar.infinitetalk.replay import embed_speech, main
+from stage.pretended_cuda import DEVICE, pretended_cuda
+from stage.tiny_engine import Watched, a_request, no_triton, tiny_settings
 
 CODE = Path(os.environ.get("INFINITETALK_SOURCE") or Path(__file__).parents[3] / "InfiniteTalk")
 HAS_CODE = (CODE / "wan" / "multitalk.py").is_file()
@@ -113,6 +119,37 @@ def test_our_loop_over_upstreams_parts_is_upstreams_loop(bench: Bench) -> None:
     theirs = bench.render_upstream(case)
     frames = torch.cat(list(bench.render_ours(case, bench.upstream.models())), dim=1)
     assert (frames - theirs).abs().max() <= 1e-6
+
+
+def test_upstreams_pipeline_runs_on_a_gpu_whole_and_in_parts(bench: Bench) -> None:
+    case = Case(5.0, 4.0, (48, 64), 1.0)
+    with pretended_cuda():
+        on_gpu = Bench(CODE, bench.weights.parent, device=DEVICE)
+        outcome = on_gpu.run(case)
+        assert outcome.is_equal, str(outcome)
+        theirs = on_gpu.render_upstream(case)
+        parts = torch.cat(list(on_gpu.render_ours(case, on_gpu.upstream.models())), dim=1)
+        assert (parts - theirs).abs().max() <= case.bound
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_an_operator_may_render_by_upstreams_transformer(
+    resident_folder: Path, tmp_path: Path, device: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    request = a_request(tmp_path, 41)
+
+    def frames(**changes: object) -> NDArray[np.uint8]:
+        engine = InfiniteTalkEngine(tiny_settings(model_storage_path=resident_folder, **changes))
+        told = engine.load()
+        assert told.attention_backend == ("upstream" if changes else "cpu")
+        chunks = engine.render(request, engine.plan(request), Watched(), None)
+        return np.concatenate([chunk.frames for chunk in chunks])
+
+    ours = frames()
+    monkeypatch.setattr(codec_layers, "_triton_norm", no_triton)
+    with pretended_cuda() if device == "cuda" else contextlib.nullcontext():
+        theirs = frames(infinitetalk_upstream=CODE, infinitetalk_device=device)
+    assert np.abs(ours.astype(int) - theirs.astype(int)).max() <= 1
 
 
 def test_every_tensor_of_the_published_models_is_wanted_exactly_once(bench: Bench) -> None:

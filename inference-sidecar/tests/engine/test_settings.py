@@ -35,11 +35,26 @@ def test_every_setting_says_what_it_is_for() -> None:
         {"infinitetalk_size": "1080p"},
         {"infinitetalk_precision": "int8"},
         {"infinitetalk_prompt": ""},
+        {"infinitetalk_upstream": "/code"},
+        {
+            "infinitetalk_upstream": "/code",
+            "infinitetalk_precision": "bf16",
+            "infinitetalk_attention": "flash",
+        },
     ],
 )
 def test_what_cannot_be_rendered_is_refused_at_start_up(wrong: dict[str, object]) -> None:
     with pytest.raises(ValidationError):
         InfiniteTalkSettings(model_storage_path=Path("/models"), **wrong)  # type: ignore[arg-type]
+
+
+def test_upstreams_transformer_may_be_asked_for_in_a_precision_that_it_has() -> None:
+    settings = InfiniteTalkSettings(
+        model_storage_path=Path("/models"),
+        infinitetalk_upstream=Path("code"),
+        infinitetalk_precision="bf16",
+    )
+    assert settings.infinitetalk_upstream == Path("code").absolute()
 
 
 def test_the_folder_of_the_weights_must_be_named() -> None:

@@ -102,3 +102,8 @@ def a_request(folder: Path, frames: int, **changes: Any) -> RenderRequest:
         "frames": frames,
     }
     return RenderRequest(**(given | changes))
+
+
+def no_triton() -> None:
+    """In the place of a fused kernel where another thing is tested."""
+    raise ImportError("its kernels are interpreted here, and slowly; they have tests of their own")

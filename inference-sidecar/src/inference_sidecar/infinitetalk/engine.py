@@ -87,6 +87,7 @@ class InfiniteTalkEngine:
             frames=self._how.frames,
             prompts=2 if self._guidance.needs_negative else 1,
             codec_bytes_per_value=parts.codec_bytes_per_value,
+            forward_memory=parts.forward_memory,
         )
         size = self._sizes.of(self._settings.infinitetalk_size, _LANDSCAPE)
         _make_room(device, parts, memory, size)

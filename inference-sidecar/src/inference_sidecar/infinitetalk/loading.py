@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Final
 
 import torch
+from torch import Tensor
 
 from inference_sidecar.errors import GpuOutOfMemory
 from inference_sidecar.infinitetalk.device import Device
@@ -13,24 +16,34 @@ from inference_sidecar.infinitetalk.encoders.codec import WanCodec
 from inference_sidecar.infinitetalk.encoders.image import ClipImage
 from inference_sidecar.infinitetalk.encoders.text import UmT5
 from inference_sidecar.infinitetalk.encoders.voice import Wav2Vec2
+from inference_sidecar.infinitetalk.interfaces import Denoiser
 from inference_sidecar.infinitetalk.kept_prompts import KeptPrompts
 from inference_sidecar.infinitetalk.memory_plan import RESERVE_BYTES, gib
 from inference_sidecar.infinitetalk.native.attention import AttentionBackend
+from inference_sidecar.infinitetalk.native.config import DitConfig
 from inference_sidecar.infinitetalk.native.denoiser import NativeDenoiser
-from inference_sidecar.infinitetalk.native.dit import Dit, build_dit
+from inference_sidecar.infinitetalk.native.dit import build_dit
 from inference_sidecar.infinitetalk.native.linear import precision_of, resident_linear
+from inference_sidecar.infinitetalk.native.tensors import TensorSource
 from inference_sidecar.infinitetalk.parts import Parts
+from inference_sidecar.infinitetalk.reference.forward import FORWARD_MEMORY, reference_denoiser
+from inference_sidecar.infinitetalk.reference.remedies import import_upstream
 from inference_sidecar.infinitetalk.resident_file import ResidentFile, ResidentFolder
 from inference_sidecar.infinitetalk.settings import InfiniteTalkSettings
 from inference_sidecar.infinitetalk.work import TransformerShape
 
 _PROMPTS: Final = "prompts"
 """Below the folder of the weights."""
+_UPSTREAMS: Final = "upstream"
+"""In the place of a kernel's name, where its code chooses."""
 
 
 def load_parts(settings: InfiniteTalkSettings, device: Device) -> Parts:
     """Reads the resident weights. Raises `WeightsError` with the command to run if they are not
-    there, and `GpuOutOfMemory` before anything is read if they alone do not fit."""
+    there, and before anything is read `GpuOutOfMemory` if they alone do not fit, `UpstreamUnusable`
+    if upstream's code is wanted and cannot be used."""
+    if settings.infinitetalk_upstream is not None:
+        import_upstream(settings.infinitetalk_upstream, device.torch)
     folder, precision = ResidentFolder(settings.model_storage_path), settings.infinitetalk_precision
     transformer = folder.transformer(precision)
     image, codec, text = folder.part("image"), folder.part("codec"), folder.part("text")
@@ -38,18 +51,17 @@ def load_parts(settings: InfiniteTalkSettings, device: Device) -> Parts:
     _require_room((transformer, image, codec), device)
 
     is_exact = precision == "fp32" or not device.is_cuda
-    activations = torch.float32 if precision == "fp32" else torch.bfloat16
     tensors = transformer.load(device.torch)
+    config = DitConfig.of(TensorSource(tensors), transformer.info.config)
     ffn_dim = tensors["blocks.0.ffn.0.weight"].shape[0]
     text_dim = tensors["text_embedding.0.weight"].shape[1]
-    dit = build_dit(tensors, transformer.info.config, resident_linear, activations)
+    forward = _forward(settings, tensors, transformer.info.config)
     del tensors
-    denoiser = NativeDenoiser(dit, AttentionBackend(settings.infinitetalk_attention))
     video = WanCodec(
         codec.load(device.torch), device.torch, torch.float32 if is_exact else torch.bfloat16
     )
     models = Models(
-        denoiser=denoiser,
+        denoiser=forward.denoiser,
         codec=video,
         image_encoder=ClipImage(
             image.load(device.torch), device.torch, torch.float32 if is_exact else torch.float16
@@ -62,16 +74,47 @@ def load_parts(settings: InfiniteTalkSettings, device: Device) -> Parts:
             settings.model_storage_path / _PROMPTS,
             text.info.fingerprint,
             # On the CPU, mapped: a prompt that is new costs seconds, and 10.6 GiB stay free.
-            lambda: UmT5(text.load(torch.device("cpu")), tokenizer, dit.config.text_tokens),
+            lambda: UmT5(text.load(torch.device("cpu")), tokenizer, config.text_tokens),
         ),
         voice=Wav2Vec2(voice, device.torch),
-        shape=_shape_of(dit, ffn_dim),
+        shape=_shape_of(config, ffn_dim),
         text_dim=text_dim,
-        precision=precision_of(dit) if precision == "fp8" else precision,
-        attention=denoiser.attention.value,
-        small_ops=denoiser.small_ops,
+        precision=forward.precision,
+        attention=forward.attention,
+        small_ops=forward.small_ops,
         weights=transformer.info.fingerprint,
         codec_bytes_per_value=4 if is_exact else 2,
+        forward_memory=forward.memory,
+    )
+
+
+@dataclass(frozen=True)
+class _Forward:
+    """A transformer that is ready, and what is told of it; memory: see `Parts.forward_memory`."""
+
+    denoiser: Denoiser
+    precision: str
+    attention: str
+    small_ops: str
+    memory: float = 1.0
+
+
+def _forward(
+    settings: InfiniteTalkSettings, tensors: Mapping[str, Tensor], config: Mapping[str, object]
+) -> _Forward:
+    """Ours, or upstream's where the operator wants that; over the same weights."""
+    precision = settings.infinitetalk_precision
+    if settings.infinitetalk_upstream is not None:
+        denoiser = reference_denoiser(settings.infinitetalk_upstream, tensors, config)
+        return _Forward(denoiser, precision, _UPSTREAMS, _UPSTREAMS, FORWARD_MEMORY)
+    activations = torch.float32 if precision == "fp32" else torch.bfloat16
+    dit = build_dit(tensors, config, resident_linear, activations)
+    native = NativeDenoiser(dit, AttentionBackend(settings.infinitetalk_attention))
+    return _Forward(
+        native,
+        precision_of(dit) if precision == "fp8" else precision,
+        native.attention.value,
+        native.small_ops,
     )
 
 
@@ -87,9 +130,8 @@ def _require_room(files: tuple[ResidentFile, ...], device: Device) -> None:
         )
 
 
-def _shape_of(dit: Dit, ffn_dim: int) -> TransformerShape:
+def _shape_of(config: DitConfig, ffn_dim: int) -> TransformerShape:
     """What decides work and memory."""
-    config = dit.config
     return TransformerShape(
         dim=config.dim,
         ffn_dim=ffn_dim,

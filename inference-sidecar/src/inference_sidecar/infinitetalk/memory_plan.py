@@ -79,6 +79,7 @@ class MemoryPlan:
     """What a loaded model needs, for any size.
 
     codec_bytes_per_value: 2 for bf16, 4 for float32. prompts: 2 where guidance needs a negative.
+    forward_memory: how much more a forward allocates than ours, where it is another's.
     """
 
     precision: Precision
@@ -86,12 +87,14 @@ class MemoryPlan:
     frames: int
     prompts: int
     codec_bytes_per_value: int
+    forward_memory: float = 1.0
 
     def need(self, size: Size, *, is_tiled: bool) -> MemoryNeed:
         """Bytes beyond the weights, to render at this size."""
+        forward = forward_bytes(size, self.frames, self.precision, self.shape)
         return MemoryNeed(
             cached=cached_bytes(self.precision, self.shape, self.prompts),
-            forward=forward_bytes(size, self.frames, self.precision, self.shape),
+            forward=round(forward * self.forward_memory),
             codec=codec_bytes(size, self.codec_bytes_per_value, is_tiled=is_tiled),
             frames=frames_bytes(size, self.frames, is_tiled=is_tiled),
             is_tiled=is_tiled,

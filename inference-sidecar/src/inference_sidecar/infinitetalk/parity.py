@@ -22,6 +22,7 @@ from typing import Final, cast
 
 import numpy as np
 import soundfile
+import torch
 from PIL import Image
 from torch import Tensor
 
@@ -120,13 +121,22 @@ class Outcome:
 
 
 class Bench:
-    """Both sides, loaded once with the same tiny weights, and one input for all cases."""
+    """Both sides, loaded once with the same tiny weights, and one input for all cases.
 
-    def __init__(self, code: Path, folder: Path, sizes: TinySizes | None = None) -> None:
+    device: upstream's; ours is the CPU.
+    """
+
+    def __init__(
+        self,
+        code: Path,
+        folder: Path,
+        sizes: TinySizes | None = None,
+        device: torch.device | str = "cpu",
+    ) -> None:
         self.weights = folder / "weights"
         if not self.weights.exists():
             write_tiny_weights(self.weights, sizes or TinySizes())
-        self.upstream = Upstream(code, self.weights)
+        self.upstream = Upstream(code, self.weights, device)
         self.image, self.audio = folder / "portrait.png", folder / "voice.wav"
         write_portrait(self.image)
         write_voice(self.audio, _VOICE_FRAMES)
@@ -161,7 +171,7 @@ class Bench:
             seed=7,
             max_frames=_WINDOW if case.is_clip else max_frames,
         )
-        return self.upstream.generate(wanted, case.settings)
+        return self.upstream.generate(wanted, case.settings).cpu()
 
     def render_ours(
         self, case: Case, models: Models | None = None, frames: int | None = None
@@ -178,7 +188,7 @@ class Bench:
             frames=_WINDOW if case.is_clip else frames or self._heard,
         )
         for chunk in render(models or self.ours.models, job, case.settings, Uninterrupted()):
-            yield chunk.frames
+            yield chunk.frames.cpu()
 
 
 def write_portrait(path: Path) -> None:

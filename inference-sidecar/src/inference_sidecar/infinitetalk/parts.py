@@ -29,6 +29,7 @@ class Parts:
     precision, attention, small_ops: what is really used, as the result says it.
     weights: names these very weights, for fingerprints.
     codec: the one in `models`, as the memory plan sees it; codec_bytes_per_value: 2 or 4.
+    forward_memory: how much more a forward allocates than ours would.
     """
 
     models: Models
@@ -42,3 +43,4 @@ class Parts:
     small_ops: str
     weights: str
     codec_bytes_per_value: int
+    forward_memory: float = 1.0

@@ -34,6 +34,11 @@ class InfiniteTalkSettings(EngineSettings):
         description="attention kernel; `auto` takes the fastest exact one, `sage` (SageAttention) "
         "computes in 8 bits; one that cannot run here stops the engine",
     )
+    infinitetalk_upstream: Path | None = Field(
+        default=None,
+        description="folder of upstream's code: its transformer renders in the place of ours, as "
+        "exact, a third as fast, in bf16 or fp32 only; for when ours is in doubt",
+    )
     infinitetalk_size: SizeClass = Field(
         default="432p",
         description="size that is generated, for landscape, portrait and square: 720p (1280x720, "
@@ -70,15 +75,25 @@ class InfiniteTalkSettings(EngineSettings):
         default=1, ge=1, le=32, description="makes every generated size so much smaller; for tests"
     )
 
-    @field_validator("model_storage_path")
+    @field_validator("model_storage_path", "infinitetalk_upstream")
     @classmethod
-    def _is_absolute(cls, path: Path) -> Path:
-        return path.absolute()
+    def _is_absolute(cls, path: Path | None) -> Path | None:
+        return path and path.absolute()
 
     @model_validator(mode="after")
     def _renders(self) -> InfiniteTalkSettings:
         """What no single field can tell; `RenderSettings` says it in its own words."""
         self.render_settings()
+        if self.infinitetalk_upstream is not None:
+            if self.infinitetalk_precision == "fp8":
+                raise ValueError(
+                    "INFINITETALK_UPSTREAM does not compute in fp8: set INFINITETALK_PRECISION=bf16"
+                )
+            if self.infinitetalk_attention != "auto":
+                raise ValueError(
+                    "INFINITETALK_UPSTREAM has an attention of its own: leave out "
+                    "INFINITETALK_ATTENTION"
+                )
         return self
 
     def render_settings(self) -> RenderSettings:

@@ -21,7 +21,7 @@ from inference_sidecar.infinitetalk.checkpoints.layout import BASE, PublishedLay
 from inference_sidecar.infinitetalk.checkpoints.tensor_files import read_pickle
 from inference_sidecar.infinitetalk.checkpoints.text_names import TextSizes
 from inference_sidecar.infinitetalk.driver import Models
-from inference_sidecar.infinitetalk.interfaces import Conditions, Text
+from inference_sidecar.infinitetalk.reference.forward import ReferenceDenoiser
 from inference_sidecar.infinitetalk.reference.remedies import import_upstream
 from inference_sidecar.infinitetalk.render_settings import RenderSettings
 
@@ -102,10 +102,13 @@ class Upstream:
 
     def models(self) -> Models:
         """Upstream's parts for our chunk loop: slower, and needs more memory, than our own."""
+        pipeline = self.pipeline
         return Models(
-            denoiser=_ReferenceDenoiser(self.pipeline),
-            codec=_ReferenceCodec(self.pipeline),
-            image_encoder=_ReferenceImage(self.pipeline),
+            denoiser=ReferenceDenoiser(
+                pipeline.model.to(pipeline.device), pipeline.device, pipeline.param_dtype
+            ),
+            codec=_ReferenceCodec(pipeline),
+            image_encoder=_ReferenceImage(pipeline),
         )
 
     def embed_texts(self, texts: Sequence[str]) -> list[Tensor]:
@@ -126,47 +129,6 @@ class Upstream:
             _sized_call("wan.modules.vae", "_video_vae", _codec_sizes(layout)),
         ):
             yield config
-
-
-class _ReferenceDenoiser:
-    def __init__(self, pipeline: Any) -> None:  # noqa: ANN401 - upstream is not typed
-        self._pipeline = pipeline
-
-    def condition(self, conditions: Conditions) -> _ReferenceConditioned:
-        return _ReferenceConditioned(self._pipeline, conditions)
-
-
-class _ReferenceConditioned:
-    """Nothing is kept between forwards: upstream computes everything every time."""
-
-    def __init__(self, pipeline: Any, conditions: Conditions) -> None:  # noqa: ANN401
-        self._pipeline = pipeline
-        self._conditions = conditions
-
-    def listen(self, voices: Tensor) -> Tensor:
-        return voices
-
-    def predict(self, latent: Tensor, timestep: float, text: Text, audio: Tensor) -> Tensor:
-        model, device = self._pipeline.model.to(self._pipeline.device), self._pipeline.device
-        model.disable_teacache()
-        words = self._conditions.prompt if text is Text.PROMPT else self._conditions.negative
-        grid = latent.shape[1] * latent.shape[2] * latent.shape[3] // 4
-        dtype = self._pipeline.param_dtype
-        velocity = model(
-            [latent.to(device)],
-            t=torch.tensor([timestep], device=device),
-            context=[words],
-            seq_len=grid,
-            clip_fea=self._conditions.image[None].to(device, dtype),
-            y=self._conditions.anchor[None].to(device, dtype),
-            audio=audio.to(device, dtype),
-            ref_target_masks=self._masks(latent),
-        )
-        return velocity[0]
-
-    def _masks(self, latent: Tensor) -> Tensor:
-        masks = self._conditions.person_masks
-        return latent.new_ones(3, *latent.shape[2:]) if masks is None else masks
 
 
 class _ReferenceCodec:

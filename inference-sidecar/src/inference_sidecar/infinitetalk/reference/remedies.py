@@ -61,8 +61,8 @@ def import_upstream(root: Path, device: torch.device) -> types.ModuleType:
             f"Upstream needs {cause.name or cause}: npm run setup -- --with reference"
         ) from cause
     _replace_attention()
-    if device.type != "cuda":
-        _keep_off_cuda(pipeline, device)
+    cast("Any", pipeline).get_video_codec = _no_codec
+    cast("Any", pipeline).torch = torch if device.type == "cuda" else _CpuTorch(device)
     return pipeline
 
 
@@ -196,11 +196,6 @@ class _CpuTorch:
 
     def __getattr__(self, name: str) -> object:
         return getattr(torch, name)
-
-
-def _keep_off_cuda(pipeline: types.ModuleType, device: torch.device) -> None:
-    cast("Any", pipeline).torch = _CpuTorch(device)
-    cast("Any", pipeline).get_video_codec = _no_codec
 
 
 def _nothing(*_: object) -> None:

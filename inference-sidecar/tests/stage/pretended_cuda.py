@@ -1,0 +1,178 @@
+"""A CUDA device played by the CPU: its tensors refuse to be mixed with those of the host.
+
+The CPU does all the work; what is checked is where things lie, which no test on a CPU sees: a
+tensor that was left on the host, or one that went to NumPy without `cpu()`. Autocast for CUDA is
+followed too, for upstream's code leans on it. Not checked: kernels, memory, speed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Generator, Mapping
+from typing import Any
+from unittest import mock
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.overrides import TorchFunctionMode
+from torch.utils import _pytree as pytree
+
+DEVICE = torch.device("cuda", 0)
+NAME = "a pretended GPU"
+_HOST = torch.device("cpu")
+_FREE_BYTES = 48 << 30
+
+_MAY_MIX = {Tensor.copy_, Tensor.to, Tensor.__getitem__, Tensor.__setitem__}
+_ANSWERS: Mapping[Any, object] = {
+    Tensor.device.__get__: DEVICE,
+    Tensor.is_cuda.__get__: True,
+    Tensor.is_cpu.__get__: False,
+    Tensor.get_device: 0,
+}
+_IN_LOW_PRECISION = {
+    functional.linear,
+    functional.scaled_dot_product_attention,
+    torch.conv1d,
+    torch.conv2d,
+    torch.conv3d,
+    torch.matmul,
+    torch.bmm,
+    Tensor.matmul,
+    Tensor.__matmul__,
+}
+_IN_FULL_PRECISION = {functional.layer_norm, functional.softmax, torch.softmax, Tensor.softmax}
+_CUDA: Mapping[str, Callable[..., object]] = {
+    "is_available": lambda: True,
+    "current_device": lambda: 0,
+    "get_device_name": lambda *_: NAME,
+    "mem_get_info": lambda *_: (_FREE_BYTES, _FREE_BYTES),
+    "memory_reserved": lambda *_: 0,
+    "memory_allocated": lambda *_: 0,
+    "max_memory_allocated": lambda *_: 1,
+    "reset_peak_memory_stats": lambda *_: None,
+    "synchronize": lambda *_: None,
+    "empty_cache": lambda: None,
+    "ipc_collect": lambda: None,
+}
+
+
+class OnDevice(Tensor):
+    """A tensor that says it lies on the device."""
+
+
+class _Placement(TorchFunctionMode):
+    """Keeps the books: which tensors are on the device, and who asks for what."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.autocasts: list[torch.dtype | None] = []
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        kwargs = dict(kwargs or {})
+        tensors = [x for x in pytree.tree_leaves((args, kwargs)) if isinstance(x, Tensor)]
+        ours = [x for x in tensors if isinstance(x, OnDevice)]
+        if ours and func in _ANSWERS:
+            return _ANSWERS[func]
+        if ours and func in {Tensor.numpy, Tensor.__array__}:
+            raise TypeError("can't convert cuda:0 device type tensor to numpy: use Tensor.cpu()")
+        if func is torch._has_compatible_shallow_copy_type and len(ours) == 1:
+            return False
+        if ours and func not in _MAY_MIX and any(_is_stranger(x) for x in tensors):
+            where = [(x.device.type, tuple(x.shape)) for x in tensors]
+            raise RuntimeError(f"tensors of {func} are on different devices: {where}")
+        is_on_device = isinstance(args[0], OnDevice) if func in _MAY_MIX else bool(ours)
+        if func in {Tensor.cuda, Tensor.cpu}:
+            func, args, kwargs = (
+                Tensor.to,
+                (args[0],),
+                {"device": DEVICE if func is Tensor.cuda else _HOST},
+            )
+        if func is Tensor.to:
+            for wanted in args[1:]:
+                if isinstance(wanted, torch.device | str):
+                    is_on_device = _is_cuda(wanted)
+                elif isinstance(wanted, Tensor):
+                    is_on_device = isinstance(wanted, OnDevice)
+            args = tuple(_HOST if isinstance(x, torch.device | str) else x for x in args)
+        if kwargs.get("device") is not None:
+            is_on_device = _is_cuda(kwargs["device"])
+            kwargs["device"] = _HOST
+        if ours:
+            args, kwargs = self._cast(func, args, kwargs)
+        with torch._C.DisableTorchFunctionSubclass(), _any_kernel(func):
+            made = func(*args, **kwargs)
+        with torch._C.DisableTorchFunction():
+            return pytree.tree_map(lambda x: _placed(x, is_on_device=is_on_device), made)
+
+    def _cast(self, func, args, kwargs):
+        """As autocast for CUDA does."""
+        wanted = self.autocasts[-1] if self.autocasts else None
+        if wanted is None or func not in _IN_LOW_PRECISION | _IN_FULL_PRECISION:
+            return args, kwargs
+        dtype = wanted if func in _IN_LOW_PRECISION else torch.float32
+        with torch._C.DisableTorchFunction():
+            return pytree.tree_map(
+                lambda x: x.to(dtype) if isinstance(x, Tensor) and x.is_floating_point() else x,
+                (args, kwargs),
+            )
+
+
+def _is_stranger(x: Tensor) -> bool:
+    """A number without dimensions may come from anywhere."""
+    return not isinstance(x, OnDevice) and x.dim() > 0
+
+
+def _is_cuda(device: torch.device | str | int) -> bool:
+    return torch.device(device).type == "cuda"
+
+
+@contextlib.contextmanager
+def _any_kernel(func: object) -> Generator[None]:
+    """The attention kernel that was chosen runs on a GPU alone."""
+    if func is not functional.scaled_dot_product_attention:
+        yield
+        return
+    with sdpa_kernel([SDPBackend.MATH, SDPBackend.FLASH_ATTENTION]):
+        yield
+
+
+def _placed(x: object, *, is_on_device: bool) -> object:
+    if not isinstance(x, Tensor) or isinstance(x, OnDevice) == is_on_device:
+        return x
+    # What leaves the device is a copy and never the same memory.
+    return x.as_subclass(OnDevice) if is_on_device else x.detach().clone().as_subclass(Tensor)
+
+
+@contextlib.contextmanager
+def pretended_cuda() -> Generator[None]:
+    """Within it `torch.cuda` has a device."""
+    placement = _Placement()
+    generator = torch.Generator
+
+    class HostGenerator(generator):
+        def __new__(cls, *_: object, **__: object) -> torch.Generator:
+            return generator()
+
+    class Autocast(contextlib.ContextDecorator):
+        def __init__(
+            self, *_: object, dtype: torch.dtype = torch.float16, enabled: bool = True
+        ) -> None:
+            self._dtype = dtype if enabled else None
+
+        def __enter__(self) -> None:
+            placement.autocasts.append(self._dtype)
+
+        def __exit__(self, *_: object) -> None:
+            placement.autocasts.pop()
+
+    with contextlib.ExitStack() as stack:
+        for name, answer in _CUDA.items():
+            stack.enter_context(mock.patch.object(torch.cuda, name, answer))
+        stack.enter_context(mock.patch.object(torch, "Generator", HostGenerator))
+        for owner in (torch, torch.amp, torch.cuda.amp):
+            stack.enter_context(mock.patch.object(owner, "autocast", Autocast))
+        stack.enter_context(torch.no_grad())
+        stack.enter_context(placement)
+        yield

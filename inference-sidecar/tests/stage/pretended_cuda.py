@@ -80,7 +80,9 @@ class _Placement(TorchFunctionMode):
         if func is torch._has_compatible_shallow_copy_type and len(ours) == 1:
             return False
         if ours and func not in _MAY_MIX and any(_is_stranger(x) for x in tensors):
-            where = [(x.device.type, tuple(x.shape)) for x in tensors]
+            where = [
+                ("device" if isinstance(x, OnDevice) else "host", tuple(x.shape)) for x in tensors
+            ]
             raise RuntimeError(f"tensors of {func} are on different devices: {where}")
         is_on_device = isinstance(args[0], OnDevice) if func in _MAY_MIX else bool(ours)
         if func in {Tensor.cuda, Tensor.cpu}:

@@ -40,6 +40,13 @@ const backoffMs = 200
 /** Node's own 64 KB take a fifth more of both sides' time. */
 const uploadBlockBytes = 2 ** 19
 
+/**
+ * A stream that knows the end takes a buffer of what is left, and none to find the end. Blocks of
+ * more than they hold had the garbage collector take half of ingest's time.
+ */
+const readUpTo = (path: string, bytes: number) =>
+  createReadStream(path, { highWaterMark: uploadBlockBytes, end: Math.max(0, bytes - 1) })
+
 const nothing = () => undefined
 const silentLogger = { debug: nothing, info: nothing, warn: nothing, error: nothing }
 
@@ -115,7 +122,7 @@ export function createObjectStore(options: ObjectStoreOptions) {
           new PutObjectCommand({
             Bucket: bucket,
             Key: key,
-            Body: createReadStream(path, { highWaterMark: uploadBlockBytes }),
+            Body: readUpTo(path, bytes),
             ContentLength: bytes,
             ChecksumSHA256: hexToBase64(sha256),
           }),

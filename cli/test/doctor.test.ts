@@ -62,6 +62,8 @@ describe('avatar status and doctor', () => {
     expect(seen.stdout).toMatch(
       /BAD {2}ffmpeg: \/nowhere\/ffmpeg is missing\n {5}→ unset FFMPEG_PATH/,
     )
+    const port = await avatar(['doctor', '--data', system.data], { HTTP_PORT: '99999' })
+    expect(port.stdout).toContain('BAD  environment: HTTP_PORT is no port: 99999')
   })
 
   it('see a store, a broker and an API that are away', async () => {

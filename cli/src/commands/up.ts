@@ -1,7 +1,8 @@
 import { systemClock } from '@avatar/service-kit'
 import type { CommandContext } from '../command-context.ts'
-import { exitCodes, UserError } from '../exit-codes.ts'
+import { exitCodes } from '../exit-codes.ts'
 import { prefixedLines } from '../stack/log-lines.ts'
+import { wantedHttpPort } from '../stack/ports.ts'
 import { startStack } from '../stack/start-stack.ts'
 import { aborted, hearStopWish } from '../stop-wish.ts'
 import { folderOf } from '../system.ts'
@@ -27,7 +28,7 @@ export async function up(
   const wish = hearStopWish(signals, systemClock)
   const stack = await startStack({
     data: folderOf(options.data, env),
-    httpPort: options.port ?? portOf(env['HTTP_PORT']),
+    httpPort: options.port ?? wantedHttpPort(env),
     env,
     clock: systemClock,
     write,
@@ -47,11 +48,4 @@ export async function up(
   wish.forget()
   write('avatar', 'stopped')
   return wish.insisted.aborted ? exitCodes.failed : exitCodes.ok
-}
-
-function portOf(text: string | undefined): number | undefined {
-  if (!text) return undefined
-  const port = Number(text)
-  if (Number.isInteger(port) && port >= 0 && port <= 65_535) return port
-  throw new UserError(`HTTP_PORT is no port: ${text}`, exitCodes.usage)
 }

@@ -2,7 +2,9 @@ import { spawnSync } from 'node:child_process'
 import { existsSync } from 'node:fs'
 import { ConfigError, loadConfig, retentionConfig, runtimeConfig } from '@avatar/service-kit'
 import { z } from 'zod'
+import { UserError } from '../exit-codes.ts'
 import { findFfmpeg, installation } from '../stack/installation.ts'
+import { wantedHttpPort } from '../stack/ports.ts'
 import { type Finding, finding } from './finding.ts'
 
 type Environment = Readonly<Record<string, string | undefined>>
@@ -49,10 +51,11 @@ function environment(env: Environment): Finding {
   const schema = z.object({ ...shared, ...retentionConfig })
   const repair = 'correct or unset the variable; docs/configuration.md lists them'
   try {
+    wantedHttpPort(env)
     loadConfig(schema, env)
     return finding('environment', true, 'nothing in it is wrong', repair)
   } catch (error) {
-    if (!(error instanceof ConfigError)) throw error
+    if (!(error instanceof ConfigError || error instanceof UserError)) throw error
     return finding('environment', false, error.message.replaceAll('\n', ' '), repair)
   }
 }

@@ -2,6 +2,7 @@ import { randomInt } from 'node:crypto'
 import { once } from 'node:events'
 import { createServer } from 'node:net'
 import { z } from 'zod'
+import { exitCodes, UserError } from '../exit-codes.ts'
 import { type DataFolder, readIfThere, writePrivately } from './data-folder.ts'
 import { type HeldName, holdName } from './held-name.ts'
 
@@ -28,6 +29,17 @@ export type Ports = z.infer<typeof portsSchema>
 
 /** What a user types without choosing: the API's port where it is free. */
 const usualHttpPort = 8080
+
+/** The API's port that the environment asks for; 0 is any. @throws UserError for what is none */
+export function wantedHttpPort(env: {
+  readonly [name: string]: string | undefined
+}): number | undefined {
+  const text = env['HTTP_PORT']
+  if (!text) return undefined
+  const port = Number(text)
+  if (Number.isInteger(port) && port >= 0 && port <= 65_535) return port
+  throw new UserError(`HTTP_PORT is no port: ${text}`, exitCodes.usage)
+}
 const grpcOffset = 10_000
 
 /**

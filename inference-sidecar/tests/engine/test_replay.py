@@ -127,6 +127,20 @@ def test_streaming_stops_after_upstreams_thousand_frames_unless_told_otherwise(
     assert replayed(folder).shape[1] == 27
 
 
+def test_a_replay_that_is_interrupted_leaves_nothing(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    replayed(folder, mode="clip")
+    before = {path: path.stat().st_mtime_ns for path in folder.iterdir()}
+    monkeypatch.setattr(replay_module.Uninterrupted, "progress", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        replayed(folder, mode="clip")
+    assert {path: path.stat().st_mtime_ns for path in folder.iterdir()} == before
+
+
 def test_a_negative_seed_is_a_random_one_that_is_told(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

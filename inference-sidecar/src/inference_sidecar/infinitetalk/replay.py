@@ -80,7 +80,8 @@ class Uninterrupted:
 
 
 def replay(loaded: PublishedModels, wanted: Replay, out: Path) -> tuple[int, ...]:
-    """Renders into a `.npy` file, chunk by chunk, and returns its shape."""
+    """Renders into a `.npy` file, chunk by chunk, and returns its shape. `out` is whole or as it
+    was: what is being written lies beside it as `.part`."""
     voice, heard = embed_speech(loaded.voice, wanted.audio, wanted.settings.frames)
     frames = min(heard, wanted.most_frames)
     if frames < heard:
@@ -95,13 +96,18 @@ def replay(loaded: PublishedModels, wanted: Replay, out: Path) -> tuple[int, ...
         frames=frames,
     )
     shape = (3, frames, wanted.size.height, wanted.size.width)
-    file = np.lib.format.open_memmap(out, mode="w+", dtype=np.float32, shape=shape)
-    at = 0
-    for chunk in render(loaded.models, job, wanted.settings, Uninterrupted()):
-        after = at + chunk.frames.shape[1]
-        file[:, at:after] = chunk.frames.numpy()
-        at = after
-    file.flush()
+    part = out.with_name(f"{out.name}.part")
+    file = np.lib.format.open_memmap(part, mode="w+", dtype=np.float32, shape=shape)
+    try:
+        at = 0
+        for chunk in render(loaded.models, job, wanted.settings, Uninterrupted()):
+            after = at + chunk.frames.shape[1]
+            file[:, at:after] = chunk.frames.numpy()
+            at = after
+        file.flush()
+        part.replace(out)
+    finally:
+        part.unlink(missing_ok=True)
     return shape
 
 

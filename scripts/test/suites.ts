@@ -31,7 +31,7 @@ export type Suite = {
  * Several workers, each with whole files, so that what a module or a folder makes once is shared. In
  * the order of the files: the long ones come early, small ones fill the end.
  */
-export const inWorkers = ['-n', '3', '--dist=loadfile', '--no-loadscope-reorder']
+export const inWorkers = ['-n', '2', '--dist=loadfile', '--no-loadscope-reorder']
 
 /** Only a hang takes so long; it must not take the whole of CI's time with it. */
 const deadlineMs = 20 * 60_000

@@ -1,6 +1,7 @@
-import { type ChildProcess, spawn } from 'node:child_process'
+import { type ChildProcess, type StdioOptions, spawn } from 'node:child_process'
+import { randomInt } from 'node:crypto'
 import { once } from 'node:events'
-import { chmod, mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { chmod, mkdir, mkdtemp, open, readFile, rm, writeFile } from 'node:fs/promises'
 import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -33,13 +34,13 @@ export type TestS3 = TestServer & {
 }
 
 /**
- * Ports that were free a moment ago. SeaweedFS puts its gRPC 10000 above each, so they stay below
- * 55536, and each candidate is checked for both.
+ * Ports that were free a moment ago. SeaweedFS puts its gRPC 10000 above each: both stay under the
+ * ports that the kernel gives to outgoing connections, which would be in the way of a (re)start.
  */
 export async function freePorts(count: number): Promise<number[]> {
   const found = new Set<number>()
   while (found.size < count) {
-    const port = 20_000 + Math.floor(Math.random() * 12_000)
+    const port = 10_240 + randomInt(12_500)
     if (!found.has(port) && (await isFree(port)) && (await isFree(port + 10_000))) found.add(port)
   }
   return [...found]
@@ -79,7 +80,7 @@ export async function createTestNats(): Promise<TestNats & { directory: string }
   )
   const monitor = `http://127.0.0.1:${monitorPort}`
   const server = supervised(
-    () => spawn(join(binaries, 'nats-server'), ['-c', conf], { stdio: 'ignore' }),
+    (stdio) => spawn(join(binaries, 'nats-server'), ['-c', conf], { stdio }),
     async () => (await fetch(`${monitor}/healthz`)).ok,
     directory,
   )
@@ -111,8 +112,9 @@ export async function createTestS3(): Promise<TestS3> {
   )
   await chmod(identities, 0o600)
   const endpoint = `http://127.0.0.1:${s3}`
+  const store = createObjectStore({ endpoint, bucket, accessKeyId, secretAccessKey })
   const server = supervised(
-    () =>
+    (stdio) =>
       spawn(
         join(binaries, 'weed'),
         [
@@ -135,44 +137,48 @@ export async function createTestS3(): Promise<TestS3> {
           '-master.telemetry=false',
           `-bucket=${bucket}`,
         ],
-        { stdio: 'ignore', cwd: directory },
+        { stdio, cwd: directory },
       ),
-    () => hasBucket({ endpoint, bucket, accessKeyId, secretAccessKey }),
+    // It makes the bucket a moment after it is there itself.
+    store.isReachable,
     directory,
   )
   const stop = async () => {
+    store.stop()
     await server.stop()
     await removeSeaweedSockets(ports)
   }
   return { ...server, stop, endpoint, bucket, accessKeyId, secretAccessKey }
 }
 
-/** Whether the server answers for the bucket, which it makes a moment after it is there itself. */
-async function hasBucket(options: Parameters<typeof createObjectStore>[0]): Promise<boolean> {
-  const store = createObjectStore(options)
-  try {
-    return await store.isReachable()
-  } finally {
-    store.stop()
-  }
-}
-
+/** What a server says goes into a file, for the error when it does not start. */
 function supervised(
-  launch: () => ChildProcess,
+  launch: (stdio: StdioOptions) => ChildProcess,
   isReady: () => Promise<boolean>,
   directory: string,
 ): TestServer {
   let child: ChildProcess | undefined
+  const logFile = join(directory, 'server.log')
+  const isAlive = () => child?.exitCode === null && child.signalCode === null
   const end = async (signal: NodeJS.Signals) => {
-    if (!child || child.exitCode !== null || child.signalCode !== null) return
+    if (!child || !isAlive()) return
     const gone = once(child, 'exit')
     child.kill(signal)
     await gone
   }
+  const ready = async () => {
+    if (!isAlive()) throw new Error('it has ended')
+    return isReady().catch(() => false)
+  }
   return {
     async start() {
-      child = launch()
-      await until(() => isReady().catch(() => false), { timeoutMs: 90_000, what: 'server ready' })
+      const log = await open(logFile, 'a')
+      child = launch(['ignore', log.fd, log.fd])
+      await log.close()
+      await until(ready, { timeoutMs: 90_000, what: 'server ready' }).catch(async (cause) => {
+        const said = await readFile(logFile, 'utf8')
+        throw new Error(`${child?.spawnfile} did not start: ${said.slice(-2_000)}`, { cause })
+      })
     },
     async stop() {
       await end('SIGTERM')

@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import json
 import signal
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -33,16 +32,10 @@ from inference_sidecar.contracts import (
     SUBSCRIBE_PERMISSIONS,
     Timings,
 )
+from stage.ports import free_port
 
 PASSWORD = "test-password"
 STAGE_USER = "stage"
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 class TestBroker:
@@ -106,6 +99,7 @@ class TestBroker:
             stderr=subprocess.DEVNULL,
         )
         while True:
+            assert self._process.poll() is None, "the broker has ended"
             try:
                 _, writer = await asyncio.open_connection("127.0.0.1", self._port)
             except OSError:

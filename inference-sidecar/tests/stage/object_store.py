@@ -9,6 +9,8 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import Literal
 
+from stage.ports import free_port
+
 Fault = int | Literal["stall", "cut"]
 """A status to answer with, an answer that never comes, or one that breaks off."""
 
@@ -38,7 +40,7 @@ class ObjectStore:
     gets_together: asyncio.Barrier | None = None
     has_bucket: bool = True
     _server: asyncio.Server | None = None
-    _port: int = 0
+    _port: int = field(default_factory=free_port)
 
     def url(self, key: str) -> str:
         return f"http://127.0.0.1:{self._port}/{key}?X-Amz-Signature=very-secret"
@@ -46,7 +48,6 @@ class ObjectStore:
     async def start(self) -> None:
         """On the same port again after a `stop`."""
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", self._port)
-        self._port = self._server.sockets[0].getsockname()[1]
 
     async def stop(self) -> None:
         if self._server is not None:

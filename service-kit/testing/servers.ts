@@ -34,13 +34,19 @@ export type TestS3 = TestServer & {
 }
 
 /**
- * Ports that were free a moment ago. SeaweedFS puts its gRPC 10000 above each: both stay under the
- * ports that the kernel gives to outgoing connections, which would be in the way of a (re)start.
+ * Each worker of vitest has a range of its own, so that no two take a port that is free but promised.
+ * SeaweedFS puts its gRPC 10000 above each: both stay under the ports that the kernel gives to
+ * outgoing connections, which would be in the way of a (re)start.
  */
+const portsOfWorker = { from: 10_240, count: 1_500, workers: 8 }
+
+/** Ports that were free a moment ago. */
 export async function freePorts(count: number): Promise<number[]> {
+  const worker = Number(process.env['VITEST_POOL_ID'] ?? 0) % portsOfWorker.workers
+  const from = portsOfWorker.from + worker * portsOfWorker.count
   const found = new Set<number>()
   while (found.size < count) {
-    const port = 10_240 + randomInt(12_500)
+    const port = from + randomInt(portsOfWorker.count)
     if (!found.has(port) && (await isFree(port)) && (await isFree(port + 10_000))) found.add(port)
   }
   return [...found]

@@ -3,6 +3,7 @@ import { writeFile } from 'node:fs/promises'
 import { Readable, Transform } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
 import {
+  CreateBucketCommand,
   DeleteObjectCommand,
   GetObjectCommand,
   HeadBucketCommand,
@@ -36,6 +37,8 @@ const longestCallInStalls = 10
 /** Tries of one call, the first included; the SDK's own three are over within a second. */
 const tries = 3
 const backoffMs = 200
+/** How long one look at the store may take. */
+const lookMs = 2_000
 
 /** Node's own 64 KB take a fifth more of both sides' time. */
 const uploadBlockBytes = 2 ** 19
@@ -103,6 +106,18 @@ export function createObjectStore(options: ObjectStoreOptions) {
         throw new Error('the bucket does not answer', { cause })
       }
     })
+  }
+
+  /** Whether the store answers for our bucket, in one try. */
+  async function isReachable(): Promise<boolean> {
+    try {
+      await client.send(new HeadBucketCommand({ Bucket: bucket }), {
+        abortSignal: AbortSignal.timeout(lookMs),
+      })
+      return true
+    } catch {
+      return false
+    }
   }
 
   return {
@@ -249,16 +264,19 @@ export function createObjectStore(options: ObjectStoreOptions) {
       return { url, headers }
     },
 
-    /** Whether the store answers for our bucket, in one try. */
-    async isReachable(): Promise<boolean> {
-      try {
-        await client.send(new HeadBucketCommand({ Bucket: bucket }), {
-          abortSignal: AbortSignal.timeout(2_000),
-        })
-        return true
-      } catch {
-        return false
-      }
+    isReachable,
+
+    /**
+     * Makes the bucket of a store that was just started, where it has none yet. One try.
+     *
+     * @returns whether the store answers for the bucket
+     */
+    async ensureBucket(): Promise<boolean> {
+      if (await isReachable()) return true
+      const made = client.send(new CreateBucketCommand({ Bucket: bucket }), {
+        abortSignal: AbortSignal.timeout(lookMs),
+      })
+      return made.then(isReachable, () => false)
     },
 
     stop: () => client.destroy(),

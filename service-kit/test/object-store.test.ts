@@ -130,6 +130,17 @@ describe('a store', () => {
     lost.stop()
   })
 
+  it('gets our bucket where it has none, and keeps the one it has', async () => {
+    const fresh = createObjectStore({ ...s3, bucket: 'made-on-demand' })
+    expect(await fresh.isReachable()).toBe(false)
+    expect(await fresh.ensureBucket()).toBe(true)
+    await writeFile(join(folder, 'kept'), 'hello')
+    await fresh.putFile('a/kept', join(folder, 'kept'), 5, sha256('hello'))
+    expect(await fresh.ensureBucket()).toBe(true)
+    expect((await fresh.head('a/kept'))?.bytes).toBe(5)
+    fresh.stop()
+  })
+
   it('that does not know us does not answer either', async () => {
     const config = {
       S3_ENDPOINT: s3.endpoint,
@@ -148,6 +159,7 @@ describe('a store', () => {
     const reading = store.getFile('a/hello', join(folder, 'back'), 9).catch((error) => error)
     expect(await reading).toMatchObject(away)
     expect(await store.isReachable()).toBe(false)
+    expect(await store.ensureBucket()).toBe(false)
     await s3.start()
     expect(await store.isReachable()).toBe(true)
     process.kill(s3.pid(), 'SIGSTOP')

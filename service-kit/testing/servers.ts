@@ -141,12 +141,10 @@ export async function createTestS3(): Promise<TestS3> {
           '-webdav=false',
           '-admin.ui=false',
           '-master.telemetry=false',
-          `-bucket=${bucket}`,
         ],
         { stdio, cwd: directory },
       ),
-    // It makes the bucket a moment after it is there itself.
-    store.isReachable,
+    store.ensureBucket,
     directory,
   )
   const stop = async () => {

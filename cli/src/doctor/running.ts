@@ -1,10 +1,10 @@
 import { createHash, randomUUID } from 'node:crypto'
 import { apiKeyRecordSchema, buckets, streams } from '@avatar/contracts'
-import { createObjectStore, openRecordStore, systemClock } from '@avatar/service-kit'
+import { openRecordStore, systemClock } from '@avatar/service-kit'
 import { z } from 'zod'
 import { createApiClient } from '../api-client.ts'
 import { livingSupervisor, processLives } from '../stack/leftovers.ts'
-import type { ProcessName, StackFile } from '../stack/stack-file.ts'
+import { type ProcessName, type StackFile, storeOf } from '../stack/stack-file.ts'
 import { aborted } from '../stop-wish.ts'
 import { asOperator, type System } from '../system.ts'
 import { type Finding, finding, findingOf } from './finding.ts'
@@ -83,12 +83,7 @@ function durability(stack: StackFile, start: string): Promise<Finding> {
 /** A small object there and back by presigned URLs, as the sidecar does it. */
 function objects({ s3 }: StackFile, start: string): Promise<Finding> {
   return findingOf('store', start, async () => {
-    const store = createObjectStore({
-      endpoint: s3.endpoint,
-      bucket: s3.bucket,
-      accessKeyId: s3.access_key_id,
-      secretAccessKey: s3.secret_access_key,
-    })
+    const store = storeOf(s3)
     const signal = AbortSignal.timeout(healthWithinMs)
     const key = `doctor/${randomUUID()}`
     const body = 'there and back'

@@ -180,7 +180,6 @@ function weedArgs({ data, ports }: Wiring): string[] {
     '-webdav=false',
     '-admin.ui=false',
     '-master.telemetry=false',
-    `-bucket=${bucket}`,
   ]
 }
 

@@ -1,7 +1,8 @@
 import { notifyDomain } from '@avatar/contracts'
-import { createObjectStore, systemClock } from '@avatar/service-kit'
+import { systemClock } from '@avatar/service-kit'
 import { UserError } from '../exit-codes.ts'
 import { connectTo } from '../system.ts'
+import { type StackFile, storeOf } from './stack-file.ts'
 
 /** A busy machine's broker may take its time to read a new configuration. */
 const knownWithinMs = 30_000
@@ -29,19 +30,8 @@ export async function untilHeard(
 }
 
 /** The store reads its identities when it is told to, but says nothing about it. */
-export async function untilServed(s3: {
-  endpoint: string
-  bucket: string
-  prefix: string
-  access_key_id: string
-  secret_access_key: string
-}): Promise<void> {
-  const store = createObjectStore({
-    endpoint: s3.endpoint,
-    bucket: s3.bucket,
-    accessKeyId: s3.access_key_id,
-    secretAccessKey: s3.secret_access_key,
-  })
+export async function untilServed(s3: StackFile['s3'] & { prefix: string }): Promise<void> {
+  const store = storeOf(s3)
   const looksUp = () =>
     store.getFile(`${s3.prefix}none`, '/dev/null', 1).then(
       () => true,

@@ -15,6 +15,7 @@ import {
 } from '@avatar/service-kit'
 import type { Credentials } from './credentials.ts'
 import type { Ports } from './ports.ts'
+import { type StackFile, storeOf } from './stack-file.ts'
 
 const lookAgainMs = 100
 
@@ -40,6 +41,19 @@ export async function isHealthy(url: string): Promise<boolean> {
     return health?.nats === 'ok' && health.storage === 'ok'
   } catch {
     return false
+  }
+}
+
+/**
+ * Waits for the S3 server, and for our bucket in it. SeaweedFS would make the bucket itself, but tries
+ * that once and goes on without.
+ */
+export async function storeIsThere({ s3 }: StackFile, clock: Clock, signal: AbortSignal) {
+  const store = storeOf(s3)
+  try {
+    await until(store.ensureBucket, clock, signal)
+  } finally {
+    store.stop()
   }
 }
 

@@ -1,3 +1,4 @@
+import { createObjectStore, type ObjectStore } from '@avatar/service-kit'
 import { z } from 'zod'
 import { type DataFolder, readIfThere, writePrivately } from './data-folder.ts'
 
@@ -20,6 +21,16 @@ export const stackFileSchema = z.object({
   nats: z.object({ url: z.url(), monitor: z.url() }),
 })
 export type StackFile = z.infer<typeof stackFileSchema>
+
+/** A client of the store that a stack file, or whoever was given access, tells of. */
+export function storeOf(s3: StackFile['s3']): ObjectStore {
+  return createObjectStore({
+    endpoint: s3.endpoint,
+    bucket: s3.bucket,
+    accessKeyId: s3.access_key_id,
+    secretAccessKey: s3.secret_access_key,
+  })
+}
 
 /** The stack file of a data folder, or undefined where none (or none that is whole) lies. */
 export async function readStackFile(data: DataFolder): Promise<StackFile | undefined> {

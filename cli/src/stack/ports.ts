@@ -29,17 +29,6 @@ export type Ports = z.infer<typeof portsSchema>
 
 /** What a user types without choosing: the API's port where it is free. */
 const usualHttpPort = 8080
-
-/** The API's port that the environment asks for; 0 is any. @throws UserError for what is none */
-export function wantedHttpPort(env: {
-  readonly [name: string]: string | undefined
-}): number | undefined {
-  const text = env['HTTP_PORT']
-  if (!text) return undefined
-  const port = Number(text)
-  if (Number.isInteger(port) && port >= 0 && port <= 65_535) return port
-  throw new UserError(`HTTP_PORT is no port: ${text}`, exitCodes.usage)
-}
 const grpcOffset = 10_000
 
 /**
@@ -104,6 +93,17 @@ export async function choosePorts(
     release()
     throw error
   }
+}
+
+/** The API's port that the environment asks for; 0 is any. @throws UserError for what is none */
+export function wantedHttpPort(env: {
+  readonly [name: string]: string | undefined
+}): number | undefined {
+  const text = env['HTTP_PORT']
+  if (!text) return undefined
+  const port = Number(text)
+  if (Number.isInteger(port) && port >= 0 && port <= 65_535) return port
+  throw new UserError(`HTTP_PORT is no port: ${text}`, exitCodes.usage)
 }
 
 /** The ports that the stack of a data folder had last, or has. */

@@ -79,28 +79,11 @@ class _Placement(TorchFunctionMode):
             raise TypeError("can't convert cuda:0 device type tensor to numpy: use Tensor.cpu()")
         if func is torch._has_compatible_shallow_copy_type and len(ours) == 1:
             return False
-        if ours and func not in _MAY_MIX and any(_is_stranger(x) for x in tensors):
-            where = [
-                ("device" if isinstance(x, OnDevice) else "host", tuple(x.shape)) for x in tensors
-            ]
-            raise RuntimeError(f"tensors of {func} are on different devices: {where}")
-        is_on_device = isinstance(args[0], OnDevice) if func in _MAY_MIX else bool(ours)
-        if func in {Tensor.cuda, Tensor.cpu}:
-            func, args, kwargs = (
-                Tensor.to,
-                (args[0],),
-                {"device": DEVICE if func is Tensor.cuda else _HOST},
-            )
-        if func is Tensor.to:
-            for wanted in args[1:]:
-                if isinstance(wanted, torch.device | str):
-                    is_on_device = _is_cuda(wanted)
-                elif isinstance(wanted, Tensor):
-                    is_on_device = isinstance(wanted, OnDevice)
-            args = tuple(_HOST if isinstance(x, torch.device | str) else x for x in args)
-        if kwargs.get("device") is not None:
-            is_on_device = _is_cuda(kwargs["device"])
-            kwargs["device"] = _HOST
+        if ours and func not in _MAY_MIX:
+            _require_one_place(func, tensors)
+        wanted = _wanted_place(func, args, kwargs)
+        is_on_device = bool(ours) if wanted is None else wanted
+        func, args, kwargs = _on_host(func, args, kwargs)
         if ours:
             args, kwargs = self._cast(func, args, kwargs)
         with torch._C.DisableTorchFunctionSubclass(), _any_kernel(func):
@@ -121,9 +104,38 @@ class _Placement(TorchFunctionMode):
             )
 
 
-def _is_stranger(x: Tensor) -> bool:
+def _require_one_place(func: object, tensors: list[Tensor]) -> None:
     """A number without dimensions may come from anywhere."""
-    return not isinstance(x, OnDevice) and x.dim() > 0
+    if all(isinstance(x, OnDevice) or x.dim() == 0 for x in tensors):
+        return
+    where = [("device" if isinstance(x, OnDevice) else "host", tuple(x.shape)) for x in tensors]
+    raise RuntimeError(f"tensors of {func} are on different devices: {where}")
+
+
+def _wanted_place(func: object, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool | None:
+    """Whether what comes out is to be on the device; None where it follows what goes in."""
+    if func in {Tensor.cuda, Tensor.cpu}:
+        return func is Tensor.cuda
+    if kwargs.get("device") is not None:
+        return _is_cuda(kwargs["device"])
+    if func is Tensor.to:
+        for wanted in args[1:]:
+            if isinstance(wanted, torch.device | str):
+                return _is_cuda(wanted)
+            if isinstance(wanted, Tensor):
+                return isinstance(wanted, OnDevice)
+    return isinstance(args[0], OnDevice) if func in _MAY_MIX else None
+
+
+def _on_host(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any, Any]:
+    """The same call without a word of the device."""
+    if func in {Tensor.cuda, Tensor.cpu}:
+        return Tensor.to, (args[0], _HOST), {}
+    if func is Tensor.to:
+        args = tuple(_HOST if isinstance(x, torch.device | str) else x for x in args)
+    if kwargs.get("device") is not None:
+        kwargs = kwargs | {"device": _HOST}
+    return func, args, kwargs
 
 
 def _is_cuda(device: torch.device | str | int) -> bool:

@@ -34,22 +34,24 @@ export type TestS3 = TestServer & {
 }
 
 /**
- * Each worker of vitest has a range of its own, so that no two take a port that is free but promised.
- * SeaweedFS puts its gRPC 10000 above each: both stay under the ports that the kernel gives to
- * outgoing connections, which would be in the way of a (re)start.
+ * Each worker of vitest has a range of its own, and gives no port twice: one that is free may be
+ * promised. None is one that `avatar up` would choose, or the kernel for an outgoing connection.
  */
-const portsOfWorker = { from: 10_240, count: 1_500, workers: 8 }
+const portsOfWorker = { from: 2_048, count: 740, workers: 8 }
+const promised = new Set<number>()
 
-/** Ports that were free a moment ago. */
+/** Ports that are free, and nobody else's. */
 export async function freePorts(count: number): Promise<number[]> {
   const worker = Number(process.env['VITEST_POOL_ID'] ?? 0) % portsOfWorker.workers
   const from = portsOfWorker.from + worker * portsOfWorker.count
-  const found = new Set<number>()
-  while (found.size < count) {
+  const found: number[] = []
+  while (found.length < count) {
     const port = from + randomInt(portsOfWorker.count)
-    if (!found.has(port) && (await isFree(port)) && (await isFree(port + 10_000))) found.add(port)
+    if (promised.has(port) || !(await isFree(port))) continue
+    promised.add(port)
+    found.push(port)
   }
-  return [...found]
+  return found
 }
 
 async function isFree(port: number): Promise<boolean> {
@@ -96,8 +98,12 @@ export async function createTestNats(): Promise<TestNats & { directory: string }
 /** A real S3 server with one identity that may do everything in one bucket. */
 export async function createTestS3(): Promise<TestS3> {
   const directory = await mkdtemp(join(tmpdir(), 'avatar-s3-'))
-  const ports = await freePorts(6)
-  const [s3 = 0, master = 0, filer = 0, volume = 0, admin = 0, webdav = 0] = ports
+  const parts = ['s3', 'master', 'filer', 'volume', 'admin']
+  const ports = await freePorts(2 * parts.length + 1)
+  const portFlags = parts.flatMap((part, index) => [
+    `-${part}.port=${ports[2 * index]}`,
+    `-${part}.port.grpc=${ports[2 * index + 1]}`,
+  ])
   const bucket = 'media'
   const accessKeyId = 'test-access'
   const secretAccessKey = 'test-secret-0123456789'
@@ -117,7 +123,7 @@ export async function createTestS3(): Promise<TestS3> {
     }),
   )
   await chmod(identities, 0o600)
-  const endpoint = `http://127.0.0.1:${s3}`
+  const endpoint = `http://127.0.0.1:${ports[0]}`
   const store = createObjectStore({ endpoint, bucket, accessKeyId, secretAccessKey })
   const server = supervised(
     (stdio) =>
@@ -129,15 +135,11 @@ export async function createTestS3(): Promise<TestS3> {
           `-dir=${join(directory, 'store')}`,
           '-ip=127.0.0.1',
           '-ip.bind=127.0.0.1',
-          `-s3.port=${s3}`,
+          ...portFlags,
+          `-webdav.port=${ports.at(-1)}`,
           `-s3.config=${identities}`,
           '-s3.port.iceberg=0',
           '-s3.port.lance=0',
-          `-master.port=${master}`,
-          `-filer.port=${filer}`,
-          `-volume.port=${volume}`,
-          `-admin.port=${admin}`,
-          `-webdav.port=${webdav}`,
           '-webdav=false',
           '-admin.ui=false',
           '-master.telemetry=false',

@@ -39,32 +39,30 @@ const deadlineMs = 20 * 60_000
 /** How long what a runner printed at its end may be on its way. */
 const lastLinesMs = 2_000
 
-export async function runVitest({
-  root,
-  args,
-  report,
-  env,
-  prefix,
-}: SuiteRun): Promise<SuiteOutcome> {
-  const vitest = join(root, 'node_modules/vitest/vitest.mjs')
-  const reporters = ['--reporter=default', '--reporter=json', `--outputFile.json=${report}`]
-  const started = [vitest, 'run', ...reporters, ...args]
-  const exit = await runToEnd(process.execPath, started, { cwd: root, env, prefix })
-  return outcome(exit, report, tallyOfVitest)
-}
+export const runVitest = runner(tallyOfVitest, ({ root, report }) => ({
+  program: process.execPath,
+  cwd: root,
+  args: [
+    join(root, 'node_modules/vitest/vitest.mjs'),
+    ...['run', '--reporter=default', '--reporter=json', `--outputFile.json=${report}`],
+  ],
+}))
 
-export async function runPytest({
-  root,
-  args,
-  report,
-  env,
-  prefix,
-}: SuiteRun): Promise<SuiteOutcome> {
-  const python = join(root, '.venv/bin/python')
-  const pytest = ['-m', 'pytest', '-q', `--junitxml=${report}`]
-  const sidecar = join(root, 'inference-sidecar')
-  const exit = await runToEnd(python, [...pytest, ...args], { cwd: sidecar, env, prefix })
-  return outcome(exit, report, tallyOfPytest)
+export const runPytest = runner(tallyOfPytest, ({ root, report }) => ({
+  program: join(root, '.venv/bin/python'),
+  cwd: join(root, 'inference-sidecar'),
+  args: ['-m', 'pytest', '-q', `--junitxml=${report}`],
+}))
+
+type Start = { program: string; cwd: string; args: readonly string[] }
+
+/** Runs a suite by what `start` names, before the suite's own arguments. */
+function runner(tallyOf: (report: string) => Tally, start: (run: SuiteRun) => Start) {
+  return async (run: SuiteRun): Promise<SuiteOutcome> => {
+    const { program, cwd, args } = start(run)
+    const exit = await runToEnd(program, [...args, ...run.args], { ...run, cwd })
+    return outcome(exit, run.report, tallyOf)
+  }
 }
 
 async function outcome(

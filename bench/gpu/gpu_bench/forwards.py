@@ -13,10 +13,11 @@ from gpu_bench.ceilings import Ceilings
 from gpu_bench.measure import Budget, Device, OutOfTime, measure
 from gpu_bench.scale import Scale
 from gpu_bench.table import Row, Table
-from gpu_bench.upstream import UpstreamForward, UpstreamUnusable
 from inference_sidecar.engine import Size
-from inference_sidecar.infinitetalk.interfaces import Conditions, Text
+from inference_sidecar.infinitetalk.interfaces import Conditions, Denoiser, Text
 from inference_sidecar.infinitetalk.native.denoiser import NativeDenoiser
+from inference_sidecar.infinitetalk.reference.forward import reference_denoiser
+from inference_sidecar.infinitetalk.reference.remedies import UpstreamUnusable
 from inference_sidecar.infinitetalk.work import forward_work, tokens_of
 
 
@@ -52,8 +53,8 @@ class Inputs:
         return Conditions(self.prompt, None, self.image, self.anchor)
 
 
-def prepared_forward(denoiser: NativeDenoiser, inputs: Inputs) -> Callable[[], Tensor]:
-    """One forward of the engine, with all that a job makes once already made."""
+def prepared_forward(denoiser: Denoiser, inputs: Inputs) -> Callable[[], Tensor]:
+    """One forward, with all that a job makes once already made."""
     conditioned = denoiser.condition(inputs.conditions)
     audio = conditioned.listen(inputs.voices)
     return lambda: conditioned.predict(inputs.latent, 500.0, Text.PROMPT, audio)
@@ -130,14 +131,15 @@ class ForwardBench:
         work = forward_work(size, self.scale.frames, self.scale.shape)
         floor = self.ceilings.floor("bf16", work.linear, work.attention)
         try:
-            model = UpstreamForward(root, self.scale, weights)
-            timed = measure(
-                self.device, budget, model.prepare(Inputs.of(self.device, self.scale, size))
-            )
+            sizes = self.scale.weights
+            config = {"num_heads": sizes.heads, "text_len": sizes.text_tokens}
+            denoiser = reference_denoiser(root, weights, config)
+            forward = prepared_forward(denoiser, Inputs.of(self.device, self.scale, size))
+            timed = measure(self.device, budget, forward)
         except OutOfTime:
             self.table.skip("B5", what, "no time left")
             return
-        except UpstreamUnusable as error:
+        except (UpstreamUnusable, ImportError) as error:
             self.table.skip("B5", what, str(error))
             return
         except torch.OutOfMemoryError:

@@ -48,7 +48,7 @@ export async function isHealthy(url: string): Promise<boolean> {
  * Waits for the S3 server, and for our bucket in it. SeaweedFS would make the bucket itself, but tries
  * that once and goes on without.
  */
-export async function storeIsThere({ s3 }: StackFile, clock: Clock, signal: AbortSignal) {
+export async function provisionStore({ s3 }: StackFile, clock: Clock, signal: AbortSignal) {
   const store = storeOf(s3)
   try {
     await until(store.ensureBucket, clock, signal)

@@ -8,7 +8,7 @@ import { type Claim, claimDataFolder, stopLeftovers } from './leftovers.ts'
 import { isNotable, type LineWriter, readableLine } from './log-lines.ts'
 import { choosePorts, type Ports } from './ports.ts'
 import { programs } from './programs.ts'
-import { isHealthy, isUp, provisionBroker, storeIsThere, until } from './readiness.ts'
+import { isHealthy, isUp, provisionBroker, provisionStore, until } from './readiness.ts'
 import { bucket, writeServerFiles } from './server-files.ts'
 import { type ProcessName, processNames, type StackFile, writeStackFile } from './stack-file.ts'
 import { type SupervisedProcess, superviseProcess } from './supervised-process.ts'
@@ -117,7 +117,7 @@ async function startClaimed(options: StackOptions, ffmpeg: string, claim: Claim)
         signal,
         onTrouble: (reason) => write('avatar', `nats is not set up yet, trying again: ${reason}`),
       })
-      await storeIsThere(describeStack(credentials, ports, all, pids), clock, signal)
+      await provisionStore(describeStack(credentials, ports, all, pids), clock, signal)
       if (signal.aborted) return
       for (const service of some(serviceNames)) service.start()
       await until(() => isHealthy(url), clock, signal)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,24 +11,15 @@ import pytest
 from inference_sidecar.workplace import ROOM_BYTES
 from stage.orchestrator import Orchestrator
 from stage.sidecar import Sidecar
+from stage.small_disk import mounted_disk
 from stage.until import until
 
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A disk of its own with room for little more than one job."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    size = ROOM_BYTES + (4 << 20)
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", folder],  # noqa: S607
-        capture_output=True,
-        check=False,
-    )
-    if mounted.returncode != 0:
-        pytest.skip("only root may mount a small disk")
-    yield folder
-    subprocess.run(["umount", "-l", folder], check=True)  # noqa: S607
+    with mounted_disk(tmp_path / "disk", ROOM_BYTES + (4 << 20)) as folder:
+        yield folder
 
 
 async def test_no_job_is_taken_until_there_is_room(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import subprocess
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,6 +18,7 @@ from stage.hub import (
     FakeHub,
     World,
 )
+from stage.small_disk import mounted_disk
 
 
 def test_a_missing_volume_is_not_made(world: World) -> None:
@@ -66,17 +66,8 @@ def test_a_disk_that_fills_up_is_told_and_the_part_is_kept(
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=200k", "tmpfs", folder],  # noqa: S607
-        capture_output=True,
-        check=False,
-    )
-    if mounted.returncode != 0:
-        pytest.skip("only root may mount a small disk")
-    yield folder
-    subprocess.run(["umount", "-l", folder], check=True)  # noqa: S607
+    with mounted_disk(tmp_path / "disk", 200 << 10) as folder:
+        yield folder
 
 
 def test_a_real_disk_that_is_too_small_is_told(

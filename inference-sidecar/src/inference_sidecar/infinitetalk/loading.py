@@ -53,8 +53,6 @@ def load_parts(settings: InfiniteTalkSettings, device: Device) -> Parts:
     is_exact = precision == "fp32" or not device.is_cuda
     tensors = transformer.load(device.torch)
     config = DitConfig.of(TensorSource(tensors), transformer.info.config)
-    ffn_dim = tensors["blocks.0.ffn.0.weight"].shape[0]
-    text_dim = tensors["text_embedding.0.weight"].shape[1]
     forward = _forward(settings, tensors, transformer.info.config)
     del tensors
     video = WanCodec(
@@ -77,8 +75,8 @@ def load_parts(settings: InfiniteTalkSettings, device: Device) -> Parts:
             lambda: UmT5(text.load(torch.device("cpu")), tokenizer, config.text_tokens),
         ),
         voice=Wav2Vec2(voice, device.torch),
-        shape=_shape_of(config, ffn_dim),
-        text_dim=text_dim,
+        shape=_shape_of(config),
+        text_dim=config.text_dim,
         precision=forward.precision,
         attention=forward.attention,
         small_ops=forward.small_ops,
@@ -130,11 +128,11 @@ def _require_room(files: tuple[ResidentFile, ...], device: Device) -> None:
         )
 
 
-def _shape_of(config: DitConfig, ffn_dim: int) -> TransformerShape:
+def _shape_of(config: DitConfig) -> TransformerShape:
     """What decides work and memory."""
     return TransformerShape(
         dim=config.dim,
-        ffn_dim=ffn_dim,
+        ffn_dim=config.ffn_dim,
         layers=config.layers,
         heads=config.heads,
         text_tokens=config.text_tokens,

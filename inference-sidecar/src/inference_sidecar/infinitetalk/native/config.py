@@ -26,9 +26,11 @@ class DitConfig:
     """
 
     dim: int
+    ffn_dim: int
     heads: int
     layers: int
     frequency_dim: int
+    text_dim: int
     text_tokens: int
     patch: tuple[int, int, int]
     out_channels: int
@@ -55,9 +57,11 @@ class DitConfig:
         token_rows, _ = source.peek_shape("audio_proj.proj3.weight")
         return cls(
             dim=dim,
+            ffn_dim=source.peek_shape("blocks.0.ffn.0.weight")[0],
             heads=heads,
             layers=_count_layers(source),
             frequency_dim=source.peek_shape("time_embedding.0.weight")[1],
+            text_dim=source.peek_shape("text_embedding.0.weight")[1],
             text_tokens=_integer(config, "text_len", 512),
             patch=(patch[0], patch[1], patch[2]),
             out_channels=head_rows // math.prod(patch),

@@ -36,43 +36,56 @@ class ReferenceDenoiser:
 
     def condition(self, conditions: Conditions) -> ReferenceConditioned:
         """See `interfaces.Denoiser.condition`."""
-        return ReferenceConditioned(self, conditions)
+        self.model.disable_teacache()
+        masks = conditions.person_masks
+        return ReferenceConditioned(
+            by=self,
+            prompt=self.taken(conditions.prompt),
+            negative=None if conditions.negative is None else self.taken(conditions.negative),
+            image=self.taken(conditions.image)[None],
+            anchor=self.taken(conditions.anchor)[None],
+            masks=None if masks is None else masks.to(self.device),
+        )
+
+    def taken(self, given: Tensor) -> Tensor:
+        """A tensor where and as the model computes."""
+        return given.to(self.device, self.dtype)
 
 
 @dataclass(frozen=True)
 class ReferenceConditioned:
-    """`interfaces.ConditionedDenoiser`."""
+    """`interfaces.ConditionedDenoiser`; the fields are what `WanModel` takes."""
 
     by: ReferenceDenoiser
-    conditions: Conditions
+    prompt: Tensor
+    negative: Tensor | None
+    image: Tensor
+    anchor: Tensor
+    masks: Tensor | None
 
     def listen(self, voices: Tensor) -> Tensor:
         """Upstream makes audio tokens anew in each forward."""
-        return voices
+        return self.by.taken(voices)
 
     def predict(self, latent: Tensor, timestep: float, text: Text, audio: Tensor) -> Tensor:
         """See `interfaces.ConditionedDenoiser.predict`."""
-        given, device, dtype = self.conditions, self.by.device, self.by.dtype
-        words = given.prompt if text is Text.PROMPT else given.negative
+        words = self.prompt if text is Text.PROMPT else self.negative
         if words is None:
             raise ValueError("Guidance asks for a negative prompt, and the job has none.")
-        self.by.model.disable_teacache()
+        latent = latent.to(self.by.device)
+        masks = latent.new_ones(3, *latent.shape[2:]) if self.masks is None else self.masks
         with contextlib.redirect_stdout(io.StringIO()):  # It prints.
             velocity = self.by.model(
-                [latent.to(device)],
-                t=torch.tensor([timestep], device=device),
-                context=[words.to(device, dtype)],
+                [latent],
+                t=torch.tensor([timestep], device=self.by.device),
+                context=[words],
                 seq_len=latent[0].numel() // 4,
-                clip_fea=given.image[None].to(device, dtype),
-                y=given.anchor[None].to(device, dtype),
-                audio=audio.to(device, dtype),
-                ref_target_masks=self._masks(latent).to(device),
+                clip_fea=self.image,
+                y=self.anchor,
+                audio=audio,
+                ref_target_masks=masks,
             )
         return velocity[0]
-
-    def _masks(self, latent: Tensor) -> Tensor:
-        masks = self.conditions.person_masks
-        return latent.new_ones(3, *latent.shape[2:]) if masks is None else masks
 
 
 def reference_denoiser(
@@ -94,9 +107,9 @@ def reference_denoiser(
             text_len=sizes.text_tokens,
             in_dim=first.shape[1],
             dim=sizes.dim,
-            ffn_dim=tensors["blocks.0.ffn.0.weight"].shape[0],
+            ffn_dim=sizes.ffn_dim,
             freq_dim=sizes.frequency_dim,
-            text_dim=tensors["text_embedding.0.weight"].shape[1],
+            text_dim=sizes.text_dim,
             out_dim=sizes.out_channels,
             num_heads=sizes.heads,
             num_layers=sizes.layers,

@@ -20,9 +20,9 @@ import wave
 from dataclasses import dataclass
 from pathlib import Path
 
-from inference_sidecar.encoder import Encoder, find_ffmpeg
-from inference_sidecar.engine import DELIVERY_SIZES, RenderRequest, Size, frames_for
-from inference_sidecar.preview.engine import PreviewEngine
+from inference_sidecar.engines.engine import DELIVERY_SIZES, RenderRequest, Size, frames_for
+from inference_sidecar.engines.preview.engine import PreviewEngine
+from inference_sidecar.media.encoder import Encoder, find_ffmpeg
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 

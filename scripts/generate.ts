@@ -19,7 +19,7 @@ const generators: readonly (() => GeneratedFiles | Promise<GeneratedFiles>)[] = 
   writeJsonSchemas, // contracts/schema/*.json
   writeJobStates, // docs/job-states.md
   writeConfiguration, // .env.example, docs/configuration.md
-  writePythonContracts, // inference-sidecar/src/inference_sidecar/contracts.py
+  writePythonContracts, // inference-sidecar/src/inference_sidecar/foundation/contracts.py
 ]
 
 const root = join(import.meta.dirname, '..')

@@ -41,7 +41,7 @@ import {
 import type { GeneratedFiles } from '../generate.ts'
 import { type PythonModel, renderPythonModels, snake } from './python-models.ts'
 
-const path = 'inference-sidecar/src/inference_sidecar/contracts.py'
+const path = 'inference-sidecar/src/inference_sidecar/foundation/contracts.py'
 
 /** What the sidecar speaks, in the order of the Python file: a shape stands before its users. */
 const models: readonly PythonModel[] = [

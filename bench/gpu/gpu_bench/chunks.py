@@ -18,17 +18,17 @@ from gpu_bench.ceilings import Ceilings
 from gpu_bench.measure import Budget, Device, OutOfTime, measure
 from gpu_bench.scale import Scale
 from gpu_bench.table import Row, Table
-from inference_sidecar.engine import Size
-from inference_sidecar.errors import Cancelled
-from inference_sidecar.infinitetalk.driver import Models, RenderJob, RenderState, render
-from inference_sidecar.infinitetalk.interfaces import (
+from inference_sidecar.engines.engine import Size
+from inference_sidecar.engines.infinitetalk.driver import Models, RenderJob, RenderState, render
+from inference_sidecar.engines.infinitetalk.interfaces import (
     ConditionedDenoiser,
     Conditions,
     Denoiser,
     Text,
 )
-from inference_sidecar.infinitetalk.render_settings import RenderSettings
-from inference_sidecar.infinitetalk.work import decode_work, encode_work, forward_work
+from inference_sidecar.engines.infinitetalk.render_settings import RenderSettings
+from inference_sidecar.engines.infinitetalk.work import decode_work, encode_work, forward_work
+from inference_sidecar.foundation.errors import Cancelled
 
 _CHUNKS = 3
 

@@ -14,12 +14,14 @@ from gpu_bench.measure import Budget, Device, OutOfTime, measure
 from gpu_bench.scale import Scale
 from gpu_bench.table import Row, Table
 from gpu_bench.weights import random_tensor
-from inference_sidecar.engine import Size
-from inference_sidecar.infinitetalk.tiny_weights.codec_shapes import codec_shapes
-from inference_sidecar.infinitetalk.work import decode_work, encode_work
+from inference_sidecar.engines.engine import Size
+from inference_sidecar.engines.infinitetalk.upstream_checks.tiny_weights.codec_shapes import (
+    codec_shapes,
+)
+from inference_sidecar.engines.infinitetalk.work import decode_work, encode_work
 
 if TYPE_CHECKING:
-    from inference_sidecar.infinitetalk.encoders.codec import WanCodec
+    from inference_sidecar.engines.infinitetalk.encoders.codec import WanCodec
 
 
 def make_codec(
@@ -27,7 +29,7 @@ def make_codec(
 ) -> WanCodec:
     """The engine's codec with random weights."""
     # Not before it is needed: diffusers may be absent, and the rest is worth measuring without it.
-    from inference_sidecar.infinitetalk.encoders.codec import WanCodec  # noqa: PLC0415
+    from inference_sidecar.engines.infinitetalk.encoders.codec import WanCodec  # noqa: PLC0415
 
     shapes = codec_shapes(scale.weights)
     tensors = {

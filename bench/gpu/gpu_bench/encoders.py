@@ -15,19 +15,22 @@ from gpu_bench.measure import Budget, Device, OutOfTime, measure
 from gpu_bench.scale import Scale
 from gpu_bench.table import Row, Table
 from gpu_bench.weights import random_tensor
-from inference_sidecar.infinitetalk.checkpoints import layout
-from inference_sidecar.infinitetalk.tiny_weights.encoder_shapes import image_shapes, text_shapes
-from inference_sidecar.infinitetalk.tiny_weights.sizes import TinySizes
+from inference_sidecar.engines.infinitetalk.checkpoints import layout
+from inference_sidecar.engines.infinitetalk.upstream_checks.tiny_weights.encoder_shapes import (
+    image_shapes,
+    text_shapes,
+)
+from inference_sidecar.engines.infinitetalk.upstream_checks.tiny_weights.sizes import TinySizes
 
 if TYPE_CHECKING:
-    from inference_sidecar.infinitetalk.encoders.image import ClipImage
+    from inference_sidecar.engines.infinitetalk.encoders.image import ClipImage
 
 _RATE = 16_000
 
 
 def make_image_encoder(device: Device, scale: Scale) -> ClipImage:
     """CLIP's image half with random weights."""
-    from inference_sidecar.infinitetalk.encoders.image import ClipImage  # noqa: PLC0415 - see codec
+    from inference_sidecar.engines.infinitetalk.encoders.image import ClipImage  # noqa: PLC0415 - see codec
 
     dtype = torch.bfloat16 if device.is_cuda else torch.float32
     tensors = {
@@ -47,7 +50,7 @@ class EncoderBench:
 
     def measure_all(self, image_encoder: ClipImage, budget: Budget) -> None:
         """Speech, prompt, portrait."""
-        from inference_sidecar.infinitetalk.tiny_weights.folder import (  # noqa: PLC0415 - ditto
+        from inference_sidecar.engines.infinitetalk.upstream_checks.tiny_weights.folder import (  # noqa: PLC0415 - ditto
             write_tiny_weights,
         )
 
@@ -60,7 +63,7 @@ class EncoderBench:
             self._one("prompt (umT5)", lambda: self._prompt(tiny), budget)
 
     def _speech(self, tiny: Path) -> Callable[[], object]:
-        from inference_sidecar.infinitetalk.encoders.voice import Wav2Vec2  # noqa: PLC0415 - ditto
+        from inference_sidecar.engines.infinitetalk.encoders.voice import Wav2Vec2  # noqa: PLC0415 - ditto
 
         encoder = Wav2Vec2(tiny / layout.VOICE, self.device.torch)
         samples = np.random.default_rng(1).standard_normal(self.scale.speech_seconds * _RATE)
@@ -68,7 +71,7 @@ class EncoderBench:
         return lambda: encoder.embed(samples.astype(np.float32) * 0.1, frames)
 
     def _prompt(self, tiny: Path) -> Callable[[], object]:
-        from inference_sidecar.infinitetalk.encoders.text import UmT5  # noqa: PLC0415 - ditto
+        from inference_sidecar.engines.infinitetalk.encoders.text import UmT5  # noqa: PLC0415 - ditto
 
         dtype = torch.bfloat16 if self.device.is_cuda else torch.float32
         tensors = {

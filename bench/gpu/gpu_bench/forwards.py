@@ -13,12 +13,12 @@ from gpu_bench.ceilings import Ceilings
 from gpu_bench.measure import Budget, Device, OutOfTime, measure
 from gpu_bench.scale import Scale
 from gpu_bench.table import Row, Table
-from inference_sidecar.engine import Size
-from inference_sidecar.infinitetalk.interfaces import Conditions, Denoiser, Text
-from inference_sidecar.infinitetalk.native.denoiser import NativeDenoiser
-from inference_sidecar.infinitetalk.reference.forward import reference_denoiser
-from inference_sidecar.infinitetalk.reference.remedies import UpstreamUnusable
-from inference_sidecar.infinitetalk.work import forward_work, tokens_of
+from inference_sidecar.engines.engine import Size
+from inference_sidecar.engines.infinitetalk.interfaces import Conditions, Denoiser, Text
+from inference_sidecar.engines.infinitetalk.native.denoiser import NativeDenoiser
+from inference_sidecar.engines.infinitetalk.upstream.forward import reference_denoiser
+from inference_sidecar.engines.infinitetalk.upstream.remedies import UpstreamUnusable
+from inference_sidecar.engines.infinitetalk.work import forward_work, tokens_of
 
 
 @dataclass(frozen=True)

@@ -19,8 +19,8 @@ from gpu_bench.run import Options, Say
 from gpu_bench.scale import FULL, TINY
 from gpu_bench.table import Row, Table
 from gpu_bench.weights import build, denoiser_of, first_layers, transformer_weights
-from inference_sidecar.engine import Size
-from inference_sidecar.infinitetalk.driver import Models
+from inference_sidecar.engines.engine import Size
+from inference_sidecar.engines.infinitetalk.driver import Models
 
 _FEW_LAYERS = 8
 

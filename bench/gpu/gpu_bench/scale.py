@@ -5,9 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from inference_sidecar.engine import Size
-from inference_sidecar.infinitetalk.tiny_weights.sizes import PUBLISHED, TinySizes
-from inference_sidecar.infinitetalk.work import TransformerShape
+from inference_sidecar.engines.engine import Size
+from inference_sidecar.engines.infinitetalk.upstream_checks.tiny_weights.sizes import (
+    PUBLISHED,
+    TinySizes,
+)
+from inference_sidecar.engines.infinitetalk.work import TransformerShape
 
 
 @dataclass(frozen=True)

@@ -14,11 +14,14 @@ from torch import Tensor
 
 from gpu_bench.measure import Device
 from gpu_bench.scale import Scale
-from inference_sidecar.infinitetalk.native.denoiser import NativeDenoiser
-from inference_sidecar.infinitetalk.native.dit import Dit, build_dit
-from inference_sidecar.infinitetalk.native.fp8 import quantise_weight
-from inference_sidecar.infinitetalk.native.linear import SCALE, resident_linear
-from inference_sidecar.infinitetalk.tiny_weights.transformer_shapes import audio_shapes, base_shapes
+from inference_sidecar.engines.infinitetalk.native.denoiser import NativeDenoiser
+from inference_sidecar.engines.infinitetalk.native.dit import Dit, build_dit
+from inference_sidecar.engines.infinitetalk.native.fp8 import quantise_weight
+from inference_sidecar.engines.infinitetalk.native.linear import SCALE, resident_linear
+from inference_sidecar.engines.infinitetalk.upstream_checks.tiny_weights.transformer_shapes import (
+    audio_shapes,
+    base_shapes,
+)
 
 
 def random_tensor(shape: tuple[int, ...], device: torch.device, dtype: torch.dtype) -> Tensor:

@@ -22,7 +22,7 @@ export function installed(env: Environment): Finding[] {
     answers('NATS server', installation.natsServer, ['--version'], setup),
     answers('S3 server', installation.weed, ['version'], setup),
     answers('Python', installation.python, ['--version'], setup),
-    answers('sidecar', installation.python, ['-c', 'import inference_sidecar.worker'], setup),
+    answers('sidecar', installation.python, ['-c', 'import inference_sidecar.worker.worker'], setup),
     ffmpeg
       ? answers('ffmpeg', ffmpeg, ['-hide_banner', '-version'], ffmpegRepair(env))
       : finding('ffmpeg', false, 'not found', setup),

@@ -9,9 +9,9 @@ from typing import Literal
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from inference_sidecar.contracts import NATS_USER, Timings, scaled_timings
-from inference_sidecar.engine_settings import EngineSettings
-from inference_sidecar.engines import EngineName, missing_parts, read_settings
+from inference_sidecar.engines.registry import EngineName, missing_parts, read_settings
+from inference_sidecar.engines.settings import EngineSettings
+from inference_sidecar.foundation.contracts import NATS_USER, Timings, scaled_timings
 
 
 class EngineChoice(BaseSettings):

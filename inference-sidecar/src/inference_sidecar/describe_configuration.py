@@ -11,7 +11,7 @@ import sys
 from pydantic_settings import BaseSettings
 
 from inference_sidecar.config import SidecarConfig
-from inference_sidecar.engines import ENGINES, settings_class
+from inference_sidecar.engines.registry import ENGINES, settings_class
 
 
 def describe(settings: type[BaseSettings], reader: str) -> list[dict[str, str | None]]:

@@ -7,14 +7,14 @@ import signal
 import sys
 import uuid
 
-from inference_sidecar.beat import beat_on
-from inference_sidecar.broker import connect
 from inference_sidecar.config import ConfigurationNotValid, SidecarConfig, load_configuration
-from inference_sidecar.contracts import stop_subject
-from inference_sidecar.log import Log, configure_log
-from inference_sidecar.orchestrator_requests import WorkerName
-from inference_sidecar.worker import Worker
-from inference_sidecar.workplace import FolderInUse, Workplace
+from inference_sidecar.foundation.contracts import stop_subject
+from inference_sidecar.foundation.log import Log, configure_log
+from inference_sidecar.store.workplace import FolderInUse, Workplace
+from inference_sidecar.worker.broker import connect
+from inference_sidecar.worker.heartbeat import beat_on
+from inference_sidecar.worker.orchestrator_requests import WorkerName
+from inference_sidecar.worker.worker import Worker
 
 _EXIT_CONFIGURATION = 2
 

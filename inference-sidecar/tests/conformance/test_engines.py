@@ -12,8 +12,7 @@ import av
 import numpy as np
 import pytest
 
-from inference_sidecar.encoder import Encoder, find_ffmpeg
-from inference_sidecar.engine import (
+from inference_sidecar.engines.engine import (
     FPS,
     Chunk,
     Engine,
@@ -22,8 +21,9 @@ from inference_sidecar.engine import (
     Size,
     next_smaller,
 )
-from inference_sidecar.engines import make_engine, read_settings
-from inference_sidecar.errors import Cancelled, DeadlineExceeded, ResumeRefused
+from inference_sidecar.engines.registry import make_engine, read_settings
+from inference_sidecar.foundation.errors import Cancelled, DeadlineExceeded, ResumeRefused
+from inference_sidecar.media.encoder import Encoder, find_ffmpeg
 
 EXAMPLES = Path(__file__).parents[3] / "examples"
 FRAMES = 80

@@ -8,21 +8,26 @@ from pathlib import Path
 import pytest
 import torch
 
-from inference_sidecar.engine import Size
-from inference_sidecar.infinitetalk.encoders.codec import WanCodec
-from inference_sidecar.infinitetalk.engine import InfiniteTalkEngine
-from inference_sidecar.infinitetalk.interfaces import Conditions, Text
-from inference_sidecar.infinitetalk.native.denoiser import NativeDenoiser
-from inference_sidecar.infinitetalk.native.dit import build_dit
-from inference_sidecar.infinitetalk.parts import Parts
-from inference_sidecar.infinitetalk.tiny_weights.codec_shapes import codec_shapes
-from inference_sidecar.infinitetalk.tiny_weights.folder import random_tensors, write_tiny_weights
-from inference_sidecar.infinitetalk.tiny_weights.sizes import TinySizes
-from inference_sidecar.infinitetalk.tiny_weights.transformer_shapes import (
+from inference_sidecar.engines.engine import Size
+from inference_sidecar.engines.infinitetalk.encoders.codec import WanCodec
+from inference_sidecar.engines.infinitetalk.engine import InfiniteTalkEngine
+from inference_sidecar.engines.infinitetalk.interfaces import Conditions, Text
+from inference_sidecar.engines.infinitetalk.native.denoiser import NativeDenoiser
+from inference_sidecar.engines.infinitetalk.native.dit import build_dit
+from inference_sidecar.engines.infinitetalk.parts import Parts
+from inference_sidecar.engines.infinitetalk.upstream_checks.tiny_weights.codec_shapes import (
+    codec_shapes,
+)
+from inference_sidecar.engines.infinitetalk.upstream_checks.tiny_weights.folder import (
+    random_tensors,
+    write_tiny_weights,
+)
+from inference_sidecar.engines.infinitetalk.upstream_checks.tiny_weights.sizes import TinySizes
+from inference_sidecar.engines.infinitetalk.upstream_checks.tiny_weights.transformer_shapes import (
     audio_shapes,
     base_shapes,
 )
-from inference_sidecar.infinitetalk.work import TransformerShape
+from inference_sidecar.engines.infinitetalk.work import TransformerShape
 from inference_sidecar.weights.prepare.command import Preparation, PrepareOptions
 from stage.tiny_engine import TINY, parts_of, tiny_settings
 

@@ -11,17 +11,32 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from inference_sidecar.infinitetalk.checkpoints.codec_names import codec_weights
-from inference_sidecar.infinitetalk.checkpoints.image_names import image_weights
-from inference_sidecar.infinitetalk.checkpoints.layout import MissingWeights, PublishedLayout
-from inference_sidecar.infinitetalk.checkpoints.tensor_files import SafetensorsFiles, read_pickle
-from inference_sidecar.infinitetalk.checkpoints.text_names import TextSizes, text_weights
-from inference_sidecar.infinitetalk.native.dit import build_dit
-from inference_sidecar.infinitetalk.native.tensors import MissingTensor, TensorSource
-from inference_sidecar.infinitetalk.tiny_weights.codec_shapes import codec_shapes
-from inference_sidecar.infinitetalk.tiny_weights.encoder_shapes import image_shapes, text_shapes
-from inference_sidecar.infinitetalk.tiny_weights.sizes import PUBLISHED, Shapes, TinySizes
-from inference_sidecar.infinitetalk.tiny_weights.transformer_shapes import (
+from inference_sidecar.engines.infinitetalk.checkpoints.codec_names import codec_weights
+from inference_sidecar.engines.infinitetalk.checkpoints.image_names import image_weights
+from inference_sidecar.engines.infinitetalk.checkpoints.layout import (
+    MissingWeights,
+    PublishedLayout,
+)
+from inference_sidecar.engines.infinitetalk.checkpoints.tensor_files import (
+    SafetensorsFiles,
+    read_pickle,
+)
+from inference_sidecar.engines.infinitetalk.checkpoints.text_names import TextSizes, text_weights
+from inference_sidecar.engines.infinitetalk.native.dit import build_dit
+from inference_sidecar.engines.infinitetalk.native.tensors import MissingTensor, TensorSource
+from inference_sidecar.engines.infinitetalk.upstream_checks.tiny_weights.codec_shapes import (
+    codec_shapes,
+)
+from inference_sidecar.engines.infinitetalk.upstream_checks.tiny_weights.encoder_shapes import (
+    image_shapes,
+    text_shapes,
+)
+from inference_sidecar.engines.infinitetalk.upstream_checks.tiny_weights.sizes import (
+    PUBLISHED,
+    Shapes,
+    TinySizes,
+)
+from inference_sidecar.engines.infinitetalk.upstream_checks.tiny_weights.transformer_shapes import (
     audio_shapes,
     base_shapes,
 )

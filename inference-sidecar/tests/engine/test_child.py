@@ -13,13 +13,13 @@ import av
 import pytest
 import pytest_asyncio
 
-from inference_sidecar.child_link import ReportedFailure
-from inference_sidecar.contracts import scaled_timings
-from inference_sidecar.engine import FPS, RenderRequest
-from inference_sidecar.errors import DeadlineExceeded
-from inference_sidecar.log import configure_log
-from inference_sidecar.render_process import RenderProcess
-from inference_sidecar.render_protocol import RenderResult
+from inference_sidecar.engines.engine import FPS, RenderRequest
+from inference_sidecar.foundation.contracts import scaled_timings
+from inference_sidecar.foundation.errors import DeadlineExceeded
+from inference_sidecar.foundation.log import configure_log
+from inference_sidecar.rendering.child_link import ReportedFailure
+from inference_sidecar.rendering.render_process import RenderProcess
+from inference_sidecar.rendering.render_protocol import RenderResult
 from stage.tiny_engine import a_request
 from stage.until import until
 

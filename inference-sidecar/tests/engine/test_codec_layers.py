@@ -14,8 +14,8 @@ from diffusers.models.autoencoders.autoencoder_kl_wan import (
 )
 from torch import Tensor
 
-from inference_sidecar.infinitetalk.encoders import codec_layers
-from inference_sidecar.infinitetalk.encoders.codec_layers import (
+from inference_sidecar.engines.infinitetalk.encoders import codec_layers
+from inference_sidecar.engines.infinitetalk.encoders.codec_layers import (
     ChannelNorm,
     channel_norm,
     fastest_channel_norm,
@@ -46,7 +46,7 @@ def noise(*shape: int) -> Tensor:
 
 def fused() -> ChannelNorm:
     pytest.importorskip("triton", reason="run npm run setup -- --with kernels")
-    from inference_sidecar.infinitetalk.encoders.codec_kernels import (  # noqa: PLC0415 - may be absent
+    from inference_sidecar.engines.infinitetalk.encoders.codec_kernels import (  # noqa: PLC0415 - may be absent
         fused_channel_norm,
     )
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from inference_sidecar.infinitetalk.colour import ColourMatch, lab_from_rgb, rgb_from_lab
+from inference_sidecar.engines.infinitetalk.colour import ColourMatch, lab_from_rgb, rgb_from_lab
 
 
 @pytest.mark.parametrize(

@@ -6,9 +6,9 @@ import pytest
 
 # The demands are tests; pytest finds them here by their names and gives them the engine below.
 from conformance.test_engines import *  # noqa: F403
-from inference_sidecar.engine import Engine
-from inference_sidecar.infinitetalk.engine import InfiniteTalkEngine
-from inference_sidecar.infinitetalk.parts import Parts
+from inference_sidecar.engines.engine import Engine
+from inference_sidecar.engines.infinitetalk.engine import InfiniteTalkEngine
+from inference_sidecar.engines.infinitetalk.parts import Parts
 from stage.tiny_engine import tiny_settings
 
 

@@ -10,9 +10,9 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from inference_sidecar.engine import ResumeState
-from inference_sidecar.infinitetalk.encoders import codec_layers
-from inference_sidecar.infinitetalk.engine import InfiniteTalkEngine
+from inference_sidecar.engines.engine import ResumeState
+from inference_sidecar.engines.infinitetalk.encoders import codec_layers
+from inference_sidecar.engines.infinitetalk.engine import InfiniteTalkEngine
 from stage.pretended_cuda import DEVICE, NAME, pretended_cuda
 from stage.tiny_engine import Watched, a_request, no_triton, tiny_settings
 

@@ -13,18 +13,18 @@ import pytest
 import torch
 from torch import Tensor
 
-from inference_sidecar.errors import Cancelled, RenderFailed, ResumeRefused
-from inference_sidecar.infinitetalk.driver import (
+from inference_sidecar.engines.infinitetalk.driver import (
     Models,
     RenderedChunk,
     RenderJob,
     RenderState,
     render,
 )
-from inference_sidecar.infinitetalk.interfaces import Conditions, Text
-from inference_sidecar.infinitetalk.parts import Parts
-from inference_sidecar.infinitetalk.render_settings import RenderSettings, SeedPolicy
-from inference_sidecar.infinitetalk.voice_track import StoredVoice
+from inference_sidecar.engines.infinitetalk.interfaces import Conditions, Text
+from inference_sidecar.engines.infinitetalk.parts import Parts
+from inference_sidecar.engines.infinitetalk.render_settings import RenderSettings, SeedPolicy
+from inference_sidecar.engines.infinitetalk.voice_track import StoredVoice
+from inference_sidecar.foundation.errors import Cancelled, RenderFailed, ResumeRefused
 
 SETTINGS = RenderSettings(frames=17, motion=5, steps=2, colour=0.0)
 THREE_CHUNKS = 41

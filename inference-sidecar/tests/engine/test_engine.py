@@ -12,8 +12,12 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from inference_sidecar.engine import FPS, Plan, RenderRequest, ResumeState, Size
-from inference_sidecar.errors import (
+from inference_sidecar.engines.engine import FPS, Plan, RenderRequest, ResumeState, Size
+from inference_sidecar.engines.infinitetalk.device import Device
+from inference_sidecar.engines.infinitetalk.engine import InfiniteTalkEngine
+from inference_sidecar.engines.infinitetalk.interfaces import Conditions, Text
+from inference_sidecar.engines.infinitetalk.parts import Parts
+from inference_sidecar.foundation.errors import (
     AudioUnreadable,
     Cancelled,
     DeadlineExceeded,
@@ -21,10 +25,6 @@ from inference_sidecar.errors import (
     ImageUnreadable,
     ResumeRefused,
 )
-from inference_sidecar.infinitetalk.device import Device
-from inference_sidecar.infinitetalk.engine import InfiniteTalkEngine
-from inference_sidecar.infinitetalk.interfaces import Conditions, Text
-from inference_sidecar.infinitetalk.parts import Parts
 from stage.tiny_engine import Watched, a_request, parts_of, tiny_settings, write_voice
 
 THREE_CHUNKS = 41

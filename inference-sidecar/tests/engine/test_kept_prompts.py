@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from inference_sidecar.infinitetalk.kept_prompts import KeptPrompts
+from inference_sidecar.engines.infinitetalk.kept_prompts import KeptPrompts
 
 
 class Encoder:

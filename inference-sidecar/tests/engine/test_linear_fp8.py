@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from inference_sidecar.infinitetalk.native import fp8
-from inference_sidecar.infinitetalk.native.fp8 import (
+from inference_sidecar.engines.infinitetalk.native import fp8
+from inference_sidecar.engines.infinitetalk.native.fp8 import (
     E4M3,
     E4M3_MAX,
     Granularity,
@@ -18,14 +18,14 @@ from inference_sidecar.infinitetalk.native.fp8 import (
     quantise_activation,
     quantise_weight,
 )
-from inference_sidecar.infinitetalk.native.linear import (
+from inference_sidecar.engines.infinitetalk.native.linear import (
     Fp8Linear,
     plain_linear,
     precision_of,
     resident_linear,
     takes_rows,
 )
-from inference_sidecar.infinitetalk.native.tensors import TensorSource
+from inference_sidecar.engines.infinitetalk.native.tensors import TensorSource
 
 CPU = torch.device("cpu")
 ROW, TENSOR = Granularity.ROW, Granularity.TENSOR

@@ -9,12 +9,11 @@ import numpy as np
 import pytest
 import torch
 
-from inference_sidecar.errors import GpuOutOfMemory
-from inference_sidecar.infinitetalk.device import Device, DeviceMissing
-from inference_sidecar.infinitetalk.engine import InfiniteTalkEngine
-from inference_sidecar.infinitetalk.loading import load_parts
-from inference_sidecar.infinitetalk.reference.remedies import UpstreamUnusable
-from inference_sidecar.weights.errors import WeightsError
+from inference_sidecar.engines.infinitetalk.device import Device, DeviceMissing
+from inference_sidecar.engines.infinitetalk.engine import InfiniteTalkEngine
+from inference_sidecar.engines.infinitetalk.loading import load_parts
+from inference_sidecar.engines.infinitetalk.upstream.remedies import UpstreamUnusable
+from inference_sidecar.foundation.errors import GpuOutOfMemory, WeightsError
 from stage.tiny_engine import TINY, Watched, a_request, tiny_settings
 
 
@@ -60,7 +59,7 @@ def test_a_prompt_is_embedded_once_for_all_processes(
     settings = tiny_settings(model_storage_path=folder)
     first = load_parts(settings, Device("cpu")).text.embed(["a man is singing quietly"])
     # Another process, to which the text encoder must not matter any more.
-    monkeypatch.setattr("inference_sidecar.infinitetalk.loading.UmT5", None)
+    monkeypatch.setattr("inference_sidecar.engines.infinitetalk.loading.UmT5", None)
     again = load_parts(settings, Device("cpu")).text
     assert torch.equal(again.embed(["a man is singing quietly"])[0], first[0])
     with pytest.raises(TypeError):

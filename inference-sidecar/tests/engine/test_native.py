@@ -6,14 +6,16 @@ import pytest
 import torch
 from torch import Tensor
 
-from inference_sidecar.infinitetalk.interfaces import Conditions, Text
-from inference_sidecar.infinitetalk.native.attention import Attention, AttentionBackend
-from inference_sidecar.infinitetalk.native.denoiser import NativeDenoiser
-from inference_sidecar.infinitetalk.native.dit import Dit, build_dit
-from inference_sidecar.infinitetalk.native.rope import rotate, rotation
-from inference_sidecar.infinitetalk.tiny_weights.folder import random_tensors
-from inference_sidecar.infinitetalk.tiny_weights.sizes import TinySizes
-from inference_sidecar.infinitetalk.tiny_weights.transformer_shapes import (
+from inference_sidecar.engines.infinitetalk.interfaces import Conditions, Text
+from inference_sidecar.engines.infinitetalk.native.attention import Attention, AttentionBackend
+from inference_sidecar.engines.infinitetalk.native.denoiser import NativeDenoiser
+from inference_sidecar.engines.infinitetalk.native.dit import Dit, build_dit
+from inference_sidecar.engines.infinitetalk.native.rope import rotate, rotation
+from inference_sidecar.engines.infinitetalk.upstream_checks.tiny_weights.folder import (
+    random_tensors,
+)
+from inference_sidecar.engines.infinitetalk.upstream_checks.tiny_weights.sizes import TinySizes
+from inference_sidecar.engines.infinitetalk.upstream_checks.tiny_weights.transformer_shapes import (
     audio_shapes,
     base_shapes,
 )

@@ -13,17 +13,22 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from inference_sidecar.infinitetalk.checkpoints.codec_names import codec_weights
-from inference_sidecar.infinitetalk.checkpoints.image_names import image_weights
-from inference_sidecar.infinitetalk.checkpoints.layout import VOICE
-from inference_sidecar.infinitetalk.checkpoints.text_names import text_weights
-from inference_sidecar.infinitetalk.encoders import codec_layers
-from inference_sidecar.infinitetalk.engine import InfiniteTalkEngine
-from inference_sidecar.infinitetalk.native import rope
-from inference_sidecar.infinitetalk.native.dit import build_dit
-from inference_sidecar.infinitetalk.parity import CASES, Bench, Case, write_voice
-from inference_sidecar.infinitetalk.reference.speech import upstream_voice
-from inference_sidecar.infinitetalk.replay import embed_speech, main
+from inference_sidecar.engines.infinitetalk.checkpoints.codec_names import codec_weights
+from inference_sidecar.engines.infinitetalk.checkpoints.image_names import image_weights
+from inference_sidecar.engines.infinitetalk.checkpoints.layout import VOICE
+from inference_sidecar.engines.infinitetalk.checkpoints.text_names import text_weights
+from inference_sidecar.engines.infinitetalk.encoders import codec_layers
+from inference_sidecar.engines.infinitetalk.engine import InfiniteTalkEngine
+from inference_sidecar.engines.infinitetalk.native import rope
+from inference_sidecar.engines.infinitetalk.native.dit import build_dit
+from inference_sidecar.engines.infinitetalk.upstream_checks.parity import (
+    CASES,
+    Bench,
+    Case,
+    write_voice,
+)
+from inference_sidecar.engines.infinitetalk.upstream_checks.replay import embed_speech, main
+from inference_sidecar.engines.infinitetalk.upstream_checks.speech import upstream_voice
 from stage.pretended_cuda import DEVICE, pretended_cuda
 from stage.tiny_engine import Watched, a_request, no_triton, tiny_settings
 

@@ -7,9 +7,9 @@ import pytest
 import torch
 from PIL import Image
 
-from inference_sidecar.engine import Size
-from inference_sidecar.errors import ImageUnreadable
-from inference_sidecar.infinitetalk.portrait import read_portrait
+from inference_sidecar.engines.engine import Size
+from inference_sidecar.engines.infinitetalk.portrait import read_portrait
+from inference_sidecar.foundation.errors import ImageUnreadable
 
 
 def test_it_covers_the_frame_and_is_cut_around_the_centre(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from inference_sidecar.infinitetalk.reference.remedies import full_attention
+from inference_sidecar.engines.infinitetalk.upstream.remedies import full_attention
 
 
 def test_rotated_queries_come_in_float32_and_meet_values_in_bf16() -> None:

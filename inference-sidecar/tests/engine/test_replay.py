@@ -11,17 +11,22 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from inference_sidecar.infinitetalk import replay as replay_module
-from inference_sidecar.infinitetalk.checkpoints.layout import (
+from inference_sidecar.engines.infinitetalk.upstream_checks import replay as replay_module
+from inference_sidecar.engines.infinitetalk.checkpoints.layout import (
     BASE,
     CODEC_WEIGHTS,
     IMAGE_WEIGHTS,
     SHARDS,
 )
-from inference_sidecar.infinitetalk.parity import write_portrait, write_voice
-from inference_sidecar.infinitetalk.replay import main
-from inference_sidecar.infinitetalk.tiny_weights.folder import write_tiny_weights
-from inference_sidecar.infinitetalk.tiny_weights.sizes import TinySizes
+from inference_sidecar.engines.infinitetalk.upstream_checks.parity import (
+    write_portrait,
+    write_voice,
+)
+from inference_sidecar.engines.infinitetalk.upstream_checks.replay import main
+from inference_sidecar.engines.infinitetalk.upstream_checks.tiny_weights.folder import (
+    write_tiny_weights,
+)
+from inference_sidecar.engines.infinitetalk.upstream_checks.tiny_weights.sizes import TinySizes
 
 OTHER_SIZES = TinySizes(
     dim=32,

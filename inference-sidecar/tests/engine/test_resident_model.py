@@ -8,19 +8,24 @@ import pytest
 import torch
 from torch import Tensor
 
-from inference_sidecar.infinitetalk.checkpoints.layout import PublishedLayout
-from inference_sidecar.infinitetalk.checkpoints.tensor_files import SafetensorsFiles, read_pickle
-from inference_sidecar.infinitetalk.encoders.codec import WanCodec
-from inference_sidecar.infinitetalk.encoders.image import ClipImage
-from inference_sidecar.infinitetalk.encoders.text import UmT5
-from inference_sidecar.infinitetalk.interfaces import Conditions, Text
-from inference_sidecar.infinitetalk.native.denoiser import NativeDenoiser
-from inference_sidecar.infinitetalk.native.dit import Dit, build_dit
-from inference_sidecar.infinitetalk.native.fp8 import Granularity
-from inference_sidecar.infinitetalk.native.linear import precision_of, resident_linear
-from inference_sidecar.infinitetalk.resident_file import Precision, ResidentFolder
-from inference_sidecar.infinitetalk.tiny_weights.folder import write_tiny_weights
-from inference_sidecar.infinitetalk.tiny_weights.sizes import TinySizes
+from inference_sidecar.engines.infinitetalk.checkpoints.layout import PublishedLayout
+from inference_sidecar.engines.infinitetalk.checkpoints.tensor_files import (
+    SafetensorsFiles,
+    read_pickle,
+)
+from inference_sidecar.engines.infinitetalk.encoders.codec import WanCodec
+from inference_sidecar.engines.infinitetalk.encoders.image import ClipImage
+from inference_sidecar.engines.infinitetalk.encoders.text import UmT5
+from inference_sidecar.engines.infinitetalk.interfaces import Conditions, Text
+from inference_sidecar.engines.infinitetalk.native.denoiser import NativeDenoiser
+from inference_sidecar.engines.infinitetalk.native.dit import Dit, build_dit
+from inference_sidecar.engines.infinitetalk.native.fp8 import Granularity
+from inference_sidecar.engines.infinitetalk.native.linear import precision_of, resident_linear
+from inference_sidecar.engines.infinitetalk.resident_file import Precision, ResidentFolder
+from inference_sidecar.engines.infinitetalk.upstream_checks.tiny_weights.folder import (
+    write_tiny_weights,
+)
+from inference_sidecar.engines.infinitetalk.upstream_checks.tiny_weights.sizes import TinySizes
 from inference_sidecar.weights.prepare.command import Preparation, PrepareOptions
 
 CPU = torch.device("cpu")

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from inference_sidecar.infinitetalk.settings import InfiniteTalkSettings
+from inference_sidecar.engines.infinitetalk.settings import InfiniteTalkSettings
 
 
 def test_the_defaults_are_those_of_one_l40s() -> None:

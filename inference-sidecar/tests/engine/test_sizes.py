@@ -2,8 +2,8 @@
 
 import pytest
 
-from inference_sidecar.engine import DELIVERY_SIZES, SIZE_CLASSES, Size, next_smaller
-from inference_sidecar.infinitetalk.sizes import (
+from inference_sidecar.engines.engine import DELIVERY_SIZES, SIZE_CLASSES, Size, next_smaller
+from inference_sidecar.engines.infinitetalk.sizes import (
     GENERATION_SIZES,
     PIXELS_PER_TOKEN,
     GenerationSizes,

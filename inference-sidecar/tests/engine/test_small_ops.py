@@ -11,21 +11,32 @@ from torch.nn import functional
 
 pytest.importorskip("triton", reason="run npm run setup -- --with kernels")
 
-from inference_sidecar.infinitetalk.native import small_ops as module
-from inference_sidecar.infinitetalk.native import triton_ops
-from inference_sidecar.infinitetalk.native.attention import Attention, AttentionBackend
-from inference_sidecar.infinitetalk.native.block import Block, KeyValue, Shared
-from inference_sidecar.infinitetalk.native.config import DitConfig
-from inference_sidecar.infinitetalk.native.fp8 import E4M3_MAX, QuantisedRows, quantise_activation
-from inference_sidecar.infinitetalk.native.layers import LayerNorm, Modulation, RmsNorm
-from inference_sidecar.infinitetalk.native.linear import plain_linear
-from inference_sidecar.infinitetalk.native.rope import Rotation, rotation
-from inference_sidecar.infinitetalk.native.small_ops import EagerOps, Norm, SmallOps, small_ops
-from inference_sidecar.infinitetalk.native.tensors import TensorSource
-from inference_sidecar.infinitetalk.native.triton_ops import TritonOps
-from inference_sidecar.infinitetalk.tiny_weights.folder import random_tensors
-from inference_sidecar.infinitetalk.tiny_weights.sizes import TinySizes
-from inference_sidecar.infinitetalk.tiny_weights.transformer_shapes import (
+from inference_sidecar.engines.infinitetalk.native import small_ops as module
+from inference_sidecar.engines.infinitetalk.native import triton_ops
+from inference_sidecar.engines.infinitetalk.native.attention import Attention, AttentionBackend
+from inference_sidecar.engines.infinitetalk.native.block import Block, KeyValue, Shared
+from inference_sidecar.engines.infinitetalk.native.config import DitConfig
+from inference_sidecar.engines.infinitetalk.native.fp8 import (
+    E4M3_MAX,
+    QuantisedRows,
+    quantise_activation,
+)
+from inference_sidecar.engines.infinitetalk.native.layers import LayerNorm, Modulation, RmsNorm
+from inference_sidecar.engines.infinitetalk.native.linear import plain_linear
+from inference_sidecar.engines.infinitetalk.native.rope import Rotation, rotation
+from inference_sidecar.engines.infinitetalk.native.small_ops import (
+    EagerOps,
+    Norm,
+    SmallOps,
+    small_ops,
+)
+from inference_sidecar.engines.infinitetalk.native.tensors import TensorSource
+from inference_sidecar.engines.infinitetalk.native.triton_ops import TritonOps
+from inference_sidecar.engines.infinitetalk.upstream_checks.tiny_weights.folder import (
+    random_tensors,
+)
+from inference_sidecar.engines.infinitetalk.upstream_checks.tiny_weights.sizes import TinySizes
+from inference_sidecar.engines.infinitetalk.upstream_checks.tiny_weights.transformer_shapes import (
     audio_shapes,
     base_shapes,
 )

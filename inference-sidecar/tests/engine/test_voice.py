@@ -8,15 +8,15 @@ import pytest
 import soundfile
 import torch
 
-from inference_sidecar.errors import AudioUnreadable
-from inference_sidecar.infinitetalk.speech import (
+from inference_sidecar.engines.infinitetalk.speech import (
     SAMPLE_RATE,
     frames_heard,
     level_loudness,
     pad_to_frames,
     read_speech,
 )
-from inference_sidecar.infinitetalk.voice_track import StoredVoice, heard_frames
+from inference_sidecar.engines.infinitetalk.voice_track import StoredVoice, heard_frames
+from inference_sidecar.foundation.errors import AudioUnreadable
 
 
 def test_a_file_becomes_16_khz_mono_as_long_as_it_was(tmp_path: Path) -> None:

@@ -2,8 +2,8 @@
 
 import pytest
 
-from inference_sidecar.engine import Size
-from inference_sidecar.infinitetalk.work import decode_work, forward_work, tokens_of
+from inference_sidecar.engines.engine import Size
+from inference_sidecar.engines.infinitetalk.work import decode_work, forward_work, tokens_of
 
 
 @pytest.mark.parametrize(

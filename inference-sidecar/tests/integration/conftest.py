@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from inference_sidecar.contracts import scaled_timings
+from inference_sidecar.foundation.contracts import scaled_timings
 from stage.broker import TestBroker, provision
 from stage.object_store import ObjectStore
 from stage.orchestrator import Orchestrator

@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
-from inference_sidecar.broker import BrokerGone, connect
 from inference_sidecar.config import SidecarConfig
-from inference_sidecar.contracts import NATS_USER
-from inference_sidecar.log import configure_log
+from inference_sidecar.foundation.contracts import NATS_USER
+from inference_sidecar.foundation.log import configure_log
+from inference_sidecar.worker.broker import BrokerGone, connect
 from stage.broker import PASSWORD, TestBroker
 from stage.orchestrator import Orchestrator
 from stage.sidecar import Sidecar

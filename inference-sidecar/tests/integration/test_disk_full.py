@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from inference_sidecar.workplace import ROOM_BYTES
+from inference_sidecar.store.workplace import ROOM_BYTES
 from stage.orchestrator import Orchestrator
 from stage.sidecar import Sidecar
 from stage.small_disk import mounted_disk

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from inference_sidecar.engines import missing_parts
+from inference_sidecar.engines.registry import missing_parts
 from stage.orchestrator import Orchestrator
 from stage.sidecar import Sidecar
 from stage.until import until

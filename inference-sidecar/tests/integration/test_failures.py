@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from inference_sidecar.encoder import find_ffmpeg
+from inference_sidecar.media.encoder import find_ffmpeg
 from stage.object_store import ObjectStore
 from stage.orchestrator import Json, Orchestrator
 from stage.sidecar import Sidecar

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from inference_sidecar.contracts import RenderCompleted
+from inference_sidecar.foundation.contracts import RenderCompleted
 from stage.object_store import ObjectStore
 from stage.orchestrator import TRACE_ID, Orchestrator
 from stage.sidecar import Sidecar

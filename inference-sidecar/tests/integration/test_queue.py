@@ -10,14 +10,14 @@ import uuid
 # pyright: reportUnknownMemberType=false
 from nats.aio.msg import Msg
 
-from inference_sidecar.contracts import (
+from inference_sidecar.foundation.contracts import (
     BEAT_MAX_JOBS,
     DeadLetter,
     FrameSize,
     Rendered,
     gpu_work_subject,
 )
-from inference_sidecar.spool import Spool, SpooledRender
+from inference_sidecar.store.spool import Spool, SpooledRender
 from stage.broker import set_ack_wait
 from stage.orchestrator import Job, Orchestrator
 from stage.sidecar import Sidecar

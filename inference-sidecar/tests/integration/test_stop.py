@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from inference_sidecar.contracts import scaled_timings
+from inference_sidecar.foundation.contracts import scaled_timings
 from stage.object_store import ObjectStore
 from stage.orchestrator import Orchestrator
 from stage.sidecar import Sidecar

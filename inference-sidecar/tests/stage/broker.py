@@ -16,7 +16,7 @@ from typing import Any
 import nats
 from nats.aio.client import Client
 
-from inference_sidecar.contracts import (
+from inference_sidecar.foundation.contracts import (
     DLQ_STREAM,
     DLQ_STREAM_SUBJECT,
     EVENTS_STREAM,

@@ -21,7 +21,7 @@ from typing import Any
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 
-from inference_sidecar.contracts import gpu_work_subject, stop_subject
+from inference_sidecar.foundation.contracts import gpu_work_subject, stop_subject
 from stage.object_store import ObjectStore
 from stage.until import PATIENCE_SECONDS, until
 

@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from inference_sidecar.infinitetalk.checkpoints.layout import SHARDS
+from inference_sidecar.engines.infinitetalk.checkpoints.layout import SHARDS
 
 DIM, FFN, AUDIO = 32, 48, 16
 

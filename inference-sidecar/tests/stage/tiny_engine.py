@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from inference_sidecar.engine import FPS, RenderRequest, Size
-from inference_sidecar.infinitetalk.parts import Parts
-from inference_sidecar.infinitetalk.published_models import load_published
-from inference_sidecar.infinitetalk.settings import InfiniteTalkSettings
-from inference_sidecar.infinitetalk.tiny_weights.sizes import TinySizes
-from inference_sidecar.infinitetalk.work import TransformerShape
+from inference_sidecar.engines.engine import FPS, RenderRequest, Size
+from inference_sidecar.engines.infinitetalk.parts import Parts
+from inference_sidecar.engines.infinitetalk.settings import InfiniteTalkSettings
+from inference_sidecar.engines.infinitetalk.upstream_checks.published_models import load_published
+from inference_sidecar.engines.infinitetalk.upstream_checks.tiny_weights.sizes import TinySizes
+from inference_sidecar.engines.infinitetalk.work import TransformerShape
 from stage.voice import write_wav
 
 EXAMPLES = Path(__file__).parents[3] / "examples"

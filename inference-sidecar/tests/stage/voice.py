@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from inference_sidecar.engine import FPS
+from inference_sidecar.engines.engine import FPS
 
 
 def write_wav(path: Path, samples: NDArray[np.int16], rate_hz: int = 16_000) -> Path:

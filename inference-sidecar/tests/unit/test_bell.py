@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 
-from inference_sidecar.bell import Bell
+from inference_sidecar.worker.bell import Bell
 
 
 async def test_a_ring_that_came_before_is_heard_at_once() -> None:

@@ -14,8 +14,8 @@ from inference_sidecar.config import (
     SidecarConfig,
     load_configuration,
 )
-from inference_sidecar.log import configure_log
-from inference_sidecar.null.settings import NullSettings
+from inference_sidecar.engines.null.settings import NullSettings
+from inference_sidecar.foundation.log import configure_log
 
 
 def a_config(tmp_path: Path, **difference: object) -> SidecarConfig:

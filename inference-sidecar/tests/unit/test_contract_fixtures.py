@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from inference_sidecar import contracts
+from inference_sidecar.foundation import contracts
 
 _FOLDER = Path(__file__).parents[3] / "contracts" / "fixtures"
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator
 
-from inference_sidecar import contracts
+from inference_sidecar.foundation import contracts
 
 _CONTRACTS = Path(__file__).parents[3] / "contracts"
 

@@ -17,9 +17,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from inference_sidecar.encoder import Encoder, find_ffmpeg
-from inference_sidecar.engine import FPS, Plan, Size
-from inference_sidecar.errors import RenderFailed
+from inference_sidecar.engines.engine import FPS, Plan, Size
+from inference_sidecar.foundation.errors import RenderFailed
+from inference_sidecar.media.encoder import Encoder, find_ffmpeg
 from stage.voice import write_tone
 
 FFMPEG = find_ffmpeg(os.environ.get("FFMPEG_PATH"))
@@ -199,8 +199,8 @@ def test_ffmpeg_dies_with_the_process_that_started_it(tmp_path: Path, voice: Pat
     program = f"""
 import os, time
 from pathlib import Path
-from inference_sidecar.encoder import Encoder
-from inference_sidecar.engine import Plan, Size
+from inference_sidecar.media.encoder import Encoder
+from inference_sidecar.engines.engine import Plan, Size
 plan = Plan(Size(64, 36), Size(128, 72), (20,), 0.0, "720p")
 encoder = Encoder(Path({str(tmp_path / "video.mp4")!r}), Path({str(voice)!r}), plan,
                   ffmpeg=Path({str(FFMPEG)!r}))

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from inference_sidecar.engine import (
+from inference_sidecar.engines.engine import (
     DELIVERY_SIZES,
     SIZE_CLASSES,
     Plan,
@@ -17,7 +17,7 @@ from inference_sidecar.engine import (
     next_smaller,
     split_frames,
 )
-from inference_sidecar.errors import Cancelled, ResumeRefused, SidecarError
+from inference_sidecar.foundation.errors import Cancelled, ResumeRefused, SidecarError
 
 PLAN = Plan(Size(64, 36), Size(1280, 720), (25, 5), 1.0, "720p")
 

@@ -8,9 +8,9 @@ import sys
 import pytest
 from pydantic import ValidationError
 
-from inference_sidecar import engines
-from inference_sidecar.engine_settings import EngineSettings
-from inference_sidecar.engines import (
+from inference_sidecar.engines import registry as engines
+from inference_sidecar.engines.null.settings import NullSettings
+from inference_sidecar.engines.registry import (
     ENGINES,
     EngineName,
     EngineSource,
@@ -19,7 +19,7 @@ from inference_sidecar.engines import (
     read_settings,
     settings_class,
 )
-from inference_sidecar.null.settings import NullSettings
+from inference_sidecar.engines.settings import EngineSettings
 
 IN_PLACE = [name for name in ENGINES if missing_parts(name) is None]
 
@@ -36,7 +36,10 @@ def test_an_engine_bears_the_name_it_is_chosen_by(name: EngineName) -> None:
 def test_what_is_missing_is_named_with_its_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
     absent = EngineSource("inference_sidecar.nowhere.engine", "Engine")
     poor = EngineSource(
-        "inference_sidecar.null.engine", "NullEngine", packages=("no_such",), remedy="get it"
+        "inference_sidecar.engines.null.engine",
+        "NullEngine",
+        packages=("no_such",),
+        remedy="get it",
     )
     monkeypatch.setattr(engines, "ENGINES", {"infinitetalk": absent, "null": poor})
     assert missing_parts("infinitetalk") == (
@@ -78,7 +81,7 @@ def test_settings_begin_with_the_engines_name_and_are_described(name: EngineName
 @pytest.mark.parametrize("name", ENGINES)
 def test_the_parent_imports_no_library_of_any_engine(name: EngineName) -> None:
     program = (
-        f"import sys, inference_sidecar.config, inference_sidecar.engines as e;"
+        f"import sys, inference_sidecar.config, inference_sidecar.engines.registry as e;"
         f"e.missing_parts({name!r}); e.settings_class({name!r});"
         "print([m for m in ('numpy', 'cv2', 'torch', 'ai_edge_litert') if m in sys.modules])"
     )

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from inference_sidecar.engine import ResumeState
-from inference_sidecar.kept_render import KeptRender
+from inference_sidecar.engines.engine import ResumeState
+from inference_sidecar.rendering.kept_render import KeptRender
 
 
 def test_reads_what_was_written_last(tmp_path: Path) -> None:

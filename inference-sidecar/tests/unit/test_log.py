@@ -9,7 +9,7 @@ import re
 
 import pytest
 
-from inference_sidecar.log import configure_log, scrub_secrets
+from inference_sidecar.foundation.log import configure_log, scrub_secrets
 
 
 def test_a_line_has_the_keys_of_the_other_services() -> None:

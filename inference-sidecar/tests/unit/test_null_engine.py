@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from inference_sidecar.engine import DELIVERY_SIZES, Plan, RenderRequest, ResumeState, Size
-from inference_sidecar.errors import Cancelled, GpuOutOfMemory, NoFace, RenderFailed
-from inference_sidecar.null.engine import NullEngine
-from inference_sidecar.null.settings import NullSettings
+from inference_sidecar.engines.engine import DELIVERY_SIZES, Plan, RenderRequest, ResumeState, Size
+from inference_sidecar.engines.null.engine import NullEngine
+from inference_sidecar.engines.null.settings import NullSettings
+from inference_sidecar.foundation.errors import Cancelled, GpuOutOfMemory, NoFace, RenderFailed
 
 
 class Watched:

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from inference_sidecar.encoder import Encoder, find_ffmpeg
-from inference_sidecar.engine import FPS, Chunk, Plan, Size
-from inference_sidecar.errors import RenderFailed
-from inference_sidecar.piecewise_encoder import PiecewiseEncoder, pieces_of
+from inference_sidecar.engines.engine import FPS, Chunk, Plan, Size
+from inference_sidecar.foundation.errors import RenderFailed
+from inference_sidecar.media.encoder import Encoder, find_ffmpeg
+from inference_sidecar.media.piecewise_encoder import PiecewiseEncoder, pieces_of
 from stage.voice import write_tone
 
 # PyAV is typed in parts only.

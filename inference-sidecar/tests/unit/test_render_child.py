@@ -11,9 +11,7 @@ from pathlib import Path
 import av
 import pytest
 
-from inference_sidecar.contracts import EngineFacts
-from inference_sidecar.encoder import find_ffmpeg
-from inference_sidecar.engine import (
+from inference_sidecar.engines.engine import (
     Chunk,
     Control,
     Engine,
@@ -23,11 +21,13 @@ from inference_sidecar.engine import (
     ResumeState,
     Size,
 )
-from inference_sidecar.errors import GpuOutOfMemory
-from inference_sidecar.null.engine import NullEngine
-from inference_sidecar.null.settings import NullSettings
-from inference_sidecar.render_child import RenderChild
-from inference_sidecar.render_protocol import (
+from inference_sidecar.engines.null.engine import NullEngine
+from inference_sidecar.engines.null.settings import NullSettings
+from inference_sidecar.foundation.contracts import EngineFacts
+from inference_sidecar.foundation.errors import GpuOutOfMemory
+from inference_sidecar.media.encoder import find_ffmpeg
+from inference_sidecar.rendering.render_child import RenderChild
+from inference_sidecar.rendering.render_protocol import (
     CHILD_LINES,
     DoneLine,
     FailedLine,

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from inference_sidecar.contracts import FrameSize, Rendered
-from inference_sidecar.spool import Spool, SpooledRender, sha256_of
+from inference_sidecar.foundation.contracts import FrameSize, Rendered
+from inference_sidecar.store.spool import Spool, SpooledRender, sha256_of
 
 JOB = "b4a1c2f0-5c1d-4a59-8f5e-2f8c7d1e0a11"
 VIDEO = b"not really a video"

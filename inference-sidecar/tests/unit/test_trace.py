@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from inference_sidecar.trace import continue_trace, trace_id_of
+from inference_sidecar.foundation.trace import continue_trace, trace_id_of
 
 PARENT = f"00-{'a' * 32}-{'b' * 16}-00"
 

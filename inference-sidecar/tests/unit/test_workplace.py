@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from inference_sidecar.workplace import FolderInUse, Workplace
+from inference_sidecar.store.workplace import FolderInUse, Workplace
 
 
 def test_the_name_is_made_once_and_kept(tmp_path: Path) -> None:

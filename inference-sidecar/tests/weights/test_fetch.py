@@ -7,7 +7,7 @@ import json
 
 import pytest
 
-from inference_sidecar.weights.errors import WeightsError
+from inference_sidecar.foundation.errors import WeightsError
 from stage.hub import (
     LARGE,
     LARGE_SHA256,

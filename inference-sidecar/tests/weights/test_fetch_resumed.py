@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from inference_sidecar.weights.errors import WeightsError
+from inference_sidecar.foundation.errors import WeightsError
 from stage.hub import (
     LARGE,
     LARGE_SHA256,

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from inference_sidecar.foundation.errors import WeightsError
 from inference_sidecar.weights import part_file
-from inference_sidecar.weights.errors import WeightsError
 from inference_sidecar.weights.volume import locked
 from stage.hub import (
     LARGE,

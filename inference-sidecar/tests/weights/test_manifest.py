@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from inference_sidecar.weights.errors import WeightsError
+from inference_sidecar.foundation.errors import WeightsError
 from inference_sidecar.weights.manifest import read_manifest
 
 HEAD = f'[[repository]]\nid = "a/b"\nrevision = "{"c" * 40}"\nfolder = "f"\n'

@@ -11,7 +11,7 @@ from typing import Final
 from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from inference_sidecar.weights.errors import WeightsError
+from inference_sidecar.foundation.errors import WeightsError
 from inference_sidecar.weights.fetch import FetchOptions, fetch
 from inference_sidecar.weights.hub import HUB, Hub
 from inference_sidecar.weights.manifest import MAIN_PART, WeightFile, read_manifest

@@ -13,7 +13,7 @@ from typing import Final, TypeVar
 
 import httpx
 
-from inference_sidecar.weights.errors import WeightsError
+from inference_sidecar.foundation.errors import WeightsError
 from inference_sidecar.weights.hub import Hub, Transient
 from inference_sidecar.weights.manifest import WeightFile
 from inference_sidecar.weights.part_file import PartFile

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, TextIO
 
+from inference_sidecar.foundation.errors import WeightsError
 from inference_sidecar.weights.download import Delivery, Download, Pace, Stopped, with_retries
-from inference_sidecar.weights.errors import WeightsError
 from inference_sidecar.weights.hub import Hub, Stated
 from inference_sidecar.weights.manifest import WeightFile
 from inference_sidecar.weights.pins import Pin, Pins, refuse_contradiction

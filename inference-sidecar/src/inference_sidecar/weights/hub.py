@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 import httpx
 
-from inference_sidecar.weights.errors import WeightsError
+from inference_sidecar.foundation.errors import WeightsError
 from inference_sidecar.weights.manifest import WeightFile
 
 HUB: Final = "https://huggingface.co"

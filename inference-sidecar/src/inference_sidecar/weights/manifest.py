@@ -10,7 +10,7 @@ from importlib import resources
 from pathlib import Path, PurePosixPath
 from typing import Any, Final, cast
 
-from inference_sidecar.weights.errors import WeightsError
+from inference_sidecar.foundation.errors import WeightsError
 
 _COMMIT: Final = re.compile(r"[0-9a-f]{40}")
 _SHA256: Final = re.compile(r"[0-9a-f]{64}")

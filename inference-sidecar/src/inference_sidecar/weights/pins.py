@@ -13,7 +13,7 @@ from typing import Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from inference_sidecar.weights.errors import WeightsError
+from inference_sidecar.foundation.errors import WeightsError
 from inference_sidecar.weights.manifest import WeightFile
 from inference_sidecar.weights.volume import write_whole
 

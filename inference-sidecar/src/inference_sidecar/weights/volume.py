@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from inference_sidecar.weights.errors import WeightsError
+from inference_sidecar.foundation.errors import WeightsError
 
 RESERVE_BYTES: Final = 1_000_000_000
 """Left free on the volume: a full one breaks whatever else lives there."""

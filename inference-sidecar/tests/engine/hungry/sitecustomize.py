@@ -9,10 +9,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
-if "HUNGRY" in os.environ and "inference_sidecar.render_child" in sys.orig_argv:
+if "HUNGRY" in os.environ and "inference_sidecar.rendering.render_child" in sys.orig_argv:
     import torch
 
-    from inference_sidecar.infinitetalk.native.denoiser import NativeConditioned
+    from inference_sidecar.engines.infinitetalk.native.denoiser import NativeConditioned
 
     _predict = NativeConditioned.predict
 

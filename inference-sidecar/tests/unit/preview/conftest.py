@@ -13,12 +13,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from inference_sidecar.encoder import Encoder, find_ffmpeg
-from inference_sidecar.engine import FPS, RenderRequest, Size, frames_for
-from inference_sidecar.preview.engine import PreviewEngine
-from inference_sidecar.preview.face_detector import DetectedFace, FaceDetector
-from inference_sidecar.preview.face_mesh import FaceMesh
-from inference_sidecar.preview.raster import Image, Points, read_image
+from inference_sidecar.engines.engine import FPS, RenderRequest, Size, frames_for
+from inference_sidecar.engines.preview.engine import PreviewEngine
+from inference_sidecar.engines.preview.face_detector import DetectedFace, FaceDetector
+from inference_sidecar.engines.preview.face_mesh import FaceMesh
+from inference_sidecar.engines.preview.raster import Image, Points, read_image
+from inference_sidecar.media.encoder import Encoder, find_ffmpeg
 from stage.voice import write_wav
 
 EXAMPLES = Path(__file__).parents[4] / "examples"

@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from inference_sidecar.engine import RenderRequest, Size
-from inference_sidecar.errors import NoFace
-from inference_sidecar.preview.compositor import Compositor, FacePose
-from inference_sidecar.preview.engine import PreviewEngine
-from inference_sidecar.preview.face_mesh import is_profile
-from inference_sidecar.preview.framing import frame_portrait
-from inference_sidecar.preview.head_motion import HeadPose
-from inference_sidecar.preview.lip_motion import MouthPose
-from inference_sidecar.preview.raster import Image, Points, resize, warp_affine
+from inference_sidecar.engines.engine import RenderRequest, Size
+from inference_sidecar.engines.preview.compositor import Compositor, FacePose
+from inference_sidecar.engines.preview.engine import PreviewEngine
+from inference_sidecar.engines.preview.face_mesh import is_profile
+from inference_sidecar.engines.preview.framing import frame_portrait
+from inference_sidecar.engines.preview.head_motion import HeadPose
+from inference_sidecar.engines.preview.lip_motion import MouthPose
+from inference_sidecar.engines.preview.raster import Image, Points, resize, warp_affine
+from inference_sidecar.foundation.errors import NoFace
 
 if TYPE_CHECKING:
     from conftest import Film
@@ -85,7 +85,7 @@ def test_a_profile_is_told_from_a_face_turned_half(film: Film, portrait: Image, 
 def test_a_profile_has_no_face_that_could_speak(
     portrait: Image, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("inference_sidecar.preview.engine.is_profile", lambda _: True)
+    monkeypatch.setattr("inference_sidecar.engines.preview.engine.is_profile", lambda _: True)
     path = tmp_path / "portrait.ppm"
     path.write_bytes(b"P6 512 600 255\n" + portrait.tobytes())
     engine = PreviewEngine()

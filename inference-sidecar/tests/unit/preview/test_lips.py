@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from inference_sidecar.engine import FPS
+from inference_sidecar.engines.engine import FPS
 
 if TYPE_CHECKING:
     from conftest import Footage

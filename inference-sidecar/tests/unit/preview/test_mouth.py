@@ -8,16 +8,20 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from inference_sidecar.engine import Size
-from inference_sidecar.preview.compositor import Compositor, FacePose
-from inference_sidecar.preview.framing import Framing, frame_portrait
-from inference_sidecar.preview.head_motion import HeadPose
-from inference_sidecar.preview.lip_motion import MouthPose
-from inference_sidecar.preview.mouth_frame import MouthFrame
-from inference_sidecar.preview.mouth_geometry import TABLE_STEPS, MouthGeometry, measure_mouth
-from inference_sidecar.preview.parted_lips import find_corners, find_edges
-from inference_sidecar.preview.raster import Image, Points, pixel_grid, read_image
-from inference_sidecar.preview.teeth import Teeth, find_teeth
+from inference_sidecar.engines.engine import Size
+from inference_sidecar.engines.preview.compositor import Compositor, FacePose
+from inference_sidecar.engines.preview.framing import Framing, frame_portrait
+from inference_sidecar.engines.preview.head_motion import HeadPose
+from inference_sidecar.engines.preview.lip_motion import MouthPose
+from inference_sidecar.engines.preview.mouth_frame import MouthFrame
+from inference_sidecar.engines.preview.mouth_geometry import (
+    TABLE_STEPS,
+    MouthGeometry,
+    measure_mouth,
+)
+from inference_sidecar.engines.preview.parted_lips import find_corners, find_edges
+from inference_sidecar.engines.preview.raster import Image, Points, pixel_grid, read_image
+from inference_sidecar.engines.preview.teeth import Teeth, find_teeth
 
 if TYPE_CHECKING:
     from conftest import Film

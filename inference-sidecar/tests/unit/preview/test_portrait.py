@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from inference_sidecar.engine import DELIVERY_SIZES, FPS, RenderRequest, Size
-from inference_sidecar.errors import ImageUnreadable, NoFace
-from inference_sidecar.preview.blinks import plan_blinks
-from inference_sidecar.preview.compositor import Compositor, FacePose
-from inference_sidecar.preview.engine import PreviewEngine
-from inference_sidecar.preview.framing import frame_portrait
-from inference_sidecar.preview.head_motion import HeadPose, plan_head
-from inference_sidecar.preview.lip_motion import MouthPose
-from inference_sidecar.preview.raster import Image, resize, warp_affine
+from inference_sidecar.engines.engine import DELIVERY_SIZES, FPS, RenderRequest, Size
+from inference_sidecar.engines.preview.blinks import plan_blinks
+from inference_sidecar.engines.preview.compositor import Compositor, FacePose
+from inference_sidecar.engines.preview.engine import PreviewEngine
+from inference_sidecar.engines.preview.framing import frame_portrait
+from inference_sidecar.engines.preview.head_motion import HeadPose, plan_head
+from inference_sidecar.engines.preview.lip_motion import MouthPose
+from inference_sidecar.engines.preview.raster import Image, resize, warp_affine
+from inference_sidecar.foundation.errors import ImageUnreadable, NoFace
 
 if TYPE_CHECKING:
     from conftest import Film
@@ -193,9 +193,9 @@ def test_a_longer_video_takes_no_more_memory(tmp_path: Path) -> None:
     program = """
 import resource, sys, wave
 from pathlib import Path
-from inference_sidecar.encoder import Encoder, find_ffmpeg
-from inference_sidecar.engine import RenderRequest, Size
-from inference_sidecar.preview.engine import PreviewEngine
+from inference_sidecar.media.encoder import Encoder, find_ffmpeg
+from inference_sidecar.engines.engine import RenderRequest, Size
+from inference_sidecar.engines.preview.engine import PreviewEngine
 
 class Unwatched:
     def check(self): pass

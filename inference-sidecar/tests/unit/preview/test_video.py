@@ -16,8 +16,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from inference_sidecar.encoder import find_ffmpeg
-from inference_sidecar.engine import DELIVERY_SIZES, FPS, Size
+from inference_sidecar.engines.engine import DELIVERY_SIZES, FPS, Size
+from inference_sidecar.media.encoder import find_ffmpeg
 
 if TYPE_CHECKING:
     from conftest import Film, Footage
@@ -107,9 +107,9 @@ def no_network(event, arguments):
         raise AssertionError(f"{event} {arguments}")
 
 sys.addaudithook(no_network)
-from inference_sidecar.encoder import Encoder, find_ffmpeg
-from inference_sidecar.engine import RenderRequest, Size
-from inference_sidecar.preview.engine import PreviewEngine
+from inference_sidecar.media.encoder import Encoder, find_ffmpeg
+from inference_sidecar.engines.engine import RenderRequest, Size
+from inference_sidecar.engines.preview.engine import PreviewEngine
 
 class Unwatched:
     def check(self): pass

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from inference_sidecar.engine import FPS
-from inference_sidecar.errors import AudioUnreadable
-from inference_sidecar.preview.speech_motion import plan_speech
-from inference_sidecar.preview.voice import STEPS_PER_SECOND, measure_voice
+from inference_sidecar.engines.engine import FPS
+from inference_sidecar.engines.preview.speech_motion import plan_speech
+from inference_sidecar.engines.preview.voice import STEPS_PER_SECOND, measure_voice
+from inference_sidecar.foundation.errors import AudioUnreadable
 
 
 def write(

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from inference_sidecar.weights.errors import WeightsError
+from inference_sidecar.foundation.errors import WeightsError
 from inference_sidecar.weights.prepare.lora import read_lora
 
 WriteLora = Callable[[dict[str, Tensor]], Path]

@@ -11,9 +11,13 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from inference_sidecar.infinitetalk.native.fp8 import E4M3, Granularity
-from inference_sidecar.infinitetalk.resident_file import MergedLora, ResidentFile, ResidentFolder
-from inference_sidecar.weights.errors import WeightsError
+from inference_sidecar.engines.infinitetalk.native.fp8 import E4M3, Granularity
+from inference_sidecar.engines.infinitetalk.resident_file import (
+    MergedLora,
+    ResidentFile,
+    ResidentFolder,
+)
+from inference_sidecar.foundation.errors import WeightsError
 from inference_sidecar.weights.fetch import sha256_of
 from inference_sidecar.weights.prepare import sources
 from inference_sidecar.weights.prepare.command import Preparation, PrepareOptions
@@ -279,7 +283,7 @@ def test_uploading_gives_the_same_tensors_as_mapping(
 ) -> None:
     file = prepare(storage).transformer("fp8")
     mapped = file.load(CPU)
-    monkeypatch.setattr("inference_sidecar.infinitetalk.resident_file._GROUP_BYTES", 3000)
+    monkeypatch.setattr("inference_sidecar.engines.infinitetalk.resident_file._GROUP_BYTES", 3000)
     uploaded = dict(file._uploaded(CPU))
     assert set(uploaded) == set(mapped)
     for name, tensor in mapped.items():

@@ -20,8 +20,8 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from inference_sidecar.infinitetalk.resident_file import MergedLora
-from inference_sidecar.weights.errors import WeightsError
+from inference_sidecar.engines.infinitetalk.resident_file import MergedLora
+from inference_sidecar.foundation.errors import WeightsError
 
 _PREFIXES: Final = (
     "base_model.model.diffusion_model.",

@@ -17,7 +17,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from inference_sidecar.weights.errors import WeightsError
+from inference_sidecar.foundation.errors import WeightsError
 
 BLOCK_BYTES: Final = 64 << 20
 """Of the rows that are worked on at a time, counted in float32."""

@@ -17,8 +17,8 @@ from typing import Any, Final, cast
 import torch
 from torch import Tensor
 
-from inference_sidecar.closed_at_exit import ClosedAtExit
-from inference_sidecar.weights.errors import WeightsError
+from inference_sidecar.foundation.closed_at_exit import ClosedAtExit
+from inference_sidecar.foundation.errors import WeightsError
 from inference_sidecar.weights.fetch import sha256_of
 from inference_sidecar.weights.volume import explained, publish, require_space
 

@@ -1,0 +1,226 @@
+"""The protocol every engine speaks, and the values that travel through it.
+
+An engine is loaded once per child process, plans a request, and renders it chunk by chunk. It
+yields raw frames; scaling, encoding, uploading and reporting belong to others. Nothing here imports
+torch, OpenCV or (at run time) numpy, so that the parent process can import it at no cost.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
+
+from inference_sidecar.foundation.errors import ResumeRefused
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+FPS: Final = 25
+"""Frames per second of everything we deliver."""
+
+SIZE_CLASSES: Final = ("720p", "480p", "432p", "352p")
+"""Generation sizes, largest first, named for the short side of the landscape one."""
+
+_NEXT_SMALLER: Final = {"720p": "480p", "480p": "352p", "432p": "352p"}
+"""What is planned after out-of-memory. 432p needs five sixths of what 480p needs: too much."""
+
+
+class Size(NamedTuple):
+    """Width and height in pixels."""
+
+    width: int
+    height: int
+
+
+DELIVERY_SIZES: Final = (Size(1280, 720), Size(720, 1280), Size(960, 960))
+"""The landscape, portrait and square buckets."""
+
+
+@dataclass(frozen=True)
+class RenderRequest:
+    """What one job asks of an engine. The media were checked and normalised by ingest.
+
+    image: RGB PNG, sides at most 2048 px, upright, no alpha.
+    audio: PCM WAV with the customer's channels and rate, up to 48 kHz stereo.
+    frames: how many frames to deliver, `frames_for(audio seconds)`.
+    options: engine-specific switches; unknown ones are ignored. The contracts give a job none
+    today, and no engine knows any: steps and guidance are the operator's settings.
+    """
+
+    job_id: str
+    image: Path
+    audio: Path
+    prompt: str
+    seed: int
+    delivery: Size
+    frames: int
+    options: Mapping[str, str] = field(default_factory=dict[str, str])
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How a request will be rendered.
+
+    chunks: delivered frames of each chunk, in order; their sum is `RenderRequest.frames`.
+    delivery: what the encoder scales to; the request's, unless the engine says otherwise (`null`).
+    """
+
+    generation: Size
+    delivery: Size
+    chunks: tuple[int, ...]
+    estimated_seconds: float
+    size_class: str
+
+    @property
+    def frames(self) -> int:
+        """Frames of the whole video."""
+        return sum(self.chunks)
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """A run of finished frames: uint8 `[T, H, W, 3]`, RGB, at generation size.
+
+    state: opaque bytes; all that chunk `index + 1` needs besides request and plan.
+    """
+
+    index: int
+    frames: NDArray[np.uint8]
+    state: bytes
+
+
+@dataclass(frozen=True)
+class ResumeState:
+    """Where an interrupted render can go on: the chunks before `next_chunk` are safe elsewhere."""
+
+    next_chunk: int
+    state: bytes
+    fingerprint: str
+
+    def require(self, fingerprint: str) -> None:
+        """Raises `ResumeRefused` unless this state was made by the very same render."""
+        if self.fingerprint != fingerprint:
+            raise ResumeRefused("The resume state belongs to another render.")
+
+    def to_bytes(self) -> bytes:
+        """One line of JSON, then the engine's state as it is."""
+        header = {"nextChunk": self.next_chunk, "fingerprint": self.fingerprint}
+        return json.dumps(header).encode() + b"\n" + self.state
+
+    @classmethod
+    def from_bytes(cls, content: bytes) -> ResumeState:
+        """Reads what `to_bytes` wrote; raises `ResumeRefused` for anything else."""
+        line, newline, state = content.partition(b"\n")
+        if not newline:
+            raise ResumeRefused("The resume state has no header.")
+        try:
+            header = json.loads(line)
+            return cls(int(header["nextChunk"]), state, str(header["fingerprint"]))
+        except (ValueError, KeyError, TypeError) as cause:
+            raise ResumeRefused("The resume state cannot be read.") from cause
+
+
+@dataclass(frozen=True)
+class Readiness:
+    """What `load` found: goes into every beat of the worker and onto every result.
+
+    seconds_per_video_second: calibrated on this machine; the base of every estimate.
+    details: whatever else decides pixels or pace, in a few words each.
+    """
+
+    device: str
+    precision: str
+    attention_backend: str
+    peak_memory_bytes: int
+    seconds_per_video_second: float
+    details: Mapping[str, str] = field(default_factory=dict[str, str])
+
+
+class Control(Protocol):
+    """How a render is stopped and watched."""
+
+    def check(self) -> None:
+        """Raises `Cancelled` or `DeadlineExceeded`. Engines call it at least once per forward."""
+        ...
+
+    def progress(self, fraction: float) -> None:
+        """Reports how much of this render is done, 0 to 1, never falling."""
+        ...
+
+
+class Engine(Protocol):
+    """One way to turn a portrait and a voice into video."""
+
+    @property
+    def name(self) -> str:
+        """Written on every result."""
+        ...
+
+    def load(self) -> Readiness:
+        """Makes the engine ready to render; once per process, before anything else."""
+        ...
+
+    def plan(self, request: RenderRequest, size_class: str | None = None) -> Plan:
+        """Decides sizes, chunks and estimate. Raises `InputError` if the media cannot be used.
+
+        size_class: one of `SIZE_CLASSES`; without it, the largest this engine is configured for.
+        """
+        ...
+
+    def render(
+        self, request: RenderRequest, plan: Plan, control: Control, resume: ResumeState | None
+    ) -> Iterator[Chunk]:
+        """Yields the chunks of the plan in order, from `resume.next_chunk` if given.
+
+        Raises `RenderError` (`GpuOutOfMemory` and `ResumeRefused` among them), `InputError`, and
+        what `control.check` raises. Closing the iterator frees what the render holds.
+        """
+        ...
+
+    def fingerprint(self, request: RenderRequest, plan: Plan) -> str:
+        """Names this very render, for `ResumeState`: request, plan, engine version and weights."""
+        ...
+
+
+def frames_for(audio_seconds: float) -> int:
+    """Frames of a video as long as its audio; never none."""
+    return max(1, round(FPS * audio_seconds))
+
+
+def next_smaller(size_class: str) -> str | None:
+    """The size class to try after out-of-memory, or None when there is none."""
+    return _NEXT_SMALLER.get(size_class)
+
+
+def split_frames(frames: int, chunk_frames: int) -> tuple[int, ...]:
+    """Cuts a video into chunks of `chunk_frames`; the last one takes the rest."""
+    full, rest = divmod(frames, chunk_frames)
+    return (chunk_frames,) * full + ((rest,) if rest else ())
+
+
+def fingerprint_of(request: RenderRequest, plan: Plan, weights: str) -> str:
+    """SHA-256 over all that decides the pixels.
+
+    That is the media's content, prompt, seed, options, sizes, chunks and weights. The job's id and
+    the files' paths are left out: the same render on another machine is the same render.
+    """
+    digest = hashlib.sha256()
+    for path in (request.image, request.audio):
+        with path.open("rb") as file:
+            digest.update(hashlib.file_digest(file, "sha256").digest())
+    facts = [
+        request.prompt,
+        request.seed,
+        request.frames,
+        sorted(request.options.items()),
+        plan.generation,
+        plan.chunks,
+        weights,
+    ]
+    digest.update(json.dumps(facts).encode())
+    return digest.hexdigest()

@@ -1,0 +1,75 @@
+"""The published umT5 encoder as transformers names it, and its sizes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from torch import Tensor
+
+from inference_sidecar.engines.infinitetalk.native.tensors import TensorSource
+
+_BLOCK: Final = {
+    "norm1": "layer.0.layer_norm",
+    "attn.q": "layer.0.SelfAttention.q",
+    "attn.k": "layer.0.SelfAttention.k",
+    "attn.v": "layer.0.SelfAttention.v",
+    "attn.o": "layer.0.SelfAttention.o",
+    "pos_embedding.embedding": "layer.0.SelfAttention.relative_attention_bias",
+    "norm2": "layer.1.layer_norm",
+    "ffn.gate.0": "layer.1.DenseReluDense.wi_0",
+    "ffn.fc1": "layer.1.DenseReluDense.wi_1",
+    "ffn.fc2": "layer.1.DenseReluDense.wo",
+}
+
+
+@dataclass(frozen=True)
+class TextSizes:
+    """What the tensors say about the encoder."""
+
+    vocabulary: int
+    width: int
+    inner: int
+    heads: int
+    layers: int
+    buckets: int
+    hidden: int
+
+    @classmethod
+    def of(cls, tensors: Mapping[str, Tensor]) -> TextSizes:
+        """Heads follow from the position embedding, which has one number per head."""
+        source = TensorSource(tensors)
+        layers = 0
+        while f"blocks.{layers}.norm1.weight" in source:
+            layers += 1
+        vocabulary, width = source.peek_shape("token_embedding.weight")
+        buckets, heads = source.peek_shape("blocks.0.pos_embedding.embedding.weight")
+        return cls(
+            vocabulary=vocabulary,
+            width=width,
+            inner=source.peek_shape("blocks.0.attn.q.weight")[0],
+            heads=heads,
+            layers=layers,
+            buckets=buckets,
+            hidden=source.peek_shape("blocks.0.ffn.gate.0.weight")[0],
+        )
+
+
+def text_weights(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Every tensor under its name in `UMT5EncoderModel`; raises if one is missing or unknown."""
+    source = TensorSource(tensors)
+    vocabulary = source.take("token_embedding.weight")
+    renamed = {
+        "shared.weight": vocabulary,
+        "encoder.embed_tokens.weight": vocabulary,
+        "encoder.final_layer_norm.weight": source.take("norm.weight"),
+    }
+    for index in range(TextSizes.of(tensors).layers):
+        for published, ours in _BLOCK.items():
+            renamed[f"encoder.block.{index}.{ours}.weight"] = source.take(
+                f"blocks.{index}.{published}.weight"
+            )
+    if unknown := source.leftovers():
+        raise ValueError(f"Nothing in the text encoder is called {', '.join(unknown[:5])}.")
+    return renamed

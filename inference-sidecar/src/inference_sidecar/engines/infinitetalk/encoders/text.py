@@ -1,0 +1,108 @@
+"""Prompts to embeddings, by umT5 from transformers."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final, cast
+
+import ftfy
+import regex
+import torch
+from torch import Tensor
+from transformers import AutoTokenizer, UMT5Config, UMT5EncoderModel
+
+from inference_sidecar.engines.infinitetalk.checkpoints.text_names import TextSizes, text_weights
+
+NEGATIVE_PROMPT: Final = (
+    "bright tones, overexposed, static, blurred details, subtitles, style, works, paintings, "
+    "images, static, overall gray, worst quality, low quality, JPEG compression residue, ugly, "
+    "incomplete, extra fingers, poorly drawn hands, poorly drawn faces, deformed, disfigured, "
+    "misshapen limbs, fused fingers, still picture, messy background, three legs, many people in "
+    "the background, walking backwards"
+)
+"""What upstream tells the model to avoid when nothing else is said."""
+
+_MAX_DISTANCE: Final = 128
+"""Beyond it, all relative positions share one bucket. The tensors do not say so."""
+
+
+class UmT5:
+    """`interfaces.TextEncoder`. The published encoder has 5.7 billion parameters.
+
+    tokens: what longer prompts are cut to, the transformer's text length.
+    is_exact: all texts in one batch with their padding, as upstream does it. Padding is masked, so
+    leaving it out changes only the last bits, and the time: to a tenth for a usual prompt.
+    """
+
+    def __init__(
+        self,
+        tensors: Mapping[str, Tensor],
+        tokenizer: Path,
+        tokens: int,
+        device: torch.device | str = "cpu",
+        *,
+        is_exact: bool = False,
+    ) -> None:
+        self._device = torch.device(device)
+        self._tokens = tokens
+        self._is_exact = is_exact
+        self._tokenizer = cast(
+            "Any", AutoTokenizer.from_pretrained(str(tokenizer), local_files_only=True)
+        )
+        self._model = _build(tensors).to(self._device)
+        if is_exact:
+            self._model.set_attn_implementation("eager")
+
+    @torch.inference_mode()
+    def embed(self, texts: Sequence[str]) -> list[Tensor]:
+        """See `interfaces.TextEncoder.embed`."""
+        cleaned = [clean_prompt(text) for text in texts]
+        if self._is_exact:
+            return self._embed(cleaned, "max_length")
+        return [embedded for text in cleaned for embedded in self._embed([text], "do_not_pad")]
+
+    def _embed(self, texts: list[str], padding: str) -> list[Tensor]:
+        batch = self._tokenizer(
+            texts,
+            return_tensors="pt",
+            padding=padding,
+            truncation=True,
+            max_length=self._tokens,
+            add_special_tokens=True,
+        )
+        mask = cast("Tensor", batch.attention_mask)
+        output = self._model(
+            input_ids=batch.input_ids.to(self._device), attention_mask=mask.to(self._device)
+        )
+        used = mask.sum(dim=1).tolist()
+        hidden = cast("Tensor", output.last_hidden_state).float()
+        return [one[:length] for one, length in zip(hidden, used, strict=True)]
+
+
+def clean_prompt(text: str) -> str:
+    """Repairs broken encodings and entities, and makes every run of white space one blank."""
+    repaired = html.unescape(html.unescape(ftfy.fix_text(text))).strip()
+    return regex.sub(r"\s+", " ", repaired).strip()
+
+
+def _build(tensors: Mapping[str, Tensor]) -> Any:  # noqa: ANN401 - transformers is typed by halves
+    sizes = TextSizes.of(tensors)
+    config = UMT5Config(
+        vocab_size=sizes.vocabulary,
+        d_model=sizes.width,
+        d_kv=sizes.inner // sizes.heads,
+        d_ff=sizes.hidden,
+        num_layers=sizes.layers,
+        num_heads=sizes.heads,
+        relative_attention_num_buckets=sizes.buckets,
+        relative_attention_max_distance=_MAX_DISTANCE,
+        feed_forward_proj="gated-gelu",
+        layer_norm_epsilon=1e-6,
+        use_cache=False,
+    )
+    with torch.device("meta"):
+        model = cast("Any", UMT5EncoderModel)(config)
+    model.load_state_dict(text_weights(tensors), assign=True)
+    return model.eval().requires_grad_(False)

@@ -1,0 +1,99 @@
+"""Speech to embeddings, one per video frame, by wav2vec 2.0 from transformers.
+
+Upstream subclasses the model, which current versions of transformers do not allow any more. Here
+the stock model runs in parts, with its features stretched to the video's frame rate on the way, and
+a hook on every layer collects what it says.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Final, cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
+from transformers import Wav2Vec2FeatureExtractor, Wav2Vec2Model
+
+from inference_sidecar.engines.infinitetalk.encoders.voice_features import features_in_pieces
+from inference_sidecar.engines.infinitetalk.native.tensors import MissingTensor
+from inference_sidecar.engines.infinitetalk.speech import SAMPLE_RATE
+from inference_sidecar.engines.infinitetalk.voice_track import StoredVoice
+
+_EXACT_FRAMES: Final = 1_500
+"""Up to a minute, convolutions run in one piece and attention stores its scores (108 MB a layer):
+both then round as upstream's do. Beyond it neither grows with the square, or at all."""
+_OURS: Final = ("feature_extractor.", "feature_projection.", "encoder.")
+"""Whatever lies beside these is a head that it was trained or tuned with. A tensor among them that
+nobody knows is noticed."""
+_NOT_NEEDED: Final = {"masked_spec_embed"}
+"""Used in training alone, and absent from some files."""
+
+
+class Wav2Vec2:
+    """`interfaces.VoiceEncoder`, from a folder with weights, config and preprocessor config."""
+
+    def __init__(self, folder: Path, device: torch.device | str = "cpu") -> None:
+        self._device = torch.device(device)
+        self._extractor = cast("Any", Wav2Vec2FeatureExtractor).from_pretrained(
+            str(folder), local_files_only=True
+        )
+        model = _read_model(folder)
+        self._model = model.eval().requires_grad_(False).to(self._device)
+
+    @torch.inference_mode()
+    def embed(self, samples: NDArray[np.floating[Any]], frames: int) -> StoredVoice:
+        """See `interfaces.VoiceEncoder.embed`."""
+        prepared = self._extractor(samples, sampling_rate=SAMPLE_RATE).input_values
+        waveform = torch.from_numpy(np.squeeze(prepared)).float()[None].to(self._device)
+        extractor = self._model.feature_extractor
+        is_exact = frames <= _EXACT_FRAMES
+        features = extractor(waveform) if is_exact else features_in_pieces(extractor, waveform)
+        stretched = functional.interpolate(
+            features, size=frames, mode="linear", align_corners=True
+        ).transpose(1, 2)
+        hidden, _ = self._model.feature_projection(stretched)
+        del features, stretched
+        return self._collect(hidden)
+
+    def _collect(self, hidden: Tensor) -> StoredVoice:
+        layers = self._model.encoder.layers
+        track = StoredVoice(hidden.shape[1], len(layers), hidden.shape[2])
+
+        def keep(index: int) -> Any:  # noqa: ANN401 - the signature that torch asks of a hook
+            def hook(_module: object, _inputs: object, output: Any) -> None:  # noqa: ANN401
+                track.store(index, (output[0] if isinstance(output, tuple) else output)[0])
+
+            return hook
+
+        hooks = [layer.register_forward_hook(keep(at)) for at, layer in enumerate(layers)]
+        exact = hidden.shape[1] <= _EXACT_FRAMES
+        self._model.set_attn_implementation("eager" if exact else "sdpa")
+        try:
+            last = self._model.encoder(hidden).last_hidden_state
+        finally:
+            for hook in hooks:
+                hook.remove()
+        # Some variants normalise after the last layer, where a hook does not reach.
+        track.store(len(layers) - 1, last[0])
+        return track
+
+
+def _read_model(folder: Path) -> Any:  # noqa: ANN401 - transformers is typed by halves
+    """Raises `MissingTensor`, or `ValueError` for a tensor that nothing is called after.
+
+    Left alone, transformers fills what is missing with random numbers and goes on.
+    """
+    model, found = cast("Any", Wav2Vec2Model).from_pretrained(
+        str(folder), local_files_only=True, dtype=torch.float32, output_loading_info=True
+    )
+    if missing := sorted(set(found["missing_keys"]) - _NOT_NEEDED):
+        raise MissingTensor(f"The speech encoder's weights lack {', '.join(missing[:5])}.")
+    if wrong := sorted(found["mismatched_keys"]):
+        raise MissingTensor(f"The speech encoder's weights and config.json differ: {wrong[:5]}.")
+    unexpected = (name.removeprefix("wav2vec2.") for name in sorted(found["unexpected_keys"]))
+    if unknown := [name for name in unexpected if name.startswith(_OURS)]:
+        raise ValueError(f"Nothing in the speech encoder is called {', '.join(unknown[:5])}.")
+    return model

@@ -1,0 +1,44 @@
+"""From a voice to tokens: what each latent frame hears."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from inference_sidecar.engines.infinitetalk.native.config import VAE_FRAMES, DitConfig
+from inference_sidecar.engines.infinitetalk.native.layers import LayerNorm
+from inference_sidecar.engines.infinitetalk.native.tensors import LinearFactory, TensorSource
+
+_NORM_EPSILON = 1e-5
+
+
+class AudioProjection(nn.Module):
+    """The voice around the first frame, and around four later ones, to the same kind of tokens."""
+
+    def __init__(self, source: TensorSource, config: DitConfig, linear: LinearFactory) -> None:
+        super().__init__()
+        self._tokens = config.audio_tokens
+        self._middle = config.audio_window // 2
+        self.first = linear(source, "audio_proj.proj1")
+        self.later = linear(source, "audio_proj.proj1_vf")
+        self.second = linear(source, "audio_proj.proj2")
+        self.third = linear(source, "audio_proj.proj3")
+        has_norm = "audio_proj.norm.weight" in source
+        self.norm = (
+            LayerNorm(source, "audio_proj.norm", _NORM_EPSILON) if has_norm else nn.Identity()
+        )
+
+    def forward(self, voice: Tensor) -> Tensor:
+        """`[frames, window, layers, width]` → `[latent frames, tokens, audio_dim]`."""
+        first = self.first(voice[:1].flatten(1)).relu()
+        later = self.later(self._heard_by_four(voice[1:])).relu()
+        hidden = self.second(torch.cat((first, later))).relu()
+        return self.norm(self.third(hidden).unflatten(1, (self._tokens, -1)))
+
+    def _heard_by_four(self, voice: Tensor) -> Tensor:
+        """Four frames share a latent frame: the past of the first, the future of the last."""
+        groups = voice.unflatten(0, (-1, VAE_FRAMES))
+        first = groups[:, 0, : self._middle + 1]
+        between = groups[:, 1:-1, self._middle]
+        last = groups[:, -1, self._middle :]
+        return torch.cat((first, between, last), dim=1).flatten(1)

@@ -1,0 +1,105 @@
+"""The transformer as the chunk loop sees it: prepared once per job, then one forward at a time."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from inference_sidecar.engines.infinitetalk.interfaces import Conditions, Text
+from inference_sidecar.engines.infinitetalk.native.attention import Attention, AttentionBackend
+from inference_sidecar.engines.infinitetalk.native.block import KeyValue, Shared
+from inference_sidecar.engines.infinitetalk.native.dit import Dit
+from inference_sidecar.engines.infinitetalk.native.rope import Rotation, rotation
+from inference_sidecar.engines.infinitetalk.native.small_ops import SmallOps, small_ops
+
+
+@dataclass(frozen=True)
+class _JobCache:
+    """What the forwards of a job share: a block's keys and values at its index."""
+
+    anchor: Tensor
+    image: list[KeyValue]
+    texts: dict[Text, list[KeyValue]]
+
+
+class NativeDenoiser:
+    """`interfaces.Denoiser` by our own forward.
+
+    ops: what computes between the linear layers; None takes the fastest that runs here.
+    """
+
+    def __init__(
+        self,
+        dit: Dit,
+        attention: AttentionBackend = AttentionBackend.AUTO,
+        ops: SmallOps | None = None,
+    ) -> None:
+        self._dit = dit
+        self._attend = Attention(attention, dit.device, dit.dtype)
+        self._ops = ops or small_ops(dit.device, dit.dtype)
+
+    @property
+    def attention(self) -> AttentionBackend:
+        """The kernel that is really used, for the record of a result."""
+        return self._attend.backend
+
+    @property
+    def small_ops(self) -> str:
+        """What is really used between the linear layers, for the record of a result."""
+        return self._ops.name
+
+    def condition(self, conditions: Conditions) -> NativeConditioned:
+        """Keys and values of prompt and portrait for all blocks; 0.6 GB per prompt in bf16."""
+        if conditions.person_masks is not None:
+            raise NotImplementedError("The native forward knows one person.")
+        texts = {Text.PROMPT: conditions.prompt}
+        if conditions.negative is not None:
+            texts[Text.NEGATIVE] = conditions.negative
+        image = self._dit.image_tokens(conditions.image)
+        cache = _JobCache(
+            anchor=conditions.anchor.to(self._dit.device),
+            image=[block.cross_attn.image(image) for block in self._dit.blocks],
+            texts={side: self._text_cache(embedding) for side, embedding in texts.items()},
+        )
+        return NativeConditioned(self._dit, self._attend, self._ops, cache)
+
+    def _text_cache(self, embedding: Tensor) -> list[KeyValue]:
+        tokens = self._dit.text_tokens(embedding)
+        return [block.cross_attn.text(tokens) for block in self._dit.blocks]
+
+
+class NativeConditioned:
+    """`interfaces.ConditionedDenoiser`; holds a job's caches."""
+
+    def __init__(self, dit: Dit, attend: Attention, ops: SmallOps, cache: _JobCache) -> None:
+        self._dit = dit
+        self._attend = attend
+        self._ops = ops
+        self._cache = cache
+        self._positions: dict[tuple[int, int, int], Rotation] = {}
+
+    def listen(self, voices: Tensor) -> Tensor:
+        """See `interfaces.ConditionedDenoiser.listen`."""
+        if voices.shape[0] != 1:
+            raise NotImplementedError("The native forward knows one person.")
+        return self._dit.audio_projection(voices[0].to(self._dit.device, self._dit.dtype))
+
+    def predict(self, latent: Tensor, timestep: float, text: Text, audio: Tensor) -> Tensor:
+        """See `interfaces.ConditionedDenoiser.predict`."""
+        time, block_time = self._dit.time_tokens(timestep)
+        x, grid = self._dit.patches(torch.cat((latent.to(self._dit.device), self._cache.anchor)))
+        shared = Shared(block_time, self._positions_of(grid), audio, self._attend, self._ops)
+        caches = zip(self._cache.texts[text], self._cache.image, strict=True)
+        for block, (words, image) in zip(self._dit.blocks, caches, strict=True):
+            x = block(x, words, image, shared)
+        return self._dit.velocity(x, time, grid)
+
+    def _positions_of(self, grid: tuple[int, int, int]) -> Rotation:
+        if grid not in self._positions:
+            device = self._dit.device
+            is_exact = device.type == "cpu" and self._dit.dtype == torch.float32
+            precision = torch.float64 if is_exact else torch.float32
+            self._positions[grid] = rotation(grid, self._dit.config.head_dim, device, precision)
+        return self._positions[grid]

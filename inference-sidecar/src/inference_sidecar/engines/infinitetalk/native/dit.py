@@ -1,0 +1,124 @@
+"""The diffusion transformer: latents, prompt, portrait and voice to a velocity."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Final
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from inference_sidecar.engines.infinitetalk.native.audio_branch import AudioProjection
+from inference_sidecar.engines.infinitetalk.native.block import Block
+from inference_sidecar.engines.infinitetalk.native.config import DitConfig
+from inference_sidecar.engines.infinitetalk.native.layers import (
+    FloatLinear,
+    LayerNorm,
+    Modulation,
+    float_weight,
+)
+from inference_sidecar.engines.infinitetalk.native.linear import plain_linear
+from inference_sidecar.engines.infinitetalk.native.tensors import LinearFactory, TensorSource
+
+_IMAGE_NORM_EPSILON: Final = 1e-5
+
+
+class Dit(nn.Module):
+    """The published transformer. Sizes come from the tensors, devices from where they lie.
+
+    dtype: what activations travel in between layers; norms, time and head compute in float32.
+    """
+
+    def __init__(
+        self, source: TensorSource, config: DitConfig, linear: LinearFactory, dtype: torch.dtype
+    ) -> None:
+        super().__init__()
+        self.config = config
+        self.dtype = dtype
+        patch_weight = source.take("patch_embedding.weight").to(dtype)
+        self.patch_weight = nn.Parameter(patch_weight.flatten(1), requires_grad=False)
+        self.patch_bias = nn.Parameter(
+            source.take("patch_embedding.bias").to(dtype), requires_grad=False
+        )
+        self.text_in = plain_linear(source, "text_embedding.0")
+        self.text_out = plain_linear(source, "text_embedding.2")
+        self.time_in = FloatLinear(source, "time_embedding.0")
+        self.time_out = FloatLinear(source, "time_embedding.2")
+        self.time_projection = FloatLinear(source, "time_projection.1")
+        self.image_norm_in = LayerNorm(source, "img_emb.proj.0", _IMAGE_NORM_EPSILON)
+        self.image_in = plain_linear(source, "img_emb.proj.1")
+        self.image_out = plain_linear(source, "img_emb.proj.3")
+        self.image_norm_out = LayerNorm(source, "img_emb.proj.4", _IMAGE_NORM_EPSILON)
+        self.audio_projection = AudioProjection(source, config, plain_linear)
+        self.blocks = [
+            Block(source, f"blocks.{index}", config, linear) for index in range(config.layers)
+        ]
+        self._registered = nn.ModuleList(self.blocks)
+        self.head_modulation = float_weight(source, "head.modulation")
+        self.head = FloatLinear(source, "head.head")
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights lie."""
+        return self.patch_weight.device
+
+    def text_tokens(self, embedding: Tensor) -> Tensor:
+        """`[tokens, text_dim]` → `[text_tokens, dim]`. The padding is not masked: upstream attends
+        to it too."""
+        padding = self.config.text_tokens - embedding.shape[0]
+        padded = functional.pad(embedding.to(self.device, self.dtype), (0, 0, 0, padding))
+        return self.text_out(functional.gelu(self.text_in(padded), approximate="tanh"))
+
+    def image_tokens(self, embedding: Tensor) -> Tensor:
+        """`[257, 1280]` → `[257, dim]`."""
+        normed = self.image_norm_in(embedding.to(self.device, self.dtype))
+        return self.image_norm_out(self.image_out(functional.gelu(self.image_in(normed))))
+
+    def time_tokens(self, timestep: float) -> tuple[Tensor, Tensor]:
+        """What a timestep says to the head, `[1, dim]`, and to the blocks, `[1, 6, dim]`."""
+        half = self.config.frequency_dim // 2
+        powers = -torch.arange(half, dtype=torch.float64, device=self.device) / half
+        angles = timestep * 10000**powers
+        waves = torch.cat((angles.cos(), angles.sin())).float()[None]
+        time = self.time_out(functional.silu(self.time_in(waves)))
+        return time, self.time_projection(functional.silu(time)).unflatten(1, (6, -1))
+
+    def patches(self, latent: Tensor) -> tuple[Tensor, tuple[int, int, int]]:
+        """`[channels, T, H, W]` → `[tokens, dim]`, and the grid the tokens form."""
+        frames, rows, columns = self.config.patch
+        channels, t, h, w = latent.shape
+        grid = (t // frames, h // rows, w // columns)
+        cut = latent.reshape(channels, grid[0], frames, grid[1], rows, grid[2], columns)
+        tokens = cut.permute(1, 3, 5, 0, 2, 4, 6).reshape(math.prod(grid), -1).to(self.dtype)
+        return functional.linear(tokens, self.patch_weight, self.patch_bias), grid
+
+    def velocity(self, x: Tensor, time: Tensor, grid: tuple[int, int, int]) -> Tensor:
+        """The head: `[tokens, dim]` → `[channels, T, H, W]` float32."""
+        shift, scale = (self.head_modulation + time[:, None])[0]
+        values = self.head(Modulation(shift, scale, self.config.epsilon)(x.float()))
+        cut = values.view(*grid, *self.config.patch, self.config.out_channels)
+        frames, rows, columns = (n * size for n, size in zip(grid, self.config.patch, strict=True))
+        return cut.permute(6, 0, 3, 1, 4, 2, 5).reshape(-1, frames, rows, columns)
+
+
+def build_dit(
+    tensors: Mapping[str, Tensor],
+    config: Mapping[str, object],
+    linear: LinearFactory = plain_linear,
+    dtype: torch.dtype = torch.float32,
+) -> Dit:
+    """Makes the transformer out of tensors under their published names.
+
+    tensors: the base model's and the audio branch's; the mapping may load lazily and decides the
+    device. Every one must be wanted: a name too many raises, as one too few does.
+    config: the base model's `config.json`.
+    linear: makes the linear layers of the blocks. The embeddings are made by `plain_linear`, in the
+    dtype their tensors have, which must be `dtype`; time and head are computed in float32.
+    """
+    source = TensorSource(tensors)
+    dit = Dit(source, DitConfig.of(source, config), linear, dtype)
+    if unknown := source.leftovers():
+        raise ValueError(f"Nothing in the model is called {', '.join(unknown[:5])}.")
+    return dit.eval()

@@ -1,0 +1,117 @@
+"""Linear layers by precision. See `native.tensors.LinearFactory`."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from inference_sidecar.engines.infinitetalk.native.fp8 import (
+    E4M3,
+    Granularity,
+    Kernel,
+    Quantised,
+    QuantisedRows,
+    kernel_of,
+    multiply,
+    quantise_activation,
+    quantise_weight,
+)
+from inference_sidecar.engines.infinitetalk.native.tensors import TensorSource
+
+SCALE = "weight_scale"
+"""A quantised layer has `<prefix>.weight_scale` beside its weight: float32, `[out]` or `[]`."""
+
+
+def plain_linear(source: TensorSource, prefix: str) -> nn.Module:
+    """A linear layer in the dtype of its weights: fp32 or bf16."""
+    weight = source.take(f"{prefix}.weight")
+    bias = source.take(f"{prefix}.bias")
+    layer = nn.Linear(weight.shape[1], weight.shape[0], device="meta")
+    layer.weight = nn.Parameter(weight, requires_grad=False)
+    layer.bias = nn.Parameter(bias.to(weight.dtype), requires_grad=False)
+    return layer
+
+
+def resident_linear(source: TensorSource, prefix: str) -> nn.Module:
+    """A linear layer as a resident file has it: quantised if a scale lies beside the weight."""
+    if f"{prefix}.{SCALE}" not in source:
+        return plain_linear(source, prefix)
+    weight = Quantised(source.take(f"{prefix}.weight"), source.take(f"{prefix}.{SCALE}"))
+    return Fp8Linear(weight, source.take(f"{prefix}.bias"))
+
+
+class Fp8Linear(nn.Module):
+    """A linear layer whose weight is e4m3.
+
+    Activations `[..., in]` are quantised at each call, a scale for each row (or one for all, if the
+    weight has only one); the product is accumulated in float32, and the bias, which is kept in
+    float32, is added before the one rounding to the activations' dtype. Where the device cannot
+    multiply e4m3 the weight is dequantised at each call instead: right, and slower.
+    """
+
+    def __init__(self, weight: Quantised, bias: Tensor | None) -> None:
+        super().__init__()
+        if weight.values.dtype != E4M3:
+            raise ValueError(f"A quantised weight is {E4M3}, not {weight.values.dtype}.")
+        rows = weight.values.shape[0]
+        if weight.scale.shape not in {(), (1,), (rows,)}:
+            raise ValueError(f"{rows} rows need {rows} scales or one, not {weight.scale.shape}.")
+        self.granularity = Granularity.TENSOR if weight.scale.numel() == 1 else Granularity.ROW
+        scale = weight.scale.reshape(()) if self.granularity is Granularity.TENSOR else weight.scale
+        self.weight = nn.Parameter(weight.values, requires_grad=False)
+        self.weight_scale = nn.Parameter(scale.to(torch.float32), requires_grad=False)
+        self.bias = (
+            None if bias is None else nn.Parameter(bias.to(torch.float32), requires_grad=False)
+        )
+
+    @classmethod
+    def quantised(
+        cls, weight: Tensor, bias: Tensor | None, granularity: Granularity = Granularity.ROW
+    ) -> Fp8Linear:
+        """Quantises a weight of higher precision."""
+        return cls(quantise_weight(weight, granularity), bias)
+
+    def forward(self, x: Tensor | QuantisedRows) -> Tensor:
+        """`[..., in]` → `[..., out]`, in the dtype of `x`; or rows that `takes_rows` asked for."""
+        kernel = linear_kernel(self.weight, self.weight.device, x.dtype)
+        weight = Quantised(self.weight, self.weight_scale)
+        # Kernels take a bias only in the dtype of what they write.
+        bias = None if self.bias is None else self.bias.to(x.dtype)
+        if isinstance(x, QuantisedRows):
+            return multiply(x, weight, bias, x.dtype, kernel)
+        if kernel is Kernel.DEQUANTISED:
+            return functional.linear(x, weight.dequantised(x.dtype), bias)
+        rows = quantise_activation(x.reshape(-1, x.shape[-1]), self.granularity)
+        return multiply(rows, weight, bias, x.dtype, kernel).unflatten(0, x.shape[:-1])
+
+
+def takes_rows(layer: nn.Module, dtype: torch.dtype) -> bool:
+    """Whether a layer takes `QuantisedRows`, so that layers with one input quantise it once."""
+    return (
+        isinstance(layer, Fp8Linear)
+        and layer.granularity is Granularity.ROW
+        and linear_kernel(layer.weight, layer.weight.device, dtype) is not Kernel.DEQUANTISED
+    )
+
+
+def linear_kernel(weight: Tensor, device: torch.device, dtype: torch.dtype) -> Kernel:
+    """What multiplies a weight of this shape with activations of this dtype on this device."""
+    # The kernels load sixteen values at a time.
+    if weight.shape[0] % 16 or weight.shape[1] % 16:
+        return Kernel.DEQUANTISED
+    return kernel_of(device, dtype)
+
+
+def precision_of(model: nn.Module) -> str:
+    """What a model's linear layers compute in, for people: goes into `Readiness.precision`."""
+    quantised = [layer for layer in model.modules() if isinstance(layer, Fp8Linear)]
+    if not quantised:
+        return str(next(model.parameters()).dtype).removeprefix("torch.")
+    kernels = {
+        linear_kernel(layer.weight, layer.weight.device, torch.bfloat16) for layer in quantised
+    }
+    scales = quantised[0].granularity
+    if kernels == {Kernel.DEQUANTISED}:
+        return f"fp8 weights ({scales}), bf16 arithmetic: this device cannot multiply fp8"
+    return f"fp8 (scale per {scales}, {' and '.join(sorted(kernels))} kernel)"

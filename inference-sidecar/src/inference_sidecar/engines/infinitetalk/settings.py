@@ -1,0 +1,109 @@
+"""What the `infinitetalk` engine reads from the environment. No torch: the parent checks it too."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from inference_sidecar.engines.infinitetalk.render_settings import RenderSettings
+from inference_sidecar.engines.settings import EngineSettings
+
+SizeClass = Literal["720p", "480p", "432p", "352p"]
+Precision = Literal["fp8", "bf16", "fp32"]
+Attention = Literal["auto", "sage", "cudnn", "flash", "efficient", "cpu"]
+
+DEFAULT_PROMPT = "A person speaks to the camera, calm background, natural gestures, sharp focus."
+
+
+class InfiniteTalkSettings(EngineSettings):
+    """The defaults are those for one L40S with 48 GB."""
+
+    model_storage_path: Path = Field(
+        description="folder of the weights, made by `python -m inference_sidecar.weights`"
+    )
+    infinitetalk_device: Literal["auto", "cuda", "cpu"] = Field(
+        default="auto", description="where to render; `auto` takes CUDA where there is any"
+    )
+    infinitetalk_precision: Precision = Field(
+        default="fp8", description="of the transformer's linear layers"
+    )
+    infinitetalk_attention: Attention = Field(
+        default="auto",
+        description="attention kernel; `auto` takes the fastest exact one, `sage` (SageAttention) "
+        "computes in 8 bits; one that cannot run here stops the engine",
+    )
+    infinitetalk_upstream: Path | None = Field(
+        default=None,
+        description="folder of upstream's code: its transformer renders in the place of ours, as "
+        "exact, a third as fast, in bf16 or fp32 only; for when ours is in doubt",
+    )
+    infinitetalk_size: SizeClass = Field(
+        default="432p",
+        description="size that is generated, for landscape, portrait and square: 720p (1280x720, "
+        "960x960), 480p (832x480, 640x640), 432p (768x432, 576x576), 352p (640x352, 480x480)",
+    )
+    infinitetalk_steps: int = Field(
+        default=4, ge=1, le=100, description="denoising steps per chunk; 4 need a distilled LoRA"
+    )
+    infinitetalk_shift: float = Field(
+        default=5.0, gt=0, le=100, description="above 1, more of the steps are spent at high noise"
+    )
+    infinitetalk_text_guide: float = Field(
+        default=1.0, ge=0, le=20, description="strength of the prompt; 1 saves a forward per step"
+    )
+    infinitetalk_audio_guide: float = Field(
+        default=1.0, ge=0, le=20, description="strength of the voice; 1 saves a forward per step"
+    )
+    infinitetalk_color: float = Field(
+        default=1.0, ge=0, le=1, description="how far colours are pulled to the portrait's"
+    )
+    infinitetalk_frames: int = Field(
+        default=81, ge=5, description="frames of one chunk, 4n + 1; the model is trained on 81"
+    )
+    infinitetalk_motion_frames: int = Field(
+        default=9, ge=1, description="frames that a chunk takes over from the one before, 4n + 1"
+    )
+    infinitetalk_prompt: str = Field(
+        default=DEFAULT_PROMPT, min_length=1, description="prompt of jobs that bring none"
+    )
+    infinitetalk_memory_gib: float | None = Field(
+        default=None, gt=0, description="most device memory to use; by default all that is free"
+    )
+    infinitetalk_size_divisor: int = Field(
+        default=1, ge=1, le=32, description="makes every generated size so much smaller; for tests"
+    )
+
+    @field_validator("model_storage_path", "infinitetalk_upstream")
+    @classmethod
+    def _is_absolute(cls, path: Path | None) -> Path | None:
+        return path and path.absolute()
+
+    @model_validator(mode="after")
+    def _renders(self) -> InfiniteTalkSettings:
+        """What no single field can tell; `RenderSettings` says it in its own words."""
+        self.render_settings()
+        if self.infinitetalk_upstream is not None:
+            if self.infinitetalk_precision == "fp8":
+                raise ValueError(
+                    "INFINITETALK_UPSTREAM does not compute in fp8: set INFINITETALK_PRECISION=bf16"
+                )
+            if self.infinitetalk_attention != "auto":
+                raise ValueError(
+                    "INFINITETALK_UPSTREAM has an attention of its own: leave out "
+                    "INFINITETALK_ATTENTION"
+                )
+        return self
+
+    def render_settings(self) -> RenderSettings:
+        """How every job is rendered."""
+        return RenderSettings(
+            frames=self.infinitetalk_frames,
+            motion=self.infinitetalk_motion_frames,
+            steps=self.infinitetalk_steps,
+            shift=self.infinitetalk_shift,
+            text_guide=self.infinitetalk_text_guide,
+            audio_guide=self.infinitetalk_audio_guide,
+            colour=self.infinitetalk_color,
+        )

@@ -1,0 +1,1 @@
+"""Upstream's own transformer behind our protocols: a fallback, and the oracle of the checks."""

@@ -1,0 +1,1 @@
+"""What only checks us against upstream: parity, replay, and tiny weights to run both with."""

@@ -1,0 +1,156 @@
+"""Writes a folder in the published layout, every part random and tiny.
+
+Values have the size that trained layers give a signal: with those of a fresh network, where whole
+branches are zero, most mistakes would not show.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any, Final, cast
+
+import torch
+from safetensors.torch import save_file
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
+from torch import Tensor
+from transformers import Wav2Vec2Config, Wav2Vec2FeatureExtractor, Wav2Vec2Model
+
+from inference_sidecar.engines.infinitetalk.checkpoints import layout
+from inference_sidecar.engines.infinitetalk.encoders.text import NEGATIVE_PROMPT
+from inference_sidecar.engines.infinitetalk.upstream_checks.tiny_weights.codec_shapes import (
+    codec_shapes,
+)
+from inference_sidecar.engines.infinitetalk.upstream_checks.tiny_weights.encoder_shapes import (
+    image_shapes,
+    text_shapes,
+)
+from inference_sidecar.engines.infinitetalk.upstream_checks.tiny_weights.sizes import (
+    Shapes,
+    TinySizes,
+)
+from inference_sidecar.engines.infinitetalk.upstream_checks.tiny_weights.transformer_shapes import (
+    audio_shapes,
+    base_shapes,
+)
+
+_WORDS: Final = ("a", "woman", "man", "is", "talking", "to", "the", "camera", "singing")
+_SPECIAL: Final = ("<pad>", "</s>", "<unk>")
+
+
+def write_tiny_weights(root: Path, sizes: TinySizes, seed: int = 0) -> Path:
+    """Fills `root` with the three repositories and returns it. The same seed, the same bytes."""
+    generator = torch.Generator().manual_seed(seed)
+    base = root / layout.BASE
+    audio = root / layout.AUDIO
+    audio.parent.mkdir(parents=True)
+    base.mkdir(parents=True)
+    _write_shards(base, random_tensors(base_shapes(sizes), generator))
+    save_file(random_tensors(audio_shapes(sizes), generator), audio)
+    _write_config(base / "config.json", sizes)
+    for name, shapes in (
+        (layout.TEXT_WEIGHTS, text_shapes(sizes)),
+        (layout.IMAGE_WEIGHTS, image_shapes(sizes)),
+        (layout.CODEC_WEIGHTS, codec_shapes(sizes)),
+    ):
+        torch.save(random_tensors(shapes, generator), base / name)
+    for name in (layout.TOKENIZER, layout.IMAGE_TOKENIZER):
+        _write_tokenizer(base / name, sizes.text_vocabulary)
+    _write_voice(root / layout.VOICE, sizes, generator)
+    return root
+
+
+def random_tensors(shapes: Shapes, generator: torch.Generator) -> dict[str, Tensor]:
+    """A random tensor for every shape, scaled by what it does, which its name and shape tell."""
+    return {name: _random(name, shape, generator) for name, shape in shapes.items()}
+
+
+def _random(name: str, shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
+    values = torch.randn(shape, generator=generator)
+    if name.endswith("gamma") or ("norm" in name and name.endswith("weight")):
+        # Sharp enough for where a token is to matter: else a wrong base of the positions, 1 % off,
+        # stays within rounding.
+        return (2 if "self_attn" in name else 1) * (1 + 0.1 * values)
+    is_convolution = len(shape) >= 4
+    is_codec = name.startswith(("encoder.", "decoder.", "conv"))
+    if name.endswith("bias"):
+        # The codec divides by the norm of a few channels; biases keep it away from zero.
+        return (0.2 if is_codec else 0.1) * values
+    if "modulation" in name:
+        return 0.3 * values
+    if "embedding" in name and "patch" not in name and len(shape) != 2:
+        return 0.5 * values
+    if name in {"token_embedding.weight", "log_scale"} or "pos_embedding" in name:
+        return values
+    # Linear layers keep the size of what they are given. Convolutions shrink it, and the last one
+    # more: frames stay inside -1..1, and what rounding does to one chunk does not grow in the next.
+    gain = 0.4 if name == "decoder.head.2.weight" else 0.6 if is_convolution else 1.0
+    return gain * values / math.sqrt(math.prod(shape[1:]) if len(shape) > 1 else 1)
+
+
+def _write_shards(folder: Path, tensors: dict[str, Tensor]) -> None:
+    names = sorted(tensors)
+    for index, shard in enumerate(layout.SHARDS):
+        save_file(
+            {name: tensors[name] for name in names[index :: len(layout.SHARDS)]}, folder / shard
+        )
+
+
+def _write_config(path: Path, sizes: TinySizes) -> None:
+    config = {
+        "_class_name": "WanModel",
+        "model_type": "i2v",
+        "dim": sizes.dim,
+        "eps": sizes.epsilon,
+        "ffn_dim": sizes.ffn,
+        "freq_dim": sizes.frequency_dim,
+        "in_dim": 36,
+        "num_heads": sizes.heads,
+        "num_layers": sizes.layers,
+        "out_dim": 16,
+        "text_len": sizes.text_tokens,
+        "text_dim": sizes.text_dim,
+        "intermediate_dim": sizes.audio_hidden,
+        "output_dim": sizes.audio_dim,
+        "context_tokens": sizes.audio_tokens,
+    }
+    path.write_text(json.dumps(config))
+
+
+def _write_tokenizer(folder: Path, vocabulary: int) -> None:
+    folder.mkdir(parents=True)
+    words = [*_WORDS, *NEGATIVE_PROMPT.replace(",", " ,").lower().split()]
+    known = dict.fromkeys([*_SPECIAL, *words])
+    if len(known) > vocabulary:
+        raise ValueError(f"The tokenizer has {len(known)} words, the encoder {vocabulary}.")
+    ids = {word: index for index, word in enumerate(known)}
+    tokenizer = cast("Any", Tokenizer)(models.WordLevel(ids, unk_token=_SPECIAL[2]))
+    tokenizer.normalizer = normalizers.Lowercase()
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="$A </s>", special_tokens=[("</s>", ids["</s>"])]
+    )
+    tokenizer.save(str(folder / "tokenizer.json"))
+    roles = dict(zip(("pad_token", "eos_token", "unk_token"), _SPECIAL, strict=True))
+    settings = {"tokenizer_class": "PreTrainedTokenizerFast", **roles}
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings))
+
+
+def _write_voice(folder: Path, sizes: TinySizes, generator: torch.Generator) -> None:
+    """The transformer hears 12 layers of 768, so these are the one thing that cannot be tiny."""
+    config = cast("Any", Wav2Vec2Config)(
+        hidden_size=768,
+        num_hidden_layers=12,
+        num_attention_heads=12,
+        intermediate_size=sizes.voice_hidden,
+        conv_dim=(16,) * 7,
+        num_conv_pos_embeddings=16,
+        num_conv_pos_embedding_groups=4,
+    )
+    model = cast("Any", Wav2Vec2Model)(config)
+    for name, parameter in model.named_parameters():
+        parameter.data.copy_(_random(name.replace("weight_g", "gamma"), parameter.shape, generator))
+    model.save_pretrained(str(folder))
+    extractor = cast("Any", Wav2Vec2FeatureExtractor)(do_normalize=True)
+    extractor.save_pretrained(str(folder))

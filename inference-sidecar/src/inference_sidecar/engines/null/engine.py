@@ -1,0 +1,125 @@
+"""The `null` engine: no model, no image decoding, all of the protocol."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from inference_sidecar.engines.engine import (
+    FPS,
+    SIZE_CLASSES,
+    Chunk,
+    Control,
+    Plan,
+    Readiness,
+    RenderRequest,
+    ResumeState,
+    Size,
+    fingerprint_of,
+    split_frames,
+)
+from inference_sidecar.engines.null.directives import Directives, parse_directives
+from inference_sidecar.engines.null.settings import NullSettings
+from inference_sidecar.foundation.errors import GpuOutOfMemory, NoFace, RenderFailed
+
+_CHUNK_FRAMES: Final = 3 * FPS
+_SHRINK: Final = {"720p": 10, "480p": 20, "432p": 20, "352p": 20}
+"""A tenth of the delivery bucket, and says so on the result: encoding must cost next to nothing."""
+_FORWARD_SECONDS: Final = 0.02
+"""How long one pretended forward lasts; a cancel waits no longer than this."""
+_VERSION: Final = "null-1"
+
+
+class NullEngine:
+    """Draws a bar that moves one step per frame. For tests and benchmarks only."""
+
+    name = "null"
+
+    def __init__(self, settings: NullSettings) -> None:
+        self._settings = settings
+
+    def load(self) -> Readiness:
+        """There is nothing to load, but it may be asked to take its time."""
+        time.sleep(self._settings.null_load_seconds)
+        pace = self._settings.null_seconds_per_video_second
+        return Readiness("cpu", "uint8", "none", 0, pace)
+
+    def plan(self, request: RenderRequest, size_class: str | None = None) -> Plan:
+        """Plans chunks of three seconds; with `null:noface` raises `NoFace`, as others would."""
+        directives = parse_directives(request.prompt)
+        if "noface" in directives.flags:
+            raise NoFace("The prompt asked for it.")
+        chosen = size_class or SIZE_CLASSES[0]
+        return Plan(
+            generation=_shrunk(request.delivery, _SHRINK[chosen]),
+            delivery=_shrunk(request.delivery, _SHRINK[SIZE_CLASSES[0]]),
+            chunks=split_frames(request.frames, _CHUNK_FRAMES),
+            estimated_seconds=directives.seconds,
+            size_class=chosen,
+        )
+
+    def render(
+        self, request: RenderRequest, plan: Plan, control: Control, resume: ResumeState | None
+    ) -> Iterator[Chunk]:
+        """Yields the bars at the pace the prompt asks for; failures happen half-way through."""
+        if resume is not None:
+            resume.require(self.fingerprint(request, plan))
+        directives = parse_directives(request.prompt)
+        first = resume.next_chunk if resume is not None else 0
+        failing_chunk = max(first, len(plan.chunks) // 2)
+        for index in range(first, len(plan.chunks)):
+            control.check()
+            seconds = directives.seconds * plan.chunks[index] / plan.frames
+            if index == failing_chunk:
+                _pass_time(seconds / 2, control)
+                _play_failure(directives, plan)
+                _pass_time(seconds / 2, control)
+            else:
+                _pass_time(seconds, control)
+            start = sum(plan.chunks[:index])
+            yield Chunk(index, _bars(start, plan.chunks[index], plan.generation), b"")
+            control.progress((index + 1) / len(plan.chunks))
+
+    def fingerprint(self, request: RenderRequest, plan: Plan) -> str:
+        """See `Engine.fingerprint`."""
+        return fingerprint_of(request, plan, _VERSION)
+
+
+def _shrunk(size: Size, divisor: int) -> Size:
+    """The size divided and made even, as H.264 with 4:2:0 wants it."""
+    return Size(size.width // divisor // 2 * 2, size.height // divisor // 2 * 2)
+
+
+def _pass_time(seconds: float, control: Control) -> None:
+    """Waits in steps of one forward and lets `control` stop it between them."""
+    deadline = time.monotonic() + seconds
+    while (left := deadline - time.monotonic()) > 0:
+        time.sleep(min(left, _FORWARD_SECONDS))
+        control.check()
+
+
+def _play_failure(directives: Directives, plan: Plan) -> None:
+    """Fails in the way the prompt asks for, if it does."""
+    flags = directives.flags
+    if "oom-always" in flags or ("oom" in flags and plan.size_class == SIZE_CLASSES[0]):
+        raise GpuOutOfMemory("The prompt asked for it.", context={"sizeClass": plan.size_class})
+    if "fail" in flags:
+        raise RenderFailed("The prompt asked for it.")
+    if "crash" in flags:
+        os.kill(os.getpid(), signal.SIGKILL)
+    while "hang" in flags:
+        # Like a wedged kernel: never looks at `control`, so only a kill from outside ends it.
+        time.sleep(60)
+
+
+def _bars(start: int, count: int, size: Size) -> NDArray[np.uint8]:
+    """`count` frames from frame number `start`: a bright bar that moves two pixels per frame."""
+    columns = np.arange(size.width)[None, :] - 2 * (start + np.arange(count)[:, None])
+    rows = np.where(columns % size.width < size.width // 8, 220, 40).astype(np.uint8)
+    return np.broadcast_to(rows[:, None, :, None], (count, size.height, size.width, 3)).copy()

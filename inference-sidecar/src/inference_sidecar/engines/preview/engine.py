@@ -1,0 +1,140 @@
+"""The `preview` engine: a real portrait, a real voice, no model that generates anything."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import Final
+
+import numpy as np
+
+from inference_sidecar.engines.engine import (
+    FPS,
+    SIZE_CLASSES,
+    Chunk,
+    Control,
+    Plan,
+    Readiness,
+    RenderRequest,
+    ResumeState,
+    Size,
+    fingerprint_of,
+    split_frames,
+)
+from inference_sidecar.engines.preview.blinks import plan_blinks
+from inference_sidecar.engines.preview.calibration import guess_seconds_per_video_second
+from inference_sidecar.engines.preview.compositor import Compositor, FacePose
+from inference_sidecar.engines.preview.face_detector import FaceDetector
+from inference_sidecar.engines.preview.face_mesh import FaceMesh, is_profile
+from inference_sidecar.engines.preview.framing import frame_portrait
+from inference_sidecar.engines.preview.head_motion import plan_head
+from inference_sidecar.engines.preview.lip_motion import MouthPose
+from inference_sidecar.engines.preview.raster import Image, Points, read_image, use_threads
+from inference_sidecar.engines.preview.speech_motion import plan_speech
+from inference_sidecar.engines.preview.voice import measure_voice
+from inference_sidecar.foundation.errors import ImageUnreadable, NoFace
+from inference_sidecar.rendering.pace import Pace
+
+_CHUNK_FRAMES: Final = FPS
+"""One second: 70 MB of frames at 720p, and a cancel or a crash costs no more than that."""
+_SHRINK: Final = {"720p": (1, 1), "480p": (2, 3), "432p": (3, 5), "352p": (1, 2)}
+_VERSION: Final = "preview-3"
+_BEGINNING_SECONDS: Final = 0.5
+"""Finding the face and preparing it, whatever the video's length."""
+
+
+class PreviewEngine:
+    """Makes a portrait speak by warping it. Runs on a CPU, faster than real time on two cores."""
+
+    name = "preview"
+
+    def __init__(self) -> None:
+        self._detector: FaceDetector | None = None
+        self._mesh: FaceMesh | None = None
+        self._pace: Pace | None = None
+
+    def load(self) -> Readiness:
+        """Loads the face models (4 MB). The pace is a guess until renders have shown it."""
+        # The encoder needs the other core, and the frames are too small to gain from more.
+        use_threads(1)
+        self._detector, self._mesh = FaceDetector(), FaceMesh()
+        self._pace = Pace(guess_seconds_per_video_second())
+        return Readiness("cpu", "uint8", "none", 0, self._pace.seconds_per_video_second)
+
+    def plan(self, request: RenderRequest, size_class: str | None = None) -> Plan:
+        """Finds the face; raises `ImageUnreadable` or `NoFace`. Chunks are one second."""
+        self._find_face(request)
+        pace = self._loaded_pace().seconds_per_video_second
+        chosen = size_class or SIZE_CLASSES[0]
+        part, whole = _SHRINK[chosen]
+        width, height = request.delivery
+        return Plan(
+            generation=Size(width * part // whole // 2 * 2, height * part // whole // 2 * 2),
+            delivery=request.delivery,
+            chunks=split_frames(request.frames, _CHUNK_FRAMES),
+            estimated_seconds=_BEGINNING_SECONDS + pace * request.frames / FPS,
+            size_class=chosen,
+        )
+
+    def render(
+        self, request: RenderRequest, plan: Plan, control: Control, resume: ResumeState | None
+    ) -> Iterator[Chunk]:
+        """Draws frame by frame. Every frame follows from its number alone: there is no state."""
+        if resume is not None:
+            resume.require(self.fingerprint(request, plan))
+        control.check()
+        portrait, landmarks = self._find_face(request)
+        compositor = Compositor(frame_portrait(portrait, landmarks, plan.generation), landmarks)
+        control.check()
+        poses = plan_poses(request)
+        first = resume.next_chunk if resume is not None else 0
+        done = resumed = sum(plan.chunks[:first])
+        started = time.monotonic()
+        for index in range(first, len(plan.chunks)):
+            width, height = plan.generation
+            frames = np.empty((plan.chunks[index], height, width, 3), np.uint8)
+            for frame in frames:
+                control.check()
+                compositor.draw(frame, poses[done])
+                done += 1
+                control.progress(done / plan.frames)
+            yield Chunk(index, frames, b"")
+        # Whoever takes the chunks encodes them in between, so this is the pace of the whole job.
+        self._loaded_pace().observe((done - resumed) / FPS, time.monotonic() - started)
+
+    def _loaded_pace(self) -> Pace:
+        if self._pace is None:
+            raise RuntimeError("load() comes before everything else.")
+        return self._pace
+
+    def fingerprint(self, request: RenderRequest, plan: Plan) -> str:
+        """See `Engine.fingerprint`."""
+        return fingerprint_of(request, plan, _VERSION)
+
+    def _find_face(self, request: RenderRequest) -> tuple[Image, Points]:
+        """The portrait and the mesh on its main face."""
+        if self._detector is None or self._mesh is None:
+            raise RuntimeError("load() comes before everything else.")
+        portrait = read_image(request.image)
+        if portrait is None:
+            raise ImageUnreadable("The image is no PNG or JPEG.")
+        face = self._detector.find_main_face(portrait)
+        landmarks = None if face is None else self._mesh.locate(portrait, face)
+        if landmarks is None:
+            raise NoFace("There is no face in the image that could speak.")
+        if is_profile(landmarks):
+            raise NoFace("The face is turned too far to the side.")
+        return portrait, landmarks
+
+
+def plan_poses(request: RenderRequest) -> list[FacePose]:
+    """The pose of every frame of a request: a few hundred bytes each, for minutes of video."""
+    speech = plan_speech(measure_voice(request.audio), request.frames)
+    heads = plan_head(speech.emphasis, request.seed)
+    blinks = plan_blinks(request.frames, request.seed)
+    return [
+        FacePose(MouthPose(float(opening), float(spread)), head, float(closed))
+        for opening, spread, head, closed in zip(
+            speech.open, speech.spread, heads, blinks, strict=True
+        )
+    ]

@@ -1,0 +1,93 @@
+"""Finds faces with MediaPipe's BlazeFace models (an SSD with one class and six key points)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from inference_sidecar.engines.preview.raster import Image, Points, warp_affine
+from inference_sidecar.engines.preview.tflite_model import TfliteModel
+
+_MIN_SCORE: Final = 0.55
+_SCORE_LIMIT: Final = 80.0
+"""Raw scores are clipped here before the sigmoid, where float32 would overflow."""
+
+
+@dataclass(frozen=True)
+class DetectedFace:
+    """A face in image pixels: box corners, both eyes (left of the picture first), score 0 to 1."""
+
+    box: tuple[float, float, float, float]
+    eyes: Points
+    score: float
+
+    @property
+    def area(self) -> float:
+        """Area of the box in pixels²."""
+        left, top, right, bottom = self.box
+        return (right - left) * (bottom - top)
+
+
+@dataclass(frozen=True)
+class _Grid:
+    """How a model lays its anchors: (cells per side, anchors per cell) of each layer."""
+
+    file_name: str
+    layers: tuple[tuple[int, int], ...]
+
+    def anchors(self) -> Points:
+        """Anchor centres in the unit square, in the order of the model's outputs.
+
+        After MediaPipe's `ssd_anchors_calculator.cc`; layers of one stride share their cells.
+        """
+        centres: list[Points] = []
+        for cells, per_cell in self.layers:
+            along = (np.arange(cells, dtype=np.float32) + 0.5) / cells
+            grid = np.stack(np.meshgrid(along, along), axis=-1).reshape(-1, 2)
+            centres.append(np.repeat(grid, per_cell, axis=0))
+        return np.concatenate(centres).astype(np.float32)
+
+
+_CLOSE: Final = _Grid("face_detection_back.tflite", ((16, 2), (8, 6)))
+_FAR: Final = _Grid("face_detection_full_range_sparse.tflite", ((48, 1),))
+
+
+class FaceDetector:
+    """Looks for a near face first, then for smaller ones."""
+
+    def __init__(self) -> None:
+        self._stages = [(TfliteModel(grid.file_name), grid.anchors()) for grid in (_CLOSE, _FAR)]
+
+    def find_main_face(self, image: Image) -> DetectedFace | None:
+        """The most prominent face, by area and score, or None."""
+        for model, anchors in self._stages:
+            faces = _detect(image, model, anchors)
+            if faces:
+                return max(faces, key=lambda face: face.area * face.score)
+        return None
+
+
+def _detect(image: Image, model: TfliteModel, anchors: Points) -> list[DetectedFace]:
+    """All candidates above the threshold, overlapping ones too: only the best is of interest."""
+    height, width = image.shape[:2]
+    scale = model.side_px / max(height, width)
+    offset_x, offset_y = (model.side_px - width * scale) / 2, (model.side_px - height * scale) / 2
+    letterbox = np.array([[scale, 0, offset_x], [0, scale, offset_y]], np.float32)
+    pixels = warp_affine(image, letterbox, model.side_px, model.side_px).astype(np.float32)
+    regressors, raw_scores = model(pixels / np.float32(127.5) - 1)
+    scores = 1 / (1 + np.exp(-np.clip(raw_scores[:, 0], -_SCORE_LIMIT, _SCORE_LIMIT)))
+    faces: list[DetectedFace] = []
+    for index in np.flatnonzero(scores > _MIN_SCORE):
+        # Eight pairs: centre and size of the box, then six key points, the eyes first.
+        pairs = regressors[index].reshape(8, 2) / model.side_px
+        size = pairs[1].copy()
+        pairs = (pairs + anchors[index]) * model.side_px
+        to_image = (pairs - (offset_x, offset_y)) / scale
+        half = size * model.side_px / scale / 2
+        (left, top), (right, bottom) = to_image[0] - half, to_image[0] + half
+        if right > left and bottom > top:
+            box = (float(left), float(top), float(right), float(bottom))
+            faces.append(DetectedFace(box, to_image[2:4].astype(np.float32), float(scores[index])))
+    return faces

@@ -1,0 +1,156 @@
+"""Sways and nods the head a little, as people do who speak and photographs do not."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from inference_sidecar.engines.engine import FPS
+from inference_sidecar.engines.preview.framing import Framing
+from inference_sidecar.engines.preview.raster import CoarseGrid, Field, Points, smooth_step
+from inference_sidecar.engines.preview.silhouette import Silhouette
+from inference_sidecar.engines.preview.voice import Track
+
+_FOREHEAD: Final = 10
+_CHIN: Final = 152
+_SIDES: Final = (234, 454)
+_SWAY: Final = 0.009
+_BOB: Final = 0.005
+_NOD: Final = 0.022
+"""Largest movements across and down, and the nod with the voice, in face heights."""
+_TILT_RADIANS: Final = 0.011
+_PERIODS_SECONDS: Final = (3.1, 5.3, 8.7)
+_STILL_SHARE: Final = 0.35
+"""How much of the sway is left while nobody speaks."""
+_EASE_SECONDS: Final = 1.0
+_DEPTH: Final = 0.35
+"""How much further the nose moves than the rim of the head: it is nearer."""
+_EDGE_PX: Final = 32.0
+
+
+@dataclass(frozen=True)
+class HeadPose:
+    """Movement of the head in face heights, and its tilt in radians (clockwise in the picture)."""
+
+    across: float
+    down: float
+    tilt: float
+
+
+def plan_head(emphasis: Track, seed: int) -> list[HeadPose]:
+    """A pose for every frame, decided by the seed and the voice's emphasis. Starts at rest."""
+    frames = len(emphasis)
+    seconds = np.arange(frames) / FPS
+    random = np.random.default_rng([seed, 1])
+    across, down, tilt = (_wander(seconds, random) for _ in range(3))
+    alive = smooth_step((seconds / _EASE_SECONDS).astype(np.float32), 0, 1)
+    strength = alive * (_STILL_SHARE + (1 - _STILL_SHARE) * np.clip(emphasis * 2, 0, 1))
+    nod = alive * (emphasis - emphasis.mean() * alive)
+    return [
+        HeadPose(float(a), float(d), float(t))
+        for a, d, t in zip(
+            _SWAY * across * strength,
+            _BOB * down * strength + _NOD * nod,
+            _TILT_RADIANS * tilt * strength,
+            strict=True,
+        )
+    ]
+
+
+def _wander(seconds: Field, random: np.random.Generator) -> Field:
+    """A slow curve between -1 and 1 that never seems to repeat."""
+    curve = np.zeros_like(seconds)
+    for period in _PERIODS_SECONDS:
+        pace = period * random.uniform(0.85, 1.15)
+        curve += np.sin(2 * np.pi * (seconds / pace + random.uniform())) / len(_PERIODS_SECONDS)
+    return curve
+
+
+class Head:
+    """Where a portrait's head is and how far each place around it follows its movement.
+
+    Head and hat move as one; beside them and down the neck movement fades to stillness. Nothing is
+    cut out, so there is no edge that could show a ghost and no hole behind it to fill.
+    """
+
+    def __init__(self, framing: Framing, in_portrait: Points) -> None:
+        """in_portrait: the mesh, in pixels of the portrait."""
+        landmarks = framing.place(in_portrait)
+        chin, forehead = landmarks[_CHIN], landmarks[_FOREHEAD]
+        up = forehead - chin
+        self._size = float(np.hypot(*up))
+        self._down = -up / self._size
+        self._centre = (chin + forehead) / 2
+        left, right = landmarks[_SIDES[0]], landmarks[_SIDES[1]]
+        self._half_width = float(np.hypot(*(right - left))) / 2
+        self._pivot = chin + self._down * 0.35 * self._size
+        self._framing = framing
+        # Looked for in the portrait itself: what is behind a head must not depend on the framing.
+        self._silhouette = Silhouette(framing.portrait, in_portrait)
+        height, width = framing.canvas.shape[:2]
+        self._canvas = (width, height)
+
+    def region(self) -> tuple[int, int, int, int]:
+        """The pixels (left, top, right, bottom) that ever move."""
+        reach_x, up, down = 2.3 * self._half_width, 1.6 * self._size, 1.1 * self._size
+        left, right = self._centre[0] - reach_x, self._centre[0] + reach_x
+        top, bottom = self._centre[1] - up, self._centre[1] + down
+        width, height = self._canvas
+        return (
+            max(0, int(left)),
+            max(0, int(top)),
+            min(width, int(right) + 1),
+            min(height, int(bottom) + 1),
+        )
+
+    def over(self, grid: CoarseGrid) -> HeadGrid:
+        """What `HeadGrid.rest_position` needs, worked out once for these places."""
+        x, y = grid.x, grid.y
+        right, down = x - self._centre[0], y - self._centre[1]
+        across = (right * self._down[1] - down * self._down[0]) / self._half_width
+        along = (right * self._down[0] + down * self._down[1]) / (self._size / 2)
+        near = self._silhouette.nearness(*self._framing.in_portrait(x, y))
+        follow = self._follow(across, along) * near * self._inside(x, y)
+        depth = 1 + _DEPTH * (np.exp(-(across**2 + along**2) / 0.9) - 0.5)
+        return HeadGrid(
+            x=x,
+            y=y,
+            shift=np.asarray(follow * depth * self._size, np.float32),
+            turn_x=np.asarray(follow * (y - self._pivot[1]), np.float32),
+            turn_y=np.asarray(follow * (x - self._pivot[0]), np.float32),
+        )
+
+    @staticmethod
+    def _follow(across: Field, along: Field) -> Field:
+        """1 on the head, 0 far from it; `across` and `along` are in half faces from its centre."""
+        sides = 1 - smooth_step(np.abs(across), 1.3, 2.25)
+        above = 1 - smooth_step(-along, 2.1, 3.15)
+        neck = 1 - smooth_step(along, 0.85, 2.1)
+        return sides * above * neck
+
+    def _inside(self, x: Field, y: Field) -> Field:
+        """0 at the picture's edges: what is not in the picture cannot come in."""
+        width, height = self._canvas
+        nearest = np.minimum(np.minimum(x, width - 1 - x), np.minimum(y, height - 1 - y))
+        return smooth_step(nearest, 0.0, _EDGE_PX)
+
+
+@dataclass(frozen=True)
+class HeadGrid:
+    """Places of a canvas, and how far each follows the head: its shifts, and its tilt."""
+
+    x: Field
+    y: Field
+    shift: Field
+    turn_x: Field
+    turn_y: Field
+
+    def rest_position(self, pose: HeadPose) -> tuple[Field, Field]:
+        """Where the places, seen as the moved head's, are in the portrait."""
+        tilt = np.float32(pose.tilt)
+        return (
+            self.x - self.shift * np.float32(pose.across) + self.turn_x * tilt,
+            self.y - self.shift * np.float32(pose.down) - self.turn_y * tilt,
+        )

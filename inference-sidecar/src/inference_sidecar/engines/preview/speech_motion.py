@@ -1,0 +1,98 @@
+"""From the measures of a voice to what lips and jaw do, frame by frame."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from inference_sidecar.engines.engine import FPS
+from inference_sidecar.engines.preview.voice import STEPS_PER_SECOND, Track, VoiceMeasures
+
+_SILENT_DB: Final = -58.0
+"""Quieter than this is never speech, however quiet the loudest part is."""
+_RANGE_DB: Final = 26.0
+"""From lips about to part to fully open."""
+_ABOVE_NOISE_DB: Final = 9.0
+_SMOOTH_OPEN_SECONDS: Final = 0.036
+_SMOOTH_SHAPE_SECONDS: Final = 0.06
+_HISS_SPREAD: Final = 0.5
+_SLOW_SECONDS: Final = 0.35
+_CONTRAST: Final = 0.7
+"""How much a syllable is lifted out of the loudness around it: it shows the dips between."""
+
+
+@dataclass(frozen=True)
+class SpeechMotion:
+    """One value per video frame.
+
+    open: lips' opening, 0 closed to 1 the widest vowel.
+    spread: -1 rounded ("oo") to 1 wide ("ee"), 0 at rest.
+    emphasis: slow loudness, 0 to 1; moves head and brows.
+    """
+
+    open: Track
+    spread: Track
+    emphasis: Track
+
+
+def plan_speech(voice: VoiceMeasures, frames: int) -> SpeechMotion:
+    """Turns the whole voice into motion; deterministic, and a few bytes per second of it.
+
+    Every smoothing is symmetric in time: a filter that only looks back would make the lips late.
+    """
+    level = _speech_level(voice)
+    lifted = level + _CONTRAST * (level - _smooth(level, _SLOW_SECONDS)) * (level > 0)
+    # Hissing sounds are made with the teeth together, however loud they are.
+    hiss = np.clip((voice.hiss_db - voice.vowel_db + 2) / 12, 0, 1)
+    opening = np.clip(lifted, 0, 1) * (1 - 0.55 * hiss)
+    opening = np.clip(_smooth(opening.astype(np.float32), _SMOOTH_OPEN_SECONDS), 0, 1)
+    # Below this nobody sees an opening, only lips that never quite meet.
+    opening = np.clip((opening - 0.05) / 0.95, 0, 1)
+    return SpeechMotion(
+        open=_at_frames(opening.astype(np.float32), frames),
+        spread=_at_frames(_spread(voice, level, hiss.astype(np.float32)), frames),
+        emphasis=_at_frames(_smooth(level, _SLOW_SECONDS), frames),
+    )
+
+
+def _speech_level(voice: VoiceMeasures) -> Track:
+    """Loudness of speech from 0 (a pause) to 1, relative to this recording's voice and noise."""
+    level = voice.vowel_db
+    loud = float(np.percentile(level, 97))
+    noise = float(np.percentile(level, 5))
+    # A recording without pauses has no noise to measure: its quietest tenth is speech already.
+    threshold = max(loud - _RANGE_DB, min(noise + _ABOVE_NOISE_DB, loud - 12), _SILENT_DB)
+    if loud <= threshold:
+        return np.zeros_like(level)
+    return np.clip((level - threshold) / (loud - threshold), 0, 1).astype(np.float32)
+
+
+def _spread(voice: VoiceMeasures, level: Track, hiss: Track) -> Track:
+    """Wide or rounded lips from the brightness of the vowels, relative to this voice's median."""
+    voiced = level > 0.5
+    if not voiced.any():
+        return np.zeros_like(level)
+    octaves = np.log2(np.maximum(voice.brightness_hz, 50))
+    # Vowels alone say what is bright for this voice; consonants between them are brighter.
+    low, middle, high = np.percentile(octaves[voiced], [10, 60, 90])
+    half = max((float(high) - float(low)) / 2, 0.1)
+    shape = np.clip((octaves - middle) / half, -1, 1) * np.clip(level * 2, 0, 1)
+    shape += (_HISS_SPREAD * (level > 0) - shape) * hiss
+    return np.clip(_smooth(shape.astype(np.float32), _SMOOTH_SHAPE_SECONDS), -1, 1)
+
+
+def _smooth(track: Track, sigma_seconds: float) -> Track:
+    """Gaussian smoothing without delay; the track goes on as silence beyond its ends."""
+    sigma = sigma_seconds * STEPS_PER_SECOND
+    reach = int(np.ceil(3 * sigma))
+    kernel = np.exp(-0.5 * (np.arange(-reach, reach + 1) / sigma) ** 2)
+    padded = np.pad(track.astype(np.float64), reach)
+    return np.convolve(padded, kernel / kernel.sum(), mode="valid").astype(np.float32)
+
+
+def _at_frames(track: Track, frames: int) -> Track:
+    """The track at the middle of each video frame; silence after its end."""
+    moments = (np.arange(frames) + 0.5) / FPS * STEPS_PER_SECOND - 0.5
+    return np.interp(moments, np.arange(len(track)), track, right=0.0).astype(np.float32)

@@ -1,0 +1,1 @@
+"""What every room stands on: the wire's models, errors, logs, traces, processes."""

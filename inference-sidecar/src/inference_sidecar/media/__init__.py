@@ -1,0 +1,1 @@
+"""Frames and sound become an MP4, by ffmpeg."""

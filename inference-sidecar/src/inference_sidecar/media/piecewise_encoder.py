@@ -1,0 +1,123 @@
+"""A long video, encoded in pieces that outlive the process that makes them."""
+
+from __future__ import annotations
+
+import shutil
+import threading
+from collections.abc import Callable
+from dataclasses import replace
+from itertools import accumulate, pairwise, starmap
+from pathlib import Path
+
+from inference_sidecar.engines.engine import Chunk, Plan
+from inference_sidecar.foundation.closed_at_exit import ClosedAtExit
+from inference_sidecar.media.encoder import EncodedVideo, Encoder, join, key_frames
+
+
+def pieces_of(chunks: tuple[int, ...]) -> tuple[range, ...]:
+    """Runs of chunks, one for each group of pictures; they follow from the plan alone.
+
+    A piece must begin with a key frame, and more of those would be seen.
+    """
+    starts = list(accumulate(chunks, initial=0))
+    firsts = [starts.index(frame) for frame in key_frames(chunks)]
+    return tuple(starmap(range, pairwise([*firsts, len(chunks)])))
+
+
+class PiecewiseEncoder(ClosedAtExit):
+    """Takes the chunks of a plan in order; the finished pieces are joined without a new encoding.
+
+    The same frames give the same video, interrupted or not, because each piece is encoded by
+    itself. A video of one piece is encoded as a whole. Leaving the context without `finish` ends
+    what runs; finished pieces stay. All but `finish` belongs to the thread of the render.
+    """
+
+    def __init__(
+        self,
+        output: Path,
+        audio: Path,
+        plan: Plan,
+        *,
+        ffmpeg: Path,
+        folder: Path,
+        first_chunk: int,
+        on_kept: Callable[[int, bytes], None],
+    ) -> None:
+        """Begins with `first_chunk`, the first of a piece; the pieces before it lie in `folder`.
+
+        on_kept: told, from another thread, the next chunk and the state it needs, once everything
+        before it is safe on disk.
+        """
+        self._output = output
+        self._audio = audio
+        self._plan = plan
+        self.ffmpeg = ffmpeg
+        self._folder = folder
+        self._on_kept = on_kept
+        self._pieces = pieces_of(plan.chunks)
+        self._encoder: Encoder | None = None
+        self._last: Encoder | None = None
+        self._sealing: threading.Thread | None = None
+        self._trouble: Exception | None = None
+        if first_chunk == 0:
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir()
+            self._open(self._pieces[0])
+
+    def write(self, chunk: Chunk) -> None:
+        """Appends a chunk. Raises what `Encoder.write` raises, and what befell an earlier piece."""
+        piece = next(piece for piece in self._pieces if chunk.index in piece)
+        if self._last is not None:
+            # As within a piece: no third run of frames is held.
+            self._last.wait_until_fed()
+        encoder = self._encoder or self._open(piece)
+        encoder.write(chunk.frames)
+        if chunk.index == piece[-1] and len(self._pieces) > 1:
+            self._wait_sealed()
+            self._encoder, self._last = None, encoder
+            self._sealing = threading.Thread(
+                target=self._seal, args=(encoder, chunk.index + 1, chunk.state)
+            )
+            self._sealing.start()
+
+    def finish(self) -> EncodedVideo:
+        """The whole video. Raises `RenderFailed`."""
+        self._wait_sealed()
+        if self._encoder is not None:
+            return self._encoder.finish()
+        files = [self._file(piece) for piece in self._pieces]
+        return join(files, self._audio, self._plan, self._output, ffmpeg=self.ffmpeg)
+
+    def close(self) -> None:
+        """Ends what runs. Twice is fine."""
+        if self._encoder is not None:
+            self._encoder.close()
+        if self._sealing is not None:
+            self._sealing.join()
+
+    def _open(self, piece: range) -> Encoder:
+        if len(self._pieces) == 1:
+            encoder = Encoder(self._output, self._audio, self._plan, ffmpeg=self.ffmpeg)
+        else:
+            plan = replace(self._plan, chunks=self._plan.chunks[piece.start : piece.stop])
+            encoder = Encoder(self._file(piece), None, plan, ffmpeg=self.ffmpeg)
+        self._encoder = encoder
+        return encoder
+
+    def _file(self, piece: range) -> Path:
+        return self._folder / f"{piece.start:05}.mp4"
+
+    def _seal(self, encoder: Encoder, next_chunk: int, state: bytes) -> None:
+        """Beside the render, which must not wait for the last frames of a piece."""
+        try:
+            with encoder:
+                encoder.finish()
+            self._on_kept(next_chunk, state)
+        except Exception as error:  # noqa: BLE001 - raised where the render can hear it
+            self._trouble = error
+
+    def _wait_sealed(self) -> None:
+        if self._sealing is not None:
+            self._sealing.join()
+        if self._trouble is not None:
+            raise self._trouble

@@ -1,0 +1,1 @@
+"""The render process and its parent: orders in, frames out, and what survives a death."""

@@ -1,0 +1,188 @@
+"""One render process and the conversation with it, as the parent sees them."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+import sys
+from pathlib import Path
+from typing import Final
+
+from pydantic import ValidationError
+
+from inference_sidecar.engines.engine import RenderRequest
+from inference_sidecar.foundation.contracts import FailureCode, WireModel
+from inference_sidecar.foundation.errors import RenderProcessDied, SidecarError
+from inference_sidecar.foundation.process_death import die_with_parent
+from inference_sidecar.rendering.render_protocol import (
+    CHILD_LINES,
+    MAX_LINE_BYTES,
+    ChildLine,
+    FailedLine,
+    NotLoadedLine,
+    OrderLine,
+    ReadyLine,
+    RenderOrderLine,
+    StopLine,
+)
+
+_NOT_FOR_CHILDREN: Final = ("NATS_", "R2_", "S3_")
+"""Credentials that whoever started us may have left in the environment."""
+
+
+class ReportedFailure(SidecarError):
+    """A failure that the render process reported; `reported_code` says which."""
+
+    def __init__(self, line: FailedLine) -> None:
+        super().__init__(line.message, context=line.context)
+        self.reported_code: FailureCode = line.code
+
+
+class OrderInHand:
+    """What the render process says about one order."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self._lines: asyncio.Queue[OrderLine | None] = asyncio.Queue()
+
+    def hear(self, line: OrderLine | None) -> None:
+        """The next line; None is the end of the process."""
+        self._lines.put_nowait(line)
+
+    async def next(self) -> OrderLine:
+        """The next line. Raises `ReportedFailure`, and `RenderProcessDied` when none can come."""
+        line = await self._lines.get()
+        if line is None:
+            raise RenderProcessDied("The render process died.")
+        if isinstance(line, FailedLine):
+            raise ReportedFailure(line)
+        return line
+
+
+class ChildLink:
+    """Made by `start`; lives as long as the process."""
+
+    def __init__(
+        self,
+        process: asyncio.subprocess.Process,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+    ) -> None:
+        self._process = process
+        self._reader = reader
+        self._writer = writer
+        self._orders: dict[int, OrderInHand] = {}
+        self._numbers = 0
+
+    @classmethod
+    async def start(cls, engine: str, ffmpeg: str | None) -> ChildLink:
+        """Starts a render process; it dies with us, and takes its own children along."""
+        ours, theirs = socket.socketpair()
+        environment = {k: v for k, v in os.environ.items() if not k.startswith(_NOT_FOR_CHILDREN)}
+        if ffmpeg is not None:
+            environment["FFMPEG_PATH"] = ffmpeg
+        try:
+            process = await asyncio.create_subprocess_exec(
+                sys.executable,
+                *("-m", "inference_sidecar.rendering.render_child", engine, str(theirs.fileno())),
+                stdin=asyncio.subprocess.DEVNULL,
+                # Libraries print. Standard output is for log lines alone.
+                stdout=sys.stderr.fileno(),
+                env=environment,
+                pass_fds=(theirs.fileno(),),
+                preexec_fn=die_with_parent(),
+                process_group=0,
+            )
+        except OSError:
+            ours.close()
+            raise
+        finally:
+            theirs.close()
+        reader, writer = await asyncio.open_connection(sock=ours, limit=MAX_LINE_BYTES)
+        return cls(process, reader, writer)
+
+    @property
+    def pid(self) -> int:
+        """Process id of the render process."""
+        return self._process.pid
+
+    @property
+    def was_used(self) -> bool:
+        """Whether it was ever given an order."""
+        return self._numbers > 0
+
+    async def ready(self, within_seconds: float) -> ReadyLine:
+        """Waits until the engine is loaded. Raises `RenderProcessDied`, which says why not."""
+        line, reason = None, {}
+        try:
+            async with asyncio.timeout(within_seconds):
+                line = await self._receive()
+        except TimeoutError:
+            reason = {"reason": f"It did not load within {within_seconds:g} s."}
+        if isinstance(line, ReadyLine):
+            return line
+        self.kill()
+        context: dict[str, object] = {"exitStatus": await self._process.wait(), **reason}
+        if isinstance(line, NotLoadedLine):
+            context = {"reason": line.message, **line.context}
+        raise RenderProcessDied("The render process ended while loading.", context=context)
+
+    async def begin(
+        self, request: RenderRequest, output: Path, started_at_ms: int | None
+    ) -> OrderInHand:
+        """Orders a render into a file. Raises `RenderProcessDied`.
+
+        started_at_ms: when an earlier process began it.
+        """
+        self._numbers += 1
+        order = OrderInHand(self._numbers)
+        self._orders[order.number] = order
+        await self._send(RenderOrderLine.of(order.number, request, output, started_at_ms))
+        return order
+
+    async def stop(self, order: OrderInHand) -> None:
+        """Asks for the end of an order within a forward."""
+        await self._send(StopLine(order=order.number))
+
+    def forget(self, order: OrderInHand) -> None:
+        """Whatever is still said about this order is of no interest."""
+        self._orders.pop(order.number, None)
+
+    async def converse(self) -> int:
+        """Hands out what the process says until it ends; its exit status."""
+        try:
+            while (line := await self._receive()) is not None:
+                if not isinstance(line, ReadyLine | NotLoadedLine) and line.order in self._orders:
+                    self._orders[line.order].hear(line)
+            # Its end of the pair is closed, so nothing can be asked of it any more.
+            self.kill()
+            return await self._process.wait()
+        finally:
+            self.kill()
+            self._writer.close()
+            for order in self._orders.values():
+                order.hear(None)
+
+    def kill(self) -> None:
+        """Ends the process and whatever it started, at once. Twice is fine."""
+        if self._process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)
+
+    async def _send(self, line: WireModel) -> None:
+        try:
+            self._writer.write(line.to_json() + b"\n")
+            await self._writer.drain()
+        except OSError as error:
+            raise RenderProcessDied("The render process died.") from error
+
+    async def _receive(self) -> ChildLine | None:
+        try:
+            line = await self._reader.readline()
+            return CHILD_LINES.validate_json(line) if line else None
+        except (OSError, ValueError, ValidationError):
+            # A line that cannot be read is the end too: the process is not what we think it is.
+            return None

@@ -1,0 +1,69 @@
+"""What the render process hears and says about one order while an engine works on it."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import Final
+
+from inference_sidecar.foundation.errors import Cancelled
+from inference_sidecar.rendering.render_protocol import KeptLine, Lines, ProgressLine, StartedLine
+
+_PROGRESS_EVERY_SECONDS: Final = 0.1
+
+
+class OrderControl:
+    """One order's `Control`: lets it be stopped, and reports how far it is, not too often."""
+
+    def __init__(self, lines: Lines, order: int) -> None:
+        self._lines = lines
+        self._order = order
+        self._is_stopped = threading.Event()
+        self._is_started = False
+        self._reported_at = 0.0
+        self._fraction = 0.0
+        self.estimated_seconds = 0.0
+        self.started_at_ms: int | None = None
+
+    def go_on_from(self, fraction: float) -> None:
+        """An earlier process has done so much of it."""
+        self._fraction = fraction
+
+    def stop(self) -> None:
+        """Ends the render at its next check; called from another thread."""
+        self._is_stopped.set()
+
+    def check(self) -> None:
+        """See `Control.check`. The first one means that the first forward begins."""
+        if self._is_stopped.is_set():
+            raise Cancelled
+        if self._is_started:
+            return
+        self._is_started = True
+        now = now_ms()
+        self.started_at_ms = self.started_at_ms or now
+        self._lines.send(
+            StartedLine(
+                order=self._order,
+                at_ms=now,
+                estimated_seconds=self.estimated_seconds,
+                fraction=self._fraction,
+            )
+        )
+
+    def progress(self, fraction: float) -> None:
+        """See `Control.progress`; a second try at a smaller size does not let it fall."""
+        self._fraction = max(self._fraction, fraction)
+        now = time.monotonic()
+        if now - self._reported_at >= _PROGRESS_EVERY_SECONDS:
+            self._reported_at = now
+            self._lines.send(ProgressLine(order=self._order, fraction=self._fraction))
+
+    def kept(self, chunks: int) -> None:
+        """So many chunks are safe on disk; called from another thread."""
+        self._lines.send(KeptLine(order=self._order, chunks=chunks))
+
+
+def now_ms() -> int:
+    """Milliseconds since 1970."""
+    return time.time_ns() // 1_000_000

@@ -1,0 +1,232 @@
+"""The render process: loads its engine once, renders one job after the other, dies with its parent.
+
+Started by `render_process.py`:
+
+    python -m inference_sidecar.rendering.render_child ENGINE DESCRIPTOR
+"""
+
+from __future__ import annotations
+
+import functools
+import gc
+import os
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from queue import Queue
+from typing import Final, cast
+
+from inference_sidecar.engines.engine import Engine, Plan, Readiness, ResumeState, next_smaller
+from inference_sidecar.engines.registry import EngineName, make_engine, read_settings
+from inference_sidecar.foundation.contracts import FrameSize
+from inference_sidecar.foundation.errors import Cancelled, GpuOutOfMemory, ResumeRefused
+from inference_sidecar.media.encoder import find_ffmpeg
+from inference_sidecar.media.piecewise_encoder import PiecewiseEncoder
+from inference_sidecar.rendering.kept_render import KeptRender
+from inference_sidecar.rendering.order_control import OrderControl, now_ms
+from inference_sidecar.rendering.render_protocol import (
+    DoneLine,
+    FailedLine,
+    Lines,
+    NotLoadedLine,
+    ReadyLine,
+    RenderedLine,
+    RenderOrderLine,
+    RenderResult,
+    StoppedLine,
+    explain,
+    facts_of,
+)
+
+_EXIT_NOT_LOADED: Final = 1
+_PIECES: Final = "pieces"
+"""Folder beside the output, of what a render has finished so far."""
+
+
+class RenderChild:
+    """Takes orders from the parent and renders them, one at a time, in one thread."""
+
+    def __init__(self, lines: Lines, engine: Engine, ffmpeg: Path) -> None:
+        self._lines = lines
+        self._engine = engine
+        self._ffmpeg = ffmpeg
+        self._orders: Queue[RenderOrderLine | None] = Queue()
+        self._controls: dict[int, OrderControl] = {}
+        self._facts = facts_of(Readiness("", "", "", 0, 0.0))
+
+    def serve(self, on_parent_gone: Callable[[], None]) -> None:
+        """Loads the engine, then renders until the parent is gone."""
+        threading.Thread(target=self._listen, args=(on_parent_gone,), daemon=True).start()
+        readiness = self._engine.load()
+        self._facts = facts_of(readiness)
+        self._lines.send(
+            ReadyLine(
+                engine=self._engine.name,
+                facts=self._facts,
+                seconds_per_video_second=readiness.seconds_per_video_second,
+            )
+        )
+        while (order := self._orders.get()) is not None:
+            self._carry_out(order)
+
+    def _listen(self, on_parent_gone: Callable[[], None]) -> None:
+        """Reads beside the render, so that a stop arrives while it runs."""
+        while (line := self._lines.receive()) is not None:
+            if isinstance(line, RenderOrderLine):
+                control = self._controls[line.order] = OrderControl(self._lines, line.order)
+                control.started_at_ms = line.started_at_ms
+                self._orders.put(line)
+            elif (control := self._controls.get(line.order)) is not None:
+                control.stop()
+        self._orders.put(None)
+        on_parent_gone()
+
+    def _carry_out(self, order: RenderOrderLine) -> None:
+        """Renders one order; no failure of a render ends the process."""
+        control = self._controls[order.order]
+        try:
+            encoder, plan, is_degraded = self._render(order, control)
+        except Exception as error:  # noqa: BLE001 - whatever an engine throws is a failed render
+            self._report(order.order, error)
+            return
+        ended_at_ms = now_ms()
+        self._lines.send(RenderedLine(order=order.order))
+        # The device is free while the file is being finished: the next render must not wait for it.
+        threading.Thread(
+            target=self._finish,
+            args=(order.order, encoder, plan, is_degraded, control.started_at_ms, ended_at_ms),
+        ).start()
+
+    def _render(
+        self, order: RenderOrderLine, control: OrderControl
+    ) -> tuple[PiecewiseEncoder, Plan, bool]:
+        """All frames, in an encoder to be finished; once more, smaller, if memory runs out.
+
+        Goes on from what an earlier process kept of the same render.
+        """
+        request, folder = order.request(), Path(order.output).parent / _PIECES
+        kept = KeptRender.read(folder)
+        is_degraded = kept is not None and kept.is_degraded
+        plan = self._engine.plan(request, kept.size_class if kept is not None else None)
+        control.estimated_seconds = plan.estimated_seconds
+        while True:
+            smaller = next_smaller(plan.size_class)
+            try:
+                encoder = self._encode(order, plan, control, kept, is_degraded=is_degraded)
+            except ResumeRefused:
+                if kept is None:
+                    raise
+                kept, following = None, plan.size_class
+            except GpuOutOfMemory:
+                if is_degraded or smaller is None:
+                    raise
+                kept, is_degraded, following = None, True, smaller
+            else:
+                return encoder, plan, is_degraded
+            # Outside of the handlers: the error's traceback holds frames, and those hold device
+            # memory.
+            gc.collect()
+            plan = self._engine.plan(request, following)
+
+    def _encode(
+        self,
+        order: RenderOrderLine,
+        plan: Plan,
+        control: OrderControl,
+        kept: KeptRender | None,
+        *,
+        is_degraded: bool,
+    ) -> PiecewiseEncoder:
+        request, output = order.request(), Path(order.output)
+        folder = output.parent / _PIECES
+        # Reads the media, and only a render that is kept or goes on needs it.
+        fingerprint = functools.cache(lambda: self._engine.fingerprint(request, plan))
+        resume = kept.resume if kept is not None else None
+        first = 0
+        if resume is not None:
+            resume.require(fingerprint())
+            first = resume.next_chunk
+            control.go_on_from(sum(plan.chunks[:first]) / plan.frames)
+
+        def on_kept(next_chunk: int, state: bytes) -> None:
+            safe = ResumeState(next_chunk, state, fingerprint())
+            KeptRender(plan.size_class, is_degraded, safe).write(folder)
+            control.kept(next_chunk)
+
+        encoder = PiecewiseEncoder(
+            output,
+            request.audio,
+            plan,
+            ffmpeg=self._ffmpeg,
+            folder=folder,
+            first_chunk=first,
+            on_kept=on_kept,
+        )
+        try:
+            for chunk in self._engine.render(request, plan, control, resume):
+                control.check()
+                encoder.write(chunk)
+        except BaseException:
+            encoder.close()
+            raise
+        return encoder
+
+    def _finish(
+        self,
+        order: int,
+        encoder: PiecewiseEncoder,
+        plan: Plan,
+        is_degraded: bool,  # noqa: FBT001 - passed on as it is
+        started_at_ms: int,
+        ended_at_ms: int,
+    ) -> None:
+        try:
+            with encoder:
+                video = encoder.finish()
+            result = RenderResult(
+                engine=self._engine.name,
+                engine_facts=self._facts,
+                path=str(video.path),
+                width=video.width,
+                height=video.height,
+                frames=video.frames,
+                bytes=video.bytes,
+                generation=FrameSize(width=plan.generation.width, height=plan.generation.height),
+                degraded=is_degraded,
+                started_at_ms=started_at_ms,
+                ended_at_ms=ended_at_ms,
+            )
+        except Exception as error:  # noqa: BLE001 - a file that cannot be finished is a failed render
+            self._report(order, error)
+        else:
+            self._controls.pop(order, None)
+            self._lines.send(DoneLine(order=order, result=result))
+
+    def _report(self, order: int, error: Exception) -> None:
+        """Says how an order ended that made no video."""
+        self._controls.pop(order, None)
+        if isinstance(error, Cancelled):
+            self._lines.send(StoppedLine(order=order))
+            return
+        code, message, context = explain(error)
+        self._lines.send(FailedLine(order=order, code=code, message=message, context=context))
+
+
+def main() -> None:
+    """Serves until the parent is gone, then ends at once; an engine that cannot load is told."""
+    name, descriptor = cast("EngineName", sys.argv[1]), int(sys.argv[2])
+    lines = Lines(descriptor)
+    try:
+        engine = make_engine(name, read_settings(name))
+        child = RenderChild(lines, engine, find_ffmpeg(os.environ.get("FFMPEG_PATH")))
+        # A render may be deep inside a kernel when the parent dies, so nothing is asked of it.
+        child.serve(on_parent_gone=lambda: os._exit(0))
+    except Exception as error:  # noqa: BLE001 - orders never raise, so this is the start
+        _, message, context = explain(error)
+        lines.send(NotLoadedLine(message=message, context=context))
+        sys.exit(_EXIT_NOT_LOADED)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,316 @@
+"""The parent's side of rendering: keeps one render process alive and gives it one job at a time."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from inference_sidecar.engines.engine import FPS, RenderRequest
+from inference_sidecar.foundation.contracts import EngineFacts, Timings
+from inference_sidecar.foundation.errors import DeadlineExceeded, RenderProcessDied, SidecarError
+from inference_sidecar.foundation.log import Log
+from inference_sidecar.rendering.child_link import ChildLink, OrderInHand
+from inference_sidecar.rendering.pace import Pace
+from inference_sidecar.rendering.render_protocol import (
+    DoneLine,
+    KeptLine,
+    ProgressLine,
+    RenderedLine,
+    RenderResult,
+    StartedLine,
+    StoppedLine,
+)
+
+
+class EngineNotLoaded(SidecarError):
+    """The engine did not load; it is tried again, but a job must not wait for that."""
+
+
+class TakenAlong(SidecarError):
+    """The file was being finished when another job's render took the process with it."""
+
+
+@dataclass
+class _Render:
+    """One render, over the lives of the processes that make it.
+
+    on_started is called once. kept: chunks that survive the process. order: while one is given.
+    """
+
+    request: RenderRequest
+    output: Path
+    deadline_seconds: float
+    on_started: Callable[[], None]
+    on_progress: Callable[[float], None]
+    log: Log
+    started_at_ms: int | None = None
+    kept: int = 0
+    order: tuple[ChildLink, OrderInHand] | None = None
+
+
+class RenderProcess:
+    """One render process at a time, replaced whenever it dies.
+
+    on_change is called whenever readiness, progress or occupation changed.
+    """
+
+    def __init__(
+        self,
+        engine: str,
+        ffmpeg: str | None,
+        timings: Timings,
+        log: Log,
+        on_change: Callable[[], None],
+    ) -> None:
+        self._engine = engine
+        self._ffmpeg = ffmpeg
+        self._timings = timings
+        self._log = log
+        self._on_change = on_change
+        self._link: ChildLink | None = None
+        self._died_in_render_of: ChildLink | None = None
+        self._loaded = asyncio.Event()
+        self._not_loading = asyncio.Event()
+        self._turn = asyncio.Lock()
+        self._started_at: float | None = None
+        self._fraction = 0.0
+        self._first_fraction = 0.0
+        self._estimated_seconds = 0.0
+        self.is_rendering = False
+        self._pace: Pace | None = None
+        self.facts: EngineFacts | None = None
+
+    @property
+    def is_ready(self) -> bool:
+        """Loaded and alive."""
+        return self._loaded.is_set()
+
+    @property
+    def seconds_per_video_second(self) -> float | None:
+        """What estimates are made of: calibrated by the engine, then by every render."""
+        return None if self._pace is None else self._pace.seconds_per_video_second
+
+    def remaining_seconds(self) -> tuple[float, float]:
+        """How much longer the current render takes, and how long all of it, by its own pace."""
+        if not self.is_rendering:
+            return 0.0, 0.0
+        elapsed = time.monotonic() - self._started_at if self._started_at is not None else 0.0
+        done = self._fraction - self._first_fraction
+        if done <= 0:
+            rest = self._estimated_seconds * (1 - self._first_fraction)
+            return max(0.0, rest - elapsed), self._estimated_seconds
+        return elapsed * (1 - self._fraction) / done, elapsed / done
+
+    async def keep_alive(self) -> None:
+        """Starts the process, and another whenever it ends, until cancelled."""
+        backoff_seconds = 0.0
+        try:
+            while True:
+                await asyncio.sleep(backoff_seconds)
+                if await self._live_once():
+                    backoff_seconds = 0.0
+                else:
+                    backoff_seconds = min(
+                        max(self._timings.reload_backoff_seconds, 2 * backoff_seconds),
+                        self._timings.reload_backoff_max_seconds,
+                    )
+        finally:
+            self.kill()
+
+    async def _live_once(self) -> bool:
+        """One life of the process; whether it was of use, so that the next may follow at once."""
+        began = time.monotonic()
+        try:
+            link = self._link = await ChildLink.start(self._engine, self._ffmpeg)
+            readiness = await link.ready(self._timings.engine_load_seconds)
+        except (OSError, RenderProcessDied) as error:
+            context = error.context if isinstance(error, RenderProcessDied) else {}
+            self._log.error("engine not loaded", engine=self._engine, **context)
+            self._not_loading.set()
+            self._on_change()
+            return False
+        self.facts = readiness.facts
+        self._pace = Pace(readiness.seconds_per_video_second)
+        self._log.info(
+            "engine ready",
+            engine=self._engine,
+            facts=readiness.facts.model_dump(by_alias=True),
+            durationMs=round((time.monotonic() - began) * 1000),
+            secondsPerVideoSecond=self.seconds_per_video_second,
+        )
+        self._not_loading.clear()
+        self._loaded.set()
+        self._on_change()
+        try:
+            status = await link.converse()
+        finally:
+            self._loaded.clear()
+            # Before anybody who waits for this process hears of its end.
+            self._died_in_render_of = link if self.is_rendering else None
+            self._on_change()
+        self._log.warning("render process ended", exitStatus=status)
+        # One that dies before it had anything to do would otherwise be started without a pause.
+        return link.was_used
+
+    async def render(
+        self,
+        request: RenderRequest,
+        output: Path,
+        *,
+        deadline_seconds: float,
+        on_started: Callable[[], None],
+        on_progress: Callable[[float], None],
+        log: Log,
+    ) -> RenderResult:
+        """Renders one job, after those that were asked for before.
+
+        The device is free for the next one from the last frame on, before this returns. When
+        cancelled, the render is stopped within a forward. deadline_seconds count from the first
+        forward. A process that dies is followed by one that goes on where the last finished piece
+        ends. Raises `DeadlineExceeded`, `RenderProcessDied`, `TakenAlong`, `EngineNotLoaded`, and
+        `ReportedFailure` with the code the process reported.
+        """
+        render = _Render(request, output, deadline_seconds, on_started, on_progress, log)
+        async with self._turn:
+            # Before that, the process may have to be replaced, which is not the render's affair.
+            await self._loaded_link()
+            self.is_rendering, self._started_at = True, None
+            self._fraction = self._first_fraction = 0.0
+            try:
+                link, order = await self._until_rendered(render)
+                self._learn(request.frames / FPS * (1 - self._first_fraction))
+            except TimeoutError:
+                if render.order is not None:
+                    await self._kill_and_wait(*render.order)
+                raise DeadlineExceeded(
+                    "The render passed its deadline.",
+                    context={"deadlineSeconds": deadline_seconds},
+                ) from None
+            except asyncio.CancelledError:
+                if render.order is not None:
+                    await self._stop(*render.order, log)
+                raise
+            finally:
+                self.is_rendering = False
+                self._on_change()
+        return await self._result(link, order, deadline_seconds)
+
+    def _learn(self, video_seconds: float) -> None:
+        """What this process just rendered tells how long the next one takes."""
+        if self._pace is not None and self._started_at is not None:
+            self._pace.observe(video_seconds, time.monotonic() - self._started_at)
+
+    async def _until_rendered(self, render: _Render) -> tuple[ChildLink, OrderInHand]:
+        """Until the last frame. Raises `TimeoutError` past the deadline."""
+        # Before the first forward the clock of the deadline has not begun, but nothing may hang.
+        async with asyncio.timeout(render.deadline_seconds) as limit:
+            while True:
+                kept = render.kept
+                link = await self._loaded_link()
+                order = await link.begin(render.request, render.output, render.started_at_ms)
+                render.order = link, order
+                try:
+                    await self._follow(order, render, limit)
+                except RenderProcessDied:
+                    link.forget(order)
+                    render.order = None
+                    # One that dies again before it has finished a piece would die for ever.
+                    if render.kept == kept:
+                        raise
+                    render.log.warning(
+                        "render process died, going on in another", chunk=render.kept
+                    )
+                except SidecarError:
+                    link.forget(order)
+                    raise
+                else:
+                    return link, order
+
+    async def _loaded_link(self) -> ChildLink:
+        """The process to order from. Raises `EngineNotLoaded` when a load fails meanwhile."""
+        waits = [asyncio.ensure_future(e.wait()) for e in (self._loaded, self._not_loading)]
+        try:
+            await asyncio.wait(waits, return_when="FIRST_COMPLETED")
+        finally:
+            for wait in waits:
+                wait.cancel()
+        if not self._loaded.is_set() or self._link is None:
+            raise EngineNotLoaded("The engine did not load.")
+        return self._link
+
+    async def _follow(self, order: OrderInHand, render: _Render, limit: asyncio.Timeout) -> None:
+        """Until the last frame, or the end of the process."""
+        while not isinstance(line := await order.next(), RenderedLine):
+            if isinstance(line, StartedLine):
+                self._started_at = time.monotonic()
+                self._estimated_seconds = line.estimated_seconds
+                self._fraction = self._first_fraction = line.fraction
+                if render.started_at_ms is None:
+                    render.started_at_ms = line.at_ms
+                    limit.reschedule(asyncio.get_running_loop().time() + render.deadline_seconds)
+                    render.on_started()
+            elif isinstance(line, ProgressLine):
+                self._fraction = line.fraction
+                render.on_progress(line.fraction)
+            elif isinstance(line, KeptLine):
+                render.kept = line.chunks
+            self._on_change()
+
+    async def _result(
+        self, link: ChildLink, order: OrderInHand, deadline_seconds: float
+    ) -> RenderResult:
+        """The finished file; an encoder that hangs is bounded like the render itself.
+
+        A process that dies meanwhile is the fault of the job that it renders, if there is one: that
+        death is counted there, and not twice. Raises `TakenAlong` then.
+        """
+        try:
+            async with asyncio.timeout(deadline_seconds):
+                while not isinstance(line := await order.next(), DoneLine):
+                    pass
+                return line.result
+        except TimeoutError:
+            link.kill()
+            raise RenderProcessDied("The file was not finished in time.") from None
+        except RenderProcessDied:
+            if self._died_in_render_of is link:
+                raise TakenAlong("Another render took the process with it.") from None
+            raise
+        finally:
+            link.forget(order)
+
+    async def _stop(self, link: ChildLink, order: OrderInHand, log: Log) -> None:
+        """Asks for an end within a forward, and enforces it."""
+        try:
+            async with asyncio.timeout(self._timings.obey_stop_seconds):
+                await link.stop(order)
+                while not isinstance(await order.next(), StoppedLine | RenderedLine):
+                    pass
+        except TimeoutError:
+            log.warning("render process did not obey, killing it")
+            await self._kill_and_wait(link, order)
+        except asyncio.CancelledError:
+            link.kill()
+            raise
+        except SidecarError:
+            return
+        finally:
+            link.forget(order)
+
+    async def _kill_and_wait(self, link: ChildLink, order: OrderInHand) -> None:
+        """The next process may only start on a device that the old one has left."""
+        self._loaded.clear()
+        link.kill()
+        with contextlib.suppress(SidecarError):
+            while True:
+                await order.next()
+
+    def kill(self) -> None:
+        """Ends the process at once; `keep_alive` starts another unless it was cancelled."""
+        self._loaded.clear()
+        if self._link is not None:
+            self._link.kill()

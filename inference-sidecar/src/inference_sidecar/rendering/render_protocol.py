@@ -1,0 +1,245 @@
+"""What parent and render process say to each other: JSON lines over a socket pair."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import traceback
+from pathlib import Path
+from typing import Annotated, Final, Literal
+
+from pydantic import Field, TypeAdapter
+
+from inference_sidecar.engines.engine import Readiness, RenderRequest, Size
+from inference_sidecar.foundation.contracts import (
+    FAILURES,
+    EngineFacts,
+    FailureCode,
+    FrameSize,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveInt,
+    WireModel,
+)
+from inference_sidecar.foundation.errors import SidecarError
+
+MAX_LINE_BYTES: Final = 1 << 20
+_TRACEBACK_TAIL_CHARACTERS: Final = 4_000
+_FACT_CHARACTERS: Final = 100
+_DETAIL_CHARACTERS: Final = 200
+_DETAILS_MAX: Final = 20
+
+
+class RenderOrderLine(WireModel):
+    """Parent: render this, as order number `order`.
+
+    started_at_ms: when an earlier process began it; what that one kept lies beside the output.
+    """
+
+    kind: Literal["render"] = "render"
+    order: PositiveInt
+    job_id: str
+    image: str
+    audio: str
+    output: str
+    prompt: str
+    seed: NonNegativeInt
+    delivery: FrameSize
+    frames: PositiveInt
+    options: dict[str, str]
+    started_at_ms: NonNegativeInt | None = None
+
+    @classmethod
+    def of(
+        cls, order: int, request: RenderRequest, output: Path, started_at_ms: int | None = None
+    ) -> RenderOrderLine:
+        """The order to render a request into a file."""
+        return cls(
+            order=order,
+            job_id=request.job_id,
+            image=str(request.image),
+            audio=str(request.audio),
+            output=str(output),
+            prompt=request.prompt,
+            seed=request.seed,
+            delivery=FrameSize(width=request.delivery.width, height=request.delivery.height),
+            frames=request.frames,
+            options=dict(request.options),
+            started_at_ms=started_at_ms,
+        )
+
+    def request(self) -> RenderRequest:
+        """What the engine is asked for."""
+        return RenderRequest(
+            job_id=self.job_id,
+            image=Path(self.image),
+            audio=Path(self.audio),
+            prompt=self.prompt,
+            seed=self.seed,
+            delivery=Size(self.delivery.width, self.delivery.height),
+            frames=self.frames,
+            options=self.options,
+        )
+
+
+class StopLine(WireModel):
+    """Parent: stop this order within a forward."""
+
+    kind: Literal["stop"] = "stop"
+    order: PositiveInt
+
+
+ParentLine = Annotated[RenderOrderLine | StopLine, Field(discriminator="kind")]
+
+
+class ReadyLine(WireModel):
+    """Child: the engine is loaded."""
+
+    kind: Literal["ready"] = "ready"
+    engine: str
+    facts: EngineFacts
+    seconds_per_video_second: NonNegativeFloat
+
+
+class NotLoadedLine(WireModel):
+    """Child: the engine cannot be loaded; this process ends."""
+
+    kind: Literal["not-loaded"] = "not-loaded"
+    message: str
+    context: dict[str, object]
+
+
+class StartedLine(WireModel):
+    """Child: the first forward begins.
+
+    fraction: what an earlier process has done of it, 0 to 1.
+    """
+
+    kind: Literal["started"] = "started"
+    order: PositiveInt
+    at_ms: NonNegativeInt
+    estimated_seconds: NonNegativeFloat
+    fraction: NonNegativeFloat
+
+
+class ProgressLine(WireModel):
+    """Child: this much is done, 0 to 1."""
+
+    kind: Literal["progress"] = "progress"
+    order: PositiveInt
+    fraction: NonNegativeFloat
+
+
+class KeptLine(WireModel):
+    """Child: so many chunks are safe on disk; another process can go on after them."""
+
+    kind: Literal["kept"] = "kept"
+    order: PositiveInt
+    chunks: PositiveInt
+
+
+class RenderedLine(WireModel):
+    """Child: the last frame is made and the device is free; the file is not whole yet."""
+
+    kind: Literal["rendered"] = "rendered"
+    order: PositiveInt
+
+
+class RenderResult(WireModel):
+    """One finished render: the encoded file and the facts that go on the job's result."""
+
+    engine: str
+    engine_facts: EngineFacts
+    path: str
+    width: PositiveInt
+    height: PositiveInt
+    frames: PositiveInt
+    bytes: PositiveInt
+    generation: FrameSize
+    degraded: bool
+    started_at_ms: NonNegativeInt
+    ended_at_ms: NonNegativeInt
+
+
+class DoneLine(WireModel):
+    """Child: the file is whole."""
+
+    kind: Literal["done"] = "done"
+    order: PositiveInt
+    result: RenderResult
+
+
+class FailedLine(WireModel):
+    """Child: the order failed, and the process is well."""
+
+    kind: Literal["failed"] = "failed"
+    order: PositiveInt
+    code: FailureCode
+    message: str
+    context: dict[str, object]
+
+
+class StoppedLine(WireModel):
+    """Child: the order ended because it was told to."""
+
+    kind: Literal["stopped"] = "stopped"
+    order: PositiveInt
+
+
+OrderLine = (
+    StartedLine | ProgressLine | KeptLine | RenderedLine | DoneLine | FailedLine | StoppedLine
+)
+ChildLine = Annotated[ReadyLine | NotLoadedLine | OrderLine, Field(discriminator="kind")]
+
+CHILD_LINES: Final[TypeAdapter[ChildLine]] = TypeAdapter(ChildLine)
+_PARENT_LINES: Final[TypeAdapter[ParentLine]] = TypeAdapter(ParentLine)
+
+
+def facts_of(readiness: Readiness) -> EngineFacts:
+    """What an engine found, cut to what a message takes."""
+    details = list(readiness.details.items())[:_DETAILS_MAX]
+    return EngineFacts(
+        device=readiness.device[:_FACT_CHARACTERS],
+        precision=readiness.precision[:_FACT_CHARACTERS],
+        attention_backend=readiness.attention_backend[:_FACT_CHARACTERS],
+        peak_memory_bytes=readiness.peak_memory_bytes,
+        details={name[:_FACT_CHARACTERS]: text[:_DETAIL_CHARACTERS] for name, text in details},
+    )
+
+
+def explain(error: Exception) -> tuple[FailureCode, str, dict[str, object]]:
+    """Code, message and context of what a render threw; a traceback where nobody foresaw it."""
+    if isinstance(error, SidecarError):
+        return code_of(error), str(error), error.context
+    trace = "".join(traceback.format_exception(error))[-_TRACEBACK_TAIL_CHARACTERS:]
+    return "RENDER_FAILED", f"{type(error).__name__}: {error}", {"err": trace}
+
+
+def code_of(error: SidecarError) -> FailureCode:
+    """The code of an error of ours, as the contracts know it."""
+    codes: dict[str, FailureCode] = {code: code for code in FAILURES}
+    return codes.get(error.code, "RENDER_FAILED")
+
+
+class Lines:
+    """The child's end of the pair: blocking, and safe to write to from several threads."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._socket = socket.socket(fileno=descriptor)
+        self._reader = self._socket.makefile("rb")
+        self._writing = threading.Lock()
+
+    def send(self, line: WireModel) -> None:
+        """Says something to the parent."""
+        with self._writing:
+            self._socket.sendall(line.to_json() + b"\n")
+
+    def receive(self) -> ParentLine | None:
+        """The next thing the parent says; None when it is gone."""
+        line = self._reader.readline()
+        return _PARENT_LINES.validate_json(line) if line else None
+
+    def close(self) -> None:
+        """Ends the conversation."""
+        self._reader.close()
+        self._socket.close()

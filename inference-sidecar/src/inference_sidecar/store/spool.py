@@ -1,0 +1,115 @@
+"""Finished renders on disk, waiting to be stored; what lies here is never rendered again."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from pathlib import Path
+from typing import Final
+
+from pydantic import ValidationError
+
+from inference_sidecar.foundation.contracts import (
+    JobId,
+    NonNegativeInt,
+    Owner,
+    PositiveFloat,
+    PositiveInt,
+    Rendered,
+    Traceparent,
+    WireModel,
+)
+
+_MANIFEST: Final = "render.json"
+_VIDEO: Final = "video.mp4"
+_PARTIAL_SUFFIX: Final = ".part"
+
+
+class SpooledRender(WireModel):
+    """One finished render: whose it is, under which epoch, and what was made."""
+
+    job_id: JobId
+    owner: Owner
+    epoch: PositiveInt
+    traceparent: Traceparent
+    deadline_seconds: PositiveFloat
+    rendered: Rendered
+    render_started_at_ms: NonNegativeInt
+    render_ended_at_ms: NonNegativeInt
+
+
+class Spool:
+    """A folder with one sub-folder for each job; an entry is there whole or not at all."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        directory.mkdir(parents=True, exist_ok=True)
+
+    def add(self, render: SpooledRender, video: Path) -> None:
+        """Moves the video in. The rename of the folder is the moment at which it is spooled.
+
+        Blocks for some disk writes; raises `OSError` and then leaves nothing behind.
+        """
+        folder = self._folder(render.job_id)
+        partial = folder.with_name(folder.name + _PARTIAL_SUFFIX)
+        shutil.rmtree(partial, ignore_errors=True)
+        try:
+            partial.mkdir()
+            shutil.move(video, partial / _VIDEO)
+            manifest = partial / _MANIFEST
+            manifest.write_bytes(render.to_json())
+            for path in (partial / _VIDEO, manifest, partial):
+                _sync(path)
+            shutil.rmtree(folder, ignore_errors=True)
+            partial.rename(folder)
+            _sync(self._directory)
+        except OSError:
+            shutil.rmtree(partial, ignore_errors=True)
+            raise
+
+    def video(self, job_id: str) -> Path:
+        """Where the video of a spooled job lies."""
+        return self._folder(job_id) / _VIDEO
+
+    def remove(self, job_id: str) -> None:
+        """Forgets a render; removing what is not there is fine."""
+        shutil.rmtree(self._folder(job_id), ignore_errors=True)
+
+    def read_all(self) -> list[SpooledRender]:
+        """Everything an earlier life left behind; what is not whole is deleted."""
+        found: list[SpooledRender] = []
+        for folder in sorted(self._directory.iterdir()):
+            render = _read(folder)
+            if render is None:
+                shutil.rmtree(folder, ignore_errors=True)
+            else:
+                found.append(render)
+        return found
+
+    def _folder(self, job_id: str) -> Path:
+        return self._directory / job_id
+
+
+def _read(folder: Path) -> SpooledRender | None:
+    try:
+        render = SpooledRender.model_validate_json((folder / _MANIFEST).read_bytes())
+        is_whole = (folder / _VIDEO).stat().st_size == render.rendered.bytes
+    except (OSError, ValidationError):
+        return None
+    # A folder that was not renamed yet may hold all of its files, and yet not all of their bytes.
+    return render if is_whole and folder.name == render.job_id else None
+
+
+def sha256_of(path: Path) -> str:
+    """SHA-256 of a file, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,74 @@
+"""The folder of one worker: its name, its unfinished work, its spool, and the room on its disk."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import secrets
+import shutil
+import socket
+from pathlib import Path
+from typing import Final
+
+from inference_sidecar.store.spool import Spool
+
+ROOM_BYTES: Final = 32 << 20
+"""Less free space than this is a full disk: no job is taken."""
+
+
+class FolderInUse(Exception):
+    """Another sidecar works in this folder; both would delete each other's work."""
+
+
+class Workplace:
+    """Laid out at each start: unfinished work of an earlier life is deleted, its spool is kept."""
+
+    def __init__(self, directory: Path) -> None:
+        """Raises `FolderInUse`, and `OSError` when the folder cannot be used."""
+        directory.mkdir(parents=True, exist_ok=True)
+        self._directory = directory
+        # Held open for the life of the process: the kernel ends the lock with it, however it dies.
+        self._lock = os.open(directory / "lock", os.O_CREAT | os.O_RDWR, 0o600)
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(self._lock)
+            raise FolderInUse(f"Another sidecar works in {directory}.") from None
+        self._work = directory / "work"
+        shutil.rmtree(self._work, ignore_errors=True)
+        self._work.mkdir()
+        self.spool = Spool(directory / "renders")
+
+    def worker_id(self, configured: str | None) -> str:
+        """The configured name, else one that is made once and kept here."""
+        if configured is not None:
+            return configured
+        file = self._directory / "worker-id"
+        try:
+            return file.read_text().strip()
+        except FileNotFoundError:
+            host = "".join(c if c.isalnum() or c == "-" else "-" for c in socket.gethostname())[:80]
+            name = f"{host}-{secrets.token_hex(4)}"
+            partial = file.with_suffix(".part")
+            partial.write_text(name)
+            partial.replace(file)
+            return name
+
+    def begin(self, job_id: str, epoch: int) -> Path:
+        """An empty folder for one attempt."""
+        folder = self._work / f"{job_id}-{epoch}"
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
+        return folder
+
+    def end(self, folder: Path) -> None:
+        """Deletes the folder of an attempt."""
+        shutil.rmtree(folder, ignore_errors=True)
+
+    def has_room(self) -> bool:
+        """Whether another job can be taken."""
+        return shutil.disk_usage(self._directory).free >= ROOM_BYTES
+
+    def close(self) -> None:
+        """Lets another sidecar use the folder."""
+        os.close(self._lock)

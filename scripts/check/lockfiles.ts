@@ -4,8 +4,8 @@ import { isDeepStrictEqual } from 'node:util'
 import { pythonLockfileProblems } from './python-locks.ts'
 
 /**
- * What is wrong with the lock files of both languages: a package that was asked for and is not pinned, a pin
- * without a hash, a download address (it would tie everybody to one registry).
+ * What is wrong with the lock files of both languages: a requested package that is not pinned, a pin
+ * without a hash, or a download address (which would tie everybody to one registry).
  */
 export async function lockfileProblems(root: string): Promise<string[]> {
   const read = (path: string) => readFile(join(root, path), 'utf8')
@@ -49,4 +49,10 @@ export function npmLockProblems(text: string): string[] {
     if (!entry.integrity) problems.push(`package-lock.json: ${path} has no hash`)
     return problems
   })
+}
+
+if (import.meta.main) {
+  const problems = await lockfileProblems(join(import.meta.dirname, '../..'))
+  for (const problem of problems) console.log(problem)
+  process.exitCode = problems.length > 0 ? 1 : 0
 }

@@ -2,7 +2,7 @@ import { readdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { wireSchemas } from '@avatar/contracts'
 import { z } from 'zod'
-import type { GeneratedFiles } from '../generate.ts'
+import type { GeneratedFiles } from './generated-files.ts'
 
 const folder = 'contracts/schema'
 

@@ -3,7 +3,6 @@ import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
 import { expect, onTestFinished, test } from 'vitest'
-// @ts-expect-error Set-up is plain JavaScript, which runs before there is a compiler: no declarations.
 import { ChosenExtras } from './chosen-extras.mjs'
 
 const setup = resolve(import.meta.dirname, '../setup.mjs')

@@ -1,7 +1,7 @@
 import { execFileSync } from 'node:child_process'
 import { readFileSync } from 'node:fs'
 
-/** "PID START": tells a process from a later one that got the same number. */
+/** "PID START": tells a process from a later one with the same number. START is empty if there is none. */
 export function identityOf(/** @type {number} */ pid) {
   return `${pid} ${startOf(pid)}`
 }
@@ -13,7 +13,7 @@ export function isAlive(/** @type {string} */ identity) {
 }
 
 /** The content of a small file, empty if it is not there. */
-export function read(/** @type {string} */ path) {
+export function readIfThere(/** @type {string} */ path) {
   try {
     return readFileSync(path, 'utf8')
   } catch {
@@ -21,10 +21,11 @@ export function read(/** @type {string} */ path) {
   }
 }
 
-/** Empty if there is no such process. Field 22 of /proc/PID/stat; the name before may hold spaces. */
+/** Fields 3 and 22 of /proc/PID/stat: state and start. The name before them may hold spaces and brackets. */
 function startOf(/** @type {number} */ pid) {
   if (process.platform === 'linux') {
-    return read(`/proc/${pid}/stat`).split(') ').at(-1)?.split(' ')[19] ?? ''
+    const fields = readIfThere(`/proc/${pid}/stat`).split(') ').at(-1)?.split(' ') ?? []
+    return fields[0] === 'Z' ? '' : (fields[19] ?? '')
   }
   try {
     return execFileSync('ps', ['-o', 'lstart=', '-p', String(pid)], { encoding: 'utf8' }).trim()

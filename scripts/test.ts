@@ -2,8 +2,8 @@
  * Runs the tests of both languages and ends with one line, `N passed, N failed`, over all of them.
  *
  *   npm test                       every level, with coverage, both languages side by side
- *   npm run test:unit              one level (unit, integration, e2e, py, gpu)
- *   npm run test:unit -- decide    what is no level goes to vitest or pytest
+ *   npm run test:unit              one level: unit, integration, e2e or py
+ *   npm run test:unit -- decide    other words are passed on to vitest and pytest
  */
 import { randomUUID } from 'node:crypto'
 import { mkdir, mkdtemp, rm } from 'node:fs/promises'
@@ -25,9 +25,9 @@ const endToEnd: Suite = {
 }
 
 /**
- * Which suites a level has: lanes side by side, in each one suite after the other. Most tests wait
- * for processes, so that two cores are busy only with several of them under way. `all` measures
- * coverage; no part of it can, alone.
+ * The suites of each level, in lanes that run side by side; within a lane one suite follows the other.
+ * Most tests wait for processes, so two cores are busy only while several tests run. Only `all` measures
+ * coverage: the thresholds hold for all tests together.
  */
 const levels: Readonly<Record<string, readonly (readonly Suite[])[]>> = {
   all: [
@@ -67,25 +67,25 @@ const levels: Readonly<Record<string, readonly (readonly Suite[])[]>> = {
         label: 'py',
         title: 'Python: integration',
         run: runPytest,
-        args: [...inWorkers, 'tests', '--ignore=tests/unit', '--ignore=tests/gpu'],
+        args: [...inWorkers, 'tests', '--ignore=tests/unit'],
       },
     ],
   ],
   e2e: [[endToEnd]],
   py: [[{ label: 'py', title: 'Python', run: runPytest, args: inWorkers }]],
-  gpu: [[{ label: 'py', title: 'Python: with a GPU', run: runPytest, args: ['-m', 'gpu'] }]],
 }
 
 const [level = 'all', ...forwarded] = levels[process.argv[2] ?? '']
   ? process.argv.slice(2)
   : ['all', ...process.argv.slice(2)]
 const runId = randomUUID()
-// Whatever the tests leave is found there, and goes with it.
+// What the tests leave in the folder for temporary files is found here, and removed with it.
 const temporary = await mkdtemp(join(tmpdir(), 'avatar-run-'))
+/** Failures that are no failed test. */
 const troubles: string[] = []
 let tally: Tally = noTests
 
-// Where a whole part cannot be tested, how much of the code was run says nothing.
+// Without the engine's tests the coverage of Python says nothing.
 const hasEngine = hasEnginePackages(root)
 const withoutEngine = hasEngine ? [] : ['--cov-fail-under=0']
 
@@ -100,7 +100,7 @@ await Promise.all(
 )
 
 troubles.push(...(await leftBehind(runId)))
-// A test that failed had no chance to clean up.
+// A failed test had no chance to clean up.
 if (tally.failed === 0) troubles.push(...(await filesLeftBehind(temporary)))
 await rm(temporary, { recursive: true, force: true }).catch((error) => troubles.push(String(error)))
 if (tally.passed + tally.failed === 0) troubles.push('No test ran.')

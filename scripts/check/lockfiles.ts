@@ -27,11 +27,11 @@ type NpmLock = { packages: Record<string, LockEntry> }
 
 type LockEntry = Manifest & { integrity?: string; resolved?: string; link?: boolean }
 
-/** What the lockfile repeats of a package.json. `npm ci` compares only the dependencies. */
+/** The fields of a package.json that the lockfile repeats. `npm ci` compares only the dependencies. */
 const repeated = ['version', 'bin', 'dependencies', 'devDependencies']
 
 export function manifestProblems(lock: string, folder: string, manifest: Manifest): string[] {
-  // npm wrote it; only the fields that we look at are named.
+  // npm wrote it; the type names only the fields that are read here.
   const entry = (JSON.parse(lock) as NpmLock).packages[folder] ?? {}
   return repeated
     .filter((field) => !isDeepStrictEqual(entry[field], manifest[field]))

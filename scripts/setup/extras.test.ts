@@ -13,7 +13,7 @@ function anEmptyClone(): string {
   return root
 }
 
-test('optional parts add up over several runs and are kept in order', () => {
+test('remembers the optional parts of all runs, sorted', () => {
   const root = anEmptyClone()
   expect(new ChosenExtras(root).names()).toEqual([])
   new ChosenExtras(root).add(['reference'])
@@ -28,7 +28,7 @@ test.each([
   [['--with=engine,torch']],
   [['--with', 'engine', '--with', 'torch']],
   [['--with']],
-])('an unknown part (%j) is refused with the list of those there are', (args) => {
+])('refuses an unknown part (%j) and lists the known ones', (args) => {
   const ended = spawnSync(process.execPath, [setup, ...args], { encoding: 'utf8' })
   expect(ended.status).toBe(1)
   expect(ended.stderr).toContain('There is no optional part')

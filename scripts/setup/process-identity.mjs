@@ -1,7 +1,7 @@
 import { execFileSync } from 'node:child_process'
 import { readFileSync } from 'node:fs'
 
-/** "PID START": tells a process from a later one with the same number. START is empty if there is none. */
+/** "PID START": tells a process from a later one with the same number; START is empty if it has ended. */
 export function identityOf(/** @type {number} */ pid) {
   return `${pid} ${startOf(pid)}`
 }
@@ -21,11 +21,20 @@ export function readIfThere(/** @type {string} */ path) {
   }
 }
 
-/** Fields 3 and 22 of /proc/PID/stat: state and start. The name before them may hold spaces and brackets. */
+/**
+ * The fields of /proc/PID/stat (see proc(5)) from the third on, which is the state; empty if there is no
+ * such process. The second is a name that may hold spaces and brackets.
+ */
+export function statOf(/** @type {number} */ pid) {
+  const stat = readIfThere(`/proc/${pid}/stat`)
+  return stat.slice(stat.lastIndexOf(')') + 2).split(' ')
+}
+
 function startOf(/** @type {number} */ pid) {
   if (process.platform === 'linux') {
-    const fields = readIfThere(`/proc/${pid}/stat`).split(') ').at(-1)?.split(' ') ?? []
-    return fields[0] === 'Z' ? '' : (fields[19] ?? '')
+    const stat = statOf(pid)
+    // A zombie has ended; its parent has not noticed yet.
+    return stat[0] === 'Z' ? '' : (stat[19] ?? '')
   }
   try {
     return execFileSync('ps', ['-o', 'lstart=', '-p', String(pid)], { encoding: 'utf8' }).trim()

@@ -1,9 +1,9 @@
 import { BaseSequencer, type TestSpecification } from 'vitest/node'
 
-/** What takes a minute or more, much of it waiting: begun late, it would be waited for alone. */
+/** These take a minute or more, much of it waiting: started late, one of them would run alone at the end. */
 const longest = ['e2e/kill-walk', 'e2e/stopped-worker', 'e2e/kill-each-process', 'cli/test/starts']
 
-/** Begins with the longest files; a fresh clone has no times of an earlier run to sort by. */
+/** Starts the longest files first: in a fresh clone vitest has no times of an earlier run to sort by. */
 export class LongestFirst extends BaseSequencer {
   override async sort(files: TestSpecification[]): Promise<TestSpecification[]> {
     const rank = ({ moduleId }: TestSpecification) => {

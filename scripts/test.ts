@@ -17,62 +17,34 @@ import { addTallies, noTests, summaryLine, type Tally } from './test/tally.ts'
 const root = join(import.meta.dirname, '..')
 const results = join(root, 'test-results')
 
-const endToEnd: Suite = {
-  label: 'e2e',
-  title: 'TypeScript: end to end',
+const vitest = (title: string, args: readonly string[]): Suite => ({
+  label: 'ts',
+  title: `TypeScript${title}`,
   run: runVitest,
-  args: ['--project=e2e'],
-}
+  args,
+})
+
+const pytest = (title: string, args: readonly string[]): Suite => ({
+  label: 'py',
+  title: `Python${title}`,
+  run: runPytest,
+  args,
+})
 
 /**
- * The suites of each level, in lanes that run side by side; within a lane one suite follows the other.
- * Most tests wait for processes, so two cores are busy only while several tests run. Only `all` measures
- * coverage: the thresholds hold for all tests together.
+ * The suites of each level, which run side by side. Most tests wait for processes, so two cores are busy
+ * only while several tests run. `all` gives vitest every project at once: the long end-to-end files, which
+ * mostly wait, then overlap with the units. Only `all` measures coverage: the thresholds hold for all tests.
  */
-const levels: Readonly<Record<string, readonly (readonly Suite[])[]>> = {
-  all: [
-    [
-      {
-        label: 'ts',
-        title: 'TypeScript: unit and integration',
-        run: runVitest,
-        args: ['--project=unit', '--project=integration', '--coverage'],
-      },
-      endToEnd,
-    ],
-    [
-      {
-        label: 'py',
-        title: 'Python',
-        run: runPytest,
-        args: [...inWorkers, '--cov', '--cov-report=term'],
-      },
-    ],
-  ],
-  unit: [
-    [{ label: 'ts', title: 'TypeScript: unit', run: runVitest, args: ['--project=unit'] }],
-    [{ label: 'py', title: 'Python: unit', run: runPytest, args: ['tests/unit'] }],
-  ],
+const levels: Readonly<Record<string, readonly Suite[]>> = {
+  all: [vitest('', ['--coverage']), pytest('', [...inWorkers, '--cov', '--cov-report=term'])],
+  unit: [vitest(': unit', ['--project=unit']), pytest(': unit', ['tests/unit'])],
   integration: [
-    [
-      {
-        label: 'ts',
-        title: 'TypeScript: integration',
-        run: runVitest,
-        args: ['--project=integration'],
-      },
-    ],
-    [
-      {
-        label: 'py',
-        title: 'Python: integration',
-        run: runPytest,
-        args: [...inWorkers, 'tests', '--ignore=tests/unit'],
-      },
-    ],
+    vitest(': integration', ['--project=integration']),
+    pytest(': integration', [...inWorkers, 'tests', '--ignore=tests/unit']),
   ],
-  e2e: [[endToEnd]],
-  py: [[{ label: 'py', title: 'Python', run: runPytest, args: inWorkers }]],
+  e2e: [vitest(': end to end', ['--project=e2e'])],
+  py: [pytest('', inWorkers)],
 }
 
 const [level = 'all', ...forwarded] = levels[process.argv[2] ?? '']
@@ -92,12 +64,8 @@ const withoutEngine = hasEngine ? [] : ['--cov-fail-under=0']
 await rm(results, { recursive: true, force: true })
 await mkdir(results, { recursive: true })
 
-const lanes = levels[level] ?? []
-await Promise.all(
-  lanes.map(async (lane) => {
-    for (const suite of lane) await runSuite(suite)
-  }),
-)
+const suites = levels[level] ?? []
+await Promise.all(suites.map(runSuite))
 
 troubles.push(...(await leftBehind(runId)))
 // A failed test had no chance to clean up.
@@ -118,7 +86,7 @@ async function runSuite(suite: Suite): Promise<void> {
     args: [...suite.args, ...(suite.run === runPytest ? withoutEngine : []), ...forwarded],
     report: join(results, `${suite.label}.report`),
     env: { AVATAR_TEST_RUN: runId, TMPDIR: temporary },
-    prefix: lanes.length > 1 ? `${suite.label.padEnd(3)} | ` : '',
+    prefix: suites.length > 1 ? `${suite.label} | ` : '',
   })
   tally = addTallies(tally, outcome.tally)
   if (outcome.trouble) troubles.push(`${suite.title}: ${outcome.trouble}`)

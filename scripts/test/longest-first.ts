@@ -1,7 +1,13 @@
 import { BaseSequencer, type TestSpecification } from 'vitest/node'
 
 /** These take a minute or more, much of it waiting: started late, one of them would run alone at the end. */
-const longest = ['e2e/kill-walk', 'e2e/stopped-worker', 'e2e/kill-each-process', 'cli/test/starts']
+const longest = [
+  'e2e/kill-walk',
+  'e2e/kill-each-process',
+  'e2e/stopped-worker',
+  'e2e/store-trouble',
+  'cli/test/starts',
+]
 
 /** Starts the longest files first: in a fresh clone vitest has no times of an earlier run to sort by. */
 export class LongestFirst extends BaseSequencer {

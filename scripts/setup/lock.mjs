@@ -28,13 +28,13 @@ export async function takeLock(root, onWait) {
     if (file !== undefined) return heldLock(path, claim, file)
     const found = readIfThere(path)
     const [holder = ''] = found.split('\n')
-    if (!isAlive(holder)) {
-      endPrograms(found)
+    const isHeld = isAlive(holder)
+    if (!isHeld && !endPrograms(found)) {
       discard(path, found)
       continue
     }
-    if (!hasWaited) onWait(Number.parseInt(holder, 10))
-    hasWaited = true
+    if (isHeld && !hasWaited) onWait(Number.parseInt(holder, 10))
+    hasWaited ||= isHeld
     await sleep(200)
   }
 }
@@ -61,15 +61,17 @@ function heldLock(path, claim, file) {
   }
 }
 
-/** Ends the programs that a lock names, each with everything in its process group. */
+/** Kills the programs that a lock names, each with its process group; true if there were any alive. */
 function endPrograms(/** @type {string} */ content) {
-  for (const identity of content.split('\n').slice(1)) {
+  const alive = content.split('\n').slice(1).filter(isAlive)
+  for (const identity of alive) {
     try {
-      if (isAlive(identity)) process.kill(-Number.parseInt(identity, 10), 'SIGKILL')
+      process.kill(-Number.parseInt(identity, 10), 'SIGKILL')
     } catch {
       // It ended by itself between the look and the signal.
     }
   }
+  return alive.length > 0
 }
 
 /** The new lock, open for more lines; a link appears whole or not at all, never without a holder. */

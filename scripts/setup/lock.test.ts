@@ -11,8 +11,8 @@ import { identityOf, isAlive, readIfThere } from './process-identity.mjs'
 const scripts = resolve(import.meta.dirname, '..')
 
 /**
- * A clone in which the real set-up runs until it is told otherwise: its npm starts a program of its own, as
- * npm does for install scripts, and waits for it. There is no Python.
+ * A clone in which the real set-up runs until it is stopped: its npm starts a program that does not end, as
+ * npm starts install scripts, and waits for it. There is no Python.
  */
 async function aClone() {
   const root = await mkdtemp(join(tmpdir(), 'setup-lock-'))
@@ -27,8 +27,7 @@ async function aClone() {
     join(root, 'bin/npm'),
     [
       '#!/bin/sh',
-      'mkfifo never',
-      'cat never &',
+      'tail -f /dev/null &',
       'echo "$$ $!" > pids.new',
       'mv pids.new pids',
       'wait',
@@ -69,7 +68,6 @@ async function programsIn(root: string) {
     what: 'npm being started',
   })
   await rm(join(root, 'pids'))
-  await rm(join(root, 'never'))
   return pids.trim().split(' ').map(Number).map(identityOf)
 }
 
@@ -106,7 +104,7 @@ test('a second set-up says that it waits, and starts nothing before the first ha
   first.kill('SIGTERM')
   const later = await programsIn(root)
   expect(later.map(isAlive)).toEqual([true, true])
-  expect(programs.map(isAlive)).toEqual([false, false])
+  await until(() => !programs.some(isAlive), { what: 'the end of the first npm and its program' })
   expect(lockOf(root)).toMatch(new RegExp(`^${second.pid} `))
 })
 

@@ -43,7 +43,7 @@ export default defineConfig({
         test: {
           name: 'integration',
           include: [
-            '{contracts,service-kit,ingest,orchestrator,janitor,cli}/test/**/*.test.ts',
+            '{contracts,service-kit,backing-services,job-kit,ingest,orchestrator,janitor,cli}/test/**/*.test.ts',
             'tests/harness/**/*.test.ts',
           ],
           exclude: [...ignored, 'contracts/**'],
@@ -69,7 +69,9 @@ export default defineConfig({
     sequence: { sequencer: LongestFirst },
     coverage: {
       provider: 'v8',
-      include: ['{contracts,service-kit,ingest,orchestrator,janitor,cli}/src/**/*.ts'],
+      include: [
+        '{contracts,service-kit,backing-services,job-kit,ingest,orchestrator,janitor,cli}/src/**/*.ts',
+      ],
       exclude: ['**/*.test.ts'],
       reporter: ['text-summary', 'json-summary', 'html'],
       reportsDirectory: 'coverage/typescript',

@@ -57,10 +57,10 @@ describe('the watch over the workers', () => {
   it('stops nobody whose attempt is open and wanted', async () => {
     const { worker, job } = await rendering()
     let orders = 0
-    worker.bus.listen(subjects.stop(worker.workerId), () => {
+    worker.bus.subscribe(subjects.stop(worker.workerId), () => {
       orders++
     })
-    await worker.bus.answers(1_000)
+    await worker.bus.ping(1_000)
     await during(1_000, () => worker.beats([{ job, epoch: 1 }]))
     expect(orders).toBe(0)
   })
@@ -79,7 +79,7 @@ describe('the watch over the workers', () => {
 
   it('says so when it does not understand a beat, and hears the next one', async () => {
     const { worker, job } = await rendering()
-    worker.bus.announce(subjects.beat('w1'), { nonsense: true })
+    worker.bus.publishCore(subjects.beat('w1'), { nonsense: true })
     await until(() => orchestrator.lines().some(({ msg }) => msg === 'beat not understood'))
     worker.beats([{ job, epoch: 1, renderedForSeconds: 700 }])
     expect((await world.reaches(job, 'failed')).error?.code).toBe('DEADLINE_EXCEEDED')

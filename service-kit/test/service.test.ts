@@ -1,17 +1,16 @@
-import { inboxPrefix, scaledTimings } from '@avatar/contracts'
+import { provisionBroker } from '@avatar/backing-services'
+import { createTestNats, freePorts, type TestNats } from '@avatar/backing-services/testing'
+import { scaledTimings } from '@avatar/contracts'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { z } from 'zod'
 import {
-  connectBus,
-  createLog,
   type Foundation,
   natsConfig,
-  provision,
   runService,
   runtimeConfig,
   stopTogether,
 } from '../src/index.ts'
-import { createTestNats, freePorts, runMain, type TestNats, until } from '../testing/index.ts'
+import { runMain, until } from '../testing/index.ts'
 
 const schema = z.object({ ...natsConfig, ...runtimeConfig })
 type Config = z.output<typeof schema>
@@ -21,15 +20,7 @@ let nats: TestNats
 beforeAll(async () => {
   nats = await createTestNats()
   await nats.start()
-  const operator = await connectBus({
-    url: nats.url,
-    user: 'operator',
-    password: nats.passwords.operator,
-    inboxPrefix: inboxPrefix('operator'),
-    log: createLog('test', 'silent'),
-  })
-  await provision(operator, scaledTimings(1))
-  await operator.stop()
+  await provisionBroker(nats.operator, scaledTimings(1))
 }, 60_000)
 
 afterAll(() => nats.stop())
@@ -66,7 +57,7 @@ describe('a service', () => {
           const connected = {
             name: 'connected',
             deadlineMs: 1_000,
-            stop: async () => void order.push(`connected ${given.bus.isConnected()}`),
+            stop: async () => void order.push(`connected ${await given.bus.ping(1_000)}`),
           }
           const stopPhases = [stopTogether('work', 1_000, [first, second]), connected]
           return { start: [first, second], stopPhases }
@@ -84,7 +75,7 @@ describe('a service', () => {
       'stop second',
       'connected true',
     ])
-    expect(foundation?.bus.isConnected()).toBe(false)
+    expect(await foundation?.bus.ping(1_000)).toBe(false)
     expect(await health()).toBeUndefined()
   })
 
@@ -100,7 +91,7 @@ describe('a service', () => {
       {},
     )
     await until(() => foundation)
-    await foundation?.bus.connection.close()
+    await foundation?.bus.stop()
     await foundation?.bus.closed()
     expect(await main.stop()).toBe(1)
   })

@@ -46,8 +46,8 @@ export async function createWorld({ divisor = 20 } = {}) {
   const log = createLog('test', 'silent')
   const timings = scaledTimings(divisor)
   const connections: Bus[] = []
-  const connectAs = async (user: ServiceUser) => {
-    const bus = await nats.connectAs(user, { log })
+  const connectAs = async (user: ServiceUser, itsLog = log) => {
+    const bus = await nats.connectAs(user, { log: itsLog })
     connections.push(bus)
     return bus
   }
@@ -59,9 +59,11 @@ export async function createWorld({ divisor = 20 } = {}) {
   const records = await operator.records(buckets.job, jobRecordSchema)
 
   async function startOrchestrator() {
-    const bus = await connectAs('orchestrator')
     const metrics = createMetrics('orchestrator')
     const lines: string[] = []
+    const destination = { write: (line: string) => void lines.push(line) }
+    const itsLog = createLog('orchestrator', 'info', { destination })
+    const bus = await connectAs('orchestrator', itsLog)
     const config = loadConfig(orchestratorConfigSchema, {
       NATS_URL: nats.url,
       NATS_USER: 'orchestrator',
@@ -75,9 +77,7 @@ export async function createWorld({ divisor = 20 } = {}) {
     })
     const parts = await buildOrchestrator({
       config,
-      log: createLog('orchestrator', 'info', {
-        destination: { write: (line) => lines.push(line) },
-      }),
+      log: itsLog,
       bus,
       metrics,
       clock: systemClock,
@@ -296,6 +296,7 @@ export async function createWorld({ divisor = 20 } = {}) {
     objects,
     records,
     timings,
+    connectAs,
     startOrchestrator,
     crashAfterWriting,
     submit,

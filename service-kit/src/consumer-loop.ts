@@ -57,6 +57,7 @@ export function consumerLoop<S extends z.ZodType>(options: ConsumerLoopOptions<S
     const messages = await consumer.consume({ max_messages: options.concurrency })
     const stop = () => messages.stop()
     signal.addEventListener('abort', stop, { once: true })
+    if (signal.aborted) stop() // It was stopped while the consumer was opened.
     const inHand = new Set<Promise<void>>()
     isBound = true
     void (async () => {

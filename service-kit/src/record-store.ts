@@ -112,6 +112,7 @@ export async function openRecordStore<S extends z.ZodType>(
       const changes = await kv.watch({ key: '>' })
       const stop = () => changes.stop()
       signal.addEventListener('abort', stop, { once: true })
+      if (signal.aborted) stop() // It was stopped while the watch was opened.
       try {
         for await (const entry of changes) {
           const { key, revision, isUpdate } = entry

@@ -4,7 +4,7 @@ import { jetstream } from '@nats-io/jetstream'
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
 import { z } from 'zod'
 import { AppError, type ConsumerLoopOptions, consumerLoop, systemClock } from '../src/index.ts'
-import { until } from '../testing/index.ts'
+import { itKeepsTheRunnableContract, until } from '../testing/index.ts'
 import { type BrokerWorld, createBrokerWorld, log } from './broker-world.ts'
 
 /** Back-offs of milliseconds; an acknowledgement is waited for 0.6 s. */
@@ -52,6 +52,21 @@ async function lettersOf(mark: string): Promise<DeadLetter[]> {
     .map(({ body }) => deadLetterSchema.parse(body))
     .filter(({ payload }) => payload.includes(mark))
 }
+
+describe('a consumer loop', () => {
+  itKeepsTheRunnableContract(() => {
+    const { bus, timings } = world
+    const spec = consumers(timings).ingest
+    const handle = async () => undefined
+    const runnable = consumerLoop({
+      ...{ bus, spec, timings, log, handle, concurrency: 4, clock: systemClock },
+      ...{ schema: z.unknown(), metrics: { countDeadLetter } },
+    })
+    const pulls = async () =>
+      (await world.raw.manager.consumers.info(spec.stream, spec.name)).num_waiting
+    return { runnable, atWork: async () => Math.min(1, await pulls()) }
+  })
+})
 
 describe('a message', () => {
   it('is handled once and gone, with its trace carried on', async () => {

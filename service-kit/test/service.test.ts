@@ -96,6 +96,45 @@ describe('a service', () => {
     expect(await main.stop()).toBe(1)
   })
 
+  it('ends with 1 when a part of it does not stop', async () => {
+    const [port = 0] = await freePorts(1)
+    const failing = {
+      start: async () => undefined,
+      stop: () => Promise.reject(new Error('it does not stop')),
+    }
+    const main = runMain(
+      () =>
+        runService('test', schema, environment(port), async () => ({
+          start: [failing],
+          stopPhases: [stopTogether('work', 1_000, [failing])],
+        })),
+      {},
+    )
+    await until(
+      async () => (await fetch(`http://127.0.0.1:${port}/livez`).catch(() => undefined))?.ok,
+    )
+    expect(await main.stop()).toBe(1)
+  })
+
+  it('is not ready while the broker is frozen, stays alive, and is ready again after', async () => {
+    const [port = 0] = await freePorts(1)
+    const build = async () => ({ start: [], stopPhases: [] })
+    const main = runMain(() => runService('test', schema, environment(port), build), {})
+    const statusOf = async (page: string) =>
+      (await fetch(`http://127.0.0.1:${port}${page}`).catch(() => undefined))?.status
+    await until(async () => (await statusOf('/readyz')) === 200)
+    process.kill(nats.pid(), 'SIGSTOP')
+    try {
+      await until(async () => (await statusOf('/readyz')) === 503, { timeoutMs: 10_000 })
+      expect(await statusOf('/healthz')).toBe(503)
+      expect(await statusOf('/livez')).toBe(200)
+    } finally {
+      process.kill(nats.pid(), 'SIGCONT')
+    }
+    await until(async () => (await statusOf('/readyz')) === 200, { timeoutMs: 5_000 })
+    expect(await main.stop()).toBe(0)
+  }, 40_000)
+
   it('ends with 2 and says all that is wrong with its environment', async () => {
     const said: string[] = []
     const write = process.stderr.write

@@ -30,12 +30,7 @@ export function onRenderCompleted(deps: {
     if (!isOurs) return publishOutputs(noted.value, noted.revision)
 
     const fault = await findFault(objects, noted.value, uploaded)
-    if (fault)
-      logFailure(
-        log,
-        new AppError('OUTPUT_INVALID', { details: { fault } }),
-        'stored video refused',
-      )
+    if (fault) logFailure(log, new AppError('OUTPUT_INVALID'), 'stored video refused', { fault })
     const kind = fault ? 'refused' : 'verified'
     const settled = await ledger.apply(owner, jobId, { kind, epoch })
     if (!settled) return log.warn('event of an unknown job ignored')

@@ -3,6 +3,9 @@ import { LongestFirst } from './scripts/test/longest-first.ts'
 
 const ignored = ['**/node_modules/**', 'InfiniteTalk/**', 'out/**', '.avatar/**', '.venv/**']
 
+/** All have tests that need a broker or a store; contracts need neither. */
+const packages = 'service-kit,backing-services,job-kit,ingest,orchestrator,janitor,cli'
+
 /** No line here may go untested: this code decides whether and how a job ends. */
 const withoutGaps = [
   'orchestrator/src/{decide,retry,liveness,held-attempt,watch-workers}.ts',
@@ -36,7 +39,7 @@ export default defineConfig({
       {
         test: {
           name: 'integration',
-          include: ['{service-kit,ingest,orchestrator,janitor,cli}/test/**/*.test.ts'],
+          include: [`{${packages}}/test/**/*.test.ts`],
           exclude: ignored,
           env: quickStarts,
           testTimeout: 60_000,
@@ -59,7 +62,7 @@ export default defineConfig({
     sequence: { sequencer: LongestFirst },
     coverage: {
       provider: 'v8',
-      include: ['{contracts,service-kit,ingest,orchestrator,janitor,cli}/src/**/*.ts'],
+      include: [`{contracts,${packages}}/src/**/*.ts`],
       exclude: ['**/*.test.ts'],
       reporter: ['text-summary', 'json-summary', 'html'],
       reportsDirectory: 'coverage/typescript',

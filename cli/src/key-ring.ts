@@ -3,7 +3,6 @@ import {
   type Bus,
   formatApiKey,
   hashApiKey,
-  openRecordStore,
   type RecordStore,
   randomBase62,
 } from '@avatar/service-kit'
@@ -23,7 +22,7 @@ export type KeyRing = {
 
 /** Opens the keys of a system; `nowMs` is the time written into records. */
 export async function openKeyRing(bus: Bus, nowMs: () => number): Promise<KeyRing> {
-  const records = await openRecordStore(bus, buckets.apikey, apiKeyRecordSchema)
+  const records = await bus.records(buckets.apikey, apiKeyRecordSchema)
 
   function secretOf(publicId: string) {
     const key = formatApiKey(publicId, randomBase62(32))

@@ -75,17 +75,21 @@ function natsOf(url: string | undefined, env: Environment): System['nats'] {
  * @throws UserError when the broker is not known or does not answer
  */
 export async function asOperator<T>(system: System, act: (bus: Bus) => Promise<T>): Promise<T> {
-  if (!system.nats)
-    throw new UserError(
-      'Set NATS_URL and NATS_PASSWORD (of the user "operator"), or give --data.',
-      exitCodes.usage,
-    )
-  const bus = await connectTo(system.nats)
+  const bus = await connectTo(operatorAccess(system))
   try {
     return await act(bus)
   } finally {
     await bus.stop()
   }
+}
+
+/** @throws UserError when nothing says how to reach the broker */
+export function operatorAccess(system: System): NonNullable<System['nats']> {
+  if (system.nats) return system.nats
+  throw new UserError(
+    'Set NATS_URL and NATS_PASSWORD (of the user "operator"), or give --data.',
+    exitCodes.usage,
+  )
 }
 
 /**

@@ -69,6 +69,13 @@ export const eventTypes = Object.keys(eventSchemas) as [EventType, ...EventType[
 export type EventOf<T extends EventType> = z.infer<(typeof eventSchemas)[T]>
 export type AnyEvent = { [T in EventType]: EventOf<T> }[EventType]
 
+/** One schema for any event of these types. */
+export function anyEventOf<T extends EventType>(types: readonly T[]): z.ZodType<EventOf<T>> {
+  const [first, ...others] = types.map((type) => eventSchemas[type])
+  // TypeScript cannot follow which schemas a list of types selects.
+  return z.discriminatedUnion('type', [first, ...others] as never) as never
+}
+
 /** The events that a client may see, and the order in which a smooth job tells them. */
 export const publicEventTypes = [
   'job.submitted',

@@ -50,6 +50,11 @@ export const attemptLimits = {
   losses: 12,
 } as const
 
+/** How long a render may take, in seconds: half as long again as estimated, and never too little. */
+export function deadlineSecondsFor(estimatedSeconds: number, minDeadlineSeconds: number): number {
+  return Math.max(minDeadlineSeconds, estimatedSeconds * 1.5)
+}
+
 /**
  * The delivery size whose aspect is nearest to the portrait's, compared on a logarithmic scale so
  * that 1:2 and 2:1 are equally far from 1:1.

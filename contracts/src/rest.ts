@@ -136,5 +136,6 @@ export const healthSchema = z.object({
     }),
   ),
   queue_depth: z.int().nonnegative(),
+  full_streams: z.array(z.string()).describe('streams of the broker that take no more messages'),
 })
 export type HealthView = z.infer<typeof healthSchema>

@@ -1,3 +1,4 @@
+import { streams } from './streams.ts'
 import { workClass } from './subjects.ts'
 
 /** What a NATS user may publish to and subscribe to. Everything else is refused by the broker. */
@@ -63,11 +64,11 @@ export const servicePermissions: Record<ServiceUser, UserPermissions> = {
       ...gets('job'),
       ...watches('job'),
       ...gets('apikey'),
-      '$JS.API.STREAM.INFO.EVENTS',
       '$JS.API.DIRECT.GET.EVENTS',
       '$JS.API.DIRECT.GET.EVENTS.>',
       ...reads('INTAKE.ingest'),
-      '$JS.API.STREAM.INFO.INTAKE',
+      // How full each stream is, for `GET /health`.
+      ...Object.keys(streams).map((stream) => `$JS.API.STREAM.INFO.${stream}`),
       '$JS.API.CONSUMER.RESET.INTAKE.ingest',
     ],
     subscribe: [`${inboxPrefix('ingest')}.>`, 'evt.job.>', 'beat.*'],

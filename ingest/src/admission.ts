@@ -1,17 +1,16 @@
 import { createHash, randomBytes, randomInt } from 'node:crypto'
 import {
+  deadlineSecondsFor,
   deliverySizeFor,
-  type EventOf,
-  eventId,
   framesPerSecond,
   type JobRecord,
   jobKey,
   limits,
-  subjects,
   type Timings,
   type Warning,
 } from '@avatar/contracts'
-import { AppError, type Bus, type Clock, type RecordStore } from '@avatar/service-kit'
+import { factOf, type JobRecords, plainEvent, publishEvent } from '@avatar/job-kit'
+import { AppError, type Bus, type Clock } from '@avatar/service-kit'
 import type { Board } from './board.ts'
 import type { InputTaker, TakenInputs } from './take-inputs.ts'
 import type { Workers } from './workers.ts'
@@ -45,7 +44,7 @@ export type Admission = (submission: Submission) => Promise<Admitted>
  */
 export function createAdmission(deps: {
   bus: Bus
-  records: RecordStore<JobRecord>
+  records: JobRecords
   inputs: InputTaker
   board: Board
   workers: Workers
@@ -120,7 +119,7 @@ export function createAdmission(deps: {
       traceparent: submission.traceparent,
       createdAtMs: clock.nowMs(),
       estimatedSeconds,
-      deadlineSeconds: Math.max(deps.minDeadlineSeconds, estimatedSeconds * 1.5),
+      deadlineSeconds: deadlineSecondsFor(estimatedSeconds, deps.minDeadlineSeconds),
       failures: 0,
       deaths: 0,
       losses: 0,
@@ -128,16 +127,9 @@ export function createAdmission(deps: {
   }
 
   async function announce(job: JobRecord) {
-    const event: EventOf<'job.submitted'> = {
-      type: 'job.submitted',
-      jobId: job.jobId,
-      owner: job.owner,
-      epoch: 0,
-      revision: 0,
-      atMs: job.createdAtMs,
-    }
-    await bus.publish(subjects.event(event.type, job.jobId), event, {
-      messageId: eventId(event),
+    // The record is new: whoever reads its revision from the event learns nothing.
+    const fact = { ...factOf(job, 0, job.createdAtMs), epoch: 0 }
+    await publishEvent(bus, plainEvent('job.submitted', fact), {
       traceparent: job.traceparent,
       timeoutMs: timings.publishAtDoorMs,
     })

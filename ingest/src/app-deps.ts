@@ -1,5 +1,6 @@
-import type { JobRecord, Timings } from '@avatar/contracts'
-import type { Bus, Clock, Log, Metrics, ObjectStore, RecordStore, Trace } from '@avatar/service-kit'
+import type { Timings } from '@avatar/contracts'
+import type { JobRecords } from '@avatar/job-kit'
+import type { Bus, Clock, Log, Metrics, ObjectStore, Trace } from '@avatar/service-kit'
 import type { Admission } from './admission.ts'
 import type { ApiKeys } from './api-keys.ts'
 import type { Board } from './board.ts'
@@ -9,7 +10,7 @@ import type { Workers } from './workers.ts'
 /** Everything the API is built from; a test makes its own. */
 export type AppDeps = {
   bus: Bus
-  records: RecordStore<JobRecord>
+  records: JobRecords
   objects: ObjectStore
   apiKeys: ApiKeys
   admit: Admission

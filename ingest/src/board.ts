@@ -1,5 +1,6 @@
 import { isTerminal, type JobRecord } from '@avatar/contracts'
-import type { Clock, Log, RecordStore, Runnable } from '@avatar/service-kit'
+import { followJobs, type JobRecords } from '@avatar/job-kit'
+import type { Clock, Log, Runnable } from '@avatar/service-kit'
 
 /** Where a page of an owner's jobs ended: its order is by creation, newest first. */
 export type PageEnd = { createdAtMs: number; jobId: string }
@@ -35,18 +36,12 @@ export type Board = Runnable & {
  */
 const currentWithinMs = 15_000
 
-/** Follows the records by one watch, opened again whenever it breaks. */
-export function createBoard(deps: {
-  records: RecordStore<JobRecord>
-  clock: Clock
-  log: Log
-}): Board {
-  const { records, clock, log } = deps
+export function createBoard(deps: { records: JobRecords; clock: Clock; log: Log }): Board {
+  const { clock, log } = deps
   const owners = new Map<string, Map<string, Entry>>()
   const waiting = new Map<string, Entry>()
   const underWay = new Map<string, Entry>()
-  let abort: AbortController | undefined
-  let running: Promise<void> | undefined
+  const current = new AbortController()
 
   function note(job: JobRecord) {
     const entry: Entry = {
@@ -66,29 +61,19 @@ export function createBoard(deps: {
     else underWay.delete(job.jobId)
   }
 
-  async function follow(signal: AbortSignal, onCurrent: () => void) {
-    while (!signal.aborted) {
-      try {
-        for await (const { key, value } of records.watch(signal, onCurrent)) {
-          if (value) note(value)
-          else forget(key)
-        }
-      } catch (error) {
-        if (!signal.aborted)
-          log.warn({ err: error }, 'watch of the records broke, opening it again')
-      }
-      await clock.wait(500, signal)
-    }
-  }
-
-  function forget(key: string) {
-    const dot = key.indexOf('.')
-    owners.get(key.slice(0, dot))?.delete(key.slice(dot + 1))
-    waiting.delete(key.slice(dot + 1))
-    underWay.delete(key.slice(dot + 1))
-  }
+  const following = followJobs({
+    ...deps,
+    onJob: note,
+    onGone(jobId, owner) {
+      owners.get(owner)?.delete(jobId)
+      waiting.delete(jobId)
+      underWay.delete(jobId)
+    },
+    onCurrent: () => current.abort(),
+  })
 
   return {
+    ...following,
     note(job) {
       if (!isTerminal(job) && !owners.get(job.owner)?.has(job.jobId)) note(job)
     },
@@ -115,17 +100,9 @@ export function createBoard(deps: {
         .map(({ createdAtMs, jobId }) => ({ createdAtMs, jobId }))
     },
     async start() {
-      if (running) return
-      abort = new AbortController()
-      const current = new AbortController()
-      running = follow(abort.signal, () => current.abort())
+      await following.start()
       await clock.wait(currentWithinMs, current.signal)
       if (!current.signal.aborted) log.warn('the door opens before all records are read')
-    },
-    async stop() {
-      abort?.abort()
-      await running
-      running = undefined
     },
   }
 }

@@ -1,7 +1,7 @@
 import { type IncomingMessage, maxHeaderSize, type ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
 import { type ErrorEnvelope, type FailureCode, failures } from '@avatar/contracts'
-import { AppError, asAppError } from '@avatar/service-kit'
+import { AppError, asAppError, type Log, logFailure } from '@avatar/service-kit'
 import type { FastifyError, FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 
 /** Seconds a client is asked to wait before it repeats a retryable request. */
@@ -50,9 +50,8 @@ export function useErrorHandler(app: FastifyInstance) {
 /** Answers a request with a failure; also used for URLs that the router itself refuses. */
 export function sendFailure(error: AppError, request: FastifyRequest, reply: FastifyReply) {
   const { httpStatus, outcome } = failures[error.code]
-  const line = { err: error, code: error.code }
-  if (httpStatus === 500) request.log.error(line, 'request failed')
-  else request.log.info(line, 'request refused')
+  const isRefused = failures[error.code].blame === 'caller'
+  logFailure(request.log as Log, error, isRefused ? 'request refused' : 'request failed')
   if (outcome === 'retry') reply.header('retry-after', retryAfterSeconds)
   if (error.code === 'UNAUTHORIZED') reply.header('www-authenticate', 'Bearer')
   return reply.code(httpStatus).send(failureEnvelope(error, request.id))

@@ -8,11 +8,10 @@ import {
   limits,
   type Notification,
   publisherOfSubject,
-  subjects,
 } from '@avatar/contracts'
+import { publishNotification } from '@avatar/job-kit'
 import {
   AppError,
-  asAppError,
   type Bus,
   type Clock,
   type Delivery,
@@ -26,11 +25,11 @@ import type { UploadSpool } from './upload-spool.ts'
 const jobIdNamespace = '1d2f1bb4-5b7e-4e64-8a55-0c5a7f1c9e21'
 
 /**
- * Another service submitted a job by event. The publisher is the subject's token; its inputs must lie
- * in its own folder. What cannot become a job goes to the dead letters with a reason, and the
- * publisher is told.
+ * Another service submitted a job by event. The publisher is the subject's token, and its inputs must
+ * lie in its own folder. What cannot become a job is dead-lettered with a reason, and the publisher is
+ * told.
  */
-export function onIntakeSubmitted(deps: {
+export function intakeHandler(deps: {
   bus: Bus
   objects: ObjectStore
   admit: Admission
@@ -38,31 +37,31 @@ export function onIntakeSubmitted(deps: {
   clock: Clock
 }) {
   const { bus, objects, admit, spool, clock } = deps
-  return async (body: unknown, delivery: Delivery): Promise<void> => {
-    const publisher = publisherOfSubject(delivery.subject)
-    if (!publisher)
-      throw new AppError('INVALID_MESSAGE', { details: { subject: delivery.subject } })
-    const parsed = intakeSubmissionSchema.safeParse(body)
-    const reference = parsed.success ? parsed.data.reference : undefined
-    const seed = parsed.data?.idempotency_key ?? `#${delivery.sequence}`
-    const jobId = uuidv5(`${publisher}\n${seed}`, jobIdNamespace)
+
+  async function handle(submission: IntakeSubmission, delivery: Delivery): Promise<void> {
+    const { publisher, jobId } = identityOf(submission, delivery)
     try {
-      if (!parsed.success)
-        throw new AppError('INVALID_MESSAGE', {
-          details: {
-            problems: parsed.error.issues.map(
-              ({ path, message }) => `${path.join('.')}: ${message}`,
-            ),
-          },
-        })
-      await admitSubmission(publisher, jobId, parsed.data, delivery)
+      await admitSubmission(publisher, jobId, submission, delivery)
     } catch (error) {
-      const failure = asAppError(error)
-      // The fifth failure of our own would bury the event; a full disk it shall wait out.
-      if (failure.code === 'STORAGE_FULL') throw new AppError('STORE_UNAVAILABLE', { cause: error })
-      if (!failure.mayRetry) await reject(publisher, jobId, reference, failure, delivery.sequence)
-      throw failure
+      // A full disk is waited out: as a failure of ours, the fifth would dead-letter the event.
+      const isDiskFull = error instanceof AppError && error.code === 'STORAGE_FULL'
+      throw isDiskFull ? new AppError('STORE_UNAVAILABLE', { cause: error }) : error
     }
+  }
+
+  /** Two events under one idempotency key may both be refused, and each is told. */
+  async function onReject(failure: AppError, body: unknown, delivery: Delivery): Promise<void> {
+    if (failure.mayRetry) return // It failed too often, and that is ours to look into.
+    const submission = intakeSubmissionSchema.safeParse(body).data
+    const { publisher, jobId } = identityOf(submission, delivery)
+    const note: Notification = {
+      job_id: jobId,
+      status: 'rejected',
+      ...(submission?.reference === undefined ? {} : { reference: submission.reference }),
+      at: new Date(clock.nowMs()).toISOString(),
+      error: { code: failure.code, message: failure.message, details: failure.details },
+    }
+    await publishNotification(bus, publisher, note, { instance: delivery.sequence })
   }
 
   async function admitSubmission(
@@ -110,22 +109,16 @@ export function onIntakeSubmitted(deps: {
     return { path, sha256: hash.digest('hex') }
   }
 
-  async function reject(
-    publisher: string,
-    jobId: string,
-    reference: string | undefined,
-    failure: AppError,
-    sequence: number,
-  ) {
-    const note: Notification = {
-      job_id: jobId,
-      status: 'rejected',
-      ...(reference === undefined ? {} : { reference }),
-      at: new Date(clock.nowMs()).toISOString(),
-      error: { code: failure.code, message: failure.message, details: failure.details },
-    }
-    // Two events under one idempotency key may both be refused, and each is told.
-    const messageId = `${jobId}:notify:rejected:${sequence}`
-    await bus.publish(subjects.notify(publisher, 'rejected'), note, { messageId })
-  }
+  return { handle, onReject }
+}
+
+/**
+ * Who submitted, and the id that its job has or would have. The same idempotency key names the same
+ * job; an event without one names a job of its own.
+ */
+function identityOf(submission: IntakeSubmission | undefined, { subject, sequence }: Delivery) {
+  const publisher = publisherOfSubject(subject)
+  if (!publisher) throw new AppError('UNEXPECTED', { details: { subject } }) // The consumer's filter has it.
+  const seed = submission?.idempotency_key ?? `#${sequence}`
+  return { publisher, jobId: uuidv5(`${publisher}\n${seed}`, jobIdNamespace) }
 }

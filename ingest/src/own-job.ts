@@ -1,5 +1,6 @@
 import { type JobRecord, jobKey } from '@avatar/contracts'
-import { AppError, type RecordStore } from '@avatar/service-kit'
+import type { JobRecords } from '@avatar/job-kit'
+import { AppError } from '@avatar/service-kit'
 
 /**
  * The record of the caller's own job; another's is the same miss as an unknown one.
@@ -7,7 +8,7 @@ import { AppError, type RecordStore } from '@avatar/service-kit'
  * @throws AppError JOB_NOT_FOUND
  */
 export async function getOwnJob(
-  deps: { records: RecordStore<JobRecord> },
+  deps: { records: JobRecords },
   owner: string,
   jobId: string,
 ): Promise<JobRecord> {

@@ -1,5 +1,8 @@
 import type { ConsumerSpec, Timings } from '@avatar/contracts'
-import { type Bus, type Clock, everySoOften, type Log, type Runnable } from '@avatar/service-kit'
+import { type Bus, background, type Clock, type Log, type Runnable } from '@avatar/service-kit'
+
+/** The loop, and one pass of it, which says whether the consumer was reset. */
+export type Recall = Runnable & { runOnce(): Promise<boolean> }
 
 /**
  * Has events given out again that nobody would hand on any more. What lies in a work queue is
@@ -12,26 +15,25 @@ export function recallIntake(deps: {
   clock: Clock
   log: Log
   timings: Timings
-}): Runnable & { runOnce(): Promise<boolean> } {
+}): Recall {
   const { bus, spec, clock, log, timings } = deps
   /** The oldest event when it was first seen behind the consumer; it may be acked between two reads. */
   let behind: { sequence: number; sinceMs: number } | undefined
 
-  /** Whether the consumer was wound back. */
   async function runOnce(): Promise<boolean> {
-    const settledUpTo = await bus.settledUpTo(spec)
-    const oldest = await bus.oldestOf(spec.stream)
+    const settledUpTo = await bus.ackFloor(spec)
+    const oldest = (await bus.streamState(spec.stream)).firstSequence
     if (oldest === undefined || oldest > settledUpTo) behind = undefined
     else if (behind?.sequence !== oldest)
       behind = { sequence: oldest, sinceMs: clock.monotonicMs() }
     if (!behind || clock.monotonicMs() - behind.sinceMs < timings.entryMissingMs) return false
     log.warn({ sequence: behind.sequence, consumer: spec.name }, 'forgotten events recalled')
-    await bus.windBack(spec, behind.sequence)
+    await bus.resetConsumer(spec, behind.sequence)
     behind = undefined
     return true
   }
 
-  const loop = everySoOften({
+  const loop = background({
     name: 'recall of intake',
     everyMs: timings.entryMissingMs,
     clock,

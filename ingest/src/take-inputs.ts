@@ -1,5 +1,5 @@
 import { inputKey, type Timings } from '@avatar/contracts'
-import { AppError, type Log, type ObjectStore } from '@avatar/service-kit'
+import { AppError, type Log, logFailure, type ObjectStore } from '@avatar/service-kit'
 import type { CheckedAudio } from './media/audio-check.ts'
 import type { CheckedImage } from './media/image-check.ts'
 import type { MediaChecks } from './media/media-checks.ts'
@@ -48,7 +48,7 @@ export function createInputTaker(deps: {
   async function discard(keys: readonly string[]) {
     const deleted = await Promise.allSettled(keys.map((key) => objects.delete(key, inTime())))
     for (const one of deleted)
-      if (one.status === 'rejected') log.warn({ err: one.reason }, 'input left for the sweep')
+      if (one.status === 'rejected') logFailure(log, one.reason, 'input left for the sweep')
   }
 
   async function take({ jobId, nonce, imagePath, audioPath, folder }: RawInputs) {

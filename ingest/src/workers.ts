@@ -1,5 +1,5 @@
 import { type Beat, beatSchema, subjects, type Timings } from '@avatar/contracts'
-import type { Bus, Clock, Runnable } from '@avatar/service-kit'
+import { type Bus, type Clock, type Runnable, subscription } from '@avatar/service-kit'
 
 /** What the workers said of themselves lately. */
 export type Workers = Runnable & {
@@ -22,7 +22,6 @@ export function createWorkers(deps: { bus: Bus; clock: Clock; timings: Timings }
   const { bus, clock, timings } = deps
   const last = new Map<string, { beat: Beat; atMs: number }>()
   const hearers = new Set<(beat: Beat) => void>()
-  let subscription: { stop(): void } | undefined
 
   const alive = () => {
     const nowMs = clock.monotonicMs()
@@ -47,17 +46,14 @@ export function createWorkers(deps: { bus: Bus; clock: Clock; timings: Timings }
       hearers.add(hear)
       return () => hearers.delete(hear)
     },
-    async start() {
-      subscription ??= bus.listen(subjects.beat('*'), (message) => {
-        const parsed = beatSchema.safeParse(message.json())
-        if (!parsed.success) return
-        last.set(parsed.data.workerId, { beat: parsed.data, atMs: clock.monotonicMs() })
-        for (const hear of hearers) hear(parsed.data)
-      })
-    },
-    async stop() {
-      subscription?.stop()
-      subscription = undefined
-    },
+    ...subscription({
+      bus,
+      subject: subjects.beat('*'),
+      schema: beatSchema,
+      handle(beat) {
+        last.set(beat.workerId, { beat, atMs: clock.monotonicMs() })
+        for (const hear of hearers) hear(beat)
+      },
+    }),
   }
 }

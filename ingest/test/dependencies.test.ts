@@ -83,11 +83,11 @@ describe('the orchestrator', () => {
     ]
     const asked: unknown[] = []
     const orchestrator = await world.connectAs('orchestrator')
-    orchestrator.listen(subjects.cancel, (message) => {
+    orchestrator.subscribe(subjects.cancel, (message) => {
       asked.push(message.json())
-      message.reply(answers.shift())
+      message.respond(answers.shift())
     })
-    await orchestrator.answers(1_000)
+    await orchestrator.ping(1_000)
     const { jobId, owner } = await world.putJob()
     const ok = await cancel(jobId)
     expect([ok.status, ok.body['data']]).toEqual([200, { job_id: jobId, status: 'cancelling' }])
@@ -106,7 +106,7 @@ describe('the orchestrator', () => {
 describe('a start', () => {
   it('lists no jobs before it knows them all', async () => {
     for (let i = 0; i < 200; i++) await world.putJob({ state: 'completed' })
-    const deps = { records: world.records, clock: systemClock, log: createLog('test', 'silent') }
+    const deps = { records: world.jobs, clock: systemClock, log: createLog('test', 'silent') }
     const board = createBoard(deps)
     await board.start()
     expect(board.listOf(world.mine.owner, undefined, 1_000).length).toBeGreaterThanOrEqual(200)

@@ -56,7 +56,7 @@ function beat(jobId: string, percent: number, state: Beat['state'] = 'rendering'
       },
     ],
   }
-  world.operator.announce(subjects.beat('w1'), body)
+  world.operator.publishCore(subjects.beat('w1'), body)
 }
 
 describe('the event stream', () => {
@@ -167,8 +167,9 @@ describe('a waiting job', () => {
   })
 
   it('is told apart also after a beat that nobody understands', async () => {
-    world.operator.connection.publish('beat.w1', 'no json')
-    world.operator.announce('beat.w1', { workerId: 'w1' })
+    world.raw.connection.publish('beat.w1', 'no json')
+    await world.raw.connection.flush()
+    world.operator.publishCore('beat.w1', { workerId: 'w1' })
     const { jobId } = await world.putJob({ state: 'queued', queuedAtMs: Date.now() })
     beat(jobId, 0, 'ready')
     await until(async () => {

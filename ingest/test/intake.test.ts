@@ -11,11 +11,13 @@ import {
 } from '@avatar/contracts'
 import type { Bus } from '@avatar/service-kit'
 import { until } from '@avatar/service-kit/testing'
+import { jetstream } from '@nats-io/jetstream'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { createRestWorld, portrait, type RestWorld, voice } from './rest-world.ts'
 
 let world: RestWorld
 let acme: Bus
+let acmeRaw: Awaited<ReturnType<RestWorld['nats']['connectRawAs']>>
 const image_key = 'intake/acme/face.jpg'
 const audio_key = 'intake/acme/voice.wav'
 const subject = 'intake.acme.job.submitted'
@@ -23,11 +25,15 @@ const subject = 'intake.acme.job.submitted'
 beforeAll(async () => {
   world = await createRestWorld()
   acme = await world.connectAs('acme')
+  acmeRaw = await world.nats.connectRawAs('acme')
   await put(image_key, portrait)
   await put(audio_key, voice)
 }, 90_000)
 
-afterAll(() => world.stop())
+afterAll(async () => {
+  await acmeRaw.connection.close()
+  await world.stop()
+})
 
 async function put(key: string, content: Uint8Array) {
   const path = join(tmpdir(), `avatar-intake-${randomUUID()}`)
@@ -41,7 +47,7 @@ async function put(key: string, content: Uint8Array) {
 const deadLetterOf = (mark: string) =>
   until(
     async () => {
-      const letters = await world.operator.readFrom('DLQ', 'dlq.intake.ingest', 1, 1000)
+      const letters = await world.operator.readStream('DLQ', 'dlq.intake.ingest', 1, 1000)
       return letters
         .map(({ body }) => deadLetterSchema.parse(body))
         .find(({ payload }) => payload.includes(mark))
@@ -54,7 +60,7 @@ const jobsOfAcme = () => world.board.listOf('acme', undefined, 100)
 /** What acme is told about the submission with this reference. */
 const toldAbout = (reference: string): Promise<Notification> =>
   until(async () => {
-    const told = await world.operator.readFrom('NOTIFY', 'notify.acme.>', 1, 1000)
+    const told = await world.operator.readStream('NOTIFY', 'notify.acme.>', 1, 1000)
     return told
       .map(({ body }) => notificationSchema.parse(body))
       .find((note) => note.reference === reference)
@@ -68,11 +74,16 @@ describe('the event of another service', () => {
     const [listed] = await until(() => jobsOfAcme().length === 1 && jobsOfAcme())
     const job = (await world.jobs.find(jobKey('acme', listed?.jobId ?? '')))?.value
     expect(job).toMatchObject({ door: 'event', owner: 'acme', prompt: 'hi', reference: 'r-1' })
-    const facts = await world.operator.readFrom('EVENTS', `evt.job.submitted.${job?.jobId}`, 1, 10)
+    const facts = await world.operator.readStream(
+      'EVENTS',
+      `evt.job.submitted.${job?.jobId}`,
+      1,
+      10,
+    )
     expect(facts).toHaveLength(1)
     await until(async () => {
-      const stream = await world.operator.manager.streams.info('INTAKE')
-      return stream.state.messages === 0
+      const { messages } = await world.operator.streamState('INTAKE')
+      return messages === 0
     })
     expect(jobsOfAcme()).toHaveLength(1)
     const scraped = await world.metrics.scrape()
@@ -100,9 +111,7 @@ describe('the event of another service', () => {
   it('that reuses an idempotency key for something else is told so, each time', async () => {
     const first = { image_key, audio_key, idempotency_key: 'used', reference: 'used-1' }
     await acme.publish(subject, first)
-    await until(
-      async () => (await world.operator.manager.streams.info('INTAKE')).state.messages === 0,
-    )
+    await until(async () => (await world.operator.streamState('INTAKE')).messages === 0)
     for (const reference of ['used-2', 'used-3']) {
       await acme.publish(subject, { ...first, prompt: reference, reference })
       const told = await toldAbout(reference)
@@ -112,7 +121,7 @@ describe('the event of another service', () => {
 
   it('that is not JSON is buried', async () => {
     const mark = randomUUID()
-    await acme.client.publish(subject, `{"not json ${mark}`)
+    await jetstream(acmeRaw.connection).publish(subject, `{"not json ${mark}`)
     expect(await deadLetterOf(mark)).toMatchObject({ code: 'INVALID_MESSAGE' })
   })
 
@@ -122,7 +131,7 @@ describe('the event of another service', () => {
     const theirs = 'intake.other.job.submitted'
     const foreign = acme.publish(theirs, { image_key, audio_key }, { timeoutMs: 1_000 })
     await expect(foreign).rejects.toThrow()
-    expect(await world.operator.readFrom('INTAKE', theirs, 1, 1)).toEqual([])
+    expect(await world.operator.readStream('INTAKE', theirs, 1, 1)).toEqual([])
   })
 
   it('disturbs nobody, whatever it was: the next one becomes a job', async () => {
@@ -138,18 +147,18 @@ describe('the event of another service', () => {
 describe('an event that the broker forgets to hand on', () => {
   it('becomes a job all the same', async () => {
     await world.intake.stop()
-    const { seq } = await world.operator.client.publish(
+    const { seq } = await jetstream(world.raw.connection).publish(
       subject,
       JSON.stringify({ image_key, audio_key, reference: 'forgotten' }),
     )
     // What a broker does that stops badly: the event stays, and its consumer is past it.
-    await world.operator.windBack({ stream: 'INTAKE', name: 'ingest' }, seq + 1)
+    await world.operator.resetConsumer({ stream: 'INTAKE', name: 'ingest' }, seq + 1)
     await world.intake.start()
-    expect(await world.operator.settledUpTo({ stream: 'INTAKE', name: 'ingest' })).toBe(seq)
+    expect(await world.operator.ackFloor({ stream: 'INTAKE', name: 'ingest' })).toBe(seq)
 
     expect(await world.recall.runOnce()).toBe(false)
     await until(() => world.recall.runOnce(), { what: 'the recall' })
-    await until(async () => (await world.operator.oldestOf('INTAKE')) === undefined, {
+    await until(async () => (await world.operator.streamState('INTAKE')).messages === 0, {
       what: 'an empty intake',
     })
     const references = await Promise.all(

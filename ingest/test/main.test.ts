@@ -1,15 +1,10 @@
 import { mkdtemp, readdir, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { inboxPrefix, scaledTimings } from '@avatar/contracts'
-import { connectBus, createLog, provision } from '@avatar/service-kit'
-import {
-  createTestNats,
-  createTestS3,
-  freePorts,
-  runMain,
-  until,
-} from '@avatar/service-kit/testing'
+import { provisionBroker } from '@avatar/backing-services'
+import { createTestNats, createTestS3, freePorts } from '@avatar/backing-services/testing'
+import { scaledTimings } from '@avatar/contracts'
+import { runMain, until } from '@avatar/service-kit/testing'
 import { afterAll, beforeAll, expect, it } from 'vitest'
 import { ffmpegPath } from './media-fixtures.ts'
 
@@ -20,15 +15,7 @@ let spoolDir: string
 beforeAll(async () => {
   spoolDir = await mkdtemp(join(tmpdir(), 'avatar-main-'))
   await Promise.all([nats.start(), s3.start()])
-  const operator = await connectBus({
-    url: nats.url,
-    user: 'operator',
-    password: nats.passwords.operator,
-    inboxPrefix: inboxPrefix('operator'),
-    log: createLog('test', 'silent'),
-  })
-  await provision(operator, scaledTimings(1))
-  await operator.stop()
+  await provisionBroker(nats.operator, scaledTimings(1))
 }, 90_000)
 
 afterAll(async () => {

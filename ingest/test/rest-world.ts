@@ -3,118 +3,85 @@ import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises'
 import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { provisionBroker } from '@avatar/backing-services'
+import { createTestNats, createTestS3, type TestUser } from '@avatar/backing-services/testing'
 import {
   apiKeyRecordSchema,
   buckets,
-  consumers,
-  inboxPrefix,
   type JobRecord,
   jobKey,
   jobRecordSchema,
-  type ServiceUser,
   scaledTimings,
 } from '@avatar/contracts'
 import { aJob } from '@avatar/contracts/testing'
 import {
   type Bus,
-  connectBus,
-  consumerLoop,
   createLog,
   createMetrics,
   createObjectStore,
   formatApiKey,
   hashApiKey,
-  openRecordStore,
-  provision,
+  loadConfig,
   randomBase62,
+  stopInPhases,
   systemClock,
 } from '@avatar/service-kit'
-import { createTestNats, createTestS3 } from '@avatar/service-kit/testing'
-import { createAdmission } from '../src/admission.ts'
-import { createApiKeys } from '../src/api-keys.ts'
-import { buildApp } from '../src/app.ts'
-import { createBoard } from '../src/board.ts'
-import { onIntakeSubmitted } from '../src/intake.ts'
-import { measureAdmission } from '../src/measure-admission.ts'
-import { createMediaChecks } from '../src/media/media-checks.ts'
-import { recallIntake } from '../src/recall-intake.ts'
-import { createInputTaker } from '../src/take-inputs.ts'
-import { createUploadSpool } from '../src/upload-spool.ts'
-import { createWorkers } from '../src/workers.ts'
+import { buildIngest } from '../src/build-ingest.ts'
+import { ingestConfigSchema } from '../src/config.ts'
 import { ffmpegPath } from './media-fixtures.ts'
 
 export const portrait = await readFile(join(import.meta.dirname, '../../examples/portrait.jpg'))
 export const voice = await readFile(join(import.meta.dirname, '../../examples/voice.wav'))
 
 /**
- * The REST door on a real port, with a real broker and a real store, and no orchestrator. Uploads are
- * spooled under `spoolParent`; waits are `divisor` times shorter than in earnest.
+ * Ingest with its REST door on a real port, a real broker and a real store, and no orchestrator.
+ * Uploads are spooled under `spoolParent`; waits are `divisor` times shorter than in production.
  */
 export async function createRestWorld(options: { divisor?: number; spoolParent?: string } = {}) {
   const directory = await mkdtemp(join(tmpdir(), 'avatar-ingest-'))
   const [nats, s3] = await Promise.all([createTestNats(), createTestS3()])
   await Promise.all([nats.start(), s3.start()])
   const lines: string[] = []
-  const log = createLog('test', 'info', { write: (line) => void lines.push(line) })
+  const log = createLog('test', 'info', { destination: { write: (line) => void lines.push(line) } })
   const clock = systemClock
   const timings = scaledTimings(options.divisor ?? 1)
   const connections: Bus[] = []
-  const connectAs = async (user: ServiceUser | 'acme' | 'other') => {
-    const password = user in nats.passwords ? nats.passwords[user as ServiceUser] : `test-${user}`
-    const bus = await connectBus({
-      url: nats.url,
-      user,
-      password,
-      inboxPrefix: inboxPrefix(user),
-      log,
-    })
+  const connectAs = async (user: TestUser) => {
+    const bus = await nats.connectAs(user, { log })
     connections.push(bus)
     return bus
   }
+  await provisionBroker(nats.operator, timings)
   const operator = await connectAs('operator')
-  await provision(operator, timings)
+  const raw = await nats.connectRawAs('operator')
   const bus = await connectAs('ingest')
   const objects = createObjectStore(s3)
-  const records = await openRecordStore(bus, buckets.job, jobRecordSchema)
-  const jobs = await openRecordStore(operator, buckets.job, jobRecordSchema)
-  const keys = await openRecordStore(operator, buckets.apikey, apiKeyRecordSchema)
-  const spoolDir = join(options.spoolParent ?? directory, 'uploads')
-  const spool = createUploadSpool(spoolDir)
-  await spool.wipe()
-  const media = createMediaChecks({ ffmpegPath, tempDir: join(directory, 'checks'), log })
-  const board = createBoard({ records, clock, log })
-  const workers = createWorkers({ bus, clock, timings })
+  const jobs = await operator.records(buckets.job, jobRecordSchema)
+  const keys = await operator.records(buckets.apikey, apiKeyRecordSchema)
+  const spoolParent = options.spoolParent ?? directory
+  const spoolDir = join(spoolParent, 'uploads')
   const metrics = createMetrics('test')
-  const shared = { bus, records, objects, board, workers, clock, timings, log, metrics }
-  const inputs = createInputTaker({ ...shared, media })
-  const admission = createAdmission({ ...shared, inputs, minDeadlineSeconds: 600 })
-  const admit = measureAdmission(admission, shared)
-  const intake = consumerLoop({
-    ...shared,
-    spec: consumers(timings).ingest,
-    concurrency: 4,
-    handle: onIntakeSubmitted({ ...shared, admit, spool }),
+  const config = loadConfig(ingestConfigSchema, {
+    NATS_URL: nats.url,
+    NATS_USER: 'ingest',
+    NATS_PASSWORD: nats.passwords.ingest,
+    S3_ENDPOINT: s3.endpoint,
+    R2_ACCESS_KEY_ID: s3.accessKeyId,
+    R2_SECRET_ACCESS_KEY: s3.secretAccessKey,
+    R2_BUCKET_NAME: s3.bucket,
+    METRICS_PORT: '0',
+    HTTP_PORT: '0',
+    FFMPEG_PATH: ffmpegPath,
+    SPOOL_DIR: spoolParent,
+    ALLOWED_ORIGINS: 'https://app.example',
   })
-  const recall = recallIntake({
-    ...shared,
-    spec: consumers(timings).ingest,
+  const ingest = await buildIngest({
+    ...{ config, bus, clock, log, metrics },
+    // A recall acts at its second look; a test calls it by hand.
     timings: { ...timings, entryMissingMs: 1 },
   })
-  const app = await buildApp({
-    ...shared,
-    apiKeys: createApiKeys({
-      records: await openRecordStore(bus, buckets.apikey, apiKeyRecordSchema),
-      clock,
-      timings,
-    }),
-    admit,
-    spool,
-    allowedOrigins: ['https://app.example'],
-    hasDocs: true,
-    resultUrlTtlSeconds: 900,
-  })
-  for (const part of [media, board, workers, intake]) await part.start()
-  await app.listen({ host: '127.0.0.1', port: 0 })
+  const { app, board, intake, recall } = ingest
+  for (const part of ingest.start) if (part !== recall) await part.start()
   const { port } = app.server.address() as AddressInfo // It listens on a port.
   const url = `http://127.0.0.1:${port}`
 
@@ -171,8 +138,8 @@ export async function createRestWorld(options: { divisor?: number; spoolParent?:
   async function traces() {
     const stored: string[] = []
     for await (const { key } of objects.list('jobs/')) stored.push(key)
-    const records = await operator.manager.streams.info('KV_job')
-    const events = await operator.manager.streams.info('EVENTS')
+    const records = await raw.manager.streams.info('KV_job')
+    const events = await raw.manager.streams.info('EVENTS')
     return {
       stored: stored.toSorted(),
       records: records.state.last_seq,
@@ -195,6 +162,7 @@ export async function createRestWorld(options: { divisor?: number; spoolParent?:
     intake,
     recall,
     operator,
+    raw,
     metrics,
     connectAs,
     objects,
@@ -209,13 +177,11 @@ export async function createRestWorld(options: { divisor?: number; spoolParent?:
     traces,
     /** The log lines so far with this message. */
     logged: (message: string) => lines.filter((line) => JSON.parse(line).msg === message),
-    records,
     spoolDir,
     spooled: () => readdir(spoolDir),
     async stop() {
-      await Promise.all([app.close(), intake.stop()])
-      await Promise.all([media.stop(), board.stop(), workers.stop()])
-      await Promise.all(connections.map((connection) => connection.stop()))
+      await stopInPhases(ingest.stopPhases, clock, log)
+      await Promise.all([raw.connection.close(), ...connections.map((each) => each.stop())])
       objects.stop()
       await Promise.all([nats.stop(), s3.stop()])
       await rm(directory, { recursive: true, force: true })

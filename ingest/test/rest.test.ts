@@ -31,7 +31,7 @@ describe('POST /generate', () => {
     expect(job).toMatchObject({ prompt: 'hello', seed: 5, frames: 178, state: 'pending' })
     expect((await world.objects.head(job?.image.key ?? ''))?.bytes).toBe(job?.image.bytes)
     expect((await world.objects.head(job?.audio.key ?? ''))?.sha256).toBe(job?.audio.sha256)
-    const [event] = await world.operator.readFrom('EVENTS', `evt.*.*.${jobId}`, 1, 10)
+    const [event] = await world.operator.readStream('EVENTS', `evt.*.*.${jobId}`, 1, 10)
     expect(eventSchemas['job.submitted'].parse(event?.body).jobId).toBe(jobId)
     // What is accepted is answered before its folder is gone.
     await until(async () => (await world.spooled()).length === 0)

@@ -2,10 +2,12 @@ import { randomUUID } from 'node:crypto'
 import { rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { provisionBroker } from '@avatar/backing-services'
+import { createTestNats, createTestS3 } from '@avatar/backing-services/testing'
 import {
   buckets,
   consumers,
-  inboxPrefix,
+  deletionDueSchema,
   type JobRecord,
   jobKey,
   jobRecordSchema,
@@ -16,15 +18,14 @@ import {
 import { aJob } from '@avatar/contracts/testing'
 import {
   type Bus,
-  connectBus,
   consumerLoop,
   createLog,
+  createMetrics,
   createObjectStore,
-  openRecordStore,
-  provision,
   systemClock,
 } from '@avatar/service-kit'
-import { createTestNats, createTestS3, until } from '@avatar/service-kit/testing'
+import { until } from '@avatar/service-kit/testing'
+import { jetstream } from '@nats-io/jetstream'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { onDeletionDue } from '../src/handlers/deletion-due.ts'
 import { sweepObjects } from '../src/sweeps/sweep-objects.ts'
@@ -48,23 +49,17 @@ async function createWorld() {
   const timings = scaledTimings(10)
   const connections: Bus[] = []
   const connectAs = async (user: ServiceUser) => {
-    const password = nats.passwords[user]
-    const bus = await connectBus({
-      url: nats.url,
-      user,
-      password,
-      inboxPrefix: inboxPrefix(user),
-      log,
-    })
+    const bus = await nats.connectAs(user, { log })
     connections.push(bus)
     return bus
   }
   const operator = await connectAs('operator')
-  await provision(operator, timings)
+  await provisionBroker(nats.operator, timings)
+  const raw = await nats.connectRawAs('operator')
   const bus = await connectAs('janitor')
   const objects = createObjectStore(s3)
-  const own = await openRecordStore(bus, buckets.job, jobRecordSchema)
-  const records = await openRecordStore(operator, buckets.job, jobRecordSchema)
+  const own = await bus.records(buckets.job, jobRecordSchema)
+  const records = await operator.records(buckets.job, jobRecordSchema)
   const reader = consumerLoop({
     bus,
     spec: consumers(timings).janitor,
@@ -72,6 +67,8 @@ async function createWorld() {
     timings,
     clock,
     log,
+    metrics: createMetrics('janitor'),
+    schema: deletionDueSchema,
     handle: onDeletionDue({ bus, objects, records: own, clock }),
   })
   await reader.start()
@@ -95,7 +92,8 @@ async function createWorld() {
   }
 
   /** Whether the job's deletion was told. */
-  const isTold = (jobId: string) => operator.holds('EVENTS', subjects.event('job.deleted', jobId))
+  const isTold = (jobId: string) =>
+    operator.hasMessage('EVENTS', subjects.event('job.deleted', jobId))
 
   /** A job with one input and one output. */
   async function jobWithMedia(difference: Partial<JobRecord>) {
@@ -114,6 +112,7 @@ async function createWorld() {
 
   return {
     operator,
+    raw,
     s3,
     objects,
     putObject,
@@ -129,7 +128,7 @@ async function createWorld() {
       }),
     async stop() {
       await reader.stop()
-      await Promise.all(connections.map((connection) => connection.stop()))
+      await Promise.all([raw.connection.close(), ...connections.map((bus) => bus.stop())])
       objects.stop()
       await Promise.all([nats.stop(), s3.stop()])
     },
@@ -160,7 +159,7 @@ it('buries a timer that names no job, and works on', async () => {
   const job = await world.jobWithMedia(ended(0))
   const wrong = { ...job, owner: 'Some Body' }
   await world.schedule(wrong, Date.now())
-  const letters = () => world.operator.readFrom('DLQ', 'dlq.sched.janitor', 1, 10)
+  const letters = () => world.operator.readStream('DLQ', 'dlq.sched.janitor', 1, 10)
   await until(async () => (await letters()).length === 1)
   expect((await letters())[0]?.body).toMatchObject({ code: 'INVALID_MESSAGE', stream: 'SCHED' })
   expect(await world.keysOf(job.jobId)).toHaveLength(2)
@@ -181,7 +180,7 @@ it('deletes after a store outage what was due during it', async () => {
   const job = await world.jobWithMedia(ended(0))
   await world.s3.kill()
   await world.schedule(job, Date.now())
-  await until(async () => world.operator.holds('SCHED', subjects.dueDeletion(job.jobId)))
+  await until(async () => world.operator.hasMessage('SCHED', subjects.dueDeletion(job.jobId)))
   await world.s3.start()
   await until(async () => (await world.keysOf(job.jobId)).length === 0, { timeoutMs: 20_000 })
 })
@@ -196,7 +195,7 @@ it('sweeps what events missed: expired, orphaned and stale objects, and nothing 
 
   const lost = await world.jobWithMedia({ state: 'failed', expiresAtMs: Date.now() + hourMs })
   const broken = randomUUID()
-  await world.operator.client.publish(`$KV.job.acme.${broken}`, '{}')
+  await jetstream(world.raw.connection).publish(`$KV.job.acme.${broken}`, '{}')
   await world.putObject(`jobs/${broken}/input/a.png`)
   await world.putObject('jobs/not-a-job')
 

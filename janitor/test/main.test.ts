@@ -2,30 +2,12 @@ import { randomUUID } from 'node:crypto'
 import { rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import {
-  buckets,
-  inboxPrefix,
-  jobKey,
-  jobRecordSchema,
-  scaledTimings,
-  subjects,
-} from '@avatar/contracts'
+import { provisionBroker } from '@avatar/backing-services'
+import { createTestNats, createTestS3, freePorts } from '@avatar/backing-services/testing'
+import { buckets, jobKey, jobRecordSchema, scaledTimings, subjects } from '@avatar/contracts'
 import { aJob } from '@avatar/contracts/testing'
-import {
-  type Bus,
-  connectBus,
-  createLog,
-  createObjectStore,
-  openRecordStore,
-  provision,
-} from '@avatar/service-kit'
-import {
-  createTestNats,
-  createTestS3,
-  freePorts,
-  runMain,
-  until,
-} from '@avatar/service-kit/testing'
+import { type Bus, createObjectStore } from '@avatar/service-kit'
+import { runMain, until } from '@avatar/service-kit/testing'
 import { afterAll, beforeAll, expect, it } from 'vitest'
 
 const nats = await createTestNats()
@@ -35,14 +17,8 @@ let operator: Bus
 
 beforeAll(async () => {
   await Promise.all([nats.start(), s3.start()])
-  operator = await connectBus({
-    url: nats.url,
-    user: 'operator',
-    password: nats.passwords.operator,
-    inboxPrefix: inboxPrefix('operator'),
-    log: createLog('test', 'silent'),
-  })
-  await provision(operator, scaledTimings(1))
+  operator = await nats.connectAs('operator')
+  await provisionBroker(nats.operator, scaledTimings(1))
 }, 90_000)
 
 afterAll(async () => {
@@ -66,7 +42,7 @@ it('deletes from its environment alone, counts it, and ends in order at a signal
     LOG_LEVEL: 'silent',
   })
   const job = aJob({ jobId: randomUUID(), state: 'failed', expiresAtMs: Date.now() })
-  const records = await openRecordStore(operator, buckets.job, jobRecordSchema)
+  const records = await operator.records(buckets.job, jobRecordSchema)
   await records.create(jobKey(job.owner, job.jobId), job)
   const path = join(tmpdir(), `avatar-janitor-${job.jobId}`)
   await writeFile(path, 'hello')
@@ -77,7 +53,7 @@ it('deletes from its environment alone, counts it, and ends in order at a signal
   const due = { jobId: job.jobId, owner: job.owner }
   const [from, to] = [subjects.scheduledDeletion(job.jobId), subjects.dueDeletion(job.jobId)]
   await operator.schedule(from, to, Date.now(), due)
-  await until(() => operator.holds('EVENTS', subjects.event('job.deleted', job.jobId)), {
+  await until(() => operator.hasMessage('EVENTS', subjects.event('job.deleted', job.jobId)), {
     timeoutMs: 30_000,
   })
   expect(await objects.head(`jobs/${job.jobId}/input/a.wav`)).toBeUndefined()

@@ -1,8 +1,7 @@
-import { buckets, jobRecordSchema } from '@avatar/contracts'
+import { openJobRecords } from '@avatar/job-kit'
 import {
   type Foundation,
   objectStoreOf,
-  openRecordStore,
   type ServiceParts,
   stopTogether,
 } from '@avatar/service-kit'
@@ -20,7 +19,7 @@ export async function buildOrchestrator(
 ): Promise<ServiceParts> {
   const { config, log, bus, metrics, clock, timings } = foundation
   const objects = objectStoreOf(config, timings)
-  const records = await openRecordStore(bus, buckets.job, jobRecordSchema)
+  const records = await openJobRecords(bus)
   const transitions = metrics.meter.createCounter('infinitetalk_job_transitions_total', {
     description: 'Changes of job state, by the state reached',
   })
@@ -53,7 +52,12 @@ export async function buildOrchestrator(
     clock,
     log,
     timings,
+    metrics,
   }
   const parts = [liveJobs, ...subscriptions(deps), watchWorkers(deps), reconciler(deps)]
-  return { start: parts, stopPhases: [stopTogether('work', 10_000, parts)] }
+  return {
+    start: parts,
+    stopPhases: [stopTogether('work', 10_000, parts)],
+    checks: { store: objects.isReachable },
+  }
 }

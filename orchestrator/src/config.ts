@@ -1,24 +1,23 @@
-import { natsConfig, retentionConfig, runtimeConfig, s3Config } from '@avatar/service-kit'
+import { deadlineConfig, retentionConfig } from '@avatar/job-kit'
+import { natsConfig, runtimeConfig, storeConfig, withStoreAddress } from '@avatar/service-kit'
 import { z } from 'zod'
 
 /** The orchestrator's environment. */
-export const orchestratorConfigSchema = z.object({
-  ...natsConfig,
-  ...s3Config,
-  ...runtimeConfig,
-  ...retentionConfig,
-  RENDER_DEADLINE_MIN_SECONDS: z.coerce
-    .number()
-    .positive()
-    .default(600)
-    .describe('least time a render may take; the deadline is this or the estimate × 1.5'),
-  PRESIGNED_URL_TTL_SECONDS: z.coerce
-    .number()
-    .int()
-    .min(60)
-    .max(86_400)
-    .default(3600)
-    .describe('how long a worker may use the URLs of one attempt'),
-})
+export const orchestratorConfigSchema = withStoreAddress(
+  z.object({
+    ...natsConfig,
+    ...storeConfig,
+    ...runtimeConfig,
+    ...retentionConfig,
+    ...deadlineConfig,
+    PRESIGNED_URL_TTL_SECONDS: z.coerce
+      .number()
+      .int()
+      .min(60)
+      .max(86_400)
+      .default(3600)
+      .describe('how long a worker may use the URLs of one attempt'),
+  }),
+)
 
 export type OrchestratorConfig = z.output<typeof orchestratorConfigSchema>

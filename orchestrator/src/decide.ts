@@ -1,5 +1,6 @@
 import {
   attemptMessages,
+  deadlineSecondsFor,
   type FailureCode,
   failures,
   hasOpenAttempt,
@@ -108,7 +109,7 @@ function decideClaim(
         epoch: job.epoch + 1,
         worker: { id: claim.workerId, incarnation: claim.incarnation },
         estimatedSeconds,
-        deadlineSeconds: Math.max(rules.minDeadlineSeconds, estimatedSeconds * 1.5),
+        deadlineSeconds: deadlineSecondsFor(estimatedSeconds, rules.minDeadlineSeconds),
       },
       answer: { answer: 'render' },
     }

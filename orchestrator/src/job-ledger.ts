@@ -1,5 +1,6 @@
 import { isTerminal, type JobRecord, jobKey, terminalRecordTtlMs } from '@avatar/contracts'
-import type { Clock, RecordStore, Versioned } from '@avatar/service-kit'
+import type { JobRecords } from '@avatar/job-kit'
+import type { Clock, Versioned } from '@avatar/service-kit'
 import { type Answer, decide, type Message, type Rules } from './decide.ts'
 
 /** The record after a message, and what a request is told. */
@@ -10,7 +11,7 @@ export type JobLedger = ReturnType<typeof createJobLedger>
 
 /** Reads, decides and writes by compare-and-set until it wins or nothing is to be written. */
 export function createJobLedger(options: {
-  records: RecordStore<JobRecord>
+  records: JobRecords
   clock: Clock
   rules: Omit<Rules, 'nowMs'>
   onTransition?: (from: JobRecord, to: JobRecord) => void

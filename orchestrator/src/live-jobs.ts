@@ -1,5 +1,6 @@
 import { hasOpenAttempt, isTerminal, type JobRecord } from '@avatar/contracts'
-import type { Clock, Log, RecordStore, Runnable, Versioned } from '@avatar/service-kit'
+import { followJobs, type JobRecords } from '@avatar/job-kit'
+import type { Clock, Log, Runnable, Versioned } from '@avatar/service-kit'
 import type { OpenAttempt } from './liveness.ts'
 
 /** The unfinished jobs, as of a moment ago. The truth of one job is always its record. */
@@ -11,34 +12,17 @@ export type LiveJobs = Runnable & {
   count(): number
 }
 
-/** Follows the records by one watch, opened again whenever it breaks. */
-export function createLiveJobs(options: {
-  records: RecordStore<JobRecord>
-  clock: Clock
-  log: Log
-}): LiveJobs {
-  const { records, clock, log } = options
+export function createLiveJobs(options: { records: JobRecords; clock: Clock; log: Log }): LiveJobs {
   const jobs = new Map<string, Versioned<JobRecord>>()
-  let abort: AbortController | undefined
-  let running: Promise<void> | undefined
-
-  async function follow(signal: AbortSignal) {
-    while (!signal.aborted) {
-      try {
-        for await (const { key, value, revision } of records.watch(signal)) {
-          const jobId = key.slice(key.indexOf('.') + 1)
-          if (value && !isTerminal(value)) jobs.set(jobId, { value, revision })
-          else jobs.delete(jobId)
-        }
-      } catch (error) {
-        if (!signal.aborted)
-          log.warn({ err: error }, 'watch of the records broke, opening it again')
-      }
-      await clock.wait(500, signal)
-    }
-  }
-
   return {
+    ...followJobs({
+      ...options,
+      onJob(job, revision) {
+        if (isTerminal(job)) jobs.delete(job.jobId)
+        else jobs.set(job.jobId, { value: job, revision })
+      },
+      onGone: (jobId) => void jobs.delete(jobId),
+    }),
     all: () => jobs.values(),
     find: (jobId) => jobs.get(jobId),
     count: () => jobs.size,
@@ -54,16 +38,6 @@ export function createLiveJobs(options: {
             incarnation: job.worker.incarnation,
           })
       return open
-    },
-    async start() {
-      if (running) return
-      abort = new AbortController()
-      running = follow(abort.signal)
-    },
-    async stop() {
-      abort?.abort()
-      await running
-      running = undefined
     },
   }
 }

@@ -1,5 +1,4 @@
 import {
-  eventId,
   isTerminal,
   type JobRecord,
   type Notification,
@@ -7,6 +6,7 @@ import {
   streams,
   subjects,
 } from '@avatar/contracts'
+import { publishEvent, publishNotification } from '@avatar/job-kit'
 import { AppError, type Bus, type Clock, type ObjectStore } from '@avatar/service-kit'
 import { type Output, outputsOf } from './outputs.ts'
 
@@ -23,14 +23,10 @@ export function createPublishOutputs(deps: {
   async function publish(job: JobRecord, output: Output): Promise<void> {
     const { jobId, owner, traceparent } = job
     switch (output.kind) {
-      case 'event': {
-        const messageId = eventId(output.event)
-        const subject = subjects.event(output.event.type, jobId)
+      case 'event':
         // The deletion, hours later, publishes the end of the job again: its id is forgotten by then.
-        const isFirstOfSubject = isTerminal(job)
-        await bus.publish(subject, output.event, { messageId, traceparent, isFirstOfSubject })
+        await publishEvent(bus, output.event, { traceparent, isFirstOfSubject: isTerminal(job) })
         return
-      }
       case 'gpu-entry':
         // No message id: a duplicate would be acknowledged and not stored. The subject is unique.
         await bus.publish(subjects.gpuWork(jobId), { jobId, owner }, { traceparent })
@@ -48,16 +44,13 @@ export function createPublishOutputs(deps: {
         )
         return
       case 'stop':
-        bus.announce(subjects.stop(output.workerId), {
+        bus.publishCore(subjects.stop(output.workerId), {
           jobId,
           epoch: output.epoch,
         } satisfies StopOrder)
         return
-      case 'notification': {
-        const note = await notificationOf(job)
-        const messageId = `${jobId}:notify:${note.status}`
-        await bus.publish(subjects.notify(owner, note.status), note, { messageId, traceparent })
-      }
+      case 'notification':
+        await publishNotification(bus, owner, await notificationOf(job), { traceparent })
     }
   }
 
@@ -76,7 +69,7 @@ export function createPublishOutputs(deps: {
       ...(result
         ? {
             result: {
-              url: await objects.presignGet(result.key, ttlSeconds, `${job.jobId}.mp4`),
+              url: await objects.presignDownload(result.key, ttlSeconds, `${job.jobId}.mp4`),
               expires_at: new Date(expiresAtMs).toISOString(),
               bytes: result.bytes,
               sha256: result.sha256,

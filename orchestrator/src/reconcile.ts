@@ -1,13 +1,13 @@
 import {
   consumers,
   type EventOf,
-  eventId,
   type JobRecord,
   streams,
   subjects,
   type Timings,
 } from '@avatar/contracts'
-import { type Bus, type Clock, everySoOften, type Log, type Runnable } from '@avatar/service-kit'
+import { factOf, plainEvent, publishEvent } from '@avatar/job-kit'
+import { type Bus, background, type Clock, type Log, type Runnable } from '@avatar/service-kit'
 import type { LiveJobs } from './live-jobs.ts'
 
 /** What one pass did. */
@@ -39,7 +39,7 @@ export function reconciler(deps: {
 
   async function runOnce(): Promise<Reconciled> {
     const done: Reconciled = { resubmitted: 0, entriesRestored: 0, timedOut: 0, reminded: 0 }
-    const settledUpTo = await bus.settledUpTo(consumers(timings).gpu)
+    const settledUpTo = await bus.ackFloor(consumers(timings).gpu)
     for (const { value: job, revision } of [...liveJobs.all()]) {
       if (await remind(job, revision)) done.reminded++
       if (job.state !== 'pending' && job.state !== 'queued') continue
@@ -71,7 +71,7 @@ export function reconciler(deps: {
     settledUpTo: number,
   ): Promise<boolean> {
     const subject = subjects.gpuWork(jobId)
-    if (await bus.holds(streams.GPU.name, subject, settledUpTo)) {
+    if (await bus.hasMessage(streams.GPU.name, subject, settledUpTo)) {
       entrylessSinceMs.delete(jobId)
       return false
     }
@@ -88,10 +88,12 @@ export function reconciler(deps: {
    * had: within the window of duplicates that does nothing, and its handler is safe to run twice.
    */
   async function remind(job: JobRecord, revision: number): Promise<boolean> {
-    const { jobId, owner, epoch, traceparent, uploaded } = job
+    const { jobId, uploaded, traceparent } = job
     const subject = subjects.event('job.cancel-requested', jobId)
     const isCancelForgotten =
-      !uploaded && job.state !== 'cancelling' && (await bus.holds(streams.EVENTS.name, subject))
+      !uploaded &&
+      job.state !== 'cancelling' &&
+      (await bus.hasMessage(streams.EVENTS.name, subject))
     if (!uploaded && !isCancelForgotten) {
       behindSinceMs.delete(jobId)
       return false
@@ -108,30 +110,26 @@ export function reconciler(deps: {
     const atMs = clock.nowMs()
     const event: EventOf<'render.completed'> = {
       type: 'render.completed',
-      ...{ jobId, owner, epoch, revision, atMs, rendered: uploaded },
+      ...factOf(job, revision, atMs),
+      rendered: uploaded,
       workerId: job.worker?.id ?? '',
       renderStartedAtMs: job.startedAtMs ?? atMs,
       renderEndedAtMs: atMs,
     }
-    await bus.publish(subjects.event(event.type, jobId), event, {
-      messageId: eventId(event),
-      traceparent,
-    })
+    await publishEvent(bus, event, { traceparent })
     return true
   }
 
   async function publishAbout(
     type: 'job.submitted' | 'job.queue-timeout' | 'job.cancel-requested',
-    { jobId, owner, epoch, traceparent }: JobRecord,
+    job: JobRecord,
     revision: number,
   ) {
-    const atMs = clock.nowMs()
-    const event = { type, jobId, owner, epoch, revision, atMs } as EventOf<typeof type>
-    const messageId = eventId(event)
-    await bus.publish(subjects.event(type, jobId), event, { messageId, traceparent })
+    const event = plainEvent(type, factOf(job, revision, clock.nowMs()))
+    await publishEvent(bus, event, { traceparent: job.traceparent })
   }
 
-  const loop = everySoOften({
+  const loop = background({
     name: 'reconciler',
     everyMs: Math.min(timings.reconcileEveryMs, timings.entryMissingMs),
     clock,

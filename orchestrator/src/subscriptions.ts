@@ -1,12 +1,23 @@
-import { consumers, subjects, type Timings } from '@avatar/contracts'
 import {
-  asAppError,
+  anyEventOf,
+  cancelRequestSchema,
+  claimRequestSchema,
+  consumers,
+  eventSchemas,
+  orchestratorEventTypes,
+  storeRequestSchema,
+  subjects,
+  type Timings,
+} from '@avatar/contracts'
+import {
   type Bus,
   type Clock,
   consumerLoop,
   type Log,
+  type Metrics,
   type ObjectStore,
   type Runnable,
+  responder,
 } from '@avatar/service-kit'
 import { onJobEvent } from './handlers/job-event.ts'
 import type { JobLedger } from './job-ledger.ts'
@@ -23,60 +34,47 @@ export type SubscriptionDeps = {
   publishOutputs: PublishOutputs
   clock: Clock
   log: Log
+  metrics: Metrics
   timings: Timings
   urlTtlSeconds: number
 }
 
-/** The table of contents: what the orchestrator hears, and who handles it. */
+/** The table of contents: what the orchestrator receives, and who handles it. */
 export function subscriptions(deps: SubscriptionDeps): Runnable[] {
-  const { bus, clock, log, timings } = deps
-  const reader = { bus, clock, log, timings }
+  const { bus, clock, log, metrics, timings } = deps
+  const reader = { bus, clock, log, metrics, timings, concurrency: 16 }
+  const asked = { bus, queue: 'orchestrator' }
   const specs = consumers(timings)
   return [
     consumerLoop({
       ...reader,
       spec: specs.orchestrator,
-      concurrency: 16,
+      schema: anyEventOf(orchestratorEventTypes),
       handle: onJobEvent(deps),
     }),
     consumerLoop({
       ...reader,
       spec: specs.storage,
-      concurrency: 16,
+      schema: eventSchemas['render.completed'],
       handle: onRenderCompleted(deps),
     }),
-    responder(deps, subjects.claim, answerClaim(deps)),
-    responder(deps, subjects.store, answerStore(deps)),
-    responder(deps, subjects.cancel, answerCancel(deps)),
+    responder({
+      ...asked,
+      subject: subjects.claim,
+      schema: claimRequestSchema,
+      answer: answerClaim(deps),
+    }),
+    responder({
+      ...asked,
+      subject: subjects.store,
+      schema: storeRequestSchema,
+      answer: answerStore(deps),
+    }),
+    responder({
+      ...asked,
+      subject: subjects.cancel,
+      schema: cancelRequestSchema,
+      answer: answerCancel(deps),
+    }),
   ]
-}
-
-/** Answers requests as one of a queue group; a failure is answered too, so that the asker need not wait. */
-function responder(
-  { bus, log }: SubscriptionDeps,
-  subject: string,
-  answer: (body: unknown, traceparent: string | undefined) => Promise<unknown>,
-): Runnable {
-  let subscription: { stop(): void } | undefined
-  return {
-    async start() {
-      subscription ??= bus.listen(
-        subject,
-        async (message) => {
-          try {
-            message.reply(await answer(message.json(), message.traceparent))
-          } catch (error) {
-            const { code } = asAppError(error)
-            log.warn({ err: error, subject, code }, 'request failed')
-            message.reply({ answer: 'error', code })
-          }
-        },
-        { queue: 'orchestrator' },
-      )
-    },
-    async stop() {
-      subscription?.stop()
-      subscription = undefined
-    },
-  }
 }

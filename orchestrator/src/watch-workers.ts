@@ -1,20 +1,21 @@
 import {
   type Beat,
   beatSchema,
-  type EventOf,
-  eventId,
   type HeldJob,
   type StopOrder,
   subjects,
   type Timings,
 } from '@avatar/contracts'
+import { plainEvent, publishEvent } from '@avatar/job-kit'
 import {
   type Bus,
+  background,
   type Clock,
   continueTrace,
-  everySoOften,
   type Log,
   type Runnable,
+  subscription,
+  together,
 } from '@avatar/service-kit'
 import { isOverdue, wantsAttempt } from './held-attempt.ts'
 import type { JobLedger } from './job-ledger.ts'
@@ -36,14 +37,13 @@ export function watchWorkers(deps: {
 }): Runnable {
   const { bus, ledger, liveJobs, clock, log, timings } = deps
   const liveness = createLiveness(timings, clock.monotonicMs())
-  let subscription: { stop(): void } | undefined
 
   async function onBeat(beat: Beat) {
     liveness.heard(beat, liveJobs.openAttempts(), clock.monotonicMs())
     for (const held of beat.jobs) {
       if (await isUnwanted(held)) {
         const order: StopOrder = { jobId: held.jobId, epoch: held.epoch }
-        bus.announce(subjects.stop(beat.workerId), order)
+        bus.publishCore(subjects.stop(beat.workerId), order)
       } else if (isOverdue(held, timings.overdueAfterMs)) {
         logOf(held).warn('render far past its deadline')
         await publishAbout('job.overdue', held)
@@ -72,23 +72,18 @@ export function watchWorkers(deps: {
     attempt: { jobId: string; owner: string; epoch: number },
   ) {
     const { jobId, owner, epoch } = attempt
-    const atMs = clock.nowMs()
-    const event = { type, jobId, owner, epoch, revision: 0, atMs } as EventOf<typeof type>
-    const traceparent = traceparentOf(attempt)
-    await bus.publish(subjects.event(type, jobId), event, {
-      messageId: eventId(event),
-      ...(traceparent ? { traceparent } : {}),
-    })
+    const fact = { jobId, owner, epoch, revision: 0, atMs: clock.nowMs() }
+    await publishEvent(bus, plainEvent(type, fact), { traceparent: traceparentOf(attempt) })
   }
 
-  const watch = everySoOften({
+  const watch = background({
     name: 'liveness watch',
     everyMs: timings.watchEveryMs,
     clock,
     log,
     async pass() {
       // No answer, no verdict: the silence may be the broker's.
-      if (!(await bus.answers(timings.watchRoundTripMs))) return
+      if (!(await bus.ping(timings.watchRoundTripMs))) return
       for (const lost of liveness.findLost(liveJobs.openAttempts(), clock.monotonicMs())) {
         logOf(lost).warn({ workerId: lost.workerId }, 'attempt lost')
         await publishAbout('job.attempt-lost', lost)
@@ -96,18 +91,11 @@ export function watchWorkers(deps: {
     },
   })
 
-  return {
-    async start() {
-      subscription = bus.listen(subjects.beat('*'), (message) => {
-        const parsed = beatSchema.safeParse(message.json())
-        if (!parsed.success) return log.warn({ subject: message.subject }, 'beat not understood')
-        return onBeat(parsed.data)
-      })
-      await watch.start()
-    },
-    async stop() {
-      subscription?.stop()
-      await watch.stop()
-    },
-  }
+  const beats = subscription({
+    bus,
+    subject: subjects.beat('*'),
+    schema: beatSchema,
+    handle: onBeat,
+  })
+  return together(beats, watch)
 }

@@ -24,7 +24,7 @@ async function queued(difference: Partial<JobRecord> = {}) {
 }
 
 const notes = async (owner: string) =>
-  (await world.operator.readFrom('NOTIFY', `notify.${owner}.>`, 1, 20)).map(
+  (await world.operator.readStream('NOTIFY', `notify.${owner}.>`, 1, 20)).map(
     ({ subject, body }) => ({
       subject,
       body: body as Record<string, unknown>,
@@ -34,7 +34,7 @@ const notes = async (owner: string) =>
 const deadLetterOf = (subject: string) =>
   until(
     async () =>
-      (await world.operator.readFrom('DLQ', 'dlq.>', 1, 100)).find(
+      (await world.operator.readStream('DLQ', 'dlq.>', 1, 100)).find(
         ({ body }) => (body as { subject: string }).subject === subject,
       )?.body as { code: string } | undefined,
     { what: `a dead letter about ${subject}` },

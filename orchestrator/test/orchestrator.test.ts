@@ -18,7 +18,7 @@ async function claimed(difference: Partial<JobRecord> = {}) {
 }
 
 const facts = async (job: JobRecord) =>
-  (await world.operator.readFrom('EVENTS', `evt.job.*.${job.jobId}`, 1, 100)).map(
+  (await world.operator.readStream('EVENTS', `evt.job.*.${job.jobId}`, 1, 100)).map(
     ({ subject }) => subject.split('.')[2],
   )
 
@@ -38,7 +38,9 @@ describe('the way of one job', () => {
     await until(async () => (await facts(job)).includes('completed'))
     expect(await facts(job)).toEqual(['submitted', 'queued', 'started', 'completed'])
     await until(async () => !(await world.holdsEntry(job)), { what: 'the entry is purged' })
-    expect(await world.operator.holds('SCHED', subjects.scheduledDeletion(job.jobId))).toBe(true)
+    expect(await world.operator.hasMessage('SCHED', subjects.scheduledDeletion(job.jobId))).toBe(
+      true,
+    )
   })
 
   it('uploads through the granted URL exactly what was announced, once', async () => {
@@ -102,10 +104,10 @@ describe('cancel', () => {
   it('tells the worker to stop a running one and waits for its word', async () => {
     const { worker, job } = await claimed()
     const orders: unknown[] = []
-    worker.bus.listen(subjects.stop(worker.workerId), (message) => {
+    worker.bus.subscribe(subjects.stop(worker.workerId), (message) => {
       orders.push(message.json())
     })
-    await worker.bus.answers(1_000)
+    await worker.bus.ping(1_000)
     await cancel(job)
     await world.reaches(job, 'cancelling')
     await until(() => orders.length > 0, { what: 'a stop order' })
@@ -131,10 +133,10 @@ describe('what no event tells', () => {
     await world.reaches(job, 'rendering')
     expect(await world.reaches(job, 'queued')).toMatchObject({ deaths: 1, epoch: 1 })
     const orders: unknown[] = []
-    worker.bus.listen(subjects.stop(worker.workerId), (message) => {
+    worker.bus.subscribe(subjects.stop(worker.workerId), (message) => {
       orders.push(message.json())
     })
-    await worker.bus.answers(1_000)
+    await worker.bus.ping(1_000)
     worker.beats([{ job, epoch: 1 }])
     await until(() => orders.length > 0, { what: 'a stop order' })
     expect(orders[0]).toEqual({ jobId: job.jobId, epoch: 1 })
@@ -177,10 +179,10 @@ describe('what no event tells', () => {
     const job = await world.submit({ announce: false, createdAtMs: Date.now() - 25 * 3_600_000 })
     expect((await world.reaches(job, 'failed')).error?.code).toBe('QUEUE_TIMEOUT')
     await world.operator.publish('evt.render.started.x', { nonsense: true })
-    await until(async () => (await world.operator.readFrom('DLQ', 'dlq.>', 1, 10)).length > 0, {
+    await until(async () => (await world.operator.readStream('DLQ', 'dlq.>', 1, 10)).length > 0, {
       what: 'a dead letter',
     })
-    const [letter] = await world.operator.readFrom('DLQ', 'dlq.>', 1, 10)
+    const [letter] = await world.operator.readStream('DLQ', 'dlq.>', 1, 10)
     expect(letter?.body).toMatchObject({ code: 'INVALID_MESSAGE', subject: 'evt.render.started.x' })
   })
 })
@@ -213,9 +215,9 @@ describe('a crash between two lines', () => {
     await until(async () => (await world.record(job))?.deletedAtMs !== undefined)
     await world.isIdle('orchestrator')
     expect((await facts(job)).filter((fact) => fact === 'completed')).toHaveLength(1)
-    expect(await world.operator.readFrom('NOTIFY', 'notify.acme.job.completed', 1, 9)).toHaveLength(
-      1,
-    )
+    expect(
+      await world.operator.readStream('NOTIFY', 'notify.acme.job.completed', 1, 9),
+    ).toHaveLength(1)
   })
 
   it('survives kill -9 of the broker in mid-job', async () => {

@@ -1,7 +1,10 @@
 import { outputKey, subjects } from '@avatar/contracts'
 import { aRender } from '@avatar/contracts/testing'
-import { until } from '@avatar/service-kit/testing'
+import { createLog, systemClock } from '@avatar/service-kit'
+import { itKeepsTheRunnableContract, until } from '@avatar/service-kit/testing'
 import { describe, expect, it } from 'vitest'
+import { z } from 'zod'
+import { watchWorkers } from '../src/watch-workers.ts'
 import { inOneWorld, type Orchestrator, sha256, type World } from './world.ts'
 
 let world: World
@@ -32,6 +35,32 @@ const during = async (ms: number, act: () => void) => {
 }
 
 describe('the watch over the workers', () => {
+  itKeepsTheRunnableContract(async () => {
+    const bus = await world.connectAs('orchestrator')
+    const monitor = `${world.nats.monitor}/connz?subs=1`
+    const schema = z.object({
+      connections: z.array(
+        z.object({ cid: z.int(), subscriptions_list: z.array(z.string()).optional() }),
+      ),
+    })
+    /** The orchestrator that runs beside it has one too. */
+    async function subscriptions() {
+      const { connections } = schema.parse(await (await fetch(monitor)).json())
+      return connections.filter(({ subscriptions_list }) => subscriptions_list?.includes('beat.*'))
+        .length
+    }
+    const before = await subscriptions()
+    const runnable = watchWorkers({
+      ...{ bus, clock: systemClock, log: createLog('test', 'silent'), timings: world.timings },
+      ledger: { find: async () => undefined, apply: async () => undefined },
+      liveJobs: {
+        ...{ all: () => new Map().values(), find: () => undefined, openAttempts: () => [] },
+        ...{ count: () => 0, start: async () => undefined, stop: async () => undefined },
+      },
+    })
+    return { runnable, atWork: async () => (await subscriptions()) - before }
+  })
+
   it('costs nobody his render when it was the broker that was silent', async () => {
     const { worker, job } = await rendering()
     const beat = () => worker.beats([{ job, epoch: 1 }])
@@ -57,10 +86,10 @@ describe('the watch over the workers', () => {
   it('stops nobody whose attempt is open and wanted', async () => {
     const { worker, job } = await rendering()
     let orders = 0
-    worker.bus.listen(subjects.stop(worker.workerId), () => {
+    worker.bus.subscribe(subjects.stop(worker.workerId), () => {
       orders++
     })
-    await worker.bus.answers(1_000)
+    await worker.bus.ping(1_000)
     await during(1_000, () => worker.beats([{ job, epoch: 1 }]))
     expect(orders).toBe(0)
   })
@@ -79,8 +108,8 @@ describe('the watch over the workers', () => {
 
   it('says so when it does not understand a beat, and hears the next one', async () => {
     const { worker, job } = await rendering()
-    worker.bus.announce(subjects.beat('w1'), { nonsense: true })
-    await until(() => orchestrator.lines().some(({ msg }) => msg === 'beat not understood'))
+    worker.bus.publishCore(subjects.beat('w1'), { nonsense: true })
+    await until(() => orchestrator.lines().some(({ msg }) => msg === 'message ignored'))
     worker.beats([{ job, epoch: 1, renderedForSeconds: 700 }])
     expect((await world.reaches(job, 'failed')).error?.code).toBe('DEADLINE_EXCEEDED')
   })

@@ -2,12 +2,13 @@ import { createHash, randomUUID } from 'node:crypto'
 import { rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { provisionBroker } from '@avatar/backing-services'
+import { createTestNats, createTestS3 } from '@avatar/backing-services/testing'
 import {
   buckets,
   type ClaimAnswer,
   type EventOf,
   eventId,
-  inboxPrefix,
   type JobRecord,
   jobKey,
   jobRecordSchema,
@@ -20,17 +21,15 @@ import {
 import { aJob, aRender } from '@avatar/contracts/testing'
 import {
   type Bus,
-  connectBus,
   createLog,
   createMetrics,
   createObjectStore,
   loadConfig,
-  openRecordStore,
-  provision,
   stopInPhases,
   systemClock,
 } from '@avatar/service-kit'
-import { createTestNats, createTestS3, until } from '@avatar/service-kit/testing'
+import { until } from '@avatar/service-kit/testing'
+import { jetstream } from '@nats-io/jetstream'
 import { afterAll, beforeAll } from 'vitest'
 import { buildOrchestrator } from '../src/build-orchestrator.ts'
 import { orchestratorConfigSchema } from '../src/config.ts'
@@ -47,26 +46,24 @@ export async function createWorld({ divisor = 20 } = {}) {
   const log = createLog('test', 'silent')
   const timings = scaledTimings(divisor)
   const connections: Bus[] = []
-  const connectAs = async (user: ServiceUser) => {
-    const bus = await connectBus({
-      url: nats.url,
-      user,
-      password: nats.passwords[user],
-      inboxPrefix: inboxPrefix(user),
-      log,
-    })
+  const connectAs = async (user: ServiceUser, itsLog = log) => {
+    const bus = await nats.connectAs(user, { log: itsLog })
     connections.push(bus)
     return bus
   }
   const operator = await connectAs('operator')
-  await provision(operator, timings)
+  await provisionBroker(nats.operator, timings)
+  const raw = await nats.connectRawAs('operator')
+  const client = jetstream(raw.connection)
   const objects = createObjectStore(s3)
-  const records = await openRecordStore(operator, buckets.job, jobRecordSchema)
+  const records = await operator.records(buckets.job, jobRecordSchema)
 
   async function startOrchestrator() {
-    const bus = await connectAs('orchestrator')
     const metrics = createMetrics('orchestrator')
     const lines: string[] = []
+    const destination = { write: (line: string) => void lines.push(line) }
+    const itsLog = createLog('orchestrator', 'info', { destination })
+    const bus = await connectAs('orchestrator', itsLog)
     const config = loadConfig(orchestratorConfigSchema, {
       NATS_URL: nats.url,
       NATS_USER: 'orchestrator',
@@ -80,7 +77,7 @@ export async function createWorld({ divisor = 20 } = {}) {
     })
     const parts = await buildOrchestrator({
       config,
-      log: createLog('orchestrator', 'info', { write: (line) => lines.push(line) }),
+      log: itsLog,
       bus,
       metrics,
       clock: systemClock,
@@ -148,15 +145,15 @@ export async function createWorld({ divisor = 20 } = {}) {
       },
       { timeoutMs, what: `job in state ${state}` },
     )
-  const holdsEntry = (job: JobRecord) => operator.holds('GPU', subjects.gpuWork(job.jobId))
+  const holdsEntry = (job: JobRecord) => operator.hasMessage('GPU', subjects.gpuWork(job.jobId))
 
   const entryOf = async (job: JobRecord) =>
-    (await operator.readFrom('GPU', subjects.gpuWork(job.jobId), 1, 1))[0]
+    (await operator.readStream('GPU', subjects.gpuWork(job.jobId), 1, 1))[0]
   const sequenceOfEntry = async (job: JobRecord) => (await entryOf(job))?.sequence
 
   /** Whether a worker that asks now is given the entry of this job; it hands it back at once. */
   async function pullsEntry(job: JobRecord): Promise<boolean> {
-    const queue = await operator.client.consumers.get('GPU', 'standard-normal')
+    const queue = await client.consumers.get('GPU', 'standard-normal')
     const pulled = await queue.fetch({ max_messages: 100, expires: 1_000 })
     let isThere = false
     for await (const message of pulled) {
@@ -168,8 +165,8 @@ export async function createWorld({ divisor = 20 } = {}) {
 
   /** What a broker does that stops badly: the entries stay, and their consumer is past them. */
   async function forget(stream: 'GPU' | 'EVENTS', consumer: string) {
-    const { state } = await operator.manager.streams.info(stream)
-    await operator.connection.request(
+    const { state } = await raw.manager.streams.info(stream)
+    await raw.connection.request(
       `$JS.API.CONSUMER.RESET.${stream}.${consumer}`,
       JSON.stringify({ seq: state.last_seq + 1 }),
     )
@@ -180,10 +177,10 @@ export async function createWorld({ divisor = 20 } = {}) {
   /** Lets a stream's window of duplicates pass, in a moment; ids that it saw before are new to it. */
   async function forgetMessageIds(stream: 'EVENTS') {
     const milliseconds = 1_000_000
-    await operator.manager.streams.update(stream, { duplicate_window: 100 * milliseconds })
+    await raw.manager.streams.update(stream, { duplicate_window: 100 * milliseconds })
     const probe = { msgID: randomUUID() }
-    await operator.client.publish('evt.probe', '', probe)
-    await until(async () => !(await operator.client.publish('evt.probe', '', probe)).duplicate, {
+    await client.publish('evt.probe', '', probe)
+    await until(async () => !(await client.publish('evt.probe', '', probe)).duplicate, {
       what: 'the end of the window',
     })
   }
@@ -192,7 +189,7 @@ export async function createWorld({ divisor = 20 } = {}) {
   async function isIdle(consumer: 'orchestrator' | 'storage') {
     await until(
       async () => {
-        const { num_pending, num_ack_pending } = await operator.manager.consumers.info(
+        const { num_pending, num_ack_pending } = await raw.manager.consumers.info(
           'EVENTS',
           consumer,
         )
@@ -271,7 +268,7 @@ export async function createWorld({ divisor = 20 } = {}) {
         })
       },
       beats(jobs: { job: JobRecord; epoch: number; renderedForSeconds?: number }[]) {
-        bus.announce(subjects.beat(workerId), {
+        bus.publishCore(subjects.beat(workerId), {
           workerId,
           incarnation,
           engine: 'null',
@@ -299,6 +296,7 @@ export async function createWorld({ divisor = 20 } = {}) {
     objects,
     records,
     timings,
+    connectAs,
     startOrchestrator,
     crashAfterWriting,
     submit,
@@ -315,7 +313,7 @@ export async function createWorld({ divisor = 20 } = {}) {
     isIdle,
     createWorker,
     async stop() {
-      await Promise.all(connections.map((bus) => bus.stop()))
+      await Promise.all([raw.connection.close(), ...connections.map((bus) => bus.stop())])
       objects.stop()
       await Promise.all([nats.stop(), s3.stop()])
     },

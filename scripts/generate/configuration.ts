@@ -1,6 +1,6 @@
 import { execFileSync } from 'node:child_process'
 import { join } from 'node:path'
-import { Secret } from '@avatar/service-kit'
+import { isSecret } from '@avatar/service-kit'
 import { ingestConfigSchema } from '../../ingest/src/config.ts'
 import { janitorConfigSchema } from '../../janitor/src/config.ts'
 import { orchestratorConfigSchema } from '../../orchestrator/src/config.ts'
@@ -109,7 +109,7 @@ function readByServices(): Reading[] {
         description: field.description ?? '',
         fallback: given === undefined ? undefined : String(given),
         isRequired: !parsed.success,
-        isSecret: field.safeParse('any text').data instanceof Secret,
+        isSecret: isSecret(field),
         reader,
       }
     }),

@@ -1,31 +1,46 @@
-import { createServer, type Server } from 'node:http'
+import { createServer, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
-import type { Runnable } from './lifecycle.ts'
+import type { Runnable } from './background.ts'
+import type { Health } from './health.ts'
 import type { Metrics } from './telemetry.ts'
 
-/** The operators' door of a service: `/metrics` for Prometheus, `/healthz` for the supervisor. */
+/**
+ * The operators' door of a service: `/metrics` for Prometheus; `/livez`, which says whether to restart
+ * the process; `/readyz`, also under its old name `/healthz`, which says whether to send it work.
+ */
 export type AdminServer = Runnable & { port(): number }
 
-/** Not meant for the public; it listens on loopback unless it is told otherwise. */
+/** Not meant for the public. It listens on loopback unless it is configured otherwise. */
 export function createAdminServer(options: {
   host: string
   port: number
   metrics: Metrics
-  isHealthy: () => boolean
+  health: Health
 }): AdminServer {
-  const server: Server = createServer((request, response) => {
-    if (request.url === '/metrics') {
-      void options.metrics.scrape().then((text) => {
-        response.setHeader('content-type', 'text/plain; version=0.0.4')
-        response.end(text)
-      })
-    } else if (request.url === '/healthz') {
-      const healthy = options.isHealthy()
-      response.statusCode = healthy ? 200 : 503
-      response.end(healthy ? 'ok\n' : 'unavailable\n')
-    } else {
-      response.statusCode = 404
-      response.end('not found\n')
+  const { metrics, health } = options
+  const server = createServer(async (request, response) => {
+    try {
+      switch (request.url) {
+        case '/metrics':
+          response.setHeader('content-type', 'text/plain; version=0.0.4')
+          response.end(await metrics.scrape())
+          return
+        case '/livez': {
+          const liveness = health.live()
+          return answer(response, liveness.status === 'alive', liveness)
+        }
+        case '/readyz':
+        case '/healthz': {
+          const readiness = await health.ready()
+          return answer(response, readiness.status === 'ready', readiness)
+        }
+        default:
+          response.statusCode = 404
+          response.end('not found\n')
+      }
+    } catch {
+      response.statusCode = 500
+      response.end('failed\n')
     }
   })
   return {
@@ -41,4 +56,10 @@ export function createAdminServer(options: {
         server.close(() => resolve())
       }),
   }
+}
+
+function answer(response: ServerResponse, isWell: boolean, body: unknown) {
+  response.statusCode = isWell ? 200 : 503
+  response.setHeader('content-type', 'application/json; charset=utf-8')
+  response.end(`${JSON.stringify(body)}\n`)
 }

@@ -1,17 +1,15 @@
-import type { ConsumerSpec } from '@avatar/contracts'
-import {
-  JetStreamApiError,
-  type JetStreamClient,
-  JetStreamError,
-  type JetStreamManager,
-  jetstream,
-  jetstreamManager,
-} from '@nats-io/jetstream'
+import type { BucketSpec, ConsumerSpec } from '@avatar/contracts'
+import { type Consumer, jetstream, jetstreamManager } from '@nats-io/jetstream'
 import { Kvm } from '@nats-io/kv'
 import { connect, headers, type Msg, type NatsConnection } from '@nats-io/transport-node'
+import type { z } from 'zod'
+import { type PublishOutcome, publishTryMs, untilStored } from './bus-publish.ts'
+import { type StreamReader, streamReader } from './bus-streams.ts'
 import { type Clock, systemClock } from './clock.ts'
 import { AppError } from './errors.ts'
-import type { Log } from './log.ts'
+import { type Log, logFailure } from './log.ts'
+import { openRecordStore, type RecordStore } from './record-store.ts'
+import type { Metrics } from './telemetry.ts'
 
 export type BusOptions = {
   url: string
@@ -20,41 +18,74 @@ export type BusOptions = {
   inboxPrefix: string
   log: Log
   clock?: Clock
+  metrics?: Metrics
 }
 
 export type PublishOptions = {
-  /** The same id within the stream's window is stored once. */
-  messageId?: string
-  /** Stored only while the stream holds nothing on its subject, however long ago that came. */
+  /** The same id within the stream's duplicate window is stored once. */
+  messageId?: string | undefined
+  /** Stored only while the stream holds nothing on its subject, however old. */
   isFirstOfSubject?: boolean
-  traceparent?: string
+  traceparent?: string | undefined
   /** Gives up after this and throws BROKER_UNAVAILABLE; without it, tries for ever. */
-  timeoutMs?: number
+  timeoutMs?: number | undefined
 }
 
-/** What the broker did with a publish that it may refuse. */
-export type PublishOutcome = 'stored' | 'exists'
+/** A message of a core subject. */
+export type BusMessage = {
+  subject: string
+  traceparent: string | undefined
+  /** @throws AppError INVALID_MESSAGE when it is not JSON */
+  json(): unknown
+  respond(body: unknown): void
+}
 
-/** A message stored in a stream, read directly. */
-export type StoredMessage = { subject: string; sequence: number; body: unknown }
+/** The connection to the broker. It reconnects for ever, and no publish is given up in silence. */
+export type Bus = StreamReader & {
+  readonly log: Log
+  /** Publishes to a stream until it is stored; `untilStored` says when it gives up. */
+  publish(subject: string, body: unknown, options?: PublishOptions): Promise<PublishOutcome>
+  /**
+   * Stores a message that the broker publishes on `target` at the given time, headers included; one
+   * per subject.
+   */
+  schedule(
+    subject: string,
+    target: string,
+    atMs: number,
+    body: unknown,
+    options?: Pick<PublishOptions, 'traceparent'>,
+  ): Promise<PublishOutcome>
+  /** Removes every message of a stream on this subject. */
+  purge(stream: string, subject: string): Promise<PublishOutcome>
+  /** Publishes on core NATS: whoever subscribes now receives it, and nothing is stored. */
+  publishCore(subject: string, body: unknown): void
+  /** Asks and waits for one reply; undefined when nobody replied in time. */
+  request(
+    subject: string,
+    body: unknown,
+    options: { timeoutMs: number; traceparent?: string },
+  ): Promise<unknown>
+  /** Receives core messages from now on; with a queue group, one member of it receives each. */
+  subscribe(
+    subject: string,
+    handle: (message: BusMessage) => Promise<void> | void,
+    options?: { queue?: string },
+  ): { stop(): void }
+  /** Whether the broker answers a round trip within the time. */
+  ping(withinMs: number): Promise<boolean>
+  /** Opens a key-value bucket whose values follow a schema. */
+  records<S extends z.ZodType>(bucket: BucketSpec, schema: S): Promise<RecordStore<z.output<S>>>
+  /** The durable consumer of a spec; provisioning has created it. */
+  consumer(spec: Pick<ConsumerSpec, 'stream' | 'name'>): Promise<Consumer>
+  /** Resolves when the connection is given up for good. The process should then end. */
+  closed(): Promise<unknown>
+  stop(): Promise<void>
+}
 
-/** NATS error codes, from the server's errors.json. */
-const storeFailed = 10077
-const wrongLastSequence = 10071
-
-/** How long one try of a publish may take before the next is made with the same id. */
-const publishTryMs = 2_000
-const publishAgainMs = 250
-
-/** The connection to the broker: it reconnects for ever and never gives up a publish silently. */
-export type Bus = Awaited<ReturnType<typeof connectBus>>
-
-/**
- * Connects to the broker, waiting until there is one. Afterwards it reconnects for ever; `closed`
- * resolves only when the connection is given up for good, and then the process should end.
- */
-export async function connectBus(options: BusOptions) {
-  const { log, clock = systemClock } = options
+/** Connects to the broker, waiting until there is one; afterwards it reconnects for ever. */
+export async function connectBus(options: BusOptions): Promise<Bus> {
+  const { log, clock = systemClock, metrics } = options
   const connection = await connect({
     servers: options.url,
     user: options.user,
@@ -70,83 +101,26 @@ export async function connectBus(options: BusOptions) {
     ignoreAuthErrorAbort: true,
   })
   void logStatus(connection, log)
-  const client: JetStreamClient = jetstream(connection, { timeout: publishTryMs })
-  const manager: JetStreamManager = await jetstreamManager(connection, {
-    checkAPI: false,
-    timeout: publishTryMs,
-  })
+  const client = jetstream(connection, { timeout: publishTryMs })
+  const manager = await jetstreamManager(connection, { checkAPI: false, timeout: publishTryMs })
 
-  /** Publishes to a stream until it is stored; see `PublishOptions` for when it gives up. */
-  async function publish(
+  const kvm = new Kvm(client)
+
+  const stored = (
     subject: string,
-    body: unknown,
-    { messageId, isFirstOfSubject = false, traceparent, timeoutMs }: PublishOptions = {},
-  ): Promise<PublishOutcome> {
-    const message = headers()
-    if (traceparent) message.set('traceparent', traceparent)
-    return untilStored(timeoutMs, (tryMs) =>
-      client.publish(subject, JSON.stringify(body), {
-        headers: message,
-        timeout: tryMs,
-        ...(messageId ? { msgID: messageId } : {}),
-        ...(isFirstOfSubject ? { expect: { lastSubjectSequence: 0 } } : {}),
-      }),
-    )
-  }
-
-  /**
-   * Stores a message that the broker will publish on `target` at the given time, headers included; one
-   * per subject.
-   */
-  async function schedule(
-    subject: string,
-    target: string,
-    atMs: number,
-    body: unknown,
-    { traceparent }: Pick<PublishOptions, 'traceparent'> = {},
-  ) {
-    const message = headers()
-    if (traceparent) message.set('traceparent', traceparent)
-    return untilStored(undefined, (tryMs) =>
-      client.publish(subject, JSON.stringify(body), {
-        headers: message,
-        timeout: tryMs,
-        schedule: { specification: { at: new Date(atMs) }, target },
-      }),
-    )
-  }
-
-  async function untilStored(
-    timeoutMs: number | undefined,
     attempt: (tryMs: number) => Promise<unknown>,
-  ): Promise<PublishOutcome> {
-    const deadline = timeoutMs === undefined ? Infinity : clock.monotonicMs() + timeoutMs
-    for (;;) {
-      const left = deadline - clock.monotonicMs()
-      try {
-        await attempt(Math.max(1, Math.min(publishTryMs, left)))
-        return 'stored'
-      } catch (error) {
-        if (isPerSubjectLimit(error) || isWrongRevision(error)) return 'exists'
-        if (connection.isClosed() || deadline - clock.monotonicMs() <= publishAgainMs)
-          throw new AppError('BROKER_UNAVAILABLE', { cause: error })
-        await clock.wait(publishAgainMs)
-      }
-    }
-  }
+    timeoutMs?: number,
+  ) =>
+    untilStored(attempt, {
+      ...{ subject, timeoutMs, connection, clock, log },
+      countRetry: (reason) => metrics?.countPublishRetry(reason),
+    })
 
-  /** Asks and waits for one answer; undefined where nobody answered in time. */
-  async function request(
-    subject: string,
-    body: unknown,
-    { timeoutMs, traceparent }: { timeoutMs: number; traceparent?: string },
-  ): Promise<unknown> {
-    const message = headers()
-    if (traceparent) message.set('traceparent', traceparent)
+  const request: Bus['request'] = async (subject, body, { timeoutMs, traceparent }) => {
     try {
       const reply = await connection.request(subject, JSON.stringify(body), {
         timeout: timeoutMs,
-        headers: message,
+        headers: traceHeaders(traceparent),
       })
       return reply.json()
     } catch (error) {
@@ -155,150 +129,73 @@ export async function connectBus(options: BusOptions) {
     }
   }
 
-  /** Says something to whoever listens now; nothing is stored. */
-  function announce(subject: string, body: unknown) {
-    connection.publish(subject, JSON.stringify(body))
-  }
-
-  /** Hears what is said from now on; with a queue group, one of the group hears it. */
-  function listen(
-    subject: string,
-    hear: (message: BusMessage) => Promise<void> | void,
-    { queue }: { queue?: string } = {},
-  ): { stop(): void } {
-    const subscription = connection.subscribe(subject, {
-      ...(queue ? { queue } : {}),
-      callback: (error, message) => {
-        if (error) return log.error({ err: error, subject }, 'subscription refused')
-        // Within a promise: thrown into the library, an error would end the whole connection.
-        const heard = async () => hear(asBusMessage(message))
-        heard().catch((failure) =>
-          log.error({ err: failure, subject: message.subject }, 'listener failed'),
-        )
-      },
-    })
-    return { stop: () => subscription.unsubscribe() }
-  }
-
-  /** A round trip to the broker itself: whether it hears us within the time. */
-  async function answers(withinMs: number): Promise<boolean> {
-    const late = new AbortController()
-    try {
-      return await Promise.race([
-        connection.flush().then(() => true),
-        clock.wait(withinMs, late.signal).then(() => false),
-      ])
-    } catch {
-      return false
-    } finally {
-      late.abort()
-    }
-  }
-
-  /** Messages of a stream on a subject (wildcards allowed) from a sequence on, oldest first. */
-  async function readFrom(
-    stream: string,
-    subject: string,
-    sequence: number,
-    max: number,
-  ): Promise<StoredMessage[]> {
-    try {
-      const found = await manager.direct.getBatch(stream, {
-        seq: sequence,
-        next_by_subj: subject,
-        batch: max,
-      })
-      const messages: StoredMessage[] = []
-      for await (const message of found)
-        messages.push({ subject: message.subject, sequence: message.seq, body: message.json() })
-      return messages
-    } catch (error) {
-      if (isNotFound(error)) return []
-      throw new AppError('BROKER_UNAVAILABLE', { cause: error })
-    }
-  }
-
-  /** Whether a stream holds a message on exactly this subject, after a sequence if one is given. */
-  async function holds(stream: string, subject: string, after = 0): Promise<boolean> {
-    try {
-      const message = await manager.direct.getMessage(stream, { last_by_subj: subject })
-      return message !== null && message.seq > after
-    } catch (error) {
-      throw new AppError('BROKER_UNAVAILABLE', { cause: error })
-    }
-  }
-
-  /**
-   * Up to where a work queue's consumer has settled everything: a message at or before this sequence
-   * is never given out again, whether or not the stream still has it.
-   */
-  async function settledUpTo({ stream, name }: Pick<ConsumerSpec, 'stream' | 'name'>) {
-    try {
-      return (await manager.consumers.info(stream, name)).ack_floor.stream_seq
-    } catch (error) {
-      throw new AppError('BROKER_UNAVAILABLE', { cause: error })
-    }
-  }
-
-  /** The sequence of the oldest message of a stream; undefined when it is empty. */
-  async function oldestOf(stream: string): Promise<number | undefined> {
-    try {
-      const { state } = await manager.streams.info(stream)
-      return state.messages === 0 ? undefined : state.first_seq
-    } catch (error) {
-      throw new AppError('BROKER_UNAVAILABLE', { cause: error })
-    }
-  }
-
-  /** Has a consumer give out everything from a sequence on, again. Newer than the client library. */
-  async function windBack({ stream, name }: Pick<ConsumerSpec, 'stream' | 'name'>, seq: number) {
-    const subject = `$JS.API.CONSUMER.RESET.${stream}.${name}`
-    const answer = await request(subject, { seq }, { timeoutMs: publishTryMs })
-    if (answer === undefined || (answer as { error?: unknown }).error !== undefined)
-      throw new AppError('BROKER_UNAVAILABLE', { details: { subject } })
-  }
-
-  /** Removes every message of a stream on this subject. */
-  async function purge(stream: string, subject: string) {
-    return untilStored(undefined, () => manager.streams.purge(stream, { filter: subject }))
-  }
-
   return {
     log,
-    connection,
-    client,
-    manager,
-    kvm: new Kvm(client),
-    publish,
-    schedule,
+    records: (bucket, schema) => openRecordStore({ client, manager, kvm }, log, bucket, schema),
+    ...streamReader(manager, request),
     request,
-    announce,
-    listen,
-    answers,
-    readFrom,
-    holds,
-    settledUpTo,
-    oldestOf,
-    windBack,
-    purge,
-    /** The durable consumer of a spec; it must have been provisioned. */
-    consumer: (spec: Pick<ConsumerSpec, 'stream' | 'name'>) =>
-      client.consumers.get(spec.stream, spec.name),
+    publish: (subject, body, { messageId, isFirstOfSubject, traceparent, timeoutMs } = {}) =>
+      stored(
+        subject,
+        (tryMs) =>
+          client.publish(subject, JSON.stringify(body), {
+            headers: traceHeaders(traceparent),
+            timeout: tryMs,
+            ...(messageId ? { msgID: messageId } : {}),
+            ...(isFirstOfSubject ? { expect: { lastSubjectSequence: 0 } } : {}),
+          }),
+        timeoutMs,
+      ),
+    schedule: (subject, target, atMs, body, { traceparent } = {}) =>
+      stored(subject, (tryMs) =>
+        client.publish(subject, JSON.stringify(body), {
+          headers: traceHeaders(traceparent),
+          timeout: tryMs,
+          schedule: { specification: { at: new Date(atMs) }, target },
+        }),
+      ),
+    purge: (stream, subject) =>
+      stored(subject, () => manager.streams.purge(stream, { filter: subject })),
+    publishCore: (subject, body) => connection.publish(subject, JSON.stringify(body)),
+    subscribe(subject, handle, { queue } = {}) {
+      const subscription = connection.subscribe(subject, {
+        ...(queue ? { queue } : {}),
+        callback: (error, message) => {
+          if (error) return log.error({ err: error, subject }, 'subscription refused')
+          // Within a promise: an error thrown into the library would end the whole connection.
+          const handled = async () => handle(asBusMessage(message))
+          handled().catch((failure) =>
+            logFailure(log, failure, 'message not handled', { subject: message.subject }),
+          )
+        },
+      })
+      return { stop: () => subscription.unsubscribe() }
+    },
+    async ping(withinMs) {
+      const late = new AbortController()
+      try {
+        return await Promise.race([
+          connection.flush().then(() => true),
+          clock.wait(withinMs, late.signal).then(() => false),
+        ])
+      } catch {
+        return false
+      } finally {
+        late.abort()
+      }
+    },
+    consumer: ({ stream, name }) => client.consumers.get(stream, name),
     closed: () => connection.closed(),
-    isConnected: () => !connection.isClosed(),
     async stop() {
       if (!connection.isClosed()) await connection.drain().catch(() => connection.close())
     },
   }
 }
 
-/** A message heard on a core subject. */
-export type BusMessage = {
-  subject: string
-  traceparent: string | undefined
-  /** @throws AppError INVALID_MESSAGE when it is not JSON */
-  json(): unknown
-  reply(body: unknown): void
+function traceHeaders(traceparent: string | undefined) {
+  const message = headers()
+  if (traceparent) message.set('traceparent', traceparent)
+  return message
 }
 
 function asBusMessage(message: Msg): BusMessage {
@@ -306,7 +203,7 @@ function asBusMessage(message: Msg): BusMessage {
     subject: message.subject,
     traceparent: message.headers?.get('traceparent') || undefined,
     json: () => parseJson(message.string()),
-    reply: (body) => message.respond(JSON.stringify(body)),
+    respond: (body) => message.respond(JSON.stringify(body)),
   }
 }
 
@@ -319,29 +216,11 @@ export function parseJson(text: string): unknown {
   }
 }
 
-/** 10077 is also "maximum bytes exceeded": the server gives the two apart only by their text. */
-function isPerSubjectLimit(error: unknown): boolean {
-  return (
-    error instanceof JetStreamApiError &&
-    error.code === storeFailed &&
-    error.message.includes('per subject')
-  )
-}
-
-/** A compare-and-set lost: the subject has moved on. */
-export function isWrongRevision(error: unknown): boolean {
-  return error instanceof JetStreamApiError && error.code === wrongLastSequence
-}
-
-/** A direct get that found nothing: the class with the code is not exported by the library. */
-function isNotFound(error: unknown): boolean {
-  return error instanceof JetStreamError && 'code' in error && error.code === 404
-}
-
 async function logStatus(connection: NatsConnection, log: Log) {
   for await (const status of connection.status()) {
-    if (status.type === 'disconnect') log.warn('broker away')
-    else if (status.type === 'reconnect') log.info('broker back')
-    else if (status.type === 'error') log.error({ err: status.error }, 'broker refused')
+    if (status.type === 'disconnect') log.warn('broker connection lost')
+    else if (status.type === 'reconnect') log.info('broker connection back')
+    else if (status.type === 'error')
+      log.error({ err: status.error }, 'broker refused an operation')
   }
 }

@@ -1,20 +1,22 @@
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { inspect } from 'node:util'
-import { describe, expect, it } from 'vitest'
+import { afterAll, describe, expect, it } from 'vitest'
 import { z } from 'zod'
 import {
   ConfigError,
   loadConfig,
   natsConfig,
-  retentionConfig,
   runtimeConfig,
   secret,
+  storeConfig,
+  withStoreAddress,
 } from './config.ts'
-import { s3Endpoint } from './object-store-of.ts'
 
 const schema = z.object({
   ...natsConfig,
   ...runtimeConfig,
-  ...retentionConfig,
 })
 const valid = {
   NATS_URL: 'nats://127.0.0.1:4222',
@@ -26,7 +28,7 @@ const valid = {
 describe('the configuration', () => {
   it('is parsed once, frozen, with the defaults of what is not given or empty', () => {
     const config = loadConfig(schema, { ...valid, LOG_LEVEL: '', PATH: '/bin' })
-    expect(config).toMatchObject({ LOG_LEVEL: 'info', METRICS_PORT: 0, VIDEO_RETENTION_HOURS: 6 })
+    expect(config).toMatchObject({ LOG_LEVEL: 'info', METRICS_PORT: 0 })
     expect(Object.isFrozen(config)).toBe(true)
     expect(config).not.toHaveProperty('PATH')
   })
@@ -36,20 +38,6 @@ describe('the configuration', () => {
     const failing = () => loadConfig(schema, wrong)
     expect(failing).toThrow(ConfigError)
     for (const name of ['NATS_URL', 'LOG_LEVEL', 'NATS_PASSWORD']) expect(failing).toThrow(name)
-  })
-
-  it.each([
-    ['0.0005', true],
-    ['1.5', true],
-    ['168', true],
-    ['0', false],
-    ['-1', false],
-    ['169', false],
-    ['six', false],
-  ])('keeps media for %s hours: %s', (VIDEO_RETENTION_HOURS, isFine) => {
-    const load = () => loadConfig(schema, { ...valid, VIDEO_RETENTION_HOURS })
-    if (isFine) expect(load().VIDEO_RETENTION_HOURS).toBe(Number(VIDEO_RETENTION_HOURS))
-    else expect(load).toThrow('VIDEO_RETENTION_HOURS')
   })
 
   it('never shows a secret, however it is printed', () => {
@@ -62,12 +50,46 @@ describe('the configuration', () => {
     }
   })
 
-  it('names the store by its address, or by the account of R2', () => {
-    const account = 'a'.repeat(32)
-    expect(s3Endpoint({ S3_ENDPOINT: 'http://s3', R2_ACCOUNT_ID: account })).toBe('http://s3')
-    expect(s3Endpoint({ R2_ACCOUNT_ID: account })).toBe(
-      `https://${account}.r2.cloudflarestorage.com`,
-    )
-    expect(() => s3Endpoint({})).toThrow(ConfigError)
+  it('reports a missing store address together with every other mistake', () => {
+    const store = withStoreAddress(z.object({ ...natsConfig, ...storeConfig }))
+    const wrong = { ...valid, NATS_URL: 'nowhere', R2_BUCKET_NAME: 'media' }
+    const failing = () => loadConfig(store, wrong)
+    for (const name of ['NATS_URL', 'S3_ENDPOINT or R2_ACCOUNT_ID', 'R2_SECRET_ACCESS_KEY'])
+      expect(failing).toThrow(name)
+    const complete = {
+      ...{ ...valid, R2_BUCKET_NAME: 'media' },
+      ...{ R2_ACCESS_KEY_ID: 'a', R2_SECRET_ACCESS_KEY: 'b', R2_ACCOUNT_ID: 'a'.repeat(32) },
+    }
+    expect(loadConfig(store, complete).S3_ENDPOINT).toBeUndefined()
+  })
+})
+
+describe('a secret in a file', () => {
+  const folder = mkdtempSync(join(tmpdir(), 'avatar-secrets-'))
+  const file = join(folder, 'password')
+  const { NATS_PASSWORD: _given, ...withoutPassword } = valid
+  afterAll(() => rmSync(folder, { recursive: true }))
+
+  it('is read without its trailing newline', () => {
+    writeFileSync(file, 'from a file\n')
+    const config = loadConfig(schema, { ...withoutPassword, NATS_PASSWORD_FILE: file })
+    expect(config.NATS_PASSWORD.reveal()).toBe('from a file')
+  })
+
+  it('is refused where the variable is given too, and names both', () => {
+    const failing = () => loadConfig(schema, { ...valid, NATS_PASSWORD_FILE: file })
+    expect(failing).toThrow('NATS_PASSWORD or NATS_PASSWORD_FILE')
+  })
+
+  it('that cannot be read is named by its path, beside every other mistake', () => {
+    const missing = join(folder, 'none')
+    const failing = () =>
+      loadConfig(schema, { ...withoutPassword, NATS_URL: 'nowhere', NATS_PASSWORD_FILE: missing })
+    for (const part of [missing, 'ENOENT', 'NATS_URL']) expect(failing).toThrow(part)
+  })
+
+  it('is no way to give a setting that is no secret', () => {
+    const failing = () => loadConfig(schema, { ...valid, NATS_USER: '', NATS_USER_FILE: file })
+    expect(failing).toThrow('NATS_USER')
   })
 })

@@ -1,4 +1,5 @@
 import { type FailureCode, failures } from '@avatar/contracts'
+import type { z } from 'zod'
 
 export type AppErrorOptions = {
   cause?: unknown
@@ -25,10 +26,16 @@ export class AppError extends Error {
     return failures[this.code].outcome === 'retry'
   }
 
-  /** Whether something we depend on did not answer: then the message waits for ever. */
+  /** Whether a dependency did not answer. The message then waits, however long that takes. */
   get isDependency(): boolean {
     return failures[this.code].blame === 'dependency'
   }
+}
+
+/** A message that does not follow its schema, with the fields that are wrong and none of their values. */
+export function invalidMessage(error: z.ZodError): AppError {
+  const problems = error.issues.map(({ path, message }) => `${path.join('.')}: ${message}`)
+  return new AppError('INVALID_MESSAGE', { cause: error, details: { problems } })
 }
 
 /** The error itself if it is ours, else UNEXPECTED around it. */

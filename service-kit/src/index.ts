@@ -1,24 +1,25 @@
 export * from './admin-server.ts'
 export * from './api-keys.ts'
+export * from './background.ts'
 export {
   type Bus,
   type BusMessage,
+  type BusOptions,
   connectBus,
   type PublishOptions,
-  type StoredMessage,
 } from './bus.ts'
-export * from './bus-consumer.ts'
+export type { StoredMessage, StreamState } from './bus-streams.ts'
 export * from './clock.ts'
 export * from './config.ts'
+export * from './consumer-loop.ts'
 export * from './errors.ts'
-export * from './lifecycle.ts'
+export * from './health.ts'
 export * from './log.ts'
-export * from './nats-conf.ts'
 export * from './object-store.ts'
 export * from './object-store-of.ts'
-export * from './provision.ts'
-export * from './record-store.ts'
-export * from './seaweed-sockets.ts'
+export type { Change, RecordStore, Versioned } from './record-store.ts'
 export * from './service.ts'
+export * from './shutdown.ts'
+export * from './subscription.ts'
 export * from './telemetry.ts'
 export * from './trace.ts'

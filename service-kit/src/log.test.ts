@@ -1,11 +1,20 @@
 import { describe, expect, it } from 'vitest'
 import { AppError } from './errors.ts'
-import { createLog, scrubSecrets } from './log.ts'
+import { createLog, logFailure, scrubSecrets } from './log.ts'
 
 function captured(level = 'info') {
   const lines: string[] = []
-  const log = createLog('ingest', level, { write: (line: string) => void lines.push(line) })
-  return { log, lines, last: () => JSON.parse(lines.at(-1) ?? '{}') as Record<string, never> }
+  const counted: string[] = []
+  const log = createLog('ingest', level, {
+    destination: { write: (line: string) => void lines.push(line) },
+    countFailure: (code) => void counted.push(code),
+  })
+  return {
+    log,
+    lines,
+    counted,
+    last: () => JSON.parse(lines.at(-1) ?? '{}') as Record<string, never>,
+  }
 }
 
 describe('a log line', () => {
@@ -54,5 +63,25 @@ describe('a log line', () => {
   it('is left alone where there is nothing to hide', () => {
     const text = '{"url":"http://127.0.0.1:8080/status","msg":"Bearers of news"}'
     expect(scrubSecrets(text)).toBe(text)
+  })
+})
+
+describe('a failure', () => {
+  it.each([
+    ['STORAGE_FULL', 'error', 'us'],
+    ['STORE_UNAVAILABLE', 'warn', 'dependency'],
+    ['AUDIO_EMPTY', 'info', 'caller'],
+  ] as const)('of code %s is written at level %s, because it blames %s', (code, level, blame) => {
+    const { log, last, counted } = captured()
+    logFailure(log.child({ jobId: 'j' }), new AppError(code), 'it failed', { subject: 's' })
+    expect(last()).toMatchObject({ level, code, blame, jobId: 'j', subject: 's', msg: 'it failed' })
+    expect(counted).toEqual([code])
+  })
+
+  it('without a code is our own', () => {
+    const { log, last, counted } = captured()
+    logFailure(log, new TypeError('a bug'), 'it failed')
+    expect(last()).toMatchObject({ level: 'error', code: 'UNEXPECTED', err: { message: 'a bug' } })
+    expect(counted).toEqual(['UNEXPECTED'])
   })
 })

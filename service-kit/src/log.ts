@@ -1,7 +1,17 @@
+import { type FailureCode, failures } from '@avatar/contracts'
 import { type DestinationStream, type Logger, pino } from 'pino'
-import { AppError } from './errors.ts'
+import { AppError, asAppError } from './errors.ts'
 
-export type Log = Logger
+const onFailure = Symbol('onFailure')
+
+/** A pino logger. Child loggers inherit what is told of each failure. */
+export type Log = Logger & { [onFailure]?: (code: FailureCode) => void }
+
+export type LogOptions = {
+  destination?: DestinationStream
+  /** Told of each failure that `logFailure` writes, for a counter. */
+  countFailure?: (code: FailureCode) => void
+}
 
 /** What must never be written: signatures of presigned URLs, API keys, bearer tokens, passwords in URLs. */
 const secretPatterns: readonly [RegExp, string][] = [
@@ -21,12 +31,9 @@ export function scrubSecrets(text: string): string {
  * (`jobId`, `attempt`, `traceId`, `subject`, `code`, `durationMs`), the message is a constant
  * sentence. The Python side writes the same keys.
  */
-export function createLog(
-  service: string,
-  level: string,
-  destination: DestinationStream = pino.destination({ fd: 1, sync: true }),
-): Log {
-  return pino(
+export function createLog(service: string, level: string, options: LogOptions = {}): Log {
+  const { destination = pino.destination({ fd: 1, sync: true }), countFailure } = options
+  const log: Log = pino(
     {
       level,
       base: { service },
@@ -37,9 +44,29 @@ export function createLog(
     },
     destination,
   )
+  if (countFailure) log[onFailure] = countFailure
+  return log
 }
 
-/** An error as it may be logged: no request objects, no headers; causes one level after the other. */
+const levelOfBlame = { us: 'error', dependency: 'warn', caller: 'info' } as const
+
+/**
+ * Writes a failure and counts it. The row of its code in the failure table decides the level: our
+ * fault is an error, a dependency's a warning, a caller's mistake is information.
+ */
+export function logFailure(
+  log: Log,
+  error: unknown,
+  sentence: string,
+  keys: Readonly<Record<string, unknown>> = {},
+): void {
+  const { code } = asAppError(error)
+  const { blame } = failures[code]
+  log[levelOfBlame[blame]]({ err: error, code, blame, ...keys }, sentence)
+  log[onFailure]?.(code)
+}
+
+/** An error as it may be logged: no request objects, no headers; its causes one below the other. */
 function describeError(error: unknown): unknown {
   if (!(error instanceof Error)) return String(error)
   return {

@@ -19,6 +19,8 @@ import { AppError } from './errors.ts'
 
 export type ObjectStoreOptions = {
   endpoint: string
+  /** The host of the links that clients get; by default that of `endpoint`. */
+  publicEndpoint?: string | undefined
   bucket: string
   accessKeyId: string
   secretAccessKey: string
@@ -62,23 +64,27 @@ export type ObjectStore = ReturnType<typeof createObjectStore>
  */
 export function createObjectStore(options: ObjectStoreOptions) {
   const { bucket, clock = systemClock, stallMs = defaultStallMs } = options
-  const client = new S3Client({
-    region: 'auto',
-    endpoint: options.endpoint,
-    // Its own remarks would go to the console as plain text; what matters is in the error.
-    logger: silentLogger,
-    forcePathStyle: true,
-    credentials: { accessKeyId: options.accessKeyId, secretAccessKey: options.secretAccessKey },
-    requestChecksumCalculation: 'WHEN_REQUIRED',
-    responseChecksumValidation: 'WHEN_REQUIRED',
-    maxAttempts: 1,
-    requestHandler: {
-      connectionTimeout: 3_000,
-      socketTimeout: stallMs,
-      requestTimeout: longestCallInStalls * stallMs,
-      throwOnRequestTimeout: true,
-    },
-  })
+  const clientOf = (endpoint: string) =>
+    new S3Client({
+      region: 'auto',
+      endpoint,
+      // Its own remarks would go to the console as plain text; what matters is in the error.
+      logger: silentLogger,
+      forcePathStyle: true,
+      credentials: { accessKeyId: options.accessKeyId, secretAccessKey: options.secretAccessKey },
+      requestChecksumCalculation: 'WHEN_REQUIRED',
+      responseChecksumValidation: 'WHEN_REQUIRED',
+      maxAttempts: 1,
+      requestHandler: {
+        connectionTimeout: 3_000,
+        socketTimeout: stallMs,
+        requestTimeout: longestCallInStalls * stallMs,
+        throwOnRequestTimeout: true,
+      },
+    })
+  const client = clientOf(options.endpoint)
+  // The signature covers the host, so a link for another host needs a client of its own.
+  const publicClient = options.publicEndpoint ? clientOf(options.publicEndpoint) : client
 
   async function retried<T>(call: () => Promise<T>, signal?: AbortSignal): Promise<T> {
     const giveUpAtMs = clock.monotonicMs() + stallMs
@@ -108,11 +114,11 @@ export function createObjectStore(options: ObjectStoreOptions) {
     })
   }
 
-  /** Whether the store answers for our bucket, in one try. */
-  async function isReachable(): Promise<boolean> {
+  /** Whether the store answers for our bucket within the time, in one try. */
+  async function isReachable(withinMs = lookMs): Promise<boolean> {
     try {
       await client.send(new HeadBucketCommand({ Bucket: bucket }), {
-        abortSignal: AbortSignal.timeout(lookMs),
+        abortSignal: AbortSignal.timeout(withinMs),
       })
       return true
     } catch {
@@ -229,14 +235,20 @@ export function createObjectStore(options: ObjectStoreOptions) {
       return deleted
     },
 
-    /** A URL that reads one object for a while; `fileName` is what a browser saves it as. */
-    async presignGet(key: string, ttlSeconds: number, fileName?: string): Promise<string> {
+    /** A presigned URL by which a worker reads one object, at the address that the services use. */
+    async presignGet(key: string, ttlSeconds: number): Promise<string> {
+      const command = new GetObjectCommand({ Bucket: bucket, Key: key })
+      return getSignedUrl(client, command, { expiresIn: ttlSeconds })
+    },
+
+    /** A link for a client, at the public address; `fileName` is what a browser saves it as. */
+    async presignDownload(key: string, ttlSeconds: number, fileName: string): Promise<string> {
       const command = new GetObjectCommand({
         Bucket: bucket,
         Key: key,
-        ...(fileName ? { ResponseContentDisposition: `attachment; filename="${fileName}"` } : {}),
+        ResponseContentDisposition: `attachment; filename="${fileName}"`,
       })
-      return getSignedUrl(client, command, { expiresIn: ttlSeconds })
+      return getSignedUrl(publicClient, command, { expiresIn: ttlSeconds })
     },
 
     /**
@@ -276,10 +288,16 @@ export function createObjectStore(options: ObjectStoreOptions) {
       const made = client.send(new CreateBucketCommand({ Bucket: bucket }), {
         abortSignal: AbortSignal.timeout(lookMs),
       })
-      return made.then(isReachable, () => false)
+      return made.then(
+        () => isReachable(),
+        () => false,
+      )
     },
 
-    stop: () => client.destroy(),
+    stop() {
+      client.destroy()
+      publicClient.destroy()
+    },
   }
 }
 

@@ -1,9 +1,12 @@
 import type { BucketSpec } from '@avatar/contracts'
-import type { KV } from '@nats-io/kv'
+import type { JetStreamClient, JetStreamManager } from '@nats-io/jetstream'
+import type { KV, Kvm } from '@nats-io/kv'
 import { headers } from '@nats-io/transport-node'
 import type { z } from 'zod'
-import { type Bus, isWrongRevision } from './bus.ts'
+import { isWrongRevision, publishFailure } from './bus-publish.ts'
+import { orUnavailable } from './bus-streams.ts'
 import { AppError } from './errors.ts'
+import { type Log, logFailure } from './log.ts'
 
 /** A value and the revision to change it from. */
 export type Versioned<T> = { value: T; revision: number }
@@ -38,12 +41,13 @@ const tryMs = 2_000
  * says.
  */
 export async function openRecordStore<S extends z.ZodType>(
-  bus: Bus,
+  { client, manager, kvm }: { client: JetStreamClient; manager: JetStreamManager; kvm: Kvm },
+  log: Log,
   bucket: BucketSpec,
   schema: S,
 ): Promise<RecordStore<z.output<S>>> {
   type T = z.output<S>
-  const kv = await bus.kvm.open(bucket.name, { bindOnly: true, allow_direct: true, timeout: tryMs })
+  const kv = await kvm.open(bucket.name, { bindOnly: true, allow_direct: true, timeout: tryMs })
   const subject = (key: string) => `$KV.${bucket.name}.${key}`
 
   function parse(key: string, value: unknown): T {
@@ -54,7 +58,7 @@ export async function openRecordStore<S extends z.ZodType>(
 
   /** A plain KV update drops the time to live of a key, so values are written as raw publishes. */
   async function write(key: string, value: T, revision: number, ttlMs?: number): Promise<number> {
-    const written = await bus.client.publish(subject(key), JSON.stringify(value), {
+    const written = await client.publish(subject(key), JSON.stringify(value), {
       headers: headers(),
       timeout: tryMs,
       expect: { lastSubjectSequence: revision },
@@ -71,7 +75,7 @@ export async function openRecordStore<S extends z.ZodType>(
     },
     async findMatching(pattern) {
       const found = await orUnavailable(
-        bus.manager.direct.getMessage(`KV_${bucket.name}`, {
+        manager.direct.getMessage(`KV_${bucket.name}`, {
           seq: 1,
           next_by_subj: subject(pattern),
         }),
@@ -85,7 +89,7 @@ export async function openRecordStore<S extends z.ZodType>(
         return await write(key, value, 0)
       } catch (error) {
         if (isWrongRevision(error)) return 'exists'
-        throw new AppError('BROKER_UNAVAILABLE', { cause: error })
+        throw publishFailure(error, subject(key))
       }
     },
     async update(key, value, revision, ttlMs) {
@@ -93,7 +97,7 @@ export async function openRecordStore<S extends z.ZodType>(
         return await write(key, value, revision, ttlMs)
       } catch (error) {
         if (isWrongRevision(error)) return 'conflict'
-        throw new AppError('BROKER_UNAVAILABLE', { cause: error })
+        throw publishFailure(error, subject(key))
       }
     },
     async list() {
@@ -108,6 +112,7 @@ export async function openRecordStore<S extends z.ZodType>(
       const changes = await kv.watch({ key: '>' })
       const stop = () => changes.stop()
       signal.addEventListener('abort', stop, { once: true })
+      if (signal.aborted) stop() // It was stopped while the watch was opened.
       try {
         for await (const entry of changes) {
           const { key, revision, isUpdate } = entry
@@ -115,7 +120,7 @@ export async function openRecordStore<S extends z.ZodType>(
             const value = entry.operation === 'PUT' ? parse(key, entry.json()) : undefined
             yield { key, value, revision, isUpdate }
           } catch (error) {
-            bus.log.error({ err: error }, 'record left out, it does not follow its schema')
+            logFailure(log, error, 'record left out, it does not follow its schema')
           }
           if (isCurrent || !isUpdate) continue
           isCurrent = true
@@ -126,14 +131,6 @@ export async function openRecordStore<S extends z.ZodType>(
         changes.stop()
       }
     },
-  }
-}
-
-async function orUnavailable<T>(call: Promise<T>): Promise<T> {
-  try {
-    return await call
-  } catch (error) {
-    throw new AppError('BROKER_UNAVAILABLE', { cause: error })
   }
 }
 

@@ -1,5 +1,6 @@
 import { afterEach, describe, expect, it } from 'vitest'
 import { createAdminServer } from '../src/admin-server.ts'
+import type { Health } from '../src/health.ts'
 import { createMetrics } from '../src/telemetry.ts'
 
 const stops: (() => Promise<void>)[] = []
@@ -7,9 +8,15 @@ afterEach(async () => {
   for (const stop of stops.splice(0)) await stop()
 })
 
-async function started(isHealthy = () => true, port = 0) {
+const state = { isReady: true, stuck: [] as string[] }
+const health: Health = {
+  live: () => ({ status: state.stuck.length === 0 ? 'alive' : 'stuck', stuck: state.stuck }),
+  ready: async () => ({ status: state.isReady ? 'ready' : 'unready', checks: {} }),
+}
+
+async function started(port = 0) {
   const metrics = createMetrics('test')
-  const server = createAdminServer({ host: '127.0.0.1', port, metrics, isHealthy })
+  const server = createAdminServer({ host: '127.0.0.1', port, metrics, health })
   stops.push(server.stop, metrics.stop)
   await server.start()
   const ask = (path: string) => fetch(`http://127.0.0.1:${server.port()}${path}`)
@@ -27,21 +34,26 @@ describe('the operators’ door', () => {
     expect(text).toMatch(/^infinitetalk_things_total(\{.*\})? 3$/m)
   })
 
-  it('tells whether the service is well, and knows no other page', async () => {
-    let isWell = true
-    const { ask } = await started(() => isWell)
-    expect((await ask('/healthz')).status).toBe(200)
-    isWell = false
-    expect((await ask('/healthz')).status).toBe(503)
-    expect((await ask('/')).status).toBe(404)
+  it('tells whether to send it work, under two names, and whether to restart it', async () => {
+    const { ask } = await started()
+    const statuses = () =>
+      Promise.all(
+        ['/readyz', '/healthz', '/livez', '/'].map(async (path) => (await ask(path)).status),
+      )
+    expect(await statuses()).toEqual([200, 200, 200, 404])
+    state.isReady = false
+    expect(await statuses()).toEqual([503, 503, 200, 404])
+    expect(await (await ask('/readyz')).json()).toEqual({ status: 'unready', checks: {} })
+    state.stuck = ['reconciler']
+    expect(await statuses()).toEqual([503, 503, 503, 404])
+    expect(await (await ask('/livez')).json()).toEqual({ status: 'stuck', stuck: ['reconciler'] })
   })
 
-  it('says at the start that its port is taken, and stops twice and before a start', async () => {
+  it('reports at the start that its port is taken, and may be stopped twice and before a start', async () => {
     const { server } = await started()
-    await expect(started(() => true, server.port())).rejects.toMatchObject({ code: 'EADDRINUSE' })
+    await expect(started(server.port())).rejects.toMatchObject({ code: 'EADDRINUSE' })
     const idle = createAdminServer({
-      ...{ host: '127.0.0.1', port: 0, metrics: createMetrics('idle') },
-      isHealthy: () => true,
+      ...{ host: '127.0.0.1', port: 0, metrics: createMetrics('idle'), health },
     })
     await idle.stop()
     await server.stop()

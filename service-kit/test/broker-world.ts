@@ -1,6 +1,7 @@
-import { inboxPrefix, scaledTimings } from '@avatar/contracts'
-import { type Bus, connectBus, createLog, provision } from '../src/index.ts'
-import { createTestNats } from '../testing/index.ts'
+import { provisionBroker } from '@avatar/backing-services'
+import { createTestNats } from '@avatar/backing-services/testing'
+import { scaledTimings } from '@avatar/contracts'
+import { type Bus, type BusOptions, createLog } from '../src/index.ts'
 
 export const log = createLog('test', 'silent')
 
@@ -10,26 +11,23 @@ export async function createBrokerWorld({ divisor = 1 } = {}) {
   await nats.start()
   const timings = scaledTimings(divisor)
   const connections: Bus[] = []
-  const connect = async () => {
-    const bus = await connectBus({
-      url: nats.url,
-      user: 'operator',
-      password: nats.passwords.operator,
-      inboxPrefix: inboxPrefix('operator'),
-      log,
-    })
+  const connect = async (options: Partial<BusOptions> = {}) => {
+    const bus = await nats.connectAs('operator', options)
     connections.push(bus)
     return bus
   }
   const bus = await connect()
-  await provision(bus, timings)
+  await provisionBroker(nats.operator, timings)
+  const raw = await nats.connectRawAs('operator')
   return {
     nats,
     bus,
+    /** The client library's own connection, for what the bus does not offer. */
+    raw,
     timings,
     connect,
     async stop() {
-      await Promise.all(connections.map((each) => each.stop()))
+      await Promise.all([raw.connection.close(), ...connections.map((each) => each.stop())])
       await nats.stop()
     },
   }

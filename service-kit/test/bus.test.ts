@@ -1,7 +1,8 @@
 import { randomUUID } from 'node:crypto'
+import { provisionBroker } from '@avatar/backing-services'
 import { subjects, timings } from '@avatar/contracts'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { type Bus, provision } from '../src/index.ts'
+import type { Bus } from '../src/index.ts'
 import { until } from '../testing/index.ts'
 import { type BrokerWorld, createBrokerWorld } from './broker-world.ts'
 
@@ -17,7 +18,7 @@ afterAll(() => world.stop())
 
 const subject = () => `evt.job.queued.${randomUUID()}`
 const bodiesOn = async (on: string) =>
-  (await bus.readFrom('EVENTS', on, 1, 100)).map(({ body }) => body)
+  (await bus.readStream('EVENTS', on, 1, 100)).map(({ body }) => body)
 
 describe('a publish', () => {
   it('is stored once under one message id, with its trace', async () => {
@@ -27,7 +28,7 @@ describe('a publish', () => {
     expect(await bus.publish(on, { n: 1 }, options)).toBe('stored')
     expect(await bus.publish(on, { n: 2 }, options)).toBe('stored')
     expect(await bodiesOn(on)).toEqual([{ n: 1 }])
-    const stored = await bus.manager.direct.getMessage('EVENTS', { last_by_subj: on })
+    const stored = await world.raw.manager.direct.getMessage('EVENTS', { last_by_subj: on })
     expect(stored?.header?.get('traceparent')).toBe(traceparent)
   })
 
@@ -35,9 +36,9 @@ describe('a publish', () => {
     const entry = subjects.gpuWork(randomUUID())
     expect(await bus.publish(entry, { n: 1 })).toBe('stored')
     expect(await bus.publish(entry, { n: 2 })).toBe('exists')
-    expect(await bus.holds('GPU', entry)).toBe(true)
+    expect(await bus.hasMessage('GPU', entry)).toBe(true)
     await bus.purge('GPU', entry)
-    expect(await bus.holds('GPU', entry)).toBe(false)
+    expect(await bus.hasMessage('GPU', entry)).toBe(false)
     expect(await bus.publish(entry, { n: 3 })).toBe('stored')
   })
 
@@ -48,15 +49,15 @@ describe('a publish', () => {
     const given = bus.publish(on, { n: 1 }, { timeoutMs: 1_000 })
     await expect(given).rejects.toMatchObject({ code: 'BROKER_UNAVAILABLE' })
     expect(performance.now() - began).toBeLessThan(4_000)
-    expect(await bus.answers(200)).toBe(false)
-    await expect(bus.readFrom('EVENTS', on, 1, 1)).rejects.toMatchObject({
+    expect(await bus.ping(200)).toBe(false)
+    await expect(bus.readStream('EVENTS', on, 1, 1)).rejects.toMatchObject({
       code: 'BROKER_UNAVAILABLE',
     })
-    await expect(bus.holds('EVENTS', on)).rejects.toMatchObject({ code: 'BROKER_UNAVAILABLE' })
+    await expect(bus.hasMessage('EVENTS', on)).rejects.toMatchObject({ code: 'BROKER_UNAVAILABLE' })
     const patient = bus.publish(on, { n: 2 }, { messageId: on })
     await world.nats.start()
     expect(await patient).toBe('stored')
-    expect(await bus.answers(1_000)).toBe(true)
+    expect(await bus.ping(1_000)).toBe(true)
     expect(await bodiesOn(on)).toEqual([{ n: 2 }])
   }, 40_000)
 })
@@ -65,11 +66,11 @@ describe('what is stored', () => {
   it('is read from a sequence on, in its order, and is empty where nothing is', async () => {
     const on = subject()
     for (let n = 0; n < 5; n++) await bus.publish(on, { n })
-    const all = await bus.readFrom('EVENTS', on, 1, 3)
+    const all = await bus.readStream('EVENTS', on, 1, 3)
     expect(all.map(({ body }) => body)).toEqual([{ n: 0 }, { n: 1 }, { n: 2 }])
-    const rest = await bus.readFrom('EVENTS', on, (all.at(-1)?.sequence ?? 0) + 1, 3)
+    const rest = await bus.readStream('EVENTS', on, (all.at(-1)?.sequence ?? 0) + 1, 3)
     expect(rest.map(({ body }) => body)).toEqual([{ n: 3 }, { n: 4 }])
-    expect(await bus.readFrom('EVENTS', subject(), 1, 3)).toEqual([])
+    expect(await bus.readStream('EVENTS', subject(), 1, 3)).toEqual([])
   })
 
   it('appears at its time where it was scheduled, and only once for one subject', async () => {
@@ -77,10 +78,10 @@ describe('what is stored', () => {
     const [from, to] = [subjects.scheduledDeletion(jobId), subjects.dueDeletion(jobId)]
     await bus.schedule(from, to, Date.now() + 60_000, { n: 1 })
     await bus.schedule(from, to, Date.now() + 300, { n: 2 })
-    expect(await bus.holds('SCHED', to)).toBe(false)
-    await until(() => bus.holds('SCHED', to))
-    expect((await bus.readFrom('SCHED', to, 1, 10)).map(({ body }) => body)).toEqual([{ n: 2 }])
-    expect(await bus.holds('SCHED', from)).toBe(false)
+    expect(await bus.hasMessage('SCHED', to)).toBe(false)
+    await until(() => bus.hasMessage('SCHED', to))
+    expect((await bus.readStream('SCHED', to, 1, 10)).map(({ body }) => body)).toEqual([{ n: 2 }])
+    expect(await bus.hasMessage('SCHED', from)).toBe(false)
   })
 })
 
@@ -88,16 +89,16 @@ describe('a question', () => {
   it('is answered by one of a group, with what was asked and its trace', async () => {
     const heard: unknown[] = []
     const answerer = (name: string) =>
-      bus.listen(
+      bus.subscribe(
         'ctl.request.test',
         (message) => {
           heard.push({ asked: message.json(), trace: message.traceparent })
-          message.reply({ name })
+          message.respond({ name })
         },
         { queue: 'group' },
       )
     const both = [answerer('a'), answerer('b')]
-    await bus.answers(1_000)
+    await bus.ping(1_000)
     const traceparent = `00-${'a'.repeat(32)}-${'b'.repeat(16)}-01`
     const answer = await bus.request(
       'ctl.request.test',
@@ -107,18 +108,19 @@ describe('a question', () => {
     expect(['a', 'b']).toContain((answer as { name: string }).name)
     expect(heard).toEqual([{ asked: { n: 1 }, trace: traceparent }])
     for (const one of both) one.stop()
-    await bus.answers(1_000)
+    await bus.ping(1_000)
     expect(await bus.request('ctl.request.test', {}, { timeoutMs: 300 })).toBeUndefined()
   })
 
   it('that cannot be handled breaks neither its listener nor the next', async () => {
     const heard: unknown[] = []
-    const listener = bus.listen('beat.test', (message) => {
+    const listener = bus.subscribe('beat.test', (message) => {
       heard.push(message.json())
     })
-    await bus.answers(1_000)
-    bus.connection.publish('beat.test', 'not json')
-    bus.announce('beat.test', { n: 2 })
+    await bus.ping(1_000)
+    world.raw.connection.publish('beat.test', 'not json')
+    await world.raw.connection.flush()
+    bus.publishCore('beat.test', { n: 2 })
     await until(() => heard.length === 1)
     expect(heard).toEqual([{ n: 2 }])
     listener.stop()
@@ -127,29 +129,29 @@ describe('a question', () => {
 
 describe('provisioning', () => {
   it('may be repeated, and changes what differs', async () => {
-    await provision(bus, { ...timings, gpuAckWaitMs: 7_000 })
-    const { config } = await bus.manager.consumers.info('GPU', 'standard-normal')
+    await provisionBroker(world.nats.operator, { ...timings, gpuAckWaitMs: 7_000 })
+    const { config } = await world.raw.manager.consumers.info('GPU', 'standard-normal')
     expect(config.ack_wait).toBe(7_000_000_000)
     expect(config.max_deliver).toBe(-1)
-    await provision(bus, timings)
-    const stream = (await bus.manager.streams.info('SCHED')).config
+    await provisionBroker(world.nats.operator, timings)
+    const stream = (await world.raw.manager.streams.info('SCHED')).config
     expect(stream).toMatchObject({
       max_bytes: -1,
       max_age: 0,
       max_msgs: -1,
       retention: 'workqueue',
     })
-    expect((await bus.manager.streams.info('KV_job')).config.max_msg_size).toBe(16 * 1024)
+    expect((await world.raw.manager.streams.info('KV_job')).config.max_msg_size).toBe(16 * 1024)
   })
 })
 
 describe('a connection', () => {
   it('that is stopped is closed, also twice, and publishes nothing more', async () => {
     const short = await world.connect()
-    expect(short.isConnected()).toBe(true)
+    expect(await short.ping(1_000)).toBe(true)
     await short.stop()
     await short.stop()
-    expect(short.isConnected()).toBe(false)
+    expect(await short.ping(1_000)).toBe(false)
     await short.closed()
     await expect(short.publish(subject(), {})).rejects.toMatchObject({ code: 'BROKER_UNAVAILABLE' })
   })

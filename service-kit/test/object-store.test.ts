@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto'
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { createTestS3, type TestS3 } from '@avatar/backing-services/testing'
 import { timings } from '@avatar/contracts'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import {
@@ -11,7 +12,7 @@ import {
   objectStoreOf,
   Secret,
 } from '../src/index.ts'
-import { createTestS3, type TestS3, until } from '../testing/index.ts'
+import { until } from '../testing/index.ts'
 
 let s3: TestS3
 let store: ObjectStore
@@ -94,7 +95,7 @@ describe('an object', () => {
 describe('a link', () => {
   it('reads one object under a name, for a while, and nothing when it is changed', async () => {
     await put('f/video', 'video')
-    const url = await store.presignGet('f/video', 60, 'mine.mp4')
+    const url = await store.presignDownload('f/video', 60, 'mine.mp4')
     const answer = await fetch(url)
     expect(await answer.text()).toBe('video')
     expect(answer.headers.get('content-disposition')).toBe('attachment; filename="mine.mp4"')

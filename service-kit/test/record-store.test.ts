@@ -1,8 +1,9 @@
 import { randomUUID } from 'node:crypto'
 import { buckets } from '@avatar/contracts'
+import { jetstream } from '@nats-io/jetstream'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { z } from 'zod'
-import { type Change, openRecordStore, type RecordStore } from '../src/index.ts'
+import type { Change, RecordStore } from '../src/index.ts'
 import { until } from '../testing/index.ts'
 import { type BrokerWorld, createBrokerWorld } from './broker-world.ts'
 
@@ -14,7 +15,7 @@ let records: RecordStore<Value>
 
 beforeAll(async () => {
   world = await createBrokerWorld()
-  records = await openRecordStore(world.bus, buckets.job, schema)
+  records = await world.bus.records(buckets.job, schema)
 }, 60_000)
 
 afterAll(() => world.stop())
@@ -41,7 +42,7 @@ function follow(store: RecordStore<Value>) {
 
 describe('an empty bucket', () => {
   it('is current at once, and its watch tells of the first value', async () => {
-    const keys = await openRecordStore(world.bus, buckets.apikey, schema)
+    const keys = await world.bus.records(buckets.apikey, schema)
     const { seen, state, stop } = follow(keys)
     await until(() => state.isCurrent)
     expect(await keys.list()).toEqual([])
@@ -84,7 +85,7 @@ describe('a record', () => {
 
   it('that does not follow its schema is our fault, and hides no other', async () => {
     const [wrong, right] = [aKey(), aKey()]
-    await world.bus.client.publish(`$KV.job.${wrong}`, '{"n":"text"}')
+    await jetstream(world.raw.connection).publish(`$KV.job.${wrong}`, '{"n":"text"}')
     await expect(records.find(wrong)).rejects.toMatchObject({ code: 'UNEXPECTED' })
     const { seen, state, stop } = follow(records)
     await until(() => state.isCurrent)

@@ -1,17 +1,16 @@
-import { inboxPrefix, scaledTimings } from '@avatar/contracts'
+import { provisionBroker } from '@avatar/backing-services'
+import { createTestNats, freePorts, type TestNats } from '@avatar/backing-services/testing'
+import { scaledTimings } from '@avatar/contracts'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { z } from 'zod'
 import {
-  connectBus,
-  createLog,
   type Foundation,
   natsConfig,
-  provision,
   runService,
   runtimeConfig,
   stopTogether,
 } from '../src/index.ts'
-import { createTestNats, freePorts, runMain, type TestNats, until } from '../testing/index.ts'
+import { runMain, until } from '../testing/index.ts'
 
 const schema = z.object({ ...natsConfig, ...runtimeConfig })
 type Config = z.output<typeof schema>
@@ -21,15 +20,7 @@ let nats: TestNats
 beforeAll(async () => {
   nats = await createTestNats()
   await nats.start()
-  const operator = await connectBus({
-    url: nats.url,
-    user: 'operator',
-    password: nats.passwords.operator,
-    inboxPrefix: inboxPrefix('operator'),
-    log: createLog('test', 'silent'),
-  })
-  await provision(operator, scaledTimings(1))
-  await operator.stop()
+  await provisionBroker(nats.operator, scaledTimings(1))
 }, 60_000)
 
 afterAll(() => nats.stop())
@@ -66,7 +57,7 @@ describe('a service', () => {
           const connected = {
             name: 'connected',
             deadlineMs: 1_000,
-            stop: async () => void order.push(`connected ${given.bus.isConnected()}`),
+            stop: async () => void order.push(`connected ${await given.bus.ping(1_000)}`),
           }
           const stopPhases = [stopTogether('work', 1_000, [first, second]), connected]
           return { start: [first, second], stopPhases }
@@ -84,7 +75,7 @@ describe('a service', () => {
       'stop second',
       'connected true',
     ])
-    expect(foundation?.bus.isConnected()).toBe(false)
+    expect(await foundation?.bus.ping(1_000)).toBe(false)
     expect(await health()).toBeUndefined()
   })
 
@@ -100,10 +91,49 @@ describe('a service', () => {
       {},
     )
     await until(() => foundation)
-    await foundation?.bus.connection.close()
+    await foundation?.bus.stop()
     await foundation?.bus.closed()
     expect(await main.stop()).toBe(1)
   })
+
+  it('ends with 1 when a part of it does not stop', async () => {
+    const [port = 0] = await freePorts(1)
+    const failing = {
+      start: async () => undefined,
+      stop: () => Promise.reject(new Error('it does not stop')),
+    }
+    const main = runMain(
+      () =>
+        runService('test', schema, environment(port), async () => ({
+          start: [failing],
+          stopPhases: [stopTogether('work', 1_000, [failing])],
+        })),
+      {},
+    )
+    await until(
+      async () => (await fetch(`http://127.0.0.1:${port}/livez`).catch(() => undefined))?.ok,
+    )
+    expect(await main.stop()).toBe(1)
+  })
+
+  it('is not ready while the broker is frozen, stays alive, and is ready again after', async () => {
+    const [port = 0] = await freePorts(1)
+    const build = async () => ({ start: [], stopPhases: [] })
+    const main = runMain(() => runService('test', schema, environment(port), build), {})
+    const statusOf = async (page: string) =>
+      (await fetch(`http://127.0.0.1:${port}${page}`).catch(() => undefined))?.status
+    await until(async () => (await statusOf('/readyz')) === 200)
+    process.kill(nats.pid(), 'SIGSTOP')
+    try {
+      await until(async () => (await statusOf('/readyz')) === 503, { timeoutMs: 10_000 })
+      expect(await statusOf('/healthz')).toBe(503)
+      expect(await statusOf('/livez')).toBe(200)
+    } finally {
+      process.kill(nats.pid(), 'SIGCONT')
+    }
+    await until(async () => (await statusOf('/readyz')) === 200, { timeoutMs: 5_000 })
+    expect(await main.stop()).toBe(0)
+  }, 40_000)
 
   it('ends with 2 and says all that is wrong with its environment', async () => {
     const said: string[] = []

@@ -1,3 +1,4 @@
+export * from './hand-clock.ts'
 export * from './run-main.ts'
-export * from './servers.ts'
+export * from './runnable-contract.ts'
 export * from './until.ts'

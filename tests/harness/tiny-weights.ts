@@ -15,7 +15,11 @@ export function hasEnginePackages(): boolean {
 
 /** Fills a folder with random, tiny weights and prepares them as an operator prepares the real ones. */
 export async function prepareTinyWeights(folder: string): Promise<void> {
-  await run(python, ['-m', 'inference_sidecar.engines.infinitetalk.upstream_checks.tiny_weights', folder])
+  await run(python, [
+    '-m',
+    'inference_sidecar.engines.infinitetalk.upstream_checks.tiny_weights',
+    folder,
+  ])
   const options = ['--dir', folder, '--precision', 'fp8', '--no-lora']
   await run(python, ['-m', 'inference_sidecar.weights', 'prepare', ...options])
 }

@@ -1,3 +1,4 @@
+import { provisionPublisher } from '@avatar/backing-services'
 import {
   inboxPrefix,
   intakePrefix,
@@ -5,7 +6,7 @@ import {
   publisherNameSchema,
   timings,
 } from '@avatar/contracts'
-import { provisionPublisher, systemClock } from '@avatar/service-kit'
+import { systemClock } from '@avatar/service-kit'
 import type { CommandContext } from '../command-context.ts'
 import { exitCodes, UserError } from '../exit-codes.ts'
 import {
@@ -21,7 +22,7 @@ import { portsOfLastStart } from '../stack/ports.ts'
 import { untilHeard, untilServed } from '../stack/publisher-access.ts'
 import { writeServerFiles } from '../stack/server-files.ts'
 import type { StackFile } from '../stack/stack-file.ts'
-import { asOperator, findSystem, folderOf, getStackFile } from '../system.ts'
+import { findSystem, folderOf, getStackFile, operatorAccess } from '../system.ts'
 
 const turnAgainMs = 100
 
@@ -85,9 +86,7 @@ async function addPublisher(
     await saveCredentials(data, next)
     await writeServerFiles(data, next, ports)
   }
-  await asOperator(await findSystem(data.path, env), (operator) =>
-    provisionPublisher(operator, name, timings),
-  )
+  await provisionPublisher(operatorAccess(await findSystem(data.path, env)), name, timings)
   try {
     await write({ ...credentials, publishers: { ...credentials.publishers, [name]: publisher } })
     // Shown only once they work.

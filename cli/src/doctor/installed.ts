@@ -1,6 +1,7 @@
 import { spawnSync } from 'node:child_process'
 import { existsSync } from 'node:fs'
-import { ConfigError, loadConfig, retentionConfig, runtimeConfig } from '@avatar/service-kit'
+import { retentionConfig } from '@avatar/job-kit'
+import { ConfigError, loadConfig, runtimeConfig } from '@avatar/service-kit'
 import { z } from 'zod'
 import { UserError } from '../exit-codes.ts'
 import { findFfmpeg, installation } from '../stack/installation.ts'
@@ -22,7 +23,12 @@ export function installed(env: Environment): Finding[] {
     answers('NATS server', installation.natsServer, ['--version'], setup),
     answers('S3 server', installation.weed, ['version'], setup),
     answers('Python', installation.python, ['--version'], setup),
-    answers('sidecar', installation.python, ['-c', 'import inference_sidecar.worker.worker'], setup),
+    answers(
+      'sidecar',
+      installation.python,
+      ['-c', 'import inference_sidecar.worker.worker'],
+      setup,
+    ),
     ffmpeg
       ? answers('ffmpeg', ffmpeg, ['-hide_banner', '-version'], ffmpegRepair(env))
       : finding('ffmpeg', false, 'not found', setup),

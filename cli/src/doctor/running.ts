@@ -1,6 +1,6 @@
 import { createHash, randomUUID } from 'node:crypto'
 import { apiKeyRecordSchema, buckets, streams } from '@avatar/contracts'
-import { openRecordStore, systemClock } from '@avatar/service-kit'
+import { systemClock } from '@avatar/service-kit'
 import { z } from 'zod'
 import { createApiClient } from '../api-client.ts'
 import { livingSupervisor, processLives } from '../stack/leftovers.ts'
@@ -55,11 +55,10 @@ function processes(stack: StackFile, start: string): Finding {
 /** The broker by its operator: it answers, and has every stream. */
 function broker(system: System, start: string): Promise<Finding> {
   return findingOf('broker', start, () =>
-    asOperator(system, async ({ manager }) => {
-      const expected = Object.values(streams).map(({ name }) => name)
-      const found = new Set<string>()
-      for await (const stream of manager.streams.list()) found.add(stream.config.name)
-      const missing = expected.filter((name) => !found.has(name))
+    asOperator(system, async (bus) => {
+      const expected = Object.keys(streams)
+      const looks = await Promise.allSettled(expected.map((name) => bus.streamState(name)))
+      const missing = expected.filter((_name, index) => looks[index]?.status === 'rejected')
       if (missing.length > 0) throw new Error(`no stream ${missing.join(', ')}`)
       return `answers, ${expected.length} streams`
     }),
@@ -107,7 +106,7 @@ function objects({ s3 }: StackFile, start: string): Promise<Finding> {
 function keys(system: System, repair: string): Promise<Finding> {
   return findingOf('keys', repair, () =>
     asOperator(system, async (bus) => {
-      const records = await openRecordStore(bus, buckets.apikey, apiKeyRecordSchema)
+      const records = await bus.records(buckets.apikey, apiKeyRecordSchema)
       const living = (await records.list()).filter(({ revokedAtMs }) => revokedAtMs === undefined)
       if (living.length > 0) return `${living.length} in use`
       return 'none yet; make one with: npx avatar keys create --name NAME'

@@ -1,6 +1,7 @@
 import { randomInt } from 'node:crypto'
 import { once } from 'node:events'
 import { createServer } from 'node:net'
+import { seaweedGrpcOffset } from '@avatar/backing-services'
 import { z } from 'zod'
 import { exitCodes, UserError } from '../exit-codes.ts'
 import { type DataFolder, readIfThere, writePrivately } from './data-folder.ts'
@@ -29,7 +30,6 @@ export type Ports = z.infer<typeof portsSchema>
 
 /** What a user types without choosing: the API's port where it is free. */
 const usualHttpPort = 8080
-const grpcOffset = 10_000
 
 /**
  * New ports are taken from here. SeaweedFS puts a gRPC port 10000 above each of its own: both stay
@@ -75,7 +75,7 @@ export async function choosePorts(
   const takeNew = async (): Promise<number> => {
     for (;;) {
       const port = newPorts.from + randomInt(newPorts.below - newPorts.from)
-      if ((await isFree(port + grpcOffset)) && (await take(port))) return port
+      if ((await isFree(port + seaweedGrpcOffset)) && (await take(port))) return port
     }
   }
   try {

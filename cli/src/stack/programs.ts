@@ -1,3 +1,4 @@
+import { seaweedArguments } from '@avatar/backing-services'
 import type { Credentials } from './credentials.ts'
 import type { DataFolder } from './data-folder.ts'
 import { compileCache, installation, repositoryRoot } from './installation.ts'
@@ -159,28 +160,19 @@ function ownVariables(
   return Object.fromEntries(own.map(([variable, value]) => [variable.slice(prefix.length), value]))
 }
 
-/** Each port has its own flag; the filer and the master have no authentication, so: loopback only. */
 function weedArgs({ data, ports }: Wiring): string[] {
-  return [
-    '-logtostderr', // Else it leaves log files in the machine's folder for temporary ones.
-    'mini',
-    `-dir=${data.s3Store}`,
-    '-ip=127.0.0.1',
-    '-ip.bind=127.0.0.1',
-    `-s3.port=${ports.s3}`,
-    `-s3.config=${data.s3Identities}`,
-    '-s3.port.iceberg=0',
-    '-s3.port.lance=0',
-    `-master.port=${ports.s3Master}`,
-    `-filer.port=${ports.s3Filer}`,
-    `-volume.port=${ports.s3Volume}`,
-    `-admin.port=${ports.s3Admin}`,
-    `-webdav.port=${ports.s3Webdav}`,
-    '-volume.preStopSeconds=0',
-    '-webdav=false',
-    '-admin.ui=false',
-    '-master.telemetry=false',
-  ]
+  return seaweedArguments({
+    directory: data.s3Store,
+    identitiesFile: data.s3Identities,
+    ports: {
+      s3: ports.s3,
+      master: ports.s3Master,
+      filer: ports.s3Filer,
+      volume: ports.s3Volume,
+      admin: ports.s3Admin,
+      webdav: ports.s3Webdav,
+    },
+  })
 }
 
 function present(env: Readonly<Record<string, string | undefined>>): Record<string, string> {

@@ -1,18 +1,6 @@
-import {
-  envelopeOf,
-  healthSchema,
-  inboxPrefix,
-  scaledTimings,
-  type Timings,
-} from '@avatar/contracts'
-import {
-  type Bus,
-  type Clock,
-  connectBus,
-  createLog,
-  provision,
-  provisionPublisher,
-} from '@avatar/service-kit'
+import { provisionBroker } from '@avatar/backing-services'
+import { envelopeOf, healthSchema, scaledTimings } from '@avatar/contracts'
+import type { Clock } from '@avatar/service-kit'
 import type { Credentials } from './credentials.ts'
 import type { Ports } from './ports.ts'
 import { type StackFile, storeOf } from './stack-file.ts'
@@ -58,10 +46,10 @@ export async function provisionStore({ s3 }: StackFile, clock: Clock, signal: Ab
 }
 
 /**
- * Streams, buckets and consumers; repeating it changes nothing, so it is repeated until it was done: the
- * broker may be killed in the middle.
+ * Provisions the broker. It is repeated until it succeeds, because the broker may be killed in the
+ * middle, and a repetition changes nothing.
  */
-export async function provisionBroker(options: {
+export async function provisionUntilDone(options: {
   credentials: Credentials
   ports: Ports
   env: Readonly<Record<string, string | undefined>>
@@ -70,32 +58,20 @@ export async function provisionBroker(options: {
   onTrouble: (reason: string) => void
 }): Promise<void> {
   const { credentials, ports, env, clock, signal, onTrouble } = options
-  const bus = await connectBus({
+  const operator = {
     url: `nats://127.0.0.1:${ports.nats}`,
     user: 'operator',
     password: credentials.nats.operator,
-    inboxPrefix: inboxPrefix('operator'),
-    log: createLog('provision', 'silent'),
-    clock,
-  })
+  }
   const timings = scaledTimings(Number(env['TIMINGS_DIVISOR'] || 1))
   const publishers = Object.keys(credentials.publishers)
   const isProvisioned = () =>
-    provisionAll(bus, publishers, timings).then(
+    provisionBroker(operator, timings, publishers).then(
       () => true,
       (error) => {
         onTrouble(error instanceof Error ? error.message : String(error))
         return false
       },
     )
-  try {
-    await until(isProvisioned, clock, signal)
-  } finally {
-    await bus.stop()
-  }
-}
-
-async function provisionAll(bus: Bus, publishers: readonly string[], timings: Timings) {
-  await provision(bus, timings)
-  for (const name of publishers) await provisionPublisher(bus, name, timings)
+  await until(isProvisioned, clock, signal)
 }

@@ -1,5 +1,4 @@
-import { intakePrefix } from '@avatar/contracts'
-import { renderNatsConf } from '@avatar/service-kit'
+import { renderNatsConf, renderS3Identities } from '@avatar/backing-services'
 import type { Credentials } from './credentials.ts'
 import { type DataFolder, writePrivately } from './data-folder.ts'
 import type { Ports } from './ports.ts'
@@ -21,30 +20,12 @@ export async function writeServerFiles(data: DataFolder, credentials: Credential
       publishers: Object.fromEntries(publishers.map(([name, its]) => [name, its.natsPassword])),
     }),
   )
-  await writePrivately(data.s3Identities, renderS3Identities(credentials))
-}
-
-/** SeaweedFS' identities: ours may do everything, a publisher only what is in its own folder. */
-export function renderS3Identities({ s3, publishers }: Credentials): string {
-  const ours = s3Identity('avatar', s3, ['Admin', 'Read', 'Write', 'List'])
-  const theirs = Object.entries(publishers).map(([name, its]) =>
-    s3Identity(
-      name,
-      its.s3,
-      ['Read', 'Write'].map((action) => `${action}:${bucket}/${intakePrefix(name)}*`),
-    ),
+  await writePrivately(
+    data.s3Identities,
+    renderS3Identities({
+      bucket,
+      ours: credentials.s3,
+      publishers: Object.fromEntries(publishers.map(([name, its]) => [name, its.s3])),
+    }),
   )
-  return `${JSON.stringify({ identities: [ours, ...theirs] }, null, 2)}\n`
-}
-
-function s3Identity(
-  name: string,
-  { accessKeyId, secretAccessKey }: Credentials['s3'],
-  actions: readonly string[],
-) {
-  return {
-    name,
-    credentials: [{ accessKey: accessKeyId, secretKey: secretAccessKey }],
-    actions,
-  }
 }

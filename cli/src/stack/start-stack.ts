@@ -1,6 +1,7 @@
 import { existsSync } from 'node:fs'
 import { rm } from 'node:fs/promises'
-import { type Clock, removeSeaweedSockets } from '@avatar/service-kit'
+import { removeSeaweedSockets } from '@avatar/backing-services'
+import type { Clock } from '@avatar/service-kit'
 import { type Credentials, ensureCredentials } from './credentials.ts'
 import { type DataFolder, ensureDataFolder, ensureStackMark } from './data-folder.ts'
 import { findFfmpeg, installation } from './installation.ts'
@@ -8,7 +9,7 @@ import { type Claim, claimDataFolder, stopLeftovers } from './leftovers.ts'
 import { isNotable, type LineWriter, readableLine } from './log-lines.ts'
 import { choosePorts, type Ports } from './ports.ts'
 import { programs } from './programs.ts'
-import { isHealthy, isUp, provisionBroker, provisionStore, until } from './readiness.ts'
+import { isHealthy, isUp, provisionStore, provisionUntilDone, until } from './readiness.ts'
 import { bucket, writeServerFiles } from './server-files.ts'
 import { type ProcessName, processNames, type StackFile, writeStackFile } from './stack-file.ts'
 import { type SupervisedProcess, superviseProcess } from './supervised-process.ts'
@@ -109,7 +110,7 @@ async function startClaimed(options: StackOptions, ffmpeg: string, claim: Claim)
       for (const server of some(serverNames)) server.start()
       await until(() => isUp(`http://127.0.0.1:${ports.natsMonitor}/healthz`), clock, signal)
       if (signal.aborted) return
-      await provisionBroker({
+      await provisionUntilDone({
         credentials,
         ports,
         env,

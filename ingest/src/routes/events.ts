@@ -8,7 +8,7 @@ import {
   streams,
   subjects,
 } from '@avatar/contracts'
-import { AppError, type StoredMessage } from '@avatar/service-kit'
+import { AppError, type Log, logFailure, type StoredMessage } from '@avatar/service-kit'
 import type { FastifyInstance, FastifyReply } from 'fastify'
 import type { ZodTypeProvider } from 'fastify-type-provider-zod'
 import type { AppDeps } from '../app-deps.ts'
@@ -44,7 +44,7 @@ export function routeEvents(app: FastifyInstance, deps: AppDeps) {
   const doorbells = new Map<string, Set<() => void>>()
   const open = new Set<AbortController>()
   const openOf = new Map<string, number>()
-  const subscription = deps.bus.listen('evt.job.*.*', ({ subject }) => {
+  const subscription = deps.bus.subscribe('evt.job.*.*', ({ subject }) => {
     for (const ring of doorbells.get(subject.split('.')[3] ?? '') ?? []) ring()
   })
   const stopBeats = deps.workers.onBeat((beat) => {
@@ -93,10 +93,7 @@ export function routeEvents(app: FastifyInstance, deps: AppDeps) {
         const follower = { reply, signal: controller.signal, authorization }
         await follow(job, lastEventId(request.headers['last-event-id']), follower)
       } catch (error) {
-        request.log.warn(
-          { err: error, jobId: job.jobId },
-          'event stream broke, the client comes again',
-        )
+        logFailure(request.log as Log, error, 'event stream broke off', { jobId: job.jobId })
       } finally {
         open.delete(controller)
         openOf.set(owner, (openOf.get(owner) ?? 1) - 1)
@@ -119,7 +116,7 @@ export function routeEvents(app: FastifyInstance, deps: AppDeps) {
         await deps.apiKeys.ownerOf(follower.authorization)
         const current = await getOwnJob(deps, owner, jobId)
         const subject = subjects.eventsOfJob(jobId)
-        const messages = await deps.bus.readFrom(
+        const messages = await deps.bus.readStream(
           streams.EVENTS.name,
           subject,
           nextSequence,
@@ -156,7 +153,7 @@ export function routeEvents(app: FastifyInstance, deps: AppDeps) {
     const type = terminalTypeOf[job.state]
     if (!type) return false
     const subject = subjects.event(type, job.jobId)
-    const [end] = await deps.bus.readFrom(streams.EVENTS.name, subject, 1, 1)
+    const [end] = await deps.bus.readStream(streams.EVENTS.name, subject, 1, 1)
     if (end) return end.sequence < nextSequence
     const endedMsAgo = deps.clock.nowMs() - (job.finishedAtMs ?? 0)
     return endedMsAgo > streams.EVENTS.maxAgeMs

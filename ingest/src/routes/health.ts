@@ -4,12 +4,17 @@ import type { ZodTypeProvider } from 'fastify-type-provider-zod'
 import { z } from 'zod'
 import type { AppDeps } from '../app-deps.ts'
 import { retryAfterSeconds } from '../error-handler.ts'
+import { admissionStreams, createFullStreams } from '../full-streams.ts'
 
-/** How long the broker may take to answer, in ms. */
-const brokerAnswerMs = 1_000
+/** How long the broker and the store may take to answer. */
+const answerWithinMs = 1_000
 
-/** `GET /health`: whether jobs are accepted. No worker at hand is no failure: jobs wait. */
+/**
+ * `GET /health`: whether jobs are accepted. Having no worker is no failure: jobs wait. A full stream is
+ * one where a job cannot be accepted without it.
+ */
 export function routeHealth(app: FastifyInstance, deps: AppDeps) {
+  const fullStreams = createFullStreams(deps)
   app.withTypeProvider<ZodTypeProvider>().get(
     '/health',
     {
@@ -29,11 +34,13 @@ export function routeHealth(app: FastifyInstance, deps: AppDeps) {
     },
     async (request, reply) => {
       const [hasBroker, hasStore] = await Promise.all([
-        deps.bus.answers(brokerAnswerMs),
-        deps.objects.isReachable(),
+        deps.bus.ping(answerWithinMs),
+        deps.objects.isReachable(answerWithinMs),
       ])
+      const full = hasBroker ? await fullStreams() : []
+      const hasRoom = !admissionStreams.some((name) => full.includes(name))
       const health: HealthView = {
-        status: hasBroker && hasStore ? 'ok' : 'unavailable',
+        status: hasBroker && hasStore && hasRoom ? 'ok' : 'unavailable',
         nats: hasBroker ? 'ok' : 'unavailable',
         storage: hasStore ? 'ok' : 'unavailable',
         workers: deps.workers.alive().map(({ beat, seenMsAgo }) => ({
@@ -42,6 +49,7 @@ export function routeHealth(app: FastifyInstance, deps: AppDeps) {
           seen_seconds_ago: Math.round(seenMsAgo / 100) / 10,
         })),
         queue_depth: deps.board.queueDepth(),
+        full_streams: [...full],
       }
       if (health.status !== 'ok') reply.header('retry-after', retryAfterSeconds)
       return reply

@@ -32,7 +32,7 @@ export function routeResult(app: FastifyInstance, deps: AppDeps) {
       const result = assertHasResult(job, nowMs)
       const leftSeconds = Math.ceil(((job.expiresAtMs ?? nowMs) - nowMs) / 1000)
       const ttlSeconds = Math.max(1, Math.min(deps.resultUrlTtlSeconds, leftSeconds))
-      const url = await deps.objects.presignGet(result.key, ttlSeconds, `${job.jobId}.mp4`)
+      const url = await deps.objects.presignDownload(result.key, ttlSeconds, `${job.jobId}.mp4`)
       return { data: resultView(job, result, url), meta: { request_id: request.id } }
     },
   )

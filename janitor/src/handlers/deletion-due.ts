@@ -1,13 +1,6 @@
-import { deletionDueSchema, isTerminal, type JobRecord, jobKey, jobPrefix } from '@avatar/contracts'
-import {
-  AppError,
-  type Bus,
-  type Clock,
-  type Delivery,
-  type ObjectStore,
-  type RecordStore,
-} from '@avatar/service-kit'
-import { announceDeletion } from '../announce-deletion.ts'
+import { type DeletionDue, isTerminal, jobKey, jobPrefix } from '@avatar/contracts'
+import { type JobRecords, plainEvent, publishEvent } from '@avatar/job-kit'
+import type { Bus, Clock, Delivery, ObjectStore } from '@avatar/service-kit'
 
 /**
  * The deletion timer of a job fired: delete everything the job owns, then say so. Deleting what is
@@ -17,15 +10,12 @@ import { announceDeletion } from '../announce-deletion.ts'
 export function onDeletionDue(deps: {
   bus: Bus
   objects: ObjectStore
-  records: RecordStore<JobRecord>
+  records: JobRecords
   clock: Clock
   onDeleted?: (objects: number) => void
 }) {
   const { bus, objects, records, clock } = deps
-  return async (body: unknown, delivery: Delivery): Promise<void> => {
-    const parsed = deletionDueSchema.safeParse(body)
-    if (!parsed.success) throw new AppError('INVALID_MESSAGE', { cause: parsed.error })
-    const { jobId, owner } = parsed.data
+  return async ({ jobId, owner }: DeletionDue, delivery: Delivery): Promise<void> => {
     const found = await records.find(jobKey(owner, jobId))
     const log = delivery.log.child({ jobId, attempt: found?.value.epoch })
     if (found && !isTerminal(found.value))
@@ -36,6 +26,6 @@ export function onDeletionDue(deps: {
     log.info({ objects: deleted }, 'media deleted')
     const { epoch } = found?.value ?? { epoch: 0 }
     const fact = { jobId, owner, epoch, revision: found?.revision ?? 0, atMs: clock.nowMs() }
-    await announceDeletion(bus, fact, delivery.traceparent)
+    await publishEvent(bus, plainEvent('job.deleted', fact), { traceparent: delivery.traceparent })
   }
 }

@@ -1,17 +1,16 @@
 import { isTerminal, type JobRecord, jobIdOfKey, type Timings } from '@avatar/contracts'
+import { factOf, type JobRecords, plainEvent, publishEvent } from '@avatar/job-kit'
 import {
   asAppError,
   type Bus,
+  background,
   type Clock,
-  everySoOften,
   type ListedObject,
   type Log,
+  logFailure,
   type ObjectStore,
-  type RecordStore,
   type Runnable,
-  type Versioned,
 } from '@avatar/service-kit'
-import { announceDeletion } from '../announce-deletion.ts'
 
 /** What one pass did: objects, and at last the jobs whose end of media it told, or could not judge. */
 export type Swept = {
@@ -34,7 +33,7 @@ type Fate = 'keep' | 'expired' | 'orphaned'
 export function sweepObjects(deps: {
   bus: Bus
   objects: ObjectStore
-  records: RecordStore<JobRecord>
+  records: JobRecords
   retentionMs: number
   clock: Clock
   log: Log
@@ -51,7 +50,7 @@ export function sweepObjects(deps: {
       } catch (error) {
         const failure = asAppError(error)
         if (failure.isDependency) throw failure // The next pass begins anew.
-        log.error({ err: failure, jobId: job.jobId }, 'job left out of the sweep')
+        logFailure(log, failure, 'job left out of the sweep', { jobId: job.jobId })
         swept.failed++
       }
     }
@@ -94,7 +93,9 @@ export function sweepObjects(deps: {
       if (fate === 'expired') expired++
     }
     if (!found || expired === 0 || found.value.deletedAtMs !== undefined) return
-    await announce(found)
+    const { value, revision } = found
+    const event = plainEvent('job.deleted', factOf(value, revision, clock.nowMs()))
+    await publishEvent(bus, event, { traceparent: value.traceparent })
     swept.announced++
   }
 
@@ -104,13 +105,7 @@ export function sweepObjects(deps: {
     return isTerminal(job) && nowMs >= (job.expiresAtMs ?? Infinity) ? 'expired' : 'keep'
   }
 
-  function announce({ value: job, revision }: Versioned<JobRecord>) {
-    const { jobId, owner, epoch, traceparent } = job
-    const fact = { jobId, owner, epoch, revision, atMs: clock.nowMs() }
-    return announceDeletion(bus, fact, traceparent)
-  }
-
-  const loop = everySoOften({
+  const loop = background({
     name: 'object sweep',
     everyMs: timings.sweepEveryMs,
     clock,

@@ -1,37 +1,28 @@
-import { type AnyEvent, type EventType, eventSchemas } from '@avatar/contracts'
-import { AppError, type Delivery } from '@avatar/service-kit'
+import type { EventOf, orchestratorEventTypes } from '@avatar/contracts'
+import type { Delivery } from '@avatar/service-kit'
 import type { Message } from '../decide.ts'
 import type { JobLedger } from '../job-ledger.ts'
 import type { PublishOutputs } from '../publish-outputs.ts'
+
+/** An event that moves a job's record. */
+type JobEvent = EventOf<(typeof orchestratorEventTypes)[number]>
 
 /**
  * An event moved a job, or changed nothing: either way the outputs of the state the record is in are
  * published, because a crash may have swallowed them the first time.
  */
 export function onJobEvent(deps: { ledger: JobLedger; publishOutputs: PublishOutputs }) {
-  return async (body: unknown, delivery: Delivery): Promise<void> => {
-    const event = parseEvent(body)
-    const message = messageOf(event)
+  return async (event: JobEvent, delivery: Delivery): Promise<void> => {
     const log = delivery.log.child({ jobId: event.jobId, attempt: event.epoch })
-    if (!message) throw new AppError('INVALID_MESSAGE', { details: { type: event.type } })
-    const applied = await deps.ledger.apply(event.owner, event.jobId, message)
+    const applied = await deps.ledger.apply(event.owner, event.jobId, messageOf(event))
     if (!applied) return log.warn('event of an unknown job ignored')
     log.info({ state: applied.value.state, changed: applied.changed }, 'event handled')
     await deps.publishOutputs(applied.value, applied.revision)
   }
 }
 
-/** @throws AppError INVALID_MESSAGE */
-export function parseEvent(body: unknown): AnyEvent {
-  const type = (body as { type?: EventType } | null)?.type
-  const schema = type === undefined ? undefined : eventSchemas[type]
-  const parsed = schema?.safeParse(body)
-  if (!parsed?.success) throw new AppError('INVALID_MESSAGE', { cause: parsed?.error })
-  return parsed.data
-}
-
-/** The message for the state machine that an event carries; undefined for events nobody acts on. */
-function messageOf(event: AnyEvent): Message | undefined {
+/** The message that an event carries for the state machine. */
+function messageOf(event: JobEvent): Message {
   switch (event.type) {
     case 'job.submitted':
       return { kind: 'submitted' }
@@ -53,7 +44,5 @@ function messageOf(event: AnyEvent): Message | undefined {
       return { kind: 'released', epoch: event.epoch }
     case 'render.cancelled':
       return { kind: 'cancelled', epoch: event.epoch }
-    default:
-      return undefined
   }
 }

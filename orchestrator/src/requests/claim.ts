@@ -1,18 +1,14 @@
-import { type ClaimAnswer, claimRequestSchema, type JobRecord } from '@avatar/contracts'
-import { AppError, type Clock, type ObjectStore } from '@avatar/service-kit'
+import type { ClaimAnswer, ClaimRequest, JobRecord } from '@avatar/contracts'
+import type { ObjectStore } from '@avatar/service-kit'
 import type { JobLedger } from '../job-ledger.ts'
 
 /** A worker asks for a job it pulled. Changes the record at most, publishes nothing. */
 export function answerClaim(deps: {
   ledger: JobLedger
   objects: ObjectStore
-  clock: Clock
   urlTtlSeconds: number
 }) {
-  return async (body: unknown): Promise<ClaimAnswer> => {
-    const parsed = claimRequestSchema.safeParse(body)
-    if (!parsed.success) throw new AppError('INVALID_MESSAGE', { cause: parsed.error })
-    const { jobId, owner, ...worker } = parsed.data
+  return async ({ jobId, owner, ...worker }: ClaimRequest): Promise<ClaimAnswer> => {
     const applied = await deps.ledger.apply(owner, jobId, { kind: 'claim', ...worker })
     // An entry without a record: the job ended and its record has expired since.
     if (!applied?.answer) return { answer: 'drop' }

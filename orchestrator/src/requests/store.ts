@@ -1,5 +1,5 @@
-import { outputKey, type StoreAnswer, storeRequestSchema } from '@avatar/contracts'
-import { AppError, type ObjectStore } from '@avatar/service-kit'
+import { outputKey, type StoreAnswer, type StoreRequest } from '@avatar/contracts'
+import type { ObjectStore } from '@avatar/service-kit'
 import type { JobLedger } from '../job-ledger.ts'
 
 /** A worker asks for leave to upload. The URL stores exactly the announced content, once. */
@@ -8,10 +8,8 @@ export function answerStore(deps: {
   objects: ObjectStore
   urlTtlSeconds: number
 }) {
-  return async (body: unknown): Promise<StoreAnswer> => {
-    const parsed = storeRequestSchema.safeParse(body)
-    if (!parsed.success) throw new AppError('INVALID_MESSAGE', { cause: parsed.error })
-    const { jobId, owner, epoch, bytes, sha256 } = parsed.data
+  return async (request: StoreRequest): Promise<StoreAnswer> => {
+    const { jobId, owner, epoch, bytes, sha256 } = request
     const applied = await deps.ledger.apply(owner, jobId, { kind: 'store', epoch })
     const answer = applied?.answer?.answer
     if (answer === 'stop' || answer === 'lost') return { answer }

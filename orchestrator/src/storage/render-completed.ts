@@ -1,11 +1,11 @@
 import {
-  eventSchemas,
+  type EventOf,
   hasOpenAttempt,
   type JobRecord,
   outputKey,
   type Rendered,
 } from '@avatar/contracts'
-import { AppError, type Delivery, type ObjectStore } from '@avatar/service-kit'
+import { AppError, type Delivery, logFailure, type ObjectStore } from '@avatar/service-kit'
 import type { JobLedger } from '../job-ledger.ts'
 import type { PublishOutputs } from '../publish-outputs.ts'
 
@@ -19,10 +19,8 @@ export function onRenderCompleted(deps: {
   publishOutputs: PublishOutputs
 }) {
   const { ledger, objects, publishOutputs } = deps
-  return async (body: unknown, delivery: Delivery): Promise<void> => {
-    const parsed = eventSchemas['render.completed'].safeParse(body)
-    if (!parsed.success) throw new AppError('INVALID_MESSAGE', { cause: parsed.error })
-    const { jobId, owner, epoch, rendered } = parsed.data
+  return async (event: EventOf<'render.completed'>, delivery: Delivery): Promise<void> => {
+    const { jobId, owner, epoch, rendered } = event
     const log = delivery.log.child({ jobId, attempt: epoch })
 
     const noted = await ledger.apply(owner, jobId, { kind: 'completed', epoch, rendered })
@@ -32,7 +30,7 @@ export function onRenderCompleted(deps: {
     if (!isOurs) return publishOutputs(noted.value, noted.revision)
 
     const fault = await findFault(objects, noted.value, uploaded)
-    if (fault) log.error({ fault, code: 'OUTPUT_INVALID' }, 'stored video refused')
+    if (fault) logFailure(log, new AppError('OUTPUT_INVALID'), 'stored video refused', { fault })
     const kind = fault ? 'refused' : 'verified'
     const settled = await ledger.apply(owner, jobId, { kind, epoch })
     if (!settled) return log.warn('event of an unknown job ignored')

@@ -90,6 +90,7 @@ FailureCode = Literal[
     "OUTPUT_INVALID",
     "WORKER_LOST",
     "QUEUE_TIMEOUT",
+    "PUBLISH_REFUSED",
     "FOREIGN_OBJECT",
     "OBJECT_MISSING",
     "INVALID_MESSAGE",
@@ -268,6 +269,10 @@ FAILURES: Final[dict[FailureCode, Failure]] = {
     "QUEUE_TIMEOUT": Failure(
         "reject",
         "No worker took the job in time; submit it again.",
+    ),
+    "PUBLISH_REFUSED": Failure(
+        "reject",
+        "The broker refused a message of ours for good.",
     ),
     "FOREIGN_OBJECT": Failure(
         "reject",

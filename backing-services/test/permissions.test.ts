@@ -1,58 +1,46 @@
 import { networkInterfaces } from 'node:os'
-import {
-  inboxPrefix,
-  limits,
-  type ServiceUser,
-  scaledTimings,
-  serviceUsers,
-} from '@avatar/contracts'
+import { limits, scaledTimings } from '@avatar/contracts'
+import { until } from '@avatar/service-kit/testing'
 import { jetstream } from '@nats-io/jetstream'
+import type { NatsConnection } from '@nats-io/transport-node'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { type Bus, connectBus, createLog, provision, provisionPublisher } from '../src/index.ts'
-import { createTestNats, type TestNats, until } from '../testing/index.ts'
+import { provisionBroker } from '../src/index.ts'
+import { createTestNats, type TestNats, type TestUser } from '../testing/index.ts'
 import { mustNotHear, mustNotPublish } from './permission-matrix.ts'
 
+type Raw = Awaited<ReturnType<TestNats['connectRawAs']>>
+
 let nats: TestNats
-let operator: Bus
-const connections = new Map<string, Bus>()
-const timings = scaledTimings(1)
-const log = createLog('test', 'silent')
+let operator: Raw
+const connections = new Map<TestUser, Promise<Raw>>()
 const x = '00000000-0000-4000-8000-000000000000'
 
 beforeAll(async () => {
   nats = await createTestNats()
   await nats.start()
   operator = await connectAs('operator')
-  await provision(operator, timings)
-  for (const name of ['acme', 'other']) await provisionPublisher(operator, name, timings)
+  await provisionBroker(nats.operator, scaledTimings(1), ['acme', 'other'])
 }, 60_000)
 
 afterAll(async () => {
-  await Promise.all([...connections.values()].map((bus) => bus.stop()))
+  for (const raw of connections.values()) await (await raw).connection.close()
   await nats.stop()
 })
 
-async function connectAs(user: string): Promise<Bus> {
-  const known = connections.get(user)
-  if (known) return known
-  const isService = (serviceUsers as readonly string[]).includes(user)
-  const password = isService ? nats.passwords[user as ServiceUser] : `test-${user}`
-  const bus = await connectBus({
-    url: nats.url,
-    user,
-    password,
-    inboxPrefix: inboxPrefix(user),
-    log,
-  })
-  connections.set(user, bus)
-  return bus
+function connectAs(user: TestUser): Promise<Raw> {
+  const known = connections.get(user) ?? nats.connectRawAs(user)
+  connections.set(user, known)
+  return known
 }
 
+/** A JetStream client as a user has it. */
+const clientAs = async (user: TestUser) => jetstream((await connectAs(user)).connection)
+
 /** Does something as a user and collects what the broker refuses, in its own words. */
-function refusalsOf(bus: Bus): string[] {
+function refusalsOf(connection: NatsConnection): string[] {
   const refused: string[] = []
   void (async () => {
-    for await (const status of bus.connection.status())
+    for await (const status of connection.status())
       if (status.type === 'error') refused.push(status.error.message)
   })()
   return refused
@@ -70,9 +58,9 @@ describe.each(Object.keys(mustNotPublish) as (keyof typeof mustNotPublish)[])('%
   it('may not publish what is not its to say', async () => {
     const subjects = mustNotPublish[user]
     const before = await stored()
-    const bus = await connectAs(user)
-    const refused = refusalsOf(bus)
-    for (const subject of subjects) bus.connection.publish(subject, '{}')
+    const { connection } = await connectAs(user)
+    const refused = refusalsOf(connection)
+    for (const subject of subjects) connection.publish(subject, '{}')
     await until(() => refused.length >= subjects.length, {
       what: `refusals of ${subjects.filter((s) => !refused.some((r) => r.includes(`"${s}"`)))}`,
     }).catch(() => undefined)
@@ -83,9 +71,9 @@ describe.each(Object.keys(mustNotPublish) as (keyof typeof mustNotPublish)[])('%
 
   it('may not hear what is not meant for it', async () => {
     const subjects = mustNotHear[user]
-    const bus = await connectAs(user)
-    const refused = refusalsOf(bus)
-    for (const subject of subjects) bus.connection.subscribe(subject, { callback: () => undefined })
+    const { connection } = await connectAs(user)
+    const refused = refusalsOf(connection)
+    for (const subject of subjects) connection.subscribe(subject, { callback: () => undefined })
     await until(() => refused.length >= subjects.length).catch(() => undefined)
     const expected = subjects.map((to) => `Permissions Violation for Subscription to "${to}"`)
     expect(refused.toSorted()).toEqual(expected.toSorted())
@@ -105,46 +93,49 @@ describe('a publisher', () => {
   })
 
   it('is told what the broker refuses: too much, and what INTAKE does not do', async () => {
-    const acme = await connectAs('acme')
-    const refused = acme.client.publish(submit, 'x'.repeat(65_537))
+    const acme = await clientAs('acme')
+    const refused = acme.publish(submit, 'x'.repeat(65_537))
     await expect(refused).rejects.toThrow('message size exceeds maximum allowed')
-    const scheduled = acme.client.publish(submit, '{}', {
+    const scheduled = acme.publish(submit, '{}', {
       schedule: { specification: { at: new Date() }, target: submit },
     })
     await expect(scheduled).rejects.toThrow()
-    await expect(acme.client.publish(submit, '{}', { ttl: '5s' })).rejects.toThrow()
+    await expect(acme.publish(submit, '{}', { ttl: '5s' })).rejects.toThrow()
   })
 
   it('is not silenced by the message ids of another', async () => {
-    const [acme, other] = await Promise.all([connectAs('acme'), connectAs('other')])
-    expect((await acme.client.publish(submit, '{}', { msgID: '1' })).duplicate).toBe(false)
+    const [acme, other] = await Promise.all([clientAs('acme'), clientAs('other')])
+    expect((await acme.publish(submit, '{}', { msgID: '1' })).duplicate).toBe(false)
     const again = async () =>
-      (await other.client.publish('intake.other.job.submitted', '{}', { msgID: '1' })).duplicate
+      (await other.publish('intake.other.job.submitted', '{}', { msgID: '1' })).duplicate
     await until(async () => !(await again()), { timeoutMs: 2_000 })
   })
 
   it('that floods its inbox is told so, and takes nobody else’s room', async () => {
-    const [acme, other] = await Promise.all([connectAs('acme'), connectAs('other')])
-    await operator.purge('INTAKE', submit)
+    const [acme, other] = await Promise.all([clientAs('acme'), clientAs('other')])
+    await operator.manager.streams.purge('INTAKE', { filter: submit })
     const flood = Array.from(
       { length: limits.waitingPerPublisher },
-      () => acme.client.publish(submit, '{}', { timeout: 20_000 }), // So many at once, on one disk.
+      () => acme.publish(submit, '{}', { timeout: 20_000 }), // So many at once, on one disk.
     )
     await Promise.all(flood)
-    const tooMany = acme.client.publish(submit, '{}')
+    const tooMany = acme.publish(submit, '{}')
     await expect(tooMany).rejects.toThrow('maximum messages per subject exceeded')
-    await other.client.publish('intake.other.job.submitted', '{}')
-    await operator.purge('INTAKE', submit)
-    await acme.client.publish(submit, '{}')
+    await other.publish('intake.other.job.submitted', '{}')
+    await operator.manager.streams.purge('INTAKE', { filter: submit })
+    await acme.publish(submit, '{}')
   })
 
   it('hears its own notifications, live and by its own consumer, and nobody else’s', async () => {
     const acme = await connectAs('acme')
     const heard: string[] = []
-    acme.listen('notify.acme.>', ({ subject }) => void heard.push(subject))
+    acme.connection.subscribe('notify.acme.>', {
+      callback: (_error, { subject }) => void heard.push(subject),
+    })
     await acme.connection.flush()
-    await operator.publish('notify.other.job.completed', {})
-    await operator.publish('notify.acme.job.completed', { n: 1 })
+    const notifier = jetstream(operator.connection)
+    await notifier.publish('notify.other.job.completed', '{}')
+    await notifier.publish('notify.acme.job.completed', '{"n":1}')
     await until(() => heard.length > 0)
     expect(heard).toEqual(['notify.acme.job.completed'])
 
@@ -177,13 +168,7 @@ describe('the broker', () => {
   })
 
   it('knows who comes: another’s password opens nothing', async () => {
-    const entering = connectBus({
-      url: nats.url,
-      user: 'operator',
-      password: nats.passwords.sidecar,
-      inboxPrefix: inboxPrefix('operator'),
-      log,
-    })
+    const entering = nats.connectAs('operator', { password: nats.passwords.sidecar })
     const late = until(() => false, { timeoutMs: 1_500 }).catch(() => 'refused')
     const outcome = entering.then(
       (bus) => bus.stop().then(() => 'entered'),

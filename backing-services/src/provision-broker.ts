@@ -3,6 +3,7 @@ import {
   buckets,
   type ConsumerSpec,
   consumers,
+  inboxPrefix,
   publisherConsumer,
   type StreamSpec,
   streams,
@@ -14,29 +15,71 @@ import {
   DiscardPolicy,
   JetStreamApiError,
   type JetStreamManager,
+  jetstream,
+  jetstreamManager,
   RetentionPolicy,
   StorageType,
   type StreamConfig,
 } from '@nats-io/jetstream'
-import { nanos } from '@nats-io/transport-node'
-import type { Bus } from './bus.ts'
+import { Kvm } from '@nats-io/kv'
+import { connect, nanos } from '@nats-io/transport-node'
 
-/** Nothing under that name yet: stream 10059, consumer 10014. */
-const notFoundCodes: readonly number[] = [10059, 10014]
+/** Nothing exists under that name: stream 10059, consumer 10014. */
+const notFoundCodes: readonly number[] = [10_059, 10_014]
+
+/** How long one request to the broker may take. */
+const answerWithinMs = 5_000
+
+/** How the broker is reached by its operator, the only user that may provision it. */
+export type OperatorAccess = { url: string; user: string; password: string }
 
 /**
- * Creates or updates every stream, bucket and consumer. Safe to repeat, and the only place that
- * does it: services have no right to.
+ * Creates or updates every stream, bucket and consumer, and the consumer of each publisher. It may be
+ * repeated and then changes only what differs. Services have no right to do any of this.
+ *
+ * @throws whatever the broker refuses, or an error when it does not answer
  */
-export async function provision(bus: Bus, timings: Timings): Promise<void> {
-  for (const spec of Object.values(streams)) await ensureStream(bus.manager, spec)
-  for (const spec of Object.values(buckets)) await ensureBucket(bus, spec)
-  for (const spec of Object.values(consumers(timings))) await ensureConsumer(bus.manager, spec)
+export async function provisionBroker(
+  access: OperatorAccess,
+  timings: Timings,
+  publishers: readonly string[] = [],
+): Promise<void> {
+  await asOperator(access, async (manager, kvm) => {
+    for (const spec of Object.values(streams)) await ensureStream(manager, spec)
+    for (const spec of Object.values(buckets)) await ensureBucket(kvm, spec)
+    for (const spec of Object.values(consumers(timings))) await ensureConsumer(manager, spec)
+    for (const name of publishers) await ensureConsumer(manager, publisherConsumer(name, timings))
+  })
 }
 
 /** Creates or updates the consumer by which a publisher reads its notifications. */
-export async function provisionPublisher(bus: Bus, name: string, timings: Timings): Promise<void> {
-  await ensureConsumer(bus.manager, publisherConsumer(name, timings))
+export async function provisionPublisher(
+  access: OperatorAccess,
+  name: string,
+  timings: Timings,
+): Promise<void> {
+  await asOperator(access, (manager) => ensureConsumer(manager, publisherConsumer(name, timings)))
+}
+
+async function asOperator(
+  { url, user, password }: OperatorAccess,
+  act: (manager: JetStreamManager, kvm: Kvm) => Promise<void>,
+): Promise<void> {
+  const connection = await connect({
+    servers: url,
+    user,
+    pass: password,
+    inboxPrefix: inboxPrefix(user),
+    timeout: answerWithinMs,
+    reconnect: false,
+  })
+  try {
+    const options = { checkAPI: false, timeout: answerWithinMs }
+    const manager = await jetstreamManager(connection, options)
+    await act(manager, new Kvm(jetstream(connection, options)))
+  } finally {
+    await connection.close()
+  }
 }
 
 async function ensureStream(manager: JetStreamManager, spec: StreamSpec) {
@@ -60,8 +103,8 @@ async function ensureStream(manager: JetStreamManager, spec: StreamSpec) {
   else await manager.streams.add(config)
 }
 
-async function ensureBucket(bus: Bus, spec: BucketSpec) {
-  await bus.kvm.create(spec.name, {
+async function ensureBucket(kvm: Kvm, spec: BucketSpec) {
+  await kvm.create(spec.name, {
     history: spec.history,
     maxValueSize: spec.maxValueBytes,
     markerTTL: spec.markerTtlMs,

@@ -1,13 +1,30 @@
 import { type ChildProcess, type StdioOptions, spawn } from 'node:child_process'
 import { randomInt } from 'node:crypto'
 import { once } from 'node:events'
-import { chmod, mkdir, mkdtemp, open, readFile, rm, writeFile } from 'node:fs/promises'
+import { mkdir, mkdtemp, open, readFile, rm, writeFile } from 'node:fs/promises'
 import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { type ServiceUser, serviceUsers } from '@avatar/contracts'
-import { createObjectStore, removeSeaweedSockets, renderNatsConf } from '../src/index.ts'
-import { until } from './until.ts'
+import { inboxPrefix, type ServiceUser, serviceUsers } from '@avatar/contracts'
+import {
+  type Bus,
+  type BusOptions,
+  connectBus,
+  createLog,
+  createObjectStore,
+} from '@avatar/service-kit'
+import { until } from '@avatar/service-kit/testing'
+import { type JetStreamManager, jetstreamManager } from '@nats-io/jetstream'
+import { connect, type NatsConnection } from '@nats-io/transport-node'
+import {
+  type OperatorAccess,
+  removeSeaweedSockets,
+  renderNatsConf,
+  renderS3Identities,
+  type SeaweedPart,
+  seaweedArguments,
+  seaweedParts,
+} from '../src/index.ts'
 
 const binaries = join(import.meta.dirname, '../../.venv/bin')
 
@@ -24,7 +41,15 @@ export type TestNats = TestServer & {
   /** Where it tells of itself. */
   monitor: string
   passwords: Record<ServiceUser, string>
+  operator: OperatorAccess
+  /** A bus as a service, the operator or a publisher has it. */
+  connectAs(user: TestUser, options?: Partial<BusOptions>): Promise<Bus>
+  /** The client library's own connection as a user has it: for what no service may do. */
+  connectRawAs(user: TestUser): Promise<{ connection: NatsConnection; manager: JetStreamManager }>
 }
+
+/** A service, or one of the two publishers that every test broker knows. */
+export type TestUser = ServiceUser | 'acme' | 'other'
 
 export type TestS3 = TestServer & {
   endpoint: string
@@ -87,63 +112,66 @@ export async function createTestNats(): Promise<TestNats & { directory: string }
     }),
   )
   const monitor = `http://127.0.0.1:${monitorPort}`
+  const url = `nats://127.0.0.1:${port}`
   const server = supervised(
     (stdio) => spawn(join(binaries, 'nats-server'), ['-c', conf], { stdio }),
     async () => (await fetch(`${monitor}/healthz`)).ok,
     directory,
   )
-  return { ...server, url: `nats://127.0.0.1:${port}`, monitor, passwords, directory }
+  const passwordOf = (user: TestUser) =>
+    user === 'acme' || user === 'other' ? `test-${user}` : passwords[user]
+  return {
+    ...server,
+    ...{ url, monitor, passwords, directory },
+    operator: { url, user: 'operator', password: passwords.operator },
+    connectAs: (user, options = {}) =>
+      connectBus({
+        ...{ url, user, password: passwordOf(user), inboxPrefix: inboxPrefix(user) },
+        log: createLog('test', 'silent'),
+        ...options,
+      }),
+    async connectRawAs(user) {
+      const connection = await connect({
+        servers: url,
+        user,
+        pass: passwordOf(user),
+        inboxPrefix: inboxPrefix(user),
+        maxReconnectAttempts: -1,
+        reconnectTimeWait: 100,
+      })
+      return { connection, manager: await jetstreamManager(connection, { checkAPI: false }) }
+    },
+  }
 }
 
 /** A real S3 server with one identity that may do everything in one bucket. */
 export async function createTestS3(): Promise<TestS3> {
   const directory = await mkdtemp(join(tmpdir(), 'avatar-s3-'))
-  const parts = ['s3', 'master', 'filer', 'volume', 'admin']
-  const ports = await freePorts(2 * parts.length + 1)
-  const portFlags = parts.flatMap((part, index) => [
-    `-${part}.port=${ports[2 * index]}`,
-    `-${part}.port.grpc=${ports[2 * index + 1]}`,
-  ])
+  const found = await freePorts(2 * seaweedParts.length)
+  const portsFrom = (first: number) =>
+    Object.fromEntries(seaweedParts.map((part, index) => [part, found[first + index]])) as Record<
+      SeaweedPart,
+      number
+    > // Object.fromEntries forgets the keys.
+  const ports = portsFrom(0)
+  const { webdav: _none, ...grpcPorts } = portsFrom(seaweedParts.length)
   const bucket = 'media'
   const accessKeyId = 'test-access'
   const secretAccessKey = 'test-secret-0123456789'
-  const identities = join(directory, 'identities.json')
-  await mkdir(join(directory, 'store'))
-  const actions = ['Admin', 'Read', 'Write', 'List']
-  await writeFile(
-    identities,
-    JSON.stringify({
-      identities: [
-        {
-          name: 'test',
-          credentials: [{ accessKey: accessKeyId, secretKey: secretAccessKey }],
-          actions,
-        },
-      ],
-    }),
-  )
-  await chmod(identities, 0o600)
-  const endpoint = `http://127.0.0.1:${ports[0]}`
+  const identitiesFile = join(directory, 'identities.json')
+  const storeFolder = join(directory, 'store')
+  await mkdir(storeFolder)
+  const ours = { accessKeyId, secretAccessKey }
+  await writeFile(identitiesFile, renderS3Identities({ bucket, ours, publishers: {} }), {
+    mode: 0o600,
+  })
+  const endpoint = `http://127.0.0.1:${ports.s3}`
   const store = createObjectStore({ endpoint, bucket, accessKeyId, secretAccessKey })
   const server = supervised(
     (stdio) =>
       spawn(
         join(binaries, 'weed'),
-        [
-          '-logtostderr',
-          'mini',
-          `-dir=${join(directory, 'store')}`,
-          '-ip=127.0.0.1',
-          '-ip.bind=127.0.0.1',
-          ...portFlags,
-          `-webdav.port=${ports.at(-1)}`,
-          `-s3.config=${identities}`,
-          '-s3.port.iceberg=0',
-          '-s3.port.lance=0',
-          '-webdav=false',
-          '-admin.ui=false',
-          '-master.telemetry=false',
-        ],
+        seaweedArguments({ directory: storeFolder, identitiesFile, ports, grpcPorts }),
         { stdio, cwd: directory },
       ),
     store.ensureBucket,
@@ -152,7 +180,7 @@ export async function createTestS3(): Promise<TestS3> {
   const stop = async () => {
     store.stop()
     await server.stop()
-    await removeSeaweedSockets(ports)
+    await removeSeaweedSockets(found)
   }
   return { ...server, stop, endpoint, bucket, accessKeyId, secretAccessKey }
 }

@@ -1,8 +1,10 @@
 import { randomUUID } from 'node:crypto'
 import { consumers, type DeadLetter, deadLetterSchema } from '@avatar/contracts'
+import { jetstream } from '@nats-io/jetstream'
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
+import { z } from 'zod'
 import { AppError, type ConsumerLoopOptions, consumerLoop, systemClock } from '../src/index.ts'
-import { until } from '../testing/index.ts'
+import { itKeepsTheRunnableContract, until } from '../testing/index.ts'
 import { type BrokerWorld, createBrokerWorld, log } from './broker-world.ts'
 
 /** Back-offs of milliseconds; an acknowledgement is waited for 0.6 s. */
@@ -10,6 +12,8 @@ const divisor = 50
 const subject = 'intake.acme.job.submitted'
 
 let world: BrokerWorld
+const counted: string[] = []
+const countDeadLetter = (consumer: string, code: string) => void counted.push(`${consumer} ${code}`)
 const loops: { stop(): Promise<void> }[] = []
 
 beforeAll(async () => {
@@ -24,13 +28,14 @@ afterEach(async () => {
 afterAll(() => world.stop())
 
 async function read(
-  handle: ConsumerLoopOptions['handle'],
-  options: Partial<ConsumerLoopOptions> = {},
+  handle: ConsumerLoopOptions<z.ZodUnknown>['handle'],
+  options: Partial<ConsumerLoopOptions<z.ZodUnknown>> = {},
 ) {
   const { bus, timings } = world
   const spec = consumers(timings).ingest
   const loop = consumerLoop({
     ...{ bus, spec, timings, log, handle, concurrency: 4, clock: systemClock },
+    ...{ schema: z.unknown(), metrics: { countDeadLetter } },
     ...options,
   })
   loops.push(loop)
@@ -39,14 +44,29 @@ async function read(
 }
 
 const say = (body: unknown) => world.bus.publish(subject, body)
-const left = async () => (await world.bus.manager.streams.info('INTAKE')).state.messages
+const left = async () => (await world.bus.streamState('INTAKE')).messages
 
 async function lettersOf(mark: string): Promise<DeadLetter[]> {
-  const stored = await world.bus.readFrom('DLQ', 'dlq.intake.ingest', 1, 1_000)
+  const stored = await world.bus.readStream('DLQ', 'dlq.intake.ingest', 1, 1_000)
   return stored
     .map(({ body }) => deadLetterSchema.parse(body))
     .filter(({ payload }) => payload.includes(mark))
 }
+
+describe('a consumer loop', () => {
+  itKeepsTheRunnableContract(() => {
+    const { bus, timings } = world
+    const spec = consumers(timings).ingest
+    const handle = async () => undefined
+    const runnable = consumerLoop({
+      ...{ bus, spec, timings, log, handle, concurrency: 4, clock: systemClock },
+      ...{ schema: z.unknown(), metrics: { countDeadLetter } },
+    })
+    const pulls = async () =>
+      (await world.raw.manager.consumers.info(spec.stream, spec.name)).num_waiting
+    return { runnable, atWork: async () => Math.min(1, await pulls()) }
+  })
+})
 
 describe('a message', () => {
   it('is handled once and gone, with its trace carried on', async () => {
@@ -66,18 +86,20 @@ describe('a message', () => {
   it('that is refused is buried at once, with its reason and as it was', async () => {
     const mark = randomUUID()
     let tries = 0
-    const told: string[] = []
+    const rejected: unknown[] = []
+    counted.length = 0
     await read(
       async () => {
         tries++
         throw new AppError('FOREIGN_OBJECT', { details: { key: 'k' } })
       },
-      { onDeadLetter: (letter, error) => void told.push(`${letter.code} ${error.code}`) },
+      { onReject: async ({ code }, body) => void rejected.push({ code, body }) },
     )
     await say({ mark })
     await until(async () => (await left()) === 0)
     expect(tries).toBe(1)
-    expect(told).toEqual(['FOREIGN_OBJECT FOREIGN_OBJECT'])
+    expect(rejected).toEqual([{ code: 'FOREIGN_OBJECT', body: { mark } }])
+    expect(counted).toEqual(['ingest FOREIGN_OBJECT'])
     expect(await lettersOf(mark)).toMatchObject([
       {
         ...{ stream: 'INTAKE', consumer: 'ingest', subject, code: 'FOREIGN_OBJECT' },
@@ -91,7 +113,7 @@ describe('a message', () => {
     const mark = randomUUID()
     let tries = 0
     await read(async () => void tries++)
-    await world.bus.client.publish(subject, `{"${mark}`)
+    await jetstream(world.raw.connection).publish(subject, `{"${mark}`)
     await until(async () => (await lettersOf(mark)).length === 1 && (await left()) === 0)
     expect(tries).toBe(0)
   })

@@ -1,0 +1,3 @@
+export * from './nats-conf.ts'
+export * from './provision-broker.ts'
+export * from './seaweed.ts'

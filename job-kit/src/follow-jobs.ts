@@ -1,0 +1,48 @@
+import type { JobRecord } from '@avatar/contracts'
+import { background, type Clock, type Log, type Runnable } from '@avatar/service-kit'
+import type { JobRecords } from './job-records.ts'
+
+/** How soon a watch that broke is opened again. */
+const watchAgainMs = 500
+
+/**
+ * Follows all records by one watch, which is opened again whenever it breaks. What it tells is a moment
+ * old: the truth of one job is always its record.
+ */
+export function followJobs(options: {
+  records: JobRecords
+  clock: Clock
+  log: Log
+  onJob: (job: JobRecord, revision: number) => void
+  onGone: (jobId: string, owner: string) => void
+  /** Called once no record is left that was there before the watch. */
+  onCurrent?: () => void
+}): Runnable {
+  const { records, onJob, onGone, onCurrent = () => undefined } = options
+  let isCurrent = false
+
+  const loop = background({
+    name: 'job watch',
+    everyMs: watchAgainMs,
+    // A watch waits for changes, and there may be none for days.
+    silentForMs: Infinity,
+    clock: options.clock,
+    log: options.log,
+    async pass(signal) {
+      try {
+        const changes = records.watch(signal, () => {
+          isCurrent = true
+          onCurrent()
+        })
+        for await (const { key, value, revision } of changes) {
+          const dot = key.indexOf('.')
+          if (value) onJob(value, revision)
+          else onGone(key.slice(dot + 1), key.slice(0, dot))
+        }
+      } finally {
+        isCurrent = false
+      }
+    },
+  })
+  return { ...loop, isReady: () => isCurrent }
+}

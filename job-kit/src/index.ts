@@ -1,0 +1,5 @@
+export * from './config.ts'
+export * from './follow-jobs.ts'
+export * from './job-records.ts'
+export * from './notifications.ts'
+export * from './publish-event.ts'

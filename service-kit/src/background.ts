@@ -1,0 +1,95 @@
+import type { Clock } from './clock.ts'
+import { type Log, logFailure } from './log.ts'
+
+/**
+ * Everything that runs starts and stops by one contract: after `stop` it has stopped, and calling
+ * either twice, or `stop` before `start`, is fine.
+ */
+export type Runnable = {
+  start(): Promise<void>
+  stop(): Promise<void>
+  /** The loops inside that have died or hang. Only a restart of the process repairs them. */
+  stuckLoops?(): readonly string[]
+  /** Whether it does its work right now: its consumer is bound, its view is current. */
+  isReady?(): boolean
+}
+
+export type BackgroundOptions = {
+  /** Names the loop in logs and in `/livez`. */
+  name: string
+  /** The pause between two passes. */
+  everyMs: number
+  clock: Clock
+  log: Log
+  /**
+   * Works once. A pass that lasts longer than a few periods calls `turned` now and then, so that it
+   * is not taken for one that hangs.
+   */
+  pass: (signal: AbortSignal, turned: () => void) => Promise<unknown>
+  /** How long a pass may be silent before the loop counts as stuck; `Infinity` for a pass that waits. */
+  silentForMs?: number
+}
+
+/**
+ * A loop in the background. A pass that throws is logged, at the level that its failure code decides,
+ * and the next pass runs after the usual pause: nothing a pass does ends the loop.
+ */
+export function background(options: BackgroundOptions): Runnable {
+  const { name, everyMs, clock, log, pass } = options
+  const silentForMs = options.silentForMs ?? 10 * everyMs + 60_000
+  let abort: AbortController | undefined
+  let running: Promise<void> | undefined
+  let turnedAtMs = 0
+  let hasDied = false
+  const turned = () => {
+    turnedAtMs = clock.monotonicMs()
+  }
+
+  async function loop(signal: AbortSignal) {
+    while (!signal.aborted) {
+      try {
+        await pass(signal, turned)
+      } catch (error) {
+        if (!signal.aborted) logFailure(log, error, 'background pass failed', { loop: name })
+      }
+      turned()
+      await clock.wait(everyMs, signal)
+    }
+  }
+
+  return {
+    async start() {
+      if (running) return
+      abort = new AbortController()
+      hasDied = false
+      turned()
+      running = loop(abort.signal).catch((error) => {
+        hasDied = true
+        log.fatal({ err: error, loop: name }, 'background loop died')
+      })
+    },
+    async stop() {
+      abort?.abort()
+      await running
+      running = undefined
+    },
+    stuckLoops: () => {
+      const isSilent = clock.monotonicMs() - turnedAtMs > silentForMs
+      return running && !abort?.signal.aborted && (hasDied || isSilent) ? [name] : []
+    },
+  }
+}
+
+/** Several parts as one: started in order, stopped together, ready when all of them are. */
+export function together(...parts: readonly Runnable[]): Runnable {
+  return {
+    async start() {
+      for (const part of parts) await part.start()
+    },
+    async stop() {
+      await Promise.all(parts.map((part) => part.stop()))
+    },
+    stuckLoops: () => parts.flatMap((part) => part.stuckLoops?.() ?? []),
+    isReady: () => parts.every((part) => part.isReady?.() ?? true),
+  }
+}

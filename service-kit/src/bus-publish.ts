@@ -1,0 +1,120 @@
+import { JetStreamApiError } from '@nats-io/jetstream'
+import { errors, type NatsConnection } from '@nats-io/transport-node'
+import type { Clock } from './clock.ts'
+import { AppError } from './errors.ts'
+import { type Log, logFailure } from './log.ts'
+import type { PublishTrouble } from './telemetry.ts'
+
+/** What the broker did with a publish that it may refuse. */
+export type PublishOutcome = 'stored' | 'exists'
+
+/** JetStream error codes, from the server's errors.json. */
+const storeFailed = 10_077
+/** The second is what a cluster answers. */
+const wrongLastSequenceCodes: readonly number[] = [10_071, 10_164]
+const noRoomCodes: readonly number[] = [
+  storeFailed,
+  10_023, // insufficient resources
+  10_028, // memory resources exceeded
+  10_047, // storage resources exceeded
+]
+
+/** How long one try may take before the next is made under the same message id. */
+export const publishTryMs = 2_000
+const publishAgainMs = 250
+/** Lines about one publish come at growing distances: the first at once, then after 5 s, doubled up to this. */
+const firstSilenceMs = 5_000
+const longestSilenceMs = 60_000
+
+/**
+ * Tries until the broker has stored a message, or changed a stream.
+ *
+ * What can pass is tried again: no responders, a timeout, a lost connection, a full stream or disk.
+ *
+ * @throws AppError PUBLISH_REFUSED at once for what can never pass: a missing permission, a message
+ * that is too large, a stream that does not exist; BROKER_UNAVAILABLE when `timeoutMs` is over, or the
+ * connection is closed
+ */
+export async function untilStored(
+  attempt: (tryMs: number) => Promise<unknown>,
+  options: {
+    subject: string
+    timeoutMs?: number | undefined
+    connection: NatsConnection
+    clock: Clock
+    log: Log
+    countRetry: (reason: PublishTrouble) => void
+  },
+): Promise<PublishOutcome> {
+  const { subject, timeoutMs = Infinity, connection, clock, log, countRetry } = options
+  const beganMs = clock.monotonicMs()
+  const deadlineMs = beganMs + timeoutMs
+  let silence = { untilMs: 0, ms: firstSilenceMs }
+  for (let tries = 1; ; tries++) {
+    const leftMs = deadlineMs - clock.monotonicMs()
+    try {
+      await attempt(Math.max(1, Math.min(publishTryMs, leftMs)))
+      const durationMs = Math.round(clock.monotonicMs() - beganMs)
+      if (tries > 1) log.info({ subject, tries, durationMs }, 'message stored after retries')
+      return 'stored'
+    } catch (error) {
+      if (isPerSubjectLimit(error) || isWrongRevision(error)) return 'exists'
+      const failure = publishFailure(error, subject)
+      const nowMs = clock.monotonicMs()
+      const isOver = connection.isClosed() || deadlineMs - nowMs <= publishAgainMs
+      if (!failure.mayRetry || isOver) throw failure
+      const reason = troubleOf(error)
+      countRetry(reason)
+      if (nowMs >= silence.untilMs) {
+        logFailure(log, failure, 'message not stored, publishing again', {
+          subject,
+          reason,
+          tries,
+        })
+        const ms = Math.min(longestSilenceMs, tries === 1 ? firstSilenceMs : silence.ms * 2)
+        silence = { untilMs: nowMs + ms, ms }
+      }
+      await clock.wait(publishAgainMs)
+    }
+  }
+}
+
+/** PUBLISH_REFUSED for what can never pass, BROKER_UNAVAILABLE for everything else. */
+export function publishFailure(error: unknown, subject: string): AppError {
+  return isRefusedForGood(error)
+    ? new AppError('PUBLISH_REFUSED', { cause: error, details: { subject } })
+    : new AppError('BROKER_UNAVAILABLE', { cause: error })
+}
+
+/** A compare-and-set lost: the subject has moved on. */
+export function isWrongRevision(error: unknown): boolean {
+  return error instanceof JetStreamApiError && wrongLastSequenceCodes.includes(error.code)
+}
+
+/** 10077 is also "maximum bytes exceeded": the server tells the two apart only by their text. */
+function isPerSubjectLimit(error: unknown): boolean {
+  return (
+    error instanceof JetStreamApiError &&
+    error.code === storeFailed &&
+    error.message.includes('per subject')
+  )
+}
+
+/** JetStream answers a request that can never succeed with a status below 500, as HTTP does. */
+function isRefusedForGood(error: unknown): boolean {
+  if (error instanceof JetStreamApiError) return error.status < 500
+  return (
+    error instanceof errors.PermissionViolationError ||
+    error instanceof errors.InvalidArgumentError || // Among them a payload above max_payload.
+    error instanceof errors.InvalidSubjectError ||
+    (error instanceof Error && error.cause !== undefined && isRefusedForGood(error.cause))
+  )
+}
+
+function troubleOf(error: unknown): PublishTrouble {
+  if (error instanceof JetStreamApiError) return noRoomCodes.includes(error.code) ? 'full' : 'other'
+  if (error instanceof errors.NoRespondersError) return 'no_responders'
+  if (error instanceof errors.TimeoutError) return 'timeout'
+  if (error instanceof errors.ConnectionError) return 'disconnected'
+  return error instanceof Error && error.cause !== undefined ? troubleOf(error.cause) : 'other'
+}

@@ -1,0 +1,106 @@
+import type { ConsumerSpec } from '@avatar/contracts'
+import { JetStreamError, type JetStreamManager } from '@nats-io/jetstream'
+import { publishTryMs } from './bus-publish.ts'
+import { AppError } from './errors.ts'
+
+/** A message stored in a stream, read directly. */
+export type StoredMessage = { subject: string; sequence: number; body: unknown }
+
+/** How full a stream is. */
+export type StreamState = {
+  messages: number
+  bytes: number
+  /** −1 for no limit. */
+  maxMessages: number
+  maxBytes: number
+  /** Whether a full stream refuses what is published, rather than dropping its oldest message. */
+  refusesWhenFull: boolean
+  /** Undefined when it is empty. */
+  firstSequence: number | undefined
+}
+
+/** What can be read of streams and consumers. Every failure is BROKER_UNAVAILABLE. */
+export type StreamReader = {
+  /** Messages of a stream on a subject (wildcards allowed) from a sequence on, oldest first. */
+  readStream(
+    stream: string,
+    subject: string,
+    fromSequence: number,
+    max: number,
+  ): Promise<StoredMessage[]>
+  /** Whether a stream holds a message on exactly this subject, after a sequence if one is given. */
+  hasMessage(stream: string, subject: string, afterSequence?: number): Promise<boolean>
+  streamState(stream: string): Promise<StreamState>
+  /**
+   * The consumer's ack floor: a message at or before this stream sequence is never delivered again,
+   * whether or not the stream still has it.
+   */
+  ackFloor(consumer: Pick<ConsumerSpec, 'stream' | 'name'>): Promise<number>
+  /** Resets a consumer, so that it delivers everything from a sequence on again. */
+  resetConsumer(consumer: Pick<ConsumerSpec, 'stream' | 'name'>, toSequence: number): Promise<void>
+}
+
+export function streamReader(
+  manager: JetStreamManager,
+  request: (subject: string, body: unknown, options: { timeoutMs: number }) => Promise<unknown>,
+): StreamReader {
+  return {
+    async readStream(stream, subject, fromSequence, max) {
+      try {
+        const found = await manager.direct.getBatch(stream, {
+          seq: fromSequence,
+          next_by_subj: subject,
+          batch: max,
+        })
+        const messages: StoredMessage[] = []
+        for await (const message of found)
+          messages.push({ subject: message.subject, sequence: message.seq, body: message.json() })
+        return messages
+      } catch (error) {
+        if (isNotFound(error)) return []
+        throw new AppError('BROKER_UNAVAILABLE', { cause: error })
+      }
+    },
+    async hasMessage(stream, subject, afterSequence = 0) {
+      const message = await orUnavailable(
+        manager.direct.getMessage(stream, { last_by_subj: subject }),
+      )
+      return message !== null && message.seq > afterSequence
+    },
+    async streamState(stream) {
+      const { config, state } = await orUnavailable(manager.streams.info(stream))
+      return {
+        messages: state.messages,
+        bytes: state.bytes,
+        maxMessages: config.max_msgs,
+        maxBytes: config.max_bytes,
+        refusesWhenFull: config.discard === 'new',
+        firstSequence: state.messages === 0 ? undefined : state.first_seq,
+      }
+    },
+    async ackFloor({ stream, name }) {
+      return (await orUnavailable(manager.consumers.info(stream, name))).ack_floor.stream_seq
+    },
+    async resetConsumer({ stream, name }, toSequence) {
+      // The client library has no call for this request.
+      const subject = `$JS.API.CONSUMER.RESET.${stream}.${name}`
+      const answer = await request(subject, { seq: toSequence }, { timeoutMs: publishTryMs })
+      const isDone = typeof answer === 'object' && answer !== null && !('error' in answer)
+      if (!isDone) throw new AppError('BROKER_UNAVAILABLE', { details: { subject } })
+    },
+  }
+}
+
+/** @throws AppError BROKER_UNAVAILABLE around whatever the call failed with */
+export async function orUnavailable<T>(call: Promise<T>): Promise<T> {
+  try {
+    return await call
+  } catch (error) {
+    throw new AppError('BROKER_UNAVAILABLE', { cause: error })
+  }
+}
+
+/** A direct get that found nothing: the library does not export the class that has the code. */
+function isNotFound(error: unknown): boolean {
+  return error instanceof JetStreamError && 'code' in error && error.code === 404
+}

@@ -1,0 +1,91 @@
+import { describe, expect, it } from 'vitest'
+import type { Runnable } from './background.ts'
+import { systemClock } from './clock.ts'
+import { type Check, createHealth } from './health.ts'
+
+const part = (difference: Partial<Runnable>): Runnable => ({
+  start: async () => undefined,
+  stop: async () => undefined,
+  ...difference,
+})
+
+function healthOf({
+  checks = {} as Record<string, Check>,
+  parts = [] as Runnable[],
+  isStopping = (): boolean => false,
+} = {}) {
+  const time = { nowMs: 0 }
+  const clock = { ...systemClock, nowMs: () => time.nowMs, monotonicMs: () => time.nowMs }
+  return { time, health: createHealth({ checks, parts: () => parts, isStopping, clock }) }
+}
+
+describe('readiness', () => {
+  it('needs every check, and tells since when each is as it is', async () => {
+    let isThere = true
+    const { time, health } = healthOf({ checks: { store: async () => isThere } })
+    expect((await health.ready()).status).toBe('ready')
+    isThere = false
+    time.nowMs = 5_000
+    expect(await health.ready()).toEqual({
+      status: 'unready',
+      checks: {
+        store: { ok: false, since: '1970-01-01T00:00:05.000Z' },
+        work: { ok: true, since: '1970-01-01T00:00:00.000Z' },
+      },
+    })
+    time.nowMs = 7_000
+    expect((await health.ready()).checks['store']?.since).toBe('1970-01-01T00:00:05.000Z')
+  })
+
+  it('asks a dependency once for all who ask within a second', async () => {
+    let asked = 0
+    const { time, health } = healthOf({ checks: { store: async () => ++asked > 0 } })
+    await Promise.all([health.ready(), health.ready()])
+    time.nowMs = 999
+    await health.ready()
+    expect(asked).toBe(1)
+    time.nowMs = 1_000
+    await health.ready()
+    expect(asked).toBe(2)
+  })
+
+  it('does not wait for a dependency that never answers, nor trust one that throws', async () => {
+    const { health } = healthOf({
+      checks: {
+        silent: () => new Promise(() => undefined),
+        broken: () => Promise.reject(new Error('no')),
+      },
+    })
+    const { checks } = await health.ready()
+    expect([checks['silent']?.ok, checks['broken']?.ok]).toEqual([false, false])
+  })
+
+  it('ends while a part does not work, and when the process stops', async () => {
+    let isReady = false
+    let isStopping = false
+    const { time, health } = healthOf({
+      parts: [part({ isReady: () => isReady })],
+      isStopping: () => isStopping,
+    })
+    expect((await health.ready()).status).toBe('unready')
+    isReady = true
+    time.nowMs = 1_000
+    expect((await health.ready()).status).toBe('ready')
+    isStopping = true
+    time.nowMs = 2_000
+    expect((await health.ready()).status).toBe('unready')
+  })
+})
+
+describe('liveness', () => {
+  it('depends on the loops alone', async () => {
+    const stuck: string[] = []
+    const { health } = healthOf({
+      checks: { store: async () => false },
+      parts: [part({ stuckLoops: () => stuck }), part({})],
+    })
+    expect(health.live()).toEqual({ status: 'alive', stuck: [] })
+    stuck.push('reconciler')
+    expect(health.live()).toEqual({ status: 'stuck', stuck: ['reconciler'] })
+  })
+})

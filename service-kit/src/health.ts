@@ -1,0 +1,70 @@
+import type { Runnable } from './background.ts'
+import type { Clock } from './clock.ts'
+
+/** Whether a dependency answers. It is given `answerWithinMs`; a later answer counts as none. */
+export type Check = (withinMs: number) => Promise<boolean>
+
+/** What `/readyz` answers. `since` is when the check last changed. */
+export type Readiness = {
+  status: 'ready' | 'unready'
+  checks: Record<string, { ok: boolean; since: string }>
+}
+
+/** What `/livez` answers: the loops that only a restart of the process repairs. */
+export type Liveness = { status: 'alive' | 'stuck'; stuck: readonly string[] }
+
+export type Health = { live(): Liveness; ready(): Promise<Readiness> }
+
+const answerWithinMs = 1_000
+/** Everybody who asks within this time gets the same answer: probes must not load a dependency. */
+const sharedForMs = 1_000
+
+/**
+ * The health of a process. It is alive while its loops turn, whatever its dependencies do. It is ready
+ * while every check passes and every part does its work.
+ */
+export function createHealth(options: {
+  checks: Readonly<Record<string, Check>>
+  parts: () => readonly Runnable[]
+  isStopping: () => boolean
+  clock: Clock
+}): Health {
+  const { clock, parts } = options
+  const states = new Map<string, { ok: boolean; since: string }>()
+  let shared: { answer: Promise<Readiness>; untilMs: number } | undefined
+
+  function state(name: string, ok: boolean) {
+    const known = states.get(name)
+    const now = { ok, since: new Date(clock.nowMs()).toISOString() }
+    const current = known?.ok === ok ? known : now
+    states.set(name, current)
+    return [name, current] as const
+  }
+
+  async function look(): Promise<Readiness> {
+    const late = new AbortController()
+    const timeout = clock.wait(answerWithinMs, late.signal).then(() => false)
+    const dependencies = Object.entries(options.checks).map(async ([name, check]) => {
+      const answer = check(answerWithinMs).catch(() => false)
+      return state(name, await Promise.race([answer, timeout]))
+    })
+    const answers = await Promise.all(dependencies).finally(() => late.abort())
+    const isWorking = parts().every((part) => part.isReady?.() ?? true)
+    const checks = [...answers, state('work', isWorking && !options.isStopping())]
+    const isReady = checks.every(([, { ok }]) => ok)
+    return { status: isReady ? 'ready' : 'unready', checks: Object.fromEntries(checks) }
+  }
+
+  return {
+    live() {
+      const stuck = parts().flatMap((part) => part.stuckLoops?.() ?? [])
+      return { status: stuck.length === 0 ? 'alive' : 'stuck', stuck }
+    },
+    async ready() {
+      const nowMs = clock.monotonicMs()
+      if (!shared || nowMs >= shared.untilMs)
+        shared = { answer: look(), untilMs: nowMs + sharedForMs }
+      return shared.answer
+    },
+  }
+}

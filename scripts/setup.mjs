@@ -26,18 +26,11 @@ import { programRunner } from './setup/run-program.mjs'
  * @property {string} cost what it takes when nothing is cached
  * @property {() => number} needsBytes on the disk, 0 where much of it lies there already
  * @property {() => boolean} isInPlace quick: reads a few files
- * @property {(run: import('./setup/run-program.mjs').Run) => Promise<void>} install starts over if an earlier run was cut off
+ * @property {(run: import('./setup/run-program.mjs').Run) => Promise<void>} install
  */
 
 /** Not import.meta.dirname: a Node that is too old must get as far as the sentence that says so. */
 const root = fileURLToPath(new URL('..', import.meta.url))
-
-/** What a shell expects of a program that ended by this signal. @type {[NodeJS.Signals, number][]} */
-const stopSignals = [
-  ['SIGINT', 130],
-  ['SIGTERM', 143],
-  ['SIGHUP', 129],
-]
 
 async function main() {
   refuseUnsupported()
@@ -54,10 +47,10 @@ async function main() {
   const lock = await takeLock(root, (pid) =>
     say(`Another set-up is running (process ${pid}); waiting for it.`),
   )
-  for (const [signal, code] of stopSignals) {
-    process.once(signal, () => {
+  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) {
+    process.once(signal, (_name, number) => {
       lock.release()
-      process.exit(code)
+      process.exit(128 + number)
     })
   }
   try {

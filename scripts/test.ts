@@ -32,9 +32,9 @@ const pytest = (title: string, args: readonly string[]): Suite => ({
 })
 
 /**
- * The suites of each level, which run side by side. Most tests wait for processes, so two cores are busy
- * only while several tests run. `all` gives vitest every project at once: the long end-to-end files, which
- * mostly wait, then overlap with the units. Only `all` measures coverage: the thresholds hold for all tests.
+ * The suites of each level, side by side: most tests wait for processes, so that two cores are busy
+ * only while several run. `all` gives vitest every project at once, for the end-to-end files mostly
+ * wait, and measures coverage, whose thresholds hold for all tests together.
  */
 const levels: Readonly<Record<string, readonly Suite[]>> = {
   all: [vitest('', ['--coverage']), pytest('', [...inWorkers, '--cov', '--cov-report=term'])],

@@ -14,7 +14,7 @@ import { identityOf, isAlive, readIfThere } from './process-identity.mjs'
 /**
  * Waits until no other set-up works in this clone. The lock is a file: the first line names its
  * holder, each line after it a program that the holder started. A lock whose holder is dead is taken
- * over, and its programs are ended first: npm and pip go on without their parent.
+ * over once its programs have ended, which are killed: npm and pip go on without their parent.
  *
  * @param {string} root
  * @param {(pid: number) => void} onWait called once if another set-up holds the lock
@@ -42,7 +42,7 @@ export async function takeLock(root, onWait) {
 /**
  * @param {string} path
  * @param {string} claim
- * @param {number} file stays open, so that a line reaches this lock even while another set-up looks at it aside
+ * @param {number} file stays open, so that a line reaches the lock even while `discard` has it aside
  */
 function heldLock(path, claim, file) {
   return {
@@ -74,7 +74,7 @@ function endPrograms(/** @type {string} */ content) {
   return alive.length > 0
 }
 
-/** The new lock, open for more lines; a link appears whole or not at all, never without a holder. */
+/** The new lock, open for more lines. A link appears whole or not at all, never without a holder. */
 function create(/** @type {string} */ path, /** @type {string} */ claim) {
   const draft = `${path}.${process.pid}`
   try {

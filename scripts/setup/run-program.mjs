@@ -9,11 +9,9 @@ import { explain } from './failures.mjs'
  */
 
 /**
- * Every program is noted before it can have done much, so that nobody installs beside one that is left over.
- *
  * @param {string} root
- * @param {(pid: number) => void} note
- * @returns {Run} throws a SetupError with the program's last lines if it fails
+ * @param {(pid: number) => void} note called at once for each program, so that it can be ended if we are killed
+ * @returns {Run} throws a SetupError with the end of the output if the program fails
  */
 export function programRunner(root, note) {
   return async (program, args) => {

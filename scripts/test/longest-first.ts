@@ -1,6 +1,6 @@
 import { BaseSequencer, type TestSpecification } from 'vitest/node'
 
-/** These take a minute or more, much of it waiting: started late, one of them would run alone at the end. */
+/** A minute or more each, much of it waiting: started late, the last would run alone at the end. */
 const longest = [
   'e2e/kill-walk',
   'e2e/kill-each-process',
@@ -9,7 +9,7 @@ const longest = [
   'cli/test/starts',
 ]
 
-/** Starts the longest files first: in a fresh clone vitest has no times of an earlier run to sort by. */
+/** Starts the longest files first: a fresh clone has no times of an earlier run to sort by. */
 export class LongestFirst extends BaseSequencer {
   override async sort(files: TestSpecification[]): Promise<TestSpecification[]> {
     const rank = ({ moduleId }: TestSpecification) => {

@@ -17,6 +17,7 @@ describe('avatar status and doctor', () => {
     const { processes } = await system.stackFile()
     const told = JSON.parse((await system.here('status', '--json')).stdout)
     expect(told).toMatchObject({ url: system.url, processes, health: { status: 'ok' } })
+    expect(told.ready).toEqual({ ingest: true, orchestrator: true, janitor: true })
     expect((await system.here('status')).stdout).toContain(String(processes.sidecar.pid))
     expect((await avatar(['status', '--json'], { AVATAR_URL: system.url })).exitCode).toBe(0)
     const away = await avatar(['status'], { AVATAR_URL: 'http://127.0.0.1:9' })
@@ -43,6 +44,7 @@ describe('avatar status and doctor', () => {
       'processes',
       'durability',
       'store',
+      'readiness',
       'broker',
       'keys',
       'API',
@@ -105,6 +107,8 @@ describe('avatar status and doctor', () => {
       isGood: false,
       repair: expect.stringMatching(`^kill -9 ${s3.pid} `),
     })
+    const readiness = findings.find((one: { name: string }) => one.name === 'readiness')
+    expect(readiness.seen).toMatch(/ingest not ready: .*; orchestrator not ready: .*; janitor not/)
   })
 
   it('look at a system by its address, and at a folder where none runs', async () => {

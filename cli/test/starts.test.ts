@@ -9,7 +9,7 @@ import { until } from '@avatar/service-kit/testing'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { dataFolder, ensureDataFolder, ensureStackMark } from '../src/stack/data-folder.ts'
 import { claimDataFolder, stackMarkVariable, stopLeftovers } from '../src/stack/leftovers.ts'
-import { choosePorts, PortTaken } from '../src/stack/ports.ts'
+import { choosePorts } from '../src/stack/ports.ts'
 import { readStackFile } from '../src/stack/stack-file.ts'
 import { avatar, launch, readyUrl } from './cli-run.ts'
 import { quick } from './system.ts'
@@ -51,10 +51,21 @@ describe('ports', () => {
     expect(second.ports.nats).not.toBe(first.ports.nats)
   })
 
+  it('stay the same when an earlier start knew fewer services', async () => {
+    const data = await newData('a')
+    const first = await choosePorts(data, 0)
+    first.release()
+    const { janitorMetrics: _added, ...earlier } = first.ports
+    await writeFile(data.portsFile, JSON.stringify(earlier))
+    const second = await choosePorts(data, undefined)
+    second.release()
+    expect(second.ports).toEqual({ ...first.ports, janitorMetrics: expect.any(Number) })
+  })
+
   it('are given back when one that was insisted on is taken', async () => {
     const holder = await choosePorts(await newData('a'), 0)
     const data = await newData('b')
-    await expect(choosePorts(data, holder.ports.http)).rejects.toThrow(PortTaken)
+    await expect(choosePorts(data, holder.ports.http)).rejects.toThrow('is in use')
     holder.release()
     const again = await choosePorts(data, holder.ports.http)
     expect(again.ports.http).toBe(holder.ports.http)

@@ -1,10 +1,9 @@
-import { jobPrefix } from '@avatar/contracts'
+import { jobPrefix, type ServiceName } from '@avatar/contracts'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import {
   type Cut,
   expectCompletedOnce,
   patientOrchestrator,
-  type Service,
   type System,
   startSystem,
   until,
@@ -39,7 +38,7 @@ describe('kill -9 at a chosen line', () => {
   }, 90_000)
 
   /** Kills a service at the line that the cut describes, which `act` makes it come to. */
-  async function killAt<T>(service: Service, cut: Cut, act: () => Promise<T>): Promise<T> {
+  async function killAt<T>(service: ServiceName, cut: Cut, act: () => Promise<T>): Promise<T> {
     const reached = system.proxies.toBroker(service).cut(cut)
     const acting = act()
     acting.catch(() => undefined) // It is awaited only once the service is dead.

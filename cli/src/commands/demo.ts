@@ -4,6 +4,7 @@ import { join } from 'node:path'
 import { systemClock } from '@avatar/service-kit'
 import { createApiClient } from '../api-client.ts'
 import type { CommandContext } from '../command-context.ts'
+import { withEnvFile } from '../env-file.ts'
 import { exitCodes, UserError } from '../exit-codes.ts'
 import { openKeyRing } from '../key-ring.ts'
 import { progressDisplay } from '../progress-display.ts'
@@ -18,7 +19,7 @@ import { refuseMissing } from './generate.ts'
 
 export type DemoOptions = { image?: string; audio?: string; out: string; data: string }
 
-/** What is shown of the system's log when the demo fails. */
+/** How much of the system's log a failed demo shows. */
 const logLinesOnFailure = 40
 
 /** `avatar demo`: the whole system up, one video through its public API, the whole system down. */
@@ -33,7 +34,7 @@ export async function demo(options: DemoOptions, context: CommandContext): Promi
   const stack = await startStack({
     data,
     httpPort: 0,
-    env: context.env,
+    env: await withEnvFile(context),
     clock: systemClock,
     write: prefixedLines((line) => log.push(line), { hasColours: false, nowMs: Date.now }),
     isVerbose: false,

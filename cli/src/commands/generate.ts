@@ -23,7 +23,7 @@ export type GenerateOptions = {
 }
 
 /**
- * `avatar generate`: one video, with a live view of its way. Ctrl-C cancels the job and waits for its
+ * `avatar generate`: makes one video and shows its progress. Ctrl-C cancels the job and waits for its
  * end; a second one leaves at once.
  */
 export async function generate(options: GenerateOptions, context: CommandContext) {
@@ -81,14 +81,14 @@ export async function generate(options: GenerateOptions, context: CommandContext
   }
 }
 
-/** @throws UserError when there is no such file to read */
+/** @throws UserError when there is no such file */
 export function refuseMissing(file: string) {
   const stat = statSync(file, { throwIfNoEntry: false })
   if (!stat) throw new UserError(`There is no file ${file}.`, exitCodes.usage)
   if (!stat.isFile()) throw new UserError(`${file} is no file.`, exitCodes.usage)
 }
 
-/** @throws UserError once the user insists; nobody waits for the job's end then */
+/** @throws UserError once the user insists on leaving before the job has ended */
 async function leaveAtOnce(insisted: AbortSignal): Promise<never> {
   await aborted(insisted)
   throw new UserError(
@@ -97,7 +97,7 @@ async function leaveAtOnce(insisted: AbortSignal): Promise<never> {
   )
 }
 
-/** The key that the command line made for itself on this machine; made when there is none. */
+/** The API key that the command line keeps in the data folder; created when there is none. */
 async function keyOfThisMachine(system: System): Promise<string> {
   if (!system.data)
     throw new UserError('Give an API key: --key, or AVATAR_API_KEY.', exitCodes.usage)

@@ -7,7 +7,7 @@ import { type Finding, finding } from './finding.ts'
 
 const leastFreeGibibytes = 2
 
-/** The data folder of a system on this machine, and the disk that it lies on. */
+/** The data folder of a system on this machine, and its disk. */
 export function dataFolderFindings(data: DataFolder): Finding[] {
   return [diskSpace(data), ...privacy(data)]
 }
@@ -25,7 +25,7 @@ function diskSpace(data: DataFolder): Finding {
   )
 }
 
-/** Credentials and private media: nobody but the owner may read any of it. */
+/** Only the owner may read credentials and private media. */
 function privacy(data: DataFolder): Finding[] {
   if (!existsSync(data.path)) return []
   const secrets = [data.credentialsFile, data.stackFile, data.natsConf, data.s3Identities]
@@ -44,7 +44,7 @@ function privacy(data: DataFolder): Finding[] {
   ]
 }
 
-/** Whether the API's port is free for a system that does not run now. */
+/** Whether the API's port is free for a system that is not running. */
 export async function portFinding(data: DataFolder): Promise<Finding> {
   const port = (await portsOfLastStart(data))?.http ?? 8080
   const isTaken = await new Promise<boolean>((resolve) => {

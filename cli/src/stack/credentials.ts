@@ -16,7 +16,7 @@ const credentialsSchema = z.object({
 })
 export type Credentials = z.infer<typeof credentialsSchema>
 
-/** The stack's credentials: generated once, then read back from the data folder. */
+/** The stack's credentials: generated at the first start, later read from the data folder. */
 export async function ensureCredentials(data: DataFolder): Promise<Credentials> {
   const text = await readIfThere(data.credentialsFile)
   if (text !== undefined) return credentialsSchema.parse(JSON.parse(text))

@@ -31,6 +31,7 @@ function ruff(...words: readonly string[]): Step['command'] {
 
 const checks: readonly Step[] = [
   { name: 'format, lint, boundaries', command: [inModules('.bin/biome'), 'ci', colours, '.'] },
+  { name: 'import boundaries', command: [process.execPath, 'scripts/check/boundaries.ts'] },
   { name: 'types', command: [inModules('.bin/tsc'), '-p', '.', '--noEmit'] },
   { name: 'generated files', command: [process.execPath, 'scripts/generate.ts', '--check'] },
   { name: 'Python lint', command: ruff('check'), cwd: sidecar },

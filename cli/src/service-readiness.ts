@@ -1,4 +1,4 @@
-import { type ServiceName, serviceNames, specOf } from '@avatar/contracts'
+import { monitoredServices, type ServiceName } from '@avatar/contracts'
 import { z } from 'zod'
 import type { StackFile } from './stack/stack-file.ts'
 
@@ -10,11 +10,10 @@ const readinessSchema = z.object({ checks: z.record(z.string(), z.object({ ok: z
 /** A service that answers `/readyz`, and what is wrong with it: '' when it is ready. */
 export type ServiceReadiness = { name: ServiceName; trouble: string }
 
-/** Asks every service that has a port for it whether it is ready. */
+/** Asks every monitored service whether it is ready. */
 export async function readinessOf(stack: StackFile): Promise<ServiceReadiness[]> {
-  const asked = serviceNames.filter((name) => 'metrics' in specOf(name).ports)
   return Promise.all(
-    asked.map(async (name) => {
+    monitoredServices.map(async (name) => {
       const port = stack.processes[name].ports['metrics'] ?? 0
       return { name, trouble: await troubleAt(`http://127.0.0.1:${port}/readyz`) }
     }),

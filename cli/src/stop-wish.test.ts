@@ -2,7 +2,7 @@ import { EventEmitter } from 'node:events'
 import { expect, it } from 'vitest'
 import { hearStopWish } from './stop-wish.ts'
 
-it('takes copies of one Ctrl-C for one wish, and a later one for another', () => {
+it('counts copies of one Ctrl-C once, and takes a later one as insisting', () => {
   let nowMs = 0
   const signals = new EventEmitter()
   const wish = hearStopWish(signals, {

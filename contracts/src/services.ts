@@ -78,6 +78,8 @@ export type ServiceName = Exclude<ProcessName, ServerName>
 export const processNames = Object.keys(services) as readonly ProcessName[] // keys() forgets them.
 export const serverNames = processNames.filter((name): name is ServerName => !isService(name))
 export const serviceNames = processNames.filter(isService)
+/** The services that serve /metrics, /livez and /readyz. */
+export const monitoredServices = serviceNames.filter((name) => 'metrics' in services[name].ports)
 
 /** The row of a process, with every column it may have. */
 export function specOf(name: ProcessName): ProcessSpec {

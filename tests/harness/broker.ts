@@ -1,5 +1,10 @@
 import { type AnyEvent, eventSchemas, streams, subjects } from '@avatar/contracts'
-import { JetStreamError, type JetStreamManager, jetstreamManager } from '@nats-io/jetstream'
+import {
+  DiscardPolicy,
+  JetStreamError,
+  type JetStreamManager,
+  jetstreamManager,
+} from '@nats-io/jetstream'
 import { connect } from '@nats-io/transport-node'
 
 /** More events than any test publishes about one job. */
@@ -46,6 +51,16 @@ export async function connectBroker(address: string) {
     async count(stream: keyof typeof streams, subject: string): Promise<number> {
       const { state } = await manager.streams.info(stream, { subjects_filter: subject })
       return Object.values(state.subjects ?? {}).reduce((sum, each) => sum + each, 0)
+    },
+
+    /** Limits a stream to its present size. @returns what restores its configuration */
+    async takeNoMore(stream: string): Promise<() => Promise<void>> {
+      const { config, state } = await manager.streams.info(stream)
+      const full = { max_bytes: state.bytes, discard: DiscardPolicy.New }
+      await manager.streams.update(stream, { ...config, ...full })
+      return async () => {
+        await manager.streams.update(stream, config)
+      }
     },
 
     close: () => connection.close(),

@@ -55,7 +55,7 @@ export function openPublisher(printed: string) {
       statusOf(client.send(new ListObjectsV2Command({ ...address, Prefix }))),
 
     /** The broker's error for a publish or a subscription; undefined when it allows it. */
-    async said(to: { publish?: string; subscribe?: string }): Promise<string | undefined> {
+    async errorOf(to: { publish?: string; subscribe?: string }): Promise<string | undefined> {
       // With the inbox that clients use by default.
       const connection = await connect({ servers: nats.url, user: nats.user, pass: nats.password })
       try {

@@ -11,7 +11,7 @@ import {
 } from '@avatar/contracts'
 
 /** What the broker's configuration file is made of. */
-export type NatsConfInput = {
+type NatsConfInput = {
   host: string
   port: number
   /** The monitoring port; always on loopback. */

@@ -6,7 +6,7 @@ import { intakePrefix } from '@avatar/contracts'
 export const seaweedParts = ['s3', 'master', 'filer', 'volume', 'admin', 'webdav'] as const
 export type SeaweedPart = (typeof seaweedParts)[number]
 
-export type SeaweedOptions = {
+type SeaweedOptions = {
   directory: string
   /** The path of the file with what `renderS3Identities` returns. */
   identitiesFile: string

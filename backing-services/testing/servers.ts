@@ -2,10 +2,9 @@ import { type ChildProcess, type StdioOptions, spawn } from 'node:child_process'
 import { randomInt } from 'node:crypto'
 import { once } from 'node:events'
 import { mkdir, mkdtemp, open, readFile, rm, writeFile } from 'node:fs/promises'
-import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { inboxPrefix, type ServiceUser, serviceUsers } from '@avatar/contracts'
+import { inboxPrefix, recordOf, type ServiceUser, serviceUsers } from '@avatar/contracts'
 import {
   type Bus,
   type BusOptions,
@@ -17,6 +16,7 @@ import { until } from '@avatar/service-kit/testing'
 import { type JetStreamManager, jetstreamManager } from '@nats-io/jetstream'
 import { connect, type NatsConnection } from '@nats-io/transport-node'
 import {
+  isPortFree,
   type OperatorAccess,
   removeSeaweedSockets,
   renderNatsConf,
@@ -29,7 +29,7 @@ import {
 const binaries = join(import.meta.dirname, '../../.venv/bin')
 
 /** A server process that can be stopped, killed and started again on the same ports. */
-export type TestServer = {
+type TestServer = {
   start(): Promise<void>
   stop(): Promise<void>
   kill(): Promise<void>
@@ -73,33 +73,18 @@ export async function freePorts(count: number): Promise<number[]> {
   const found: number[] = []
   while (found.length < count) {
     const port = from + randomInt(portsOfWorker.count)
-    if (promised.has(port) || !(await isFree(port))) continue
+    if (promised.has(port) || !(await isPortFree(port))) continue
     promised.add(port)
     found.push(port)
   }
   return found
 }
 
-async function isFree(port: number): Promise<boolean> {
-  const server = createServer()
-  try {
-    server.listen(port, '127.0.0.1')
-    await once(server, 'listening')
-    return true
-  } catch {
-    return false
-  } finally {
-    server.close()
-  }
-}
-
 /** A real broker with its own folder, and the users and permissions of the real system. */
 export async function createTestNats(): Promise<TestNats & { directory: string }> {
   const directory = await mkdtemp(join(tmpdir(), 'avatar-nats-'))
   const [port = 0, monitorPort = 0] = await freePorts(2)
-  const passwords = Object.fromEntries(
-    serviceUsers.map((user) => [user, `test-${user}`]),
-  ) as Record<ServiceUser, string> // Object.fromEntries forgets the keys.
+  const passwords = recordOf(serviceUsers, (user) => `test-${user}`)
   const conf = join(directory, 'nats.conf')
   await writeFile(
     conf,
@@ -148,14 +133,8 @@ export async function createTestNats(): Promise<TestNats & { directory: string }
 /** A real S3 server with one bucket, and one identity that may do everything in it. */
 export async function createTestS3(): Promise<TestS3> {
   const directory = await mkdtemp(join(tmpdir(), 'avatar-s3-'))
-  const found = await freePorts(2 * seaweedParts.length)
-  const portsFrom = (first: number) =>
-    Object.fromEntries(seaweedParts.map((part, index) => [part, found[first + index]])) as Record<
-      SeaweedPart,
-      number
-    > // Object.fromEntries forgets the keys.
-  const ports = portsFrom(0)
-  const { webdav: _none, ...grpcPorts } = portsFrom(seaweedParts.length)
+  const ports = await seaweedPorts()
+  const { webdav: _none, ...grpcPorts } = await seaweedPorts()
   const bucket = 'media'
   const accessKeyId = 'test-access'
   const secretAccessKey = 'test-secret-0123456789'
@@ -181,9 +160,14 @@ export async function createTestS3(): Promise<TestS3> {
   const stop = async () => {
     store.stop()
     await server.stop()
-    await removeSeaweedSockets(found)
+    await removeSeaweedSockets([...Object.values(ports), ...Object.values(grpcPorts)])
   }
   return { ...server, stop, endpoint, bucket, accessKeyId, secretAccessKey }
+}
+
+async function seaweedPorts(): Promise<Record<SeaweedPart, number>> {
+  const found = await freePorts(seaweedParts.length)
+  return recordOf(seaweedParts, (part) => found[seaweedParts.indexOf(part)] ?? 0)
 }
 
 /** Starts and ends a server. Its output goes into a file, for the error when it does not start. */

@@ -12,7 +12,7 @@ const lookEveryMs = 400
 const downloadWithinMs = 60_000
 const downloadAgainMs = 1_000
 
-export type RenderVideo = {
+type RenderVideo = {
   client: ApiClient
   submission: Submission
   /** The path of the video; its folder is created if it is missing. */

@@ -8,7 +8,7 @@ const answerWithinMs = 5_000
 const readinessSchema = z.object({ checks: z.record(z.string(), z.object({ ok: z.boolean() })) })
 
 /** A service that answers `/readyz`, and what is wrong with it: '' when it is ready. */
-export type ServiceReadiness = { name: ServiceName; trouble: string }
+type ServiceReadiness = { name: ServiceName; trouble: string }
 
 /** Asks every monitored service whether it is ready. */
 export async function readinessOf(stack: StackFile): Promise<ServiceReadiness[]> {

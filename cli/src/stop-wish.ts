@@ -12,7 +12,7 @@ export type SignalSource = {
 }
 
 /** What the user wants: nothing, an orderly stop, or an end at once. */
-export type StopWish = {
+type StopWish = {
   /** Aborted by the first signal. */
   readonly made: AbortSignal
   /** Aborted by a signal that comes more than a second after the first. */

@@ -20,6 +20,9 @@ afterAll(async () => {
 describe('avatar generate', () => {
   const out = () => join(system.folder, 'videos', 'one.mp4')
 
+  const generate = () =>
+    `generate -i ${portrait} -a ${voice} -o ${out()} --json --data ${system.data}`.split(' ')
+
   it('writes the video and prints its progress as lines of JSON', async () => {
     const made = await system.here('generate', '-i', portrait, '-a', voice, '-o', out(), '--json')
     expect(made).toMatchObject({ exitCode: 0, stderr: '' })
@@ -34,17 +37,8 @@ describe('avatar generate', () => {
   })
 
   it('shows the progress on standard error and the path on standard output', async () => {
-    const made = await system.here(
-      'generate',
-      '-i',
-      portrait,
-      '-a',
-      voice,
-      '-o',
-      out(),
-      '--seed',
-      '7',
-    )
+    const args = ['generate', '-i', portrait, '-a', voice, '-o', out(), '--seed', '7']
+    const made = await system.here(...args)
     expect(made.exitCode).toBe(0)
     expect(made.stdout.startsWith(`${out()}  `)).toBe(true)
     expect(made.stderr).toMatch(/^job [0-9a-f-]{36}\n/)
@@ -53,20 +47,7 @@ describe('avatar generate', () => {
   })
 
   it('follows a job through a restart of the API', async () => {
-    const slow = launch(
-      [
-        'generate',
-        '-i',
-        portrait,
-        '-a',
-        voice,
-        '-o',
-        out(),
-        '--json',
-        '--data',
-        system.data,
-      ].concat(['--prompt', 'null:seconds=3']),
-    )
+    const slow = launch([...generate(), '--prompt', 'null:seconds=3'])
     await until(() => slow.stdout().includes('"rendering"'), { what: 'rendering' })
     process.kill((await system.stackFile()).processes.ingest.pid, 'SIGKILL')
     expect(await slow.exitCode).toBe(0)
@@ -74,19 +55,7 @@ describe('avatar generate', () => {
   })
 
   it('cancels the job at Ctrl-C', async () => {
-    const args = [
-      'generate',
-      '-i',
-      portrait,
-      '-a',
-      voice,
-      '-o',
-      out(),
-      '--json',
-      '--data',
-      system.data,
-    ]
-    const run = launch([...args, '--prompt', 'null:seconds=60'])
+    const run = launch([...generate(), '--prompt', 'null:seconds=60'])
     await until(() => run.stdout().includes('"rendering"'), { what: 'rendering' })
     run.signal('SIGINT')
     expect(await run.exitCode).toBe(130)

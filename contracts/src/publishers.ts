@@ -7,7 +7,7 @@ export const serviceAccount = 'AVATAR'
 export const notifyDomain = 'avatar'
 
 /** A subject of one account that another account may use, by default under the same name. */
-export type AccountImport = { readonly subject: string; readonly as?: string }
+type AccountImport = { readonly subject: string; readonly as?: string }
 
 /**
  * What the services' account exports. Each publisher's imports, which only the operator writes, say

@@ -81,6 +81,15 @@ export const serviceNames = processNames.filter(isService)
 /** The services that serve /metrics, /livez and /readyz. */
 export const monitoredServices = serviceNames.filter((name) => 'metrics' in services[name].ports)
 
+/** One value for each of some names. */
+export function recordOf<Name extends string, Value>(
+  names: readonly Name[],
+  make: (name: Name) => Value,
+): Record<Name, Value> {
+  const entries = names.map((name) => [name, make(name)])
+  return Object.fromEntries(entries) as Record<Name, Value> // Object.fromEntries forgets the names.
+}
+
 /** The row of a process, with every column it may have. */
 export function specOf(name: ProcessName): ProcessSpec {
   return services[name]

@@ -13,7 +13,7 @@ export function seededRandom(seed: number): (below: number) => number {
   }
 }
 
-export type ChaosOptions = {
+type ChaosOptions = {
   seed: number
   kills: number
   /** The longest pause between two kills. */

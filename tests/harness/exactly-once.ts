@@ -5,7 +5,7 @@ import { expect } from 'vitest'
 import type { Client } from './rest-client.ts'
 import type { System } from './system.ts'
 
-export type OnceOptions = {
+type OnceOptions = {
   /** The attempt that must have made the video; by default any. */
   attempt?: number
   /** The owner's client; by default the system's own. */

@@ -17,7 +17,7 @@ import { portrait, voice } from './media.ts'
 export type Answer = { status: number; headers: Headers; body: unknown }
 export type Submitted = Answer & { jobId: string; error: ErrorEnvelope['error'] | undefined }
 
-export type SubmitOptions = {
+type SubmitOptions = {
   image?: Buffer
   audio?: Buffer
   /** Seconds of audio, if none is given. */

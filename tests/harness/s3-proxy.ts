@@ -9,7 +9,7 @@ import {
 } from 'node:http'
 
 /** How the store misbehaves: it answers an error, does not answer, or breaks the connection. */
-export type StoreFault = {
+type StoreFault = {
   kind: 'error' | 'stall' | 'reset'
   /** Which requests are affected; by default all. */
   method?: string

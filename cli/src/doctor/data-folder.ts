@@ -1,6 +1,6 @@
 import { existsSync, statfsSync, statSync } from 'node:fs'
-import { connect } from 'node:net'
 import { dirname } from 'node:path'
+import { isPortFree } from '@avatar/backing-services'
 import type { DataFolder } from '../stack/data-folder.ts'
 import { portsOfLastStart } from '../stack/ports.ts'
 import { type Finding, finding } from './finding.ts'
@@ -47,16 +47,10 @@ function privacy(data: DataFolder): Finding[] {
 /** Whether the API's port is free for a system that is not running. */
 export async function portFinding(data: DataFolder): Promise<Finding> {
   const port = (await portsOfLastStart(data))?.http ?? 8080
-  const isTaken = await new Promise<boolean>((resolve) => {
-    const socket = connect(port, '127.0.0.1')
-    socket.once('connect', () => resolve(true)).once('error', () => resolve(false))
-    socket.once('close', () => socket.destroy())
-    setTimeout(() => socket.destroy(), 1_000).unref()
-  })
   return finding(
     'port',
     true,
-    isTaken ? `${port} is in use; avatar up will take another` : `${port} is free`,
+    (await isPortFree(port)) ? `${port} is free` : `${port} is in use; avatar up will take another`,
     '',
   )
 }

@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto'
-import { publisherNameSchema, type ServiceUser, serviceUsers } from '@avatar/contracts'
+import { publisherNameSchema, recordOf, serviceUsers } from '@avatar/contracts'
 import { z } from 'zod'
 import { type DataFolder, readIfThere, writePrivately } from './data-folder.ts'
 
@@ -34,9 +34,8 @@ export function generatePublisher(name: string): Publisher {
 }
 
 function generateCredentials(): Credentials {
-  const nats = Object.fromEntries(serviceUsers.map((user) => [user, randomSecret()]))
   return {
-    nats: nats as Record<ServiceUser, string>, // Object.fromEntries forgets the keys.
+    nats: recordOf(serviceUsers, randomSecret),
     s3: generateS3Identity('avatar'),
     publishers: {},
   }

@@ -1,7 +1,5 @@
 import { randomInt } from 'node:crypto'
-import { once } from 'node:events'
-import { createServer } from 'node:net'
-import { seaweedGrpcOffset } from '@avatar/backing-services'
+import { isPortFree, seaweedGrpcOffset } from '@avatar/backing-services'
 import { type ProcessName, processNames, type services, specOf } from '@avatar/contracts'
 import { z } from 'zod'
 import { exitCodes, UserError } from '../exit-codes.ts'
@@ -42,7 +40,7 @@ const usualHttpPort = 8080
 const newPorts = { from: 10_240, below: 22_760 }
 
 /** Ports that no other stack on this machine takes until they are released. */
-export type HeldPorts = { ports: Ports; release(): void }
+type HeldPorts = { ports: Ports; release(): void }
 
 /**
  * Takes the ports of the last start where they are still free, so that addresses survive a restart, and
@@ -66,14 +64,14 @@ export async function choosePorts(
     if ([...chosen.values()].includes(port)) return false
     const name = await holdName(`port:${port}`)
     if (!name) return false
-    if (await isFree(port)) return held.push(name) > 0
+    if (await isPortFree(port)) return held.push(name) > 0
     name.release()
     return false
   }
   const takeNew = async (): Promise<number> => {
     for (;;) {
       const port = newPorts.from + randomInt(newPorts.below - newPorts.from)
-      if ((await isFree(port + seaweedGrpcOffset)) && (await take(port))) return port
+      if ((await isPortFree(port + seaweedGrpcOffset)) && (await take(port))) return port
     }
   }
   try {
@@ -114,17 +112,4 @@ async function readPorts(data: DataFolder): Promise<Partial<Ports>> {
   const text = await readIfThere(data.portsFile)
   const found: unknown = text === undefined ? {} : JSON.parse(text)
   return z.partialRecord(z.enum(portNames), portSchema).safeParse(found).data ?? {}
-}
-
-async function isFree(port: number): Promise<boolean> {
-  const server = createServer()
-  try {
-    server.listen(port, '127.0.0.1')
-    await once(server, 'listening')
-    return true
-  } catch {
-    return false
-  } finally {
-    server.close()
-  }
 }

@@ -1,6 +1,6 @@
 import { join } from 'node:path'
 import { seaweedArguments } from '@avatar/backing-services'
-import { type ProcessName, processNames, services } from '@avatar/contracts'
+import { type ProcessName, processNames, recordOf, services } from '@avatar/contracts'
 import { installation, repositoryRoot } from './installation.ts'
 import { stackMarkVariable } from './leftovers.ts'
 import { portsOf } from './ports.ts'
@@ -24,8 +24,7 @@ const serverGraceMs = 5_000
 /** Every program of the stack. `mark` identifies the stack; see `stackMarkVariable`. */
 export function programs(wiring: Wiring, mark: string): Record<ProcessName, Program> {
   const marks = { AVATAR_DATA_DIR: wiring.data.path, [stackMarkVariable]: mark }
-  const all = processNames.map((name) => [name, programOf(name, wiring, marks)])
-  return Object.fromEntries(all) as Record<ProcessName, Program> // Object.fromEntries forgets the keys.
+  return recordOf(processNames, (name) => programOf(name, wiring, marks))
 }
 
 function programOf(name: ProcessName, wiring: Wiring, marks: Environment): Program {

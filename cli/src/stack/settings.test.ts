@@ -1,4 +1,4 @@
-import { serviceNames, serviceUsers } from '@avatar/contracts'
+import { recordOf, serviceNames, serviceUsers } from '@avatar/contracts'
 import { describe, expect, it } from 'vitest'
 import { dataFolder } from './data-folder.ts'
 import type { Ports } from './ports.ts'
@@ -7,10 +7,10 @@ import { serviceEnvironment, variablesSetByUp, type Wiring } from './settings.ts
 const wiring = (env: Wiring['env']): Wiring => ({
   data: dataFolder('/data'),
   credentials: {
-    nats: Object.fromEntries(serviceUsers.map((user) => [user, `secret-${user}`])),
+    nats: recordOf(serviceUsers, (user) => `secret-${user}`),
     s3: { accessKeyId: 'access', secretAccessKey: 'secret' },
     publishers: {},
-  } as Wiring['credentials'],
+  },
   ports: { nats: 1, s3: 2, http: 3, ingestMetrics: 4 } as Ports, // Those that are looked at.
   env,
   ffmpeg: '/ffmpeg',

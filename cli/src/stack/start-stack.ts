@@ -1,7 +1,13 @@
 import { existsSync } from 'node:fs'
 import { rm } from 'node:fs/promises'
 import { removeSeaweedSockets } from '@avatar/backing-services'
-import { type ProcessName, processNames, serverNames, serviceNames } from '@avatar/contracts'
+import {
+  type ProcessName,
+  processNames,
+  recordOf,
+  serverNames,
+  serviceNames,
+} from '@avatar/contracts'
 import type { Clock } from '@avatar/service-kit'
 import { UserError } from '../exit-codes.ts'
 import { type Credentials, ensureCredentials } from './credentials.ts'
@@ -17,7 +23,7 @@ import type { Environment } from './settings.ts'
 import { type StackFile, writeStackFile } from './stack-file.ts'
 import { type SupervisedProcess, superviseProcess } from './supervised-process.ts'
 
-export type StackOptions = {
+type StackOptions = {
   data: DataFolder
   /** The port to insist on, 0 for any free one. Without it, the last one or 8080 where that is free. */
   httpPort?: number | undefined
@@ -148,13 +154,12 @@ function describeStack(
   ports: Ports,
   pids: Partial<Record<ProcessName, number>>,
 ): StackFile {
-  const rows = processNames.map((name) => [
-    name,
-    { pid: pids[name] ?? 0, ports: portsOf(name, ports) },
-  ])
   return {
     url: `http://127.0.0.1:${ports.http}`,
-    processes: Object.fromEntries(rows) as StackFile['processes'], // It forgets the keys.
+    processes: recordOf(processNames, (name) => ({
+      pid: pids[name] ?? 0,
+      ports: portsOf(name, ports),
+    })),
     s3: {
       endpoint: `http://127.0.0.1:${ports.s3}`,
       bucket,

@@ -21,7 +21,7 @@ export type SupervisedProcess = Runnable & {
   stoppedBadly(): boolean
 }
 
-export type Supervision = {
+type Supervision = {
   clock: Clock
   onLine: (line: string) => void
   onStart: (pid: number) => void

@@ -19,7 +19,7 @@ import { exitCodes, UserError } from './exit-codes.ts'
 
 /** How long a 503, a 429 or a lost connection is tried again before the user is told. */
 const patienceMs = 60_000
-const tryAgainMs = 500
+const retryEveryMs = 500
 const answerWithinMs = 60_000
 
 export type Submission = { image: string; audio: string; prompt?: string; seed?: number }
@@ -40,8 +40,8 @@ export function createApiClient(url: string, key: string | undefined, clock: Clo
       if (answer?.status === 503 || answer?.status === 429 || answer === undefined) {
         if (clock.monotonicMs() > deadline)
           throw new UserError(`${url} did not answer for a minute.`, exitCodes.unreachable)
-        const againMs = Number(answer?.headers.get('retry-after') ?? 0) * 1000
-        await clock.wait(Math.max(tryAgainMs, againMs))
+        const retryAfterMs = Number(answer?.headers.get('retry-after') ?? 0) * 1000
+        await clock.wait(Math.max(retryEveryMs, retryAfterMs))
         continue
       }
       const body: unknown = await answer.json().catch(() => undefined)

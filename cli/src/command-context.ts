@@ -1,5 +1,5 @@
 import type { WriteStream } from 'node:tty'
-import type { SignalSource } from './stop-wish.ts'
+import type { SignalSource } from './stop-signals.ts'
 
 /** What a command gets from the process that it runs in. */
 export type CommandContext = {

@@ -1,7 +1,7 @@
 import type { Clock } from '@avatar/service-kit'
 import { executableOf, statOf } from './process-table.ts'
 
-const lookEveryMs = 200
+const pollEveryMs = 200
 
 /**
  * Resolves when the npm that started this process has gone. Under `npx avatar up` npm is the parent, or
@@ -19,7 +19,7 @@ export async function launcherGone(
   const npm = isNpm ? undefined : await parentOf(above)
   if (!isNpm && (npm === undefined || npm <= 1)) return new Promise(() => undefined)
   while (process.ppid === above && (isNpm || (await parentOf(above)) === npm))
-    await clock.wait(lookEveryMs)
+    await clock.wait(pollEveryMs)
 }
 
 async function parentOf(pid: number): Promise<number | undefined> {

@@ -1,11 +1,10 @@
+/** Reads `/proc`, which only Linux has: elsewhere no process is found. */
 import { readdir, readFile, readlink } from 'node:fs/promises'
-
-/** What Linux tells of processes. Elsewhere there is no `/proc`, and nothing is found. */
 
 /** One process, as `/proc/PID/stat` shows it. */
 type ProcessStat = {
   parent: number
-  /** In clock ticks since boot; together with the pid it never comes twice. */
+  /** In clock ticks since boot. No other process ever has the same pid and start. */
   started: string
 }
 

@@ -7,10 +7,10 @@ import { type ApiClient, DownloadFailed, download, type Submission } from './api
 import { exitCodes, UserError } from './exit-codes.ts'
 
 /** How often the status of a running job is fetched. */
-const lookEveryMs = 400
+const pollEveryMs = 400
 
 const downloadWithinMs = 60_000
-const downloadAgainMs = 1_000
+const downloadRetryMs = 1_000
 
 type RenderVideo = {
   client: ApiClient
@@ -81,7 +81,7 @@ async function fetchVideo(
     if (!fault) return result
     if (!(fault instanceof DownloadFailed)) throw fault
     if (clock.monotonicMs() > deadline) throw new UserError(fault.message, exitCodes.unreachable)
-    await clock.wait(downloadAgainMs)
+    await clock.wait(downloadRetryMs)
   }
 }
 
@@ -102,6 +102,6 @@ async function untilEnded(jobId: string, { client, clock, signal, onView }: Rend
     const view = await client.status(jobId)
     onView(view)
     if (view.finished_at !== null) return view
-    await clock.wait(lookEveryMs, signal.aborted ? undefined : signal)
+    await clock.wait(pollEveryMs, signal.aborted ? undefined : signal)
   }
 }

@@ -7,7 +7,7 @@ import { openKeyRing } from '../key-ring.ts'
 import { progressDisplay } from '../progress-display.ts'
 import { renderVideo } from '../render-video.ts'
 import { readIfThere, writePrivately } from '../stack/data-folder.ts'
-import { aborted, hearStopWish } from '../stop-wish.ts'
+import { aborted, listenForStop } from '../stop-signals.ts'
 import { asOperator, findSystem, type System } from '../system.ts'
 
 export type GenerateOptions = {
@@ -38,7 +38,7 @@ export async function generate(options: GenerateOptions, context: CommandContext
     if (options.json) context.stdout.write(`${JSON.stringify({ event, ...fields })}\n`)
   }
   const display = progressDisplay(context, systemClock.nowMs)
-  const wish = hearStopWish(context.signals, systemClock)
+  const stop = listenForStop(context.signals, systemClock)
   let told = ''
   try {
     const rendering = renderVideo({
@@ -51,7 +51,7 @@ export async function generate(options: GenerateOptions, context: CommandContext
       },
       out: options.out,
       clock: systemClock,
-      signal: wish.made,
+      signal: stop.requested,
       onWarning: (message) => context.stderr.write(`warning: ${message}\n`),
       onAccepted: (job) => {
         json('accepted', job)
@@ -63,7 +63,7 @@ export async function generate(options: GenerateOptions, context: CommandContext
         told = JSON.stringify(view)
       },
     })
-    const video = await Promise.race([rendering, leaveAtOnce(wish.insisted)])
+    const video = await Promise.race([rendering, leaveAtOnce(stop.insisted)])
     display.end()
     json('completed', video)
     if (!options.json)
@@ -77,7 +77,7 @@ export async function generate(options: GenerateOptions, context: CommandContext
       json('error', { message: error.message, exit_code: error.exitCode })
     throw error
   } finally {
-    wish.forget()
+    stop.forget()
   }
 }
 

@@ -26,7 +26,7 @@ import { writeServerFiles } from '../stack/server-files.ts'
 import type { StackFile } from '../stack/stack-file.ts'
 import { findSystem, folderOf, getStackFile, operatorAccess } from '../system.ts'
 
-const turnAgainMs = 100
+const lockRetryMs = 100
 
 /**
  * `avatar publishers create`: a NATS user and an S3 identity for another service, which may use only its
@@ -44,7 +44,7 @@ export async function createPublisher(
       exitCodes.usage,
     )
   const data = folderOf(options.data, env)
-  const turn = await publishersTurn(data)
+  const lock = await lockPublishers(data)
   try {
     const access = await addPublisher(name, data, env)
     stdout.write(
@@ -53,16 +53,16 @@ export async function createPublisher(
         : `${JSON.stringify(access, null, 2)}\n\nKeep them now: they are not shown again.\n`,
     )
   } finally {
-    turn.release()
+    lock.release()
   }
 }
 
 /** One at a time: each run writes all publishers, and of two at once each would drop the other's. */
-async function publishersTurn(data: DataFolder): Promise<HeldName> {
+async function lockPublishers(data: DataFolder): Promise<HeldName> {
   for (;;) {
-    const turn = await holdName(`publishers:${data.path}`)
-    if (turn) return turn
-    await systemClock.wait(turnAgainMs)
+    const lock = await holdName(`publishers:${data.path}`)
+    if (lock) return lock
+    await systemClock.wait(lockRetryMs)
   }
 }
 

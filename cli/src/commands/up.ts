@@ -5,7 +5,7 @@ import { exitCodes } from '../exit-codes.ts'
 import { prefixedLines } from '../stack/log-lines.ts'
 import { wantedHttpPort } from '../stack/ports.ts'
 import { startStack } from '../stack/start-stack.ts'
-import { aborted, hearStopWish } from '../stop-wish.ts'
+import { aborted, listenForStop } from '../stop-signals.ts'
 import { folderOf } from '../system.ts'
 
 /** A system that takes longer gets a hint; the wait goes on. */
@@ -27,7 +27,7 @@ export async function up(options: UpOptions, context: CommandContext): Promise<n
     hasColours: stdout.isTTY && !env['NO_COLOR'],
     nowMs: systemClock.nowMs,
   })
-  const wish = hearStopWish(signals, systemClock)
+  const stop = listenForStop(signals, systemClock)
   const stack = await startStack({
     data: folderOf(options.data, context.env),
     httpPort: options.port ?? wantedHttpPort(env),
@@ -40,15 +40,15 @@ export async function up(options: UpOptions, context: CommandContext): Promise<n
     () => write('avatar', 'still not ready after a minute; `avatar doctor` may know why'),
     readyWithinMs,
   )
-  await stack.ready(wish.made)
+  await stack.ready(stop.requested)
   clearTimeout(late)
-  if (!wish.made.aborted) stdout.write(`avatar-api ready ${stack.url}\n`)
-  await aborted(wish.made)
+  if (!stop.requested.aborted) stdout.write(`avatar-api ready ${stack.url}\n`)
+  await aborted(stop.requested)
   write('avatar', 'stopping; Ctrl-C again stops at once')
-  void aborted(wish.insisted).then(stack.kill)
+  void aborted(stop.insisted).then(stack.kill)
   const failed = await stack.stop()
-  wish.forget()
+  stop.forget()
   const note = failed.length > 0 ? `; not in order: ${failed.join(', ')}` : ''
   write('avatar', `stopped${note}`)
-  return failed.length > 0 || wish.insisted.aborted ? exitCodes.failed : exitCodes.ok
+  return failed.length > 0 || stop.insisted.aborted ? exitCodes.failed : exitCodes.ok
 }

@@ -7,7 +7,7 @@ import { processLives } from '../process-table.ts'
 import { readinessOf } from '../service-readiness.ts'
 import { livingSupervisor } from '../stack/leftovers.ts'
 import { type StackFile, storeOf } from '../stack/stack-file.ts'
-import { aborted } from '../stop-wish.ts'
+import { aborted } from '../stop-signals.ts'
 import { asOperator, type System } from '../system.ts'
 import { type Finding, finding, findingOf } from './finding.ts'
 

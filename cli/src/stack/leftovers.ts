@@ -22,7 +22,7 @@ const leftoverGraceMs = 5_000
 const predecessorGraceMs = 60_000
 /** A supervisor whose npm has just been killed may not have noticed yet. */
 const unawareGraceMs = 1_000
-const claimAgainMs = 100
+const claimRetryMs = 100
 
 /** The data folder belongs to this process until it is released. */
 export type Claim = {
@@ -50,7 +50,7 @@ export async function claimDataFolder(data: DataFolder, clock: Clock): Promise<C
       const who = other ? ` (process ${other.pid}); stop it with: kill ${other.pid}` : ''
       throw new UserError(`avatar up is already running on ${data.path}${who}`)
     }
-    await clock.wait(claimAgainMs)
+    await clock.wait(claimRetryMs)
   }
 }
 

@@ -6,7 +6,7 @@ import { type StackFile, storeOf } from './stack-file.ts'
 
 /** On a busy machine a broker can be slow to read a new configuration. */
 const knownWithinMs = 30_000
-const tryAgainMs = 250
+const retryEveryMs = 250
 
 /** Reloads the broker until the publisher reaches its consumer: imports work only after a second reload. */
 export async function untilKnown(
@@ -21,7 +21,7 @@ export async function untilKnown(
     while (systemClock.monotonicMs() < deadlineMs) {
       if (await bus.request(ask, {}, { timeoutMs: 1_000 })) return
       await reload()
-      await systemClock.wait(tryAgainMs)
+      await systemClock.wait(retryEveryMs)
     }
   } finally {
     await bus.stop()
@@ -43,7 +43,7 @@ export async function untilServed(s3: StackFile['s3'] & { prefix: string }): Pro
       const seen = await Promise.race([looksUp(), late]) // Do not wait for a store that hangs.
       if (seen === 'late') break
       if (seen) return
-      await systemClock.wait(tryAgainMs)
+      await systemClock.wait(retryEveryMs)
     }
   } finally {
     store.stop()

@@ -5,11 +5,11 @@ import type { Credentials } from './credentials.ts'
 import type { Ports } from './ports.ts'
 import { type StackFile, storeOf } from './stack-file.ts'
 
-const lookAgainMs = 100
+const pollEveryMs = 100
 
 /** Repeats the look until it succeeds or the signal is aborted. */
 export async function until(look: () => Promise<boolean>, clock: Clock, signal: AbortSignal) {
-  while (!signal.aborted && !(await look())) await clock.wait(lookAgainMs, signal)
+  while (!signal.aborted && !(await look())) await clock.wait(pollEveryMs, signal)
 }
 
 /** Whether a URL answers 2xx. */

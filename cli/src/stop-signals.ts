@@ -7,14 +7,14 @@ const stopSignals = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const
 
 /** Where signals come from: the process, or a test. */
 export type SignalSource = {
-  on(signal: NodeJS.Signals, hear: () => void): unknown
-  removeListener(signal: NodeJS.Signals, hear: () => void): unknown
+  on(signal: NodeJS.Signals, listener: () => void): unknown
+  removeListener(signal: NodeJS.Signals, listener: () => void): unknown
 }
 
 /** What the user wants: nothing, an orderly stop, or an end at once. */
-type StopWish = {
+type StopSignals = {
   /** Aborted by the first signal. */
-  readonly made: AbortSignal
+  readonly requested: AbortSignal
   /** Aborted by a signal that comes more than a second after the first. */
   readonly insisted: AbortSignal
   /** From here on signals have their default effect again. */
@@ -22,18 +22,18 @@ type StopWish = {
 }
 
 /** Listens for stop signals: the first Ctrl-C, SIGTERM or SIGHUP asks, a later one insists. */
-export function hearStopWish(signals: SignalSource, clock: Clock): StopWish {
-  const made = new AbortController()
+export function listenForStop(signals: SignalSource, clock: Clock): StopSignals {
+  const requested = new AbortController()
   const insisted = new AbortController()
   let firstAtMs: number | undefined
   const onSignal = () => {
     firstAtMs ??= clock.monotonicMs()
-    made.abort()
+    requested.abort()
     if (clock.monotonicMs() - firstAtMs > sameSignalMs) insisted.abort()
   }
   for (const signal of stopSignals) signals.on(signal, onSignal)
   return {
-    made: made.signal,
+    requested: requested.signal,
     insisted: insisted.signal,
     forget() {
       for (const signal of stopSignals) signals.removeListener(signal, onSignal)

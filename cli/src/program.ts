@@ -55,7 +55,7 @@ function buildProgram(context: CommandContext, onExit: (code: number) => void): 
   addKeyCommands(program, context)
   program
     .command('status')
-    .description('what runs where, and whether it is well')
+    .description('what runs where, and whether it is ready')
     .option(...dataOption)
     .option(...jsonOption)
     .action(async (options: KeysOptions) => {

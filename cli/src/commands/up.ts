@@ -21,13 +21,13 @@ export type UpOptions = { data?: string; port?: number }
  */
 export async function up(options: UpOptions, context: CommandContext): Promise<number> {
   const { stdout, signals } = context
+  const stop = listenForStop(signals, systemClock)
   const env = await withEnvFile(context)
   stdout.on('error', () => undefined) // The reader has gone; the system goes on.
   const write = prefixedLines((text) => stdout.write(text), {
     hasColours: stdout.isTTY && !env['NO_COLOR'],
     nowMs: systemClock.nowMs,
   })
-  const stop = listenForStop(signals, systemClock)
   const stack = await startStack({
     data: folderOf(options.data, context.env),
     httpPort: options.port ?? wantedHttpPort(env),

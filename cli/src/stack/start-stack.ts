@@ -21,7 +21,7 @@ import { isHealthy, isUp, provisionStore, provisionUntilDone, until } from './re
 import { bucket, writeServerFiles } from './server-files.ts'
 import type { Environment } from './settings.ts'
 import { type StackFile, writeStackFile } from './stack-file.ts'
-import { type SupervisedProcess, superviseProcess } from './supervised-process.ts'
+import { superviseProcess } from './supervised-process.ts'
 
 type StackOptions = {
   data: DataFolder
@@ -81,32 +81,28 @@ async function startClaimed(options: StackOptions, ffmpeg: string, claim: Claim)
   const all = programs({ data, credentials, ports, env, ffmpeg }, mark)
   const pids: Partial<Record<ProcessName, number>> = {}
   const stackFile = serialised(() => writeStackFile(data, describeStack(credentials, ports, pids)))
-  const processes = new Map<ProcessName, SupervisedProcess>()
   let isStopping = false
-  for (const name of processNames)
-    processes.set(
-      name,
-      superviseProcess(all[name], {
-        clock,
-        onLine: (line) => {
-          if (options.isVerbose || isNotable(name, line)) write(name, readableLine(line))
-        },
-        onStart: (pid) => {
-          write('avatar', `${pids[name] === undefined ? 'started' : 'restarted'} ${name} (${pid})`)
-          pids[name] = pid
-          // Only once it is complete: nobody may read a missing pid.
-          if (processNames.every((each) => pids[each] !== undefined)) void stackFile()
-        },
-        onEnd: (how) => write('avatar', `${name} ${how}${isStopping ? '' : ', starting it again'}`),
-      }),
-    )
-  const some = (names: readonly ProcessName[]) => names.flatMap((name) => processes.get(name) ?? [])
+  const processes = recordOf(processNames, (name) =>
+    superviseProcess(all[name], {
+      clock,
+      onLine: (line) => {
+        if (options.isVerbose || isNotable(name, line)) write(name, readableLine(line))
+      },
+      onStart: (pid) => {
+        write('avatar', `${pids[name] === undefined ? 'started' : 'restarted'} ${name} (${pid})`)
+        pids[name] = pid
+        // Only once it is complete: nobody may read a missing pid.
+        if (processNames.every((each) => pids[each] !== undefined)) void stackFile()
+      },
+      onEnd: (how) => write('avatar', `${name} ${how}${isStopping ? '' : ', starting it again'}`),
+    }),
+  )
 
   const url = `http://127.0.0.1:${ports.http}`
   return {
     url,
     async ready(signal) {
-      for (const server of some(serverNames)) await server.start()
+      for (const name of serverNames) await processes[name].start()
       await until(() => isUp(`http://127.0.0.1:${ports.natsMonitor}/healthz`), clock, signal)
       if (signal.aborted) return
       await provisionUntilDone({
@@ -119,23 +115,23 @@ async function startClaimed(options: StackOptions, ffmpeg: string, claim: Claim)
       })
       await provisionStore(describeStack(credentials, ports, pids), clock, signal)
       if (signal.aborted) return
-      for (const service of some(serviceNames)) await service.start()
+      for (const name of serviceNames) await processes[name].start()
       await until(() => isHealthy(url), clock, signal)
     },
     async stop() {
       isStopping = true
       await claim.stopping()
-      await Promise.all(some(serviceNames).map((service) => service.stop()))
-      for (const server of some(serverNames).toReversed()) await server.stop()
+      await Promise.all(serviceNames.map((name) => processes[name].stop()))
+      for (const name of serverNames.toReversed()) await processes[name].stop()
       await removeSeaweedSockets(Object.values(ports))
       await stackFile()
       await rm(data.stackFile, { force: true })
       await claim.release()
       release()
-      return serviceNames.filter((name) => processes.get(name)?.stoppedBadly())
+      return serviceNames.filter((name) => processes[name].stoppedBadly())
     },
     kill: () => {
-      for (const process of processes.values()) process.kill()
+      for (const name of processNames) processes[name].kill()
     },
   }
 }

@@ -1,6 +1,6 @@
 import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { join, resolve } from 'node:path'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { dataFolder } from '../src/stack/data-folder.ts'
 import { readStackFile } from '../src/stack/stack-file.ts'
@@ -77,6 +77,12 @@ two three"
     const run = launch(['doctor', '--data', join(folder, 'data')], {}, envFile)
     expect(await run.exitCode).toBe(1)
     expect(run.stdout()).toMatch(/BAD {2}environment: .*VIDEO_RETENTION_HOURS/)
+  })
+
+  it('may be a copy of .env.example', async () => {
+    const example = resolve(import.meta.dirname, '../../.env.example')
+    const run = launch(['doctor', '--data', join(folder, 'data')], {}, example)
+    expect(await run.exitCode).toBe(0)
   })
 
   it('may be missing', async () => {

@@ -62,6 +62,20 @@ describe('ports', () => {
     expect(second.ports).toEqual({ ...first.ports, janitorMetrics: expect.any(Number) })
   })
 
+  it('give way to the API where it insists on one of them', async () => {
+    const data = await newData('a')
+    const first = await choosePorts(data, 0)
+    first.release()
+    const second = await choosePorts(data, first.ports.nats)
+    second.release()
+    expect(second.ports.http).toBe(first.ports.nats)
+    expect(second.ports).toEqual({
+      ...first.ports,
+      http: first.ports.nats,
+      nats: expect.any(Number),
+    })
+  })
+
   it('are released when a port that was insisted on is taken', async () => {
     const holder = await choosePorts(await newData('a'), 0)
     const data = await newData('b')

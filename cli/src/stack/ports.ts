@@ -75,13 +75,17 @@ export async function choosePorts(
     }
   }
   try {
-    for (const name of portNames) {
-      const wanted = name === 'http' ? (httpPort ?? before.http ?? usualHttpPort) : before[name]
-      const isTaken = wanted ? await take(wanted) : false
-      if (name === 'http' && httpPort && !isTaken)
-        throw new UserError(`Port ${httpPort} is in use; give another: --port PORT`)
-      chosen.set(name, wanted && isTaken ? wanted : await takeNew())
+    // What is wanted comes before what is random, and the API's port before all.
+    const wanted = {
+      http: usualHttpPort,
+      ...before,
+      ...(httpPort === undefined ? {} : { http: httpPort }),
     }
+    for (const [name, port] of Object.entries(wanted))
+      if (port > 0 && (await take(port))) chosen.set(name, port)
+    if (httpPort && !chosen.has('http'))
+      throw new UserError(`Port ${httpPort} is in use; give another: --port PORT`)
+    for (const name of portNames) if (!chosen.has(name)) chosen.set(name, await takeNew())
     const ports = portsSchema.parse(Object.fromEntries(chosen))
     await writePrivately(data.portsFile, `${JSON.stringify(ports)}\n`)
     return { ports, release }

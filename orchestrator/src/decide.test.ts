@@ -1,5 +1,4 @@
 import {
-  attemptMessages,
   hasOpenAttempt,
   isTerminal,
   type JobMessage,
@@ -14,6 +13,13 @@ import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { decide, type Message, type Rules } from './decide.ts'
 
+/** The messages about an attempt, which count only under its epoch. */
+const attemptMessages = [
+  ...(['started', 'store', 'completed', 'verified', 'refused'] as const),
+  ...(['failed', 'released', 'cancelled', 'attempt-lost', 'overdue'] as const),
+] satisfies Extract<Message, { epoch: number }>['kind'][]
+const isAboutAttempt = (kind: JobMessage) => (attemptMessages as JobMessage[]).includes(kind)
+
 const rules: Rules = {
   nowMs: 1_700_000_100_000,
   retentionMs: 6 * 3_600_000,
@@ -25,14 +31,14 @@ const worker = { id: 'w1', incarnation: 'i1' }
 function message(kind: JobMessage, difference: { epoch?: number; code?: string } = {}): Message {
   return {
     kind,
-    epoch: 1,
+    ...(isAboutAttempt(kind) ? { epoch: 1 } : {}),
     code: 'RENDER_FAILED',
     rendered: aRender(),
     workerId: 'w1',
     incarnation: 'i1',
     secondsPerVideoSecond: 2,
     ...difference,
-  } as Message
+  } as Message // A message of each kind has these fields among others.
 }
 
 const anyState = fc.constantFrom(...jobStates)
@@ -71,6 +77,7 @@ describe('the state table', () => {
           const decision = decide(job, { ...message(kind, { code }), workerId } as Message, rules)
           const cell = transitions[job.state][kind]
           expect(cell.next).toContain(decision.job?.state ?? job.state)
+          expect([undefined, cell.notes]).toContain(noted(job, decision.job))
           if (decision.answer) expect(cell.answers).toContain(decision.answer.answer)
         },
       ),
@@ -80,6 +87,7 @@ describe('the state table', () => {
 
   it('promises nothing that decide never does', () => {
     const reached = new Map<string, Set<string>>()
+    const notes = new Map<string, Set<string>>()
     const answered = new Map<string, Set<string>>()
     fc.assert(
       fc.property(
@@ -91,6 +99,8 @@ describe('the state table', () => {
           const decision = decide(job, { ...message(kind, { code }), workerId } as Message, rules)
           const cell = `${job.state} × ${kind}`
           add(reached, cell, decision.job?.state ?? job.state)
+          const field = noted(job, decision.job)
+          if (field) add(notes, cell, field)
           if (decision.answer) add(answered, cell, decision.answer.answer)
         },
       ),
@@ -101,13 +111,14 @@ describe('the state table', () => {
         const cell = transitions[state][kind]
         const name = `${state} × ${kind}`
         expect([...(reached.get(name) ?? [])].sort(), name).toEqual([...cell.next].sort())
+        expect([...(notes.get(name) ?? [])], name).toEqual(cell.notes ? [cell.notes] : [])
         expect([...(answered.get(name) ?? [])].sort(), name).toEqual(
           [...(cell.answers ?? [])].sort(),
         )
       }
   })
 
-  it('ignores an attempt message under another epoch, and answers store with lost', () => {
+  it('ignores a message about an attempt under another epoch, and answers store with lost', () => {
     for (const state of jobStates)
       for (const kind of attemptMessages) {
         const job = aJob({ state, epoch: 2, worker })
@@ -119,8 +130,8 @@ describe('the state table', () => {
   })
 })
 
-describe('a job’s way', () => {
-  it('gives the same answer again, and changes nothing, when the same claim is repeated', () => {
+describe('a job', () => {
+  it('gives a repeated claim the same answer and changes nothing', () => {
     const first = decide(aJob({ state: 'queued' }), message('claim'), rules)
     expect(first.answer).toEqual({ answer: 'render' })
     expect(first.job).toMatchObject({ state: 'claimed', epoch: 1, worker })
@@ -128,7 +139,7 @@ describe('a job’s way', () => {
     expect(second).toEqual({ answer: { answer: 'render' } })
   })
 
-  it('makes the deadline half again as long as the estimate, but never under ten minutes', () => {
+  it('has a deadline of one and a half times the estimate, but at least ten minutes', () => {
     const claim = { ...message('claim'), secondsPerVideoSecond: 200 } as Message
     expect(decide(aJob(), claim, rules).job).toMatchObject({
       estimatedSeconds: 800,
@@ -137,7 +148,7 @@ describe('a job’s way', () => {
     expect(decide(aJob(), message('claim'), rules).job?.deadlineSeconds).toBe(600)
   })
 
-  it('lets a job wait until its back-off is over', () => {
+  it('waits until its backoff is over', () => {
     const job = aJob({ notBeforeMs: rules.nowMs + 1500 })
     expect(decide(job, message('claim'), rules)).toEqual({
       answer: { answer: 'later', delayMs: 1500 },
@@ -159,13 +170,13 @@ describe('a job’s way', () => {
     expect(third.job).toMatchObject({ state: 'failed', error: { code: 'RENDER_FAILED' } })
   })
 
-  it('ends at once when trying again cannot help', () => {
+  it('fails at once when trying again cannot help', () => {
     const rendering = aJob({ state: 'rendering', epoch: 1 })
     const decision = decide(rendering, message('failed', { code: 'NO_FACE' }), rules)
     expect(decision.job).toMatchObject({ state: 'failed', error: { code: 'NO_FACE' } })
   })
 
-  it('puts the next attempt off a little longer after each death, up to eight seconds', () => {
+  it('waits longer after each death, up to eight seconds', () => {
     const waits = [0, 1, 2, 3, 4].map((deaths) => {
       const job = aJob({ state: 'rendering', epoch: 1, deaths })
       return (decide(job, message('attempt-lost'), rules).job?.notBeforeMs ?? 0) - rules.nowMs
@@ -173,7 +184,7 @@ describe('a job’s way', () => {
     expect(waits).toEqual([1000, 2000, 4000, 8000, 8000])
   })
 
-  it('gives up at the sixth death, and at the twelfth loss before the first forward', () => {
+  it('fails at the sixth death, and at the twelfth loss before the first denoising step', () => {
     const lost = message('attempt-lost')
     const dead = decide(aJob({ state: 'rendering', epoch: 1, deaths: 5 }), lost, rules)
     expect(dead.job).toMatchObject({ state: 'failed', error: { code: 'WORKER_LOST' } })
@@ -183,13 +194,13 @@ describe('a job’s way', () => {
     expect(again.job).toMatchObject({ state: 'queued', losses: 11, deaths: 0 })
   })
 
-  it('renders nothing again once an upload is noted', () => {
+  it('is never rendered again once an upload is noted', () => {
     const job = aJob({ state: 'storing', epoch: 1, uploaded: aRender(), worker })
     for (const kind of ['failed', 'attempt-lost', 'released', 'cancelled', 'overdue'] as const)
       expect(decide(job, message(kind), rules), kind).toEqual({})
   })
 
-  it('keeps media for the retention after the end, and not at all after a cancel', () => {
+  it('keeps its media for the retention after its end, but not after a cancel', () => {
     const stored = aJob({ state: 'storing', epoch: 1, uploaded: aRender(), worker })
     expect(decide(stored, message('verified'), rules).job).toMatchObject({
       state: 'completed',
@@ -203,8 +214,8 @@ describe('a job’s way', () => {
   })
 })
 
-describe('under random messages, lost, repeated and out of order', () => {
-  it('never leaves a terminal state, never reuses an epoch, never completes what was not uploaded', () => {
+describe('a job under random messages, lost, repeated and out of order', () => {
+  it('never leaves a terminal state, reuses an epoch, or completes without an upload', () => {
     const step = fc.record({
       kind: fc.constantFrom(...jobMessages),
       epochBack: fc.integer({ min: 0, max: 2 }),
@@ -221,8 +232,11 @@ describe('under random messages, lost, repeated and out of order', () => {
         for (const { kind, epochBack, code, workerId, afterMs } of steps) {
           nowMs += afterMs
           const epoch = Math.max(0, job.epoch - epochBack)
-          const heard = { ...message(kind, { epoch, code }), workerId } as Message
-          const { job: next, answer } = decide(job, heard, { ...rules, nowMs })
+          const received = {
+            ...message(kind, { code, ...(isAboutAttempt(kind) ? { epoch } : {}) }),
+            workerId,
+          } as Message
+          const { job: next, answer } = decide(job, received, { ...rules, nowMs })
           if (!next) continue
           expect(isTerminal(job) && next.state !== job.state).toBe(false)
           if (next.epoch !== job.epoch) {
@@ -232,7 +246,7 @@ describe('under random messages, lost, repeated and out of order', () => {
           }
           if (isTerminal(next) && !isTerminal(job)) terminalTransitions++
           if (next.state === 'completed') expect(next.result).toEqual(next.uploaded)
-          if (attemptMessages.has(kind)) expect(epoch).toBe(job.epoch)
+          if (isAboutAttempt(kind)) expect(epoch).toBe(job.epoch)
           if (!hasOpenAttempt(next) && !isTerminal(next)) expect(next.worker).toBeUndefined()
           expect(next.failures).toBeLessThanOrEqual(3)
           expect(next.deaths).toBeLessThanOrEqual(6)
@@ -245,6 +259,13 @@ describe('under random messages, lost, repeated and out of order', () => {
     )
   })
 })
+
+/** The field that a decision writes without a change of state; the table allows one at most. */
+function noted(before: JobRecord, after: JobRecord | undefined): string | undefined {
+  if (after?.state !== before.state) return undefined
+  const fields = Object.keys(after) as (keyof JobRecord)[]
+  return fields.filter((field) => after[field] !== before[field]).join() || 'nothing'
+}
 
 function add(map: Map<string, Set<string>>, key: string, value: string) {
   map.set(key, (map.get(key) ?? new Set()).add(value))

@@ -20,13 +20,13 @@ export function callersText(length: Length) {
 }
 
 function measured(string: z.ZodString, { min = 0, max }: Length) {
-  const says = min > 0 ? `${min} to ${max} characters` : `at most ${max} characters`
+  const message = min > 0 ? `${min} to ${max} characters` : `at most ${max} characters`
   const fits = (value: string) => {
     const { length } = [...value]
     return length >= min && length <= max
   }
   return string
-    .refine(fits, says)
+    .refine(fits, message)
     .refine((value) => value.isWellFormed(), 'not valid Unicode')
     .meta({ ...(min > 0 ? { minLength: min } : {}), maxLength: max })
 }

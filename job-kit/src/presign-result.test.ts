@@ -19,7 +19,7 @@ describe('the presigned URL of a result', () => {
   const secondsOf = async (...when: Parameters<typeof url>) =>
     Number((await url(...when)).searchParams.get('X-Amz-Expires'))
 
-  it('expires with the video, or earlier if it is told so', async () => {
+  it('expires with the video, or earlier on request', async () => {
     expect(await secondsOf(0)).toBe(1000)
     expect(await secondsOf(0, 300)).toBe(300)
     expect(await secondsOf(900_500, 300)).toBe(99)

@@ -30,7 +30,7 @@ export type Answer =
   | { answer: 'later'; delayMs: number }
 
 /** The changed record, if it changes, and the answer, if the message is a request. */
-export type Decision = { job?: JobRecord; answer?: Answer }
+type Decision = { job?: JobRecord; answer?: Answer }
 
 /** What a decision depends on besides record and message. */
 export type Rules = {

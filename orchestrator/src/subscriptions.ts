@@ -27,7 +27,7 @@ import { answerClaim } from './requests/claim.ts'
 import { answerStore } from './requests/store.ts'
 import { onRenderCompleted } from './storage/render-completed.ts'
 
-export type SubscriptionDeps = {
+type SubscriptionDeps = {
   bus: Bus
   ledger: JobLedger
   objects: ObjectStore

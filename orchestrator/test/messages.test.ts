@@ -175,7 +175,7 @@ describe('a stored video that is not the reported one', () => {
   })
 })
 
-describe('the orchestrator’s metrics and log', () => {
+describe('metrics and log', () => {
   it('count each state reached and the live jobs, in Prometheus’ format', async () => {
     const job = await world.queued()
     const text = await until(async () => {
@@ -197,13 +197,13 @@ describe('the orchestrator’s metrics and log', () => {
       expect(line).toMatchObject({ service: 'orchestrator', traceId, attempt: expect.any(Number) })
   })
 
-  const failuresOf = (job: { jobId: string }) =>
+  const failedLinesOf = (job: { jobId: string }) =>
     orchestrator
       .linesAbout(job)
       .filter(({ msg }) => msg === 'job failed')
       .map(({ level, code, attempt }) => ({ level, code, attempt }))
 
-  it('tell once that a job failed, at the level of its code, however often an event comes', async () => {
+  it('have one line for a job that failed, at the level of its code, whatever events follow', async () => {
     const ours = await world.claimed({ failures: 2 })
     await ours.worker.reports('failed', ours.job, 1)
     await world.reaches(ours.job, 'failed')
@@ -217,18 +217,20 @@ describe('the orchestrator’s metrics and log', () => {
     await world.publishEvent(failed)
     await world.reaches(theirs.job, 'failed')
     await world.isIdle('orchestrator')
-    expect(failuresOf({ jobId })).toEqual([{ level: 'error', code: 'RENDER_FAILED', attempt: 1 }])
-    expect(failuresOf(theirs.job)).toEqual([{ level: 'info', code: 'NO_FACE', attempt: 1 }])
+    expect(failedLinesOf({ jobId })).toEqual([
+      { level: 'error', code: 'RENDER_FAILED', attempt: 1 },
+    ])
+    expect(failedLinesOf(theirs.job)).toEqual([{ level: 'info', code: 'NO_FACE', attempt: 1 }])
     expect(await orchestrator.metrics.scrape()).toMatch(
       /infinitetalk_failures_total\{code="NO_FACE",blame="caller",[^}]*\} 1\n/,
     )
   })
 
-  it('tell of a job whose third video in a row is refused', async () => {
+  it('have one line for a job whose third video was refused', async () => {
     const { worker, job } = await world.claimed({ failures: 2 })
     await worker.completes(job, 1)
     await world.reaches(job, 'failed')
     await world.isIdle('storage')
-    expect(failuresOf(job)).toEqual([{ level: 'error', code: 'OUTPUT_INVALID', attempt: 1 }])
+    expect(failedLinesOf(job)).toEqual([{ level: 'error', code: 'OUTPUT_INVALID', attempt: 1 }])
   })
 })

@@ -150,6 +150,7 @@ export function hasOpenAttempt(job: JobRecord): boolean {
   return openStates.has(job.state)
 }
 
+/** Whether the job has ended. */
 export function isTerminal(job: JobRecord): boolean {
   return terminalStates.has(job.state)
 }

@@ -92,9 +92,11 @@ export const storeAnswerSchema = z.discriminatedUnion('answer', [
 ])
 export type StoreAnswer = z.infer<typeof storeAnswerSchema>
 
+/** Ingest asks on behalf of a client to cancel a job. */
 export const cancelRequestSchema = z.object({ jobId: jobIdSchema, owner: ownerSchema })
 export type CancelRequest = z.infer<typeof cancelRequestSchema>
 
+/** `cancelling`: the request is stored. `terminal`: the job has ended. `unknown`: no such job. */
 export const cancelAnswerSchema = z.discriminatedUnion('answer', [
   z.object({ answer: z.literal('cancelling') }),
   z.object({ answer: z.literal('terminal'), state: jobStateSchema }),

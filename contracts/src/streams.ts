@@ -104,6 +104,7 @@ export type BucketSpec = {
   readonly why: string
 }
 
+/** The buckets, and what each is for. */
 export const buckets = {
   job: {
     name: 'job',

@@ -12,6 +12,7 @@ export type LiveJobs = Runnable & {
   count(): number
 }
 
+/** Follows the records from its start on; until then it knows no jobs. */
 export function createLiveJobs(options: { records: JobRecords; clock: Clock; log: Log }): LiveJobs {
   const jobs = new Map<string, Versioned<JobRecord>>()
   return {

@@ -13,6 +13,7 @@ import { type Output, outputsOf } from './outputs.ts'
 /** Publishes what the state of a record calls for. It may safely run again. */
 export type PublishOutputs = (job: JobRecord, revision: number) => Promise<void>
 
+/** Publishing waits until the broker has stored each output. */
 export function createPublishOutputs(deps: {
   bus: Bus
   objects: ObjectStore

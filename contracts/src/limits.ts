@@ -1,5 +1,3 @@
-import type { Size } from './job.ts'
-
 const mebibyte = 2 ** 20
 
 /** What the API accepts, in the units of the names. The documentation's 1 MB is 2^20 bytes. */
@@ -56,6 +54,8 @@ export const attemptLimits = {
 export function deadlineSecondsFor(estimatedSeconds: number, minDeadlineSeconds: number): number {
   return Math.max(minDeadlineSeconds, estimatedSeconds * 1.5)
 }
+
+type Size = { width: number; height: number }
 
 /**
  * The delivery size whose aspect ratio is nearest to the portrait's, on a logarithmic scale, so that

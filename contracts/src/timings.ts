@@ -63,6 +63,8 @@ export const timings = {
 
   /** The REST door answers 503 when a publish takes longer than this. */
   publishAtDoorMs: 2 * second,
+  /** A pass of a loop fails when a publish takes longer than this; the next pass publishes it again. */
+  publishInPassMs: 10 * second,
   /** The REST door answers 503 when storing an input takes longer than this, all tries together. */
   storeAtDoorMs: 30 * second,
   /** An admission that has not created its record within this fails. */

@@ -32,6 +32,7 @@ export function reconciler(deps: {
   timings: Timings
 }): Runnable & { runOnce(signal?: AbortSignal): Promise<Reconciled> } {
   const { bus, liveJobs, clock, log, timings } = deps
+  const timeoutMs = timings.publishInPassMs
   /** Queued jobs without an entry to deliver, and since when. A worker may acknowledge between two reads. */
   const entrylessSinceMs = new Map<string, number>()
   /** Jobs whose record is behind one of their events, and since when. The handler may still be at it. */
@@ -77,8 +78,8 @@ export function reconciler(deps: {
       return false
     }
     if (!isLasting(entrylessSinceMs, jobId)) return false
-    await bus.purge(streams.GPU.name, subject)
-    await bus.publish(subject, { jobId, owner }, { traceparent })
+    await bus.purge(streams.GPU.name, subject, { timeoutMs })
+    await bus.publish(subject, { jobId, owner }, { traceparent, timeoutMs })
     return true
   }
 
@@ -112,7 +113,7 @@ export function reconciler(deps: {
       renderStartedAtMs: job.startedAtMs ?? atMs,
       renderEndedAtMs: atMs,
     }
-    await publishEvent(bus, event, { traceparent })
+    await publishEvent(bus, event, { traceparent, timeoutMs })
     return true
   }
 
@@ -130,7 +131,7 @@ export function reconciler(deps: {
     revision: number,
   ) {
     const event = plainEvent(type, factOf(job, revision, clock.nowMs()))
-    await publishEvent(bus, event, { traceparent: job.traceparent })
+    await publishEvent(bus, event, { traceparent: job.traceparent, timeoutMs })
   }
 
   const loop = background({

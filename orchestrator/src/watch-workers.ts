@@ -78,7 +78,10 @@ export function watchWorkers(deps: {
   ) {
     const { jobId, owner, epoch } = attempt
     const fact = { jobId, owner, epoch, revision: 0, atMs: clock.nowMs() }
-    await publishEvent(bus, plainEvent(type, fact), { traceparent: traceparentOf(attempt) })
+    await publishEvent(bus, plainEvent(type, fact), {
+      traceparent: traceparentOf(attempt),
+      timeoutMs: timings.publishInPassMs,
+    })
   }
 
   const watch = background({

@@ -57,7 +57,11 @@ export type Bus = StreamReader & {
     options?: Pick<PublishOptions, 'traceparent'>,
   ): Promise<PublishOutcome>
   /** Removes every message of a stream on this subject. */
-  purge(stream: string, subject: string): Promise<PublishOutcome>
+  purge(
+    stream: string,
+    subject: string,
+    options?: Pick<PublishOptions, 'timeoutMs'>,
+  ): Promise<PublishOutcome>
   /** Publishes on core NATS: whoever subscribes now receives it, and nothing is stored. */
   publishCore(subject: string, body: unknown): void
   /** Asks and waits for one reply; undefined when nobody replied in time. */
@@ -154,8 +158,8 @@ export async function connectBus(options: BusOptions): Promise<Bus> {
           schedule: { specification: { at: new Date(atMs) }, target },
         }),
       ),
-    purge: (stream, subject) =>
-      stored(subject, () => manager.streams.purge(stream, { filter: subject })),
+    purge: (stream, subject, { timeoutMs } = {}) =>
+      stored(subject, () => manager.streams.purge(stream, { filter: subject }), timeoutMs),
     publishCore: (subject, body) => connection.publish(subject, JSON.stringify(body)),
     subscribe(subject, handle, { queue } = {}) {
       const subscription = connection.subscribe(subject, {

@@ -102,7 +102,10 @@ export function sweepObjects(deps: {
     if (!found || expired === 0 || found.value.deletedAtMs !== undefined) return
     const { value, revision } = found
     const event = plainEvent('job.deleted', factOf(value, revision, clock.nowMs()))
-    await publishEvent(bus, event, { traceparent: value.traceparent })
+    await publishEvent(bus, event, {
+      traceparent: value.traceparent,
+      timeoutMs: timings.publishInPassMs,
+    })
     swept.announced++
   }
 

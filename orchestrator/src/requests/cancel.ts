@@ -1,4 +1,4 @@
-import type { CancelAnswer, CancelRequest } from '@avatar/contracts'
+import type { CancelAnswer, CancelRequest, Timings } from '@avatar/contracts'
 import { factOf, plainEvent, publishEvent } from '@avatar/job-kit'
 import type { Bus, Clock } from '@avatar/service-kit'
 import type { JobLedger } from '../job-ledger.ts'
@@ -7,7 +7,12 @@ import type { JobLedger } from '../job-ledger.ts'
  * Answers a request to cancel a job. It only publishes an event, whose handler cancels the job: a
  * transition made here could lose its outputs in a crash.
  */
-export function answerCancel(deps: { ledger: JobLedger; bus: Bus; clock: Clock }) {
+export function answerCancel(deps: {
+  ledger: JobLedger
+  bus: Bus
+  clock: Clock
+  timings: Timings
+}) {
   return async (
     { jobId, owner }: CancelRequest,
     traceparent: string | undefined,
@@ -17,7 +22,10 @@ export function answerCancel(deps: { ledger: JobLedger; bus: Bus; clock: Clock }
     const job = applied.value
     if (applied.answer?.answer === 'terminal') return { answer: 'terminal', state: job.state }
     const fact = factOf(job, applied.revision, deps.clock.nowMs())
-    await publishEvent(deps.bus, plainEvent('job.cancel-requested', fact), { traceparent })
+    await publishEvent(deps.bus, plainEvent('job.cancel-requested', fact), {
+      traceparent,
+      timeoutMs: deps.timings.requestTimeoutMs, // Nobody waits longer for the answer.
+    })
     return { answer: 'cancelling' }
   }
 }

@@ -614,6 +614,7 @@ class Timings:
     reload_backoff_max_seconds: float = 10
     room_again_seconds: float = 5
     publish_at_door_seconds: float = 2
+    publish_in_pass_seconds: float = 10
     store_at_door_seconds: float = 30
     admission_seconds: float = 600
     reconcile_every_seconds: float = 60

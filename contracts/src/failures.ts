@@ -83,6 +83,10 @@ export const failures = {
     ...reject(500, 'No worker took the job in time; submit it again.'),
     blame: 'us',
   },
+  PUBLISH_REFUSED: {
+    ...reject(500, 'The broker refused a message of ours for good.'),
+    blame: 'us',
+  },
   FOREIGN_OBJECT: reject(
     400,
     'The event names an object outside the intake folder of its publisher.',

@@ -2,7 +2,7 @@
 
 import pytest
 
-from inference_sidecar.rendering.pace import Pace
+from inference_sidecar.foundation.pace import Pace
 
 
 def test_it_starts_with_the_calibration_and_is_never_nothing() -> None:

@@ -1,4 +1,4 @@
-"""What the sidecar says and hears on the wire, and the numbers both languages share.
+"""The messages that the sidecar sends and receives, and the numbers both languages share.
 
 Generated from `contracts/src` by `npm run generate`. Do not edit.
 
@@ -25,7 +25,7 @@ Url = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9+.-]*:\S+$")]
 
 
 def is_none(value: object) -> bool:
-    """An optional field without a value is left out; the other side knows no null there."""
+    """An optional field without a value is left out: the schemas allow no null."""
     return value is None
 
 
@@ -90,6 +90,7 @@ FailureCode = Literal[
     "OUTPUT_INVALID",
     "WORKER_LOST",
     "QUEUE_TIMEOUT",
+    "PUBLISH_REFUSED",
     "FOREIGN_OBJECT",
     "OBJECT_MISSING",
     "INVALID_MESSAGE",
@@ -98,189 +99,119 @@ FailureCode = Literal[
 
 @dataclass(frozen=True)
 class Failure:
-    """outcome: whether trying again may help; summary: one sentence for the caller."""
+    """What follows from a failure code.
+
+    outcome: whether trying again may help. blame: decides the level at which it is logged.
+    summary: one sentence for the caller.
+    """
 
     outcome: Literal["reject", "retry"]
+    blame: Literal["caller", "us", "dependency"]
     summary: str
 
 
 FAILURES: Final[dict[FailureCode, Failure]] = {
     "IMAGE_MISSING": Failure(
-        "reject",
-        'Send the portrait as the multipart file field "image".',
+        "reject", "caller", 'Send the portrait as the multipart file field "image".'
     ),
     "AUDIO_MISSING": Failure(
-        "reject",
-        'Send the voice recording as the multipart file field "audio".',
+        "reject", "caller", 'Send the voice recording as the multipart file field "audio".'
     ),
-    "INVALID_IMAGE_FORMAT": Failure(
-        "reject",
-        "Image must be PNG or JPEG.",
-    ),
+    "INVALID_IMAGE_FORMAT": Failure("reject", "caller", "Image must be PNG or JPEG."),
     "IMAGE_UNREADABLE": Failure(
-        "reject",
-        "The image could not be decoded; export it again as PNG or JPEG.",
+        "reject", "caller", "The image could not be decoded; export it again as PNG or JPEG."
     ),
     "IMAGE_DIMENSIONS": Failure(
         "reject",
+        "caller",
         "Image sides must be 128 to 8192 pixels and at most 40 megapixels in all; resize it.",
     ),
-    "INVALID_AUDIO_FORMAT": Failure(
-        "reject",
-        "Audio must be WAV or MP3.",
-    ),
+    "INVALID_AUDIO_FORMAT": Failure("reject", "caller", "Audio must be WAV or MP3."),
     "AUDIO_UNREADABLE": Failure(
-        "reject",
-        "The audio could not be decoded; export it again as WAV or MP3.",
+        "reject", "caller", "The audio could not be decoded; export it again as WAV or MP3."
     ),
     "AUDIO_EMPTY": Failure(
-        "reject",
-        "The audio is silent or shorter than 0.2 seconds; record it again.",
+        "reject", "caller", "The audio is silent or shorter than 0.2 seconds; record it again."
     ),
     "AUDIO_TOO_LONG": Failure(
-        "reject",
-        "Audio must be at most 5 minutes long; cut it into parts.",
+        "reject", "caller", "Audio must be at most 5 minutes long; cut it into parts."
     ),
     "NO_FACE": Failure(
-        "reject",
-        "No face was found in the image; send a frontal portrait of one person.",
+        "reject", "caller", "No face was found in the image; send a frontal portrait of one person."
     ),
     "INVALID_REQUEST": Failure(
-        "reject",
-        "A field of the request is not valid; details names it.",
+        "reject", "caller", "A field of the request is not valid; details names it."
     ),
     "MALFORMED_MULTIPART": Failure(
-        "reject",
-        "The multipart body is incomplete or malformed; send it again.",
+        "reject", "caller", "The multipart body is incomplete or malformed; send it again."
     ),
     "MALFORMED_REQUEST": Failure(
-        "reject",
-        "The request is not valid HTTP; check the URL and the headers.",
+        "reject", "caller", "The request is not valid HTTP; check the URL and the headers."
     ),
     "UNAUTHORIZED": Failure(
-        "reject",
-        'Send a valid API key as "Authorization: Bearer <key>".',
+        "reject", "caller", 'Send a valid API key as "Authorization: Bearer <key>".'
     ),
-    "JOB_NOT_FOUND": Failure(
-        "reject",
-        "No such job.",
-    ),
-    "ROUTE_NOT_FOUND": Failure(
-        "reject",
-        "No such route; /docs lists them all.",
-    ),
+    "JOB_NOT_FOUND": Failure("reject", "caller", "No such job."),
+    "ROUTE_NOT_FOUND": Failure("reject", "caller", "No such route; /docs lists them all."),
     "JOB_NOT_COMPLETED": Failure(
-        "reject",
-        "The job has no result; /status tells its state.",
+        "reject", "caller", "The job has no result; /status tells its state."
     ),
     "JOB_ALREADY_FINISHED": Failure(
-        "reject",
-        "The job has already finished and cannot be cancelled.",
+        "reject", "caller", "The job has already finished and cannot be cancelled."
     ),
     "RESULT_DELETED": Failure(
-        "reject",
-        "The result was deleted when its retention ended; submit again.",
+        "reject", "caller", "The result was deleted when its retention ended; submit again."
     ),
-    "IMAGE_TOO_LARGE": Failure(
-        "reject",
-        "The image must be at most 10 MB.",
-    ),
-    "AUDIO_TOO_LARGE": Failure(
-        "reject",
-        "The audio must be at most 50 MB.",
-    ),
-    "BODY_TOO_LARGE": Failure(
-        "reject",
-        "The request body is too large.",
-    ),
-    "URL_TOO_LONG": Failure(
-        "reject",
-        "The URL is too long.",
-    ),
+    "IMAGE_TOO_LARGE": Failure("reject", "caller", "The image must be at most 10 MB."),
+    "AUDIO_TOO_LARGE": Failure("reject", "caller", "The audio must be at most 50 MB."),
+    "BODY_TOO_LARGE": Failure("reject", "caller", "The request body is too large."),
+    "URL_TOO_LONG": Failure("reject", "caller", "The URL is too long."),
     "UNSUPPORTED_MEDIA_TYPE": Failure(
-        "reject",
-        "Send the request as multipart/form-data.",
+        "reject", "caller", "Send the request as multipart/form-data."
     ),
     "IDEMPOTENCY_KEY_REUSED": Failure(
-        "reject",
-        "This Idempotency-Key was used for another request; choose a new key.",
+        "reject", "caller", "This Idempotency-Key was used for another request; choose a new key."
     ),
     "TOO_MANY_REQUESTS": Failure(
-        "retry",
-        "Too many requests; try again after Retry-After.",
+        "retry", "caller", "Too many requests; try again after Retry-After."
     ),
     "BROKER_UNAVAILABLE": Failure(
         "retry",
+        "dependency",
         "The queue did not answer. It is safe to retry with the same Idempotency-Key.",
     ),
     "STORE_UNAVAILABLE": Failure(
         "retry",
+        "dependency",
         "Storage did not answer. It is safe to retry with the same Idempotency-Key.",
     ),
     "ORCHESTRATOR_UNAVAILABLE": Failure(
-        "retry",
-        "The orchestrator did not answer; try again.",
+        "retry", "us", "The orchestrator did not answer; try again."
     ),
     "STORAGE_FULL": Failure(
-        "retry",
-        "There is no room for the upload at the moment; try again.",
+        "retry", "us", "There is no room for the upload at the moment; try again."
     ),
-    "DRAINING": Failure(
-        "retry",
-        "This instance is shutting down; try again.",
-    ),
-    "UNEXPECTED": Failure(
-        "retry",
-        "Something went wrong on our side.",
-    ),
-    "INPUT_GONE": Failure(
-        "reject",
-        "The inputs of the job are gone; submit it again.",
-    ),
-    "RENDER_FAILED": Failure(
-        "retry",
-        "The engine could not render the job.",
-    ),
-    "RENDER_PROCESS_DIED": Failure(
-        "retry",
-        "The render process died.",
-    ),
+    "DRAINING": Failure("retry", "us", "This instance is shutting down; try again."),
+    "UNEXPECTED": Failure("retry", "us", "Something went wrong on our side."),
+    "INPUT_GONE": Failure("reject", "us", "The inputs of the job are gone; submit it again."),
+    "RENDER_FAILED": Failure("retry", "us", "The engine could not render the job."),
+    "RENDER_PROCESS_DIED": Failure("retry", "us", "The render process died."),
     "GPU_OUT_OF_MEMORY": Failure(
-        "reject",
-        "The job does not fit into GPU memory, not even at the smaller size.",
+        "reject", "us", "The job does not fit into GPU memory, not even at the smaller size."
     ),
-    "DEADLINE_EXCEEDED": Failure(
-        "reject",
-        "The render passed its deadline.",
-    ),
+    "DEADLINE_EXCEEDED": Failure("reject", "us", "The render passed its deadline."),
     "UPLOAD_FAILED": Failure(
-        "reject",
-        "The finished video could not be stored; submit the job again.",
+        "reject", "dependency", "The finished video could not be stored; submit the job again."
     ),
-    "OUTPUT_INVALID": Failure(
-        "retry",
-        "The stored video is not the one that was rendered.",
-    ),
-    "WORKER_LOST": Failure(
-        "retry",
-        "The workers that rendered the job died.",
-    ),
-    "QUEUE_TIMEOUT": Failure(
-        "reject",
-        "No worker took the job in time; submit it again.",
-    ),
+    "OUTPUT_INVALID": Failure("retry", "us", "The stored video is not the one that was rendered."),
+    "WORKER_LOST": Failure("retry", "us", "The workers that rendered the job died."),
+    "QUEUE_TIMEOUT": Failure("reject", "us", "No worker took the job in time; submit it again."),
+    "PUBLISH_REFUSED": Failure("reject", "us", "The broker refused a message of ours for good."),
     "FOREIGN_OBJECT": Failure(
-        "reject",
-        "The event names an object outside the intake folder of its publisher.",
+        "reject", "caller", "The event names an object outside the intake folder of its publisher."
     ),
-    "OBJECT_MISSING": Failure(
-        "reject",
-        "The event names an object that does not exist.",
-    ),
-    "INVALID_MESSAGE": Failure(
-        "reject",
-        "The message does not follow its schema.",
-    ),
+    "OBJECT_MISSING": Failure("reject", "caller", "The event names an object that does not exist."),
+    "INVALID_MESSAGE": Failure("reject", "caller", "The message does not follow its schema."),
 }
 """Every way a request or a job can fail. The code decides the rest."""
 
@@ -351,14 +282,14 @@ class RenderOrder(WireModel):
 
 
 class ClaimLater(WireModel):
-    """Claim answer that says `later`."""
+    """The claim answer `later`."""
 
     answer: Literal["later"] = "later"
     delay_ms: NonNegativeInt
 
 
 class ClaimDrop(WireModel):
-    """Claim answer that says `drop`."""
+    """The claim answer `drop`."""
 
     answer: Literal["drop"] = "drop"
 
@@ -367,11 +298,11 @@ ClaimAnswer = Annotated[
     RenderOrder | ClaimLater | ClaimDrop,
     Field(discriminator="answer"),
 ]
-"""`render`: yours. `later`: nak with this delay. `drop`: terminal, ack the entry."""
+"""`render`: yours. `later`: nak with this delay. `drop`: the job has ended, ack the entry."""
 
 
 class StoreRequest(WireModel):
-    """A worker asks for leave to upload."""
+    """A worker asks for permission to upload."""
 
     job_id: JobId
     owner: Owner
@@ -382,7 +313,7 @@ class StoreRequest(WireModel):
 
 
 class StoreGrant(WireModel):
-    """Store answer that says `grant`."""
+    """The store answer `grant`."""
 
     answer: Literal["grant"] = "grant"
     key: str
@@ -391,19 +322,19 @@ class StoreGrant(WireModel):
 
 
 class StoreStop(WireModel):
-    """Store answer that says `stop`."""
+    """The store answer `stop`."""
 
     answer: Literal["stop"] = "stop"
 
 
 class StoreLost(WireModel):
-    """Store answer that says `lost`."""
+    """The store answer `lost`."""
 
     answer: Literal["lost"] = "lost"
 
 
 class StoreDrop(WireModel):
-    """Store answer that says `drop`."""
+    """The store answer `drop`."""
 
     answer: Literal["drop"] = "drop"
 
@@ -412,11 +343,11 @@ StoreAnswer = Annotated[
     StoreGrant | StoreStop | StoreLost | StoreDrop,
     Field(discriminator="answer"),
 ]
-"""`grant`: PUT, exactly these headers. `stop`: cancelled. `lost`: not yours. `drop`: terminal."""
+"""`grant`: PUT with exactly these headers. `stop`: cancelled. `lost`: not yours. `drop`: ended."""
 
 
 class RequestError(WireModel):
-    """No answer could be given; ask again."""
+    """The request could not be answered; ask again."""
 
     answer: Literal["error"] = "error"
     code: str
@@ -440,7 +371,7 @@ class EngineFacts(WireModel):
 
 
 class HeldJob(WireModel):
-    """One job in a worker's hands."""
+    """One job that a worker holds."""
 
     job_id: JobId
     owner: Owner
@@ -452,7 +383,7 @@ class HeldJob(WireModel):
 
 
 class Beat(WireModel):
-    """Registry, liveness and progress in one."""
+    """The heartbeat of a worker: registry, liveness and progress in one."""
 
     worker_id: Annotated[str, Field(min_length=1, max_length=100)]
     incarnation: Annotated[str, Field(min_length=1, max_length=100)]
@@ -465,7 +396,7 @@ class Beat(WireModel):
 
 
 class Rendered(WireModel):
-    """What a worker says of a video it rendered; everything here is shown on the result."""
+    """What a worker reports about a rendered video; all of it is shown on the result."""
 
     key: str
     bytes: PositiveInt
@@ -483,7 +414,7 @@ class Rendered(WireModel):
 
 
 class RenderStarted(WireModel):
-    """The attempt's first forward began."""
+    """The attempt's first forward pass began."""
 
     type: Literal["render.started"] = "render.started"
     job_id: JobId
@@ -524,7 +455,7 @@ class RenderFailed(WireModel):
 
 
 class RenderReleased(WireModel):
-    """The worker hands the attempt back, nothing counted."""
+    """The worker hands the attempt back; it does not count."""
 
     type: Literal["render.released"] = "render.released"
     job_id: JobId
@@ -536,7 +467,7 @@ class RenderReleased(WireModel):
 
 
 class RenderCancelled(WireModel):
-    """The worker stopped the attempt because it was told to."""
+    """The worker stopped the attempt on request."""
 
     type: Literal["render.cancelled"] = "render.cancelled"
     job_id: JobId
@@ -548,7 +479,7 @@ class RenderCancelled(WireModel):
 
 
 class DeadLetter(WireModel):
-    """A message as it was, and why it is here."""
+    """A message that could not be handled, as it was, and the reason."""
 
     stream: str
     consumer: str
@@ -562,17 +493,17 @@ class DeadLetter(WireModel):
 
 
 RenderEvent = RenderStarted | RenderCompleted | RenderFailed | RenderReleased | RenderCancelled
-"""Everything a worker may state as a fact."""
+"""Every event that a worker publishes."""
 
 
 def event_id(event: RenderEvent) -> str:
-    """The `Nats-Msg-Id`: the same fact of the same attempt is stored once per window."""
+    """The `Nats-Msg-Id`: JetStream stores an event of an attempt once per duplicate window."""
     return f"{event.job_id}:{event.type}:{event.epoch}"
 
 
 @dataclass(frozen=True)
 class Timings:
-    """Every wait and back-off, in seconds. What each is for stands in the contracts."""
+    """Every wait and backoff, in seconds; the contracts say what each is for."""
 
     beat_every_seconds: float = 2
     beat_spacing_seconds: float = 0.25
@@ -629,19 +560,19 @@ def scaled_timings(divisor: float) -> Timings:
 
 
 CLAIM_TRIES: Final = 4
-"""How many times a claim is asked before the entry is handed back."""
+"""How often a claim is requested before the entry is handed back."""
 
 UPLOAD_TRIES: Final = 4
-"""How many times an upload is tried before it is spooled and offered again later."""
+"""How often an upload is tried in a row before the render waits in the spool."""
 
 FRAMES_PER_SECOND: Final = 25
-"""Frames a second of every delivered video."""
+"""Frames per second of every delivered video."""
 
 MESSAGE_MAX_BYTES: Final = 65536
-"""The longest message any stream takes."""
+"""The largest message that any stream accepts."""
 
 BEAT_MAX_JOBS: Final = 64
-"""As many jobs a beat can name."""
+"""The most jobs that one heartbeat can name."""
 
 
 CLAIM_SUBJECT: Final = "ctl.request.claim"
@@ -649,22 +580,22 @@ STORE_SUBJECT: Final = "ctl.request.store"
 
 
 def event_subject(event: RenderEvent) -> str:
-    """Where a fact is published."""
+    """The subject of an event."""
     return f"evt.{event.type}.{event.job_id}"
 
 
 def gpu_work_subject(job_id: str) -> str:
-    """Where the queue entry of a job lies."""
+    """The subject of a job's queue entry."""
     return f"gpu.work.standard.normal.{job_id}"
 
 
 def beat_subject(worker_id: str) -> str:
-    """Where a worker says that it lives."""
+    """The subject of a worker's heartbeats."""
     return f"beat.{worker_id}"
 
 
 def stop_subject(worker_id: str) -> str:
-    """Where a worker is told to stop an attempt."""
+    """The subject of stop orders for a worker."""
     return f"ctl.stop.{worker_id}"
 
 
@@ -682,7 +613,7 @@ JOB_BUCKET: Final = "job"
 
 NATS_USER: Final = "sidecar"
 INBOX_PREFIX: Final = "_INBOX_sidecar"
-"""Its own, so that no other service can read the answers to this one."""
+"""Of this service alone, so that no other service can read its replies."""
 
 PUBLISH_PERMISSIONS: Final = (
     "evt.render.*.*",
@@ -694,10 +625,10 @@ PUBLISH_PERMISSIONS: Final = (
     "$JS.API.CONSUMER.MSG.NEXT.GPU.standard-normal",
     "$JS.ACK.GPU.standard-normal.>",
 )
-"""All that the broker lets this service publish to."""
+"""The subjects that the broker lets this service publish to."""
 
 SUBSCRIBE_PERMISSIONS: Final = (
     "_INBOX_sidecar.>",
     "ctl.stop.*",
 )
-"""All that the broker lets this service hear."""
+"""The subjects that the broker lets this service subscribe to."""

@@ -14,7 +14,7 @@ from inference_sidecar.foundation.contracts import EngineFacts, Timings
 from inference_sidecar.foundation.errors import DeadlineExceeded, RenderProcessDied, SidecarError
 from inference_sidecar.foundation.log import Log
 from inference_sidecar.rendering.child_link import ChildLink, OrderInHand
-from inference_sidecar.rendering.pace import Pace
+from inference_sidecar.foundation.pace import Pace
 from inference_sidecar.rendering.render_protocol import (
     DoneLine,
     KeptLine,

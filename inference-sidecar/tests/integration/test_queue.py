@@ -36,7 +36,7 @@ async def test_an_entry_that_is_already_in_hand_only_renews_the_handle(
     assert (job.claims, job.epoch) == (1, 1)
 
     await until(lambda: not sidecar.spooled(), "end of the job")
-    assert "entry came again" in sidecar.messages()
+    assert "entry redelivered" in sidecar.messages()
     assert len(orchestrator.events_of(job)) == 2
     await orchestrator.empty_queue()
 

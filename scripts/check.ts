@@ -35,6 +35,11 @@ const checks: readonly Step[] = [
   { name: 'generated files', command: [process.execPath, 'scripts/generate.ts', '--check'] },
   { name: 'Python lint', command: ruff('check'), cwd: sidecar },
   { name: 'Python format', command: ruff('format', '--check'), cwd: sidecar },
+  {
+    name: 'Python boundaries',
+    command: [inVenv('lint-imports'), '--no-cache'],
+    cwd: sidecar,
+  },
   { name: 'Python types', command: [inModules('.bin/pyright'), '-p', '.'], cwd: sidecar },
   {
     name: 'Python types of the engine',

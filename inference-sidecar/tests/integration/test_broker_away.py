@@ -118,7 +118,7 @@ async def test_a_sidecar_that_is_thrown_out_comes_back_when_it_may(
     broker.throw_out(NATS_USER)
     await until(lambda: "rendered" in sidecar.messages(), "render without a broker")
     assert orchestrator.events_of(job, "render.completed") == []
-    broker.let_in()
+    broker.restore()
 
     await orchestrator.event(job, "render.completed")
 

@@ -2,7 +2,6 @@ import { execFileSync } from 'node:child_process'
 import { join } from 'node:path'
 import {
   beatSchema,
-  buckets,
   claimAnswerSchema,
   claimRequestSchema,
   claimTries,
@@ -326,7 +325,6 @@ EVENTS_STREAM: Final = "${streams.EVENTS.name}"
 EVENTS_STREAM_SUBJECT: Final = "${streams.EVENTS.subjects[0]}"
 DLQ_STREAM: Final = "${streams.DLQ.name}"
 DLQ_STREAM_SUBJECT: Final = "${streams.DLQ.subjects[0]}"
-JOB_BUCKET: Final = "${buckets.job.name}"
 
 NATS_USER: Final = "sidecar"
 INBOX_PREFIX: Final = "${inboxPrefix('sidecar')}"

@@ -52,6 +52,25 @@ async def test_a_task_that_fails_while_it_is_stopped_makes_the_stop_fail() -> No
         await tasks.stop()
 
 
+async def test_a_cancellation_that_gets_lost_is_repeated() -> None:
+    tasks, lost = BackgroundTasks(), asyncio.Event()
+
+    async def loop() -> None:
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            lost.set()
+        await asyncio.Event().wait()
+
+    task = tasks.start(loop())
+    await asyncio.sleep(0)
+
+    await tasks.stop()
+
+    assert lost.is_set()
+    assert task.cancelled()
+
+
 async def test_waiting_ends_with_the_tasks_or_with_the_time() -> None:
     tasks = BackgroundTasks()
     await tasks.wait(60)

@@ -47,7 +47,6 @@ def encode(output: Path, audio: Path, plan: Plan = PLAN) -> None:
         video = encoder.finish()
     assert (video.width, video.height, video.frames) == (128, 72, plan.frames)
     assert video.bytes == output.stat().st_size
-    assert video.seconds == plan.frames / FPS
 
 
 def write_all(encoder: Encoder) -> None:

@@ -14,13 +14,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
+from inference_sidecar.foundation.contracts import FRAMES_PER_SECOND
 from inference_sidecar.foundation.errors import ResumeRefused
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-FPS: Final = 25
+FPS: Final = FRAMES_PER_SECOND
 """Frames per second of everything we deliver."""
 
 SIZE_CLASSES: Final = ("720p", "480p", "432p", "352p")

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 Result = TypeVar("Result")
+
+_CANCEL_AGAIN_SECONDS: Final = 1.0
 
 
 class BackgroundTasks:
@@ -32,9 +34,12 @@ class BackgroundTasks:
 
     async def stop(self) -> None:
         """Cancels what still runs, and returns when it has ended. Raises the first failure."""
-        tasks = list(self._tasks)
+        tasks = running = set(self._tasks)
+        while running:
+            for task in running:
+                task.cancel()
+            # Repeated, because before Python 3.12 a cancellation may get lost in `wait_for`.
+            _, running = await asyncio.wait(running, timeout=_CANCEL_AGAIN_SECONDS)
         for task in tasks:
-            task.cancel()
-        for end in await asyncio.gather(*tasks, return_exceptions=True):
-            if isinstance(end, Exception):
-                raise end
+            if not task.cancelled() and (error := task.exception()) is not None:
+                raise error

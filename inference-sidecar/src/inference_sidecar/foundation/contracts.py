@@ -609,7 +609,6 @@ EVENTS_STREAM: Final = "EVENTS"
 EVENTS_STREAM_SUBJECT: Final = "evt.>"
 DLQ_STREAM: Final = "DLQ"
 DLQ_STREAM_SUBJECT: Final = "dlq.>"
-JOB_BUCKET: Final = "job"
 
 NATS_USER: Final = "sidecar"
 INBOX_PREFIX: Final = "_INBOX_sidecar"

@@ -38,11 +38,6 @@ class EncodedVideo:
     frames: int
     bytes: int
 
-    @property
-    def seconds(self) -> float:
-        """Length of the picture track."""
-        return self.frames / FPS
-
 
 def find_ffmpeg(configured: str | None = None) -> Path:
     """The ffmpeg to run: the configured one, else that of `imageio-ffmpeg`, else the system's.

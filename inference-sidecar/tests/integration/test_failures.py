@@ -1,4 +1,4 @@
-"""Every way a render can fail is told with its code, and the worker goes on."""
+"""Every failure of a render is reported with its code, and the worker goes on."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from stage.until import until
         ("null:no-such-directive", "RENDER_FAILED"),
     ],
 )
-async def test_a_failed_render_is_told_and_leaves_a_healthy_process(
+async def test_a_failed_render_is_reported_and_the_process_goes_on(
     sidecar: Sidecar, orchestrator: Orchestrator, prompt: str, code: str
 ) -> None:
     sidecar.start()
@@ -40,7 +40,7 @@ async def test_a_failed_render_is_told_and_leaves_a_healthy_process(
     await until(lambda: not sidecar.work_folders(), "empty work folder")
 
 
-async def test_the_entry_of_a_failed_attempt_comes_again_after_a_while(
+async def test_the_entry_of_a_failed_attempt_is_redelivered_after_a_delay(
     sidecar: Sidecar, orchestrator: Orchestrator
 ) -> None:
     sidecar.start()
@@ -48,10 +48,10 @@ async def test_the_entry_of_a_failed_attempt_comes_again_after_a_while(
     await orchestrator.event(job, "render.failed")
 
     await until(lambda: job.claims == 2, "second claim")
-    await orchestrator.empty_queue()  # For the second claim was answered with drop.
+    await orchestrator.empty_queue()  # The second claim was answered with drop.
 
 
-async def test_out_of_memory_is_rendered_once_more_at_the_next_smaller_size(
+async def test_out_of_memory_is_retried_at_the_next_smaller_size(
     sidecar: Sidecar, orchestrator: Orchestrator
 ) -> None:
     sidecar.start()
@@ -66,7 +66,7 @@ async def test_out_of_memory_is_rendered_once_more_at_the_next_smaller_size(
     assert (second["width"], second["frames"]) == (first["width"], first["frames"])
 
 
-async def test_a_render_that_kills_the_process_costs_only_its_own_job_an_attempt(
+async def test_a_render_that_crashes_the_process_costs_only_its_own_job_an_attempt(
     sidecar: Sidecar, orchestrator: Orchestrator, tmp_path: Path
 ) -> None:
     gate, ffmpeg = tmp_path / "gate", tmp_path / "ffmpeg"
@@ -136,7 +136,7 @@ async def test_a_hanging_render_is_killed_at_its_deadline(
     assert sidecar.render_process() != process
 
 
-async def test_an_engine_that_does_not_load_keeps_no_job(
+async def test_no_job_is_taken_while_the_engine_does_not_load(
     sidecar: Sidecar, orchestrator: Orchestrator
 ) -> None:
     sidecar.start(FFMPEG_PATH="/no/such/ffmpeg")
@@ -146,22 +146,22 @@ async def test_an_engine_that_does_not_load_keeps_no_job(
 
     assert orchestrator.requests == []
     assert orchestrator.beats[-1]["state"] == "loading"
-    told = [line for line in sidecar.log() if line["msg"] == "engine not loaded"]
-    assert "/no/such/ffmpeg" in told[0]["reason"]
-    assert "Traceback" in told[0]["err"]
+    lines = [line for line in sidecar.log() if line["msg"] == "engine not loaded"]
+    assert "/no/such/ffmpeg" in lines[0]["reason"]
+    assert "Traceback" in lines[0]["err"]
 
 
 @pytest.mark.usefixtures("orchestrator")
-async def test_an_engine_that_hangs_while_it_loads_is_started_again(sidecar: Sidecar) -> None:
+async def test_an_engine_that_hangs_while_loading_is_restarted(sidecar: Sidecar) -> None:
     sidecar.start(NULL_LOAD_SECONDS="3600", TIMINGS_DIVISOR="1000")
 
     await until(lambda: sidecar.messages().count("engine not loaded") >= 2, "two failed loads")
 
-    told = next(line for line in sidecar.log() if line["msg"] == "engine not loaded")
-    assert "did not load within" in told["reason"]
+    line = next(line for line in sidecar.log() if line["msg"] == "engine not loaded")
+    assert "did not load within" in line["reason"]
 
 
-async def test_an_engine_that_loads_at_last_renders_what_has_waited(
+async def test_waiting_jobs_are_rendered_once_the_engine_loads(
     sidecar: Sidecar, orchestrator: Orchestrator
 ) -> None:
     ffmpeg = sidecar.directory / "ffmpeg"
@@ -175,7 +175,7 @@ async def test_an_engine_that_loads_at_last_renders_what_has_waited(
     await orchestrator.event(job, "render.completed")
 
 
-async def test_what_nobody_foresaw_is_logged_with_its_origin(
+async def test_an_unexpected_failure_is_logged_with_its_traceback(
     sidecar: Sidecar, orchestrator: Orchestrator
 ) -> None:
     sidecar.start()
@@ -186,7 +186,7 @@ async def test_what_nobody_foresaw_is_logged_with_its_origin(
     assert "directives.py" in line["err"]
 
 
-async def test_a_process_that_dies_without_any_work_is_started_after_a_pause(
+async def test_a_process_that_dies_idle_is_restarted_after_a_pause(
     sidecar: Sidecar, orchestrator: Orchestrator
 ) -> None:
     sidecar.start(TIMINGS_DIVISOR="1")
@@ -201,7 +201,7 @@ async def test_a_process_that_dies_without_any_work_is_started_after_a_pause(
     assert (times["engine ready"] - times["render process ended"]).total_seconds() >= 1
 
 
-async def test_inputs_that_are_gone_fail_the_attempt(
+async def test_a_missing_input_fails_the_attempt(
     sidecar: Sidecar, orchestrator: Orchestrator, store: ObjectStore
 ) -> None:
     sidecar.start()
@@ -211,7 +211,7 @@ async def test_inputs_that_are_gone_fail_the_attempt(
     assert (await orchestrator.event(job, "render.failed"))["code"] == "INPUT_GONE"
 
 
-async def test_a_bucket_that_is_gone_says_nothing_of_its_objects(
+async def test_a_missing_bucket_does_not_fail_the_attempt(
     sidecar: Sidecar, orchestrator: Orchestrator, store: ObjectStore
 ) -> None:
     store.has_bucket = False
@@ -227,7 +227,7 @@ async def test_a_bucket_that_is_gone_says_nothing_of_its_objects(
     assert job.epoch == 1
 
 
-async def test_a_store_that_is_away_is_waited_for(
+async def test_fetching_waits_for_a_store_that_is_away(
     sidecar: Sidecar, orchestrator: Orchestrator, store: ObjectStore
 ) -> None:
     await store.stop()
@@ -243,7 +243,7 @@ async def test_a_store_that_is_away_is_waited_for(
     assert job.epoch == 1
 
 
-async def test_inputs_are_checked_and_fetched_again(
+async def test_a_damaged_input_is_fetched_again_and_finally_fails_the_attempt(
     sidecar: Sidecar, orchestrator: Orchestrator, store: ObjectStore
 ) -> None:
     def first_a_wrong_checksum() -> Json:
@@ -278,7 +278,7 @@ async def test_expired_urls_are_replaced_by_claiming_again(
     assert (job.claims, job.epoch) == (2, 1)
 
 
-async def test_an_attempt_whose_job_has_ended_meanwhile_acks_its_entry(
+async def test_the_entry_is_acked_when_the_job_has_ended_meanwhile(
     sidecar: Sidecar, orchestrator: Orchestrator, store: ObjectStore
 ) -> None:
     store.faults["GET"].append(403)
@@ -291,7 +291,7 @@ async def test_an_attempt_whose_job_has_ended_meanwhile_acks_its_entry(
     assert orchestrator.events_of(job) == []
 
 
-async def test_an_attempt_that_was_given_to_somebody_else_is_left_without_a_word(
+async def test_nothing_is_reported_about_an_attempt_that_another_worker_owns(
     sidecar: Sidecar, orchestrator: Orchestrator, store: ObjectStore
 ) -> None:
     store.faults["GET"].append(403)
@@ -304,4 +304,4 @@ async def test_an_attempt_that_was_given_to_somebody_else_is_left_without_a_word
     await until(lambda: "attempt is not ours any more" in sidecar.messages(), "line in the log")
 
     assert orchestrator.events_of(job) == []
-    await until(lambda: orchestrator.held(job) is None, "no job in hand")
+    await until(lambda: orchestrator.held(job) is None, "no job held")

@@ -131,7 +131,7 @@ async def test_a_loop_that_dies_ends_the_sidecar_and_its_health(
     assert (await health("--live", spool_dir=sidecar.spool_dir))[0] == 1
 
 
-async def test_a_stop_that_fails_is_told_by_the_exit_status(
+async def test_a_failed_stop_gives_a_non_zero_exit_status(
     sidecar: Sidecar, orchestrator: Orchestrator, tmp_path: Path
 ) -> None:
     assert orchestrator.client.is_connected

@@ -1,4 +1,4 @@
-"""The way of one job through a sidecar where nothing goes wrong."""
+"""One job passes through a sidecar, and nothing goes wrong."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ async def test_entry_and_files_are_gone_when_the_job_is_over(
 
     await until(lambda: not sidecar.spooled() and not sidecar.work_folders(), "empty folders")
 
-    # The folders go before the acknowledgement has reached the broker.
+    # The folders are deleted before the ack reaches the broker.
     await orchestrator.empty_queue()
     assert orchestrator.events_of(job, "render.cancelled") == []
 
@@ -65,7 +65,7 @@ async def test_the_render_stays_spooled_until_the_record_is_terminal(
     assert len(orchestrator.store.puts) == 1
 
 
-async def test_beats_tell_state_stage_and_growing_progress(
+async def test_heartbeats_carry_state_stage_and_growing_progress(
     sidecar: Sidecar, orchestrator: Orchestrator
 ) -> None:
     sidecar.start()
@@ -81,7 +81,7 @@ async def test_beats_tell_state_stage_and_growing_progress(
     assert len({beat["incarnation"] for beat in orchestrator.beats}) == 1
 
 
-async def test_the_trace_goes_on_in_events_and_in_every_line_of_the_job(
+async def test_events_and_log_lines_of_a_job_continue_its_trace(
     sidecar: Sidecar, orchestrator: Orchestrator
 ) -> None:
     sidecar.start()
@@ -91,13 +91,13 @@ async def test_the_trace_goes_on_in_events_and_in_every_line_of_the_job(
 
     parents = [headers["traceparent"] for headers in orchestrator.event_headers]
     assert all(parent.startswith(f"00-{TRACE_ID}-") for parent in parents)
-    assert len(set(parents)) == len(parents), "each hop is a span of its own"
+    assert len(set(parents)) == len(parents), "each hop has a span of its own"
     lines = [line for line in sidecar.log() if line.get("jobId") == job.job_id]
     assert len(lines) >= 4
     assert {line["traceId"] for line in lines} == {TRACE_ID}
 
 
-async def test_no_line_holds_a_presigned_url_or_the_password(
+async def test_no_log_line_contains_a_presigned_url_or_the_password(
     sidecar: Sidecar, orchestrator: Orchestrator, store: ObjectStore
 ) -> None:
     store.faults["GET"].extend([503, "cut", 403])
@@ -110,9 +110,7 @@ async def test_no_line_holds_a_presigned_url_or_the_password(
     assert "test-password" not in sidecar.log_text()
 
 
-async def test_a_render_teaches_how_long_the_next_one_takes(
-    sidecar: Sidecar, orchestrator: Orchestrator
-) -> None:
+async def test_each_render_adjusts_the_pace(sidecar: Sidecar, orchestrator: Orchestrator) -> None:
     sidecar.start()
     await until(
         lambda: any(beat["secondsPerVideoSecond"] for beat in orchestrator.beats), "a calibration"

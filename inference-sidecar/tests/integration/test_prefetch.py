@@ -1,4 +1,4 @@
-"""The GPU does not wait for the network, and nothing waits behind one GPU while another is free."""
+"""The GPU never waits for the network, and no job waits for one GPU while another is free."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from stage.until import until
 async def test_no_render_waits_for_its_inputs_while_there_is_a_backlog(
     sidecar: Sidecar, orchestrator: Orchestrator, store: ObjectStore
 ) -> None:
-    # Whoever fetches the inputs only when the device is free lets it wait for two seconds.
+    # Fetching only when the device is free would let it wait for two seconds.
     store.slow_get_seconds = 2.0
     jobs = [await orchestrator.submit("null:seconds=4", frames=25) for _ in range(4)]
     sidecar.start(TIMINGS_DIVISOR="3")
@@ -29,7 +29,7 @@ async def test_no_render_waits_for_its_inputs_while_there_is_a_backlog(
     assert statistics.median(gaps) <= 1_500, gaps
 
 
-async def test_both_inputs_are_fetched_at_once(
+async def test_both_inputs_are_fetched_at_the_same_time(
     sidecar: Sidecar, orchestrator: Orchestrator, store: ObjectStore
 ) -> None:
     store.gets_together = asyncio.Barrier(2)
@@ -47,13 +47,13 @@ async def test_the_next_job_is_ready_before_the_current_one_ends(
     await orchestrator.event(first, "render.started")
     second = await orchestrator.submit()
 
-    held = await until(lambda: orchestrator.held(second), "second job in hand")
+    held = await until(lambda: orchestrator.held(second), "second job held")
 
     assert held["stage"] in {"fetching", "ready"}
     assert orchestrator.held(first)
 
 
-async def test_a_job_is_left_to_others_while_the_current_render_is_long(
+async def test_a_job_is_left_to_other_workers_while_the_current_render_is_long(
     sidecar: Sidecar, other_sidecar: Sidecar, orchestrator: Orchestrator
 ) -> None:
     sidecar.start()
@@ -68,7 +68,7 @@ async def test_a_job_is_left_to_others_while_the_current_render_is_long(
     assert second.claims == 1
 
 
-async def test_an_upload_does_not_keep_the_next_render_waiting(
+async def test_the_next_render_does_not_wait_for_an_upload(
     sidecar: Sidecar, orchestrator: Orchestrator, store: ObjectStore
 ) -> None:
     store.slow_put_seconds = 3.0

@@ -1,4 +1,4 @@
-"""A message is published until it is stored; one that never can be is given up at once."""
+"""A message is published until it is stored; one that never can be is refused at once."""
 
 # The NATS client is typed in parts only.
 # pyright: reportUnknownMemberType=false

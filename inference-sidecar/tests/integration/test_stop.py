@@ -1,4 +1,4 @@
-"""What the orchestrator wants no more leaves the worker within a moment."""
+"""A stop order ends an attempt quickly, whatever it is doing."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from stage.until import until
 LONG_BEFORE_A_STALL_SECONDS = scaled_timings(1).transfer_stall_seconds / 3
 
 
-async def test_a_render_is_stopped_within_a_forward_and_the_process_lives_on(
+async def test_a_render_is_stopped_within_one_forward_pass_and_the_process_goes_on(
     sidecar: Sidecar, orchestrator: Orchestrator
 ) -> None:
     sidecar.start()
@@ -28,7 +28,7 @@ async def test_a_render_is_stopped_within_a_forward_and_the_process_lives_on(
     await orchestrator.event(following, "render.completed")
 
 
-async def test_a_render_process_that_does_not_obey_is_killed_and_replaced(
+async def test_a_render_process_that_does_not_stop_is_killed_and_replaced(
     sidecar: Sidecar, orchestrator: Orchestrator
 ) -> None:
     sidecar.start()
@@ -44,7 +44,7 @@ async def test_a_render_process_that_does_not_obey_is_killed_and_replaced(
     assert sidecar.render_process() != process
 
 
-async def test_a_prefetched_job_is_forgotten_while_the_current_one_goes_on(
+async def test_a_prefetched_job_is_stopped_while_the_current_one_goes_on(
     sidecar: Sidecar, orchestrator: Orchestrator
 ) -> None:
     sidecar.start()
@@ -52,7 +52,7 @@ async def test_a_prefetched_job_is_forgotten_while_the_current_one_goes_on(
     await orchestrator.event(first, "render.started")
     process = sidecar.render_process()
     second = await orchestrator.submit()
-    await until(lambda: orchestrator.held(second), "second job in hand")
+    await until(lambda: orchestrator.held(second), "second job held")
 
     await orchestrator.stop("w1", second)
 
@@ -62,7 +62,7 @@ async def test_a_prefetched_job_is_forgotten_while_the_current_one_goes_on(
     assert sidecar.render_process() == process
 
 
-async def test_a_job_whose_inputs_do_not_come_is_stopped_all_the_same(
+async def test_a_job_whose_inputs_stall_is_stopped(
     sidecar: Sidecar, orchestrator: Orchestrator, store: ObjectStore
 ) -> None:
     store.faults["GET"].append("stall")
@@ -89,7 +89,7 @@ async def test_a_spooled_render_is_deleted(
     await until(lambda: not sidecar.spooled(), "empty spool")
 
 
-async def test_an_upload_that_hangs_does_not_keep_a_stop_waiting(
+async def test_a_stop_does_not_wait_for_an_upload_that_hangs(
     sidecar: Sidecar, orchestrator: Orchestrator, store: ObjectStore
 ) -> None:
     store.faults["PUT"].append("stall")

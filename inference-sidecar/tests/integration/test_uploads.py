@@ -1,4 +1,4 @@
-"""A finished render is offered until it is taken or not wanted, and never made again."""
+"""A finished render is offered until it is stored or not wanted, and never rendered again."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ async def test_exactly_the_granted_headers_are_sent(
     assert "transfer-encoding" not in headers
 
 
-async def test_a_video_that_is_stored_already_counts_as_uploaded(
+async def test_a_video_that_already_exists_counts_as_uploaded(
     sidecar: Sidecar, orchestrator: Orchestrator, store: ObjectStore
 ) -> None:
     store.faults["PUT"].append("cut")
@@ -68,7 +68,7 @@ async def test_a_render_that_the_store_never_takes_is_given_up(
     sidecar: Sidecar, orchestrator: Orchestrator, store: ObjectStore
 ) -> None:
     store.faults["PUT"].extend([403] * 100_000)
-    # Two hours become 18 s, and the twenty minutes that the engine may load for three seconds.
+    # Two hours become 18 s; the twenty minutes for loading the engine become 3 s.
     sidecar.start(TIMINGS_DIVISOR="400")
     job = await orchestrator.submit()
 
@@ -92,10 +92,10 @@ async def test_an_expired_grant_is_replaced_by_asking_again(
     assert len(orchestrator.events_of(job, "render.started")) == 1
 
 
-async def test_a_render_that_our_disk_has_damaged_is_handed_back(
+async def test_a_spooled_render_that_is_damaged_is_handed_back(
     sidecar: Sidecar, orchestrator: Orchestrator, store: ObjectStore
 ) -> None:
-    # Not refused yet: nothing is known of the damage before the store says that the body is wrong.
+    # Fails without a refusal: only that the store rejects the body reveals the damage.
     store.faults["PUT"].extend([503] * 4)
     sidecar.start()
     job = await orchestrator.submit()
@@ -109,7 +109,7 @@ async def test_a_render_that_our_disk_has_damaged_is_handed_back(
     await until(lambda: not sidecar.spooled(), "empty spool")
 
 
-async def test_a_render_that_our_disk_has_lost_is_handed_back(
+async def test_a_spooled_render_that_is_missing_is_handed_back(
     sidecar: Sidecar, orchestrator: Orchestrator, store: ObjectStore
 ) -> None:
     store.faults["PUT"].extend([503] * 4)
@@ -124,7 +124,7 @@ async def test_a_render_that_our_disk_has_lost_is_handed_back(
     await orchestrator.event(following, "render.completed")
 
 
-async def test_an_attempt_that_was_lost_is_deleted_without_a_word(
+async def test_a_lost_attempt_is_deleted_without_a_report(
     sidecar: Sidecar, orchestrator: Orchestrator, store: ObjectStore
 ) -> None:
     orchestrator.on_store = lambda _: {"answer": "lost"}
@@ -138,7 +138,7 @@ async def test_an_attempt_that_was_lost_is_deleted_without_a_word(
     assert await orchestrator.entry_count() == 1, "neither acked nor handed back"
 
 
-async def test_a_stop_in_answer_to_the_question_is_a_stop(
+async def test_a_store_request_may_be_answered_with_stop(
     sidecar: Sidecar, orchestrator: Orchestrator
 ) -> None:
     orchestrator.on_store = lambda _: {"answer": "stop"}
@@ -149,7 +149,7 @@ async def test_a_stop_in_answer_to_the_question_is_a_stop(
     await until(lambda: not sidecar.spooled(), "empty spool")
 
 
-async def test_the_question_is_repeated_until_somebody_answers(
+async def test_the_store_request_is_repeated_until_it_is_answered(
     sidecar: Sidecar, orchestrator: Orchestrator
 ) -> None:
     silent = iter(["silence", {"answer": "error", "code": "UNEXPECTED"}, {"answer": "nonsense"}])
@@ -160,7 +160,7 @@ async def test_the_question_is_repeated_until_somebody_answers(
     await orchestrator.event(job, "render.completed")
 
 
-async def test_a_spooled_render_survives_kill_9_and_is_not_made_again(
+async def test_a_spooled_render_survives_a_kill_and_is_not_rendered_again(
     sidecar: Sidecar, orchestrator: Orchestrator, store: ObjectStore
 ) -> None:
     store.faults["PUT"].extend([503] * 1000)
@@ -178,11 +178,11 @@ async def test_a_spooled_render_survives_kill_9_and_is_not_made_again(
     first = next(beat for beat in orchestrator.beats if beat["incarnation"] != incarnation)
     assert [held["jobId"] for held in first["jobs"]] == [job.job_id]
     assert first["jobs"][0]["epoch"] == 1
-    # The entry was in the dead process' hands; its next delivery is claimed and dropped.
+    # The dead process still held the entry; its next delivery is claimed and dropped.
     await until(lambda: job.claims == 2 or not sidecar.spooled(), "end of the job")
 
 
-async def test_a_render_that_is_uploaded_but_not_reported_is_reported_after_kill_9(
+async def test_an_uploaded_render_is_reported_after_a_kill(
     sidecar: Sidecar, orchestrator: Orchestrator, store: ObjectStore
 ) -> None:
     store.slow_put_seconds = 1.0
@@ -203,7 +203,7 @@ def _output(job_id: str) -> str:
     return f"jobs/{job_id}/out/1/video.mp4"
 
 
-async def test_an_upload_that_nobody_settles_is_reported_again(
+async def test_an_upload_is_reported_again_while_the_job_does_not_end(
     sidecar: Sidecar, orchestrator: Orchestrator, store: ObjectStore
 ) -> None:
     orchestrator.finishes = False

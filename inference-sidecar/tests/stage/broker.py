@@ -42,7 +42,7 @@ STAGE_USER = "stage"
 
 
 class TestBroker:
-    """Can be killed and started again on the same port and the same disk."""
+    """Can be killed, and started again with the same port and the same files."""
 
     __test__ = False
 
@@ -98,7 +98,7 @@ class TestBroker:
 
     @contextlib.contextmanager
     def frozen(self) -> Generator[None]:
-        """The broker stands still: it keeps its connections and answers nothing."""
+        """The broker keeps its connections but does not answer."""
         assert self._process is not None
         self._process.send_signal(signal.SIGSTOP)
         try:
@@ -191,7 +191,7 @@ async def set_ack_wait(client: Client, seconds: float) -> None:
 
 
 async def limit_events(client: Client, max_messages: int) -> None:
-    """The stream of events refuses messages beyond so many; -1 lifts the limit."""
+    """Makes the stream of events reject more messages than this; -1 lifts the limit."""
     stream = {
         "name": EVENTS_STREAM,
         "subjects": [EVENTS_STREAM_SUBJECT],

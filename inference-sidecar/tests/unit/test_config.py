@@ -89,12 +89,12 @@ def test_the_engine_is_preview_unless_another_is_asked_for(
     assert EngineChoice().engine == "preview"
 
 
-def test_an_unknown_name_is_a_mistake(tmp_path: Path) -> None:
+def test_an_unknown_setting_is_a_mistake(tmp_path: Path) -> None:
     with pytest.raises(ValidationError):
         a_config(tmp_path, spool_directory="x")
 
 
-def test_nothing_can_be_changed_afterwards(tmp_path: Path) -> None:
+def test_settings_cannot_be_changed(tmp_path: Path) -> None:
     config = a_config(tmp_path)
     with pytest.raises(ValidationError):
         config.engine = "null"
@@ -116,7 +116,7 @@ def test_timings_are_divided(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("ending", ["", "\n", "\r\n"])
-def test_a_secret_may_stand_in_a_file(
+def test_a_secret_may_be_given_as_a_file(
     environment: pytest.MonkeyPatch, tmp_path: Path, ending: str
 ) -> None:
     (tmp_path / "password").write_bytes(f"hunter3{ending}".encode())
@@ -159,9 +159,7 @@ def test_a_file_that_holds_no_secret_is_named_without_its_content(
     assert "hunter2" not in str(error.value)
 
 
-def test_what_is_no_secret_is_not_read_from_a_file(
-    environment: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_only_secrets_are_read_from_files(environment: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "id").write_text("w9")
     environment.setenv("WORKER_ID_FILE", str(tmp_path / "id"))
     assert load_configuration()[0].worker_id is None
@@ -176,5 +174,5 @@ def test_the_description_marks_secrets_and_what_is_required() -> None:
 
 
 @pytest.mark.parametrize("level", ["trace", "debug", "info", "warn", "error", "fatal", "silent"])
-def test_every_level_of_the_other_services_is_known(tmp_path: Path, level: str) -> None:
+def test_every_log_level_of_the_other_services_is_accepted(tmp_path: Path, level: str) -> None:
     configure_log(a_config(tmp_path, log_level=level).log_level)

@@ -1,4 +1,4 @@
-"""What a log line looks like, and what never stands in one."""
+"""The format of a log line, and what one never contains."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_lines_below_the_level_are_not_written() -> None:
     assert stream.getvalue() == ""
 
 
-def test_an_error_brings_the_traceback_of_what_is_being_handled() -> None:
+def test_an_error_adds_the_traceback_of_the_exception_being_handled() -> None:
     stream = io.StringIO()
     log = configure_log("info", stream)
     try:
@@ -78,7 +78,7 @@ def test_credentials_are_scrubbed(text: str, scrubbed: str) -> None:
     assert scrub_secrets(text) == scrubbed
 
 
-def test_a_traceback_that_an_error_brings_itself_is_kept() -> None:
+def test_a_traceback_given_as_a_key_is_kept() -> None:
     stream = io.StringIO()
     log = configure_log("info", stream)
     try:
@@ -88,7 +88,7 @@ def test_a_traceback_that_an_error_brings_itself_is_kept() -> None:
     assert json.loads(stream.getvalue())["err"] == "that of the render process"
 
 
-def test_what_asyncio_tells_brings_its_traceback() -> None:
+def test_a_failure_reported_by_asyncio_has_its_traceback() -> None:
     stream = io.StringIO()
     configure_log("info", stream)
     try:

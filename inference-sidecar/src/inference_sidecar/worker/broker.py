@@ -159,7 +159,7 @@ class Broker:
                 pong.set()
 
         # Goes on in the background: a pong that comes after its flush has given up ends the
-        # client's reader without a word.
+        # client's reader silently.
         self._pings.start(wait_for_pong())
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(within_seconds):

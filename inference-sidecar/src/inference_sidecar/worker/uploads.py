@@ -1,4 +1,4 @@
-"""Spooled renders on their way into the store; what lies here is never rendered again."""
+"""Spooled renders on their way into the store; none is ever rendered again."""
 
 from __future__ import annotations
 

@@ -216,33 +216,17 @@ def event_id(event: RenderEvent) -> str:
 
 function renderFailures(): string {
   const codes = Object.keys(failures).map((code) => `    "${code}",`)
-  const rows = Object.entries(failures).map(
-    ([code, { outcome, blame, summary }]) =>
-      `    "${code}": Failure("${outcome}", "${blame}", ${JSON.stringify(summary)}),`,
-  )
+  const rows = Object.entries(failures).map(([code, { blame }]) => `    "${code}": "${blame}",`)
   return `
 FailureCode = Literal[
 ${codes.join('\n')}
 ]
 
 
-@dataclass(frozen=True)
-class Failure:
-    """What follows from a failure code.
-
-    outcome: whether trying again may help. blame: decides the level at which it is logged.
-    summary: one sentence for the caller.
-    """
-
-    outcome: Literal["reject", "retry"]
-    blame: Literal["caller", "us", "dependency"]
-    summary: str
-
-
-FAILURES: Final[dict[FailureCode, Failure]] = {
+FAILURES: Final[dict[FailureCode, Literal["caller", "us", "dependency"]]] = {
 ${rows.join('\n')}
 }
-"""Every way a request or a job can fail. The code decides the rest."""
+"""Whom each failure blames, which decides the level at which it is logged."""
 `
 }
 

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-import pytest
-
-from stage.object_store import Fault, ObjectStore
+from stage.object_store import ObjectStore
 from stage.orchestrator import Job, Orchestrator
 from stage.sidecar import Sidecar
 from stage.until import until
@@ -137,18 +135,3 @@ async def test_suspended_time_counts_towards_the_deadline(
     failed = await orchestrator.event(job, "render.failed", timeout_seconds=5.0)
 
     assert failed["code"] == "DEADLINE_EXCEEDED"
-
-
-@pytest.mark.parametrize("fault", [500, 503, "stall", "cut"])
-async def test_a_failing_store_costs_no_attempt(
-    sidecar: Sidecar, orchestrator: Orchestrator, store: ObjectStore, fault: Fault
-) -> None:
-    store.faults["GET"].extend([fault, fault])
-    store.faults["PUT"].extend([fault, fault])
-    sidecar.start()
-    job = await orchestrator.submit()
-
-    await orchestrator.event(job, "render.completed")
-
-    assert job.epoch == 1
-    assert len(orchestrator.events_of(job)) == 2

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import itertools
 import statistics
 
 from stage.object_store import ObjectStore
 from stage.orchestrator import Orchestrator
 from stage.sidecar import Sidecar
-from stage.until import until
 
 
 async def test_no_render_waits_for_its_inputs_while_there_is_a_backlog(
@@ -29,30 +27,6 @@ async def test_no_render_waits_for_its_inputs_while_there_is_a_backlog(
     assert statistics.median(gaps) <= 1_500, gaps
 
 
-async def test_both_inputs_are_fetched_at_the_same_time(
-    sidecar: Sidecar, orchestrator: Orchestrator, store: ObjectStore
-) -> None:
-    store.gets_together = asyncio.Barrier(2)
-    job = await orchestrator.submit()
-    sidecar.start()
-
-    await orchestrator.event(job, "render.completed")
-
-
-async def test_the_next_job_is_ready_before_the_current_one_ends(
-    sidecar: Sidecar, orchestrator: Orchestrator
-) -> None:
-    sidecar.start()
-    first = await orchestrator.submit("null:hang")
-    await orchestrator.event(first, "render.started")
-    second = await orchestrator.submit()
-
-    held = await until(lambda: orchestrator.held(second), "second job held")
-
-    assert held["stage"] in {"fetching", "ready"}
-    assert orchestrator.held(first)
-
-
 async def test_a_job_is_left_to_other_workers_while_the_current_render_is_long(
     sidecar: Sidecar, other_sidecar: Sidecar, orchestrator: Orchestrator
 ) -> None:
@@ -66,18 +40,3 @@ async def test_a_job_is_left_to_other_workers_while_the_current_render_is_long(
     completed = await orchestrator.event(second, "render.completed")
     assert completed["workerId"] == "w2"
     assert second.claims == 1
-
-
-async def test_the_next_render_does_not_wait_for_an_upload(
-    sidecar: Sidecar, orchestrator: Orchestrator, store: ObjectStore
-) -> None:
-    store.slow_put_seconds = 3.0
-    first = await orchestrator.submit()
-    second = await orchestrator.submit()
-    sidecar.start()
-
-    await orchestrator.event(second, "render.started")
-
-    assert orchestrator.events_of(first, "render.completed") == []
-    await orchestrator.event(first, "render.completed")
-    await orchestrator.event(second, "render.completed")

@@ -11,57 +11,6 @@ from stage.until import until
 LONG_BEFORE_A_STALL_SECONDS = scaled_timings(1).transfer_stall_seconds / 3
 
 
-async def test_a_render_is_stopped_within_one_forward_pass_and_the_process_goes_on(
-    sidecar: Sidecar, orchestrator: Orchestrator
-) -> None:
-    sidecar.start()
-    job = await orchestrator.submit("null:seconds=600", frames=250, deadline_seconds=900.0)
-    await orchestrator.event(job, "render.started")
-    process = sidecar.render_process()
-
-    await orchestrator.stop("w1", job)
-
-    await orchestrator.event(job, "render.cancelled")
-    await until(lambda: not sidecar.work_folders(), "empty work folder")
-    assert sidecar.render_process() == process
-    following = await orchestrator.submit()
-    await orchestrator.event(following, "render.completed")
-
-
-async def test_a_render_process_that_does_not_stop_is_killed_and_replaced(
-    sidecar: Sidecar, orchestrator: Orchestrator
-) -> None:
-    sidecar.start()
-    job = await orchestrator.submit("null:hang")
-    await orchestrator.event(job, "render.started")
-    process = sidecar.render_process()
-
-    await orchestrator.stop("w1", job)
-
-    await orchestrator.event(job, "render.cancelled")
-    following = await orchestrator.submit()
-    await orchestrator.event(following, "render.completed")
-    assert sidecar.render_process() != process
-
-
-async def test_a_prefetched_job_is_stopped_while_the_current_one_goes_on(
-    sidecar: Sidecar, orchestrator: Orchestrator
-) -> None:
-    sidecar.start()
-    first = await orchestrator.submit("null:hang")
-    await orchestrator.event(first, "render.started")
-    process = sidecar.render_process()
-    second = await orchestrator.submit()
-    await until(lambda: orchestrator.held(second), "second job held")
-
-    await orchestrator.stop("w1", second)
-
-    await orchestrator.event(second, "render.cancelled")
-    assert orchestrator.events_of(second, "render.started") == []
-    assert orchestrator.held(first)
-    assert sidecar.render_process() == process
-
-
 async def test_a_job_whose_inputs_stall_is_stopped(
     sidecar: Sidecar, orchestrator: Orchestrator, store: ObjectStore
 ) -> None:
@@ -73,20 +22,6 @@ async def test_a_job_whose_inputs_stall_is_stopped(
     await orchestrator.stop("w1", job)
 
     await orchestrator.event(job, "render.cancelled", timeout_seconds=LONG_BEFORE_A_STALL_SECONDS)
-
-
-async def test_a_spooled_render_is_deleted(
-    sidecar: Sidecar, orchestrator: Orchestrator, store: ObjectStore
-) -> None:
-    store.faults["PUT"].extend([503] * 1000)
-    sidecar.start()
-    job = await orchestrator.submit()
-    await until(sidecar.spooled, "spooled render")
-
-    await orchestrator.stop("w1", job)
-
-    await orchestrator.event(job, "render.cancelled")
-    await until(lambda: not sidecar.spooled(), "empty spool")
 
 
 async def test_a_stop_does_not_wait_for_an_upload_that_hangs(
@@ -101,17 +36,3 @@ async def test_a_stop_does_not_wait_for_an_upload_that_hangs(
 
     await orchestrator.event(job, "render.cancelled", timeout_seconds=LONG_BEFORE_A_STALL_SECONDS)
     await until(lambda: not sidecar.spooled(), "empty spool")
-
-
-async def test_an_order_for_another_epoch_is_ignored(
-    sidecar: Sidecar, orchestrator: Orchestrator
-) -> None:
-    sidecar.start()
-    job = await orchestrator.submit("null:seconds=0.5", frames=50)
-    await orchestrator.event(job, "render.started")
-
-    await orchestrator.stop("w1", job, epoch=job.epoch - 1)
-    await orchestrator.client.publish("ctl.stop.w1", b"not an order")
-
-    await orchestrator.event(job, "render.completed")
-    await until(lambda: "message not understood" in sidecar.messages(), "line in the log")

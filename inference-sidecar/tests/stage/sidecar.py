@@ -27,6 +27,7 @@ class Sidecar:
         self.worker_id = worker_id
         self._log_file = directory / "log.jsonl"
         self._error_file = directory / "stderr.txt"
+        self._log_from = 0
         self._environment = {
             "NATS_URL": nats_url,
             "NATS_PASSWORD": PASSWORD,
@@ -80,9 +81,18 @@ class Sidecar:
                     os.kill(pid, signal.SIGCONT)
 
     def log(self) -> list[dict[str, Any]]:
+        """The lines since the start, or since `forget_log`."""
         if not self._log_file.exists():
             return []
-        return [json.loads(line) for line in self._log_file.read_text().splitlines()]
+        content = self._log_file.read_bytes()[self._log_from :]
+        return [json.loads(line) for line in content.splitlines()]
+
+    def forget_log(self) -> None:
+        """Lets `log` begin with the next line."""
+        self._log_from = self._log_file.stat().st_size if self._log_file.exists() else 0
+
+    def is_running(self) -> bool:
+        return self.process is not None and self.process.poll() is None
 
     def log_text(self) -> str:
         return self._log_file.read_text() + self._error_file.read_text()
@@ -123,7 +133,7 @@ class Sidecar:
 
     async def close(self) -> None:
         """Ends the process in whatever state it is, and checks that nothing of it is left."""
-        if self.process is not None and self.process.poll() is None:
+        if self.is_running():
             self.signal(signal.SIGCONT)
             self.signal(signal.SIGTERM)
             try:

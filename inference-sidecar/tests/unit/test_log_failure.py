@@ -22,7 +22,7 @@ def test_the_level_follows_from_whom_the_code_blames(code: FailureCode) -> None:
     log_failure(configure_log("info", stream), code, "it failed", jobId="j")
     line = _line(stream)
     assert (line["level"], line["code"], line["jobId"]) == (
-        LEVELS[FAILURES[code].blame],
+        LEVELS[FAILURES[code]],
         code,
         "j",
     )

@@ -97,123 +97,54 @@ FailureCode = Literal[
 ]
 
 
-@dataclass(frozen=True)
-class Failure:
-    """What follows from a failure code.
-
-    outcome: whether trying again may help. blame: decides the level at which it is logged.
-    summary: one sentence for the caller.
-    """
-
-    outcome: Literal["reject", "retry"]
-    blame: Literal["caller", "us", "dependency"]
-    summary: str
-
-
-FAILURES: Final[dict[FailureCode, Failure]] = {
-    "IMAGE_MISSING": Failure(
-        "reject", "caller", 'Send the portrait as the multipart file field "image".'
-    ),
-    "AUDIO_MISSING": Failure(
-        "reject", "caller", 'Send the voice recording as the multipart file field "audio".'
-    ),
-    "INVALID_IMAGE_FORMAT": Failure("reject", "caller", "Image must be PNG or JPEG."),
-    "IMAGE_UNREADABLE": Failure(
-        "reject", "caller", "The image could not be decoded; export it again as PNG or JPEG."
-    ),
-    "IMAGE_DIMENSIONS": Failure(
-        "reject",
-        "caller",
-        "Image sides must be 128 to 8192 pixels and at most 40 megapixels in all; resize it.",
-    ),
-    "INVALID_AUDIO_FORMAT": Failure("reject", "caller", "Audio must be WAV or MP3."),
-    "AUDIO_UNREADABLE": Failure(
-        "reject", "caller", "The audio could not be decoded; export it again as WAV or MP3."
-    ),
-    "AUDIO_EMPTY": Failure(
-        "reject", "caller", "The audio is silent or shorter than 0.2 seconds; record it again."
-    ),
-    "AUDIO_TOO_LONG": Failure(
-        "reject", "caller", "Audio must be at most 5 minutes long; cut it into parts."
-    ),
-    "NO_FACE": Failure(
-        "reject", "caller", "No face was found in the image; send a frontal portrait of one person."
-    ),
-    "INVALID_REQUEST": Failure(
-        "reject", "caller", "A field of the request is not valid; details names it."
-    ),
-    "MALFORMED_MULTIPART": Failure(
-        "reject", "caller", "The multipart body is incomplete or malformed; send it again."
-    ),
-    "MALFORMED_REQUEST": Failure(
-        "reject", "caller", "The request is not valid HTTP; check the URL and the headers."
-    ),
-    "UNAUTHORIZED": Failure(
-        "reject", "caller", 'Send a valid API key as "Authorization: Bearer <key>".'
-    ),
-    "JOB_NOT_FOUND": Failure("reject", "caller", "No such job."),
-    "ROUTE_NOT_FOUND": Failure("reject", "caller", "No such route; /docs lists them all."),
-    "JOB_NOT_COMPLETED": Failure(
-        "reject", "caller", "The job has no result; /status tells its state."
-    ),
-    "JOB_ALREADY_FINISHED": Failure(
-        "reject", "caller", "The job has already finished and cannot be cancelled."
-    ),
-    "RESULT_DELETED": Failure(
-        "reject", "caller", "The result was deleted when its retention ended; submit again."
-    ),
-    "IMAGE_TOO_LARGE": Failure("reject", "caller", "The image must be at most 10 MB."),
-    "AUDIO_TOO_LARGE": Failure("reject", "caller", "The audio must be at most 50 MB."),
-    "BODY_TOO_LARGE": Failure("reject", "caller", "The request body is too large."),
-    "URL_TOO_LONG": Failure("reject", "caller", "The URL is too long."),
-    "UNSUPPORTED_MEDIA_TYPE": Failure(
-        "reject", "caller", "Send the request as multipart/form-data."
-    ),
-    "IDEMPOTENCY_KEY_REUSED": Failure(
-        "reject", "caller", "This Idempotency-Key was used for another request; choose a new key."
-    ),
-    "TOO_MANY_REQUESTS": Failure(
-        "retry", "caller", "Too many requests; try again after Retry-After."
-    ),
-    "BROKER_UNAVAILABLE": Failure(
-        "retry",
-        "dependency",
-        "The queue did not answer. It is safe to retry with the same Idempotency-Key.",
-    ),
-    "STORE_UNAVAILABLE": Failure(
-        "retry",
-        "dependency",
-        "Storage did not answer. It is safe to retry with the same Idempotency-Key.",
-    ),
-    "ORCHESTRATOR_UNAVAILABLE": Failure(
-        "retry", "us", "The orchestrator did not answer; try again."
-    ),
-    "STORAGE_FULL": Failure(
-        "retry", "us", "There is no room for the upload at the moment; try again."
-    ),
-    "DRAINING": Failure("retry", "us", "This instance is shutting down; try again."),
-    "UNEXPECTED": Failure("retry", "us", "Something went wrong on our side."),
-    "INPUT_GONE": Failure("reject", "us", "The inputs of the job are gone; submit it again."),
-    "RENDER_FAILED": Failure("retry", "us", "The engine could not render the job."),
-    "RENDER_PROCESS_DIED": Failure("retry", "us", "The render process died."),
-    "GPU_OUT_OF_MEMORY": Failure(
-        "reject", "us", "The job does not fit into GPU memory, not even at the smaller size."
-    ),
-    "DEADLINE_EXCEEDED": Failure("reject", "us", "The render passed its deadline."),
-    "UPLOAD_FAILED": Failure(
-        "reject", "dependency", "The finished video could not be stored; submit the job again."
-    ),
-    "OUTPUT_INVALID": Failure("retry", "us", "The stored video is not the one that was rendered."),
-    "WORKER_LOST": Failure("retry", "us", "The workers that rendered the job died."),
-    "QUEUE_TIMEOUT": Failure("reject", "us", "No worker took the job in time; submit it again."),
-    "PUBLISH_REFUSED": Failure("reject", "us", "The broker refused a message of ours for good."),
-    "FOREIGN_OBJECT": Failure(
-        "reject", "caller", "The event names an object outside the intake folder of its publisher."
-    ),
-    "OBJECT_MISSING": Failure("reject", "caller", "The event names an object that does not exist."),
-    "INVALID_MESSAGE": Failure("reject", "caller", "The message does not follow its schema."),
+FAILURES: Final[dict[FailureCode, Literal["caller", "us", "dependency"]]] = {
+    "IMAGE_MISSING": "caller",
+    "AUDIO_MISSING": "caller",
+    "INVALID_IMAGE_FORMAT": "caller",
+    "IMAGE_UNREADABLE": "caller",
+    "IMAGE_DIMENSIONS": "caller",
+    "INVALID_AUDIO_FORMAT": "caller",
+    "AUDIO_UNREADABLE": "caller",
+    "AUDIO_EMPTY": "caller",
+    "AUDIO_TOO_LONG": "caller",
+    "NO_FACE": "caller",
+    "INVALID_REQUEST": "caller",
+    "MALFORMED_MULTIPART": "caller",
+    "MALFORMED_REQUEST": "caller",
+    "UNAUTHORIZED": "caller",
+    "JOB_NOT_FOUND": "caller",
+    "ROUTE_NOT_FOUND": "caller",
+    "JOB_NOT_COMPLETED": "caller",
+    "JOB_ALREADY_FINISHED": "caller",
+    "RESULT_DELETED": "caller",
+    "IMAGE_TOO_LARGE": "caller",
+    "AUDIO_TOO_LARGE": "caller",
+    "BODY_TOO_LARGE": "caller",
+    "URL_TOO_LONG": "caller",
+    "UNSUPPORTED_MEDIA_TYPE": "caller",
+    "IDEMPOTENCY_KEY_REUSED": "caller",
+    "TOO_MANY_REQUESTS": "caller",
+    "BROKER_UNAVAILABLE": "dependency",
+    "STORE_UNAVAILABLE": "dependency",
+    "ORCHESTRATOR_UNAVAILABLE": "us",
+    "STORAGE_FULL": "us",
+    "DRAINING": "us",
+    "UNEXPECTED": "us",
+    "INPUT_GONE": "us",
+    "RENDER_FAILED": "us",
+    "RENDER_PROCESS_DIED": "us",
+    "GPU_OUT_OF_MEMORY": "us",
+    "DEADLINE_EXCEEDED": "us",
+    "UPLOAD_FAILED": "dependency",
+    "OUTPUT_INVALID": "us",
+    "WORKER_LOST": "us",
+    "QUEUE_TIMEOUT": "us",
+    "PUBLISH_REFUSED": "us",
+    "FOREIGN_OBJECT": "caller",
+    "OBJECT_MISSING": "caller",
+    "INVALID_MESSAGE": "caller",
 }
-"""Every way a request or a job can fail. The code decides the rest."""
+"""Whom each failure blames, which decides the level at which it is logged."""
 
 
 JobId = Annotated[

@@ -20,4 +20,4 @@ def log_failure(
     if isinstance(failure, SidecarError):
         keys = {"reason": str(failure), **failure.context, **keys}
     code = failure.code if isinstance(failure, SidecarError) else failure
-    _LEVELS[FAILURES[code].blame](log, message, **{**keys, "code": code})
+    _LEVELS[FAILURES[code]](log, message, **{**keys, "code": code})

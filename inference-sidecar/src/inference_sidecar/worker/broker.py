@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import json
 from collections.abc import Callable
-from typing import Final, TypeVar
+from typing import Final, TypeVar, cast
 
 import nats
 from nats.aio.client import Client
@@ -16,13 +16,16 @@ from pydantic import TypeAdapter, ValidationError
 from inference_sidecar.config import SidecarConfig
 from inference_sidecar.foundation.background_tasks import BackgroundTasks
 from inference_sidecar.foundation.contracts import (
+    FAILURES,
     INBOX_PREFIX,
     ClaimRequest,
+    FailureCode,
     RequestError,
     StoreRequest,
     WireModel,
 )
 from inference_sidecar.foundation.log import Log
+from inference_sidecar.foundation.log_failure import log_failure
 from inference_sidecar.foundation.trace import continue_trace, trace_id_of
 from inference_sidecar.worker.auto_reset_event import AutoResetEvent
 from inference_sidecar.worker.publisher import BrokerErrors, Publisher, RefusedSubjects
@@ -90,7 +93,8 @@ class Broker:
             )
             return None
         if isinstance(answer, RequestError):
-            log.warning("request not answered", code=answer.code)
+            code = cast("FailureCode", answer.code) if answer.code in FAILURES else "UNEXPECTED"
+            log_failure(log, code, "request not answered")
             return None
         return answer
 

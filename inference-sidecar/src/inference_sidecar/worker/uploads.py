@@ -10,7 +10,6 @@ from typing import Final
 
 from inference_sidecar.foundation.background_tasks import BackgroundTasks
 from inference_sidecar.foundation.contracts import (
-    FAILURES,
     UPLOAD_TRIES,
     StoreAnswer,
     StoreDrop,
@@ -231,7 +230,8 @@ class Uploads:
     async def _give_up(self, job: SpooledJob, log: Log) -> None:
         code = "UPLOAD_FAILED"
         log_failure(log, code, "render could not be stored, giving it up")
-        await self._reports.failed(job.name, code, FAILURES[code].summary)
+        message = "The finished video could not be stored; submit the job again."
+        await self._reports.failed(job.name, code, message)
         await self._leases.nak(job.render.job_id, self._timings.after_failure_nak_seconds)
         self._forget(job)
 

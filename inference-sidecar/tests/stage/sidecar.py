@@ -85,7 +85,8 @@ class Sidecar:
         if not self._log_file.exists():
             return []
         content = self._log_file.read_bytes()[self._log_from :]
-        return [json.loads(line) for line in content.splitlines()]
+        # The last line may be half written.
+        return [json.loads(line) for line in content.split(b"\n")[:-1]]
 
     def forget_log(self) -> None:
         """Lets `log` begin with the next line."""

@@ -9,6 +9,7 @@ import re
 
 import pytest
 
+from inference_sidecar.foundation.errors import RenderFailed
 from inference_sidecar.foundation.log import configure_log, scrub_secrets
 
 
@@ -76,6 +77,16 @@ def test_an_error_adds_the_traceback_of_the_exception_being_handled() -> None:
 )
 def test_credentials_are_scrubbed(text: str, scrubbed: str) -> None:
     assert scrub_secrets(text) == scrubbed
+
+
+def test_a_failure_with_a_code_needs_no_traceback() -> None:
+    stream = io.StringIO()
+    log = configure_log("info", stream)
+    try:
+        raise RenderFailed("as expected")  # noqa: TRY301
+    except RenderFailed:
+        log.error("broken")  # noqa: TRY400 - our own logger
+    assert "err" not in json.loads(stream.getvalue())
 
 
 def test_a_traceback_given_as_a_key_is_kept() -> None:

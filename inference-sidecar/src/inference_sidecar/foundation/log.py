@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import IO, Final
 
+from inference_sidecar.foundation.errors import SidecarError
+
 _LEVELS: Final = {
     # One environment serves both languages, so every level of the TypeScript side is accepted.
     "trace": logging.DEBUG,
@@ -60,8 +62,12 @@ class Log:
         self._write(logging.WARNING, message, keys)
 
     def error(self, message: str, **keys: object) -> None:
-        """For what somebody must look at; adds the traceback of the exception being handled."""
-        if sys.exc_info()[0] is not None and "err" not in keys:
+        """For what somebody must look at; adds the traceback of the exception being handled.
+
+        A `SidecarError` explains itself, so it brings none.
+        """
+        error = sys.exception()
+        if error is not None and not isinstance(error, SidecarError) and "err" not in keys:
             keys["err"] = traceback.format_exc()
         self._write(logging.ERROR, message, keys)
 

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import json
 from collections.abc import Callable
-from typing import Final, TypeVar, cast
+from typing import Final, TypeVar
 
 import nats
 from nats.aio.client import Client
@@ -19,7 +19,6 @@ from inference_sidecar.foundation.contracts import (
     FAILURES,
     INBOX_PREFIX,
     ClaimRequest,
-    FailureCode,
     RequestError,
     StoreRequest,
     WireModel,
@@ -93,7 +92,7 @@ class Broker:
             )
             return None
         if isinstance(answer, RequestError):
-            code = cast("FailureCode", answer.code) if answer.code in FAILURES else "UNEXPECTED"
+            code = answer.code if answer.code in FAILURES else "UNEXPECTED"
             log_failure(log, code, "request not answered")
             return None
         return answer

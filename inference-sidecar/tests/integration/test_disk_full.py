@@ -51,7 +51,9 @@ async def test_a_job_that_fills_the_disk_is_handed_back_without_counting_the_att
 
     assert released["epoch"] == 1
     assert orchestrator.events_of(job, "render.failed") == []
-    assert any(line.get("code") == "STORAGE_FULL" for line in sidecar.log())
+    assert any(
+        (line.get("code"), line["level"]) == ("STORAGE_FULL", "error") for line in sidecar.log()
+    )
     filler.unlink()
     completed = await orchestrator.event(job, "render.completed")
     assert completed["epoch"] == 2

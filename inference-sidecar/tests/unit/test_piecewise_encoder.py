@@ -29,6 +29,13 @@ def voice(tmp_path: Path) -> Path:
     return write_tone(tmp_path / "voice.wav", PLAN.frames)
 
 
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The planned video, made of pieces without an interruption."""
+    folder = tmp_path_factory.mktemp("whole")
+    return Recorder(folder / "v", write_tone(folder / "voice.wav", PLAN.frames)).whole()
+
+
 class Recorder:
     """Makes a video of moving bars, up to the chunk that a test asks for."""
 
@@ -93,10 +100,8 @@ def test_pieces_are_not_too_short(chunks: tuple[int, ...], pieces: list[tuple[in
     assert [(piece.start, piece.stop) for piece in pieces_of(chunks)] == pieces
 
 
-def test_the_pieces_are_joined_without_a_visible_seam(tmp_path: Path, voice: Path) -> None:
-    path = Recorder(tmp_path / "v", voice).whole()
-
-    times, keys, pictures = decoded(path)
+def test_the_pieces_are_joined_without_a_visible_seam(whole: Path) -> None:
+    times, keys, pictures = decoded(whole)
     assert times == pytest.approx([number / FPS for number in range(PLAN.frames)], abs=1e-3)
     starts = np.flatnonzero(keys).tolist()
     assert starts == [0, 250, 510, 760]
@@ -104,16 +109,18 @@ def test_the_pieces_are_joined_without_a_visible_seam(tmp_path: Path, voice: Pat
     assert np.abs(pictures[:, 36, ::2].astype(int) - wanted).mean() < 25
 
 
-def test_the_audio_equals_that_of_a_video_in_one_piece(tmp_path: Path, voice: Path) -> None:
-    pieces = samples(Recorder(tmp_path / "v", voice).whole())
+def test_the_audio_equals_that_of_a_video_in_one_piece(
+    tmp_path: Path, voice: Path, whole: Path
+) -> None:
     with Encoder(tmp_path / "one.mp4", voice, PLAN, ffmpeg=FFMPEG) as encoder:
         encoder.write(bars(0, PLAN.frames))
         encoder.finish()
-    assert np.array_equal(pieces, samples(tmp_path / "one.mp4"))
+    assert np.array_equal(samples(whole), samples(tmp_path / "one.mp4"))
 
 
-def test_an_interrupted_video_equals_an_uninterrupted_one(tmp_path: Path, voice: Path) -> None:
-    whole = decoded(Recorder(tmp_path / "a", voice).whole())
+def test_an_interrupted_video_equals_an_uninterrupted_one(
+    tmp_path: Path, voice: Path, whole: Path
+) -> None:
     recorder = Recorder(tmp_path / "b", voice)
     # Ends in the middle of the second piece, like a process that is killed.
     recorder.record(range(2)).close()
@@ -122,7 +129,7 @@ def test_an_interrupted_video_equals_an_uninterrupted_one(tmp_path: Path, voice:
     with recorder.record(range(1, 5)) as encoder:
         encoder.finish()
 
-    assert np.array_equal(decoded(recorder.output)[2], whole[2])
+    assert np.array_equal(decoded(recorder.output)[2], decoded(whole)[2])
     assert recorder.kept[1:] == [(3, b"after 2"), (4, b"after 3"), (5, b"after 4")]
 
 

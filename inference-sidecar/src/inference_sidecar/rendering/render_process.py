@@ -34,9 +34,13 @@ _DEATH_SECONDS: Final = 5.0
 class EngineNotLoaded(SidecarError):
     """The engine did not load. Loading is tried again, but no job waits for that."""
 
+    code = "RENDER_PROCESS_DIED"
+
 
 class KilledByAnotherRender(SidecarError):
     """The process died in the render of another job while it finished the file of this one."""
+
+    code = "RENDER_PROCESS_DIED"
 
 
 @dataclass

@@ -98,20 +98,15 @@ class Attempt:
             else:
                 services.leases.forget(job.name.job_id)
             services.forget(job)
-        except EngineNotLoaded:
-            await self._release(
-                "engine not loaded, handing the job back", code="RENDER_PROCESS_DIED"
-            )
-        except KilledByAnotherRender:
-            await self._release(
-                "process died in another render, handing the job back", code="RENDER_PROCESS_DIED"
-            )
+        except EngineNotLoaded as error:
+            await self._release("engine not loaded, handing the job back", error)
+        except KilledByAnotherRender as error:
+            await self._release("process died in another render, handing the job back", error)
         except SidecarError as error:
             await self._fail(error)
         except OSError as error:
-            await self._release(
-                "own disk failed, handing the job back", code="UNEXPECTED", reason=str(error)
-            )
+            why = "own disk failed, handing the job back"
+            await self._release(why, "UNEXPECTED", reason=str(error))
         except Exception as error:  # noqa: BLE001 - a mistake of ours ends the attempt, not the worker
             log_failure(self._log, "UNEXPECTED", "attempt broke off")
             await self._fail(RenderFailed(f"{type(error).__name__}: {error}"))
@@ -273,17 +268,17 @@ class Attempt:
         """Reports the failure, unless our own full disk may be the cause of it."""
         services, name = self._services, self._job.name
         if not services.workplace.has_room():
-            await self._release("disk full, handing the job back", code="STORAGE_FULL")
+            await self._release("disk full, handing the job back", "STORAGE_FULL")
             return
         log_failure(self._log, error, "attempt failed")
         await services.reports.failed(name, error.code, str(error))
         await services.leases.nak(name.job_id, services.timings.after_failure_nak_seconds)
         services.forget(self._job)
 
-    async def _release(self, why: str, *, code: FailureCode, **keys: object) -> None:
+    async def _release(self, why: str, failure: SidecarError | FailureCode, **keys: object) -> None:
         """Hands the job back without counting the attempt, which is not to blame."""
         services, name = self._services, self._job.name
-        log_failure(self._log, code, why, **keys)
+        log_failure(self._log, failure, why, **keys)
         await services.reports.released(name)
         await services.leases.nak(name.job_id, services.timings.later_nak_seconds)
         services.forget(self._job)

@@ -16,22 +16,24 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
 @pytest.mark.parametrize(
-    ("prompt", "code"),
+    ("prompt", "code", "level"),
     [
-        ("null:fail", "RENDER_FAILED"),
-        ("null:noface", "NO_FACE"),
-        ("null:oom-always", "GPU_OUT_OF_MEMORY"),
-        ("null:no-such-directive", "RENDER_FAILED"),
+        ("null:fail", "RENDER_FAILED", "error"),
+        ("null:noface", "NO_FACE", "info"),
+        ("null:oom-always", "GPU_OUT_OF_MEMORY", "error"),
+        ("null:no-such-directive", "RENDER_FAILED", "error"),
     ],
 )
 async def test_a_failed_render_is_reported_and_the_process_goes_on(
-    sidecar: Sidecar, orchestrator: Orchestrator, prompt: str, code: str
+    sidecar: Sidecar, orchestrator: Orchestrator, prompt: str, code: str, level: str
 ) -> None:
     job = await orchestrator.submit(prompt)
     failed = await orchestrator.event(job, "render.failed")
     process = sidecar.render_process()
 
     assert failed["code"] == code
+    line = next(line for line in sidecar.log() if line["msg"] == "attempt failed")
+    assert (line["code"], line["level"]) == (code, level)
     following = await orchestrator.submit()
     await orchestrator.event(following, "render.completed")
     assert sidecar.render_process() == process
@@ -149,6 +151,8 @@ async def test_fetching_waits_for_a_store_that_is_away(
         lambda: sidecar.messages().count("input not fetched, trying again") >= 3, "three tries"
     )
 
+    line = next(line for line in sidecar.log() if line["msg"].startswith("input not fetched"))
+    assert (line["code"], line["level"]) == ("STORE_UNAVAILABLE", "warn")
     await store.start()
 
     await orchestrator.event(job, "render.completed")

@@ -95,6 +95,20 @@ async def test_sigterm_ends_a_sidecar_whose_broker_is_away(
     assert await sidecar.ended() == 0
 
 
+async def test_sigterm_ends_a_sidecar_whose_broker_is_frozen(
+    sidecar: Sidecar, orchestrator: Orchestrator, broker: TestBroker
+) -> None:
+    sidecar.start()
+    job = await orchestrator.submit("null:seconds=600", frames=250, deadline_seconds=900.0)
+    await orchestrator.event(job, "render.started")
+
+    with broker.frozen():
+        sidecar.signal(signal.SIGTERM)
+        assert await sidecar.ended() == 0
+
+    assert sidecar.messages()[-1] == "sidecar stopped"
+
+
 async def test_sigterm_ends_a_sidecar_that_never_found_its_broker(
     sidecar: Sidecar, broker: TestBroker
 ) -> None:

@@ -46,7 +46,9 @@ class ObjectStore:
         return f"http://127.0.0.1:{self._port}/{key}?X-Amz-Signature=very-secret"
 
     async def start(self) -> None:
-        """Starts, after a `stop` on the same port again."""
+        """Starts, after a `stop` on the same port again. Fine when it runs."""
+        if self._server is not None:
+            return
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", self._port)
 
     async def stop(self) -> None:

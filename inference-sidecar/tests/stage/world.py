@@ -49,6 +49,7 @@ class World:
             faults.clear()
         store.slow_get_seconds = store.slow_put_seconds = 0.0
         store.gets_together, store.has_bucket = None, True
+        await store.start()
         orchestrator.on_claim = orchestrator.on_store = None
         orchestrator.finishes = True
         for job in orchestrator.jobs.values():

@@ -8,7 +8,7 @@ import sys
 import pytest
 from pydantic import ValidationError
 
-from inference_sidecar.engines import registry as engines
+from inference_sidecar.engines import registry
 from inference_sidecar.engines.null.settings import NullSettings
 from inference_sidecar.engines.registry import (
     ENGINES,
@@ -41,7 +41,7 @@ def test_missing_packages_are_named_with_a_remedy(monkeypatch: pytest.MonkeyPatc
         packages=("no_such",),
         remedy="get it",
     )
-    monkeypatch.setattr(engines, "ENGINES", {"infinitetalk": absent, "null": poor})
+    monkeypatch.setattr(registry, "ENGINES", {"infinitetalk": absent, "null": poor})
     assert missing_parts("infinitetalk") == (
         "this installation does not contain the engine `infinitetalk`"
     )
@@ -52,7 +52,7 @@ def test_an_engine_that_is_not_installed_has_no_settings(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     absent = EngineSource("x.engine", "E", settings=("inference_sidecar.nowhere.settings", "S"))
-    monkeypatch.setattr(engines, "ENGINES", {"null": absent})
+    monkeypatch.setattr(registry, "ENGINES", {"null": absent})
     assert settings_class("null") is None
     assert read_settings("null") is None
 

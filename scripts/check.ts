@@ -38,6 +38,11 @@ const checks: readonly Step[] = [
   { name: 'generated files', command: [...ownScript('generate.ts'), '--check'] },
   { name: 'Python lint', command: ruff('check'), cwd: sidecar },
   { name: 'Python format', command: ruff('format', '--check'), cwd: sidecar },
+  {
+    name: 'Python import boundaries',
+    command: [pythonTool('lint-imports'), '--no-cache'],
+    cwd: sidecar,
+  },
   { name: 'Python types', command: [npmTool('pyright'), '-p', '.'], cwd: sidecar },
   {
     name: 'Python types of the engine',

@@ -2,7 +2,6 @@ import { execFileSync } from 'node:child_process'
 import { join } from 'node:path'
 import {
   beatSchema,
-  buckets,
   claimAnswerSchema,
   claimRequestSchema,
   claimTries,
@@ -43,7 +42,7 @@ import { type PythonModel, renderPythonModels, snake } from './python-models.ts'
 
 const path = 'inference-sidecar/src/inference_sidecar/foundation/contracts.py'
 
-/** What the sidecar speaks, in the order of the Python file: a shape stands before its users. */
+/** The sidecar's messages in the order of the Python file: each shape stands before those that use it. */
 const models: readonly PythonModel[] = [
   { name: 'JobId', schema: jobIdSchema, doc: 'The id of a job, a UUID.' },
   { name: 'Owner', schema: ownerSchema, doc: 'Whom a job belongs to: a key owner or a publisher.' },
@@ -61,33 +60,49 @@ const models: readonly PythonModel[] = [
   {
     name: 'ClaimAnswer',
     schema: claimAnswerSchema,
-    doc: '`render`: yours. `later`: nak with this delay. `drop`: terminal, ack the entry.',
+    doc: '`render`: yours. `later`: nak with this delay. `drop`: the job has ended, ack the entry.',
   },
-  { name: 'StoreRequest', schema: storeRequestSchema, doc: 'A worker asks for leave to upload.' },
+  {
+    name: 'StoreRequest',
+    schema: storeRequestSchema,
+    doc: 'A worker asks for permission to upload.',
+  },
   {
     name: 'StoreAnswer',
     schema: storeAnswerSchema,
-    doc: '`grant`: PUT, exactly these headers. `stop`: cancelled. `lost`: not yours. `drop`: terminal.',
+    doc: '`grant`: PUT with exactly these headers. `stop`: cancelled. `lost`: not yours. `drop`: ended.',
   },
-  { name: 'RequestError', schema: requestErrorSchema, doc: 'No answer could be given; ask again.' },
+  {
+    name: 'RequestError',
+    schema: requestErrorSchema,
+    doc: 'The request could not be answered; ask again.',
+  },
   { name: 'StopOrder', schema: stopOrderSchema, doc: 'Stop this attempt and forget it.' },
   {
     name: 'EngineFacts',
     schema: engineFactsSchema,
     doc: 'What an engine found and uses, once it is loaded.',
   },
-  { name: 'HeldJob', schema: heldJobSchema, doc: "One job in a worker's hands." },
-  { name: 'Beat', schema: beatSchema, doc: 'Registry, liveness and progress in one.' },
+  { name: 'HeldJob', schema: heldJobSchema, doc: 'One job that a worker holds.' },
+  {
+    name: 'Beat',
+    schema: beatSchema,
+    doc: 'The heartbeat of a worker: registry, liveness and progress in one.',
+  },
   {
     name: 'Rendered',
     schema: renderedSchema,
-    doc: 'What a worker says of a video it rendered; everything here is shown on the result.',
+    doc: 'What a worker reports about a rendered video; all of it is shown on the result.',
   },
   ...renderEvents(),
-  { name: 'DeadLetter', schema: deadLetterSchema, doc: 'A message as it was, and why it is here.' },
+  {
+    name: 'DeadLetter',
+    schema: deadLetterSchema,
+    doc: 'A message that could not be handled, as it was, and the reason.',
+  },
 ]
 
-/** The Python twin of the contracts, for the sidecar. */
+/** The contracts in Python, for the sidecar. */
 export function writePythonContracts(): GeneratedFiles {
   const sections = [
     head,
@@ -101,7 +116,7 @@ export function writePythonContracts(): GeneratedFiles {
   return { [path]: formatted(sections.map((section) => section.trim()).join('\n\n\n')) }
 }
 
-/** As `npm run fix` would leave it. */
+/** The source as `npm run fix` would format it. */
 function formatted(source: string): string {
   const ruff = join(import.meta.dirname, '../../.venv/bin/ruff')
   return execFileSync(ruff, ['format', '--isolated', '--line-length', '100', '-'], {
@@ -111,7 +126,7 @@ function formatted(source: string): string {
 }
 
 const head = `
-"""What the sidecar says and hears on the wire, and the numbers both languages share.
+"""The messages that the sidecar sends and receives, and the numbers both languages share.
 
 Generated from \`contracts/src\` by \`npm run generate\`. Do not edit.
 
@@ -138,7 +153,7 @@ Url = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9+.-]*:\\S+$")]
 
 
 def is_none(value: object) -> bool:
-    """An optional field without a value is left out; the other side knows no null there."""
+    """An optional field without a value is left out: the schemas allow no null."""
     return value is None
 
 
@@ -168,11 +183,11 @@ function renderEventTypes(): EventType[] {
 
 function renderEvents(): PythonModel[] {
   const docs: Partial<Record<EventType, string>> = {
-    'render.started': "The attempt's first forward began.",
+    'render.started': "The attempt's first forward pass began.",
     'render.completed': 'The video is uploaded.',
     'render.failed': "The attempt failed; the code's outcome decides whether another may follow.",
-    'render.released': 'The worker hands the attempt back, nothing counted.',
-    'render.cancelled': 'The worker stopped the attempt because it was told to.',
+    'render.released': 'The worker hands the attempt back; it does not count.',
+    'render.cancelled': 'The worker stopped the attempt on request.',
   }
   return renderEventTypes().map((type) => {
     const doc = docs[type]
@@ -190,39 +205,28 @@ function renderEventUnion(): string {
   })
   return `
 RenderEvent = ${names.join(' | ')}
-"""Everything a worker may state as a fact."""
+"""Every event that a worker publishes."""
 
 
 def event_id(event: RenderEvent) -> str:
-    """The \`Nats-Msg-Id\`: the same fact of the same attempt is stored once per window."""
+    """The \`Nats-Msg-Id\`: JetStream stores an event of an attempt once per duplicate window."""
     return f"${id}"
 `
 }
 
 function renderFailures(): string {
   const codes = Object.keys(failures).map((code) => `    "${code}",`)
-  const rows = Object.entries(failures).map(
-    ([code, { outcome, summary }]) =>
-      `    "${code}": Failure(\n        "${outcome}",\n        ${JSON.stringify(summary)},\n    ),`,
-  )
+  const rows = Object.entries(failures).map(([code, { blame }]) => `    "${code}": "${blame}",`)
   return `
 FailureCode = Literal[
 ${codes.join('\n')}
 ]
 
 
-@dataclass(frozen=True)
-class Failure:
-    """outcome: whether trying again may help; summary: one sentence for the caller."""
-
-    outcome: Literal["reject", "retry"]
-    summary: str
-
-
-FAILURES: Final[dict[FailureCode, Failure]] = {
+FAILURES: Final[dict[FailureCode, Literal["caller", "us", "dependency"]]] = {
 ${rows.join('\n')}
 }
-"""Every way a request or a job can fail. The code decides the rest."""
+"""Whom each failure blames, which decides the level at which it is logged."""
 `
 }
 
@@ -233,7 +237,7 @@ function renderTimings(): string {
   return `
 @dataclass(frozen=True)
 class Timings:
-    """Every wait and back-off, in seconds. What each is for stands in the contracts."""
+    """Every wait and backoff, in seconds; the contracts say what each is for."""
 
 ${rows.join('\n')}
 
@@ -247,19 +251,19 @@ def scaled_timings(divisor: float) -> Timings:
 
 
 CLAIM_TRIES: Final = ${claimTries}
-"""How many times a claim is asked before the entry is handed back."""
+"""How often a claim is requested before the entry is handed back."""
 
 UPLOAD_TRIES: Final = ${uploadTries}
-"""How many times an upload is tried before it is spooled and offered again later."""
+"""How often an upload is tried in a row before the render waits in the spool."""
 
 FRAMES_PER_SECOND: Final = ${framesPerSecond}
-"""Frames a second of every delivered video."""
+"""Frames per second of every delivered video."""
 
 MESSAGE_MAX_BYTES: Final = ${limits.messageMaxBytes}
-"""The longest message any stream takes."""
+"""The largest message that any stream accepts."""
 
 BEAT_MAX_JOBS: Final = ${limits.beatMaxJobs}
-"""As many jobs a beat can name."""
+"""The most jobs that one heartbeat can name."""
 `
 }
 
@@ -270,22 +274,22 @@ STORE_SUBJECT: Final = "${subjects.store}"
 
 
 def event_subject(event: RenderEvent) -> str:
-    """Where a fact is published."""
+    """The subject of an event."""
     return f"${subjects.event('{event.type}' as EventType, '{event.job_id}')}"
 
 
 def gpu_work_subject(job_id: str) -> str:
-    """Where the queue entry of a job lies."""
+    """The subject of a job's queue entry."""
     return f"${subjects.gpuWork('{job_id}')}"
 
 
 def beat_subject(worker_id: str) -> str:
-    """Where a worker says that it lives."""
+    """The subject of a worker's heartbeats."""
     return f"${subjects.beat('{worker_id}')}"
 
 
 def stop_subject(worker_id: str) -> str:
-    """Where a worker is told to stop an attempt."""
+    """The subject of stop orders for a worker."""
     return f"${subjects.stop('{worker_id}')}"
 `
 }
@@ -305,20 +309,19 @@ EVENTS_STREAM: Final = "${streams.EVENTS.name}"
 EVENTS_STREAM_SUBJECT: Final = "${streams.EVENTS.subjects[0]}"
 DLQ_STREAM: Final = "${streams.DLQ.name}"
 DLQ_STREAM_SUBJECT: Final = "${streams.DLQ.subjects[0]}"
-JOB_BUCKET: Final = "${buckets.job.name}"
 
 NATS_USER: Final = "sidecar"
 INBOX_PREFIX: Final = "${inboxPrefix('sidecar')}"
-"""Its own, so that no other service can read the answers to this one."""
+"""Of this service alone, so that no other service can read its replies."""
 
 PUBLISH_PERMISSIONS: Final = (
 ${list(publish)}
 )
-"""All that the broker lets this service publish to."""
+"""The subjects that the broker lets this service publish to."""
 
 SUBSCRIBE_PERMISSIONS: Final = (
 ${list(subscribe)}
 )
-"""All that the broker lets this service hear."""
+"""The subjects that the broker lets this service subscribe to."""
 `
 }

@@ -70,7 +70,7 @@ function renderUnion(name: string, members: readonly Node[], doc: string): strin
     if (!memberName) throw new Error(`a member of ${name} has no title`)
     names.push(memberName)
     if (!member.$ref) {
-      const says = `${spaced(name)} that says \`${tag?.[1].const}\`.`
+      const says = `The ${spaced(name).toLowerCase()} \`${tag?.[1].const}\`.`
       classes += `\n${renderClass(memberName, member, says)}\n`
     }
   }
@@ -117,7 +117,7 @@ function pythonType(node: Node): string {
   }
 }
 
-/** Numbers get the speaking aliases of the file's head where their bounds are the usual ones. */
+/** Numbers get the aliases at the top of the file where their bounds are the usual ones. */
 function numberType({ type, minimum, exclusiveMinimum, maximum }: Node): string {
   const isInteger = type === 'integer'
   const bound = maximum === Number.MAX_SAFE_INTEGER ? undefined : maximum

@@ -66,11 +66,9 @@ export async function untilStored(
       const reason = troubleOf(error)
       countRetry(reason)
       if (nowMs >= silence.untilMs) {
-        logFailure(log, failure, 'message not stored, publishing again', {
-          subject,
-          reason,
-          tries,
-        })
+        // Whoever waits is told that the broker is unavailable; an operator, that it needs room.
+        const told = reason === 'full' ? new AppError('STORAGE_FULL', { cause: error }) : failure
+        logFailure(log, told, 'message not stored, publishing again', { subject, reason, tries })
         const ms = Math.min(longestSilenceMs, tries === 1 ? firstSilenceMs : silence.ms * 2)
         silence = { untilMs: nowMs + ms, ms }
       }

@@ -43,8 +43,8 @@ describe('a publish to a full stream', () => {
     )
     expect(performance.now() - began).toBeLessThan(5_000)
     expect(line).toMatchObject({
-      level: 'warn',
-      code: 'BROKER_UNAVAILABLE',
+      level: 'error',
+      code: 'STORAGE_FULL',
       reason: 'full',
       tries: 1,
     })

@@ -1,1 +1,1 @@
-"""The inference sidecar: holds an engine, renders one job at a time, reports what it does."""
+"""The inference sidecar: holds an engine, renders one job at a time, and reports its work."""

@@ -1,4 +1,4 @@
-"""The sidecar process. It imports little: a signal may come before all the rest is there."""
+"""The sidecar process. It imports little: a signal may come before the rest is imported."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from types import FrameType
 
 
 def main() -> None:
-    """Runs the sidecar. Until that hears signals itself, they end the process with status 0."""
+    """Runs the sidecar. Until that handles signals itself, they end the process with status 0."""
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _end)
-    # Takes half a second, and nothing is in our hands yet.
+    # Takes half a second, in which nothing needs to be handed back.
     from inference_sidecar.sidecar import main as run_sidecar  # noqa: PLC0415
 
     run_sidecar()

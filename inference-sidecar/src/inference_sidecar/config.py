@@ -7,17 +7,15 @@ from pathlib import Path
 from typing import Literal
 
 from pydantic import Field, SecretStr, ValidationError, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from inference_sidecar.engines.registry import EngineName, missing_parts, read_settings
 from inference_sidecar.engines.settings import EngineSettings
 from inference_sidecar.foundation.contracts import NATS_USER, Timings, scaled_timings
+from inference_sidecar.foundation.settings import Settings
 
 
-class EngineChoice(BaseSettings):
-    """Read by itself first: what is wrong elsewhere must not hide what the engine misses."""
-
-    model_config = SettingsConfigDict(frozen=True, extra="forbid", env_ignore_empty=True)
+class EngineChoice(Settings):
+    """Read by itself first: a mistake elsewhere must not hide what the engine lacks."""
 
     engine: EngineName = Field(
         default="preview",
@@ -68,7 +66,7 @@ class SidecarConfig(EngineChoice):
 
 
 class ConfigurationNotValid(Exception):
-    """All that is wrong with the environment, one line each, without any value."""
+    """Everything that is wrong with the environment, one line each, without any value."""
 
 
 def load_configuration() -> tuple[SidecarConfig, EngineSettings | None]:
@@ -86,7 +84,7 @@ def load_configuration() -> tuple[SidecarConfig, EngineSettings | None]:
             mistakes.append(f"ENGINE: {missing}")
         settings = read_settings(engine)
     except ValidationError as error:
-        # A wrong name of an engine has been told above.
+        # An unknown engine has been reported above.
         mistakes += [mistake for mistake in _mistakes(error) if mistake not in mistakes]
     if config is None or mistakes:
         lines = ["The configuration is not valid:", *(f"  {mistake}" for mistake in mistakes)]

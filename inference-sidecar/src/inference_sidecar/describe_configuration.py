@@ -12,10 +12,14 @@ from pydantic_settings import BaseSettings
 
 from inference_sidecar.config import SidecarConfig
 from inference_sidecar.engines.registry import ENGINES, settings_class
+from inference_sidecar.foundation.settings import is_secret
 
 
-def describe(settings: type[BaseSettings], reader: str) -> list[dict[str, str | None]]:
-    """Name, description, default (None where there is none to show) and reader of each field."""
+def describe(settings: type[BaseSettings], reader: str) -> list[dict[str, str | bool | None]]:
+    """Describes each field; `fallback` is None where there is no default to show.
+
+    A secret may also be given as `NAME_FILE`, the path of a file.
+    """
     return [
         {
             "name": name.upper(),
@@ -24,13 +28,15 @@ def describe(settings: type[BaseSettings], reader: str) -> list[dict[str, str | 
             if field.is_required() or field.default is None
             else str(field.default),
             "reader": reader,
+            "isSecret": is_secret(field),
+            "isRequired": field.is_required(),
         }
         for name, field in settings.model_fields.items()
     ]
 
 
 def main() -> None:
-    """The sidecar's own variables first, then those of each engine that reads any."""
+    """Prints the sidecar's own variables first, then those of each engine that reads any."""
     variables = describe(SidecarConfig, "sidecar")
     for name in ENGINES:
         settings = settings_class(name)

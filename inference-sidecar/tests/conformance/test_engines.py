@@ -1,6 +1,6 @@
-"""What every engine owes those who use it, whatever it is: one suite for all that need no weights.
+"""The contract of the engine protocol: one suite for every engine that needs no weights.
 
-An engine that needs weights brings these demands into its own tests, with weights made for them.
+An engine that needs weights runs these tests in a suite of its own, with tiny weights.
 """
 
 import os
@@ -31,7 +31,7 @@ DELIVERY = Size(320, 180)
 
 
 class Watched:
-    """Records progress; stops the render with an error after so many looks."""
+    """Records the progress, and raises an error after this many checks."""
 
     def __init__(self, looks: int = 1_000_000, error: type[Exception] = Cancelled) -> None:
         self.looks_left, self.error = looks, error
@@ -113,7 +113,7 @@ def test_the_same_seed_gives_the_same_pixels(
     assert np.array_equal(again.frames, chunks[0].frames)
 
 
-def test_a_resumed_render_ends_like_an_uninterrupted_one(
+def test_a_resumed_render_equals_an_uninterrupted_one(
     engine: Engine, job: RenderRequest, chunks: list[Chunk]
 ) -> None:
     plan = engine.plan(job)
@@ -122,7 +122,7 @@ def test_a_resumed_render_ends_like_an_uninterrupted_one(
     rest = list(engine.render(job, plan, control, ResumeState.from_bytes(resume.to_bytes())))
     assert [chunk.index for chunk in rest] == [chunk.index for chunk in chunks[1:]]
     assert all(np.array_equal(a.frames, b.frames) for a, b in zip(rest, chunks[1:], strict=True))
-    # By frames or by chunks: what is safe elsewhere counts as done.
+    # Counted by frames or by chunks, what is safe elsewhere is done.
     assert control.fractions[0] >= min(plan.chunks[0] / plan.frames, 1 / len(plan.chunks))
 
 
@@ -134,7 +134,7 @@ def test_the_state_of_another_render_is_refused(engine: Engine, job: RenderReque
 
 
 @pytest.mark.parametrize("error", [Cancelled, DeadlineExceeded])
-def test_what_the_control_raises_ends_the_render(
+def test_an_error_of_the_control_ends_the_render(
     engine: Engine, job: RenderRequest, error: type[Exception]
 ) -> None:
     control = Watched(looks=1, error=error)
@@ -143,7 +143,7 @@ def test_what_the_control_raises_ends_the_render(
     assert control.looks == 2
 
 
-def test_after_a_cancellation_the_engine_renders_on(
+def test_the_engine_can_render_again_after_a_cancellation(
     engine: Engine, job: RenderRequest, chunks: list[Chunk]
 ) -> None:
     with pytest.raises(Cancelled):
@@ -152,7 +152,7 @@ def test_after_a_cancellation_the_engine_renders_on(
     assert np.array_equal(again.frames, chunks[0].frames)
 
 
-def test_a_smaller_size_class_generates_less_and_delivers_the_same(
+def test_a_smaller_size_class_generates_fewer_pixels_and_delivers_the_same(
     engine: Engine, job: RenderRequest
 ) -> None:
     plan = engine.plan(job)

@@ -149,7 +149,7 @@ async def test_one_lack_of_memory_costs_the_size_and_a_second_one_the_job(
     renderer.allow(1)
     with pytest.raises(ReportedFailure) as caught:
         await renderer.render(request, "none.mp4")
-    assert caught.value.reported_code == "GPU_OUT_OF_MEMORY"
+    assert caught.value.code == "GPU_OUT_OF_MEMORY"
     assert not list(renderer.folder.glob("none.mp4*"))
 
     renderer.allow(_ROOM)

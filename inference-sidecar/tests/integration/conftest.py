@@ -1,4 +1,4 @@
-"""A fresh stage for each test: broker, store, orchestrator, and a sidecar not yet started."""
+"""A fresh world for each test: broker, store, orchestrator, and a sidecar not yet started."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A broker that is away costs nobody his render."""
+"""No render is lost while the broker is away."""
 
 # The NATS client is typed in parts only.
 # pyright: reportUnknownMemberType=false
@@ -22,7 +22,7 @@ from stage.sidecar import Sidecar
 from stage.until import until
 
 
-async def test_a_render_goes_on_through_a_restart_and_is_reported_once(
+async def test_a_render_goes_on_while_the_broker_restarts_and_is_reported_once(
     sidecar: Sidecar, orchestrator: Orchestrator, broker: TestBroker
 ) -> None:
     sidecar.start()
@@ -39,7 +39,7 @@ async def test_a_render_goes_on_through_a_restart_and_is_reported_once(
     assert stored.state.messages == 2, "started and completed, once each"
 
 
-async def test_events_of_the_silence_are_stored_when_the_broker_is_back(
+async def test_events_of_an_outage_are_stored_when_the_broker_is_back(
     sidecar: Sidecar, orchestrator: Orchestrator, broker: TestBroker
 ) -> None:
     sidecar.start()
@@ -54,7 +54,7 @@ async def test_events_of_the_silence_are_stored_when_the_broker_is_back(
     assert failed["code"] == "RENDER_FAILED"
 
 
-async def test_pulls_stops_and_beats_revive_after_kill_9(
+async def test_pulls_stop_orders_and_heartbeats_resume_after_the_broker_was_killed(
     sidecar: Sidecar, orchestrator: Orchestrator, broker: TestBroker
 ) -> None:
     sidecar.start()
@@ -69,7 +69,7 @@ async def test_pulls_stops_and_beats_revive_after_kill_9(
 
     job = await orchestrator.submit("null:seconds=600", frames=250, deadline_seconds=900.0)
     await orchestrator.event(job, "render.started")
-    await until(lambda: len(orchestrator.beats) > beats, "beats")
+    await until(lambda: len(orchestrator.beats) > beats, "heartbeats")
     await orchestrator.stop("w1", job)
     await orchestrator.event(job, "render.cancelled")
 
@@ -88,7 +88,7 @@ async def test_a_sidecar_waits_for_a_broker_that_is_not_there_yet(
     await orchestrator.event(job, "render.completed")
 
 
-async def test_a_broker_that_refuses_us_is_told_and_tried_again(
+async def test_a_broker_that_rejects_the_password_is_logged_once_and_tried_again(
     sidecar: Sidecar, orchestrator: Orchestrator
 ) -> None:
     sidecar.start(NATS_PASSWORD="wrong-password")
@@ -108,7 +108,7 @@ async def test_a_broker_that_refuses_us_is_told_and_tried_again(
     assert await sidecar.ended() == 0
 
 
-async def test_a_sidecar_that_is_thrown_out_comes_back_when_it_may(
+async def test_a_sidecar_reconnects_when_its_user_is_let_in_again(
     sidecar: Sidecar, orchestrator: Orchestrator, broker: TestBroker
 ) -> None:
     sidecar.start()
@@ -118,12 +118,12 @@ async def test_a_sidecar_that_is_thrown_out_comes_back_when_it_may(
     broker.throw_out(NATS_USER)
     await until(lambda: "rendered" in sidecar.messages(), "render without a broker")
     assert orchestrator.events_of(job, "render.completed") == []
-    broker.let_in()
+    broker.restore()
 
     await orchestrator.event(job, "render.completed")
 
 
-async def test_the_end_of_the_connection_for_good_is_an_error(
+async def test_a_connection_that_is_closed_for_good_is_an_error(
     orchestrator: Orchestrator, broker: TestBroker, tmp_path: Path
 ) -> None:
     config = SidecarConfig.model_validate(

@@ -1,4 +1,4 @@
-"""A full disk takes no job, loses none, and ends no process."""
+"""With a full disk no job is taken, none is lost, and no process ends."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from stage.until import until
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A disk of its own with room for little more than one job."""
+    """A disk with room for little more than one job."""
     with mounted_disk(tmp_path / "disk", ROOM_BYTES + (4 << 20)) as folder:
         yield folder
 
@@ -38,7 +38,7 @@ async def test_no_job_is_taken_until_there_is_room(
     assert sidecar.messages().count("disk full, no job is taken") == 1
 
 
-async def test_a_job_whose_render_finds_no_room_is_handed_back_uncounted(
+async def test_a_job_that_fills_the_disk_is_handed_back_without_counting_the_attempt(
     sidecar: Sidecar, orchestrator: Orchestrator, small_disk: Path
 ) -> None:
     sidecar.start(SPOOL_DIR=str(small_disk / "spool"))
@@ -51,7 +51,9 @@ async def test_a_job_whose_render_finds_no_room_is_handed_back_uncounted(
 
     assert released["epoch"] == 1
     assert orchestrator.events_of(job, "render.failed") == []
-    assert any(line.get("code") == "STORAGE_FULL" for line in sidecar.log())
+    assert any(
+        (line.get("code"), line["level"]) == ("STORAGE_FULL", "error") for line in sidecar.log()
+    )
     filler.unlink()
     completed = await orchestrator.event(job, "render.completed")
     assert completed["epoch"] == 2

@@ -1,4 +1,4 @@
-"""How a sidecar ends, asked to or not, and what it leaves behind."""
+"""How a sidecar ends, on request or not, and what it leaves behind."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ async def test_sigterm_hands_the_prefetched_job_back_too(
     first = await orchestrator.submit("null:hang")
     await orchestrator.event(first, "render.started")
     second = await orchestrator.submit()
-    await until(lambda: orchestrator.held(second), "second job in hand")
+    await until(lambda: orchestrator.held(second), "second job held")
 
     sidecar.signal(signal.SIGTERM)
 
@@ -65,7 +65,7 @@ async def test_sigterm_lets_an_upload_end(
     await orchestrator.empty_queue()
 
 
-async def test_what_cannot_be_uploaded_in_the_grace_time_is_handed_back(
+async def test_a_render_that_is_not_uploaded_in_the_grace_time_is_handed_back(
     sidecar: Sidecar, orchestrator: Orchestrator, store: ObjectStore
 ) -> None:
     store.faults["PUT"].extend([503] * 1000)
@@ -93,6 +93,20 @@ async def test_sigterm_ends_a_sidecar_whose_broker_is_away(
     sidecar.signal(signal.SIGTERM)
 
     assert await sidecar.ended() == 0
+
+
+async def test_sigterm_ends_a_sidecar_whose_broker_is_frozen(
+    sidecar: Sidecar, orchestrator: Orchestrator, broker: TestBroker
+) -> None:
+    sidecar.start()
+    job = await orchestrator.submit("null:seconds=600", frames=250, deadline_seconds=900.0)
+    await orchestrator.event(job, "render.started")
+
+    with broker.frozen():
+        sidecar.signal(signal.SIGTERM)
+        assert await sidecar.ended() == 0
+
+    assert sidecar.messages()[-1] == "sidecar stopped"
 
 
 async def test_sigterm_ends_a_sidecar_that_never_found_its_broker(
@@ -125,9 +139,7 @@ async def test_sigterm_ends_a_sidecar_that_is_still_importing(
     assert sidecar.log_text() == ""
 
 
-async def test_an_idle_sidecar_says_that_it_drains_and_ends(
-    sidecar: Sidecar, orchestrator: Orchestrator
-) -> None:
+async def test_an_idle_sidecar_ends_at_once(sidecar: Sidecar, orchestrator: Orchestrator) -> None:
     sidecar.start()
     await until(lambda: orchestrator.beats and orchestrator.beats[-1]["state"] == "ready", "ready")
 
@@ -150,7 +162,7 @@ async def test_the_render_process_and_its_encoder_die_with_their_parent(
     await until(lambda: not sidecar.processes(), "end of all")
 
 
-async def test_unfinished_work_of_an_earlier_life_is_deleted_at_the_start(
+async def test_unfinished_work_of_an_earlier_process_is_deleted_at_the_start(
     sidecar: Sidecar, orchestrator: Orchestrator
 ) -> None:
     sidecar.start()
@@ -172,7 +184,7 @@ async def test_two_sidecars_do_not_share_a_folder(
     sidecar: Sidecar, other_sidecar: Sidecar, orchestrator: Orchestrator
 ) -> None:
     sidecar.start()
-    await until(lambda: orchestrator.beats, "first beat")
+    await until(lambda: orchestrator.beats, "first heartbeat")
 
     other_sidecar.start(SPOOL_DIR=str(sidecar.spool_dir))
 
@@ -180,7 +192,7 @@ async def test_two_sidecars_do_not_share_a_folder(
     assert "Another sidecar works in" in other_sidecar.log_text()
 
 
-async def test_a_wrong_configuration_ends_it_with_all_that_is_wrong(sidecar: Sidecar) -> None:
+async def test_a_wrong_configuration_is_reported_all_at_once(sidecar: Sidecar) -> None:
     sidecar.start(
         NATS_URL="http://example.org", ENGINE="magic", TIMINGS_DIVISOR="0", NATS_PASSWORD=""
     )

@@ -1,4 +1,4 @@
-"""What stands in the environment for the engine reaches it in its own process."""
+"""The engine reads its settings in its own process."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from stage.sidecar import Sidecar
 from stage.until import until
 
 
-async def test_the_engines_variables_reach_the_render_process(
+async def test_the_settings_of_the_engine_reach_the_render_process(
     sidecar: Sidecar, orchestrator: Orchestrator
 ) -> None:
     sidecar.start(NULL_SECONDS_PER_VIDEO_SECOND="2.5")
@@ -24,21 +24,21 @@ async def test_the_engines_variables_reach_the_render_process(
         "peakMemoryBytes": 0,
         "details": {},
     }
-    beat = await until(lambda: orchestrator.beats[-1].get("engineFacts"), "facts in a beat")
+    beat = await until(lambda: orchestrator.beats[-1].get("engineFacts"), "facts in a heartbeat")
     assert beat == facts
     completed = await orchestrator.event(job, "render.completed")
     assert completed["rendered"]["engineFacts"] == facts
-    told = next(line for line in sidecar.log() if line["msg"] == "configuration")
-    assert told["config"]["null_seconds_per_video_second"] == 2.5
+    line = next(line for line in sidecar.log() if line["msg"] == "configuration")
+    assert line["config"]["null_seconds_per_video_second"] == 2.5
 
 
-async def test_an_engine_that_is_not_installed_is_told_at_the_start(sidecar: Sidecar) -> None:
+async def test_an_engine_that_is_not_installed_is_reported_at_the_start(sidecar: Sidecar) -> None:
     missing = missing_parts("infinitetalk")
     sidecar.start(ENGINE="infinitetalk", TIMINGS_DIVISOR="0")
 
     assert await sidecar.ended() == 2
 
-    # Installed or not, what else is wrong is told too, and no engine is started.
+    # Installed or not, other mistakes are reported too, and no engine is started.
     text = sidecar.log_text()
     assert "TIMINGS_DIVISOR: " in text
     assert missing is None or f"ENGINE: {missing}" in text

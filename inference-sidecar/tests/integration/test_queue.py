@@ -1,9 +1,8 @@
-"""How a worker treats the entries of the queue."""
+"""How a worker handles the entries of the queue."""
 
 from __future__ import annotations
 
 import hashlib
-import json
 import uuid
 
 # The NATS client is typed in parts only.
@@ -12,10 +11,8 @@ from nats.aio.msg import Msg
 
 from inference_sidecar.foundation.contracts import (
     BEAT_MAX_JOBS,
-    DeadLetter,
     FrameSize,
     Rendered,
-    gpu_work_subject,
 )
 from inference_sidecar.store.spool import Spool, SpooledRender
 from stage.broker import set_ack_wait
@@ -24,10 +21,10 @@ from stage.sidecar import Sidecar
 from stage.until import until
 
 
-async def test_an_entry_that_is_already_in_hand_only_renews_the_handle(
+async def test_a_redelivered_entry_of_a_held_job_only_renews_its_lease(
     sidecar: Sidecar, orchestrator: Orchestrator
 ) -> None:
-    # Shorter than the worker keeps its entries alive: the entry comes again and again.
+    # Shorter than the worker renews its leases: the entry is redelivered again and again.
     await set_ack_wait(orchestrator.client, 0.3)
     sidecar.start()
     job = await orchestrator.submit("null:seconds=2", frames=100)
@@ -36,12 +33,12 @@ async def test_an_entry_that_is_already_in_hand_only_renews_the_handle(
     assert (job.claims, job.epoch) == (1, 1)
 
     await until(lambda: not sidecar.spooled(), "end of the job")
-    assert "entry came again" in sidecar.messages()
+    assert "entry redelivered" in sidecar.messages()
     assert len(orchestrator.events_of(job)) == 2
     await orchestrator.empty_queue()
 
 
-async def test_an_entry_is_kept_from_others_for_as_long_as_the_render_takes(
+async def test_the_lease_of_an_entry_is_renewed_for_as_long_as_the_render_takes(
     sidecar: Sidecar, other_sidecar: Sidecar, orchestrator: Orchestrator
 ) -> None:
     await set_ack_wait(orchestrator.client, 3)
@@ -55,32 +52,7 @@ async def test_an_entry_is_kept_from_others_for_as_long_as_the_render_takes(
     assert job.claims == 1
 
 
-async def test_the_entry_of_a_finished_job_is_acked(
-    sidecar: Sidecar, orchestrator: Orchestrator
-) -> None:
-    job = await orchestrator.submit()
-    job.state = "terminal"
-    sidecar.start()
-
-    await until(lambda: job.claims == 1, "claim")
-
-    await orchestrator.empty_queue()
-
-
-async def test_a_job_that_is_not_to_be_had_yet_is_handed_back_for_a_while(
-    sidecar: Sidecar, orchestrator: Orchestrator
-) -> None:
-    orchestrator.on_claim = lambda job: (
-        {"answer": "later", "delayMs": 300} if job.claims < 3 else None
-    )
-    job = await orchestrator.submit()
-    sidecar.start()
-
-    await orchestrator.event(job, "render.completed")
-    assert job.claims == 3
-
-
-async def test_a_claim_without_an_answer_is_repeated_then_the_entry_handed_back(
+async def test_an_unanswered_claim_is_repeated_and_then_the_entry_handed_back(
     sidecar: Sidecar, other_sidecar: Sidecar, orchestrator: Orchestrator
 ) -> None:
     orchestrator.on_claim = lambda job: "silence" if job.claims <= 4 else None
@@ -100,51 +72,21 @@ async def test_a_claim_without_an_answer_is_repeated_then_the_entry_handed_back(
     assert job.claims == 5
 
 
-async def test_an_entry_nobody_can_read_goes_to_the_dead_letters_with_a_reason(
-    sidecar: Sidecar, orchestrator: Orchestrator
-) -> None:
-    letters: list[DeadLetter] = []
-
-    async def hear(message: Msg) -> None:
-        letters.append(DeadLetter.model_validate_json(message.data))
-
-    await orchestrator.client.subscribe("dlq.>", cb=hear)
-    terminated: list[str] = []
-
-    async def note(message: Msg) -> None:
-        terminated.append(json.loads(message.data)["reason"])
-
-    await orchestrator.client.subscribe("$JS.EVENT.ADVISORY.CONSUMER.MSG_TERMINATED.>", cb=note)
-    await orchestrator.client.jetstream().publish(gpu_work_subject("x"), b'{"jobId": "x"}')
-    # Each of these bytes takes six in JSON; the letter must fit into a message all the same.
-    await orchestrator.client.jetstream().publish(gpu_work_subject("y"), b"\x01" * 60_000)
-    job = await orchestrator.submit()
-    sidecar.start()
-
-    await orchestrator.event(job, "render.completed")
-
-    assert len(letters) == 2
-    assert (letters[0].stream, letters[0].payload) == ("GPU", '{"jobId": "x"}')
-    assert "owner" in letters[0].reason
-    assert letters[0].subject == gpu_work_subject("x")
-    assert terminated[0].startswith("INVALID_MESSAGE")
-
-
-async def test_an_entry_nobody_waits_for_is_handed_back_at_once(
+async def test_an_unexpected_entry_is_handed_back_at_once(
     sidecar: Sidecar, other_sidecar: Sidecar, orchestrator: Orchestrator
 ) -> None:
     pulls: list[Msg] = []
 
-    async def hear(message: Msg) -> None:
+    async def collect(message: Msg) -> None:
         pulls.append(message)
 
-    await orchestrator.client.subscribe("$JS.API.CONSUMER.MSG.NEXT.>", cb=hear)
+    await orchestrator.client.subscribe("$JS.API.CONSUMER.MSG.NEXT.>", cb=collect)
     sidecar.start()
     first = await orchestrator.submit("null:seconds=600", frames=250, deadline_seconds=900.0)
     await orchestrator.event(first, "render.started")
     second = await orchestrator.submit()
 
-    # As a request that was held up on its way: it brings an entry in the middle of a render.
+    # Like a pull request that was delayed: it brings an entry in the middle of a render.
     pull = pulls[0]
     await orchestrator.client.publish(pull.subject, b'{"batch": 1}', reply=pull.reply)
     other_sidecar.start()
@@ -154,7 +96,7 @@ async def test_an_entry_nobody_waits_for_is_handed_back_at_once(
     assert orchestrator.events_of(first, "render.completed") == []
 
 
-async def test_no_more_is_taken_than_a_beat_can_name(
+async def test_no_more_jobs_are_taken_than_a_heartbeat_can_name(
     sidecar: Sidecar, orchestrator: Orchestrator
 ) -> None:
     renders = [a_spooled_render() for _ in range(BEAT_MAX_JOBS)]
@@ -170,7 +112,7 @@ async def test_no_more_is_taken_than_a_beat_can_name(
     job = await orchestrator.submit()
     await until(lambda: orchestrator.beats and orchestrator.beats[-1]["state"] == "ready", "ready")
     seen = len(orchestrator.beats)
-    await until(lambda: len(orchestrator.beats) > seen + 3, "beats")
+    await until(lambda: len(orchestrator.beats) > seen + 3, "heartbeats")
     assert len(orchestrator.beats[-1]["jobs"]) == BEAT_MAX_JOBS
     assert job.claims == 0
 

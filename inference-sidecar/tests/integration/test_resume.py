@@ -1,4 +1,4 @@
-"""A render whose process dies goes on in the next one, under the same attempt."""
+"""A render whose process dies is resumed in the next one, in the same attempt."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ FRAMES = 900
 
 
 async def kill_after_a_piece(sidecar: Sidecar, job: Job, epoch: int = 1) -> None:
-    """Kills the render process when a third of the video is safe."""
+    """Kills the render process once a third of the video is safe."""
     kept = sidecar.spool_dir / "work" / f"{job.job_id}-{epoch}" / "pieces" / "kept"
     await until(kept.exists, "a finished piece")
     process = sidecar.render_process()
@@ -33,7 +33,7 @@ def percents(orchestrator: Orchestrator, job: Job) -> list[float]:
     ]
 
 
-async def test_an_interrupted_render_is_finished_and_the_same(
+async def test_an_interrupted_render_is_finished_with_the_same_result(
     sidecar: Sidecar, orchestrator: Orchestrator, store: ObjectStore
 ) -> None:
     sidecar.start()
@@ -52,7 +52,7 @@ async def test_an_interrupted_render_is_finished_and_the_same(
     assert percents(orchestrator, job) == sorted(percents(orchestrator, job))
     again = await orchestrator.submit("null:seconds=1", frames=FRAMES)
     whole = await orchestrator.event(again, "render.completed")
-    assert _sha(completed) == _sha(whole), "the null engine draws the same for every prompt"
+    assert _sha(completed) == _sha(whole), "the null engine draws the same frames for every prompt"
     assert store.puts[-1].status == 200
 
 
@@ -70,7 +70,7 @@ async def test_a_process_that_dies_again_without_a_new_piece_fails_the_attempt(
     await orchestrator.event(following, "render.completed")
 
 
-async def test_the_deadline_counts_over_all_processes(
+async def test_the_deadline_covers_all_processes_of_a_render(
     sidecar: Sidecar, orchestrator: Orchestrator
 ) -> None:
     sidecar.start()
@@ -82,11 +82,11 @@ async def test_the_deadline_counts_over_all_processes(
     failed = await orchestrator.event(job, "render.failed")
 
     assert failed["code"] == "DEADLINE_EXCEEDED"
-    # For the second process alone the deadline would be at twelve seconds.
+    # Counted from the second process, the deadline would be at twelve seconds.
     assert 7_900 <= failed["atMs"] - started["atMs"] <= 11_500
 
 
-async def test_a_deadline_that_passes_while_the_next_process_loads_is_one(
+async def test_the_deadline_may_pass_while_the_next_process_loads(
     sidecar: Sidecar, orchestrator: Orchestrator
 ) -> None:
     sidecar.start(NULL_LOAD_SECONDS="8")
@@ -99,7 +99,7 @@ async def test_a_deadline_that_passes_while_the_next_process_loads_is_one(
     assert failed["code"] == "DEADLINE_EXCEEDED"
 
 
-async def test_a_stop_is_heard_while_the_next_process_loads(
+async def test_a_stop_order_is_obeyed_while_the_next_process_loads(
     sidecar: Sidecar, orchestrator: Orchestrator
 ) -> None:
     sidecar.start(NULL_LOAD_SECONDS="8")
@@ -116,7 +116,7 @@ async def test_a_stop_is_heard_while_the_next_process_loads(
     await until(lambda: not sidecar.work_folders(), "empty work folder")
 
 
-async def test_nothing_of_an_earlier_attempt_is_used(
+async def test_the_pieces_of_an_earlier_attempt_are_not_used(
     sidecar: Sidecar, orchestrator: Orchestrator
 ) -> None:
     sidecar.start()

@@ -6,10 +6,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import copy
 import json
 import signal
 import subprocess
 import sys
+from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +42,7 @@ STAGE_USER = "stage"
 
 
 class TestBroker:
-    """Can be killed and started again on the same port and the same disk."""
+    """Can be killed, and started again with the same port and the same files."""
 
     __test__ = False
 
@@ -72,21 +75,36 @@ class TestBroker:
         self._conf: dict[str, Any] = conf
         self._write_conf()
 
-    def _write_conf(self, without: str = "") -> None:
-        account = self._conf["accounts"]["AVATAR"]
-        users = [user for user in account["users"] if user["user"] != without]
-        conf = {**self._conf, "accounts": {"AVATAR": {**account, "users": users}}}
+    def _write_conf(self, without: str = "", denied: tuple[str, ...] = ()) -> None:
+        conf = copy.deepcopy(self._conf)
+        account = conf["accounts"]["AVATAR"]
+        account["users"][0]["permissions"]["publish"]["deny"] = list(denied)
+        account["users"] = [user for user in account["users"] if user["user"] != without]
         (self._directory / "nats.conf").write_text(json.dumps(conf))
 
     def throw_out(self, user: str) -> None:
-        """Whoever is connected as this user is not any more, and not let in again."""
+        """Disconnects this user and refuses to let it in again."""
         self._write_conf(without=user)
         self._reload()
 
-    def let_in(self) -> None:
-        """Everybody may connect again."""
+    def deny(self, *subjects: str) -> None:
+        """The sidecar may not publish to these subjects. Before `start`."""
+        self._write_conf(denied=subjects)
+
+    def restore(self) -> None:
+        """Everybody may connect, and publish where they should."""
         self._write_conf()
         self._reload()
+
+    @contextlib.contextmanager
+    def frozen(self) -> Generator[None]:
+        """The broker keeps its connections but does not answer."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self._process.send_signal(signal.SIGCONT)
 
     def _reload(self) -> None:
         assert self._process is not None
@@ -115,7 +133,7 @@ class TestBroker:
 
     async def connect(self) -> Client:
         async def quiet(_: Exception) -> None:
-            """Reconnecting is part of the play."""
+            """Tests break connections on purpose."""
 
         return await nats.connect(
             self.url,
@@ -170,6 +188,19 @@ async def set_ack_wait(client: Client, seconds: float) -> None:
         f"$JS.API.CONSUMER.DURABLE.CREATE.{GPU_STREAM}.{GPU_CONSUMER}",
         {"stream_name": GPU_STREAM, "config": consumer},
     )
+
+
+async def limit_events(client: Client, max_messages: int) -> None:
+    """Makes the stream of events reject more messages than this; -1 lifts the limit."""
+    stream = {
+        "name": EVENTS_STREAM,
+        "subjects": [EVENTS_STREAM_SUBJECT],
+        "storage": "file",
+        "max_msg_size": MESSAGE_MAX_BYTES,
+        "max_msgs": max_messages,
+        "discard": "new",
+    }
+    await _ask(client, f"$JS.API.STREAM.UPDATE.{EVENTS_STREAM}", stream)
 
 
 async def _ask(client: Client, subject: str, body: object) -> None:

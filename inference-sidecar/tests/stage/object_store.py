@@ -1,4 +1,4 @@
-"""A store that answers as S3 does where a sidecar looks, and fails in the ways a test asks for."""
+"""A store that answers a sidecar as S3 would, and fails in the ways that a test scripts."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Literal
 from stage.ports import free_port
 
 Fault = int | Literal["stall", "cut"]
-"""A status to answer with, an answer that never comes, or one that breaks off."""
+"""A status to answer with, no answer at all, or one that breaks off."""
 
 
 @dataclass
@@ -24,9 +24,9 @@ class Put:
 
 @dataclass
 class ObjectStore:
-    """faults are used up one a request, of the method they are for.
+    """faults: each is used up by one request of its method.
 
-    gets_together: no GET is answered before as many have come. has_bucket: or it knows none.
+    gets_together: answers no GET before this many have arrived. has_bucket: whether there is one.
     """
 
     objects: dict[str, bytes] = field(default_factory=dict[str, bytes])
@@ -46,7 +46,9 @@ class ObjectStore:
         return f"http://127.0.0.1:{self._port}/{key}?X-Amz-Signature=very-secret"
 
     async def start(self) -> None:
-        """On the same port again after a `stop`."""
+        """Starts, after a `stop` on the same port again. Fine when it runs."""
+        if self._server is not None:
+            return
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", self._port)
 
     async def stop(self) -> None:

@@ -1,4 +1,4 @@
-"""The orchestrator's side: decides by a small table, or by what a test says."""
+"""A stand-in for the orchestrator: answers as it would, or as a test scripts it."""
 
 # The NATS client is typed in parts only.
 # pyright: reportUnknownMemberType=false
@@ -45,9 +45,10 @@ class Job:
 
 @dataclass
 class Orchestrator:
-    """Answers claims and grants, notes events and beats, and finishes jobs as the real one does.
+    """Answers claims and store requests, records events and heartbeats, and ends jobs.
 
-    on_claim and on_store, where they give an answer, stand in for the table; `None` says nothing.
+    on_claim, on_store: may answer instead; None leaves the answer to the stand-in.
+    finishes: whether a completed render ends its job.
     """
 
     client: Client
@@ -63,14 +64,14 @@ class Orchestrator:
 
     async def start(self) -> None:
         await self.client.subscribe("ctl.request.*", cb=self._answer)
-        await self.client.subscribe("beat.*", cb=self._hear_beat)
-        await self.client.subscribe("evt.render.>", cb=self._hear_event)
+        await self.client.subscribe("beat.*", cb=self._receive_beat)
+        await self.client.subscribe("evt.render.>", cb=self._receive_event)
         await self.client.flush()
 
     async def submit(
         self, prompt: str = "", *, frames: int = 25, deadline_seconds: float = 60.0
     ) -> Job:
-        """A job with its inputs in the store and its entry in the queue."""
+        """Makes a job with its inputs in the store and its entry in the queue."""
         job_id = str(uuid.uuid4())
         audio = wav(frames / 25)
         inputs = {
@@ -99,7 +100,7 @@ class Orchestrator:
         return (await self.client.jetstream().stream_info("GPU")).state.messages
 
     async def empty_queue(self) -> None:
-        """Comes back when the queue has no entry any more."""
+        """Returns when the queue is empty."""
         deadline = time.monotonic() + PATIENCE_SECONDS
         while count := await self.entry_count():
             assert time.monotonic() < deadline, f"{count} entries are still in the queue"
@@ -118,7 +119,7 @@ class Orchestrator:
         return seen[0]
 
     def held(self, job: Job) -> Json | None:
-        """What the last beat says of the job."""
+        """What the last heartbeat says about the job."""
         jobs: list[Json] = self.beats[-1]["jobs"] if self.beats else []
         return next((held for held in jobs if held["jobId"] == job.job_id), None)
 
@@ -149,7 +150,7 @@ class Orchestrator:
         return self.order(job)
 
     def order(self, job: Job) -> Json:
-        """The answer that gives a job to its asker."""
+        """The answer that grants a claim."""
         return {
             "answer": "render",
             "epoch": job.epoch,
@@ -179,10 +180,10 @@ class Orchestrator:
         }
         return {"answer": "grant", "key": key, "url": self.store.url(key), "headers": headers}
 
-    async def _hear_beat(self, message: Msg) -> None:
+    async def _receive_beat(self, message: Msg) -> None:
         self.beats.append(json.loads(message.data))
 
-    async def _hear_event(self, message: Msg) -> None:
+    async def _receive_event(self, message: Msg) -> None:
         event: Json = json.loads(message.data)
         self.events.append(event)
         self.event_headers.append(dict(message.headers or {}))
@@ -204,7 +205,7 @@ def sha256(content: bytes) -> str:
 
 
 def wav(seconds: float) -> bytes:
-    """Silence, which the null engine's encoder is content with."""
+    """Silence, as a WAV file."""
     buffer = io.BytesIO()
     with contextlib.closing(wave.open(buffer, "wb")) as file:
         file.setnchannels(1)

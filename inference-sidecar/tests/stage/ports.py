@@ -1,4 +1,4 @@
-"""Where servers of the stage listen."""
+"""Ports for the servers of the tests."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import socket
 
 
 def free_port() -> int:
-    """Not one of those that the kernel gives to outgoing connections, which could take it between
-    two lives of a server; nor one that the system itself would choose."""
+    """A free port below those that the kernel gives to outgoing connections, which could otherwise
+    take it while a server restarts."""
     while True:
         port = random.randrange(8_200, 10_240)
         with socket.socket() as probe, contextlib.suppress(OSError):

@@ -1,4 +1,4 @@
-"""A folder in the published layout, small and random: names and proportions, no model."""
+"""A folder in the published layout with small random tensors: names and shapes, but no model."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ DIM, FFN, AUDIO = 32, 48, 16
 
 
 def base_tensors(layers: int = 2) -> dict[str, Tensor]:
-    """Names and proportions of the published base model."""
+    """The names and proportions of the published base model."""
     shapes: dict[str, tuple[int, ...]] = {
         "patch_embedding.weight": (DIM, 36, 1, 2, 2),
         "patch_embedding.bias": (DIM,),
@@ -51,7 +51,7 @@ def _random(shapes: dict[str, tuple[int, ...]], seed: int) -> dict[str, Tensor]:
 
 
 def write_published(root: Path) -> None:
-    """The folder of the weights as `fetch` leaves it, in the published layout."""
+    """The folder of the weights after `fetch`, in the published layout."""
     base = root / "Wan2.1-I2V-14B-480P"
     base.mkdir(parents=True)
     tensors = base_tensors()

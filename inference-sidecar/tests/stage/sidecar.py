@@ -1,4 +1,4 @@
-"""The sidecar as a process of its own, and what it leaves behind."""
+"""The sidecar as a process, and the files and processes that it leaves behind."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ DIVISOR = 10
 
 
 class Sidecar:
-    """One worker's folder, and the process that works in it; may be started again after its end."""
+    """The folder of one worker and its process, which may be started again after its end."""
 
     def __init__(self, directory: Path, nats_url: str, worker_id: str = "w1") -> None:
         self.directory = directory
@@ -27,6 +27,7 @@ class Sidecar:
         self.worker_id = worker_id
         self._log_file = directory / "log.jsonl"
         self._error_file = directory / "stderr.txt"
+        self._log_from = 0
         self._environment = {
             "NATS_URL": nats_url,
             "NATS_PASSWORD": PASSWORD,
@@ -35,7 +36,7 @@ class Sidecar:
             "SPOOL_DIR": str(self.spool_dir),
             "LOG_LEVEL": "debug",
             "TIMINGS_DIVISOR": str(DIVISOR),
-            # Whatever the machine says: compiling at each start takes longer than most tests.
+            # Overrides the environment: compiling at each start takes longer than most tests.
             "PYTHONDONTWRITEBYTECODE": "",
         }
         self.process: subprocess.Popen[bytes] | None = None
@@ -68,7 +69,7 @@ class Sidecar:
 
     @contextlib.contextmanager
     def suspended(self) -> Generator[None]:
-        """All of its processes stand still, as on a machine that sleeps."""
+        """Freezes all of its processes, as on a machine that sleeps."""
         processes = [pid for pid, _ in self.processes()]
         for pid in processes:
             os.kill(pid, signal.SIGSTOP)
@@ -80,9 +81,19 @@ class Sidecar:
                     os.kill(pid, signal.SIGCONT)
 
     def log(self) -> list[dict[str, Any]]:
+        """The lines since the start, or since `forget_log`."""
         if not self._log_file.exists():
             return []
-        return [json.loads(line) for line in self._log_file.read_text().splitlines()]
+        content = self._log_file.read_bytes()[self._log_from :]
+        # The last line may be half written.
+        return [json.loads(line) for line in content.split(b"\n")[:-1]]
+
+    def forget_log(self) -> None:
+        """Lets `log` begin with the next line."""
+        self._log_from = self._log_file.stat().st_size if self._log_file.exists() else 0
+
+    def is_running(self) -> bool:
+        return self.process is not None and self.process.poll() is None
 
     def log_text(self) -> str:
         return self._log_file.read_text() + self._error_file.read_text()
@@ -91,11 +102,11 @@ class Sidecar:
         return [line["msg"] for line in self.log()]
 
     def render_process(self) -> int | None:
-        """Process id of the render process, if there is one."""
+        """The process id of the render process, if there is one."""
         return next((pid for pid, line in self.processes() if "render_child" in line), None)
 
     def processes(self) -> list[tuple[int, str]]:
-        """Every living process that was started with this worker's folder in its environment."""
+        """Every running process that was started with this worker's folder in its environment."""
         mark = f"SPOOL_DIR={self.spool_dir}".encode()
         found: list[tuple[int, str]] = []
         for folder in Path("/proc").iterdir():
@@ -110,20 +121,20 @@ class Sidecar:
         return found
 
     def spooled(self) -> list[str]:
-        """Ids of the jobs whose renders lie in the spool."""
+        """The ids of the spooled jobs."""
         folder = self.spool_dir / "renders"
         return (
             [each.name for each in folder.iterdir() if not each.suffix] if folder.exists() else []
         )
 
     def work_folders(self) -> list[str]:
-        """Attempts with files on disk."""
+        """The folders of unfinished attempts."""
         folder = self.spool_dir / "work"
         return [each.name for each in folder.iterdir()] if folder.exists() else []
 
     async def close(self) -> None:
-        """Ends the process however it is, and sees that nothing of it is left."""
-        if self.process is not None and self.process.poll() is None:
+        """Ends the process in whatever state it is, and checks that nothing of it is left."""
+        if self.is_running():
             self.signal(signal.SIGCONT)
             self.signal(signal.SIGTERM)
             try:

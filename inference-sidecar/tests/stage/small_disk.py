@@ -1,4 +1,4 @@
-"""A disk of its own that is soon full."""
+"""A small disk of its own."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 
 @contextlib.contextmanager
 def mounted_disk(folder: Path, size_bytes: int) -> Iterator[Path]:
-    """Mounts it there until the block ends; skips the test of whoever may not."""
+    """Mounts a tmpfs there until the block ends; skips the test without permission to mount."""
     folder.mkdir()
     mounted = subprocess.run(
         ["mount", "-t", "tmpfs", "-o", f"size={size_bytes}", "tmpfs", folder],  # noqa: S607

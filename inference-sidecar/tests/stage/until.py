@@ -1,4 +1,4 @@
-"""Waiting for something to be seen, with a deadline."""
+"""Waits for an observable state, with a deadline."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from typing import TypeVar
 Seen = TypeVar("Seen")
 
 PATIENCE_SECONDS = 60.0
-"""Only what never comes takes so long, however busy the machine is."""
+"""Long enough for a busy machine: what takes longer will never come."""
 
 
 async def until(
     look: Callable[[], Seen | None], what: str, timeout_seconds: float = PATIENCE_SECONDS
 ) -> Seen:
-    """What `look` sees, as soon as it is true; fails when that takes too long."""
+    """Returns what `look` returns once that is truthy; fails when it takes too long."""
     deadline = time.monotonic() + timeout_seconds
     while True:
         seen = look()

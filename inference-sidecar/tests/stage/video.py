@@ -1,4 +1,4 @@
-"""What a finished video holds."""
+"""Reads a finished video."""
 
 # PyAV is typed in parts only.
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
@@ -11,6 +11,6 @@ import av
 
 
 def frames_in(video: bytes) -> int:
-    """How many pictures can be decoded."""
+    """How many frames can be decoded."""
     with av.open(io.BytesIO(video), "r") as container:
         return sum(1 for _ in container.decode(video=0))

@@ -1,4 +1,4 @@
-"""Sound as a job has it: a WAV file of 16 bits and one channel."""
+"""The audio of a job: a WAV file of 16 bits and one channel."""
 
 from __future__ import annotations
 
@@ -21,6 +21,6 @@ def write_wav(path: Path, samples: NDArray[np.int16], rate_hz: int = 16_000) -> 
 
 
 def write_tone(path: Path, frames: int) -> Path:
-    """As long as so many frames, at a rate that no other sound here has."""
+    """A tone as long as this many frames, at a sample rate that no other test file has."""
     moments = np.arange(round(frames / FPS * 22_050)) / 22_050
     return write_wav(path, (np.sin(moments * 2765) * 9000).astype(np.int16), 22_050)

@@ -1,4 +1,4 @@
-"""Both languages accept and refuse the same bytes."""
+"""Both languages accept and reject the same messages."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _FOLDER = Path(__file__).parents[3] / "contracts" / "fixtures"
 
 
 def _fixtures(kind: str) -> list[Path]:
-    """The messages of shapes that the sidecar speaks; the others are the other side's affair."""
+    """The messages that the sidecar has a model for."""
     files = sorted((_FOLDER / kind).iterdir())
     return [file for file in files if hasattr(contracts, json.loads(file.read_text())["schema"])]
 
@@ -44,10 +44,10 @@ def test_writes_what_it_read(file: Path) -> None:
     written = json.loads(read.to_json())
     assert written == {key: value for key, value in message.items() if key in written}
     unknown = message.keys() - written.keys()
-    assert unknown <= {"colour"}, "only a field of the future may be left out"
+    assert unknown <= {"colour"}, "only an unknown field may be left out"
 
 
-def test_there_are_fixtures_of_every_spoken_shape() -> None:
+def test_there_are_fixtures_of_every_message_of_the_sidecar() -> None:
     shown = {json.loads(file.read_text())["schema"] for file in _fixtures("valid")}
     spoken = {"Beat", "ClaimRequest", "ClaimAnswer", "StoreRequest", "StoreAnswer", "StopOrder"}
     spoken |= {"GpuEntry", "DeadLetter", "RequestError"}

@@ -1,4 +1,4 @@
-"""The shapes that the sidecar does not speak are read here by their JSON Schema alone."""
+"""Messages that the sidecar has no model for are checked against their JSON Schema."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _CONTRACTS = Path(__file__).parents[3] / "contracts"
 
 
 def _fixtures(kind: str) -> list[Path]:
-    """The messages of shapes without a model; `test_contract_fixtures` reads the others."""
+    """The messages without a model; `test_contract_fixtures` checks the others."""
     files = sorted((_CONTRACTS / "fixtures" / kind).iterdir())
     return [file for file in files if not hasattr(contracts, _schema_of(file))]
 

@@ -1,4 +1,4 @@
-"""The values of the engine protocol, and the loader."""
+"""The values of the engine protocol."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -37,17 +37,17 @@ def test_a_video_is_as_long_as_its_audio_to_the_nearest_frame(seconds: float, fr
     assert frames_for(seconds) == frames
 
 
-def test_chunks_add_up_to_the_video_and_the_last_one_takes_the_rest() -> None:
+def test_chunks_add_up_to_the_video_and_the_last_one_may_be_shorter() -> None:
     assert split_frames(60, 25) == (25, 25, 10)
     assert split_frames(50, 25) == (25, 25)
     assert split_frames(3, 25) == (3,)
 
 
-def test_size_classes_step_down_and_end() -> None:
+def test_size_classes_step_down_to_the_smallest() -> None:
     assert [next_smaller(name) for name in SIZE_CLASSES] == ["480p", "352p", "352p", None]
 
 
-def test_the_same_render_has_the_same_fingerprint_wherever_its_files_lie(
+def test_the_fingerprint_of_a_render_does_not_depend_on_paths(
     request_on_disk: RenderRequest, tmp_path: Path
 ) -> None:
     moved = tmp_path / "elsewhere.png"
@@ -83,7 +83,7 @@ def test_other_media_plans_and_weights_have_another_fingerprint(
     assert fingerprint_of(request_on_disk, PLAN, "w") != before
 
 
-def test_a_resume_state_survives_being_written_and_read() -> None:
+def test_a_resume_state_can_be_written_and_read() -> None:
     state = ResumeState(3, b"\x00opaque\nbytes", "abc")
     assert ResumeState.from_bytes(state.to_bytes()) == state
 
@@ -105,7 +105,7 @@ def test_a_cancellation_is_not_a_failure() -> None:
     assert not issubclass(Cancelled, SidecarError)
 
 
-def test_an_error_carries_its_code_and_what_explains_it() -> None:
+def test_an_error_carries_its_code_and_its_context() -> None:
     error = ResumeRefused(context={"chunk": 2})
     assert (str(error), error.code, error.context) == (
         "RENDER_FAILED",

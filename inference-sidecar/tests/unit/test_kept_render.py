@@ -1,4 +1,4 @@
-"""What is kept of an interrupted render can be read again, or is nothing."""
+"""What is kept of an interrupted render can be read again, or is ignored."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ def test_reads_what_was_written_last(tmp_path: Path) -> None:
         b'{"sizeClass":"a","isDegraded":1}\n{}\n',
     ],
 )
-def test_what_cannot_be_read_is_nothing(tmp_path: Path, content: bytes) -> None:
+def test_a_file_that_cannot_be_parsed_is_ignored(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "kept").write_bytes(content)
     assert KeptRender.read(tmp_path) is None
 
 
-def test_nothing_is_nothing(tmp_path: Path) -> None:
+def test_a_missing_file_is_ignored(tmp_path: Path) -> None:
     assert KeptRender.read(tmp_path / "absent") is None

@@ -1,4 +1,4 @@
-"""What a log line looks like, and what never stands in one."""
+"""The format of a log line, and what one never contains."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import re
 
 import pytest
 
+from inference_sidecar.foundation.errors import RenderFailed
 from inference_sidecar.foundation.log import configure_log, scrub_secrets
 
 
@@ -46,7 +47,7 @@ def test_lines_below_the_level_are_not_written() -> None:
     assert stream.getvalue() == ""
 
 
-def test_an_error_brings_the_traceback_of_what_is_being_handled() -> None:
+def test_an_error_adds_the_traceback_of_the_exception_being_handled() -> None:
     stream = io.StringIO()
     log = configure_log("info", stream)
     try:
@@ -78,7 +79,17 @@ def test_credentials_are_scrubbed(text: str, scrubbed: str) -> None:
     assert scrub_secrets(text) == scrubbed
 
 
-def test_a_traceback_that_an_error_brings_itself_is_kept() -> None:
+def test_a_failure_with_a_code_needs_no_traceback() -> None:
+    stream = io.StringIO()
+    log = configure_log("info", stream)
+    try:
+        raise RenderFailed("as expected")  # noqa: TRY301
+    except RenderFailed:
+        log.error("broken")  # noqa: TRY400 - our own logger
+    assert "err" not in json.loads(stream.getvalue())
+
+
+def test_a_traceback_given_as_a_key_is_kept() -> None:
     stream = io.StringIO()
     log = configure_log("info", stream)
     try:
@@ -88,7 +99,7 @@ def test_a_traceback_that_an_error_brings_itself_is_kept() -> None:
     assert json.loads(stream.getvalue())["err"] == "that of the render process"
 
 
-def test_what_asyncio_tells_brings_its_traceback() -> None:
+def test_a_failure_reported_by_asyncio_has_its_traceback() -> None:
     stream = io.StringIO()
     configure_log("info", stream)
     try:

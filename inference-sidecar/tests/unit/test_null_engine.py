@@ -1,4 +1,4 @@
-"""What the prompt makes the `null` engine do."""
+"""What a prompt makes the `null` engine do."""
 
 import multiprocessing
 import signal
@@ -14,7 +14,7 @@ from inference_sidecar.foundation.errors import Cancelled, GpuOutOfMemory, NoFac
 
 
 class Watched:
-    """Counts what the engine reports and cancels it after so many looks."""
+    """Records the progress, and cancels the render after this many checks."""
 
     def __init__(self, looks: int = 1_000_000) -> None:
         self.looks_left = looks
@@ -45,34 +45,34 @@ def render(prompt: str, control: Watched | None = None) -> int:
     )
 
 
-def test_words_that_are_no_directives_are_a_prompt() -> None:
+def test_words_without_the_prefix_are_ignored() -> None:
     assert render("a woman speaks to the camera, null and void") == 200
 
 
-def test_an_unknown_directive_is_a_mistake_of_the_test() -> None:
+def test_an_unknown_directive_is_rejected() -> None:
     with pytest.raises(ValueError, match="null:explode"):
         asked("null:explode")
 
 
-def test_the_video_is_small_and_says_so() -> None:
+def test_the_plan_states_the_small_size_of_the_video() -> None:
     _, _, plan = asked("")
     assert plan.delivery == plan.generation == Size(128, 72)
 
 
-def test_a_render_takes_as_long_as_it_is_told_to() -> None:
+def test_a_render_takes_as_long_as_the_prompt_says() -> None:
     started = time.monotonic()
     render("null:seconds=0.3")
     assert 0.3 <= time.monotonic() - started < 2
 
 
-def test_a_slow_render_is_cancelled_within_a_forward() -> None:
+def test_a_slow_render_is_cancelled_within_one_forward_pass() -> None:
     started = time.monotonic()
     with pytest.raises(Cancelled):
         render("null:seconds=60", Watched(looks=3))
     assert time.monotonic() - started < 5
 
 
-def test_no_face_is_found_out_while_planning() -> None:
+def test_no_face_is_raised_while_planning() -> None:
     with pytest.raises(NoFace):
         asked("null:noface")
 
@@ -84,7 +84,7 @@ def test_a_failure_comes_in_the_middle_of_the_render() -> None:
     assert control.fractions == [pytest.approx(1 / 3)]
 
 
-def test_out_of_memory_passes_at_the_next_smaller_size() -> None:
+def test_out_of_memory_does_not_occur_at_the_next_smaller_size() -> None:
     engine, request, plan = asked("null:oom")
     with pytest.raises(GpuOutOfMemory):
         list(engine.render(request, plan, Watched(), None))
@@ -94,13 +94,13 @@ def test_out_of_memory_passes_at_the_next_smaller_size() -> None:
     assert len(list(engine.render(request, smaller, Watched(), None))) == 3
 
 
-def test_out_of_memory_always_means_always() -> None:
+def test_oom_always_occurs_at_every_size() -> None:
     engine, request, _ = asked("null:oom-always")
     with pytest.raises(GpuOutOfMemory):
         list(engine.render(request, engine.plan(request, "352p"), Watched(), None))
 
 
-def test_a_failure_comes_again_after_a_resume(tmp_path: Path) -> None:
+def test_a_failure_recurs_after_a_resume(tmp_path: Path) -> None:
     image, audio = tmp_path / "a.png", tmp_path / "a.wav"
     image.touch()
     audio.touch()
@@ -119,7 +119,7 @@ def test_a_crash_kills_the_process_itself() -> None:
     assert child.exitcode == -signal.SIGKILL
 
 
-def test_a_hanging_render_listens_to_nobody() -> None:
+def test_a_hanging_render_ignores_its_control() -> None:
     child = multiprocessing.get_context("spawn").Process(target=render, args=("null:hang",))
     child.start()
     child.join(3)

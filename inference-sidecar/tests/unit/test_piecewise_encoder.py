@@ -1,4 +1,4 @@
-"""A video made of pieces is the video that was asked for, interrupted or not."""
+"""A video made of pieces is the planned one, interrupted or not."""
 
 from __future__ import annotations
 
@@ -29,8 +29,15 @@ def voice(tmp_path: Path) -> Path:
     return write_tone(tmp_path / "voice.wav", PLAN.frames)
 
 
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The planned video, made of pieces without an interruption."""
+    folder = tmp_path_factory.mktemp("whole")
+    return Recorder(folder / "v", write_tone(folder / "voice.wav", PLAN.frames)).whole()
+
+
 class Recorder:
-    """Makes a video of moving bars, as far as it is asked to."""
+    """Makes a video of moving bars, up to the chunk that a test asks for."""
 
     def __init__(self, folder: Path, voice: Path, plan: Plan = PLAN) -> None:
         self.folder, self.voice, self.plan = folder, voice, plan
@@ -89,16 +96,12 @@ def samples(path: Path) -> NDArray[np.float32]:
         ((75,) * 9, [(0, 4), (4, 8), (8, 9)]),
     ],
 )
-def test_a_piece_is_long_enough_to_be_worth_it(
-    chunks: tuple[int, ...], pieces: list[tuple[int, int]]
-) -> None:
+def test_pieces_are_not_too_short(chunks: tuple[int, ...], pieces: list[tuple[int, int]]) -> None:
     assert [(piece.start, piece.stop) for piece in pieces_of(chunks)] == pieces
 
 
-def test_the_pieces_are_joined_without_a_seam(tmp_path: Path, voice: Path) -> None:
-    path = Recorder(tmp_path / "v", voice).whole()
-
-    times, keys, pictures = decoded(path)
+def test_the_pieces_are_joined_without_a_visible_seam(whole: Path) -> None:
+    times, keys, pictures = decoded(whole)
     assert times == pytest.approx([number / FPS for number in range(PLAN.frames)], abs=1e-3)
     starts = np.flatnonzero(keys).tolist()
     assert starts == [0, 250, 510, 760]
@@ -106,31 +109,31 @@ def test_the_pieces_are_joined_without_a_seam(tmp_path: Path, voice: Path) -> No
     assert np.abs(pictures[:, 36, ::2].astype(int) - wanted).mean() < 25
 
 
-def test_the_sound_is_that_of_a_video_in_one_piece(tmp_path: Path, voice: Path) -> None:
-    pieces = samples(Recorder(tmp_path / "v", voice).whole())
+def test_the_audio_equals_that_of_a_video_in_one_piece(
+    tmp_path: Path, voice: Path, whole: Path
+) -> None:
     with Encoder(tmp_path / "one.mp4", voice, PLAN, ffmpeg=FFMPEG) as encoder:
         encoder.write(bars(0, PLAN.frames))
         encoder.finish()
-    assert np.array_equal(pieces, samples(tmp_path / "one.mp4"))
+    assert np.array_equal(samples(whole), samples(tmp_path / "one.mp4"))
 
 
-def test_an_interrupted_video_ends_like_an_uninterrupted_one(tmp_path: Path, voice: Path) -> None:
-    whole = decoded(Recorder(tmp_path / "a", voice).whole())
+def test_an_interrupted_video_equals_an_uninterrupted_one(
+    tmp_path: Path, voice: Path, whole: Path
+) -> None:
     recorder = Recorder(tmp_path / "b", voice)
-    # Ends in the middle of the second piece, as a process that is killed would.
+    # Ends in the middle of the second piece, like a process that is killed.
     recorder.record(range(2)).close()
     assert recorder.kept == [(1, b"after 0")]
 
     with recorder.record(range(1, 5)) as encoder:
         encoder.finish()
 
-    assert np.array_equal(decoded(recorder.output)[2], whole[2])
+    assert np.array_equal(decoded(recorder.output)[2], decoded(whole)[2])
     assert recorder.kept[1:] == [(3, b"after 2"), (4, b"after 3"), (5, b"after 4")]
 
 
-def test_what_was_kept_of_another_render_is_deleted_by_a_new_one(
-    tmp_path: Path, voice: Path
-) -> None:
+def test_a_new_render_deletes_the_pieces_of_another(tmp_path: Path, voice: Path) -> None:
     recorder = Recorder(tmp_path / "v", voice)
     recorder.record(range(1)).close()
     (recorder.folder / "pieces" / "kept").write_bytes(b"of another one")
@@ -138,7 +141,7 @@ def test_what_was_kept_of_another_render_is_deleted_by_a_new_one(
     assert list((recorder.folder / "pieces").iterdir()) == []
 
 
-def test_a_short_video_is_one_file_from_the_start(tmp_path: Path, voice: Path) -> None:
+def test_a_short_video_is_written_as_one_file(tmp_path: Path, voice: Path) -> None:
     plan = Plan(PLAN.generation, PLAN.delivery, (30, 20), 0.0, "720p")
     recorder = Recorder(tmp_path / "v", voice, plan)
     recorder.whole()
@@ -149,14 +152,14 @@ def test_a_short_video_is_one_file_from_the_start(tmp_path: Path, voice: Path) -
 def test_a_piece_that_cannot_be_written_fails_the_render(tmp_path: Path, voice: Path) -> None:
     recorder = Recorder(tmp_path / "v", voice)
     with recorder.record(range(2)) as encoder:
-        # The second piece loses its place before it is whole.
+        # The folder of the second piece vanishes before it is complete.
         shutil.rmtree(recorder.folder / "pieces")
         with pytest.raises((RenderFailed, OSError)):
             _write_rest(encoder)
     assert not recorder.output.exists()
 
 
-def test_a_piece_whose_ffmpeg_dies_fails_the_render_and_says_so(
+def test_a_piece_whose_ffmpeg_dies_fails_the_render_with_the_reason(
     tmp_path: Path, voice: Path
 ) -> None:
     recorder = Recorder(tmp_path / "v", voice)
@@ -171,14 +174,14 @@ def test_a_piece_whose_ffmpeg_dies_fails_the_render_and_says_so(
 
 
 def _write_rest(encoder: PiecewiseEncoder, from_chunk: int = 2) -> None:
-    """Which call hears of an earlier trouble depends on the moment."""
+    """Any later call may raise the failure of an earlier piece."""
     for index in range(from_chunk, 5):
         frames = bars(sum(PLAN.chunks[:index]), PLAN.chunks[index])
         encoder.write(Chunk(index, frames, b""))
     encoder.finish()
 
 
-def test_a_sound_that_cannot_be_read_fails_the_render(tmp_path: Path) -> None:
+def test_unreadable_audio_fails_the_render(tmp_path: Path) -> None:
     recorder = Recorder(tmp_path / "v", tmp_path / "absent.wav")
     with recorder.record(range(5)) as encoder, pytest.raises(RenderFailed) as error:
         encoder.finish()

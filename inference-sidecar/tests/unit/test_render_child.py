@@ -1,4 +1,4 @@
-"""The render process, played in a thread: what it says about each order."""
+"""The render process, run in a thread: the lines that it sends about each order."""
 
 from __future__ import annotations
 
@@ -53,11 +53,11 @@ def pictures_in(path: Path) -> bytes:
 
 
 class Ballast:
-    """Stands for device memory: can be watched being freed."""
+    """Stands for device memory; a weak reference shows when it is freed."""
 
 
 class HungryEngine(NullEngine):
-    """Runs out of memory at its first size, with ballast in the frame that fails."""
+    """Runs out of memory at its first size, with ballast in the stack frame that raises."""
 
     def __init__(self) -> None:
         super().__init__(NullSettings())
@@ -76,7 +76,7 @@ class HungryEngine(NullEngine):
 
 
 class Parent:
-    """The other end of the pair."""
+    """The other end of the socket pair."""
 
     def __init__(self, tmp_path: Path, engine: Engine | None = None) -> None:
         self._folder = tmp_path
@@ -118,28 +118,28 @@ class Parent:
     def stop(self, number: int) -> None:
         self._socket.sendall(StopLine(order=number).to_json() + b"\n")
 
-    def hear_kept(self) -> int:
-        while not isinstance(line := self.hear(), KeptLine):
+    def receive_kept(self) -> int:
+        while not isinstance(line := self.receive(), KeptLine):
             assert isinstance(line, StartedLine | ProgressLine)
         return line.chunks
 
     def stop_after_keeping(self, number: int, folder: Path) -> int:
-        """Stops an order once a piece of it is safe, and hears its end; how many chunks are."""
-        chunks = self.hear_kept()
+        """Stops an order once a piece of it is safe; returns how many chunks are."""
+        chunks = self.receive_kept()
         assert (folder / "pieces" / "kept").exists()
         self.stop(number)
-        while not isinstance(line := self.hear(), StoppedLine):
+        while not isinstance(line := self.receive(), StoppedLine):
             assert isinstance(line, ProgressLine | KeptLine)
             chunks = line.chunks if isinstance(line, KeptLine) else chunks
         return chunks
 
-    def hear(self) -> ReadyLine | OrderLine:
+    def receive(self) -> ReadyLine | OrderLine:
         line = CHILD_LINES.validate_json(self._reader.readline())
         assert not isinstance(line, NotLoadedLine)
         return line
 
-    def hear_without_progress(self) -> ReadyLine | OrderLine:
-        while isinstance(line := self.hear(), ProgressLine):
+    def receive_without_progress(self) -> ReadyLine | OrderLine:
+        while isinstance(line := self.receive(), ProgressLine):
             pass
         return line
 
@@ -156,25 +156,25 @@ class Parent:
 @pytest.fixture
 def parent(tmp_path: Path) -> Iterator[Parent]:
     other = Parent(tmp_path)
-    assert isinstance(other.hear(), ReadyLine)
+    assert isinstance(other.receive(), ReadyLine)
     yield other
     other.leave()
 
 
-def test_a_render_is_told_from_the_first_forward_to_the_whole_file(
+def test_a_render_is_reported_from_the_first_forward_pass_to_the_complete_file(
     parent: Parent, tmp_path: Path
 ) -> None:
     parent.order(1)
-    assert isinstance(parent.hear_without_progress(), StartedLine)
-    assert isinstance(parent.hear_without_progress(), RenderedLine)
-    done = parent.hear_without_progress()
+    assert isinstance(parent.receive_without_progress(), StartedLine)
+    assert isinstance(parent.receive_without_progress(), RenderedLine)
+    done = parent.receive_without_progress()
     assert isinstance(done, DoneLine)
     assert (done.result.frames, done.result.degraded, done.result.engine) == (50, False, "null")
     assert Path(done.result.path) == tmp_path / "1.mp4"
     assert (tmp_path / "1.mp4").stat().st_size == done.result.bytes
 
 
-def test_the_device_is_free_for_the_next_order_before_the_file_is_whole(parent: Parent) -> None:
+def test_the_next_order_starts_before_the_file_is_complete(parent: Parent) -> None:
     parent.order(1)
     parent.order(2)
     kinds = [(line.kind, line.order) for line in _order_lines(parent, 6)]
@@ -182,24 +182,24 @@ def test_the_device_is_free_for_the_next_order_before_the_file_is_whole(parent: 
     assert {("done", 1), ("done", 2)} <= set(kinds)
 
 
-def test_a_stop_ends_the_render_and_not_the_process(parent: Parent, tmp_path: Path) -> None:
+def test_a_stop_ends_the_render_but_not_the_process(parent: Parent, tmp_path: Path) -> None:
     parent.order(1, "null:seconds=30")
-    assert isinstance(parent.hear_without_progress(), StartedLine)
+    assert isinstance(parent.receive_without_progress(), StartedLine)
     parent.stop(1)
-    assert isinstance(parent.hear_without_progress(), StoppedLine)
+    assert isinstance(parent.receive_without_progress(), StoppedLine)
     assert not list(tmp_path.glob("1.mp4*"))
     parent.order(2)
-    assert isinstance(parent.hear_without_progress(), StartedLine)
-    assert isinstance(parent.hear_without_progress(), RenderedLine)
-    assert isinstance(parent.hear_without_progress(), DoneLine)
+    assert isinstance(parent.receive_without_progress(), StartedLine)
+    assert isinstance(parent.receive_without_progress(), RenderedLine)
+    assert isinstance(parent.receive_without_progress(), DoneLine)
 
 
 def test_a_stop_for_an_order_that_is_over_changes_nothing(parent: Parent) -> None:
     parent.stop(7)
     parent.order(8)
-    assert isinstance(parent.hear_without_progress(), StartedLine)
-    assert isinstance(parent.hear_without_progress(), RenderedLine)
-    assert isinstance(parent.hear_without_progress(), DoneLine)
+    assert isinstance(parent.receive_without_progress(), StartedLine)
+    assert isinstance(parent.receive_without_progress(), RenderedLine)
+    assert isinstance(parent.receive_without_progress(), DoneLine)
 
 
 @pytest.mark.parametrize(
@@ -211,16 +211,16 @@ def test_a_stop_for_an_order_that_is_over_changes_nothing(parent: Parent) -> Non
         ("null:what", "RENDER_FAILED"),
     ],
 )
-def test_a_failure_is_told_with_its_code(parent: Parent, prompt: str, code: str) -> None:
+def test_a_failure_is_reported_with_its_code(parent: Parent, prompt: str, code: str) -> None:
     parent.order(1, prompt)
-    line = parent.hear_without_progress()
+    line = parent.receive_without_progress()
     while isinstance(line, StartedLine):
-        line = parent.hear_without_progress()
+        line = parent.receive_without_progress()
     assert isinstance(line, FailedLine)
     assert line.code == code
 
 
-def test_out_of_memory_is_tried_once_more_at_the_next_smaller_size(parent: Parent) -> None:
+def test_out_of_memory_is_retried_once_at_the_next_smaller_size(parent: Parent) -> None:
     parent.order(1, "null:oom")
     lines = _order_lines(parent, 3)
     done = lines[-1]
@@ -229,17 +229,19 @@ def test_out_of_memory_is_tried_once_more_at_the_next_smaller_size(parent: Paren
     assert done.result.generation.width < done.result.width
 
 
-def test_the_second_try_finds_the_memory_of_the_first_one_free(tmp_path: Path) -> None:
+def test_the_memory_of_the_first_try_is_free_at_the_second(tmp_path: Path) -> None:
     engine = HungryEngine()
     parent = Parent(tmp_path, engine)
     parent.order(1)
-    while not isinstance(line := parent.hear(), DoneLine):
+    while not isinstance(line := parent.receive(), DoneLine):
         assert not isinstance(line, FailedLine)
     parent.leave()
     assert engine.was_freed
 
 
-def test_an_interrupted_render_goes_on_after_what_was_kept(parent: Parent, tmp_path: Path) -> None:
+def test_an_interrupted_render_resumes_after_the_kept_pieces(
+    parent: Parent, tmp_path: Path
+) -> None:
     parent.order(1, frames=900, folder="whole")
     assert isinstance(_following(parent, DoneLine), DoneLine)
     parent.order(2, "null:seconds=2", frames=900, folder="cut")
@@ -257,7 +259,7 @@ def test_an_interrupted_render_goes_on_after_what_was_kept(parent: Parent, tmp_p
     assert pictures_in(tmp_path / "cut/3.mp4") == pictures_in(tmp_path / "whole/1.mp4")
 
 
-def test_what_was_kept_of_another_render_is_not_used(parent: Parent, tmp_path: Path) -> None:
+def test_the_kept_pieces_of_another_render_are_not_used(parent: Parent, tmp_path: Path) -> None:
     parent.order(1, "null:seconds=2", frames=900, folder="cut")
     parent.stop_after_keeping(1, tmp_path / "cut")
 
@@ -269,10 +271,10 @@ def test_what_was_kept_of_another_render_is_not_used(parent: Parent, tmp_path: P
     assert isinstance(_following(parent, DoneLine), DoneLine)
 
 
-def test_a_smaller_render_goes_on_at_its_own_size(parent: Parent, tmp_path: Path) -> None:
+def test_a_degraded_render_resumes_at_its_smaller_size(parent: Parent, tmp_path: Path) -> None:
     parent.order(1, "null:oom null:seconds=2", frames=900, folder="cut")
-    # The first try, at the larger size, keeps four chunks; the second one begins with none.
-    assert parent.hear_kept() == 4
+    # The first try, at the larger size, keeps four chunks; the second starts over.
+    assert parent.receive_kept() == 4
     kept = parent.stop_after_keeping(1, tmp_path / "cut")
 
     parent.order(2, "null:oom null:seconds=2", frames=900, folder="cut")
@@ -289,16 +291,16 @@ def test_a_smaller_render_goes_on_at_its_own_size(parent: Parent, tmp_path: Path
 def test_a_file_that_cannot_be_finished_is_a_failed_render(parent: Parent, tmp_path: Path) -> None:
     (tmp_path / "audio").write_bytes(b"no sound")
     parent.order(1)
-    line = parent.hear_without_progress()
+    line = parent.receive_without_progress()
     while isinstance(line, StartedLine | RenderedLine):
-        line = parent.hear_without_progress()
+        line = parent.receive_without_progress()
     assert isinstance(line, FailedLine)
     assert line.code == "RENDER_FAILED"
 
 
 def _following(parent: Parent, kind: type[OrderLine]) -> OrderLine:
-    """The next line of this kind; a failure is never passed over."""
-    while not isinstance(line := parent.hear(), kind):
+    """The next line of this kind; fails at a line that reports a failure."""
+    while not isinstance(line := parent.receive(), kind):
         assert not isinstance(line, FailedLine | ReadyLine)
     return line
 
@@ -306,13 +308,13 @@ def _following(parent: Parent, kind: type[OrderLine]) -> OrderLine:
 def _order_lines(parent: Parent, count: int) -> list[OrderLine]:
     lines: list[OrderLine] = []
     while len(lines) < count:
-        line = parent.hear_without_progress()
+        line = parent.receive_without_progress()
         assert not isinstance(line, ReadyLine)
         lines.append(line)
     return lines
 
 
-def test_facts_are_cut_to_what_a_message_takes() -> None:
+def test_facts_are_cut_to_the_limits_of_a_message() -> None:
     details = {f"{'n' * 120}{number}": "x" * 300 for number in range(10)}
     many = {str(number): "x" for number in range(100)}
     facts = facts_of(Readiness("d" * 300, "p" * 300, "a" * 300, 7, 1.0, {**details, **many}))

@@ -1,4 +1,4 @@
-"""A render is spooled whole or not at all."""
+"""A render is spooled completely or not at all."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def a_video(tmp_path: Path) -> Path:
     return file
 
 
-def test_what_was_added_is_read_by_the_next_life(tmp_path: Path) -> None:
+def test_a_spooled_render_is_read_after_a_restart(tmp_path: Path) -> None:
     Spool(tmp_path / "spool").add(a_render(), a_video(tmp_path))
 
     spool = Spool(tmp_path / "spool")
@@ -56,14 +56,14 @@ def test_what_was_added_is_read_by_the_next_life(tmp_path: Path) -> None:
     assert not (tmp_path / "work.mp4").exists()
 
 
-def test_a_later_epoch_takes_the_place_of_an_earlier_one(tmp_path: Path) -> None:
+def test_a_later_epoch_replaces_an_earlier_one(tmp_path: Path) -> None:
     spool = Spool(tmp_path / "spool")
     spool.add(a_render(1), a_video(tmp_path))
     spool.add(a_render(2), a_video(tmp_path))
     assert [render.epoch for render in spool.read_all()] == [2]
 
 
-def test_what_was_removed_is_gone_and_removing_twice_is_fine(tmp_path: Path) -> None:
+def test_a_removed_render_is_gone_and_removing_twice_is_fine(tmp_path: Path) -> None:
     spool = Spool(tmp_path / "spool")
     spool.add(a_render(), a_video(tmp_path))
     spool.remove(JOB)
@@ -72,7 +72,7 @@ def test_what_was_removed_is_gone_and_removing_twice_is_fine(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("broken", ["no video", "short video", "half a manifest", "not renamed"])
-def test_what_is_not_whole_is_deleted(tmp_path: Path, broken: str) -> None:
+def test_an_incomplete_render_is_deleted(tmp_path: Path, broken: str) -> None:
     spool = Spool(tmp_path / "spool")
     spool.add(a_render(), a_video(tmp_path))
     folder = tmp_path / "spool" / JOB
@@ -97,7 +97,7 @@ def test_a_failed_add_leaves_nothing(tmp_path: Path) -> None:
     assert list((tmp_path / "spool").iterdir()) == []
 
 
-def test_sha256_is_the_file_s(tmp_path: Path) -> None:
+def test_sha256_is_that_of_the_file(tmp_path: Path) -> None:
     file = tmp_path / "x"
     file.write_bytes(b"abc")
     assert sha256_of(file).startswith("ba7816bf8f01cfea")

@@ -1,4 +1,4 @@
-"""One worker's folder."""
+"""The folder of one worker."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from inference_sidecar.store.workplace import FolderInUse, Workplace
 
 
-def test_the_name_is_made_once_and_kept(tmp_path: Path) -> None:
+def test_the_worker_id_is_made_once_and_kept(tmp_path: Path) -> None:
     first = Workplace(tmp_path)
     name = first.worker_id(None)
     first.close()
@@ -18,11 +18,11 @@ def test_the_name_is_made_once_and_kept(tmp_path: Path) -> None:
     assert name.replace("-", "").isalnum()
 
 
-def test_a_configured_name_wins(tmp_path: Path) -> None:
+def test_a_configured_worker_id_is_used(tmp_path: Path) -> None:
     assert Workplace(tmp_path).worker_id("w7") == "w7"
 
 
-def test_a_second_worker_is_refused_until_the_first_is_gone(tmp_path: Path) -> None:
+def test_a_second_worker_is_rejected_until_the_first_is_gone(tmp_path: Path) -> None:
     first = Workplace(tmp_path)
     with pytest.raises(FolderInUse):
         Workplace(tmp_path)

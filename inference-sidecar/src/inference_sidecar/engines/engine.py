@@ -14,20 +14,21 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
+from inference_sidecar.foundation.contracts import FRAMES_PER_SECOND
 from inference_sidecar.foundation.errors import ResumeRefused
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-FPS: Final = 25
+FPS: Final = FRAMES_PER_SECOND
 """Frames per second of everything we deliver."""
 
 SIZE_CLASSES: Final = ("720p", "480p", "432p", "352p")
 """Generation sizes, largest first, named for the short side of the landscape one."""
 
 _NEXT_SMALLER: Final = {"720p": "480p", "480p": "352p", "432p": "352p"}
-"""What is planned after out-of-memory. 432p needs five sixths of what 480p needs: too much."""
+"""What is planned after out-of-memory. 432p needs five sixths of the memory of 480p: too much."""
 
 
 class Size(NamedTuple):
@@ -38,7 +39,7 @@ class Size(NamedTuple):
 
 
 DELIVERY_SIZES: Final = (Size(1280, 720), Size(720, 1280), Size(960, 960))
-"""The landscape, portrait and square buckets."""
+"""Landscape, portrait and square."""
 
 
 @dataclass(frozen=True)
@@ -48,8 +49,8 @@ class RenderRequest:
     image: RGB PNG, sides at most 2048 px, upright, no alpha.
     audio: PCM WAV with the customer's channels and rate, up to 48 kHz stereo.
     frames: how many frames to deliver, `frames_for(audio seconds)`.
-    options: engine-specific switches; unknown ones are ignored. The contracts give a job none
-    today, and no engine knows any: steps and guidance are the operator's settings.
+    options: engine-specific switches; unknown ones are ignored. The contracts give a job none, and
+    no engine knows any: steps and guidance are the operator's settings.
     """
 
     job_id: str
@@ -96,14 +97,14 @@ class Chunk:
 
 @dataclass(frozen=True)
 class ResumeState:
-    """Where an interrupted render can go on: the chunks before `next_chunk` are safe elsewhere."""
+    """Where an interrupted render can resume: the chunks before `next_chunk` are safe elsewhere."""
 
     next_chunk: int
     state: bytes
     fingerprint: str
 
     def require(self, fingerprint: str) -> None:
-        """Raises `ResumeRefused` unless this state was made by the very same render."""
+        """Raises `ResumeRefused` unless this state was made by the same render."""
         if self.fingerprint != fingerprint:
             raise ResumeRefused("The resume state belongs to another render.")
 
@@ -127,7 +128,7 @@ class ResumeState:
 
 @dataclass(frozen=True)
 class Readiness:
-    """What `load` found: goes into every beat of the worker and onto every result.
+    """What `load` found; part of every heartbeat and of every result.
 
     seconds_per_video_second: calibrated on this machine; the base of every estimate.
     details: whatever else decides pixels or pace, in a few words each.
@@ -142,14 +143,14 @@ class Readiness:
 
 
 class Control(Protocol):
-    """How a render is stopped and watched."""
+    """Stops a render and follows its progress."""
 
     def check(self) -> None:
-        """Raises `Cancelled` or `DeadlineExceeded`. Engines call it at least once per forward."""
+        """Raises `Cancelled` or `DeadlineExceeded`. Called once per forward pass or more."""
         ...
 
     def progress(self, fraction: float) -> None:
-        """Reports how much of this render is done, 0 to 1, never falling."""
+        """Reports how much of this render is done, 0 to 1, and never less than before."""
         ...
 
 
@@ -158,17 +159,17 @@ class Engine(Protocol):
 
     @property
     def name(self) -> str:
-        """Written on every result."""
+        """The name that every result carries."""
         ...
 
     def load(self) -> Readiness:
-        """Makes the engine ready to render; once per process, before anything else."""
+        """Makes the engine ready to render. Called once per process, before anything else."""
         ...
 
     def plan(self, request: RenderRequest, size_class: str | None = None) -> Plan:
         """Decides sizes, chunks and estimate. Raises `InputError` if the media cannot be used.
 
-        size_class: one of `SIZE_CLASSES`; without it, the largest this engine is configured for.
+        size_class: one of `SIZE_CLASSES`; by default the largest that the engine is configured for.
         """
         ...
 
@@ -183,12 +184,12 @@ class Engine(Protocol):
         ...
 
     def fingerprint(self, request: RenderRequest, plan: Plan) -> str:
-        """Names this very render, for `ResumeState`: request, plan, engine version and weights."""
+        """Identifies this render for `ResumeState`: request, plan, engine version and weights."""
         ...
 
 
 def frames_for(audio_seconds: float) -> int:
-    """Frames of a video as long as its audio; never none."""
+    """The frames of a video as long as its audio, at least one."""
     return max(1, round(FPS * audio_seconds))
 
 
@@ -198,16 +199,16 @@ def next_smaller(size_class: str) -> str | None:
 
 
 def split_frames(frames: int, chunk_frames: int) -> tuple[int, ...]:
-    """Cuts a video into chunks of `chunk_frames`; the last one takes the rest."""
+    """Cuts a video into chunks of `chunk_frames`; the last one may be shorter."""
     full, rest = divmod(frames, chunk_frames)
     return (chunk_frames,) * full + ((rest,) if rest else ())
 
 
 def fingerprint_of(request: RenderRequest, plan: Plan, weights: str) -> str:
-    """SHA-256 over all that decides the pixels.
+    """SHA-256 over everything that decides the pixels.
 
-    That is the media's content, prompt, seed, options, sizes, chunks and weights. The job's id and
-    the files' paths are left out: the same render on another machine is the same render.
+    That is the content of the media, prompt, seed, options, sizes, chunks and weights. The id of
+    the job and the paths are left out: the same render on another machine is the same render.
     """
     digest = hashlib.sha256()
     for path in (request.image, request.audio):

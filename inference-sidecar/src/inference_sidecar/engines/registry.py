@@ -1,4 +1,4 @@
-"""Which engine a name stands for; imports only the one that was chosen."""
+"""Which engine a name stands for; only the chosen one is imported."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ EngineName = Literal["preview", "infinitetalk", "null"]
 
 @dataclass(frozen=True)
 class EngineSource:
-    """Where an engine is found. Text, so that naming an engine does not import its libraries.
+    """Where an engine is found; as text, so that naming an engine does not import its libraries.
 
-    module, factory: the class is called with its settings, or with nothing where there are none.
+    module, factory: the class, which is called with its settings if it has any.
     settings: module and class of its `EngineSettings`.
-    packages: what must be installed; remedy: what to do when it is not.
+    packages: what must be installed. remedy: what to do when it is not.
     """
 
     module: str
@@ -66,11 +66,11 @@ def missing_parts(name: EngineName) -> str | None:
 
 
 def settings_class(name: EngineName) -> type[EngineSettings] | None:
-    """What the engine reads from the environment; None when it reads nothing, or is not there."""
+    """The class of the engine's settings; None when it has none, or is not installed."""
     settings = ENGINES[name].settings
     if settings is None or not _exists(settings[0]):
         return None
-    # The registry is text, so the type checker cannot follow it; a test does.
+    # The type checker cannot follow a name in text; a test checks the class.
     return cast("type[EngineSettings]", getattr(import_module(settings[0]), settings[1]))
 
 
@@ -88,7 +88,7 @@ def make_engine(name: EngineName, settings: EngineSettings | None) -> Engine:
 
 
 def _exists(module: str) -> bool:
-    """Whether a module could be imported; looks without importing it, only what contains it."""
+    """Whether a module could be imported; imports only the packages that contain it."""
     try:
         return find_spec(module) is not None
     except ModuleNotFoundError:

@@ -1,1 +1,1 @@
-"""What every room stands on: the wire's models, errors, logs, traces, processes."""
+"""What every room uses: wire models, settings, errors, logs, traces, tasks, processes."""

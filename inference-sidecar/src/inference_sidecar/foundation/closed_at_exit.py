@@ -1,4 +1,4 @@
-"""What is closed when its `with` block ends, however it ends."""
+"""A base for what is closed when its `with` block ends."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ class ClosedAtExit(ABC):
 
     @abstractmethod
     def close(self) -> None:
-        """Gives back what is held; a second time does nothing."""
+        """Releases what is held; a second call does nothing."""
 
     def __enter__(self) -> Self:
         return self

@@ -1,4 +1,4 @@
-"""What the sidecar says and hears on the wire, and the numbers both languages share.
+"""The messages that the sidecar sends and receives, and the numbers both languages share.
 
 Generated from `contracts/src` by `npm run generate`. Do not edit.
 
@@ -25,7 +25,7 @@ Url = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9+.-]*:\S+$")]
 
 
 def is_none(value: object) -> bool:
-    """An optional field without a value is left out; the other side knows no null there."""
+    """An optional field without a value is left out: the schemas allow no null."""
     return value is None
 
 
@@ -97,197 +97,54 @@ FailureCode = Literal[
 ]
 
 
-@dataclass(frozen=True)
-class Failure:
-    """outcome: whether trying again may help; summary: one sentence for the caller."""
-
-    outcome: Literal["reject", "retry"]
-    summary: str
-
-
-FAILURES: Final[dict[FailureCode, Failure]] = {
-    "IMAGE_MISSING": Failure(
-        "reject",
-        'Send the portrait as the multipart file field "image".',
-    ),
-    "AUDIO_MISSING": Failure(
-        "reject",
-        'Send the voice recording as the multipart file field "audio".',
-    ),
-    "INVALID_IMAGE_FORMAT": Failure(
-        "reject",
-        "Image must be PNG or JPEG.",
-    ),
-    "IMAGE_UNREADABLE": Failure(
-        "reject",
-        "The image could not be decoded; export it again as PNG or JPEG.",
-    ),
-    "IMAGE_DIMENSIONS": Failure(
-        "reject",
-        "The image must be 128 to 8192 pixels on each side and at most 40 megapixels; resize it.",
-    ),
-    "INVALID_AUDIO_FORMAT": Failure(
-        "reject",
-        "Audio must be WAV or MP3.",
-    ),
-    "AUDIO_UNREADABLE": Failure(
-        "reject",
-        "The audio could not be decoded; export it again as WAV or MP3.",
-    ),
-    "AUDIO_EMPTY": Failure(
-        "reject",
-        "The audio is silent or shorter than 0.2 seconds; record it again.",
-    ),
-    "AUDIO_TOO_LONG": Failure(
-        "reject",
-        "Audio must be at most 5 minutes long; cut it into parts.",
-    ),
-    "NO_FACE": Failure(
-        "reject",
-        "No face was found in the image; send a frontal portrait of one person.",
-    ),
-    "INVALID_REQUEST": Failure(
-        "reject",
-        "A field of the request is not valid; see details.",
-    ),
-    "MALFORMED_MULTIPART": Failure(
-        "reject",
-        "The multipart body is incomplete or malformed; send it again.",
-    ),
-    "MALFORMED_REQUEST": Failure(
-        "reject",
-        "The request is not valid HTTP; check the URL and the headers.",
-    ),
-    "UNAUTHORIZED": Failure(
-        "reject",
-        'Send a valid API key as "Authorization: Bearer <key>".',
-    ),
-    "JOB_NOT_FOUND": Failure(
-        "reject",
-        "No such job.",
-    ),
-    "ROUTE_NOT_FOUND": Failure(
-        "reject",
-        "No such route; /docs lists them all.",
-    ),
-    "JOB_NOT_COMPLETED": Failure(
-        "reject",
-        "The job has no result; /status shows its state.",
-    ),
-    "JOB_ALREADY_FINISHED": Failure(
-        "reject",
-        "The job has already finished and cannot be cancelled.",
-    ),
-    "RESULT_DELETED": Failure(
-        "reject",
-        "The result was deleted at the end of its retention; submit the job again.",
-    ),
-    "IMAGE_TOO_LARGE": Failure(
-        "reject",
-        "The image must be at most 10 MB.",
-    ),
-    "AUDIO_TOO_LARGE": Failure(
-        "reject",
-        "The audio must be at most 50 MB.",
-    ),
-    "BODY_TOO_LARGE": Failure(
-        "reject",
-        "The request body is too large.",
-    ),
-    "URL_TOO_LONG": Failure(
-        "reject",
-        "The URL is too long.",
-    ),
-    "UNSUPPORTED_MEDIA_TYPE": Failure(
-        "reject",
-        "Send the request as multipart/form-data.",
-    ),
-    "IDEMPOTENCY_KEY_REUSED": Failure(
-        "reject",
-        "This Idempotency-Key was used for another request; choose a new key.",
-    ),
-    "TOO_MANY_REQUESTS": Failure(
-        "retry",
-        "Too many requests; try again after Retry-After.",
-    ),
-    "BROKER_UNAVAILABLE": Failure(
-        "retry",
-        "The queue did not answer. It is safe to retry with the same Idempotency-Key.",
-    ),
-    "STORE_UNAVAILABLE": Failure(
-        "retry",
-        "Storage did not answer. It is safe to retry with the same Idempotency-Key.",
-    ),
-    "ORCHESTRATOR_UNAVAILABLE": Failure(
-        "retry",
-        "The orchestrator did not answer; try again.",
-    ),
-    "STORAGE_FULL": Failure(
-        "retry",
-        "There is not enough disk space for the upload right now; try again.",
-    ),
-    "DRAINING": Failure(
-        "retry",
-        "This instance is shutting down; try again.",
-    ),
-    "UNEXPECTED": Failure(
-        "retry",
-        "Something went wrong on our side.",
-    ),
-    "INPUT_GONE": Failure(
-        "reject",
-        "The inputs of the job are gone; submit it again.",
-    ),
-    "RENDER_FAILED": Failure(
-        "retry",
-        "The engine could not render the job.",
-    ),
-    "RENDER_PROCESS_DIED": Failure(
-        "retry",
-        "The render process died.",
-    ),
-    "GPU_OUT_OF_MEMORY": Failure(
-        "reject",
-        "The job does not fit into GPU memory, even at a smaller size.",
-    ),
-    "DEADLINE_EXCEEDED": Failure(
-        "reject",
-        "The render passed its deadline.",
-    ),
-    "UPLOAD_FAILED": Failure(
-        "reject",
-        "The finished video could not be stored; submit the job again.",
-    ),
-    "OUTPUT_INVALID": Failure(
-        "retry",
-        "The stored video differs from the one that was rendered.",
-    ),
-    "WORKER_LOST": Failure(
-        "retry",
-        "The workers that took the job stopped responding.",
-    ),
-    "QUEUE_TIMEOUT": Failure(
-        "reject",
-        "No worker took the job in time; submit it again.",
-    ),
-    "PUBLISH_REFUSED": Failure(
-        "reject",
-        "The broker permanently rejected one of our messages.",
-    ),
-    "FOREIGN_OBJECT": Failure(
-        "reject",
-        "The event names an object outside the intake folder of its publisher.",
-    ),
-    "OBJECT_MISSING": Failure(
-        "reject",
-        "The event names an object that does not exist.",
-    ),
-    "INVALID_MESSAGE": Failure(
-        "reject",
-        "The message does not follow its schema.",
-    ),
+FAILURES: Final[dict[FailureCode, Literal["caller", "us", "dependency"]]] = {
+    "IMAGE_MISSING": "caller",
+    "AUDIO_MISSING": "caller",
+    "INVALID_IMAGE_FORMAT": "caller",
+    "IMAGE_UNREADABLE": "caller",
+    "IMAGE_DIMENSIONS": "caller",
+    "INVALID_AUDIO_FORMAT": "caller",
+    "AUDIO_UNREADABLE": "caller",
+    "AUDIO_EMPTY": "caller",
+    "AUDIO_TOO_LONG": "caller",
+    "NO_FACE": "caller",
+    "INVALID_REQUEST": "caller",
+    "MALFORMED_MULTIPART": "caller",
+    "MALFORMED_REQUEST": "caller",
+    "UNAUTHORIZED": "caller",
+    "JOB_NOT_FOUND": "caller",
+    "ROUTE_NOT_FOUND": "caller",
+    "JOB_NOT_COMPLETED": "caller",
+    "JOB_ALREADY_FINISHED": "caller",
+    "RESULT_DELETED": "caller",
+    "IMAGE_TOO_LARGE": "caller",
+    "AUDIO_TOO_LARGE": "caller",
+    "BODY_TOO_LARGE": "caller",
+    "URL_TOO_LONG": "caller",
+    "UNSUPPORTED_MEDIA_TYPE": "caller",
+    "IDEMPOTENCY_KEY_REUSED": "caller",
+    "TOO_MANY_REQUESTS": "caller",
+    "BROKER_UNAVAILABLE": "dependency",
+    "STORE_UNAVAILABLE": "dependency",
+    "ORCHESTRATOR_UNAVAILABLE": "us",
+    "STORAGE_FULL": "us",
+    "DRAINING": "us",
+    "UNEXPECTED": "us",
+    "INPUT_GONE": "us",
+    "RENDER_FAILED": "us",
+    "RENDER_PROCESS_DIED": "us",
+    "GPU_OUT_OF_MEMORY": "us",
+    "DEADLINE_EXCEEDED": "us",
+    "UPLOAD_FAILED": "dependency",
+    "OUTPUT_INVALID": "us",
+    "WORKER_LOST": "us",
+    "QUEUE_TIMEOUT": "us",
+    "PUBLISH_REFUSED": "us",
+    "FOREIGN_OBJECT": "caller",
+    "OBJECT_MISSING": "caller",
+    "INVALID_MESSAGE": "caller",
 }
-"""Every way a request or a job can fail. The code decides the rest."""
+"""Whom each failure blames, which decides the level at which it is logged."""
 
 
 JobId = Annotated[
@@ -356,14 +213,14 @@ class RenderOrder(WireModel):
 
 
 class ClaimLater(WireModel):
-    """Claim answer that says `later`."""
+    """The claim answer `later`."""
 
     answer: Literal["later"] = "later"
     delay_ms: NonNegativeInt
 
 
 class ClaimDrop(WireModel):
-    """Claim answer that says `drop`."""
+    """The claim answer `drop`."""
 
     answer: Literal["drop"] = "drop"
 
@@ -372,11 +229,11 @@ ClaimAnswer = Annotated[
     RenderOrder | ClaimLater | ClaimDrop,
     Field(discriminator="answer"),
 ]
-"""`render`: yours. `later`: nak with this delay. `drop`: terminal, ack the entry."""
+"""`render`: yours. `later`: nak with this delay. `drop`: the job has ended, ack the entry."""
 
 
 class StoreRequest(WireModel):
-    """A worker asks for leave to upload."""
+    """A worker asks for permission to upload."""
 
     job_id: JobId
     owner: Owner
@@ -387,7 +244,7 @@ class StoreRequest(WireModel):
 
 
 class StoreGrant(WireModel):
-    """Store answer that says `grant`."""
+    """The store answer `grant`."""
 
     answer: Literal["grant"] = "grant"
     key: str
@@ -396,19 +253,19 @@ class StoreGrant(WireModel):
 
 
 class StoreStop(WireModel):
-    """Store answer that says `stop`."""
+    """The store answer `stop`."""
 
     answer: Literal["stop"] = "stop"
 
 
 class StoreLost(WireModel):
-    """Store answer that says `lost`."""
+    """The store answer `lost`."""
 
     answer: Literal["lost"] = "lost"
 
 
 class StoreDrop(WireModel):
-    """Store answer that says `drop`."""
+    """The store answer `drop`."""
 
     answer: Literal["drop"] = "drop"
 
@@ -417,11 +274,11 @@ StoreAnswer = Annotated[
     StoreGrant | StoreStop | StoreLost | StoreDrop,
     Field(discriminator="answer"),
 ]
-"""`grant`: PUT, exactly these headers. `stop`: cancelled. `lost`: not yours. `drop`: terminal."""
+"""`grant`: PUT with exactly these headers. `stop`: cancelled. `lost`: not yours. `drop`: ended."""
 
 
 class RequestError(WireModel):
-    """No answer could be given; ask again."""
+    """The request could not be answered; ask again."""
 
     answer: Literal["error"] = "error"
     code: str
@@ -445,7 +302,7 @@ class EngineFacts(WireModel):
 
 
 class HeldJob(WireModel):
-    """One job in a worker's hands."""
+    """One job that a worker holds."""
 
     job_id: JobId
     owner: Owner
@@ -457,7 +314,7 @@ class HeldJob(WireModel):
 
 
 class Beat(WireModel):
-    """Registry, liveness and progress in one."""
+    """The heartbeat of a worker: registry, liveness and progress in one."""
 
     worker_id: Annotated[str, Field(min_length=1, max_length=100)]
     incarnation: Annotated[str, Field(min_length=1, max_length=100)]
@@ -470,7 +327,7 @@ class Beat(WireModel):
 
 
 class Rendered(WireModel):
-    """What a worker says of a video it rendered; everything here is shown on the result."""
+    """What a worker reports about a rendered video; all of it is shown on the result."""
 
     key: str
     bytes: PositiveInt
@@ -488,7 +345,7 @@ class Rendered(WireModel):
 
 
 class RenderStarted(WireModel):
-    """The attempt's first forward began."""
+    """The attempt's first forward pass began."""
 
     type: Literal["render.started"] = "render.started"
     job_id: JobId
@@ -529,7 +386,7 @@ class RenderFailed(WireModel):
 
 
 class RenderReleased(WireModel):
-    """The worker hands the attempt back, nothing counted."""
+    """The worker hands the attempt back; it does not count."""
 
     type: Literal["render.released"] = "render.released"
     job_id: JobId
@@ -541,7 +398,7 @@ class RenderReleased(WireModel):
 
 
 class RenderCancelled(WireModel):
-    """The worker stopped the attempt because it was told to."""
+    """The worker stopped the attempt on request."""
 
     type: Literal["render.cancelled"] = "render.cancelled"
     job_id: JobId
@@ -553,7 +410,7 @@ class RenderCancelled(WireModel):
 
 
 class DeadLetter(WireModel):
-    """A message as it was, and why it is here."""
+    """A message that could not be handled, as it was, and the reason."""
 
     stream: str
     consumer: str
@@ -567,17 +424,17 @@ class DeadLetter(WireModel):
 
 
 RenderEvent = RenderStarted | RenderCompleted | RenderFailed | RenderReleased | RenderCancelled
-"""Everything a worker may state as a fact."""
+"""Every event that a worker publishes."""
 
 
 def event_id(event: RenderEvent) -> str:
-    """The `Nats-Msg-Id`: the same fact of the same attempt is stored once per window."""
+    """The `Nats-Msg-Id`: JetStream stores an event of an attempt once per duplicate window."""
     return f"{event.job_id}:{event.type}:{event.epoch}"
 
 
 @dataclass(frozen=True)
 class Timings:
-    """Every wait and back-off, in seconds. What each is for stands in the contracts."""
+    """Every wait and backoff, in seconds; the contracts say what each is for."""
 
     beat_every_seconds: float = 2
     beat_spacing_seconds: float = 0.25
@@ -635,19 +492,19 @@ def scaled_timings(divisor: float) -> Timings:
 
 
 CLAIM_TRIES: Final = 4
-"""How many times a claim is asked before the entry is handed back."""
+"""How often a claim is requested before the entry is handed back."""
 
 UPLOAD_TRIES: Final = 4
-"""How many times an upload is tried before it is spooled and offered again later."""
+"""How often an upload is tried in a row before the render waits in the spool."""
 
 FRAMES_PER_SECOND: Final = 25
-"""Frames a second of every delivered video."""
+"""Frames per second of every delivered video."""
 
 MESSAGE_MAX_BYTES: Final = 65536
-"""The longest message any stream takes."""
+"""The largest message that any stream accepts."""
 
 BEAT_MAX_JOBS: Final = 64
-"""As many jobs a beat can name."""
+"""The most jobs that one heartbeat can name."""
 
 
 CLAIM_SUBJECT: Final = "ctl.request.claim"
@@ -655,22 +512,22 @@ STORE_SUBJECT: Final = "ctl.request.store"
 
 
 def event_subject(event: RenderEvent) -> str:
-    """Where a fact is published."""
+    """The subject of an event."""
     return f"evt.{event.type}.{event.job_id}"
 
 
 def gpu_work_subject(job_id: str) -> str:
-    """Where the queue entry of a job lies."""
+    """The subject of a job's queue entry."""
     return f"gpu.work.standard.normal.{job_id}"
 
 
 def beat_subject(worker_id: str) -> str:
-    """Where a worker says that it lives."""
+    """The subject of a worker's heartbeats."""
     return f"beat.{worker_id}"
 
 
 def stop_subject(worker_id: str) -> str:
-    """Where a worker is told to stop an attempt."""
+    """The subject of stop orders for a worker."""
     return f"ctl.stop.{worker_id}"
 
 
@@ -684,11 +541,10 @@ EVENTS_STREAM: Final = "EVENTS"
 EVENTS_STREAM_SUBJECT: Final = "evt.>"
 DLQ_STREAM: Final = "DLQ"
 DLQ_STREAM_SUBJECT: Final = "dlq.>"
-JOB_BUCKET: Final = "job"
 
 NATS_USER: Final = "sidecar"
 INBOX_PREFIX: Final = "_INBOX_sidecar"
-"""Its own, so that no other service can read the answers to this one."""
+"""Of this service alone, so that no other service can read its replies."""
 
 PUBLISH_PERMISSIONS: Final = (
     "evt.render.*.*",
@@ -700,10 +556,10 @@ PUBLISH_PERMISSIONS: Final = (
     "$JS.API.CONSUMER.MSG.NEXT.GPU.standard-normal",
     "$JS.ACK.GPU.standard-normal.>",
 )
-"""All that the broker lets this service publish to."""
+"""The subjects that the broker lets this service publish to."""
 
 SUBSCRIBE_PERMISSIONS: Final = (
     "_INBOX_sidecar.>",
     "ctl.stop.*",
 )
-"""All that the broker lets this service hear."""
+"""The subjects that the broker lets this service subscribe to."""

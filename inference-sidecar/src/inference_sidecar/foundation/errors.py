@@ -14,7 +14,8 @@
     │   ├── GpuOutOfMemory     → one retry at the next smaller size class
     │   ├── RenderProcessDied
     │   └── DeadlineExceeded   the job's time is used up   → reject
-    └── StoreError             S3 did not answer           → retry
+    ├── StoreError             S3 did not answer           → retry
+    └── PublishRefused         the broker will never store this message
 
     Cancelled                  not a failure: somebody asked for it
 
@@ -25,17 +26,18 @@ next. Nothing is ever recognised by its message.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import ClassVar
+
+from inference_sidecar.foundation.contracts import FailureCode
 
 
 class SidecarError(Exception):
-    """A failure with a code that the contracts know.
+    """A failure with a code of the contracts.
 
     `context` holds what a person needs to understand it (sizes, exit status, the end of a log). It
     travels in events and logs, so it must stay small and JSON-serialisable.
     """
 
-    code: ClassVar[str] = "UNEXPECTED"
+    code: FailureCode = "UNEXPECTED"
 
     def __init__(self, message: str = "", *, context: Mapping[str, object] | None = None) -> None:
         super().__init__(message or self.code)
@@ -59,7 +61,7 @@ class ImageUnreadable(InputError):
 
 
 class NoFace(InputError):
-    """No face was found that could be made to speak."""
+    """The image shows no face that could be animated."""
 
     code = "NO_FACE"
 
@@ -77,7 +79,7 @@ class RenderError(SidecarError):
 
 
 class RenderFailed(RenderError):
-    """The engine or the encoder failed in a way that has no name of its own."""
+    """The engine or the encoder failed in a way that has no class of its own."""
 
 
 class ResumeRefused(RenderError):
@@ -106,6 +108,12 @@ class StoreError(SidecarError):
     """The object store did not answer, or answered with an error of its own."""
 
     code = "STORE_UNAVAILABLE"
+
+
+class PublishRefused(SidecarError):
+    """The broker refused a message in a way that no retry can change."""
+
+    code = "PUBLISH_REFUSED"
 
 
 class Cancelled(Exception):

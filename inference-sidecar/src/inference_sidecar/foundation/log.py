@@ -11,8 +11,10 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import IO, Final
 
+from inference_sidecar.foundation.errors import SidecarError
+
 _LEVELS: Final = {
-    # One environment serves both languages: every level of the TypeScript side is known here.
+    # One environment serves both languages, so every level of the TypeScript side is accepted.
     "trace": logging.DEBUG,
     "debug": logging.DEBUG,
     "info": logging.INFO,
@@ -37,7 +39,7 @@ _SECRETS: Final = (
 
 
 class Log:
-    """A logger with keys bound to it; the message is a constant sentence, the facts are keys."""
+    """A logger with bound keys. The message is a constant sentence, the data goes into keys."""
 
     def __init__(self, bound: Mapping[str, object] | None = None) -> None:
         self._bound = dict(bound or {})
@@ -52,16 +54,20 @@ class Log:
         self._write(logging.DEBUG, message, keys)
 
     def info(self, message: str, **keys: object) -> None:
-        """What is expected to happen."""
+        """For what is expected to happen."""
         self._write(logging.INFO, message, keys)
 
     def warning(self, message: str, **keys: object) -> None:
-        """What somebody may want to look at."""
+        """For what somebody may want to look at."""
         self._write(logging.WARNING, message, keys)
 
     def error(self, message: str, **keys: object) -> None:
-        """What somebody has to look at; with the traceback of an exception being handled."""
-        if sys.exc_info()[0] is not None and "err" not in keys:
+        """For what somebody must look at; adds the traceback of the exception being handled.
+
+        A `SidecarError` explains itself, so it brings none.
+        """
+        error = sys.exception()
+        if error is not None and not isinstance(error, SidecarError) and "err" not in keys:
             keys["err"] = traceback.format_exc()
         self._write(logging.ERROR, message, keys)
 
@@ -73,7 +79,7 @@ class _JsonLines(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         keys: dict[str, object] = dict(getattr(record, "keys", {}))
         if record.exc_info is not None:
-            # Not our own call: what asyncio tells of a task that nobody waited for.
+            # Not our own call: asyncio reports a task that failed and that nobody awaited.
             keys["err"] = self.formatException(record.exc_info)
         line = {
             "level": _LABELS.get(record.levelno, record.levelname.lower()),
@@ -95,17 +101,17 @@ def scrub_secrets(text: str) -> str:
 
 
 def configure_log(level: str, stream: IO[str] = sys.stdout) -> Log:
-    """Sets the process's logging up, and returns the logger everything else is bound from."""
+    """Sets up the logging of the process, and returns the logger that all others are bound from."""
     handler = logging.StreamHandler(stream)
     handler.setFormatter(_JsonLines())
     logger = logging.getLogger("avatar")
     logger.handlers = [handler]
     logger.setLevel(_LEVELS[level])
     logger.propagate = False
-    # The NATS client logs with tracebacks what we log as one line.
+    # The NATS client logs, with tracebacks, what we log as one line.
     logging.getLogger("nats").handlers = [logging.NullHandler()]
     logging.getLogger("nats").propagate = False
-    # What nobody foresaw is told by asyncio.
+    # asyncio reports the failures that nobody handled.
     asyncio_logger = logging.getLogger("asyncio")
     asyncio_logger.handlers = [handler]
     asyncio_logger.propagate = False

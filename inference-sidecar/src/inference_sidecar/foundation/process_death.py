@@ -12,19 +12,19 @@ from typing import Final
 _PR_SET_PDEATHSIG: Final = 1
 _EXIT_PARENT_GONE: Final = 111
 
-# Looked up before any fork: between fork and exec nothing may be loaded.
+# Loaded before any fork: between fork and exec nothing may be loaded.
 _libc = ctypes.CDLL(None)
 
 
 def die_with_parent() -> Callable[[], None] | None:
-    """For the child between fork and exec: asks the kernel to kill it when we die (Linux only)."""
+    """A `preexec_fn` with which the kernel kills the child when we die; None except on Linux."""
     if sys.platform != "linux":
         return None
     parent = os.getpid()
 
     def ask_kernel() -> None:
         _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-        # We may have died before the call above; then nobody would ever send the signal.
+        # We may have died before this call, and then the signal would never come.
         if os.getppid() != parent:
             os._exit(_EXIT_PARENT_GONE)
 

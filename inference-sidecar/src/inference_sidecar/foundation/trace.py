@@ -10,7 +10,7 @@ _TRACEPARENT: Final = re.compile(r"^00-([0-9a-f]{32})-[0-9a-f]{16}-([0-9a-f]{2})
 
 
 def continue_trace(traceparent: str | None) -> str:
-    """The trace of the header, continued by a span of our own; a new trace where there is none."""
+    """Continues the trace of the header by a span of our own, or begins a new trace."""
     match = _TRACEPARENT.match(traceparent or "")
     trace_id = match[1] if match else secrets.token_hex(16)
     flags = match[2] if match else "01"
@@ -18,5 +18,5 @@ def continue_trace(traceparent: str | None) -> str:
 
 
 def trace_id_of(traceparent: str) -> str:
-    """The part that all spans of a trace share."""
+    """The id that all spans of a trace share."""
     return traceparent.split("-")[1]

@@ -1,8 +1,7 @@
-"""Frames in, a finished MP4 out: H.264 and the customer's own audio as AAC, by one ffmpeg process.
+"""Encodes frames to an MP4 with one ffmpeg process: H.264, and the customer's own audio as AAC.
 
-Nothing is collected: while one run of frames goes down the pipe the next may be drawn, and no third
-one is taken, so memory does not grow with the length. The file appears under its name only when it
-is whole.
+Memory does not grow with the length of the video: while one chunk of frames goes down the pipe the
+engine may make the next, and a third one waits. The file gets its name only when it is complete.
 """
 
 from __future__ import annotations
@@ -26,23 +25,18 @@ from inference_sidecar.media.ffmpeg_run import COMMON_OPTIONS, FfmpegRun
 AUDIO_RATE_HZ: Final = 48_000
 _AUDIO_BITRATE: Final = "160k"
 _LEAST_GOP_FRAMES: Final = 240
-"""Key frames are what one sees of an encoder: at each of them skin jumps by a grain."""
+"""The least distance of key frames, which are visible: the grain of skin changes at each."""
 
 
 @dataclass(frozen=True)
 class EncodedVideo:
-    """What was written, as ffmpeg counted it."""
+    """The file that was written, by ffmpeg's own count."""
 
     path: Path
     width: int
     height: int
     frames: int
     bytes: int
-
-    @property
-    def seconds(self) -> float:
-        """Length of the picture."""
-        return self.frames / FPS
 
 
 def find_ffmpeg(configured: str | None = None) -> Path:
@@ -68,14 +62,14 @@ def find_ffmpeg(configured: str | None = None) -> Path:
 
 
 class Encoder(ClosedAtExit):
-    """One video being written. A context manager: left without `finish` it removes every trace."""
+    """One video being written. As a context manager, it removes every trace if left unfinished."""
 
     def __init__(self, output: Path, audio: Path | None, plan: Plan, *, ffmpeg: Path) -> None:
-        """Starts ffmpeg, beside the engine's first frames; `OSError` comes with the first `write`.
+        """Starts ffmpeg in the background; the first `write` raises `OSError` if that failed.
 
-        output: where the MP4 will be; its folder exists. audio: any file ffmpeg can decode; without
-        it the video is silent. plan: sizes and chunks; a closed group of pictures is a chunk, or a
-        few short ones.
+        output: where the MP4 will be, in a folder that exists. audio: any file that ffmpeg can
+        decode; without it the video is silent. plan: sizes and chunks; each closed group of
+        pictures holds one chunk, or a few short ones.
         """
         self._output = output
         self._plan = plan
@@ -84,8 +78,8 @@ class Encoder(ClosedAtExit):
         self._feeding: Future[None] | None = None
         partial = _partial(output)
         command = _encode_command(ffmpeg, audio, plan, partial)
-        # To fork takes tens of milliseconds, in which the device would have nothing to do. The
-        # feeder's thread lives until ffmpeg is gone, which `FfmpegRun` asks for.
+        # A fork takes tens of milliseconds, in which the device would be idle. The feeder's thread
+        # lives until ffmpeg is gone, as `FfmpegRun` requires.
         self._starting = self._feeder.submit(FfmpegRun, command, partial, output)
 
     @property
@@ -98,11 +92,11 @@ class Encoder(ClosedAtExit):
         return self._run.pid
 
     def write(self, frames: NDArray[np.uint8]) -> None:
-        """Takes frames `[T, H, W, 3]`, RGB at generation size, which must not change any more.
+        """Takes frames `[T, H, W, 3]`, RGB at generation size; the caller must not change them.
 
-        Returns once the frames of the call before are in the pipe. Raises `RenderFailed` when
-        ffmpeg has ended, and `ValueError` for frames of another shape or more of them than planned:
-        both are mistakes of the engine.
+        Returns once the frames of the previous call are in the pipe. Raises `RenderFailed` when
+        ffmpeg has ended, and `ValueError` for a mistake of the engine: frames of another shape, or
+        more than planned.
         """
         width, height = self._plan.generation
         if frames.dtype.name != "uint8" or frames.shape[1:] != (height, width, 3):
@@ -116,13 +110,13 @@ class Encoder(ClosedAtExit):
         self._taken += len(frames)
 
     def _feed(self, frames: NDArray[np.uint8]) -> None:
-        """Blocks while ffmpeg is behind. Runs beside the engine: both cores have work."""
+        """Blocks while ffmpeg is behind; runs in a thread beside the engine."""
         for frame in frames:
-            # A view, not a copy: it goes to the pipe as it lies in memory.
+            # A view, not a copy.
             self._run.stdin.write(np.ascontiguousarray(frame).data.cast("B"))
 
     def wait_until_fed(self) -> None:
-        """Until all frames are in the pipe. Raises `RenderFailed` if they did not reach ffmpeg."""
+        """Returns when all frames are in the pipe. Raises `RenderFailed` if ffmpeg has ended."""
         if self._feeding is None:
             return
         try:
@@ -131,7 +125,7 @@ class Encoder(ClosedAtExit):
             raise self._run.failure("ffmpeg ended before the last frame.") from cause
 
     def finish(self) -> EncodedVideo:
-        """Waits for the file to be whole, checks its frame count and gives it its name.
+        """Waits until the file is complete, checks its frame count and gives it its name.
 
         Raises `RenderFailed` if frames are missing or ffmpeg reports a failure.
         """
@@ -153,7 +147,7 @@ class Encoder(ClosedAtExit):
 def join(
     pieces: Sequence[Path], audio: Path, plan: Plan, output: Path, *, ffmpeg: Path
 ) -> EncodedVideo:
-    """One video of silent pieces and the sound; the pictures are copied as they are encoded.
+    """Joins silent pieces and adds the audio; the pictures are copied without re-encoding.
 
     Raises `RenderFailed` if ffmpeg fails or the pieces are not as long as the plan.
     """
@@ -179,7 +173,7 @@ def _encoded(output: Path, plan: Plan) -> EncodedVideo:
 
 
 def _filters(plan: Plan) -> str:
-    """Scales to cover the delivery size and cuts what sticks out: a face is never stretched.
+    """Scales to cover the delivery size and crops the rest: a face is never stretched.
 
     Generation sizes are multiples of 16, so their aspect can be off by a few percent (832x480).
     """
@@ -191,7 +185,7 @@ def _filters(plan: Plan) -> str:
 # Every output option is explicit: defaults change between versions.
 
 _AUDIO_OPTIONS: Final = (
-    # The other AAC coder takes as long as all of the rest of a short, small video.
+    # For a short, small video the default AAC coder takes as long as everything else together.
     *("-c:a", "aac", "-aac_coder", "fast", "-ar", str(AUDIO_RATE_HZ), "-b:a", _AUDIO_BITRATE),
 )
 _FILE_OPTIONS: Final = ("-map_metadata", "-1", "-movflags", "+faststart", "-f", "mp4")
@@ -201,7 +195,7 @@ def _encode_command(ffmpeg: Path, audio: Path | None, plan: Plan, output: Path) 
     keys = key_frames(plan.chunks)
     gops = [after - before for before, after in pairwise([*keys, plan.frames])]
     sound_in = () if audio is None else ("-i", str(audio))
-    # So small a picture is encoded before more threads have started.
+    # A picture this small is encoded before more threads have started.
     threads = ("-threads", "1") if plan.delivery.width * plan.delivery.height < 1 << 16 else ()
     sound_out = () if audio is None else ("-map", "1:a:0", *_AUDIO_OPTIONS)
     return [
@@ -209,16 +203,16 @@ def _encode_command(ffmpeg: Path, audio: Path | None, plan: Plan, output: Path) 
         *("-f", "rawvideo", "-pix_fmt", "rgb24", "-framerate", str(FPS)),
         *("-video_size", f"{plan.generation.width}x{plan.generation.height}", "-i", "pipe:0"),
         *(*sound_in, "-map", "0:v:0"),
-        # HD players assume BT.709; untagged or BT.601 video would shift skin tones.
+        # HD players assume BT.709: untagged or BT.601 video would shift skin tones.
         *("-vf", _filters(plan)),
         *("-colorspace", "bt709", "-color_primaries", "bt709", "-color_trc", "bt709"),
-        # One quantizer for all, not a rate: that gives each key frame another one, and then a still
-        # background jumps by a level or two at each join of chunks, once a second and visibly.
+        # A constant quantizer: with a rate, each key frame gets another one, and a still background
+        # visibly jumps by a level or two at each join of chunks.
         *("-c:v", "libx264", "-preset", "veryfast", "-qp", "18", "-pix_fmt", "yuv420p"),
-        # Faces against still backgrounds gain nothing from a longer look ahead or finer search.
+        # Faces against still backgrounds gain nothing from a longer lookahead or a finer search.
         *("-x264-params", "rc-lookahead=10:subme=1:ipratio=1.3"),
-        # Key frames there and nowhere else, and no frame refers across them: what lies between two
-        # can be cut and joined without encoding it again.
+        # Key frames only where chunks begin, and no frame refers across them: pieces can be cut and
+        # joined there without re-encoding.
         *("-force_key_frames", ",".join(f"{key / FPS:.2f}" for key in keys), "-forced-idr", "1"),
         *("-sc_threshold", "0", "-flags", "+cgop", "-g", str(max(gops)), "-fps_mode", "cfr"),
         *(*threads, *sound_out, *_FILE_OPTIONS, str(output)),

@@ -1,4 +1,4 @@
-"""One run of ffmpeg that writes one video: how it ended, what it counted, what it said last."""
+"""One run of ffmpeg that writes one video: its exit status, frame count and last log lines."""
 
 from __future__ import annotations
 
@@ -14,29 +14,27 @@ from inference_sidecar.foundation.process_death import die_with_parent
 
 COMMON_OPTIONS: Final = (
     *("-nostdin", "-hide_banner", "-loglevel", "error", "-y"),
-    # One report at the end is enough; `pipe:1` is a file of ours.
+    # One report at the end is enough; `pipe:1` is redirected to a file.
     *("-progress", "pipe:1", "-stats_period", "3600"),
 )
 _PIPE_BYTES: Final = 1 << 20
-"""The most an ordinary user may ask for: a frame in 3 turns of the scheduler instead of 43."""
+"""The most that an unprivileged user may set: a frame takes 3 context switches instead of 43."""
 _LOG_TAIL_CHARACTERS: Final = 2_000
 
 
 class FfmpegRun:
-    """Made by starting ffmpeg; the file appears under its name only when it is whole.
+    """Starts ffmpeg when it is made; the file gets its name only when it is complete.
 
-    Whole for other processes: what must outlive the machine is synced where it is spooled.
-
-    Start it in a thread that lives as long as the run: on Linux ffmpeg is killed when the thread
-    that started it ends.
+    The file is not synced to disk; the spool does that. Make it in a thread that lives as long as
+    the run: on Linux ffmpeg is killed when the thread that started it ends.
     """
 
     def __init__(self, command: Sequence[str], partial: Path, output: Path) -> None:
-        """command: writes to `partial`, which is renamed to `output` when all is well."""
+        """command: writes `partial`, which is renamed to `output` when it is complete."""
         self._partial = partial
         self._output = output
-        self._last_words = ""
-        # Files instead of pipes: nobody has to drain them, and ffmpeg can never block on them.
+        self._final_log = ""
+        # Files instead of pipes: they need no reader, and ffmpeg can never block on them.
         self._log: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - closed in close()
         self._progress: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - closed in close()
         try:
@@ -61,13 +59,13 @@ class FfmpegRun:
 
     @property
     def stdin(self) -> IO[bytes]:
-        """Where frames go, if the command reads any."""
+        """Takes the frames, if the command reads any."""
         stdin = self._process.stdin
         assert stdin is not None  # noqa: S101 - narrows the type; it was opened as a pipe
         return stdin
 
     def finish(self, expected_frames: int) -> None:
-        """Waits for the file to be whole and gives it its name.
+        """Waits until the file is complete and gives it its name.
 
         Raises `RenderFailed` if ffmpeg reports a failure or wrote another number of frames.
         """
@@ -83,11 +81,11 @@ class FfmpegRun:
         self._partial.replace(self._output)
 
     def failure(self, message: str) -> RenderFailed:
-        """An error that carries what ffmpeg said last."""
-        return RenderFailed(message, context={"exitStatus": self.kill(), "ffmpeg": self._said()})
+        """An error that carries the end of ffmpeg's log."""
+        return RenderFailed(message, context={"exitStatus": self.kill(), "ffmpeg": self._log_end()})
 
     def kill(self) -> int:
-        """Ends ffmpeg if it runs; its exit status. With it gone, whoever writes to it is done."""
+        """Ends ffmpeg if it runs, which unblocks whoever writes to it; returns its exit status."""
         if self._process.poll() is None:
             self._process.kill()
         return self._process.wait()
@@ -95,24 +93,24 @@ class FfmpegRun:
     def close(self) -> None:
         """Kills ffmpeg if it runs and removes an unfinished file. Twice is fine."""
         self.kill()
-        # What fails here is the rest of a buffer that nobody wants any more.
+        # This flushes a buffer that nobody needs any more.
         with contextlib.suppress(BrokenPipeError):
             self.stdin.close()
-        # Whoever fed it may ask only now what went wrong.
-        self._last_words = self._said()
+        # Whoever fed it may still ask what went wrong.
+        self._final_log = self._log_end()
         self._log.close()
         self._progress.close()
         self._partial.unlink(missing_ok=True)
 
-    def _said(self) -> str:
-        """The end of what ffmpeg logged."""
+    def _log_end(self) -> str:
+        """The end of ffmpeg's log."""
         if self._log.closed:
-            return self._last_words
+            return self._final_log
         self._log.seek(0)
         return self._log.read().decode(errors="replace")[-_LOG_TAIL_CHARACTERS:]
 
     def _counted_frames(self) -> int:
-        """Frames in the file, from ffmpeg's own final count."""
+        """The frames in the file, by ffmpeg's own final count."""
         self._progress.seek(0)
         counts = [line for line in self._progress.read().split(b"\n") if line.startswith(b"frame=")]
         return int(counts[-1].partition(b"=")[2]) if counts else 0

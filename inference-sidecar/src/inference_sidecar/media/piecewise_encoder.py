@@ -1,4 +1,4 @@
-"""A long video, encoded in pieces that outlive the process that makes them."""
+"""A long video, encoded in pieces that survive the process."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from inference_sidecar.media.encoder import EncodedVideo, Encoder, join, key_fra
 
 
 def pieces_of(chunks: tuple[int, ...]) -> tuple[range, ...]:
-    """Runs of chunks, one for each group of pictures; they follow from the plan alone.
+    """The chunks of each piece; they follow from the plan alone.
 
-    A piece must begin with a key frame, and more of those would be seen.
+    A piece is a group of pictures: it must begin with a key frame, and more of those are visible.
     """
     starts = list(accumulate(chunks, initial=0))
     firsts = [starts.index(frame) for frame in key_frames(chunks)]
@@ -25,11 +25,11 @@ def pieces_of(chunks: tuple[int, ...]) -> tuple[range, ...]:
 
 
 class PiecewiseEncoder(ClosedAtExit):
-    """Takes the chunks of a plan in order; the finished pieces are joined without a new encoding.
+    """Encodes the chunks of a plan in order, and joins the finished pieces without re-encoding.
 
     The same frames give the same video, interrupted or not, because each piece is encoded by
-    itself. A video of one piece is encoded as a whole. Leaving the context without `finish` ends
-    what runs; finished pieces stay. All but `finish` belongs to the thread of the render.
+    itself. A video of one piece is encoded as a whole. Leaving the context without `finish` kills
+    what runs; finished pieces stay. Call everything but `finish` in the thread of the render.
     """
 
     def __init__(
@@ -43,10 +43,10 @@ class PiecewiseEncoder(ClosedAtExit):
         first_chunk: int,
         on_kept: Callable[[int, bytes], None],
     ) -> None:
-        """Begins with `first_chunk`, the first of a piece; the pieces before it lie in `folder`.
+        """Begins with `first_chunk`, the first of a piece; earlier pieces are already in `folder`.
 
-        on_kept: told, from another thread, the next chunk and the state it needs, once everything
-        before it is safe on disk.
+        on_kept: called from another thread with the next chunk and the state that it needs, once
+        everything before it is safe on disk.
         """
         self._output = output
         self._audio = audio
@@ -65,10 +65,10 @@ class PiecewiseEncoder(ClosedAtExit):
             self._open(self._pieces[0])
 
     def write(self, chunk: Chunk) -> None:
-        """Appends a chunk. Raises what `Encoder.write` raises, and what befell an earlier piece."""
+        """Appends a chunk. Raises what `Encoder.write` raises, and what an earlier piece raised."""
         piece = next(piece for piece in self._pieces if chunk.index in piece)
         if self._last is not None:
-            # As within a piece: no third run of frames is held.
+            # As within a piece, no third chunk of frames is held in memory.
             self._last.wait_until_fed()
         encoder = self._encoder or self._open(piece)
         encoder.write(chunk.frames)
@@ -81,7 +81,7 @@ class PiecewiseEncoder(ClosedAtExit):
             self._sealing.start()
 
     def finish(self) -> EncodedVideo:
-        """The whole video. Raises `RenderFailed`."""
+        """Returns the complete video. Raises `RenderFailed`."""
         self._wait_sealed()
         if self._encoder is not None:
             return self._encoder.finish()
@@ -89,7 +89,7 @@ class PiecewiseEncoder(ClosedAtExit):
         return join(files, self._audio, self._plan, self._output, ffmpeg=self.ffmpeg)
 
     def close(self) -> None:
-        """Ends what runs. Twice is fine."""
+        """Kills what runs. Twice is fine."""
         if self._encoder is not None:
             self._encoder.close()
         if self._sealing is not None:
@@ -108,12 +108,12 @@ class PiecewiseEncoder(ClosedAtExit):
         return self._folder / f"{piece.start:05}.mp4"
 
     def _seal(self, encoder: Encoder, next_chunk: int, state: bytes) -> None:
-        """Beside the render, which must not wait for the last frames of a piece."""
+        """Runs beside the render, which must not wait for the last frames of a piece."""
         try:
             with encoder:
                 encoder.finish()
             self._on_kept(next_chunk, state)
-        except Exception as error:  # noqa: BLE001 - raised where the render can hear it
+        except Exception as error:  # noqa: BLE001 - raised again in the thread of the render
             self._trouble = error
 
     def _wait_sealed(self) -> None:

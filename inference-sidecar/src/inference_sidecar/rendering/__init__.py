@@ -1,1 +1,1 @@
-"""The render process and its parent: orders in, frames out, and what survives a death."""
+"""The render process and its parent: orders in, videos out, and resuming after a crash."""

@@ -1,4 +1,4 @@
-"""One render process and the conversation with it, as the parent sees them."""
+"""One render process and the lines exchanged with it, as the parent sees them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import Final
 from pydantic import ValidationError
 
 from inference_sidecar.engines.engine import RenderRequest
-from inference_sidecar.foundation.contracts import FailureCode, WireModel
+from inference_sidecar.foundation.contracts import WireModel
 from inference_sidecar.foundation.errors import RenderProcessDied, SidecarError
 from inference_sidecar.foundation.process_death import die_with_parent
 from inference_sidecar.rendering.render_protocol import (
@@ -30,26 +30,26 @@ from inference_sidecar.rendering.render_protocol import (
 )
 
 _NOT_FOR_CHILDREN: Final = ("NATS_", "R2_", "S3_")
-"""Credentials that whoever started us may have left in the environment."""
+"""Credentials that may stand in our own environment; no child needs them."""
 
 
 class ReportedFailure(SidecarError):
-    """A failure that the render process reported; `reported_code` says which."""
+    """A failure that the render process reported, with the code that it gave."""
 
     def __init__(self, line: FailedLine) -> None:
         super().__init__(line.message, context=line.context)
-        self.reported_code: FailureCode = line.code
+        self.code = line.code
 
 
-class OrderInHand:
-    """What the render process says about one order."""
+class OpenOrder:
+    """An order that was sent, and the lines that the render process sends about it."""
 
     def __init__(self, number: int) -> None:
         self.number = number
         self._lines: asyncio.Queue[OrderLine | None] = asyncio.Queue()
 
-    def hear(self, line: OrderLine | None) -> None:
-        """The next line; None is the end of the process."""
+    def receive(self, line: OrderLine | None) -> None:
+        """Takes the next line; None is the end of the process."""
         self._lines.put_nowait(line)
 
     async def next(self) -> OrderLine:
@@ -63,7 +63,7 @@ class OrderInHand:
 
 
 class ChildLink:
-    """Made by `start`; lives as long as the process."""
+    """A render process and its end of the socket pair; made by `start`."""
 
     def __init__(
         self,
@@ -74,12 +74,12 @@ class ChildLink:
         self._process = process
         self._reader = reader
         self._writer = writer
-        self._orders: dict[int, OrderInHand] = {}
+        self._orders: dict[int, OpenOrder] = {}
         self._numbers = 0
 
     @classmethod
     async def start(cls, engine: str, ffmpeg: str | None) -> ChildLink:
-        """Starts a render process; it dies with us, and takes its own children along."""
+        """Starts a render process. It dies with us, and its own children with it."""
         ours, theirs = socket.socketpair()
         environment = {k: v for k, v in os.environ.items() if not k.startswith(_NOT_FOR_CHILDREN)}
         if ffmpeg is not None:
@@ -111,11 +111,11 @@ class ChildLink:
 
     @property
     def was_used(self) -> bool:
-        """Whether it was ever given an order."""
+        """Whether it has ever received an order."""
         return self._numbers > 0
 
     async def ready(self, within_seconds: float) -> ReadyLine:
-        """Waits until the engine is loaded. Raises `RenderProcessDied`, which says why not."""
+        """Waits until the engine is loaded. Raises `RenderProcessDied`, with the reason."""
         line, reason = None, {}
         try:
             async with asyncio.timeout(within_seconds):
@@ -132,39 +132,43 @@ class ChildLink:
 
     async def begin(
         self, request: RenderRequest, output: Path, started_at_ms: int | None
-    ) -> OrderInHand:
+    ) -> OpenOrder:
         """Orders a render into a file. Raises `RenderProcessDied`.
 
-        started_at_ms: when an earlier process began it.
+        started_at_ms: when an earlier process began this render.
         """
         self._numbers += 1
-        order = OrderInHand(self._numbers)
+        order = OpenOrder(self._numbers)
         self._orders[order.number] = order
         await self._send(RenderOrderLine.of(order.number, request, output, started_at_ms))
         return order
 
-    async def stop(self, order: OrderInHand) -> None:
-        """Asks for the end of an order within a forward."""
+    async def stop(self, order: OpenOrder) -> None:
+        """Asks the process to end an order within one forward pass."""
         await self._send(StopLine(order=order.number))
 
-    def forget(self, order: OrderInHand) -> None:
-        """Whatever is still said about this order is of no interest."""
+    def forget(self, order: OpenOrder) -> None:
+        """Drops whatever the process still sends about this order."""
         self._orders.pop(order.number, None)
 
-    async def converse(self) -> int:
-        """Hands out what the process says until it ends; its exit status."""
+    async def dispatch(self) -> int:
+        """Hands each line to its order until the process ends; returns its exit status."""
         try:
             while (line := await self._receive()) is not None:
                 if not isinstance(line, ReadyLine | NotLoadedLine) and line.order in self._orders:
-                    self._orders[line.order].hear(line)
-            # Its end of the pair is closed, so nothing can be asked of it any more.
+                    self._orders[line.order].receive(line)
+            # Its end of the socket pair is closed, so it can take no more orders.
             self.kill()
             return await self._process.wait()
         finally:
             self.kill()
             self._writer.close()
             for order in self._orders.values():
-                order.hear(None)
+                order.receive(None)
+
+    async def wait(self) -> None:
+        """Returns when the process is gone."""
+        await self._process.wait()
 
     def kill(self) -> None:
         """Ends the process and whatever it started, at once. Twice is fine."""
@@ -184,5 +188,5 @@ class ChildLink:
             line = await self._reader.readline()
             return CHILD_LINES.validate_json(line) if line else None
         except (OSError, ValueError, ValidationError):
-            # A line that cannot be read is the end too: the process is not what we think it is.
+            # A line that cannot be parsed is the end too: this is not the process we expect.
             return None

@@ -1,4 +1,4 @@
-"""What of an interrupted render is safe on disk, and how to go on from there."""
+"""What of an interrupted render is safe on disk, and how to resume it."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ _FILE: Final = "kept"
 
 @dataclass(frozen=True)
 class KeptRender:
-    """The chunks before `resume.next_chunk` are encoded, in pieces that lie beside this.
+    """The chunks before `resume.next_chunk` are encoded, in pieces that lie beside this file.
 
-    size_class, is_degraded: what the interrupted render was made with.
+    size_class, is_degraded: those of the interrupted render.
     """
 
     size_class: str
@@ -25,7 +25,7 @@ class KeptRender:
     resume: ResumeState
 
     def write(self, folder: Path) -> None:
-        """Replaces what was kept before. Ours is a process' death to survive, not the machine's."""
+        """Replaces what was kept before. Not synced: it survives the process, not the machine."""
         header = {"sizeClass": self.size_class, "isDegraded": self.is_degraded}
         partial = folder / f"{_FILE}.part"
         partial.write_bytes(json.dumps(header).encode() + b"\n" + self.resume.to_bytes())
@@ -33,7 +33,7 @@ class KeptRender:
 
     @classmethod
     def read(cls, folder: Path) -> KeptRender | None:
-        """What an earlier process kept; None when there is nothing that can be used."""
+        """What an earlier process kept; None when nothing of it can be used."""
         try:
             line, _, rest = (folder / _FILE).read_bytes().partition(b"\n")
             header = json.loads(line)

@@ -1,4 +1,4 @@
-"""What the render process hears and says about one order while an engine works on it."""
+"""Stops one order and reports its progress, while an engine renders it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _PROGRESS_EVERY_SECONDS: Final = 0.1
 
 
 class OrderControl:
-    """One order's `Control`: lets it be stopped, and reports how far it is, not too often."""
+    """One order's `Control`; progress is reported at most every 0.1 s."""
 
     def __init__(self, lines: Lines, order: int) -> None:
         self._lines = lines
@@ -25,8 +25,8 @@ class OrderControl:
         self.estimated_seconds = 0.0
         self.started_at_ms: int | None = None
 
-    def go_on_from(self, fraction: float) -> None:
-        """An earlier process has done so much of it."""
+    def resume_from(self, fraction: float) -> None:
+        """An earlier process has already done this fraction."""
         self._fraction = fraction
 
     def stop(self) -> None:
@@ -34,7 +34,7 @@ class OrderControl:
         self._is_stopped.set()
 
     def check(self) -> None:
-        """See `Control.check`. The first one means that the first forward begins."""
+        """See `Control.check`. The first call means that the first forward pass begins."""
         if self._is_stopped.is_set():
             raise Cancelled
         if self._is_started:
@@ -52,7 +52,7 @@ class OrderControl:
         )
 
     def progress(self, fraction: float) -> None:
-        """See `Control.progress`; a second try at a smaller size does not let it fall."""
+        """See `Control.progress`. A second try at a smaller size does not let the fraction fall."""
         self._fraction = max(self._fraction, fraction)
         now = time.monotonic()
         if now - self._reported_at >= _PROGRESS_EVERY_SECONDS:
@@ -60,7 +60,7 @@ class OrderControl:
             self._lines.send(ProgressLine(order=self._order, fraction=self._fraction))
 
     def kept(self, chunks: int) -> None:
-        """So many chunks are safe on disk; called from another thread."""
+        """This many chunks are safe on disk; called from another thread."""
         self._lines.send(KeptLine(order=self._order, chunks=chunks))
 
 

@@ -1,4 +1,4 @@
-"""The render process: loads its engine once, renders one job after the other, dies with its parent.
+"""The render process: loads its engine once, renders one job after another, dies with its parent.
 
 Started by `render_process.py`:
 
@@ -41,11 +41,11 @@ from inference_sidecar.rendering.render_protocol import (
 
 _EXIT_NOT_LOADED: Final = 1
 _PIECES: Final = "pieces"
-"""Folder beside the output, of what a render has finished so far."""
+"""Folder beside the output that holds the finished pieces of a render."""
 
 
 class RenderChild:
-    """Takes orders from the parent and renders them, one at a time, in one thread."""
+    """Renders the orders of the parent, one at a time, in one thread."""
 
     def __init__(self, lines: Lines, engine: Engine, ffmpeg: Path) -> None:
         self._lines = lines
@@ -71,7 +71,7 @@ class RenderChild:
             self._carry_out(order)
 
     def _listen(self, on_parent_gone: Callable[[], None]) -> None:
-        """Reads beside the render, so that a stop arrives while it runs."""
+        """Reads in a thread of its own, so that a stop arrives while a render runs."""
         while (line := self._lines.receive()) is not None:
             if isinstance(line, RenderOrderLine):
                 control = self._controls[line.order] = OrderControl(self._lines, line.order)
@@ -83,16 +83,16 @@ class RenderChild:
         on_parent_gone()
 
     def _carry_out(self, order: RenderOrderLine) -> None:
-        """Renders one order; no failure of a render ends the process."""
+        """Renders one order. A failed render does not end the process."""
         control = self._controls[order.order]
         try:
             encoder, plan, is_degraded = self._render(order, control)
-        except Exception as error:  # noqa: BLE001 - whatever an engine throws is a failed render
+        except Exception as error:  # noqa: BLE001 - whatever an engine raises is a failed render
             self._report(order.order, error)
             return
         ended_at_ms = now_ms()
         self._lines.send(RenderedLine(order=order.order))
-        # The device is free while the file is being finished: the next render must not wait for it.
+        # The next render must not wait for the file: the device is free while it is finished.
         threading.Thread(
             target=self._finish,
             args=(order.order, encoder, plan, is_degraded, control.started_at_ms, ended_at_ms),
@@ -101,9 +101,10 @@ class RenderChild:
     def _render(
         self, order: RenderOrderLine, control: OrderControl
     ) -> tuple[PiecewiseEncoder, Plan, bool]:
-        """All frames, in an encoder to be finished; once more, smaller, if memory runs out.
+        """Renders all frames into an encoder that has yet to be finished.
 
-        Goes on from what an earlier process kept of the same render.
+        Resumes from what an earlier process kept of the same render. If the device runs out of
+        memory, it tries once more at the next smaller size.
         """
         request, folder = order.request(), Path(order.output).parent / _PIECES
         kept = KeptRender.read(folder)
@@ -124,8 +125,7 @@ class RenderChild:
                 kept, is_degraded, following = None, True, smaller
             else:
                 return encoder, plan, is_degraded
-            # Outside of the handlers: the error's traceback holds frames, and those hold device
-            # memory.
+            # Outside the handlers: the traceback refers to frames, and those hold device memory.
             gc.collect()
             plan = self._engine.plan(request, following)
 
@@ -140,14 +140,14 @@ class RenderChild:
     ) -> PiecewiseEncoder:
         request, output = order.request(), Path(order.output)
         folder = output.parent / _PIECES
-        # Reads the media, and only a render that is kept or goes on needs it.
+        # It reads the media, and only a render that is kept or resumed needs it.
         fingerprint = functools.cache(lambda: self._engine.fingerprint(request, plan))
         resume = kept.resume if kept is not None else None
         first = 0
         if resume is not None:
             resume.require(fingerprint())
             first = resume.next_chunk
-            control.go_on_from(sum(plan.chunks[:first]) / plan.frames)
+            control.resume_from(sum(plan.chunks[:first]) / plan.frames)
 
         def on_kept(next_chunk: int, state: bytes) -> None:
             safe = ResumeState(next_chunk, state, fingerprint())
@@ -204,7 +204,7 @@ class RenderChild:
             self._lines.send(DoneLine(order=order, result=result))
 
     def _report(self, order: int, error: Exception) -> None:
-        """Says how an order ended that made no video."""
+        """Reports how an order ended that made no video."""
         self._controls.pop(order, None)
         if isinstance(error, Cancelled):
             self._lines.send(StoppedLine(order=order))
@@ -214,15 +214,15 @@ class RenderChild:
 
 
 def main() -> None:
-    """Serves until the parent is gone, then ends at once; an engine that cannot load is told."""
+    """Serves until the parent is gone, then ends at once. Reports a failed start."""
     name, descriptor = cast("EngineName", sys.argv[1]), int(sys.argv[2])
     lines = Lines(descriptor)
     try:
         engine = make_engine(name, read_settings(name))
         child = RenderChild(lines, engine, find_ffmpeg(os.environ.get("FFMPEG_PATH")))
-        # A render may be deep inside a kernel when the parent dies, so nothing is asked of it.
+        # A render may be inside a kernel when the parent dies, so it is not asked to end.
         child.serve(on_parent_gone=lambda: os._exit(0))
-    except Exception as error:  # noqa: BLE001 - orders never raise, so this is the start
+    except Exception as error:  # noqa: BLE001 - orders never raise, so this is a failed start
         _, message, context = explain(error)
         lines.send(NotLoadedLine(message=message, context=context))
         sys.exit(_EXIT_NOT_LOADED)

@@ -8,13 +8,15 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from inference_sidecar.engines.engine import FPS, RenderRequest
 from inference_sidecar.foundation.contracts import EngineFacts, Timings
 from inference_sidecar.foundation.errors import DeadlineExceeded, RenderProcessDied, SidecarError
 from inference_sidecar.foundation.log import Log
-from inference_sidecar.rendering.child_link import ChildLink, OrderInHand
-from inference_sidecar.rendering.pace import Pace
+from inference_sidecar.foundation.log_failure import log_failure
+from inference_sidecar.foundation.pace import Pace
+from inference_sidecar.rendering.child_link import ChildLink, OpenOrder
 from inference_sidecar.rendering.render_protocol import (
     DoneLine,
     KeptLine,
@@ -25,20 +27,27 @@ from inference_sidecar.rendering.render_protocol import (
     StoppedLine,
 )
 
+_DEATH_SECONDS: Final = 5.0
+"""How long a killed process may take to go: one inside a driver call may take for ever."""
+
 
 class EngineNotLoaded(SidecarError):
-    """The engine did not load; it is tried again, but a job must not wait for that."""
+    """The engine did not load. Loading is tried again, but no job waits for that."""
+
+    code = "RENDER_PROCESS_DIED"
 
 
-class TakenAlong(SidecarError):
-    """The file was being finished when another job's render took the process with it."""
+class KilledByAnotherRender(SidecarError):
+    """The process died in the render of another job while it finished the file of this one."""
+
+    code = "RENDER_PROCESS_DIED"
 
 
 @dataclass
 class _Render:
-    """One render, over the lives of the processes that make it.
+    """One render, which may outlive the process that began it.
 
-    on_started is called once. kept: chunks that survive the process. order: while one is given.
+    on_started is called once. kept: how many chunks survive the process. order: the current one.
     """
 
     request: RenderRequest
@@ -49,13 +58,13 @@ class _Render:
     log: Log
     started_at_ms: int | None = None
     kept: int = 0
-    order: tuple[ChildLink, OrderInHand] | None = None
+    order: tuple[ChildLink, OpenOrder] | None = None
 
 
 class RenderProcess:
     """One render process at a time, replaced whenever it dies.
 
-    on_change is called whenever readiness, progress or occupation changed.
+    on_change is called whenever `is_ready`, `is_rendering` or the progress changes.
     """
 
     def __init__(
@@ -86,16 +95,16 @@ class RenderProcess:
 
     @property
     def is_ready(self) -> bool:
-        """Loaded and alive."""
+        """Whether the process is alive and its engine loaded."""
         return self._loaded.is_set()
 
     @property
     def seconds_per_video_second(self) -> float | None:
-        """What estimates are made of: calibrated by the engine, then by every render."""
+        """The base of every estimate: calibrated by the engine, then by every render."""
         return None if self._pace is None else self._pace.seconds_per_video_second
 
     def remaining_seconds(self) -> tuple[float, float]:
-        """How much longer the current render takes, and how long all of it, by its own pace."""
+        """Seconds left of the current render, and seconds of all of it, by its own pace."""
         if not self.is_rendering:
             return 0.0, 0.0
         elapsed = time.monotonic() - self._started_at if self._started_at is not None else 0.0
@@ -106,7 +115,7 @@ class RenderProcess:
         return elapsed * (1 - self._fraction) / done, elapsed / done
 
     async def keep_alive(self) -> None:
-        """Starts the process, and another whenever it ends, until cancelled."""
+        """Starts the process, and another whenever it ends; when cancelled, ends it first."""
         backoff_seconds = 0.0
         try:
             while True:
@@ -119,17 +128,33 @@ class RenderProcess:
                         self._timings.reload_backoff_max_seconds,
                     )
         finally:
-            self.kill()
+            self._loaded.clear()
+            if self._link is not None:
+                await self._end(self._link)
+
+    async def _end(self, link: ChildLink) -> None:
+        link.kill()
+        try:
+            async with asyncio.timeout(_DEATH_SECONDS):
+                await link.wait()
+        except TimeoutError:
+            self._log.error("render process does not die", pid=link.pid)
 
     async def _live_once(self) -> bool:
-        """One life of the process; whether it was of use, so that the next may follow at once."""
+        """Runs one process to its end. True when it was of use: the next may start at once."""
         began = time.monotonic()
         try:
             link = self._link = await ChildLink.start(self._engine, self._ffmpeg)
             readiness = await link.ready(self._timings.engine_load_seconds)
         except (OSError, RenderProcessDied) as error:
             context = error.context if isinstance(error, RenderProcessDied) else {}
-            self._log.error("engine not loaded", engine=self._engine, **context)
+            log_failure(
+                self._log,
+                "RENDER_PROCESS_DIED",
+                "engine not loaded",
+                engine=self._engine,
+                **{"reason": str(error), **context},
+            )
             self._not_loading.set()
             self._on_change()
             return False
@@ -146,14 +171,14 @@ class RenderProcess:
         self._loaded.set()
         self._on_change()
         try:
-            status = await link.converse()
+            status = await link.dispatch()
         finally:
             self._loaded.clear()
-            # Before anybody who waits for this process hears of its end.
+            # Set before whoever waits for this process learns of its end.
             self._died_in_render_of = link if self.is_rendering else None
             self._on_change()
         self._log.warning("render process ended", exitStatus=status)
-        # One that dies before it had anything to do would otherwise be started without a pause.
+        # A process that dies before its first order would otherwise be restarted without a pause.
         return link.was_used
 
     async def render(
@@ -168,15 +193,15 @@ class RenderProcess:
     ) -> RenderResult:
         """Renders one job, after those that were asked for before.
 
-        The device is free for the next one from the last frame on, before this returns. When
-        cancelled, the render is stopped within a forward. deadline_seconds count from the first
-        forward. A process that dies is followed by one that goes on where the last finished piece
-        ends. Raises `DeadlineExceeded`, `RenderProcessDied`, `TakenAlong`, `EngineNotLoaded`, and
-        `ReportedFailure` with the code the process reported.
+        The device is free for the next job from the last frame on, before this returns. When
+        cancelled, the render is stopped within one forward pass. deadline_seconds count from the
+        first forward pass. If the process dies, the next one resumes after the last finished piece.
+        Raises `DeadlineExceeded`, `RenderProcessDied`, `KilledByAnotherRender`, `EngineNotLoaded`,
+        and `ReportedFailure` with the code that the process reported.
         """
         render = _Render(request, output, deadline_seconds, on_started, on_progress, log)
         async with self._turn:
-            # Before that, the process may have to be replaced, which is not the render's affair.
+            # The process may first have to be replaced; that time is not the render's.
             await self._loaded_link()
             self.is_rendering, self._started_at = True, None
             self._fraction = self._first_fraction = 0.0
@@ -200,13 +225,13 @@ class RenderProcess:
         return await self._result(link, order, deadline_seconds)
 
     def _learn(self, video_seconds: float) -> None:
-        """What this process just rendered tells how long the next one takes."""
+        """Adjusts the pace by the render that has just ended."""
         if self._pace is not None and self._started_at is not None:
             self._pace.observe(video_seconds, time.monotonic() - self._started_at)
 
-    async def _until_rendered(self, render: _Render) -> tuple[ChildLink, OrderInHand]:
-        """Until the last frame. Raises `TimeoutError` past the deadline."""
-        # Before the first forward the clock of the deadline has not begun, but nothing may hang.
+    async def _until_rendered(self, render: _Render) -> tuple[ChildLink, OpenOrder]:
+        """Returns at the last frame. Raises `TimeoutError` past the deadline."""
+        # The deadline counts from the first forward pass, but nothing may hang before that either.
         async with asyncio.timeout(render.deadline_seconds) as limit:
             while True:
                 kept = render.kept
@@ -218,7 +243,7 @@ class RenderProcess:
                 except RenderProcessDied:
                     link.forget(order)
                     render.order = None
-                    # One that dies again before it has finished a piece would die for ever.
+                    # Without a newly finished piece it would die in the same place for ever.
                     if render.kept == kept:
                         raise
                     render.log.warning(
@@ -231,7 +256,7 @@ class RenderProcess:
                     return link, order
 
     async def _loaded_link(self) -> ChildLink:
-        """The process to order from. Raises `EngineNotLoaded` when a load fails meanwhile."""
+        """Waits for a loaded process. Raises `EngineNotLoaded` when loading fails meanwhile."""
         waits = [asyncio.ensure_future(e.wait()) for e in (self._loaded, self._not_loading)]
         try:
             await asyncio.wait(waits, return_when="FIRST_COMPLETED")
@@ -242,8 +267,8 @@ class RenderProcess:
             raise EngineNotLoaded("The engine did not load.")
         return self._link
 
-    async def _follow(self, order: OrderInHand, render: _Render, limit: asyncio.Timeout) -> None:
-        """Until the last frame, or the end of the process."""
+    async def _follow(self, order: OpenOrder, render: _Render, limit: asyncio.Timeout) -> None:
+        """Returns at the last frame. Raises what `OpenOrder.next` raises."""
         while not isinstance(line := await order.next(), RenderedLine):
             if isinstance(line, StartedLine):
                 self._started_at = time.monotonic()
@@ -261,12 +286,12 @@ class RenderProcess:
             self._on_change()
 
     async def _result(
-        self, link: ChildLink, order: OrderInHand, deadline_seconds: float
+        self, link: ChildLink, order: OpenOrder, deadline_seconds: float
     ) -> RenderResult:
-        """The finished file; an encoder that hangs is bounded like the render itself.
+        """The finished file. An encoder that hangs is bounded by the deadline, as the render is.
 
-        A process that dies meanwhile is the fault of the job that it renders, if there is one: that
-        death is counted there, and not twice. Raises `TakenAlong` then.
+        If the process dies in the render of another job meanwhile, that job alone is to blame:
+        raises `KilledByAnotherRender`.
         """
         try:
             async with asyncio.timeout(deadline_seconds):
@@ -278,20 +303,20 @@ class RenderProcess:
             raise RenderProcessDied("The file was not finished in time.") from None
         except RenderProcessDied:
             if self._died_in_render_of is link:
-                raise TakenAlong("Another render took the process with it.") from None
+                raise KilledByAnotherRender("The process died in another render.") from None
             raise
         finally:
             link.forget(order)
 
-    async def _stop(self, link: ChildLink, order: OrderInHand, log: Log) -> None:
-        """Asks for an end within a forward, and enforces it."""
+    async def _stop(self, link: ChildLink, order: OpenOrder, log: Log) -> None:
+        """Asks for an end within one forward pass, and enforces it."""
         try:
             async with asyncio.timeout(self._timings.obey_stop_seconds):
                 await link.stop(order)
                 while not isinstance(await order.next(), StoppedLine | RenderedLine):
                     pass
         except TimeoutError:
-            log.warning("render process did not obey, killing it")
+            log.warning("render process did not stop, killing it")
             await self._kill_and_wait(link, order)
         except asyncio.CancelledError:
             link.kill()
@@ -301,16 +326,10 @@ class RenderProcess:
         finally:
             link.forget(order)
 
-    async def _kill_and_wait(self, link: ChildLink, order: OrderInHand) -> None:
-        """The next process may only start on a device that the old one has left."""
+    async def _kill_and_wait(self, link: ChildLink, order: OpenOrder) -> None:
+        """Waits for its death: the next process must find the device free."""
         self._loaded.clear()
         link.kill()
         with contextlib.suppress(SidecarError):
             while True:
                 await order.next()
-
-    def kill(self) -> None:
-        """Ends the process at once; `keep_alive` starts another unless it was cancelled."""
-        self._loaded.clear()
-        if self._link is not None:
-            self._link.kill()

@@ -1,4 +1,4 @@
-"""What parent and render process say to each other: JSON lines over a socket pair."""
+"""The messages between parent and render process: JSON lines over a socket pair."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from pydantic import Field, TypeAdapter
 
 from inference_sidecar.engines.engine import Readiness, RenderRequest, Size
 from inference_sidecar.foundation.contracts import (
-    FAILURES,
     EngineFacts,
     FailureCode,
     FrameSize,
@@ -33,7 +32,7 @@ _DETAILS_MAX: Final = 20
 class RenderOrderLine(WireModel):
     """Parent: render this, as order number `order`.
 
-    started_at_ms: when an earlier process began it; what that one kept lies beside the output.
+    started_at_ms: when an earlier process began it; its finished pieces lie beside the output.
     """
 
     kind: Literal["render"] = "render"
@@ -83,7 +82,7 @@ class RenderOrderLine(WireModel):
 
 
 class StopLine(WireModel):
-    """Parent: stop this order within a forward."""
+    """Parent: stop this order within one forward pass."""
 
     kind: Literal["stop"] = "stop"
     order: PositiveInt
@@ -110,9 +109,9 @@ class NotLoadedLine(WireModel):
 
 
 class StartedLine(WireModel):
-    """Child: the first forward begins.
+    """Child: the first forward pass begins.
 
-    fraction: what an earlier process has done of it, 0 to 1.
+    fraction: how much of the render an earlier process has done, 0 to 1.
     """
 
     kind: Literal["started"] = "started"
@@ -131,7 +130,7 @@ class ProgressLine(WireModel):
 
 
 class KeptLine(WireModel):
-    """Child: so many chunks are safe on disk; another process can go on after them."""
+    """Child: this many chunks are safe on disk; another process can resume after them."""
 
     kind: Literal["kept"] = "kept"
     order: PositiveInt
@@ -139,14 +138,14 @@ class KeptLine(WireModel):
 
 
 class RenderedLine(WireModel):
-    """Child: the last frame is made and the device is free; the file is not whole yet."""
+    """Child: the last frame is made and the device is free; the file is not yet complete."""
 
     kind: Literal["rendered"] = "rendered"
     order: PositiveInt
 
 
 class RenderResult(WireModel):
-    """One finished render: the encoded file and the facts that go on the job's result."""
+    """One finished render: the encoded file, and what the job's result says about it."""
 
     engine: str
     engine_facts: EngineFacts
@@ -162,7 +161,7 @@ class RenderResult(WireModel):
 
 
 class DoneLine(WireModel):
-    """Child: the file is whole."""
+    """Child: the file is complete."""
 
     kind: Literal["done"] = "done"
     order: PositiveInt
@@ -170,7 +169,7 @@ class DoneLine(WireModel):
 
 
 class FailedLine(WireModel):
-    """Child: the order failed, and the process is well."""
+    """Child: the order failed; the process can take the next one."""
 
     kind: Literal["failed"] = "failed"
     order: PositiveInt
@@ -180,7 +179,7 @@ class FailedLine(WireModel):
 
 
 class StoppedLine(WireModel):
-    """Child: the order ended because it was told to."""
+    """Child: the order was stopped on request."""
 
     kind: Literal["stopped"] = "stopped"
     order: PositiveInt
@@ -196,7 +195,7 @@ _PARENT_LINES: Final[TypeAdapter[ParentLine]] = TypeAdapter(ParentLine)
 
 
 def facts_of(readiness: Readiness) -> EngineFacts:
-    """What an engine found, cut to what a message takes."""
+    """The engine's readiness, cut to the limits of a message."""
     details = list(readiness.details.items())[:_DETAILS_MAX]
     return EngineFacts(
         device=readiness.device[:_FACT_CHARACTERS],
@@ -208,21 +207,15 @@ def facts_of(readiness: Readiness) -> EngineFacts:
 
 
 def explain(error: Exception) -> tuple[FailureCode, str, dict[str, object]]:
-    """Code, message and context of what a render threw; a traceback where nobody foresaw it."""
+    """Code, message and context of an error in a render; with a traceback if it is unexpected."""
     if isinstance(error, SidecarError):
-        return code_of(error), str(error), error.context
+        return error.code, str(error), error.context
     trace = "".join(traceback.format_exception(error))[-_TRACEBACK_TAIL_CHARACTERS:]
     return "RENDER_FAILED", f"{type(error).__name__}: {error}", {"err": trace}
 
 
-def code_of(error: SidecarError) -> FailureCode:
-    """The code of an error of ours, as the contracts know it."""
-    codes: dict[str, FailureCode] = {code: code for code in FAILURES}
-    return codes.get(error.code, "RENDER_FAILED")
-
-
 class Lines:
-    """The child's end of the pair: blocking, and safe to write to from several threads."""
+    """The child's end of the socket pair: blocking, and safe to write to from several threads."""
 
     def __init__(self, descriptor: int) -> None:
         self._socket = socket.socket(fileno=descriptor)
@@ -230,16 +223,16 @@ class Lines:
         self._writing = threading.Lock()
 
     def send(self, line: WireModel) -> None:
-        """Says something to the parent."""
+        """Sends a line to the parent."""
         with self._writing:
             self._socket.sendall(line.to_json() + b"\n")
 
     def receive(self) -> ParentLine | None:
-        """The next thing the parent says; None when it is gone."""
+        """The parent's next line; None when the parent is gone."""
         line = self._reader.readline()
         return _PARENT_LINES.validate_json(line) if line else None
 
     def close(self) -> None:
-        """Ends the conversation."""
+        """Closes the socket."""
         self._reader.close()
         self._socket.close()

@@ -1,1 +1,1 @@
-"""The worker's disk and its transfers: inputs, unfinished work, the spool."""
+"""The worker's disk and its transfers: inputs, unfinished work, spool, health file."""

@@ -1,4 +1,4 @@
-"""Finished renders on disk, waiting to be stored; what lies here is never rendered again."""
+"""Finished renders on disk that wait for their upload; none is ever rendered again."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _PARTIAL_SUFFIX: Final = ".part"
 
 
 class SpooledRender(WireModel):
-    """One finished render: whose it is, under which epoch, and what was made."""
+    """One finished render: the attempt that made it, and what it made."""
 
     job_id: JobId
     owner: Owner
@@ -40,14 +40,14 @@ class SpooledRender(WireModel):
 
 
 class Spool:
-    """A folder with one sub-folder for each job; an entry is there whole or not at all."""
+    """A folder with one sub-folder for each job, which is either complete or not there."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
         directory.mkdir(parents=True, exist_ok=True)
 
     def add(self, render: SpooledRender, video: Path) -> None:
-        """Moves the video in. The rename of the folder is the moment at which it is spooled.
+        """Moves the video in; renaming the folder is what commits it.
 
         Blocks for some disk writes; raises `OSError` and then leaves nothing behind.
         """
@@ -69,15 +69,15 @@ class Spool:
             raise
 
     def video(self, job_id: str) -> Path:
-        """Where the video of a spooled job lies."""
+        """The video of a spooled job."""
         return self._folder(job_id) / _VIDEO
 
     def remove(self, job_id: str) -> None:
-        """Forgets a render; removing what is not there is fine."""
+        """Deletes a render; removing what is not there is fine."""
         shutil.rmtree(self._folder(job_id), ignore_errors=True)
 
     def read_all(self) -> list[SpooledRender]:
-        """Everything an earlier life left behind; what is not whole is deleted."""
+        """Everything that an earlier process left behind; incomplete folders are deleted."""
         found: list[SpooledRender] = []
         for folder in sorted(self._directory.iterdir()):
             render = _read(folder)
@@ -97,7 +97,7 @@ def _read(folder: Path) -> SpooledRender | None:
         is_whole = (folder / _VIDEO).stat().st_size == render.rendered.bytes
     except (OSError, ValidationError):
         return None
-    # A folder that was not renamed yet may hold all of its files, and yet not all of their bytes.
+    # A folder that is not yet renamed may hold all of its files, but not all of their bytes.
     return render if is_whole and folder.name == render.job_id else None
 
 

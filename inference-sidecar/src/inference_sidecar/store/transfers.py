@@ -1,4 +1,4 @@
-"""Bytes between the object store and our disk, by presigned URLs; no credentials live here."""
+"""Transfers between the object store and our disk, by presigned URLs and without credentials."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from inference_sidecar.foundation.errors import InputGone, StoreError
 _CONNECT_SECONDS: Final = 3.0
 _BLOCK_BYTES: Final = 1 << 20
 _ERROR_BYTES: Final = 4096
-"""As much of an error's text as is read."""
+"""How much of an error's body is read."""
 
 
 class StoreAway(StoreError):
-    """Nothing answered, or the answer broke off: the store is away, or the way to it is."""
+    """Nothing answered, or the answer broke off: the store cannot be reached."""
 
 
 class StoreRefused(StoreError):
-    """The store will not do this: the URL has expired or was made for another body."""
+    """The store rejected the request: the URL has expired, or was signed for another body."""
 
 
 class InputDamaged(StoreError):
@@ -36,7 +36,7 @@ class Transfers:
     """Fetches inputs and stores outputs. Errors never contain a URL: its query is a credential."""
 
     def __init__(self, stall_seconds: float) -> None:
-        """stall_seconds: a transfer that moves no byte for so long is given up."""
+        """stall_seconds: a transfer that moves no byte for this long is given up."""
         timeout = httpx.Timeout(stall_seconds, connect=min(_CONNECT_SECONDS, stall_seconds))
         self._client = httpx.AsyncClient(timeout=timeout, trust_env=False)
 
@@ -66,11 +66,11 @@ class Transfers:
     async def store(self, path: Path, url: str, headers: Mapping[str, str]) -> None:
         """Uploads a file with exactly the granted headers.
 
-        An object that is already there counts as stored: only this attempt can have written it, and
+        An object that already exists counts as stored: only this attempt can have written it, and
         the storage stage verifies it. Raises `StoreAway`, `StoreRefused` and `StoreError`, and
         `OSError` when the file cannot be read.
         """
-        # Without a length httpx would send chunks, which no S3 server takes.
+        # Without a length httpx would use chunked encoding, which no S3 server accepts.
         size = {"content-length": str((await asyncio.to_thread(path.stat)).st_size)}
         try:
             response = await self._client.put(
@@ -87,7 +87,7 @@ class Transfers:
 
 
 async def _check_get(response: httpx.Response) -> None:
-    """An input that is missing, and a bucket that is: only the first is a fact about the input."""
+    """Tells a missing input from a missing bucket, which says nothing about the input."""
     if response.status_code == HTTPStatus.NOT_FOUND:
         async for block in response.aiter_bytes(_ERROR_BYTES):
             if b"<Code>NoSuchBucket</Code>" in block:
@@ -99,7 +99,7 @@ async def _check_get(response: httpx.Response) -> None:
 
 
 def _check(status: int, method: str) -> None:
-    """Translates a status of the store into our own errors."""
+    """Turns an HTTP status of the store into one of our errors."""
     if status < HTTPStatus.MULTIPLE_CHOICES:
         return
     message, context = f"The store answered {status} to a {method}.", {"status": status}

@@ -1,4 +1,4 @@
-"""The folder of one worker: its name, its unfinished work, its spool, and the room on its disk."""
+"""The folder of one worker: its id, its unfinished work, its spool, and the room on its disk."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from typing import Final
 from inference_sidecar.store.spool import Spool
 
 ROOM_BYTES: Final = 32 << 20
-"""Less free space than this is a full disk: no job is taken."""
+"""With less free space than this the disk counts as full, and no job is taken."""
 
 
 class FolderInUse(Exception):
-    """Another sidecar works in this folder; both would delete each other's work."""
+    """Another sidecar uses this folder; the two would delete each other's work."""
 
 
 class Workplace:
-    """Laid out at each start: unfinished work of an earlier life is deleted, its spool is kept."""
+    """Prepared at each start: deletes an earlier process' unfinished work, keeps its spool."""
 
     def __init__(self, directory: Path) -> None:
         """Raises `FolderInUse`, and `OSError` when the folder cannot be used."""
         directory.mkdir(parents=True, exist_ok=True)
         self._directory = directory
-        # Held open for the life of the process: the kernel ends the lock with it, however it dies.
+        # Held for the life of the process: the kernel releases it, however the process dies.
         self._lock = os.open(directory / "lock", os.O_CREAT | os.O_RDWR, 0o600)
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -40,7 +40,7 @@ class Workplace:
         self.spool = Spool(directory / "renders")
 
     def worker_id(self, configured: str | None) -> str:
-        """The configured name, else one that is made once and kept here."""
+        """The configured id, else one that is made once and kept in this folder."""
         if configured is not None:
             return configured
         file = self._directory / "worker-id"

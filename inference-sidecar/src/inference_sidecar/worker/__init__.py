@@ -1,1 +1,1 @@
-"""What one worker does with jobs: it asks for them, renders them, reports and uploads."""
+"""What one worker does with jobs: claims them, renders them, reports them, uploads them."""

@@ -1,4 +1,4 @@
-"""What one worker has in its hands, from the claim to the last word about it."""
+"""The jobs that a worker holds, from the claim to the last report."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from inference_sidecar.foundation.contracts import HeldJob as HeldJobInBeat
+from inference_sidecar.foundation.contracts import HeldJob as HeldJobInHeartbeat
 from inference_sidecar.foundation.contracts import RenderOrder
 from inference_sidecar.store.spool import SpooledRender
 
@@ -17,7 +17,7 @@ Stage = Literal["fetching", "ready", "rendering", "spooled", "uploading", "uploa
 
 @dataclass(frozen=True)
 class AttemptName:
-    """Which attempt of which job; stands on everything that is said of it."""
+    """Which attempt of which job; part of every report about it."""
 
     job_id: str
     owner: str
@@ -29,8 +29,9 @@ class AttemptName:
 class HeldJob:
     """A claimed job until it is spooled.
 
-    ending: why the attempt ends early; `stopped` by the orchestrator, or `drained` by our own end.
-    is_rendered: the video is whole, so only a stop may end the attempt.
+    ending: why the attempt ends early: `stopped` by the orchestrator, or `drained` because this
+    worker ends. is_rendered: the video is complete, so only a stop may still end the attempt.
+    is_over: its outcome is being reported, which nothing may interrupt.
     """
 
     name: AttemptName
@@ -46,7 +47,7 @@ class HeldJob:
     task: asyncio.Task[None] | None = None
 
     def end(self, why: Literal["stopped", "drained"]) -> None:
-        """Ends the attempt at its next await, unless it is over or only has to be spooled."""
+        """Ends the attempt at its next await, unless it is over or needs only to be spooled."""
         if self.is_over or self.ending is not None:
             return
         self.ending = why
@@ -54,26 +55,28 @@ class HeldJob:
             self.task.cancel()
 
     def start_clock(self) -> None:
-        """The first forward begins."""
+        """Called when the first forward pass begins."""
         self.stage, self.started_at = "rendering", time.monotonic()
 
     def stop_clock(self) -> None:
-        """The render has ended, in whatever way."""
+        """Called when the render has ended, in whatever way."""
         self.ended_at = time.monotonic()
 
-    def in_beat(self) -> HeldJobInBeat:
-        """What a beat says of it."""
+    def in_heartbeat(self) -> HeldJobInHeartbeat:
+        """What a heartbeat says about it."""
         seconds = 0.0
         if self.started_at is not None:
             seconds = (self.ended_at or time.monotonic()) - self.started_at
-        return _in_beat(self.name, self.stage, self.percent, seconds, self.order.deadline_seconds)
+        return _in_heartbeat(
+            self.name, self.stage, self.percent, seconds, self.order.deadline_seconds
+        )
 
 
 @dataclass
 class SpooledJob:
-    """Rendered, on its way into the store.
+    """A rendered job on its way into the store.
 
-    is_reported: the broker has its `render.completed`, since reported_at of the monotonic clock.
+    is_reported: the broker has stored its `render.completed`, at reported_at (monotonic clock).
     """
 
     render: SpooledRender
@@ -88,16 +91,16 @@ class SpooledJob:
         render = self.render
         return AttemptName(render.job_id, render.owner, render.epoch, render.traceparent)
 
-    def in_beat(self) -> HeldJobInBeat:
-        """What a beat says of it."""
+    def in_heartbeat(self) -> HeldJobInHeartbeat:
+        """What a heartbeat says about it."""
         seconds = self.render.rendered.render_seconds
-        return _in_beat(self.name, self.stage, 100.0, seconds, self.render.deadline_seconds)
+        return _in_heartbeat(self.name, self.stage, 100.0, seconds, self.render.deadline_seconds)
 
 
-def _in_beat(
+def _in_heartbeat(
     name: AttemptName, stage: Stage, percent: float, seconds: float, deadline_seconds: float
-) -> HeldJobInBeat:
-    return HeldJobInBeat(
+) -> HeldJobInHeartbeat:
+    return HeldJobInHeartbeat(
         job_id=name.job_id,
         owner=name.owner,
         epoch=name.epoch,

@@ -1,4 +1,4 @@
-"""What a worker asks the orchestrator: may I render this, may I store that."""
+"""What a worker asks the orchestrator: whether to render a job, and whether to upload a video."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from inference_sidecar.store.spool import SpooledRender
 from inference_sidecar.worker.broker import Broker
 
 _LEAST_TIMEOUT_SECONDS: Final = 0.5
-"""Shortened waits must not become shorter than an answer takes."""
+"""However much the waits are divided for tests, an answer takes this long on a busy machine."""
 
 _CLAIM_ANSWERS: Final[TypeAdapter[ClaimAnswer | RequestError]] = TypeAdapter(
     ClaimAnswer | RequestError
@@ -37,14 +37,17 @@ _STORE_ANSWERS: Final[TypeAdapter[StoreAnswer | RequestError]] = TypeAdapter(
 
 @dataclass(frozen=True)
 class WorkerName:
-    """id: stable over restarts; incarnation: new with each start of this process."""
+    """Which worker this is.
+
+    id: survives restarts. incarnation: changes with each start of the process.
+    """
 
     id: str
     incarnation: str
 
 
 class OrchestratorRequests:
-    """Requests that nobody answered give None. They may all be repeated."""
+    """Every request may be repeated; the result is None when nobody answered."""
 
     def __init__(self, broker: Broker, worker: WorkerName, timings: Timings) -> None:
         self._broker = broker
@@ -60,7 +63,7 @@ class OrchestratorRequests:
         *,
         is_wanted: Callable[[], bool] = lambda: True,
     ) -> ClaimAnswer | None:
-        """Asks for a job, several times if need be, as long as the answer is still wanted."""
+        """Asks for a job; asks again if nobody answers, for as long as `is_wanted` says so."""
         request = ClaimRequest(
             job_id=entry.job_id,
             owner=entry.owner,
@@ -78,7 +81,7 @@ class OrchestratorRequests:
         return None
 
     async def store(self, render: SpooledRender) -> StoreAnswer | None:
-        """Asks for leave to upload, once."""
+        """Asks once for permission to upload."""
         request = StoreRequest(
             job_id=render.job_id,
             owner=render.owner,

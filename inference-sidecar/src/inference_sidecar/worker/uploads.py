@@ -1,4 +1,4 @@
-"""Spooled renders on their way into the store: offered again and again, never rendered again."""
+"""Spooled renders on their way into the store; none is ever rendered again."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ import asyncio
 import random
 import time
 from collections.abc import Callable
+from typing import Final
 
+from inference_sidecar.foundation.background_tasks import BackgroundTasks
 from inference_sidecar.foundation.contracts import (
-    FAILURES,
     UPLOAD_TRIES,
     StoreAnswer,
     StoreDrop,
@@ -18,17 +19,20 @@ from inference_sidecar.foundation.contracts import (
 )
 from inference_sidecar.foundation.errors import StoreError
 from inference_sidecar.foundation.log import Log
+from inference_sidecar.foundation.log_failure import log_failure
 from inference_sidecar.foundation.trace import trace_id_of
 from inference_sidecar.store.spool import Spool, sha256_of
 from inference_sidecar.store.transfers import StoreAway, StoreRefused, Transfers
-from inference_sidecar.worker.handles import Handles
 from inference_sidecar.worker.held_job import SpooledJob, Stage
+from inference_sidecar.worker.leases import Leases
 from inference_sidecar.worker.orchestrator_requests import OrchestratorRequests
 from inference_sidecar.worker.reports import Reports
 
+_LOOK_AGAIN_SECONDS: Final = 0.05
+
 
 class Uploads:
-    """The spooled jobs, and a task for each of them."""
+    """The spooled jobs, with a task for each."""
 
     def __init__(
         self,
@@ -37,7 +41,7 @@ class Uploads:
         transfers: Transfers,
         requests: OrchestratorRequests,
         reports: Reports,
-        handles: Handles,
+        leases: Leases,
         timings: Timings,
         on_change: Callable[[], None],
         log: Log,
@@ -46,60 +50,57 @@ class Uploads:
         self._transfers = transfers
         self._requests = requests
         self._reports = reports
-        self._handles = handles
+        self._leases = leases
         self._timings = timings
         self._on_change = on_change
         self._log = log
+        self._background = BackgroundTasks()
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self.jobs: dict[str, SpooledJob] = {}
 
     def take(self, job: SpooledJob) -> None:
-        """Begins to upload a spooled render; one of an earlier epoch of the same job is void."""
+        """Begins to upload a spooled render, in place of one of an earlier epoch of the job."""
         job_id = job.render.job_id
         earlier = self._tasks.get(job_id)
         if earlier is not None:
             earlier.cancel()
         self.jobs[job_id] = job
-        self._tasks[job_id] = asyncio.create_task(self._upload(job))
+        self._tasks[job_id] = self._background.start(self._upload(job))
         self._on_change()
 
     def stop(self, job_id: str, epoch: int) -> None:
-        """The orchestrator wants no more of this attempt."""
+        """Ends the upload of this attempt on the orchestrator's order."""
         job = self.jobs.get(job_id)
         if job is not None and job.render.epoch == epoch:
             job.stop.set()
 
-    async def drain(self, grace_seconds: float, last_words_seconds: float) -> None:
-        """Lets uploads go on for a while, then hands back what the broker has not heard of."""
-        pending = [task for job_id, task in self._tasks.items() if not self._is_reported(job_id)]
+    async def drain(self, grace_seconds: float, last_reports_seconds: float) -> None:
+        """Lets uploads go on for a while, then hands back the jobs that are not yet reported."""
         deadline = time.monotonic() + grace_seconds
-        while pending and time.monotonic() < deadline:
-            await asyncio.wait(pending, timeout=0.05)
-            pending = [
-                task for job_id, task in self._tasks.items() if not self._is_reported(job_id)
-            ]
-        for task in self._tasks.values():
-            task.cancel()
-        left = [job for job in self.jobs.values() if not job.is_reported]
+        while time.monotonic() < deadline:
+            tasks = [self._tasks[job.render.job_id] for job in self._unreported()]
+            if all(task.done() for task in tasks):
+                break
+            await asyncio.wait(tasks, timeout=_LOOK_AGAIN_SECONDS)
+        await self._background.stop()
         try:
-            async with asyncio.timeout(last_words_seconds):
-                await asyncio.gather(*(self._hand_back(job) for job in left))
+            async with asyncio.timeout(last_reports_seconds):
+                await asyncio.gather(*(self._hand_back(job) for job in self._unreported()))
         except TimeoutError:
             self._log.warning("broker away, spooled renders not handed back")
             return
         for job in list(self.jobs.values()):
             self._forget(job)
 
-    def _is_reported(self, job_id: str) -> bool:
-        job = self.jobs.get(job_id)
-        return job is None or job.is_reported
+    def _unreported(self) -> list[SpooledJob]:
+        return [job for job in self.jobs.values() if not job.is_reported]
 
     async def _hand_back(self, job: SpooledJob) -> None:
         await self._reports.released(job.name)
-        await self._handles.nak(job.render.job_id, 0)
+        await self._leases.nak(job.render.job_id, 0)
 
     async def _upload(self, job: SpooledJob) -> None:
-        """Until the record is terminal, or the attempt is not ours any more."""
+        """Ends when the record is terminal, or the attempt is not ours any more."""
         log = self._log.bind(
             jobId=job.render.job_id,
             attempt=job.render.epoch,
@@ -111,16 +112,16 @@ class Uploads:
             except OSError as error:
                 await self._release_damaged(job, log, error)
             except Exception:  # noqa: BLE001 - a mistake of ours must not cost a finished render
-                log.error("upload broke off, offering it again", code="UNEXPECTED")  # noqa: TRY400 - our own logger
+                log_failure(log, "UNEXPECTED", "upload broke off, offering it again")
                 await self._pause(job, self._timings.upload_pause_seconds)
                 continue
             return
 
     async def _offer(self, job: SpooledJob, log: Log) -> None:
-        # Only time in which the store could be reached counts towards giving up.
+        # Only the time in which the store could be reached counts towards giving up.
         tried_seconds = 0.0
         while True:
-            answer = await self._leave(job)
+            answer = await self._ask(job)
             if isinstance(answer, StoreGrant) and not job.is_reported:
                 began = time.monotonic()
                 try:
@@ -133,8 +134,8 @@ class Uploads:
                         await self._give_up(job, log)
                         return
                 else:
-                    if is_stored:
-                        await self._report(job, answer, log)
+                    if is_stored and not await self._report(job, answer, log):
+                        return
             elif answer is None or isinstance(answer, StoreGrant):
                 await self._pause(job, self._timings.store_again_seconds)
                 await self._remind(job, log)
@@ -142,26 +143,26 @@ class Uploads:
                 await self._end(job, answer, log)
                 return
 
-    async def _leave(self, job: SpooledJob) -> StoreAnswer | None:
+    async def _ask(self, job: SpooledJob) -> StoreAnswer | None:
         return StoreStop() if job.stop.is_set() else await self._requests.store(job.render)
 
     async def _wait_spooled(self, job: SpooledJob, error: StoreError, log: Log) -> None:
-        """Raises `OSError` when what lies in the spool is not what was rendered."""
-        log.warning("render stays spooled", code=error.code, reason=str(error))
+        """Raises `OSError` when the spooled file is not the one that was rendered."""
+        log_failure(log, error, "render stays spooled")
         self._set_stage(job, "spooled")
         if not isinstance(error, StoreRefused):
             await self._pause(job, self._timings.upload_pause_seconds)
             return
-        # An expired grant is replaced soon; but no grant fits a file that has changed on our disk.
+        # An expired grant is replaced soon. If the file has changed on our disk, no grant fits it.
         video = self._spool.video(job.render.job_id)
         if await asyncio.to_thread(sha256_of, video) != job.render.rendered.sha256:
             raise OSError("The spooled video is damaged.")
         await self._pause(job, self._timings.store_again_seconds)
 
     async def _store(self, job: SpooledJob, grant: StoreGrant, log: Log) -> bool:
-        """A few tries with growing pauses; whether it is stored, or was stopped meanwhile.
+        """Tries a few times with growing pauses. False when it was stopped meanwhile.
 
-        Raises the `StoreError` of the last try, and a refusal at once: the grant will not do.
+        Raises the `StoreError` of the last try, and a refusal at once: this grant is of no use.
         """
         self._set_stage(job, "uploading")
         began = time.monotonic()
@@ -171,7 +172,7 @@ class Uploads:
             except StoreError as error:
                 if tries_left == 0 or isinstance(error, StoreRefused):
                     raise
-                log.warning("upload failed, trying again", code=error.code, reason=str(error))
+                log_failure(log, error, "upload failed, trying again")
                 seconds = self._timings.upload_backoff_seconds
                 seconds *= 2.0 ** (UPLOAD_TRIES - 1 - tries_left)
                 await self._pause(job, seconds * random.uniform(0.75, 1.25))  # noqa: S311
@@ -182,7 +183,7 @@ class Uploads:
         return False
 
     async def _put(self, job: SpooledJob, grant: StoreGrant) -> bool:
-        """One try, given up when the job is stopped; whether the video is stored."""
+        """Tries once, until the job is stopped. True when the video is stored."""
         video = self._spool.video(job.render.job_id)
         putting = asyncio.ensure_future(self._transfers.store(video, grant.url, grant.headers))
         stopped = asyncio.ensure_future(job.stop.wait())
@@ -198,20 +199,27 @@ class Uploads:
                 putting.cancel()
                 await asyncio.wait({putting})
 
-    async def _report(self, job: SpooledJob, grant: StoreGrant, log: Log) -> None:
-        """The broker has the event before the entry is acked: until then the job lives on in it."""
+    async def _report(self, job: SpooledJob, grant: StoreGrant, log: Log) -> bool:
+        """Acks the entry only after the event is stored: until then, the job survives in the queue.
+
+        False when the event can never be stored: the job is dropped, and found lost.
+        """
         rendered = job.render.rendered.model_copy(update={"key": grant.key})
         job.render = job.render.model_copy(update={"rendered": rendered})
         self._set_stage(job, "uploaded")
-        await self._reports.completed(job.name, job.render)
+        if not await self._reports.completed(job.name, job.render):
+            await self._leases.nak(job.render.job_id, self._timings.later_nak_seconds)
+            self._forget(job)
+            return False
         job.is_reported, job.reported_at = True, time.monotonic()
-        await self._handles.ack(job.render.job_id)
+        await self._leases.ack(job.render.job_id)
         log.info("render reported")
+        return True
 
     async def _remind(self, job: SpooledJob, log: Log) -> None:
-        """Reports again what nobody settles.
+        """Reports again when the record does not become terminal.
 
-        A broker that stops badly can forget to hand an event on, and this one alone ends the job.
+        A broker that crashes can forget to deliver an event, and only this event ends the job.
         """
         is_due = time.monotonic() - job.reported_at > self._timings.report_again_seconds
         if job.is_reported and is_due and not job.stop.is_set():
@@ -221,25 +229,26 @@ class Uploads:
 
     async def _give_up(self, job: SpooledJob, log: Log) -> None:
         code = "UPLOAD_FAILED"
-        log.error("render could not be stored, giving it up", code=code)
-        await self._reports.failed(job.name, code, FAILURES[code].summary)
-        await self._handles.nak(job.render.job_id, self._timings.after_failure_nak_seconds)
+        log_failure(log, code, "render could not be stored, giving it up")
+        message = "The finished video could not be stored; submit the job again."
+        await self._reports.failed(job.name, code, message)
+        await self._leases.nak(job.render.job_id, self._timings.after_failure_nak_seconds)
         self._forget(job)
 
     async def _release_damaged(self, job: SpooledJob, log: Log, error: OSError) -> None:
-        """Our disk lost the render; the job is not to blame and is rendered once more."""
+        """Our disk has lost the render: the job is not to blame, and is rendered once more."""
         log.error("spooled render lost, handing the job back", reason=str(error))
         await self._reports.released(job.name)
-        await self._handles.nak(job.render.job_id, self._timings.later_nak_seconds)
+        await self._leases.nak(job.render.job_id, self._timings.later_nak_seconds)
         self._forget(job)
 
     async def _end(self, job: SpooledJob, answer: StoreAnswer, log: Log) -> None:
         if isinstance(answer, StoreStop) and not job.is_reported:
             await self._reports.cancelled(job.name)
         if isinstance(answer, StoreDrop):
-            await self._handles.ack(job.render.job_id)
+            await self._leases.ack(job.render.job_id)
         else:
-            self._handles.forget(job.render.job_id)
+            self._leases.forget(job.render.job_id)
         self._forget(job)
         log.info("spooled render deleted", answer=answer.answer)
 
@@ -256,7 +265,7 @@ class Uploads:
         self._on_change()
 
     async def _pause(self, job: SpooledJob, seconds: float) -> None:
-        """A while, or until the job is stopped."""
+        """Waits for a while, or until the job is stopped."""
         try:
             async with asyncio.timeout(seconds):
                 await job.stop.wait()

@@ -1,46 +1,42 @@
-"""The heart of the sidecar: pulls entries, claims their jobs, and hands over on the way out."""
+"""The heart of the sidecar: pulls entries, claims their jobs, and hands them back at the end."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import time
-from collections.abc import Coroutine
-from typing import Any, Final, Literal
-
-from nats.aio.msg import Msg
-from pydantic import ValidationError
+from typing import Final, Literal
 
 from inference_sidecar.config import SidecarConfig
+from inference_sidecar.foundation.background_tasks import BackgroundTasks
 from inference_sidecar.foundation.contracts import (
     BEAT_MAX_JOBS,
     Beat,
     ClaimDrop,
     ClaimLater,
-    GpuEntry,
     RenderOrder,
     StopOrder,
 )
 from inference_sidecar.foundation.log import Log
-from inference_sidecar.foundation.trace import continue_trace, trace_id_of
+from inference_sidecar.foundation.log_failure import log_failure
+from inference_sidecar.foundation.trace import trace_id_of
 from inference_sidecar.rendering.render_process import RenderProcess
 from inference_sidecar.store.spool import SpooledRender
 from inference_sidecar.store.transfers import Transfers
 from inference_sidecar.store.workplace import Workplace
-from inference_sidecar.worker.attempt import Attempt, AttemptTools
-from inference_sidecar.worker.bell import Bell
-from inference_sidecar.worker.broker import Broker, describe_mismatch
-from inference_sidecar.worker.dead_letters import bury
-from inference_sidecar.worker.entry_queue import EntryQueue
-from inference_sidecar.worker.handles import Handles
+from inference_sidecar.worker.attempt import Attempt, AttemptServices
+from inference_sidecar.worker.auto_reset_event import AutoResetEvent
+from inference_sidecar.worker.broker import Broker
+from inference_sidecar.worker.entry_queue import Delivery, EntryQueue
 from inference_sidecar.worker.held_job import AttemptName, HeldJob, SpooledJob
+from inference_sidecar.worker.leases import Leases
 from inference_sidecar.worker.orchestrator_requests import OrchestratorRequests, WorkerName
 from inference_sidecar.worker.reports import Reports
 from inference_sidecar.worker.uploads import Uploads
 
 _LOOK_AGAIN_SECONDS: Final = 0.1
-_LAST_WORDS_SECONDS: Final = 5.0
-"""How long a worker that ends tries to tell a broker that does not answer."""
+_LAST_REPORTS_SECONDS: Final = 5.0
+"""How long a worker that ends waits for a broker that does not answer."""
 
 
 class Worker:
@@ -52,6 +48,7 @@ class Worker:
         workplace: Workplace,
         broker: Broker,
         name: WorkerName,
+        heartbeat_due: AutoResetEvent,
         log: Log,
     ) -> None:
         timings = self._timings = config.timings
@@ -61,44 +58,52 @@ class Worker:
         self._broker = broker
         self._log = log
         self._queue = EntryQueue(broker, log)
-        self._changed = Bell()
+        self._changed = AutoResetEvent()
+        self._heartbeat_due = heartbeat_due
         self._draining = asyncio.Event()
-        self._background: set[asyncio.Task[None]] = set()
-        self._is_room_missed = False
+        self._attempts = BackgroundTasks()
+        self._rendering = BackgroundTasks()
+        self._renewing = BackgroundTasks()
+        self._pulling = BackgroundTasks()
+        self._is_disk_full = False
         self._room_checked_at = -timings.room_again_seconds
-        self.beat_due = Bell()
-        self.held: dict[str, HeldJob] = {}
-        self.handles = Handles(broker, timings.in_progress_every_seconds)
-        self.process = RenderProcess(config.engine, config.ffmpeg_path, timings, log, self._notice)
+        self._held: dict[str, HeldJob] = {}
+        self._leases = Leases(broker, timings.in_progress_every_seconds)
+        self.process = RenderProcess(config.engine, config.ffmpeg_path, timings, log, self._notify)
         self._transfers = Transfers(timings.transfer_stall_seconds)
         self._requests = OrchestratorRequests(broker, name, timings)
-        self._reports = Reports(broker, name.id)
-        self.uploads = Uploads(
+        self._reports = Reports(broker.publisher, name.id, log)
+        self._uploads = Uploads(
             spool=workplace.spool,
             transfers=self._transfers,
             requests=self._requests,
             reports=self._reports,
-            handles=self.handles,
+            leases=self._leases,
             timings=timings,
-            on_change=self._notice,
+            on_change=self._notify,
             log=log,
         )
-        self._tools = AttemptTools(
+        self._services = AttemptServices(
             workplace=workplace,
             transfers=self._transfers,
             process=self.process,
             requests=self._requests,
             reports=self._reports,
-            handles=self.handles,
+            leases=self._leases,
             timings=timings,
-            on_change=self._notice,
+            on_change=self._notify,
             on_rendered=self._hand_to_uploads,
             forget=self._forget,
-            in_background=self._in_background,
+            in_background=self._attempts.start,
         )
 
+    @property
+    def is_draining(self) -> bool:
+        """Whether it takes no more jobs because it is about to end."""
+        return self._draining.is_set()
+
     def resume_spool(self) -> None:
-        """Takes up what an earlier life rendered; before the first beat, so that it names it."""
+        """Takes up what an earlier process rendered; before the first heartbeat, which names it."""
         for render in self._workplace.spool.read_all():
             self._log.info(
                 "spooled render found",
@@ -106,29 +111,38 @@ class Worker:
                 attempt=render.epoch,
                 traceId=trace_id_of(render.traceparent),
             )
-            self.uploads.take(SpooledJob(render))
+            self._uploads.take(SpooledJob(render))
 
-    async def work(self) -> None:
+    def start(self) -> list[asyncio.Task[None]]:
+        """Starts to take jobs. None of the tasks returned ends before `drain`, unless it failed."""
+        return [
+            self._rendering.start(self.process.keep_alive()),
+            self._renewing.start(self._leases.renew()),
+            self._pulling.start(self._take_entries()),
+        ]
+
+    async def _take_entries(self) -> None:
         """Pulls entries and claims their jobs, until the worker drains."""
         await self._queue.open()
-        while not self._draining.is_set():
+        while not self.is_draining:
             if not self._wants_entry():
-                await self._changed.heard_within(_LOOK_AGAIN_SECONDS)
+                await self._changed.wait_at_most(_LOOK_AGAIN_SECONDS)
                 continue
-            message = await self._next_entry()
-            if message is not None:
-                await self._take(message)
+            delivery = await self._next_entry()
+            if delivery is not None:
+                await self._take(delivery)
         await self._queue.close()
 
-    def beat(self) -> Beat:
-        """What there is to say about this worker now."""
+    def heartbeat(self) -> Beat:
+        """The state of this worker and of every job it holds."""
         state: Literal["loading", "ready", "rendering", "draining"] = "ready"
-        if self._draining.is_set():
+        if self.is_draining:
             state = "draining"
         elif not self.process.is_ready:
             state = "loading"
         elif self.process.is_rendering:
             state = "rendering"
+        held = [*self._held.values(), *self._uploads.jobs.values()]
         return Beat(
             worker_id=self._name.id,
             incarnation=self._name.incarnation,
@@ -137,52 +151,50 @@ class Worker:
             state=state,
             seconds_per_video_second=self.process.seconds_per_video_second,
             at_ms=time.time_ns() // 1_000_000,
-            jobs=[job.in_beat() for job in (*self.held.values(), *self.uploads.jobs.values())],
+            jobs=[job.in_heartbeat() for job in held],
         )
 
-    async def hear_stop(self, message: Msg) -> None:
-        """The orchestrator says that an attempt is not ours, or not wanted, any more."""
-        try:
-            order = StopOrder.model_validate_json(message.data)
-        except ValidationError as error:
-            self._log.warning("stop order not understood", reason=describe_mismatch(error))
-            return
-        held = self.held.get(order.job_id)
+    def stop_attempt(self, order: StopOrder) -> None:
+        """The orchestrator has given the attempt to somebody else, or it is no longer wanted."""
+        held = self._held.get(order.job_id)
         if held is not None and held.name.epoch == order.epoch:
             held.end("stopped")
-        self.uploads.stop(order.job_id, order.epoch)
+        self._uploads.stop(order.job_id, order.epoch)
 
     async def drain(self) -> None:
-        """Hands back at once what is not rendered, and lets uploads go on for the grace time."""
+        """Hands back at once what is not rendered, and lets uploads go on for the grace time.
+
+        When it returns, nothing of this worker runs any more.
+        """
         self._draining.set()
-        self._notice()
-        ended = [job for job in self.held.values() if not job.is_over and not job.is_rendered]
+        self._notify()
+        ended = [job for job in self._held.values() if not job.is_over and not job.is_rendered]
         for job in ended:
             job.end("drained")
-        self.process.kill()
         until = time.monotonic() + self._timings.drain_grace_seconds
-        handing_back = [asyncio.create_task(self._hand_back(job)) for job in ended]
-        await asyncio.wait([*handing_back, asyncio.create_task(asyncio.sleep(0))])
-        if self._background:
-            await asyncio.wait(self._background, timeout=until - time.monotonic())
-        await self.uploads.drain(max(0.0, until - time.monotonic()), _LAST_WORDS_SECONDS)
-        for task in self._background:
-            task.cancel()
+        await self._rendering.stop()
+        await asyncio.gather(*(self._hand_back(job) for job in ended))
+        await self._attempts.wait(until - time.monotonic())
+        await self._uploads.drain(until - time.monotonic(), _LAST_REPORTS_SECONDS)
+        await self._attempts.stop()
+        await self._pulling.wait(_LAST_REPORTS_SECONDS)
+        await self._pulling.stop()
+        await self._renewing.stop()
         await self._transfers.close()
 
-    def _notice(self) -> None:
-        """Something changed: an entry may be wanted, and a beat is due."""
-        self._changed.ring()
-        self.beat_due.ring()
+    def _notify(self) -> None:
+        """Something changed: an entry may be wanted, and a heartbeat is due."""
+        self._changed.set()
+        self._heartbeat_due.set()
 
     def _wants_entry(self) -> bool:
-        """Nothing waits behind one GPU while another is free: the next job is taken late."""
+        """Prefetches as late as possible: no job waits behind one GPU while another is free."""
         if not self.process.is_ready or any(
-            job.stage in {"fetching", "ready"} for job in self.held.values()
+            job.stage in {"fetching", "ready"} for job in self._held.values()
         ):
             return False
-        if len(self.held) + len(self.uploads.jobs) >= BEAT_MAX_JOBS:
-            # What no beat can name would be deemed lost.
+        if len(self._held) + len(self._uploads.jobs) >= BEAT_MAX_JOBS:
+            # A job that no heartbeat can name would be taken for lost.
             return False
         remaining, whole = self.process.remaining_seconds()
         return (
@@ -191,20 +203,20 @@ class Worker:
         )
 
     def _has_room(self) -> bool:
-        """Looks now and then only; says so once when the disk is full, and once when it is not."""
+        """Checks a full disk only now and then, and logs only the changes."""
         now = time.monotonic()
-        if self._is_room_missed and now - self._room_checked_at < self._timings.room_again_seconds:
+        if self._is_disk_full and now - self._room_checked_at < self._timings.room_again_seconds:
             return False
         self._room_checked_at = now
-        is_missed = not self._workplace.has_room()
-        if is_missed and not self._is_room_missed:
-            self._log.error("disk full, no job is taken", code="STORAGE_FULL")
-        if self._is_room_missed and not is_missed:
+        is_full = not self._workplace.has_room()
+        if is_full and not self._is_disk_full:
+            log_failure(self._log, "STORAGE_FULL", "disk full, no job is taken")
+        if self._is_disk_full and not is_full:
             self._log.info("there is room again")
-        self._is_room_missed = is_missed
-        return not is_missed
+        self._is_disk_full = is_full
+        return not is_full
 
-    async def _next_entry(self) -> Msg | None:
+    async def _next_entry(self) -> Delivery | None:
         """The next entry; None when there is none, or when the worker drains meanwhile."""
         pulled = asyncio.ensure_future(self._queue.next())
         drained = asyncio.ensure_future(self._draining.wait())
@@ -218,35 +230,27 @@ class Worker:
                 with contextlib.suppress(asyncio.CancelledError):
                     await pulled
 
-    async def _take(self, message: Msg) -> None:
-        """Claims the job of an entry. One that is already in hand only gives a new handle."""
-        try:
-            entry = GpuEntry.model_validate_json(message.data)
-        except ValidationError as error:
-            await bury(self._broker, message, describe_mismatch(error), self._log)
+    async def _take(self, delivery: Delivery) -> None:
+        """Claims the job of an entry. For a job that is already held it only renews the lease."""
+        job_id, message, log = delivery.entry.job_id, delivery.message, delivery.log
+        if job_id in self._held or job_id in self._uploads.jobs:
+            log.info("entry redelivered")
+            self._leases.take(job_id, message)
             return
-        job_id = entry.job_id
-        if job_id in self.held or job_id in self.uploads.jobs:
-            log, _ = self._about(message, job_id)
-            log.info("entry came again")
-            self.handles.take(job_id, message)
-            return
-        if self._draining.is_set() or not self._wants_entry():
+        if self.is_draining or not self._wants_entry():
             await self._broker.nak(message, 0)
             return
-        log, traceparent = self._about(message, job_id)
         answer = await self._requests.claim(
-            entry,
+            delivery.entry,
             self.process.seconds_per_video_second or 1.0,
-            traceparent,
-            is_wanted=lambda: not self._draining.is_set(),
+            delivery.traceparent,
+            is_wanted=lambda: not self.is_draining,
         )
-        told = {"attempt": answer.epoch} if isinstance(answer, RenderOrder) else {}
-        log.info("claim answered", answer=answer.answer if answer else None, **told)
+        epoch = {"attempt": answer.epoch} if isinstance(answer, RenderOrder) else {}
+        log.info("claim answered", answer=answer.answer if answer else None, **epoch)
         match answer:
             case RenderOrder():
-                name = AttemptName(job_id, entry.owner, answer.epoch, traceparent)
-                await self._begin(HeldJob(name, answer), message, log)
+                await self._begin(delivery, answer)
             case ClaimDrop():
                 await self._broker.ack(message)
             case ClaimLater():
@@ -254,24 +258,21 @@ class Worker:
             case None:
                 await self._broker.nak(message, self._timings.later_nak_seconds)
 
-    def _about(self, message: Msg, job_id: str) -> tuple[Log, str]:
-        """A logger for the job of an entry, and the trace to go on with."""
-        traceparent = continue_trace((message.headers or {}).get("traceparent"))
-        return self._log.bind(jobId=job_id, traceId=trace_id_of(traceparent)), traceparent
-
-    async def _begin(self, job: HeldJob, message: Msg, log: Log) -> None:
-        self.held[job.name.job_id] = job
-        self.handles.take(job.name.job_id, message)
-        if self._draining.is_set():
+    async def _begin(self, delivery: Delivery, order: RenderOrder) -> None:
+        entry = delivery.entry
+        name = AttemptName(entry.job_id, entry.owner, order.epoch, delivery.traceparent)
+        job = self._held[entry.job_id] = HeldJob(name, order)
+        self._leases.take(entry.job_id, delivery.message)
+        if self.is_draining:
             await self._hand_back(job)
             return
-        attempt = Attempt(job, self._tools, log.bind(attempt=job.name.epoch))
-        job.task = self._in_background(attempt.run())
-        self._notice()
+        attempt = Attempt(job, self._services, delivery.log.bind(attempt=order.epoch))
+        job.task = self._attempts.start(attempt.run())
+        self._notify()
 
     async def _hand_back(self, job: HeldJob) -> None:
         try:
-            async with asyncio.timeout(_LAST_WORDS_SECONDS):
+            async with asyncio.timeout(_LAST_REPORTS_SECONDS):
                 await self._reports.released(job.name)
         except TimeoutError:
             self._log.warning(
@@ -280,20 +281,14 @@ class Worker:
                 attempt=job.name.epoch,
                 traceId=trace_id_of(job.name.traceparent),
             )
-        await self.handles.nak(job.name.job_id, 0)
+        await self._leases.nak(job.name.job_id, 0)
         self._forget(job)
 
     def _hand_to_uploads(self, job: HeldJob, render: SpooledRender) -> None:
         self._forget(job)
-        self.uploads.take(SpooledJob(render))
+        self._uploads.take(SpooledJob(render))
 
     def _forget(self, job: HeldJob) -> None:
-        if self.held.get(job.name.job_id) is job:
-            del self.held[job.name.job_id]
-        self._notice()
-
-    def _in_background(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        task: asyncio.Task[None] = asyncio.create_task(work)
-        self._background.add(task)
-        task.add_done_callback(self._background.discard)
-        return task
+        if self._held.get(job.name.job_id) is job:
+            del self._held[job.name.job_id]
+        self._notify()

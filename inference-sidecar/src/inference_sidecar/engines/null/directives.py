@@ -1,4 +1,4 @@
-"""What a prompt tells the `null` engine to do, such as `null:seconds=2 null:crash`."""
+"""What a prompt makes the `null` engine do, such as `null:seconds=2 null:crash`."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ _FLAGS = frozenset({"fail", "noface", "crash", "hang", "oom", "oom-always"})
 
 @dataclass(frozen=True)
 class Directives:
-    """seconds: how long the whole render takes; flags: which failures to play."""
+    """seconds: how long the whole render takes. flags: which failures to simulate."""
 
     seconds: float = 0.0
     flags: frozenset[str] = frozenset()
 
 
 def parse_directives(prompt: str) -> Directives:
-    """Reads the words that begin with `null:`; the others are a prompt and mean nothing here.
+    """Reads the words that begin with `null:` and ignores all others.
 
     Raises `ValueError` for an unknown directive: a test with a typing error must not pass.
     """

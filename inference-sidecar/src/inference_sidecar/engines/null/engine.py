@@ -1,4 +1,4 @@
-"""The `null` engine: no model, no image decoding, all of the protocol."""
+"""The `null` engine: the whole protocol, without a model and without decoding the media."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ from inference_sidecar.foundation.errors import GpuOutOfMemory, NoFace, RenderFa
 
 _CHUNK_FRAMES: Final = 3 * FPS
 _SHRINK: Final = {"720p": 10, "480p": 20, "432p": 20, "352p": 20}
-"""A tenth of the delivery bucket, and says so on the result: encoding must cost next to nothing."""
+"""A tenth of the delivery size, as the result shows: encoding must cost next to nothing."""
 _FORWARD_SECONDS: Final = 0.02
-"""How long one pretended forward lasts; a cancel waits no longer than this."""
+"""How long one simulated forward pass takes; a cancellation waits no longer than this."""
 _VERSION: Final = "null-1"
 
 
@@ -45,13 +45,13 @@ class NullEngine:
         self._settings = settings
 
     def load(self) -> Readiness:
-        """There is nothing to load, but it may be asked to take its time."""
+        """Loads nothing, but takes as long as the settings say."""
         time.sleep(self._settings.null_load_seconds)
         pace = self._settings.null_seconds_per_video_second
         return Readiness("cpu", "uint8", "none", 0, pace)
 
     def plan(self, request: RenderRequest, size_class: str | None = None) -> Plan:
-        """Plans chunks of three seconds; with `null:noface` raises `NoFace`, as others would."""
+        """Plans chunks of three seconds. Raises `NoFace` for `null:noface`, as others would."""
         directives = parse_directives(request.prompt)
         if "noface" in directives.flags:
             raise NoFace("The prompt asked for it.")
@@ -67,7 +67,7 @@ class NullEngine:
     def render(
         self, request: RenderRequest, plan: Plan, control: Control, resume: ResumeState | None
     ) -> Iterator[Chunk]:
-        """Yields the bars at the pace the prompt asks for; failures happen half-way through."""
+        """Yields the bars at the pace that the prompt asks for; failures happen half-way."""
         if resume is not None:
             resume.require(self.fingerprint(request, plan))
         directives = parse_directives(request.prompt)
@@ -78,7 +78,7 @@ class NullEngine:
             seconds = directives.seconds * plan.chunks[index] / plan.frames
             if index == failing_chunk:
                 _pass_time(seconds / 2, control)
-                _play_failure(directives, plan)
+                _simulate_failure(directives, plan)
                 _pass_time(seconds / 2, control)
             else:
                 _pass_time(seconds, control)
@@ -92,20 +92,20 @@ class NullEngine:
 
 
 def _shrunk(size: Size, divisor: int) -> Size:
-    """The size divided and made even, as H.264 with 4:2:0 wants it."""
+    """The size divided and made even, as H.264 with 4:2:0 requires."""
     return Size(size.width // divisor // 2 * 2, size.height // divisor // 2 * 2)
 
 
 def _pass_time(seconds: float, control: Control) -> None:
-    """Waits in steps of one forward and lets `control` stop it between them."""
+    """Waits in steps of one forward pass; `control` can stop it between them."""
     deadline = time.monotonic() + seconds
     while (left := deadline - time.monotonic()) > 0:
         time.sleep(min(left, _FORWARD_SECONDS))
         control.check()
 
 
-def _play_failure(directives: Directives, plan: Plan) -> None:
-    """Fails in the way the prompt asks for, if it does."""
+def _simulate_failure(directives: Directives, plan: Plan) -> None:
+    """Fails in the way that the prompt asks for, if any."""
     flags = directives.flags
     if "oom-always" in flags or ("oom" in flags and plan.size_class == SIZE_CLASSES[0]):
         raise GpuOutOfMemory("The prompt asked for it.", context={"sizeClass": plan.size_class})
@@ -114,12 +114,12 @@ def _play_failure(directives: Directives, plan: Plan) -> None:
     if "crash" in flags:
         os.kill(os.getpid(), signal.SIGKILL)
     while "hang" in flags:
-        # Like a wedged kernel: never looks at `control`, so only a kill from outside ends it.
+        # Like a kernel that hangs: it never checks `control`, so only a kill from outside ends it.
         time.sleep(60)
 
 
 def _bars(start: int, count: int, size: Size) -> NDArray[np.uint8]:
-    """`count` frames from frame number `start`: a bright bar that moves two pixels per frame."""
+    """`count` frames from frame number `start`: bright bars that move two pixels per frame."""
     columns = np.arange(size.width)[None, :] - 2 * (start + np.arange(count)[:, None])
     rows = np.where(columns % size.width < size.width // 8, 220, 40).astype(np.uint8)
     return np.broadcast_to(rows[:, None, :, None], (count, size.height, size.width, 3)).copy()

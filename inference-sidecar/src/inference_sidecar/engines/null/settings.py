@@ -1,4 +1,4 @@
-"""What the `null` engine pretends, beyond what a prompt asks for."""
+"""What the `null` engine simulates, beyond what a prompt asks for."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ from inference_sidecar.engines.preview.raster import Image, Points, read_image, 
 from inference_sidecar.engines.preview.speech_motion import plan_speech
 from inference_sidecar.engines.preview.voice import measure_voice
 from inference_sidecar.foundation.errors import ImageUnreadable, NoFace
-from inference_sidecar.rendering.pace import Pace
+from inference_sidecar.foundation.pace import Pace
 
 _CHUNK_FRAMES: Final = FPS
 """One second: 70 MB of frames at 720p, and a cancel or a crash costs no more than that."""

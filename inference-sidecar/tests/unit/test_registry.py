@@ -1,4 +1,4 @@
-"""Naming an engine finds it, its settings and what it lacks, and imports nothing else."""
+"""The registry finds an engine, its settings and its missing packages without importing others."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import sys
 import pytest
 from pydantic import ValidationError
 
-from inference_sidecar.engines import registry as engines
+from inference_sidecar.engines import registry
 from inference_sidecar.engines.null.settings import NullSettings
 from inference_sidecar.engines.registry import (
     ENGINES,
@@ -24,16 +24,16 @@ from inference_sidecar.engines.settings import EngineSettings
 IN_PLACE = [name for name in ENGINES if missing_parts(name) is None]
 
 
-def test_the_engines_of_every_installation_are_in_place() -> None:
+def test_every_installation_has_the_engines_preview_and_null() -> None:
     assert {"preview", "null"} <= set(IN_PLACE)
 
 
 @pytest.mark.parametrize("name", ["preview", "null"])
-def test_an_engine_bears_the_name_it_is_chosen_by(name: EngineName) -> None:
+def test_an_engine_has_the_name_that_selects_it(name: EngineName) -> None:
     assert make_engine(name, read_settings(name)).name == name
 
 
-def test_what_is_missing_is_named_with_its_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_packages_are_named_with_a_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
     absent = EngineSource("inference_sidecar.nowhere.engine", "Engine")
     poor = EngineSource(
         "inference_sidecar.engines.null.engine",
@@ -41,18 +41,18 @@ def test_what_is_missing_is_named_with_its_remedy(monkeypatch: pytest.MonkeyPatc
         packages=("no_such",),
         remedy="get it",
     )
-    monkeypatch.setattr(engines, "ENGINES", {"infinitetalk": absent, "null": poor})
+    monkeypatch.setattr(registry, "ENGINES", {"infinitetalk": absent, "null": poor})
     assert missing_parts("infinitetalk") == (
         "this installation does not contain the engine `infinitetalk`"
     )
     assert missing_parts("null") == "the engine `null` needs no_such: get it"
 
 
-def test_settings_of_an_engine_that_is_not_there_are_none(
+def test_an_engine_that_is_not_installed_has_no_settings(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     absent = EngineSource("x.engine", "E", settings=("inference_sidecar.nowhere.settings", "S"))
-    monkeypatch.setattr(engines, "ENGINES", {"null": absent})
+    monkeypatch.setattr(registry, "ENGINES", {"null": absent})
     assert settings_class("null") is None
     assert read_settings("null") is None
 
@@ -72,7 +72,7 @@ def test_an_engine_reads_its_own_part_of_the_environment(monkeypatch: pytest.Mon
 def test_settings_begin_with_the_engines_name_and_are_described(name: EngineName) -> None:
     settings: type[EngineSettings] | None = settings_class(name)
     fields = {} if settings is None else settings.model_fields
-    # The weights' folder has the name that the specification gave it.
+    # The specification names the variable for the folder of the weights.
     strangers = [f for f in fields if not f.startswith(name) and f != "model_storage_path"]
     assert strangers == []
     assert [f for f, each in fields.items() if not each.description] == []

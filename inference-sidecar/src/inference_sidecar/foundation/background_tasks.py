@@ -1,0 +1,45 @@
+"""Tasks that run beside their owner until it stops them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Any, Final, TypeVar
+
+Result = TypeVar("Result")
+
+_CANCEL_AGAIN_SECONDS: Final = 1.0
+
+
+class BackgroundTasks:
+    """Keeps its tasks from being garbage-collected, and stops them all together.
+
+    Stopping twice is fine, and so is stopping before anything was started.
+    """
+
+    def __init__(self) -> None:
+        self._tasks: set[asyncio.Task[Any]] = set()
+
+    def start(self, work: Coroutine[Any, Any, Result]) -> asyncio.Task[Result]:
+        """Runs the work; whoever cares about its end or its failure awaits the task."""
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    async def wait(self, seconds: float) -> None:
+        """Gives what runs this much time to end by itself."""
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=max(0.0, seconds))
+
+    async def stop(self) -> None:
+        """Cancels what still runs, and returns when it has ended. Raises the first failure."""
+        tasks = running = set(self._tasks)
+        while running:
+            for task in running:
+                task.cancel()
+            # Repeated, because before Python 3.12 a cancellation may get lost in `wait_for`.
+            _, running = await asyncio.wait(running, timeout=_CANCEL_AGAIN_SECONDS)
+        for task in tasks:
+            if not task.cancelled() and (error := task.exception()) is not None:
+                raise error

@@ -1,14 +1,14 @@
 /**
- * A service of your own that has videos made by messages: it stores a portrait and a voice in its
- * folder of the store, says so on its subject, waits for the outcome and fetches the video.
+ * A service of your own that orders videos by message. It stores a portrait and a voice in its folder
+ * of the store, publishes a submission on its subject, waits for the outcome and fetches the video.
  *
  *   umask 077; npx avatar publishers create acme --json > acme.json
  *   npx node examples/publisher.ts --credentials acme.json \
  *     --image examples/portrait.jpg --audio examples/voice.wav --out out/acme.mp4
  *
- * `acme.json` holds what `publishers create` printed, secrets included; it is printed once. Of this
- * repository nothing is used: only the NATS and S3 clients of your choice. Ends with 0 when the
- * video is there, with 1 when there will be none, with 2 when it was called wrongly.
+ * `acme.json` holds what `publishers create` prints once, secrets included. The example uses nothing of
+ * this repository, only a NATS client and an S3 client. Exit codes: 0 when the video is there, 1 when
+ * there will be none, 2 for wrong arguments.
  */
 import { createHash, randomUUID } from 'node:crypto'
 import { mkdir, readFile, writeFile } from 'node:fs/promises'
@@ -38,7 +38,7 @@ type Credentials = {
   }
 }
 
-/** What arrives on `notify.<publisher>.job.<status>`. */
+/** A notification on `notify.<publisher>.job.<status>`. */
 type Outcome = {
   job_id: string
   status: 'completed' | 'failed' | 'cancelled' | 'rejected'
@@ -65,8 +65,8 @@ if (!credentials || !image || !audio || !out) {
 }
 
 const { nats, s3 } = JSON.parse(await readFile(credentials, 'utf8')) as Credentials
-// Our own name for this submission: it comes back with the outcome, and saying the same twice under
-// it makes one job.
+// Our own name for this submission. It comes back with the outcome, and publishing twice under it makes
+// one job.
 const reference = randomUUID()
 const image_key = await store(image)
 const audio_key = await store(audio)
@@ -89,14 +89,14 @@ try {
 
   const outcome = await outcomeOf(jetstream(connection, { domain: nats.notify_domain }))
   if (outcome.result) await fetchVideo(outcome.result, out)
-  const said = outcome.error ? `: ${outcome.error.code} ${outcome.error.message}` : ''
-  process.stdout.write(`job ${outcome.job_id} ${outcome.status}${said}\n`)
+  const reason = outcome.error ? `: ${outcome.error.code} ${outcome.error.message}` : ''
+  process.stdout.write(`job ${outcome.job_id} ${outcome.status}${reason}\n`)
   process.exitCode = outcome.result ? 0 : 1
 } finally {
   await connection.drain()
 }
 
-/** Stores a file in our own folder; anywhere else we may not. */
+/** Stores a file in our own folder, the only one that our key may write to. */
 async function store(path: string): Promise<string> {
   const client = new S3Client({
     region: 'auto',
@@ -113,8 +113,8 @@ async function store(path: string): Promise<string> {
 }
 
 /**
- * Reads our durable consumer, which also tells of jobs that ended while we were away; a service with
- * many jobs would look each one's reference up instead of waiting for one of them.
+ * Reads our durable consumer, which also delivers outcomes from while we were down. A service with many
+ * jobs would look up each reference instead of waiting for one.
  */
 async function outcomeOf(js: JetStreamClient): Promise<Outcome> {
   const consumer = await js.consumers.get(nats.notify_stream, nats.notify_consumer)

@@ -133,7 +133,7 @@ export function createAdmission(deps: {
   }
 
   async function announce(job: JobRecord) {
-    // The record was just created: its revision tells a reader of the event nothing, and 0 saves a read.
+    // The revision of a record that was just created is of no use to readers, and 0 saves a read.
     const fact = { ...factOf(job, 0, job.createdAtMs), epoch: 0 }
     await publishEvent(bus, plainEvent('job.submitted', fact), {
       traceparent: job.traceparent,

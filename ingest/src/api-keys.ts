@@ -38,7 +38,7 @@ export function createApiKeys(deps: {
   }
 
   return {
-    /** @throws AppError UNAUTHORIZED, which does not tell the reasons apart; BROKER_UNAVAILABLE */
+    /** @throws AppError UNAUTHORIZED, the same for every reason; BROKER_UNAVAILABLE */
     async ownerOf(authorization) {
       const [, key] = /^Bearer +(\S+)$/i.exec(authorization ?? '') ?? []
       const parsed = key === undefined ? undefined : parseApiKey(key)

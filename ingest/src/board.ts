@@ -16,7 +16,7 @@ type Entry = RenderAhead & { createdAtMs: number; queuedAtMs: number }
 
 /**
  * All jobs as of a moment ago, without their payload: enough for queue positions, the order of
- * `GET /jobs` and the depth of the queue. Only the record tells the state of one job.
+ * `GET /jobs` and the depth of the queue. The state of one job is in its record alone.
  */
 export type Board = Runnable & {
   /** 1 for the job that is next; undefined for one that is not queued. */

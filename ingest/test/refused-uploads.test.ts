@@ -95,7 +95,7 @@ const refusals: [string, number, FailureCode, () => Parts | Promise<Parts>][] = 
   ['a seed that is no number', 400, 'INVALID_REQUEST', () => ({ fields: { seed: 'many' } })],
   ['a seed below zero', 400, 'INVALID_REQUEST', () => ({ fields: { seed: '-1' } })],
   ['a seed that is not whole', 400, 'INVALID_REQUEST', () => ({ fields: { seed: '1.5' } })],
-  ['a field nobody knows', 400, 'INVALID_REQUEST', () => ({ fields: { colour: 'blue' } })],
+  ['an unknown field', 400, 'INVALID_REQUEST', () => ({ fields: { colour: 'blue' } })],
 ]
 
 /** A portrait so large that the voice is stored long before its last lines turn out to be missing. */

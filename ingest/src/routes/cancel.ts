@@ -15,7 +15,7 @@ export function routeCancel(app: Api, deps: AppDeps) {
         params: jobParamsSchema,
         response: {
           200: envelopeOf(cancelViewSchema).describe(
-            'The wish is recorded; `/status` tells the end.',
+            'The request is recorded; `/status` shows when the job is cancelled.',
           ),
           ...failureAnswers(
             'JOB_NOT_FOUND',

@@ -34,6 +34,23 @@ describe('the upload spool', () => {
     expect(await readdir(directory)).toEqual([])
   })
 
+  it('keeps the outcome when a folder cannot be removed, and logs that', async () => {
+    const lines: string[] = []
+    const log = createLog('test', 'info', {
+      destination: { write: (line) => void lines.push(line) },
+    })
+    const made = createUploadSpool(directory, log).withFolder(async () => {
+      await rm(directory, { recursive: true })
+      await writeFile(directory, 'now a file')
+      return 'made'
+    })
+    expect(await made).toBe('made')
+    await until(() => lines.length > 0)
+    expect(JSON.parse(lines[0] ?? '')).toMatchObject({
+      ...{ level: 'error', code: 'UNEXPECTED', msg: 'upload folder not removed' },
+    })
+  })
+
   // Every write to /dev/full fails as on a full disk.
   it.runIf(process.platform === 'linux')(
     'removes leftovers on a full disk, keeps what is in use, and fails with STORAGE_FULL',

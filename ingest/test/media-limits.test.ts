@@ -4,6 +4,8 @@ import { existsSync } from 'node:fs'
 import { chmod, mkdir, readdir, readFile, rename, rm, symlink, writeFile } from 'node:fs/promises'
 import { basename, join } from 'node:path'
 import { promisify } from 'node:util'
+import type { FailureCode } from '@avatar/contracts'
+import { createLog } from '@avatar/service-kit'
 import { itKeepsTheRunnableContract, until } from '@avatar/service-kit/testing'
 import { afterEach, describe, expect, it } from 'vitest'
 import { blackPng, hasFfmpeg, photo, plain, wav } from './media-fixtures.ts'
@@ -45,6 +47,14 @@ async function createScriptedWorld(
 ) {
   const path = await program(await createWorld(), script)
   return { world: await createWorld({ ffmpegPath: path, ...options }), path }
+}
+
+/** Expects audio that needs the decoder to be refused. */
+async function refusedAudio(world: MediaWorld, code: FailureCode = 'AUDIO_UNREADABLE') {
+  return world.refused(
+    world.checks.checkAudio(await world.upload(streamedWav()), world.outDir),
+    code,
+  )
 }
 
 /** Whether exactly one checker lives, and not one of these. */
@@ -155,6 +165,25 @@ describe('a checker process', () => {
     await until(() => isReplaced(world, first))
   })
 
+  it('that cannot be replaced is logged and counted by its failure code', async () => {
+    const failures: string[] = []
+    const lines: string[] = []
+    const log = createLog('test', 'info', {
+      destination: { write: (line) => void lines.push(line) },
+      countFailure: (code) => failures.push(code),
+    })
+    const world = await createWorld({ concurrency: 1, bounds: { checkerWornChecks: 1 }, log })
+    await world.checks.start()
+    await rm(world.tempDir, { recursive: true })
+    await symlink('/nowhere/at/all', world.tempDir)
+    await world.checks.checkImage(await world.upload(await portrait()), world.outDir)
+    await until(() => failures.length > 0)
+    expect(failures).toEqual(['UNEXPECTED'])
+    expect(JSON.parse(lines[0] ?? '')).toMatchObject({
+      ...{ level: 'error', code: 'UNEXPECTED', msg: 'checker did not start' },
+    })
+  })
+
   it.runIf(isLinux)('sees none of our environment', async () => {
     const world = await createWorld({ concurrency: 1 })
     await world.checks.start()
@@ -183,11 +212,7 @@ describe('the decoder', () => {
     const { world } = await createScriptedWorld(`${endless} & wait`, {
       bounds: { audioWallMs: 500 },
     })
-    const path = await world.upload(streamedWav())
-    const error = await world.refused(
-      world.checks.checkAudio(path, world.outDir),
-      'AUDIO_UNREADABLE',
-    )
+    const error = await refusedAudio(world)
     expect(error.message).toContain('too long')
     await until(async () => (await pidsNaming(endless)).length === 0)
   })
@@ -196,11 +221,7 @@ describe('the decoder', () => {
     const { world } = await createScriptedWorld('while :; do :; done', {
       bounds: { decoderCpuSeconds: 1 },
     })
-    const path = await world.upload(streamedWav())
-    const error = await world.refused(
-      world.checks.checkAudio(path, world.outDir),
-      'AUDIO_UNREADABLE',
-    )
+    const error = await refusedAudio(world)
     expect(String(error.cause)).toContain('SIGXCPU')
   })
 
@@ -211,14 +232,12 @@ describe('the decoder', () => {
         bounds: { fileBytes: 2 ** 16 },
       },
     )
-    const path = await world.upload(streamedWav())
-    await world.refused(world.checks.checkAudio(path, world.outDir), 'AUDIO_UNREADABLE')
+    await refusedAudio(world)
   })
 
   it('gets none of our environment', async () => {
     const { world, path: script } = await createScriptedWorld('env > "$0.env"; exit 1')
-    const path = await world.upload(streamedWav())
-    await world.refused(world.checks.checkAudio(path, world.outDir), 'AUDIO_UNREADABLE')
+    await refusedAudio(world)
     const names = (await readFile(`${script}.env`, 'utf8')).match(/^\w+(?==)/gm) ?? []
     // The shell sets these itself.
     expect(names.filter((name) => !['PWD', 'OLDPWD', 'SHLVL', '_'].includes(name))).toEqual([])
@@ -228,11 +247,7 @@ describe('the decoder', () => {
     const { world } = await createScriptedWorld(
       '[ -e "$0.once" ] || { : > "$0.once"; kill -9 $$; }; exit 1',
     )
-    const path = await world.upload(streamedWav())
-    const error = await world.refused(
-      world.checks.checkAudio(path, world.outDir),
-      'AUDIO_UNREADABLE',
-    )
+    const error = await refusedAudio(world)
     expect(String(error.cause)).toContain('ffmpeg: 1:')
   })
 
@@ -240,8 +255,7 @@ describe('the decoder', () => {
     const { world, path: script } = await createScriptedWorld('exit 1')
     await world.checks.start()
     await rename(script, `${script}.gone`)
-    const path = await world.upload(streamedWav())
-    await world.refused(world.checks.checkAudio(path, world.outDir), 'UNEXPECTED')
+    await refusedAudio(world, 'UNEXPECTED')
     await expect(world.checks.start()).rejects.toMatchObject({ code: 'UNEXPECTED' })
   })
 })

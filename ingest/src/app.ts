@@ -10,13 +10,7 @@ import {
   type ZodTypeProvider,
 } from 'fastify-type-provider-zod'
 import type { AppDeps } from './app-deps.ts'
-import {
-  answerExpectation,
-  answerMalformed,
-  sendFailure,
-  translate,
-  useErrorHandler,
-} from './error-handler.ts'
+import { answerMalformed, sendFailure, translate, useErrorHandler } from './error-handler.ts'
 import { measureRequests } from './plugins/measure-requests.ts'
 import { useOpenapi } from './plugins/openapi.ts'
 import { routeCancel } from './routes/cancel.ts'
@@ -48,7 +42,6 @@ export async function buildApp(deps: AppDeps): Promise<FastifyInstance> {
   app.setValidatorCompiler(validatorCompiler)
   app.setSerializerCompiler(serializerCompiler)
   useErrorHandler(app)
-  app.server.on('checkExpectation', answerExpectation)
   app.decorateRequest('owner', '')
   app.decorateRequest('trace')
 
@@ -61,6 +54,7 @@ export async function buildApp(deps: AppDeps): Promise<FastifyInstance> {
     reply.header('x-content-type-options', 'nosniff')
   })
   measureRequests(app, deps)
+  refuseExpectations(app)
   ignoreBodies(app)
   await app.register(cors, {
     origin: [...deps.allowedOrigins],
@@ -107,6 +101,19 @@ function ignoreBodies(app: FastifyInstance) {
   app.addContentTypeParser('*', (_request, payload, done) => {
     payload.resume()
     done(null)
+  })
+}
+
+/** Refuses any `Expect` but `100-continue` as a route would, because Node's own answer has no body. */
+function refuseExpectations(app: FastifyInstance) {
+  app.server.on('checkExpectation', (...exchange) => app.server.emit('request', ...exchange))
+  app.addHook('onRequest', async ({ headers }, reply) => {
+    const { expect = '100-continue' } = headers
+    if (expect.toLowerCase() === '100-continue') return
+    reply.header('connection', 'close') // Whether the client still sends its body is unknown.
+    const value = expect.slice(0, 100)
+    const details = { field: 'Expect', problem: 'only 100-continue is known', value }
+    throw new AppError('MALFORMED_REQUEST', { details })
   })
 }
 

@@ -1,4 +1,4 @@
-import { type IncomingMessage, maxHeaderSize, type ServerResponse } from 'node:http'
+import { maxHeaderSize } from 'node:http'
 import type { Socket } from 'node:net'
 import { type ErrorEnvelope, type FailureCode, failures } from '@avatar/contracts'
 import { AppError, asAppError, type Log, logFailure } from '@avatar/service-kit'
@@ -71,20 +71,6 @@ export function answerMalformed(
 function isLongUrl({ code, rawPacket }: { code?: string; rawPacket?: Buffer }): boolean {
   const lineBytes = rawPacket?.indexOf('\n') ?? -1
   return code === 'HPE_HEADER_OVERFLOW' && (lineBytes < 0 || lineBytes >= maxHeaderSize)
-}
-
-/** Answers a request that expects anything but `100-continue`, because Node's own answer has no body. */
-export function answerExpectation(request: IncomingMessage, response: ServerResponse) {
-  const expect = String(request.headers.expect).slice(0, 100)
-  const details = { field: 'Expect', problem: 'only 100-continue is known', value: expect }
-  const error = new AppError('MALFORMED_REQUEST', { details })
-  const body = JSON.stringify(failureEnvelope(error, 'none'))
-  response.writeHead(failures.MALFORMED_REQUEST.httpStatus, {
-    'content-type': 'application/json; charset=utf-8',
-    'content-length': Buffer.byteLength(body),
-    connection: 'close',
-  })
-  response.end(body)
 }
 
 /** Translates an error of Fastify or a plugin, once, where it enters. */

@@ -14,6 +14,7 @@ import {
   type Bus,
   type Clock,
   type Delivery,
+  logFailure,
   type ObjectStore,
 } from '@avatar/service-kit'
 import { v5 as uuidv5 } from 'uuid'
@@ -43,9 +44,10 @@ export function intakeHandler(deps: {
     try {
       await admitSubmission(publisher, jobId, submission, delivery)
     } catch (error) {
-      // Counted as a failure of ours, the fifth full disk would dead-letter the event. It has to wait.
-      const isDiskFull = error instanceof AppError && error.code === 'STORAGE_FULL'
-      throw isDiskFull ? new AppError('STORE_UNAVAILABLE', { cause: error }) : error
+      if (!(error instanceof AppError && error.code === 'STORAGE_FULL')) throw error
+      // The event has to wait. As it is, the fifth failure would dead-letter it.
+      logFailure(delivery.log, error, 'no room for the inputs of an event', { jobId })
+      throw new AppError('STORE_UNAVAILABLE', { cause: error })
     }
   }
 

@@ -8,7 +8,7 @@ import { until } from '@avatar/service-kit/testing'
 import { describe, expect, it } from 'vitest'
 import { createBoard } from '../src/board.ts'
 import { wav } from './media-fixtures.ts'
-import { createRestWorld, type RestWorld, useRestWorld } from './rest-world.ts'
+import { createRestWorld, portrait, type RestWorld, useRestWorld } from './rest-world.ts'
 
 const divisor = 10
 const world = useRestWorld({ divisor })
@@ -121,7 +121,7 @@ async function mountSmallDisk(): Promise<string | undefined> {
 }
 
 describe('a full disk', () => {
-  it('is cleared of leftovers, makes what does not fit a 503, and takes what fits', async (context) => {
+  it('is cleared of leftovers, refuses or delays what does not fit, and takes what fits', async (context) => {
     const disk = await mountSmallDisk()
     if (!disk) return context.skip()
     const small = await createRestWorld({ divisor, spoolParent: disk })
@@ -133,6 +133,18 @@ describe('a full disk', () => {
       expect(await readdir(small.spoolDir)).toEqual([])
       expect((await small.traces()).records).toBe(0)
       expect((await small.generate({ audio: wav({ seconds: 1 }) })).status).toBe(201)
+
+      const keys = { image_key: 'intake/acme/face.jpg', audio_key: 'intake/acme/voice.wav' }
+      await small.putObject(keys.image_key, portrait)
+      await small.putObject(keys.audio_key, wav({ seconds: 60 }))
+      const acme = await small.connectAs('acme')
+      await acme.publish('intake.acme.job.submitted', keys)
+      const [line = ''] = await until(() => {
+        const lines = small.logged('no room for the inputs of an event')
+        return lines.length > 5 && lines
+      })
+      expect(JSON.parse(line)).toMatchObject({ level: 'error', code: 'STORAGE_FULL' })
+      expect((await small.operator.streamState('DLQ')).messages).toBe(0)
     } finally {
       await small.stop()
       execFileSync('umount', [disk])

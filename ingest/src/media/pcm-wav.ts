@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto'
-import { closeSync, openSync, readSync, writeSync } from 'node:fs'
+import { closeSync, openSync, readSync, writeFileSync } from 'node:fs'
 import type { NormalisedWav } from './checker-protocol.ts'
 
 /** The sample rates that are kept. Others are resampled to the nearest of these. */
@@ -51,12 +51,6 @@ function withFile<T>(path: string, flags: string, work: (file: number) => T): T 
     return work(file)
   } finally {
     closeSync(file)
-  }
-}
-
-function writeAll(file: number, bytes: Buffer): void {
-  for (let written = 0; written < bytes.length; ) {
-    written += writeSync(file, bytes, written)
   }
 }
 
@@ -113,7 +107,7 @@ function copy(input: number, output: number, layout: PcmLayout): NormalisedWav {
   const { sampleRate, channels, start, bytes } = layout
   const header = canonicalHeader(layout)
   const hash = createHash('sha256').update(header)
-  writeAll(output, header)
+  writeFileSync(output, header)
 
   // An Int16Array needs an aligned buffer of its own: a slice of Node's pool may start at an odd byte.
   const samples = new Int16Array(chunkBytes / bytesPerSample)
@@ -126,7 +120,7 @@ function copy(input: number, output: number, layout: PcmLayout): NormalisedWav {
     }
     const part = buffer.subarray(0, length)
     hash.update(part)
-    writeAll(output, part)
+    writeFileSync(output, part)
     const range = rangeOf(samples.subarray(0, length / bytesPerSample))
     lowest = Math.min(lowest, range.lowest)
     highest = Math.max(highest, range.highest)

@@ -250,7 +250,7 @@ describe('closing the service', () => {
     kept.finish()
     expect((await uploading).status).toBe(201)
     await closing
-    expect(performance.now() - began).toBeLessThan(10_000)
+    expect(performance.now() - began).toBeLessThan(30_000)
     await until(() => stream.isOver)
     expect(await until(() => kept.text())).toContain('"code":"DRAINING"')
   })

@@ -8,7 +8,6 @@ import {
 } from '@avatar/contracts'
 import type { Bus } from '@avatar/service-kit'
 import { until } from '@avatar/service-kit/testing'
-import { jetstream } from '@nats-io/jetstream'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { portrait, type RestWorld, useRestWorld, voice } from './rest-world.ts'
 
@@ -115,7 +114,7 @@ describe('an event of another service', () => {
 
   it('that is not JSON is dead-lettered', async () => {
     const mark = randomUUID()
-    await jetstream(acmeRaw.connection).publish(subject, `{"not json ${mark}`)
+    acmeRaw.connection.publish(subject, `{"not json ${mark}`)
     expect(await deadLetterOf(mark)).toMatchObject({ code: 'INVALID_MESSAGE' })
   })
 
@@ -141,10 +140,9 @@ describe('an event of another service', () => {
 describe('an event that the broker would not deliver again', () => {
   it('still becomes a job', async () => {
     await world.intake.stop()
-    const { seq } = await jetstream(world.raw.connection).publish(
-      subject,
-      JSON.stringify({ image_key, audio_key, reference: 'forgotten' }),
-    )
+    const event = JSON.stringify({ image_key, audio_key, reference: 'forgotten' })
+    const stored = await world.raw.connection.request(subject, event, { timeout: 20_000 })
+    const { seq } = stored.json<{ seq: number }>()
     // As after a broker that stopped badly: the event is stored, and the ack floor is past it.
     await world.operator.resetConsumer({ stream: 'INTAKE', name: 'ingest' }, seq + 1)
     await world.intake.start()

@@ -8,7 +8,7 @@ const mebibyte = 2 ** 20
 export const checkBounds = {
   /** From spawning a checker until it reports ready. */
   checkerStartMs: 40_000,
-  /** Wall-clock limits are for hangs alone: on a busy machine, tight ones would refuse sound media. */
+  /** Wall-clock limits are for hangs alone: on a busy machine, tight ones would refuse intact media. */
   imageWallMs: 40_000,
   audioWallMs: 60_000,
   /** For the whole life of a checker. It is replaced at a third of it, so that each check has at least 20 s. */

@@ -1,14 +1,14 @@
 /**
- * A service of your own that orders videos by message. It stores a portrait and a voice in its folder
- * of the store, publishes a submission on its subject, waits for the outcome and fetches the video.
+ * A service of your own that orders videos by messages. It uploads a portrait and a voice to its
+ * folder of the store, publishes a job on its subject, waits for the outcome and downloads the video.
  *
  *   umask 077; npx avatar publishers create acme --json > acme.json
  *   npx node examples/publisher.ts --credentials acme.json \
  *     --image examples/portrait.jpg --audio examples/voice.wav --out out/acme.mp4
  *
- * `acme.json` holds what `publishers create` prints once, secrets included. The example uses nothing of
- * this repository, only a NATS client and an S3 client. Exit codes: 0 when the video is there, 1 when
- * there will be none, 2 for wrong arguments.
+ * `publishers create` prints its credentials only once; `acme.json` keeps them, so protect it. The code
+ * uses nothing of this repository, only NATS and S3 clients of your choice. It exits with 0 when the
+ * video is there, with 1 when there will be none, and with 2 when its options are wrong.
  */
 import { createHash, randomUUID } from 'node:crypto'
 import { mkdir, readFile, writeFile } from 'node:fs/promises'
@@ -38,7 +38,7 @@ type Credentials = {
   }
 }
 
-/** A notification on `notify.<publisher>.job.<status>`. */
+/** A message on `notify.<publisher>.job.<status>`. */
 type Outcome = {
   job_id: string
   status: 'completed' | 'failed' | 'cancelled' | 'rejected'
@@ -65,8 +65,8 @@ if (!credentials || !image || !audio || !out) {
 }
 
 const { nats, s3 } = JSON.parse(await readFile(credentials, 'utf8')) as Credentials
-// Our own name for this submission. It comes back with the outcome, and publishing twice under it makes
-// one job.
+// Our own name for this job: the outcome carries it, and as idempotency key it makes one job of two
+// publishes.
 const reference = randomUUID()
 const image_key = await store(image)
 const audio_key = await store(audio)
@@ -89,14 +89,14 @@ try {
 
   const outcome = await outcomeOf(jetstream(connection, { domain: nats.notify_domain }))
   if (outcome.result) await fetchVideo(outcome.result, out)
-  const reason = outcome.error ? `: ${outcome.error.code} ${outcome.error.message}` : ''
-  process.stdout.write(`job ${outcome.job_id} ${outcome.status}${reason}\n`)
+  const said = outcome.error ? `: ${outcome.error.code} ${outcome.error.message}` : ''
+  process.stdout.write(`job ${outcome.job_id} ${outcome.status}${said}\n`)
   process.exitCode = outcome.result ? 0 : 1
 } finally {
   await connection.drain()
 }
 
-/** Stores a file in our own folder, the only one that our key may write to. */
+/** Uploads a file to our own folder: our keys allow no other. */
 async function store(path: string): Promise<string> {
   const client = new S3Client({
     region: 'auto',
@@ -113,8 +113,8 @@ async function store(path: string): Promise<string> {
 }
 
 /**
- * Reads our durable consumer, which also delivers outcomes from while we were down. A service with many
- * jobs would look up each reference instead of waiting for one.
+ * Reads our durable consumer, which also has the outcomes of jobs that ended while we were away. A
+ * service with many jobs would look up the reference of each outcome instead of waiting for one.
  */
 async function outcomeOf(js: JetStreamClient): Promise<Outcome> {
   const consumer = await js.consumers.get(nats.notify_stream, nats.notify_consumer)

@@ -1,10 +1,12 @@
-import { existsSync } from 'node:fs'
 import { defineConfig } from 'vitest/config'
 import { LongestFirst } from './scripts/test/longest-first.ts'
 
 const ignored = ['**/node_modules/**', 'InfiniteTalk/**', 'out/**', '.avatar/**', '.venv/**']
 
-/** What must have no untested line: whether a job ends, and how, is decided there. */
+/** All have tests that need a broker or a store; contracts need neither. */
+const packages = 'service-kit,backing-services,job-kit,ingest,orchestrator,janitor,cli'
+
+/** No line here may go untested: this code decides whether and how a job ends. */
 const withoutGaps = [
   'orchestrator/src/{decide,retry,liveness,held-attempt,watch-workers}.ts',
   'contracts/src/{failures,object-keys}.ts',
@@ -13,14 +15,12 @@ const withoutGaps = [
 const complete = { statements: 100, branches: 100, functions: 100, lines: 100 }
 
 /**
- * For the services that tests start, many times over: a worker of vitest is already up when it gets
- * this, so that its own coverage, which such a cache would blur, is as exact as ever.
+ * Services that tests start, many times over, compile faster with this. A vitest worker is already
+ * running when it gets the variable, so its own coverage, which a compile cache would blur, stays exact.
  */
 const quickStarts = {
   NODE_COMPILE_CACHE: `${import.meta.dirname}/node_modules/.cache/node-compile`,
 }
-
-const serversOfOneRun = 'service-kit/testing/global-setup.ts'
 
 export default defineConfig({
   test: {
@@ -28,26 +28,19 @@ export default defineConfig({
       {
         test: {
           name: 'unit',
-          include: [
-            '*/src/**/*.test.ts',
-            'contracts/test/**/*.test.ts',
-            'scripts/**/*.test.ts',
-            'bench/**/*.test.ts',
-          ],
+          include: ['*/src/**/*.test.ts', 'scripts/**/*.test.ts', 'bench/**/*.test.ts'],
           exclude: ignored,
-          // The default of 5 s is for a quiet machine; here both languages' tests share its cores.
+          // Pure functions leave nothing behind, so files can share what a worker has imported.
+          isolate: false,
+          // vitest's default of 5 s is for a quiet machine; here the tests of both languages share its cores.
           testTimeout: 20_000,
         },
       },
       {
         test: {
           name: 'integration',
-          include: [
-            '{contracts,service-kit,backing-services,job-kit,ingest,orchestrator,janitor,cli}/test/**/*.test.ts',
-            'tests/harness/**/*.test.ts',
-          ],
-          exclude: [...ignored, 'contracts/**'],
-          globalSetup: existsSync(serversOfOneRun) ? [serversOfOneRun] : [],
+          include: [`{${packages}}/test/**/*.test.ts`],
+          exclude: ignored,
           env: quickStarts,
           testTimeout: 60_000,
           hookTimeout: 120_000,
@@ -64,14 +57,12 @@ export default defineConfig({
         },
       },
     ],
-    // More than two cores: most tests wait for other processes most of the time.
+    // More than the cores: most tests wait for other processes most of the time.
     maxWorkers: 3,
     sequence: { sequencer: LongestFirst },
     coverage: {
       provider: 'v8',
-      include: [
-        '{contracts,service-kit,backing-services,job-kit,ingest,orchestrator,janitor,cli}/src/**/*.ts',
-      ],
+      include: [`{contracts,${packages}}/src/**/*.ts`],
       exclude: ['**/*.test.ts'],
       reporter: ['text-summary', 'json-summary', 'html'],
       reportsDirectory: 'coverage/typescript',

@@ -1,7 +1,7 @@
 import { spawnSync } from 'node:child_process'
 import { join } from 'node:path'
 
-/** What brings torch, diffusers and transformers into `.venv`. */
+/** The command that installs torch, diffusers and transformers into `.venv`. */
 export const engineSetup = 'npm run setup -- --with engine'
 
 /** Whether the packages of the `infinitetalk` engine are installed. torch stands for all of them. */

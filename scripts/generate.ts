@@ -7,12 +7,10 @@
 import { mkdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { writeConfiguration } from './generate/configuration.ts'
+import type { GeneratedFiles } from './generate/generated-files.ts'
 import { writeJobStates } from './generate/job-states.ts'
 import { staleSchemaFiles, writeJsonSchemas } from './generate/json-schema.ts'
 import { writePythonContracts } from './generate/python-contracts.ts'
-
-/** Path from the repository's root → content. One generator may write several files. */
-export type GeneratedFiles = Readonly<Record<string, string>>
 
 /** The table of contents: every generator of this repository, one file each in `generate/`. */
 const generators: readonly (() => GeneratedFiles | Promise<GeneratedFiles>)[] = [

@@ -1,5 +1,5 @@
 /**
- * Writes the hashed locks of the sidecar anew, each in agreement with the ones before it:
+ * Writes the hashed locks of the sidecar; each takes its versions from the locks before it:
  *
  *   npm run lock:python
  */
@@ -12,7 +12,7 @@ const form =
   '--quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header'
 
 for (const { file, parts, beside } of pythonLocks) {
-  // What torch needs is locked with the engine, torch itself is not (see pyproject.toml).
+  // The dependencies of torch are locked with the engine, torch itself is not (see pyproject.toml).
   const extras = beside.length > 0 ? [...parts, 'torch'] : parts
   const options = [
     ...form.split(' '),

@@ -1,110 +1,108 @@
 /**
  * Makes a fresh clone ready to run: Node 24 and the npm packages, the Python environment, the local
  * servers. Plain JavaScript without a dependency, because it runs before anything is installed, on
- * any Node from 20 on. Says nothing and takes a moment when everything is in place.
+ * any Node from 20 on. Prints nothing and takes a moment when everything is in place.
  *
  *   npm run setup
  *   npm run setup -- --with engine     also torch, diffusers and transformers
  *   npm run setup -- --with kernels    also Triton, for the tests of the GPU kernels (and the engine)
  *   npm run setup -- --with reference  also what upstream's own code imports (and the engine)
  *
- * What was added once stays: names add up over several runs.
+ * A part that was added once stays: names add up over several runs.
  */
 import { statfsSync } from 'node:fs'
-import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { parseArgs } from 'node:util'
 import { ChosenExtras } from './setup/chosen-extras.mjs'
 import { SetupError } from './setup/failures.mjs'
 import { takeLock } from './setup/lock.mjs'
 import { nodePackages } from './setup/node-packages.mjs'
-import { pythonEnvironment } from './setup/python-environment.mjs'
-import { engineExtra, kernelsExtra, referenceExtra } from './setup/python-extras.mjs'
+import { extras, pythonPackages } from './setup/python-packages.mjs'
+import { programRunner } from './setup/run-program.mjs'
 
 /**
  * @typedef {object} Part
  * @property {string} name what is installed, as the user reads it
  * @property {string} cost what it takes when nothing is cached
  * @property {() => number} needsBytes on the disk, 0 where much of it lies there already
- * @property {() => Promise<boolean>} isInPlace quick: reads stamps, downloads nothing
- * @property {() => Promise<void>} install starts over if an earlier run was cut off
+ * @property {() => boolean} isInPlace quick: reads a few files
+ * @property {(run: import('./setup/run-program.mjs').Run) => Promise<void>} install
  */
 
-const root = join(import.meta.dirname, '..')
-
-/** What every command of this repository needs. @type {Part[]} */
-const parts = [nodePackages(root), pythonEnvironment(root)]
-
-/** What only some need, by the name that follows `--with`. @type {Record<string, Part[]>} */
-const optionalParts = {
-  engine: [engineExtra(root)],
-  kernels: [engineExtra(root), kernelsExtra(root)],
-  reference: [engineExtra(root), referenceExtra(root)],
-}
+/** Not import.meta.dirname: a Node that is too old must get as far as the sentence that says so. */
+const root = fileURLToPath(new URL('..', import.meta.url))
 
 async function main() {
   refuseUnsupported()
   const chosen = new ChosenExtras(root)
-  const names = [...chosen.names().filter((name) => optionalParts[name]), ...namesAskedFor()]
-  const stages = [parts, ...stagesOf(names)]
-  if ((await missing(stages.flat())).length === 0) {
+  const names = [...chosen.names().filter((name) => extras[name]), ...namesAskedFor()]
+  // Side by side; within a lane one part follows the other.
+  const lanes = [[nodePackages(root)], pythonPackages(root, names)]
+  if (missing(lanes.flat()).length === 0) {
     chosen.add(names)
     if (process.env.npm_lifecycle_event === 'setup') say('Everything is in place.')
     return
   }
 
-  const release = await takeLock(root, (pid) =>
+  const lock = await takeLock(root, (pid) =>
     say(`Another set-up is running (process ${pid}); waiting for it.`),
   )
+  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) {
+    process.once(signal, (_name, number) => {
+      lock.release()
+      process.exit(128 + number)
+    })
+  }
   try {
-    await installAll(stages)
+    await installAll(lanes, programRunner(root, lock.noteProgram))
     chosen.add(names)
   } finally {
-    release()
+    lock.release()
   }
 }
 
-/** One stage after the other: what is in place can change when an earlier one starts anew. */
-async function installAll(/** @type {Part[][]} */ stages) {
+/**
+ * @param {Part[][]} lanes
+ * @param {import('./setup/run-program.mjs').Run} run
+ */
+async function installAll(lanes, run) {
   const startedAt = Date.now()
-  let installed = 0
-  for (const stage of stages) {
-    const parts = await missing(stage)
-    if (parts.length === 0) continue
-    refuseFullDisk(parts)
-    installed += parts.length
-    await installStage(parts)
-  }
-  if (installed > 0) say(`Ready after ${Math.round((Date.now() - startedAt) / 1000)} s.`)
-}
-
-async function installStage(/** @type {Part[]} */ missingParts) {
-  for (const part of missingParts) say(`Installing ${part.name} (${part.cost})`)
-  // All are waited for, also when one fails: a second run then has less to do.
-  const outcomes = await Promise.allSettled(missingParts.map((part) => part.install()))
+  const wanted = missing(lanes.flat())
+  if (wanted.length === 0) return // Another set-up did it while this one waited for the lock.
+  refuseFullDisk(wanted)
+  // Each lane goes to its end, also when another one fails: the next run then has less to do.
+  const outcomes = await Promise.allSettled(lanes.map((lane) => installLane(lane, run)))
   const failures = outcomes.flatMap((one) => (one.status === 'rejected' ? [one.reason] : []))
   if (failures.length > 0) throw new AggregateError(failures, 'Not everything could be installed.')
+  say(`Ready after ${Math.round((Date.now() - startedAt) / 1000)} s.`)
 }
 
-async function missing(/** @type {Part[]} */ wanted) {
-  const inPlace = await Promise.all(wanted.map((part) => part.isInPlace()))
-  return wanted.filter((_, index) => !inPlace[index])
+/**
+ * @param {Part[]} lane
+ * @param {import('./setup/run-program.mjs').Run} run
+ */
+async function installLane(lane, run) {
+  for (const part of lane) {
+    // Asked anew each time: an environment that was made again has lost its extras.
+    if (part.isInPlace()) continue
+    say(`Installing ${part.name} (${part.cost})`)
+    await part.install(run)
+  }
 }
 
-/** pip changes one environment at a time, so that each optional part is a stage of its own. */
-function stagesOf(/** @type {readonly string[]} */ names) {
-  const wanted = names.flatMap((name) => optionalParts[name] ?? [])
-  const byName = new Map(wanted.map((part) => [part.name, part]))
-  return [...byName.values()].map((part) => [part])
+function missing(/** @type {Part[]} */ parts) {
+  return parts.filter((part) => !part.isInPlace())
 }
 
 function namesAskedFor() {
-  const args = process.argv.slice(2)
-  const names = args.flatMap((arg, at) => {
-    if (arg.startsWith('--with=')) return arg.slice('--with='.length).split(',')
-    return arg === '--with' ? (args[at + 1] ?? '').split(',') : []
-  })
+  const options = { with: { type: /** @type {const} */ ('string'), multiple: true } }
+  const { values } = parseArgs({ options, strict: false })
+  // `--with` as the last word arrives as `true`.
+  const given = [values.with ?? []].flat().map((value) => (value === true ? '' : String(value)))
+  const names = given.flatMap((value) => value.split(','))
   for (const name of names) {
-    if (optionalParts[name]) continue
-    const known = Object.keys(optionalParts).join(', ')
+    if (extras[name]) continue
+    const known = Object.keys(extras).join(', ')
     throw new SetupError(`There is no optional part "${name}"`, `Optional parts: ${known}.`)
   }
   return names
@@ -126,9 +124,9 @@ function refuseUnsupported() {
   }
 }
 
-function refuseFullDisk(/** @type {Part[]} */ missingParts) {
+function refuseFullDisk(/** @type {Part[]} */ parts) {
   const { bavail, bsize } = statfsSync(root)
-  const needsBytes = missingParts.reduce((sum, part) => sum + part.needsBytes(), 0)
+  const needsBytes = parts.reduce((sum, part) => sum + part.needsBytes(), 0)
   if (bavail * bsize >= needsBytes) return
   throw new SetupError(
     `Only ${Math.round((bavail * bsize) / 1e6)} MB are free on this disk`,

@@ -2,8 +2,8 @@
  * Runs the tests of both languages and ends with one line, `N passed, N failed`, over all of them.
  *
  *   npm test                       every level, with coverage, both languages side by side
- *   npm run test:unit              one level (unit, integration, e2e, py, gpu)
- *   npm run test:unit -- decide    what is no level goes to vitest or pytest
+ *   npm run test:unit              one level: unit, integration, e2e or py
+ *   npm run test:unit -- decide    other words are passed on to vitest and pytest
  */
 import { randomUUID } from 'node:crypto'
 import { mkdir, mkdtemp, rm } from 'node:fs/promises'
@@ -17,90 +17,58 @@ import { addTallies, noTests, summaryLine, type Tally } from './test/tally.ts'
 const root = join(import.meta.dirname, '..')
 const results = join(root, 'test-results')
 
-const endToEnd: Suite = {
-  label: 'e2e',
-  title: 'TypeScript: end to end',
+const vitest = (title: string, args: readonly string[]): Suite => ({
+  label: 'ts',
+  title: `TypeScript${title}`,
   run: runVitest,
-  args: ['--project=e2e'],
-}
+  args,
+})
+
+const pytest = (title: string, args: readonly string[]): Suite => ({
+  label: 'py',
+  title: `Python${title}`,
+  run: runPytest,
+  args,
+})
 
 /**
- * Which suites a level has: lanes side by side, in each one suite after the other. Most tests wait
- * for processes, so that two cores are busy only with several of them under way. `all` measures
- * coverage; no part of it can, alone.
+ * The suites of each level, side by side: most tests wait for processes, so that two cores are busy
+ * only while several run. `all` gives vitest every project at once, for the end-to-end files mostly
+ * wait, and measures coverage, whose thresholds hold for all tests together.
  */
-const levels: Readonly<Record<string, readonly (readonly Suite[])[]>> = {
-  all: [
-    [
-      {
-        label: 'ts',
-        title: 'TypeScript: unit and integration',
-        run: runVitest,
-        args: ['--project=unit', '--project=integration', '--coverage'],
-      },
-      endToEnd,
-    ],
-    [
-      {
-        label: 'py',
-        title: 'Python',
-        run: runPytest,
-        args: [...inWorkers, '--cov', '--cov-report=term'],
-      },
-    ],
-  ],
-  unit: [
-    [{ label: 'ts', title: 'TypeScript: unit', run: runVitest, args: ['--project=unit'] }],
-    [{ label: 'py', title: 'Python: unit', run: runPytest, args: ['tests/unit'] }],
-  ],
+const levels: Readonly<Record<string, readonly Suite[]>> = {
+  all: [vitest('', ['--coverage']), pytest('', [...inWorkers, '--cov', '--cov-report=term'])],
+  unit: [vitest(': unit', ['--project=unit']), pytest(': unit', ['tests/unit'])],
   integration: [
-    [
-      {
-        label: 'ts',
-        title: 'TypeScript: integration',
-        run: runVitest,
-        args: ['--project=integration'],
-      },
-    ],
-    [
-      {
-        label: 'py',
-        title: 'Python: integration',
-        run: runPytest,
-        args: [...inWorkers, 'tests', '--ignore=tests/unit', '--ignore=tests/gpu'],
-      },
-    ],
+    vitest(': integration', ['--project=integration']),
+    pytest(': integration', [...inWorkers, 'tests', '--ignore=tests/unit']),
   ],
-  e2e: [[endToEnd]],
-  py: [[{ label: 'py', title: 'Python', run: runPytest, args: inWorkers }]],
-  gpu: [[{ label: 'py', title: 'Python: with a GPU', run: runPytest, args: ['-m', 'gpu'] }]],
+  e2e: [vitest(': end to end', ['--project=e2e'])],
+  py: [pytest('', inWorkers)],
 }
 
 const [level = 'all', ...forwarded] = levels[process.argv[2] ?? '']
   ? process.argv.slice(2)
   : ['all', ...process.argv.slice(2)]
 const runId = randomUUID()
-// Whatever the tests leave is found there, and goes with it.
+// What the tests leave in the folder for temporary files is found here, and removed with it.
 const temporary = await mkdtemp(join(tmpdir(), 'avatar-run-'))
+/** Failures that are no failed test. */
 const troubles: string[] = []
 let tally: Tally = noTests
 
-// Where a whole part cannot be tested, how much of the code was run says nothing.
+// Without the engine's tests the coverage of Python says nothing.
 const hasEngine = hasEnginePackages(root)
 const withoutEngine = hasEngine ? [] : ['--cov-fail-under=0']
 
 await rm(results, { recursive: true, force: true })
 await mkdir(results, { recursive: true })
 
-const lanes = levels[level] ?? []
-await Promise.all(
-  lanes.map(async (lane) => {
-    for (const suite of lane) await runSuite(suite)
-  }),
-)
+const suites = levels[level] ?? []
+await Promise.all(suites.map(runSuite))
 
 troubles.push(...(await leftBehind(runId)))
-// A test that failed had no chance to clean up.
+// A failed test had no chance to clean up.
 if (tally.failed === 0) troubles.push(...(await filesLeftBehind(temporary)))
 await rm(temporary, { recursive: true, force: true }).catch((error) => troubles.push(String(error)))
 if (tally.passed + tally.failed === 0) troubles.push('No test ran.')
@@ -118,7 +86,7 @@ async function runSuite(suite: Suite): Promise<void> {
     args: [...suite.args, ...(suite.run === runPytest ? withoutEngine : []), ...forwarded],
     report: join(results, `${suite.label}.report`),
     env: { AVATAR_TEST_RUN: runId, TMPDIR: temporary },
-    prefix: lanes.length > 1 ? `${suite.label.padEnd(3)} | ` : '',
+    prefix: suites.length > 1 ? `${suite.label} | ` : '',
   })
   tally = addTallies(tally, outcome.tally)
   if (outcome.trouble) troubles.push(`${suite.title}: ${outcome.trouble}`)

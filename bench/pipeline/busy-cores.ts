@@ -1,6 +1,6 @@
 import { cpus } from 'node:os'
 
-/** Share of the machine's cores, 0 to 1, that was busy between this call and the call of its answer. */
+/** The share of the machine's cores, 0 to 1, that is busy until the returned function is called. */
 export function watchCores(): () => number {
   const before = spent()
   return () => {
@@ -10,7 +10,7 @@ export function watchCores(): () => number {
   }
 }
 
-/** Milliseconds of all cores since the machine started. */
+/** Milliseconds since the machine started, summed over all cores. */
 function spent(): { busy: number; all: number } {
   let [busy, all] = [0, 0]
   for (const { times } of cpus()) {

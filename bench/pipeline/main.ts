@@ -1,6 +1,6 @@
 /**
- * What the pipeline itself costs, around an engine that costs next to nothing: every figure from one
- * run against the real system, started as a user starts it.
+ * Measures what the pipeline itself costs: the engine costs next to nothing. Every figure comes from one
+ * run against the real system, which is started as a user starts it.
  *
  *   npm run bench:pipeline
  *   npm run bench:pipeline -- --queued 1000 --submits 100 --statuses 500 --alone 30
@@ -13,7 +13,7 @@ import { processNames, startSystem, voice } from '../../tests/harness/index.ts'
 import { watchCores } from './busy-cores.ts'
 import {
   drainBacklog,
-  holdWorkerUp,
+  keepWorkerBusy,
   oneJobAlone,
   statusOf,
   submit,
@@ -38,7 +38,7 @@ const count = {
   alone: Number(values.alone),
 }
 const inputBytes = 500_000
-/** Until the services run compiled code: right after a start a submit takes a sixth longer. */
+/** Jobs before the first measurement: until V8 has compiled the services, a submit takes a sixth longer. */
 const warmUps = 30
 
 const portrait = await readFile(join(import.meta.dirname, '../../examples/portrait.jpg'))
@@ -64,8 +64,8 @@ const idleSender = createSender(idle.url, {})
 try {
   for (let left = warmUps; left > 0; left--) await oneJobAlone(system, sender, big)
 
-  // While nothing renders: the engine has a machine of its own wherever it is no toy.
-  const letGo = await holdWorkerUp(sender, blocker)
+  // Measured while nothing renders: in production the engine has a machine of its own.
+  const releaseWorker = await keepWorkerBusy(sender, blocker)
   const nothing = () => idleSender.send('POST', '/', big)
   report('network and client alone, 500 KB', await timesOf(count.submits, nothing))
   const submitted: string[] = []
@@ -84,7 +84,7 @@ try {
   report('network and client alone', await timesOf(count.statuses, nothingSmall))
   report('status', await timesOf(count.statuses, () => statusOf(sender, first)))
   for (const jobId of submitted) await sender.send('POST', `/cancel/${jobId}`)
-  await letGo()
+  await releaseWorker()
 
   const alone: Awaited<ReturnType<typeof oneJobAlone>>[] = []
   for (let left = count.alone; left > 0; left--)

@@ -11,7 +11,7 @@ const dataOf = <S extends z.ZodType>(body: string, schema: S): z.output<S> =>
 
 type Body = ReturnType<typeof multipart>
 
-/** Submits once. @throws Error when the job is not accepted */
+/** Submits one job. @throws Error when it is not accepted */
 export async function submit(sender: Sender, body: Body): Promise<{ jobId: string; ms: number }> {
   const answer = await sender.send('POST', '/generate', body)
   if (answer.status !== 201) throw new Error(`the API answered ${answer.status}: ${answer.body}`)
@@ -24,14 +24,14 @@ export async function statusOf(sender: Sender, jobId: string) {
   return { view: dataOf(answer.body, statusViewSchema), ms: answer.ms }
 }
 
-/** How long each of so many calls took, one after the other. */
+/** Calls `count` times, one call after the other, and returns the time that each took. */
 export async function timesOf(count: number, call: () => Promise<{ ms: number }>) {
   const times: number[] = []
   for (let done = 0; done < count; done++) times.push((await call()).ms)
   return times
 }
 
-/** One job alone in the system, from accepted to completed, by the services' own clocks. */
+/** Runs one job while the system has no other; the times are those of the services' clocks. */
 export async function oneJobAlone(system: System, sender: Sender, body: Body) {
   const { jobId } = await submit(sender, body)
   const view = await untilCompleted(sender, jobId)
@@ -61,26 +61,26 @@ async function renderOf(system: System, jobId: string): Promise<EventOf<'render.
   )
 }
 
-/** Gives the worker a job that does not end; the answer ends it. */
-export async function holdWorkerUp(sender: Sender, endless: Body): Promise<() => Promise<void>> {
+/** Keeps the worker busy with a job that does not end; the returned function cancels it. */
+export async function keepWorkerBusy(sender: Sender, endless: Body): Promise<() => Promise<void>> {
   const { jobId } = await submit(sender, endless)
   await until(async () => (await statusOf(sender, jobId)).view.stage === 'rendering', {
     timeoutMs: 60_000,
-    what: 'a worker that is held up',
+    what: 'a busy worker',
   })
   return async () => {
     await sender.send('POST', `/cancel/${jobId}`)
   }
 }
 
-/** So many jobs that all wait in the queue, then leave it: the pace, and the worker's pauses. */
+/** Queues `count` jobs behind a blocker, then lets one worker drain them: its pace and its pauses. */
 export async function drainBacklog(
   system: System,
   sender: Sender,
   bodies: { job: Body; blocker: Body },
   count: number,
 ) {
-  const letGo = await holdWorkerUp(sender, bodies.blocker)
+  const releaseWorker = await keepWorkerBusy(sender, bodies.blocker)
   const queueingSinceMs = performance.now()
   const jobIds = await submitMany(sender, bodies.job, count)
   const queuedMs = performance.now() - queueingSinceMs
@@ -88,7 +88,7 @@ export async function drainBacklog(
   const processorTime = await watchProcessorTime(system)
   const drainingSinceMs = performance.now()
   const drainCores = watchCores()
-  await letGo()
+  await releaseWorker()
   const last = jobIds.at(-1) ?? ''
   await until(async () => (await statusOf(sender, last)).view.finished_at !== null, {
     timeoutMs: 15 * 60_000,

@@ -1,13 +1,13 @@
-import { readFileSync } from 'node:fs'
+import { statOf } from '../../scripts/setup/process-identity.mjs'
 import { childrenOf, processNames, type System } from '../../tests/harness/index.ts'
 
-/** Milliseconds of processor time, by the process of `stack.json` that spent it or started who did. */
+/** Milliseconds of processor time of each process of `stack.json`, its children included. */
 export type ProcessorTime = Record<(typeof processNames)[number], number>
 
-/** Linux counts a hundred ticks a second for whoever asks. */
+/** Linux reports processor time in ticks of 10 ms. */
 const msPerTick = 10
 
-/** What each process spends between this call and the call of its answer; all 0 where it is not told. */
+/** The time that each process spends until the returned function is called; 0 where there is no /proc. */
 export async function watchProcessorTime(system: System): Promise<() => ProcessorTime> {
   const { processes } = await system.stack()
   const spent = () =>
@@ -20,16 +20,12 @@ export async function watchProcessorTime(system: System): Promise<() => Processo
   }
 }
 
-/** Of a process, of its children that have ended, and of those that live. */
+/** The time of a process, of its children that have ended, and of those that live. */
 function familyMs(pid: number): number {
-  let stat: string
-  try {
-    stat = readFileSync(`/proc/${pid}/stat`, 'utf8')
-  } catch {
-    return 0
-  }
-  const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ')
-  // utime, stime, cutime and cstime of proc(5).
-  const own = fields.slice(11, 15).reduce((sum, ticks) => sum + Number(ticks), 0) * msPerTick
+  // utime, stime, cutime and cstime.
+  const own =
+    statOf(pid)
+      .slice(11, 15)
+      .reduce((sum, ticks) => sum + Number(ticks), 0) * msPerTick
   return childrenOf(pid).reduce((sum, child) => sum + familyMs(child), own)
 }

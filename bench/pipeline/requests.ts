@@ -2,10 +2,10 @@ import { once } from 'node:events'
 import { Agent, createServer, request } from 'node:http'
 import type { AddressInfo } from 'node:net'
 
-/** An HTTP answer, and how long it took from the first byte sent to the last one read. */
+/** An HTTP response and the time from the first byte sent to the last byte read. */
 export type Timed = { status: number; body: string; ms: number }
 
-/** Sends requests over one connection that stays open, as a busy client does. */
+/** Sends requests over connections that stay open, as a busy client does. */
 export function createSender(url: string, headers: Record<string, string>) {
   const agent = new Agent({ keepAlive: true, maxSockets: 16 })
   return {
@@ -37,8 +37,8 @@ export function createSender(url: string, headers: Record<string, string>) {
 export type Sender = ReturnType<typeof createSender>
 
 /**
- * A server that reads what it is sent and answers at once: what the network and the client cost by
- * themselves, which is in every other figure too.
+ * A server that reads each request and answers at once. Its times are the cost of the network and the
+ * client, which every other figure includes.
  */
 export async function startIdleServer() {
   const server = createServer((incoming, response) => {
@@ -46,7 +46,7 @@ export async function startIdleServer() {
   })
   server.listen(0, '127.0.0.1')
   await once(server, 'listening')
-  const { port } = server.address() as AddressInfo // Never a pipe: it listens on a port.
+  const { port } = server.address() as AddressInfo // A string only for a pipe; this server listens on a port.
   return { url: `http://127.0.0.1:${port}`, stop: () => server.close() }
 }
 

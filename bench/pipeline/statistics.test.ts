@@ -1,14 +1,14 @@
 import { expect, it } from 'vitest'
 import { gapsBetween, markdownTable, quantile, summarise } from './statistics.ts'
 
-it('takes the value of the nearest rank', () => {
+it('computes quantiles by the nearest rank', () => {
   const hundred = Array.from({ length: 100 }, (_, at) => 100 - at)
   expect(summarise(hundred)).toEqual({ count: 100, median: 50, p95: 95 })
   expect(quantile([7], 0.95)).toBe(7)
   expect(quantile([], 0.5)).toBeNaN()
 })
 
-it('sees the time between spans, whatever their order, and none where they overlap', () => {
+it('measures the gaps between spans in any order, and none where they overlap', () => {
   const spans = [
     { startMs: 50, endMs: 60 },
     { startMs: 0, endMs: 10 },
@@ -17,7 +17,7 @@ it('sees the time between spans, whatever their order, and none where they overl
   expect(gapsBetween(spans)).toEqual([2, 0])
 })
 
-it('aligns the columns', () => {
+it('aligns the columns of a table', () => {
   expect(
     markdownTable(
       ['what', 'ms'],

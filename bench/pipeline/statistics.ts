@@ -1,7 +1,7 @@
-/** What is told of a series of measurements. */
+/** A series of measurements in three numbers. */
 export type Summary = { count: number; median: number; p95: number }
 
-/** The value below which a share of the sorted values lies (nearest rank); NaN of none. */
+/** The value at this share of the sorted values (nearest rank); NaN if there are none. */
 export function quantile(values: readonly number[], share: number): number {
   const sorted = values.toSorted((a, b) => a - b)
   return sorted[Math.max(0, Math.ceil(share * sorted.length) - 1)] ?? Number.NaN
@@ -11,7 +11,7 @@ export function summarise(values: readonly number[]): Summary {
   return { count: values.length, median: quantile(values, 0.5), p95: quantile(values, 0.95) }
 }
 
-/** Times between the end of each span and the start of the next one; 0 where they overlap. */
+/** The time from the end of each span to the start of the next one; 0 where they overlap. */
 export function gapsBetween(spans: readonly { startMs: number; endMs: number }[]): number[] {
   const sorted = spans.toSorted((a, b) => a.startMs - b.startMs)
   return sorted
@@ -19,7 +19,7 @@ export function gapsBetween(spans: readonly { startMs: number; endMs: number }[]
     .map(({ startMs }, at) => Math.max(0, startMs - (sorted[at]?.endMs ?? startMs)))
 }
 
-/** Rows as a Markdown table, which is readable as it is. */
+/** A Markdown table with aligned columns, readable without rendering. */
 export function markdownTable(
   head: readonly string[],
   rows: readonly (readonly string[])[],

@@ -16,7 +16,7 @@ test('refuses an npm package with a download address or without a hash', () => {
   ])
 })
 
-test('refuses a lockfile that still has the old command of a package', () => {
+test('refuses a lockfile that has another command for a package than its package.json', () => {
   const lock = JSON.stringify({ packages: { cli: { version: '1.0.0', bin: { avatar: 'old' } } } })
   expect(manifestProblems(lock, 'cli', { version: '1.0.0', bin: { avatar: 'new' } })).toEqual([
     'package-lock.json: "bin" of cli/package.json (npm install)',

@@ -4,8 +4,8 @@ import { isDeepStrictEqual } from 'node:util'
 import { pythonLockfileProblems } from './python-locks.ts'
 
 /**
- * What is wrong with the lock files of both languages: a package that was asked for and is not pinned, a pin
- * without a hash, a download address (it would tie everybody to one registry).
+ * What is wrong with the lock files of both languages: a requested package that is not pinned, a pin
+ * without a hash, or a download address (which would tie everybody to one registry).
  */
 export async function lockfileProblems(root: string): Promise<string[]> {
   const read = (path: string) => readFile(join(root, path), 'utf8')
@@ -27,11 +27,11 @@ type NpmLock = { packages: Record<string, LockEntry> }
 
 type LockEntry = Manifest & { integrity?: string; resolved?: string; link?: boolean }
 
-/** What the lockfile repeats of a package.json. `npm ci` compares only the dependencies. */
+/** The fields of a package.json that the lockfile repeats. `npm ci` compares only the dependencies. */
 const repeated = ['version', 'bin', 'dependencies', 'devDependencies']
 
 export function manifestProblems(lock: string, folder: string, manifest: Manifest): string[] {
-  // npm wrote it; only the fields that we look at are named.
+  // npm wrote it; the type names only the fields that are read here.
   const entry = (JSON.parse(lock) as NpmLock).packages[folder] ?? {}
   return repeated
     .filter((field) => !isDeepStrictEqual(entry[field], manifest[field]))
@@ -49,4 +49,10 @@ export function npmLockProblems(text: string): string[] {
     if (!entry.integrity) problems.push(`package-lock.json: ${path} has no hash`)
     return problems
   })
+}
+
+if (import.meta.main) {
+  const problems = await lockfileProblems(join(import.meta.dirname, '../..'))
+  for (const problem of problems) console.log(problem)
+  process.exitCode = problems.length > 0 ? 1 : 0
 }

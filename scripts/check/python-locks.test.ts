@@ -4,7 +4,7 @@ import { disagreements, namesIn, pythonLockProblems } from './python-locks.ts'
 const pinned = (name: string, version: string) =>
   `${name}==${version} \\\n    --hash=sha256:${version}\n`
 
-test('wants every Python package that is asked for pinned, with a hash and no address', () => {
+test('refuses a lock with a package that is missing, not pinned, without a hash or with an address', () => {
   const wanted = ['nats-py', 'pytest']
   const good = pinned('nats-py', '2.16.0') + pinned('pytest', '9.2.0')
   expect(pythonLockProblems('a.lock', good, wanted)).toEqual([])
@@ -17,7 +17,7 @@ test('wants every Python package that is asked for pinned, with a hash and no ad
   ])
 })
 
-test('refuses torch and what its CUDA builds bring: no hash of theirs holds everywhere', () => {
+test('refuses torch and the packages of its CUDA builds, whose hashes differ between machines', () => {
   const lock = pinned('torch', '2.13.0') + pinned('nvidia-cublas', '13.0') + pinned('numpy', '2.4')
   expect(pythonLockProblems('a.lock', lock, [])).toEqual([
     'a.lock: torch must not be in it',
@@ -25,7 +25,7 @@ test('refuses torch and what its CUDA builds bring: no hash of theirs holds ever
   ])
 })
 
-test('reads the packages of one part of pyproject.toml and of no other', () => {
+test('reads only the named lists of pyproject.toml', () => {
   const pyproject = [
     'dependencies = [',
     '  "httpx==0.28.*",',
@@ -36,7 +36,7 @@ test('reads the packages of one part of pyproject.toml and of no other', () => {
   expect(namesIn(pyproject, ['dependencies', 'dev'])).toEqual(['httpx', 'pytest', 'ruff'])
 })
 
-test('refuses two locks of one environment with different versions of a package', () => {
+test('refuses two locks of one environment that disagree on the version of a package', () => {
   const lower = pinned('numpy', '2.4.6') + pinned('only-here', '1')
   const forked = pinned('networkx', '3.6') + pinned('networkx', '3.7')
   expect(disagreements('b.lock', pinned('NumPy', '2.4.6') + forked, 'a.lock', lower)).toEqual([])

@@ -2,8 +2,8 @@ import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 
 /**
- * The hashed locks of the sidecar, which parts of pyproject.toml each must hold, and which others lie
- * in the same environment. torch is in none: one version of it is another file on every kind of machine.
+ * The hashed locks of the sidecar: the parts of pyproject.toml that each must hold, and the locks that are
+ * installed beside it. torch is in none: the same version is a different file on every kind of machine.
  */
 export const pythonLocks = [
   { file: 'requirements.lock', parts: ['dependencies', 'preview', 'stack', 'dev'], beside: [] },
@@ -34,7 +34,7 @@ export async function pythonLockfileProblems(sidecar: string): Promise<string[]>
   return problems.flat()
 }
 
-/** What is wrong with one hashed lock, which must hold the packages named. */
+/** What is wrong with one hashed lock, which must hold the `wanted` packages. */
 export function pythonLockProblems(file: string, lock: string, wanted: string[]): string[] {
   const problems: string[] = []
   for (const [name, block] of blocksOf(lock)) {
@@ -51,7 +51,7 @@ export function pythonLockProblems(file: string, lock: string, wanted: string[])
   return problems
 }
 
-/** Both are installed into one environment: what both name must be the same there. */
+/** Packages whose versions differ between two locks that are installed into one environment. */
 export function disagreements(
   file: string,
   lock: string,
@@ -67,7 +67,7 @@ export function disagreements(
   })
 }
 
-/** Each package's versions: a lock for several Pythons can have more than one. */
+/** The versions of each package: a lock for several Pythons can have more than one. */
 function pinsOf(lock: string): Map<string, Set<string>> {
   const pins = new Map<string, Set<string>>()
   for (const [name, block] of blocksOf(lock)) {
@@ -83,7 +83,7 @@ function blocksOf(lock: string): [name: string, block: string][] {
   return blocks.map((block) => [/^[\w.-]+/.exec(block)?.[0] ?? block, block])
 }
 
-/** The names in these lists of pyproject.toml: `dependencies` and extras. */
+/** The names of the packages in these lists of pyproject.toml: `dependencies` and extras. */
 export function namesIn(pyproject: string, parts: readonly string[]): string[] {
   const lists = pyproject.matchAll(/^([\w-]+) = \[([\s\S]*?)\]\s*$/gm)
   return [...lists]

@@ -5,10 +5,35 @@ import { writeConfiguration } from './configuration.ts'
 import { writeJobStates } from './job-states.ts'
 
 const root = join(import.meta.dirname, '../..')
+const configuration = writeConfiguration()
 
-it.each(Object.entries({ ...writeJobStates(), ...writeConfiguration() }))(
-  '%s says what the code says',
+it.each(Object.entries({ ...writeJobStates(), ...configuration }))(
+  '%s is what its sources generate',
   async (path, content) => {
     expect(await readFile(join(root, path), 'utf8')).toBe(content)
   },
 )
+
+it('.env.example leaves uncommented only what has no default and must be given', () => {
+  const example = configuration['.env.example']
+  expect(example).toMatch(/^NATS_URL=$/m)
+  expect(example).toMatch(/^# LOG_LEVEL=info$/m)
+  expect(example).toMatch(/^# R2_ACCOUNT_ID=$/m)
+  // Read by the sidecar alone, and only when ENGINE names its engine.
+  expect(example).toMatch(/^# MODEL_STORAGE_PATH=$/m)
+})
+
+it('names the file that a secret may come from, and none for what is no secret', () => {
+  const files = Object.values(configuration).map((text) =>
+    [...new Set(text.match(/\w+_FILE\b/g))].filter((name) => name !== 'NAME_FILE'),
+  )
+  const secrets = ['NATS_PASSWORD_FILE', 'R2_SECRET_ACCESS_KEY_FILE']
+  expect(files).toEqual([secrets, secrets])
+})
+
+it('says which variables avatar up sets, and leaves out those that it takes from the environment', () => {
+  const sentence = /It sets\s+(.*) itself/s.exec(configuration['docs/configuration.md'] ?? '')?.[1]
+  expect(sentence).toContain('`NATS_PASSWORD`')
+  expect(sentence).toContain('`S3_ENDPOINT`')
+  expect(sentence).not.toMatch(/ENGINE|HTTP_PORT|LOG_LEVEL|FFMPEG_PATH/)
+})

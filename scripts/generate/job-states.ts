@@ -18,7 +18,7 @@ export function writeJobStates() {
   })
   const page = `# Job states
 
-Generated from \`contracts/src/job-states.ts\` by \`npm run generate\`. A test holds the table against the code that
+\`npm run generate\` writes this page from \`contracts/src/job-states.ts\`. A test compares the table with the code that
 decides (\`orchestrator/src/decide.ts\`).
 
 | record | API status | stage | meaning | outputs, published again with every handled event |
@@ -27,8 +27,9 @@ ${states.join('\n')}
 
 ## What each message does
 
-\`·\` changes nothing; answers to requests stand in brackets. A worker's message under another epoch than the
-record's changes nothing in any state and is answered \`lost\`.
+\`·\` keeps the state; replies to requests stand in brackets. Two messages write to the record without changing the state:
+\`completed\` in \`storing\` notes the uploaded video, and \`deleted\` the time at which the media were deleted. A worker's
+message with another epoch than the record's changes nothing in any state; the reply to it is \`lost\`.
 
 | message | ${jobStates.join(' | ')} |
 | --- |${' --- |'.repeat(jobStates.length)}

@@ -2,11 +2,11 @@ import { readdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { wireSchemas } from '@avatar/contracts'
 import { z } from 'zod'
-import type { GeneratedFiles } from '../generate.ts'
+import type { GeneratedFiles } from './generated-files.ts'
 
 const folder = 'contracts/schema'
 
-/** JSON Schema (draft 2020-12) of every wire shape, as its readers take it: unknown fields pass. */
+/** JSON Schema (draft 2020-12) of every wire shape. Readers ignore unknown fields, so the schemas allow them. */
 export function writeJsonSchemas(): GeneratedFiles {
   return Object.fromEntries(
     Object.entries(wireSchemas).map(([name, schema]) => {
@@ -16,7 +16,7 @@ export function writeJsonSchemas(): GeneratedFiles {
   )
 }
 
-/** Files of shapes that exist no more. */
+/** Schema files whose shape is gone. */
 export async function staleSchemaFiles(root: string): Promise<string[]> {
   const files = await readdir(join(root, folder)).catch(() => [])
   return files

@@ -38,7 +38,7 @@ import {
   uploadTries,
   wireName,
 } from '@avatar/contracts'
-import type { GeneratedFiles } from '../generate.ts'
+import type { GeneratedFiles } from './generated-files.ts'
 import { type PythonModel, renderPythonModels, snake } from './python-models.ts'
 
 const path = 'inference-sidecar/src/inference_sidecar/foundation/contracts.py'

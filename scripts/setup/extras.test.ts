@@ -3,7 +3,6 @@ import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
 import { expect, onTestFinished, test } from 'vitest'
-// @ts-expect-error Set-up is plain JavaScript, which runs before there is a compiler: no declarations.
 import { ChosenExtras } from './chosen-extras.mjs'
 
 const setup = resolve(import.meta.dirname, '../setup.mjs')
@@ -14,7 +13,7 @@ function anEmptyClone(): string {
   return root
 }
 
-test('optional parts add up over several runs and are kept in order', () => {
+test('remembers the optional parts of all runs, sorted', () => {
   const root = anEmptyClone()
   expect(new ChosenExtras(root).names()).toEqual([])
   new ChosenExtras(root).add(['reference'])
@@ -29,7 +28,7 @@ test.each([
   [['--with=engine,torch']],
   [['--with', 'engine', '--with', 'torch']],
   [['--with']],
-])('an unknown part (%j) is refused with the list of those there are', (args) => {
+])('refuses an unknown part (%j) and lists the known ones', (args) => {
   const ended = spawnSync(process.execPath, [setup, ...args], { encoding: 'utf8' })
   expect(ended.status).toBe(1)
   expect(ended.stderr).toContain('There is no optional part')

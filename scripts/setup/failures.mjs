@@ -1,5 +1,6 @@
-/** A set-up that cannot go on, with the one thing that the user can do about it. */
+/** Set-up cannot go on; `remedy` is the one thing that the user can do about it. */
 export class SetupError extends Error {
+  /** @override */
   name = 'SetupError'
 
   /**
@@ -15,8 +16,8 @@ export class SetupError extends Error {
 }
 
 /**
- * What npm and pip print when the cause is outside this repository, and what helps. Their exit code
- * is 1 for all of these, so that the text is the only thing that tells them apart.
+ * What npm and pip print when the cause is outside this repository, and what helps. They exit with 1
+ * for all of these, so that only their text tells them apart.
  */
 const knownCauses = [
   {
@@ -58,18 +59,20 @@ const knownCauses = [
 ]
 
 /**
- * The error for a program that failed: by its known cause, or by its own last words.
+ * The error for a program that failed: a known cause with its remedy, or the end of its output.
  *
  * @param {string} command as the user would type it
  * @param {string} output everything it printed
  */
 export function explain(command, output) {
+  // pip repeats this for each place in PIP_FIND_LINKS that does not exist.
   const lines = output.trim().split('\n')
   const tail = lines.filter((line) => !line.includes('is ignored: it is neither')).slice(-15)
   const cause = knownCauses.find(({ pattern }) => pattern.test(output))
   return new SetupError(
     cause?.message ?? `\`${command}\` failed`,
-    cause?.remedy ?? 'Its last words are above; after a repair, run the same command again.',
+    cause?.remedy ??
+      'The end of its output is above. Repair the cause, then run the same command again.',
     tail.join('\n'),
   )
 }

@@ -1,7 +1,7 @@
 import { execFileSync } from 'node:child_process'
 import { readFileSync } from 'node:fs'
 
-/** "PID START": tells a process from a later one that got the same number. */
+/** "PID START": tells a process from a later one with the same number; START is empty if it has ended. */
 export function identityOf(/** @type {number} */ pid) {
   return `${pid} ${startOf(pid)}`
 }
@@ -13,7 +13,7 @@ export function isAlive(/** @type {string} */ identity) {
 }
 
 /** The content of a small file, empty if it is not there. */
-export function read(/** @type {string} */ path) {
+export function readIfThere(/** @type {string} */ path) {
   try {
     return readFileSync(path, 'utf8')
   } catch {
@@ -21,10 +21,20 @@ export function read(/** @type {string} */ path) {
   }
 }
 
-/** Empty if there is no such process. Field 22 of /proc/PID/stat; the name before may hold spaces. */
+/**
+ * The fields of /proc/PID/stat (see proc(5)) from the third on, which is the state; empty if there is no
+ * such process. The second is a name that may hold spaces and brackets.
+ */
+export function statOf(/** @type {number} */ pid) {
+  const stat = readIfThere(`/proc/${pid}/stat`)
+  return stat.slice(stat.lastIndexOf(')') + 2).split(' ')
+}
+
 function startOf(/** @type {number} */ pid) {
   if (process.platform === 'linux') {
-    return read(`/proc/${pid}/stat`).split(') ').at(-1)?.split(' ')[19] ?? ''
+    const stat = statOf(pid)
+    // A zombie has ended; its parent has not noticed yet.
+    return stat[0] === 'Z' ? '' : (stat[19] ?? '')
   }
   try {
     return execFileSync('ps', ['-o', 'lstart=', '-p', String(pid)], { encoding: 'utf8' }).trim()

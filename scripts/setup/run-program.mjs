@@ -1,27 +1,24 @@
 import { spawn } from 'node:child_process'
-import { readdirSync, rmSync, writeFileSync } from 'node:fs'
 import { delimiter, join } from 'node:path'
 import { explain } from './failures.mjs'
-import { identityOf, isAlive, read } from './process-identity.mjs'
-
-/** Beside the lock, one file for each program that runs: whoever comes later can end it. */
-const running = '.setup.lock.runs.'
 
 /**
- * Runs a program to its end without showing what it prints, unless it fails. Only for the holder of
- * the lock: whoever takes the lock after it was killed ends the program too.
+ * Runs a program to its end, in the root of the repository, without showing what it prints.
  *
- * @param {string} root the repository, which is where it runs
- * @param {string} program
- * @param {readonly string[]} args
+ * @typedef {(program: string, args: readonly string[]) => Promise<void>} Run
  */
-export async function runProgram(root, program, args) {
-  const child = start(root, program, args, true)
-  const note = join(root, `${running}${child.pid}`)
-  if (child.pid) writeFileSync(note, identityOf(child.pid))
-  const { code, output } = await endOf(child)
-  rmSync(note, { force: true })
-  if (code !== 0) throw explain([program, ...args].join(' '), output)
+
+/**
+ * @param {string} root
+ * @param {(pid: number) => void} note called at once for each program, so that it can be ended if we are killed
+ * @returns {Run} throws a SetupError with the end of the output if the program fails
+ */
+export function programRunner(root, note) {
+  return async (program, args) => {
+    // With a group of its own it can be ended together with everything that it started.
+    const { code, output } = await runToEnd(root, program, args, { isGroup: true, note })
+    if (code !== 0) throw explain([program, ...args].join(' '), output)
+  }
 }
 
 /**
@@ -32,58 +29,42 @@ export async function runProgram(root, program, args) {
  * @param {readonly string[]} args
  */
 export function askProgram(root, program, args) {
-  return endOf(start(root, program, args, false))
+  return runToEnd(root, program, args, { isGroup: false, note: () => {} })
 }
 
-/** With a group of its own, it can be ended together with everything that it started. */
-function start(
-  /** @type {string} */ root,
-  /** @type {string} */ program,
-  /** @type {readonly string[]} */ args,
-  /** @type {boolean} */ hasOwnGroup,
-) {
-  return spawn(program, args, {
+/**
+ * @param {string} root
+ * @param {string} program
+ * @param {readonly string[]} args
+ * @param {{ isGroup: boolean, note: (pid: number) => void }} options
+ * @returns {Promise<{ code: number, stdout: string, output: string }>} `output` is stdout and stderr together
+ */
+function runToEnd(root, program, args, { isGroup, note }) {
+  const child = spawn(program, args, {
     cwd: root,
     env: cleanEnvironment(root),
     stdio: ['ignore', 'pipe', 'pipe'],
-    detached: hasOwnGroup,
+    detached: isGroup,
   })
-}
-
-function endOf(/** @type {ReturnType<typeof start>} */ child) {
-  return new Promise(
-    (/** @type {(end: { code: number, stdout: string, output: string }) => void} */ resolve) => {
-      let stdout = ''
-      let output = ''
-      child.stdout.on('data', (chunk) => {
-        stdout += chunk
-        output += chunk
-      })
-      child.stderr.on('data', (chunk) => {
-        output += chunk
-      })
-      child.once('error', (error) => resolve({ code: 127, stdout: '', output: String(error) }))
-      child.once('close', (code) => resolve({ code: code ?? 1, stdout, output }))
-    },
-  )
-}
-
-/** Ends every program that this set-up, or one that was killed, has started and not seen end. */
-export function endPrograms(/** @type {string} */ root) {
-  for (const file of readdirSync(root).filter((name) => name.startsWith(running))) {
-    const identity = read(join(root, file))
-    try {
-      if (isAlive(identity)) process.kill(-Number.parseInt(identity, 10), 'SIGKILL')
-    } catch {
-      // It ended by itself between the look and the signal.
-    }
-    rmSync(join(root, file), { force: true })
-  }
+  if (child.pid) note(child.pid)
+  let stdout = ''
+  let output = ''
+  child.stdout.on('data', (chunk) => {
+    stdout += chunk
+    output += chunk
+  })
+  child.stderr.on('data', (chunk) => {
+    output += chunk
+  })
+  return new Promise((resolve) => {
+    child.once('error', (error) => resolve({ code: 127, stdout: '', output: String(error) }))
+    child.once('close', (code) => resolve({ code: code ?? 1, stdout, output }))
+  })
 }
 
 /**
  * Our own environment without what `npm run` and an active Python environment put there. The tools
- * in node_modules must not be found either: they are about to be deleted and made again.
+ * in node_modules must not be found either: npm is about to delete them.
  */
 function cleanEnvironment(/** @type {string} */ root) {
   const own = [join(root, 'node_modules', '.bin'), join(root, '.venv', 'bin')]

@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import { expect, it } from 'vitest'
 import { filesLeftBehind } from './left-behind.ts'
 
-it('names what is ours, and nothing of the test runners', async () => {
+it('names the files of our tests, but not those of the test runners', async () => {
   const folder = await mkdtemp(join(tmpdir(), 'avatar-left-'))
   await mkdir(join(folder, 'avatar-ingest-x'))
   await mkdir(join(folder, 'pytest-of-root'))

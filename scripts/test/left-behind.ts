@@ -2,12 +2,12 @@ import { readdir, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 
-/** Servers that got SIGTERM as the last test ended may still be writing their files. */
+/** Servers that got SIGTERM when the last test ended may still be writing their files. */
 const graceMs = 10_000
 
 /**
- * Ends the processes that a test run has left, and names them. They are found by the variable that
- * they inherited, so that nobody else's server is ever meant. Linux only: elsewhere nothing is found.
+ * Kills the processes that a test run left behind, and names them. They are found by the variable that
+ * they inherited, so that no other run's server is killed. Linux only: elsewhere nothing is found.
  */
 export async function leftBehind(runId: string): Promise<string[]> {
   const deadline = Date.now() + graceMs
@@ -33,7 +33,7 @@ async function processesOf(runId: string): Promise<{ pid: number; command: strin
   return found.flat()
 }
 
-/** Names the files and folders of ours that a test run has left in its folder for temporary ones. */
+/** Names the files and folders of ours that a test run left in its folder for temporary files. */
 export async function filesLeftBehind(temporary: string): Promise<string[]> {
   const left = (await readdir(temporary)).filter((name) => name.startsWith('avatar-'))
   return left.map((name) => `The tests left ${join(temporary, name)} behind`)

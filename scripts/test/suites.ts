@@ -9,18 +9,18 @@ import { noTests, type Tally, tallyOfPytest, tallyOfVitest } from './tally.ts'
 export type SuiteRun = {
   root: string
   args: readonly string[]
-  /** Where the runner writes its machine-readable report. */
+  /** Path at which the runner writes its machine-readable report. */
   report: string
   env: Readonly<Record<string, string>>
-  /** Stands before each line of output, where several suites print at the same time. */
+  /** Printed before each line of output when several suites print at the same time. */
   prefix: string
 }
 
-/** What came of it; `trouble` is a failure that is no failed test: coverage, a crash, no tests. */
+/** `trouble` is a failure beside failed tests: coverage, a crash, no tests. */
 export type SuiteOutcome = { tally: Tally; trouble?: string }
 
 export type Suite = {
-  /** Short, and its own within a level. */
+  /** Short, and unique within a level. */
   label: string
   title: string
   run: (run: SuiteRun) => Promise<SuiteOutcome>
@@ -28,15 +28,15 @@ export type Suite = {
 }
 
 /**
- * Several workers, each with whole files, so that what a module or a folder makes once is shared. In
- * the order of the files: the long ones come early, small ones fill the end.
+ * Each worker runs whole files, so that tests share the fixtures of their module. Files keep their
+ * order: the long ones come early, and the small ones fill the end.
  */
 export const inWorkers = ['-n', '2', '--dist=loadfile', '--no-loadscope-reorder']
 
-/** Only a hang takes so long; it must not take the whole of CI's time with it. */
-const deadlineMs = 20 * 60_000
+/** Only a suite that hangs takes so long; it must not use up all of CI's time. */
+const deadlineMs = 30 * 60_000
 
-/** How long what a runner printed at its end may be on its way. */
+/** How long to wait for the last lines of a runner that has exited. */
 const lastLinesMs = 2_000
 
 export const runVitest = runner(tallyOfVitest, ({ root, report }) => ({
@@ -56,7 +56,7 @@ export const runPytest = runner(tallyOfPytest, ({ root, report }) => ({
 
 type Start = { program: string; cwd: string; args: readonly string[] }
 
-/** Runs a suite by what `start` names, before the suite's own arguments. */
+/** Runs the program that `start` names, with the suite's own arguments last. */
 function runner(tallyOf: (report: string) => Tally, start: (run: SuiteRun) => Start) {
   return async (run: SuiteRun): Promise<SuiteOutcome> => {
     const { program, cwd, args } = start(run)
@@ -74,7 +74,7 @@ async function outcome(
   const tally = text === undefined ? noTests : tallyOf(text)
   if (exit === 'exit code 0') return { tally }
   const isExplained = tally.failed > 0
-  const about = isExplained ? '' : ' without a failed test: coverage, or an error outside of tests'
+  const about = isExplained ? '' : ' without a failed test: see its output for coverage or an error'
   return { tally, trouble: `ended with ${exit}${about}` }
 }
 
@@ -95,7 +95,7 @@ async function runToEnd(
       createInterface({ input: stream }).on('line', (line) => console.log(`${prefix}${line}`))
   const closed = once(child, 'close')
   const [code, signal] = await once(child, 'exit')
-  // A process that a test has left behind may hold the pipes open for ever.
+  // A process that a test left behind may hold the pipes open for ever.
   await Promise.race([closed, sleep(lastLinesMs, undefined, { ref: false })])
   return signal ? `signal ${signal}` : `exit code ${code}`
 }

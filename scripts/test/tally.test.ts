@@ -19,7 +19,7 @@ test('counts a broken fixture of pytest as a failure', () => {
   expect(tallyOfPytest(report)).toEqual({ passed: 4, failed: 3, skipped: 3 })
 })
 
-test('says skipped only where something was', () => {
+test('mentions skipped tests only if there are any', () => {
   const none = { passed: 2, failed: 0, skipped: 0 }
   expect(summaryLine(none)).toBe('2 passed, 0 failed')
   expect(summaryLine(addTallies(none, { passed: 1, failed: 1, skipped: 4 }))).toBe(

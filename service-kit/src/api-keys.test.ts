@@ -12,23 +12,23 @@ const record = {
 }
 
 describe('API keys', () => {
-  it('have the form that the contracts tell', () => {
+  it('have the form that the contracts define', () => {
     for (let i = 0; i < 100; i++)
       expect(formatApiKey(randomBase62(12), randomBase62(32))).toMatch(apiKeyPattern)
   })
 
-  it('are read back with their public id', () => {
+  it('parse back to their public id', () => {
     expect(parseApiKey(key)).toEqual({ publicId: 'Ab0123456789', key })
   })
 
-  it('are refused without the store when one character is wrong', () => {
+  it('are refused without a look-up when one character is wrong', () => {
     for (let at = 9; at < key.length; at++) {
       const wrong = `${key.slice(0, at)}${key[at] === 'q' ? 'r' : 'q'}${key.slice(at + 1)}`
       expect(parseApiKey(wrong), wrong).toBeUndefined()
     }
   })
 
-  it('open their record, unless it is revoked or the secret has run out', () => {
+  it('open their record, unless it is revoked or the secret has expired', () => {
     expect(apiKeyOpens(record, key, 5)).toBe(true)
     expect(apiKeyOpens(record, formatApiKey('Ab0123456789', 'y'.repeat(32)), 5)).toBe(false)
     expect(apiKeyOpens({ ...record, revokedAtMs: 4 }, key, 5)).toBe(false)

@@ -5,7 +5,7 @@ import { type ApiKeyRecord, apiKeyPattern } from '@avatar/contracts'
 const alphabet = '0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz'
 const checksumLength = 6
 
-/** A well-formed API key: the id to look it up by, and the whole key for its hash. */
+/** A well-formed API key: the id to look it up by, and the whole key to hash. */
 export type ParsedApiKey = { publicId: string; key: string }
 
 /** Random base62 characters from the system's generator, unbiased. */
@@ -20,8 +20,8 @@ export function formatApiKey(publicId: string, secret: string): string {
 }
 
 /**
- * The parts of a key, or undefined when it cannot be one: wrong form, or a checksum that says it was
- * mistyped. No store is needed to refuse it.
+ * The parts of a key, or undefined when its form or its checksum is wrong. That refuses a mistyped
+ * key without a look-up.
  */
 export function parseApiKey(key: string): ParsedApiKey | undefined {
   const [, publicId] = apiKeyPattern.exec(key) ?? []
@@ -30,12 +30,12 @@ export function parseApiKey(key: string): ParsedApiKey | undefined {
   return { publicId, key }
 }
 
-/** What is stored of a key: SHA-256 in hex over the whole key. */
+/** The SHA-256 of the whole key in hex: all that is stored of it. */
 export function hashApiKey(key: string): string {
   return createHash('sha256').update(key).digest('hex')
 }
 
-/** Whether a key opens the record at this moment: a known secret, not revoked, not past its rotation. */
+/** Whether a key opens the record now: it is not revoked, and its secret is known and has not expired. */
 export function apiKeyOpens(record: ApiKeyRecord, key: string, nowMs: number): boolean {
   if (record.revokedAtMs !== undefined) return false
   const hash = Buffer.from(hashApiKey(key), 'hex')

@@ -43,7 +43,7 @@ describe('a background loop', () => {
 })
 
 describe('a loop that a restart must repair', () => {
-  it('is one whose pass is silent for too long, and no longer one after its stop', async () => {
+  it('is one whose pass is silent for too long, until it is stopped', async () => {
     let nowMs = 0
     const clock = { ...systemClock, monotonicMs: () => nowMs }
     const { runnable } = hanging({ silentForMs: 1_000, clock })
@@ -58,7 +58,7 @@ describe('a loop that a restart must repair', () => {
     expect(runnable.stuckLoops?.()).toEqual([])
   })
 
-  it('is not one whose long pass tells that it turns', async () => {
+  it('is not one whose long pass reports its turns', async () => {
     let nowMs = 0
     const turns: (() => void)[] = []
     const loop = background({

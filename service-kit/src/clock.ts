@@ -1,8 +1,8 @@
-/** Time and waiting as an argument, so that tests can hold both in their hands. */
+/** Time and waiting as an argument, so that a test can control both. */
 export type Clock = {
-  /** Milliseconds since 1970, UTC. For what people and other processes read. */
+  /** Milliseconds since 1970, UTC, for whatever people and other processes read. */
   nowMs(): number
-  /** Milliseconds that never jump. For measuring how long ago something was. */
+  /** Milliseconds that never jump, for measuring durations. */
   monotonicMs(): number
   /** Resolves after `ms`, or at once when the signal aborts; never rejects. */
   wait(ms: number, signal?: AbortSignal): Promise<void>

@@ -26,14 +26,14 @@ const valid = {
 }
 
 describe('the configuration', () => {
-  it('is parsed once, frozen, with the defaults of what is not given or empty', () => {
+  it('is frozen, with defaults for what is missing or empty', () => {
     const config = loadConfig(schema, { ...valid, LOG_LEVEL: '', PATH: '/bin' })
     expect(config).toMatchObject({ LOG_LEVEL: 'info', METRICS_PORT: 0 })
     expect(Object.isFrozen(config)).toBe(true)
     expect(config).not.toHaveProperty('PATH')
   })
 
-  it('tells everything that is wrong at the same time', () => {
+  it('reports every mistake at the same time', () => {
     const wrong = { ...valid, NATS_URL: 'nowhere', LOG_LEVEL: 'loud', NATS_PASSWORD: undefined }
     const failing = () => loadConfig(schema, wrong)
     expect(failing).toThrow(ConfigError)
@@ -76,19 +76,19 @@ describe('a secret in a file', () => {
     expect(config.NATS_PASSWORD.reveal()).toBe('from a file')
   })
 
-  it('is refused where the variable is given too, and names both', () => {
+  it('is refused when the variable is given too, and names both', () => {
     const failing = () => loadConfig(schema, { ...valid, NATS_PASSWORD_FILE: file })
     expect(failing).toThrow('NATS_PASSWORD or NATS_PASSWORD_FILE')
   })
 
-  it('that cannot be read is named by its path, beside every other mistake', () => {
+  it('is named by its path when it cannot be read, beside every other mistake', () => {
     const missing = join(folder, 'none')
     const failing = () =>
       loadConfig(schema, { ...withoutPassword, NATS_URL: 'nowhere', NATS_PASSWORD_FILE: missing })
     for (const part of [missing, 'ENOENT', 'NATS_URL']) expect(failing).toThrow(part)
   })
 
-  it('is no way to give a setting that is no secret', () => {
+  it('cannot provide a setting that is not a secret', () => {
     const failing = () => loadConfig(schema, { ...valid, NATS_USER: '', NATS_USER_FILE: file })
     expect(failing).toThrow('NATS_USER')
   })

@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs'
 import { z } from 'zod'
 
-/** The environment does not make a valid configuration; the message lists everything that is wrong. */
+/** The environment is not a valid configuration; the message lists every mistake. */
 export class ConfigError extends Error {
   override readonly name = 'ConfigError'
 }

@@ -70,7 +70,7 @@ export function consumerLoop<S extends z.ZodType>(options: ConsumerLoopOptions<S
           message.nak()
           continue
         }
-        const work = deliver(message).finally(() => inHand.delete(work))
+        const work = deliver(message, turned).finally(() => inHand.delete(work))
         inHand.add(work)
         if (inHand.size >= options.concurrency) await Promise.race(inHand)
       }
@@ -82,7 +82,7 @@ export function consumerLoop<S extends z.ZodType>(options: ConsumerLoopOptions<S
     }
   }
 
-  async function deliver(message: JsMsg) {
+  async function deliver(message: JsMsg, turned: () => void) {
     const trace = continueTrace(message.headers?.get('traceparent'))
     const delivery: Delivery = {
       subject: message.subject,
@@ -91,7 +91,11 @@ export function consumerLoop<S extends z.ZodType>(options: ConsumerLoopOptions<S
       traceparent: trace.traceparent,
       log: log.child({ subject: message.subject, traceId: trace.traceId }),
     }
-    const working = setInterval(() => message.working(), spec.ackWaitMs / 3)
+    const working = setInterval(() => {
+      message.working()
+      // A handler that waits for a dependency keeps the loop from pulling: no restart would help.
+      turned()
+    }, spec.ackWaitMs / 3)
     let body: unknown
     try {
       body = parseJson(message.string())

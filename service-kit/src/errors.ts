@@ -3,9 +3,9 @@ import type { z } from 'zod'
 
 export type AppErrorOptions = {
   cause?: unknown
-  /** For the caller too: the offending value and the allowed ones. Never a secret or a URL with one. */
+  /** Shown to the caller: the offending value and the allowed ones. Never a secret, nor a URL with one. */
   details?: Readonly<Record<string, unknown>>
-  /** In place of the table's sentence, where the case allows a more helpful one. */
+  /** Replaces the table's sentence where the case allows a more helpful one. */
   message?: string
 }
 

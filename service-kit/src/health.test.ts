@@ -20,7 +20,7 @@ function healthOf({
 }
 
 describe('readiness', () => {
-  it('needs every check, and tells since when each is as it is', async () => {
+  it('needs every check, and says since when each has its state', async () => {
     let isThere = true
     const { time, health } = healthOf({ checks: { store: async () => isThere } })
     expect((await health.ready()).status).toBe('ready')
@@ -37,7 +37,7 @@ describe('readiness', () => {
     expect((await health.ready()).checks['store']?.since).toBe('1970-01-01T00:00:05.000Z')
   })
 
-  it('asks a dependency once for all who ask within a second', async () => {
+  it('asks a dependency once for all probes within a second', async () => {
     let asked = 0
     const { time, health } = healthOf({ checks: { store: async () => ++asked > 0 } })
     await Promise.all([health.ready(), health.ready()])
@@ -60,7 +60,7 @@ describe('readiness', () => {
     expect([checks['silent']?.ok, checks['broken']?.ok]).toEqual([false, false])
   })
 
-  it('ends while a part does not work, and when the process stops', async () => {
+  it('is lost while a part does not work, and when the process stops', async () => {
     let isReady = false
     let isStopping = false
     const { time, health } = healthOf({

@@ -32,7 +32,7 @@ describe('a log line', () => {
     expect(last()['time']).toMatch(/^\d{4}-\d\d-\d\dT.*Z$/)
   })
 
-  it('tells an error with its code, its details and what caused it, and nothing it carried along', () => {
+  it('describes an error by code, details and cause, without the objects attached to it', () => {
     const { log, last } = captured()
     const cause = Object.assign(new Error('socket closed'), { request: { headers: ['private'] } })
     const error = new AppError('STORE_UNAVAILABLE', { cause, details: { key: 'k' } })
@@ -49,7 +49,7 @@ describe('a log line', () => {
     expect(last()['err']).toBe('thrown as text')
   })
 
-  it('never holds a secret, wherever in the line it stands', () => {
+  it('never holds a secret, wherever it stands in the line', () => {
     const { log, lines } = captured()
     const key = `ava_live_abcDEF123456_${'s'.repeat(32)}000000`
     log.info({ url: `http://s3/x?X-Amz-Signature=abc123&X-Amz-Credential=me%2F1` }, `sent ${key}`)
@@ -60,7 +60,7 @@ describe('a log line', () => {
     expect(text.match(/\[redacted\]/g)).toHaveLength(5)
   })
 
-  it('is left alone where there is nothing to hide', () => {
+  it('is left alone when there is nothing to hide', () => {
     const text = '{"url":"http://127.0.0.1:8080/status","msg":"Bearers of news"}'
     expect(scrubSecrets(text)).toBe(text)
   })
@@ -78,7 +78,7 @@ describe('a failure', () => {
     expect(counted).toEqual([code])
   })
 
-  it('without a code is our own', () => {
+  it('without a code counts as ours', () => {
     const { log, last, counted } = captured()
     logFailure(log, new TypeError('a bug'), 'it failed')
     expect(last()).toMatchObject({ level: 'error', code: 'UNEXPECTED', err: { message: 'a bug' } })

@@ -25,7 +25,7 @@ export type ObjectStoreOptions = {
   accessKeyId: string
   secretAccessKey: string
   clock?: Clock
-  /** A call that moves no byte for so long has failed, and is not tried again. */
+  /** A call that moves no byte for this long has failed and is not tried again. */
   stallMs?: number
 }
 
@@ -33,21 +33,21 @@ export type ObjectHead = { bytes: number; sha256: string | undefined }
 export type ListedObject = { key: string; bytes: number; modifiedAtMs: number }
 
 const defaultStallMs = 30_000
-/** However slowly it moves, a call ends after so many times the stall. */
+/** However slowly it moves, a call ends after this many stall times. */
 const longestCallInStalls = 10
 
-/** Tries of one call, the first included; the SDK's own three are over within a second. */
+/** Tries of one call, the first included. The SDK's own three would be over within a second. */
 const tries = 3
 const backoffMs = 200
-/** How long one look at the store may take. */
+/** How long a reachability check may take. */
 const lookMs = 2_000
 
-/** Node's own 64 KB take a fifth more of both sides' time. */
+/** Node's default of 64 KB costs both sides a fifth more processor time. */
 const uploadBlockBytes = 2 ** 19
 
 /**
- * A stream that knows the end takes a buffer of what is left, and none to find the end. Blocks of
- * more than they hold had the garbage collector take half of ingest's time.
+ * A stream that knows where the file ends allocates only what is left of it. Without that, mostly
+ * empty blocks cost ingest half of its time in garbage collection.
  */
 const readUpTo = (path: string, bytes: number) =>
   createReadStream(path, { highWaterMark: uploadBlockBytes, end: Math.max(0, bytes - 1) })
@@ -55,12 +55,13 @@ const readUpTo = (path: string, bytes: number) =>
 const nothing = () => undefined
 const silentLogger = { debug: nothing, info: nothing, warn: nothing, error: nothing }
 
-/** Objects in one bucket of any S3 server. Every failure is STORE_UNAVAILABLE, or what the method says. */
+/** Objects in one bucket of any S3 server. Unless a method says otherwise, it fails with
+ * STORE_UNAVAILABLE. */
 export type ObjectStore = ReturnType<typeof createObjectStore>
 
 /**
- * The options are those that were found to work with R2 and SeaweedFS alike: path style, checksums
- * only where required, and a request time-out that really ends the request.
+ * These options work with R2 and SeaweedFS alike: path style, checksums only where required, and a
+ * timeout that really ends the request.
  */
 export function createObjectStore(options: ObjectStoreOptions) {
   const { bucket, clock = systemClock, stallMs = defaultStallMs } = options
@@ -68,7 +69,7 @@ export function createObjectStore(options: ObjectStoreOptions) {
     new S3Client({
       region: 'auto',
       endpoint,
-      // Its own remarks would go to the console as plain text; what matters is in the error.
+      // It would log to the console as plain text; what matters is in the error.
       logger: silentLogger,
       forcePathStyle: true,
       credentials: { accessKeyId: options.accessKeyId, secretAccessKey: options.secretAccessKey },
@@ -101,8 +102,8 @@ export function createObjectStore(options: ObjectStoreOptions) {
   }
 
   /**
-   * The answer to a HEAD has no body that could tell a missing object from a missing bucket, and a
-   * server that has just started may know its bucket a moment late.
+   * The answer to a HEAD has no body that tells a missing object from a missing bucket, and a server
+   * that has just started may find its bucket a moment late.
    */
   async function requireBucket(): Promise<undefined> {
     await retried(async () => {
@@ -128,8 +129,8 @@ export function createObjectStore(options: ObjectStoreOptions) {
 
   return {
     /**
-     * Stores a file; the server refuses it if what arrives has another SHA-256 (hex). All tries
-     * together end with `signal`, where one is given.
+     * Stores a file. The server refuses it if the SHA-256 (hex) of what arrives differs. `signal` ends
+     * all tries together.
      */
     async putFile(
       key: string,
@@ -152,7 +153,7 @@ export function createObjectStore(options: ObjectStoreOptions) {
       await retried(put, signal)
     },
 
-    /** What the server knows of an object; undefined when there is none. */
+    /** An object's length and checksum; undefined when there is no such object. */
     async head(key: string): Promise<ObjectHead | undefined> {
       const command = new HeadObjectCommand({ Bucket: bucket, Key: key, ChecksumMode: 'ENABLED' })
       const found = await orMissing(retried(() => client.send(command)))
@@ -167,8 +168,8 @@ export function createObjectStore(options: ObjectStoreOptions) {
     /**
      * Copies an object into a file, never more than `maxBytes` of it.
      *
-     * @returns the bytes written, one more than `maxBytes` if there were more; undefined when there
-     * is no such object
+     * @returns the bytes written, one more than `maxBytes` if the object is larger; undefined when
+     * there is no such object
      */
     async getFile(key: string, path: string, maxBytes: number): Promise<number | undefined> {
       const command = new GetObjectCommand({
@@ -218,14 +219,14 @@ export function createObjectStore(options: ObjectStoreOptions) {
       } while (token)
     },
 
-    /** Deletes one object; deleting a missing one succeeds. All tries together end with `signal`. */
+    /** Deletes one object; deleting a missing one succeeds. `signal` ends all tries together. */
     async delete(key: string, signal?: AbortSignal): Promise<void> {
       const command = new DeleteObjectCommand({ Bucket: bucket, Key: key })
       const sent = signal ? { abortSignal: signal } : {}
       await orMissing(retried(() => client.send(command, sent), signal))
     },
 
-    /** Deletes everything under a prefix and says how many objects that were. */
+    /** Deletes everything under a prefix and returns how many objects that were. */
     async deletePrefix(prefix: string): Promise<number> {
       let deleted = 0
       for await (const object of this.list(prefix)) {
@@ -252,8 +253,8 @@ export function createObjectStore(options: ObjectStoreOptions) {
     },
 
     /**
-     * A URL that stores exactly this content, once: the length and the SHA-256 (hex) are signed, and
-     * `If-None-Match: *` refuses a second write with 412. All headers must be sent as given.
+     * A presigned URL that stores exactly this content, once: the length and the SHA-256 (hex) are
+     * signed, and `If-None-Match: *` refuses a second write with 412. Send all headers as given.
      */
     async presignPut(key: string, bytes: number, sha256: string, ttlSeconds: number) {
       const checksum = hexToBase64(sha256)
@@ -279,7 +280,7 @@ export function createObjectStore(options: ObjectStoreOptions) {
     isReachable,
 
     /**
-     * Makes the bucket of a store that was just started, where it has none yet. One try.
+     * Creates the bucket if a store that has just started lacks it. One try.
      *
      * @returns whether the store answers for the bucket
      */
@@ -305,7 +306,7 @@ function hexToBase64(hex: string): string {
   return Buffer.from(hex, 'hex').toString('base64')
 }
 
-/** An object that is not there. A bucket that is not there is no answer about its objects. */
+/** A missing object. A missing bucket says nothing about its objects. */
 function isNotFound(error: unknown): boolean {
   return (
     error instanceof S3ServiceException &&
@@ -314,7 +315,7 @@ function isNotFound(error: unknown): boolean {
   )
 }
 
-/** An empty object has no first byte, so no range of it can be had. */
+/** An empty object has no first byte, so no range of it can be read. */
 function isOutOfRange(error: unknown): boolean {
   return error instanceof S3ServiceException && error.$metadata.httpStatusCode === 416
 }

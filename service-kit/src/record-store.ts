@@ -11,25 +11,25 @@ import { type Log, logFailure } from './log.ts'
 /** A value and the revision to change it from. */
 export type Versioned<T> = { value: T; revision: number }
 
-/** One change seen by a watch; `value` is undefined when the key went away. */
+/** One change seen by a watch; `value` is undefined when the key was removed. */
 export type Change<T> = { key: string; value: T | undefined; revision: number; isUpdate: boolean }
 
-/** Values of one kind in a key-value bucket, changed by compare-and-set only. */
+/** Values of one kind in a key-value bucket, changed only by compare-and-set. */
 export type RecordStore<T> = {
   /** @throws AppError BROKER_UNAVAILABLE */
   find(key: string): Promise<Versioned<T> | undefined>
   /** The first present value whose key matches a pattern (`*` for one token). */
   findMatching(pattern: string): Promise<Versioned<T> | undefined>
-  /** The new revision, or `exists`. */
+  /** @returns the new revision, or `exists` */
   create(key: string, value: T): Promise<number | 'exists'>
-  /** The new revision, or `conflict` when the record has moved on. */
+  /** @returns the new revision, or `conflict` when the record has moved on */
   update(key: string, value: T, revision: number, ttlMs?: number): Promise<number | 'conflict'>
-  /** Every present value, in no order; for buckets that are small. */
+  /** Every present value, in no particular order; for small buckets. */
   list(): Promise<T[]>
   /**
-   * Every present value, then every change, until the signal aborts or the watch breaks. A value
-   * that does not follow its schema is logged and left out: one of them must not hide the others.
-   * `onCurrent` is called once, when no value is left that was there before the watch.
+   * Yields every present value, then every change, until the signal aborts or the watch breaks. A
+   * value that does not follow its schema is logged and left out, so that it hides no other.
+   * `onCurrent` is called once all values that were there before the watch have been yielded.
    */
   watch(signal: AbortSignal, onCurrent?: () => void): AsyncIterable<Change<T>>
 }
@@ -37,8 +37,7 @@ export type RecordStore<T> = {
 const tryMs = 2_000
 
 /**
- * Opens a bucket. Values are parsed where they enter, so past this point they are what the schema
- * says.
+ * Opens a bucket. Values are parsed where they enter, so past this point they follow the schema.
  */
 export async function openRecordStore<S extends z.ZodType>(
   { client, manager, kvm }: { client: JetStreamClient; manager: JetStreamManager; kvm: Kvm },
@@ -56,7 +55,7 @@ export async function openRecordStore<S extends z.ZodType>(
     throw new AppError('UNEXPECTED', { cause: parsed.error, details: { bucket: bucket.name, key } })
   }
 
-  /** A plain KV update drops the time to live of a key, so values are written as raw publishes. */
+  /** A KV update drops the key's time to live, so values are written by a publish. */
   async function write(key: string, value: T, revision: number, ttlMs?: number): Promise<number> {
     const written = await client.publish(subject(key), JSON.stringify(value), {
       headers: headers(),
@@ -80,7 +79,7 @@ export async function openRecordStore<S extends z.ZodType>(
           next_by_subj: subject(pattern),
         }),
       )
-      // A tombstone says what was done to the key in a header, and has no value.
+      // A tombstone has no value: a header says what was done to the key.
       if (!found || found.data.length === 0) return undefined
       return { value: parse(pattern, found.json()), revision: found.seq }
     },

@@ -6,7 +6,7 @@ import { stopInPhases, stopSignal } from './shutdown.ts'
 const log = createLog('test', 'silent')
 
 describe('a shutdown', () => {
-  it('goes phase by phase, past one that fails and one that hangs', async () => {
+  it('goes phase by phase, past a failing and a hanging one', async () => {
     const { clock, waits } = handClock()
     const order: string[] = []
     const phase = (name: string, stop: () => Promise<unknown>) => ({ name, deadlineMs: 7, stop })
@@ -27,7 +27,7 @@ describe('a shutdown', () => {
     expect(order).toEqual(['first', 'hanging', 'last'])
   })
 
-  it('says that every phase stopped in time', async () => {
+  it('reports that every phase stopped in time', async () => {
     const { clock } = handClock()
     const phase = { name: 'only', deadlineMs: 7, stop: async () => undefined }
     expect(await stopInPhases([phase], clock, log)).toBe(true)

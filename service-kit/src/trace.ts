@@ -1,10 +1,10 @@
 import { randomBytes } from 'node:crypto'
 import { parseTraceParent } from '@opentelemetry/core'
 
-/** A W3C trace context: who caused what, from the HTTP request to the last frame. */
+/** A W3C trace context, from the HTTP request to the last frame. */
 export type Trace = { readonly traceId: string; readonly traceparent: string }
 
-/** The trace a header names, continued by a span of our own; a new trace where it names none. */
+/** Continues the trace of a header by a span of our own, or begins a trace where there is none. */
 export function continueTrace(traceparent: string | undefined): Trace {
   const parent = traceparent === undefined ? null : parseTraceParent(traceparent)
   const traceId = parent?.traceId ?? randomBytes(16).toString('hex')

@@ -23,8 +23,8 @@ async function started(port = 0) {
   return { metrics, server, ask }
 }
 
-describe('the operators’ door', () => {
-  it('tells metrics in the text format of Prometheus', async () => {
+describe('the admin server', () => {
+  it('serves metrics in the text format of Prometheus', async () => {
     const { metrics, ask } = await started()
     metrics.meter.createCounter('infinitetalk_things_total', { description: 'Things' }).add(3)
     const answer = await ask('/metrics')
@@ -34,7 +34,7 @@ describe('the operators’ door', () => {
     expect(text).toMatch(/^infinitetalk_things_total(\{.*\})? 3$/m)
   })
 
-  it('tells whether to send it work, under two names, and whether to restart it', async () => {
+  it('answers readiness under two names, and liveness apart from it', async () => {
     const { ask } = await started()
     const statuses = () =>
       Promise.all(
@@ -49,7 +49,7 @@ describe('the operators’ door', () => {
     expect(await (await ask('/livez')).json()).toEqual({ status: 'stuck', stuck: ['reconciler'] })
   })
 
-  it('reports at the start that its port is taken, and may be stopped twice and before a start', async () => {
+  it('refuses to start on a taken port, and may be stopped twice or before it started', async () => {
     const { server } = await started()
     await expect(started(server.port())).rejects.toMatchObject({ code: 'EADDRINUSE' })
     const idle = createAdminServer({

@@ -1,6 +1,5 @@
 import { randomUUID } from 'node:crypto'
-import { provisionBroker } from '@avatar/backing-services'
-import { subjects, timings } from '@avatar/contracts'
+import { subjects } from '@avatar/contracts'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import type { Bus } from '../src/index.ts'
 import { until } from '../testing/index.ts'
@@ -21,7 +20,7 @@ const bodiesOn = async (on: string) =>
   (await bus.readStream('EVENTS', on, 1, 100)).map(({ body }) => body)
 
 describe('a publish', () => {
-  it('is stored once under one message id, with its trace', async () => {
+  it('is stored once per message id, with its trace header', async () => {
     const on = subject()
     const traceparent = `00-${'a'.repeat(32)}-${'b'.repeat(16)}-01`
     const options = { messageId: on, traceparent }
@@ -32,7 +31,7 @@ describe('a publish', () => {
     expect(stored?.header?.get('traceparent')).toBe(traceparent)
   })
 
-  it('says so where the stream has an entry on the subject already', async () => {
+  it('reports that the subject already has its one message', async () => {
     const entry = subjects.gpuWork(randomUUID())
     expect(await bus.publish(entry, { n: 1 })).toBe('stored')
     expect(await bus.publish(entry, { n: 2 })).toBe('exists')
@@ -42,7 +41,7 @@ describe('a publish', () => {
     expect(await bus.publish(entry, { n: 3 })).toBe('stored')
   })
 
-  it('outlasts an outage of the broker, or gives up when it is told to', async () => {
+  it('outlasts a broker outage, or gives up after its timeout', async () => {
     const on = subject()
     await world.nats.kill()
     const began = performance.now()
@@ -62,8 +61,8 @@ describe('a publish', () => {
   }, 40_000)
 })
 
-describe('what is stored', () => {
-  it('is read from a sequence on, in its order, and is empty where nothing is', async () => {
+describe('a stream', () => {
+  it('is read in order from a sequence on, and is empty where nothing matches', async () => {
     const on = subject()
     for (let n = 0; n < 5; n++) await bus.publish(on, { n })
     const all = await bus.readStream('EVENTS', on, 1, 3)
@@ -73,7 +72,7 @@ describe('what is stored', () => {
     expect(await bus.readStream('EVENTS', subject(), 1, 3)).toEqual([])
   })
 
-  it('appears at its time where it was scheduled, and only once for one subject', async () => {
+  it('delivers a scheduled message on time, and only the last one per subject', async () => {
     const jobId = randomUUID()
     const [from, to] = [subjects.scheduledDeletion(jobId), subjects.dueDeletion(jobId)]
     await bus.schedule(from, to, Date.now() + 60_000, { n: 1 })
@@ -85,8 +84,8 @@ describe('what is stored', () => {
   })
 })
 
-describe('a question', () => {
-  it('is answered by one of a group, with what was asked and its trace', async () => {
+describe('a request', () => {
+  it('reaches one member of the queue group, with its body and trace', async () => {
     const heard: unknown[] = []
     const answerer = (name: string) =>
       bus.subscribe(
@@ -112,7 +111,7 @@ describe('a question', () => {
     expect(await bus.request('ctl.request.test', {}, { timeoutMs: 300 })).toBeUndefined()
   })
 
-  it('that cannot be handled breaks neither its listener nor the next', async () => {
+  it('that the handler rejects breaks neither the subscription nor the next message', async () => {
     const heard: unknown[] = []
     const listener = bus.subscribe('beat.test', (message) => {
       heard.push(message.json())
@@ -127,26 +126,8 @@ describe('a question', () => {
   })
 })
 
-describe('provisioning', () => {
-  it('may be repeated, and changes what differs', async () => {
-    await provisionBroker(world.nats.operator, { ...timings, gpuAckWaitMs: 7_000 })
-    const { config } = await world.raw.manager.consumers.info('GPU', 'standard-normal')
-    expect(config.ack_wait).toBe(7_000_000_000)
-    expect(config.max_deliver).toBe(-1)
-    await provisionBroker(world.nats.operator, timings)
-    const stream = (await world.raw.manager.streams.info('SCHED')).config
-    expect(stream).toMatchObject({
-      max_bytes: -1,
-      max_age: 0,
-      max_msgs: -1,
-      retention: 'workqueue',
-    })
-    expect((await world.raw.manager.streams.info('KV_job')).config.max_msg_size).toBe(16 * 1024)
-  })
-})
-
 describe('a connection', () => {
-  it('that is stopped is closed, also twice, and publishes nothing more', async () => {
+  it('may be stopped twice, and publishes nothing afterwards', async () => {
     const short = await world.connect()
     expect(await short.ping(1_000)).toBe(true)
     await short.stop()

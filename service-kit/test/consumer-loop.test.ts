@@ -69,7 +69,7 @@ describe('a consumer loop', () => {
 })
 
 describe('a message', () => {
-  it('is handled once and gone, with its trace carried on', async () => {
+  it('is handled once, acknowledged, and carries its trace on', async () => {
     const traceId = 'c'.repeat(32)
     const traceparent = `00-${traceId}-${'d'.repeat(16)}-01`
     const handled: unknown[] = []
@@ -83,7 +83,7 @@ describe('a message', () => {
     expect(handled).toEqual([{ n: 1 }])
   })
 
-  it('that is refused is buried at once, with its reason and as it was', async () => {
+  it('is dead-lettered at once when it is rejected, with its reason and its payload', async () => {
     const mark = randomUUID()
     let tries = 0
     const rejected: unknown[] = []
@@ -109,7 +109,7 @@ describe('a message', () => {
     ])
   })
 
-  it('that is no JSON never reaches the handler', async () => {
+  it('never reaches the handler when it is not JSON', async () => {
     const mark = randomUUID()
     let tries = 0
     await read(async () => void tries++)
@@ -118,7 +118,7 @@ describe('a message', () => {
     expect(tries).toBe(0)
   })
 
-  it('that fails by our fault is tried five times, and then buried', async () => {
+  it('is dead-lettered at its fifth failure when the fault is ours', async () => {
     const mark = randomUUID()
     let tries = 0
     await read(async () => {
@@ -131,7 +131,7 @@ describe('a message', () => {
     expect(await lettersOf(mark)).toMatchObject([{ code: 'UNEXPECTED' }])
   })
 
-  it('waits for a dependency for ever, and what is behind it is handled meanwhile', async () => {
+  it('waits for a dependency as long as it takes, and does not hold up the messages behind it', async () => {
     const mark = randomUUID()
     let tries = 0
     const others: unknown[] = []
@@ -146,7 +146,7 @@ describe('a message', () => {
     expect(await lettersOf(mark)).toEqual([])
   })
 
-  it('that takes longer than the acknowledgement may is not handed over twice', async () => {
+  it('is not redelivered while its handler works longer than the ack wait', async () => {
     let tries = 0
     const ackWaitMs = consumers(world.timings).ingest.ackWaitMs
     await read(async () => {
@@ -159,8 +159,8 @@ describe('a message', () => {
   })
 })
 
-describe('a reader', () => {
-  it('works on no more at once than it may, and handles all', async () => {
+describe('a running loop', () => {
+  it('never exceeds its concurrency, and handles every message', async () => {
     let [inHand, most, done] = [0, 0, 0]
     await read(
       async () => {
@@ -176,7 +176,7 @@ describe('a reader', () => {
     expect(most).toBe(3)
   })
 
-  it('finishes what it has in hand when it is stopped, and leaves the rest to the next', async () => {
+  it('finishes the messages in hand when it is stopped, and leaves the rest to the next reader', async () => {
     const handled: unknown[] = []
     const begun = Promise.withResolvers<void>()
     const slow = await read(
@@ -198,7 +198,7 @@ describe('a reader', () => {
     expect(handled).toEqual(expect.arrayContaining([{ n: 0 }, { n: 1 }, { n: 2 }]))
   })
 
-  it('reads on after the broker was away', async () => {
+  it('goes on reading after a broker restart', async () => {
     const handled: unknown[] = []
     await read(async (body) => void handled.push(body))
     await world.nats.kill()

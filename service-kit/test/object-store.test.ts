@@ -49,7 +49,7 @@ async function listed(from: ObjectStore, prefix: string) {
 const keysUnder = async (prefix: string) => (await listed(store, prefix)).map(({ key }) => key)
 
 describe('an object', () => {
-  it('is stored as it is, and told with its length and checksum', async () => {
+  it('is stored unchanged, and its head gives length and checksum', async () => {
     await put('a/hello', 'hello')
     expect(await store.head('a/hello')).toEqual({ bytes: 5, sha256: sha256('hello') })
     const [found] = await listed(store, 'a/')
@@ -57,12 +57,12 @@ describe('an object', () => {
     expect(Math.abs(Date.now() - (found?.modifiedAtMs ?? 0))).toBeLessThan(60_000)
   })
 
-  it('is not stored when it is not what was announced', async () => {
+  it('is not stored when it differs from what was announced', async () => {
     await expect(put('b/wrong', 'hello', sha256('other'))).rejects.toMatchObject(away)
     expect(await store.head('b/wrong')).toBeUndefined()
   })
 
-  it('is read no further than wanted: one byte more tells that there is more', async () => {
+  it('is read up to the limit, and one byte further to show that there is more', async () => {
     await put('c/ten', '0123456789')
     const path = join(folder, 'read')
     expect(await store.getFile('c/ten', path, 20)).toBe(10)
@@ -74,7 +74,7 @@ describe('an object', () => {
     expect(await store.getFile('c/none', path, 4)).toBeUndefined()
   })
 
-  it('is deleted, and so is one that is gone, alone or with all that is under a prefix', async () => {
+  it('is deleted alone or by prefix, and deleting a missing one succeeds', async () => {
     await Promise.all([1, 2, 3].map((n) => put(`d/x/${n}`, 'x')))
     await put('d/y', 'y')
     await store.delete('d/x/1')
@@ -84,7 +84,7 @@ describe('an object', () => {
     expect(await keysUnder('d/')).toEqual(['d/y'])
   })
 
-  it('is listed also where there are more than a page', async () => {
+  it('is listed across pages', async () => {
     const keys = Array.from({ length: 1_010 }, (_, n) => `e/${String(n).padStart(4, '0')}`)
     for (let at = 0; at < keys.length; at += 50)
       await Promise.all(keys.slice(at, at + 50).map((key) => put(key, 'x')))
@@ -93,7 +93,7 @@ describe('an object', () => {
 })
 
 describe('a link', () => {
-  it('reads one object under a name, for a while, and nothing when it is changed', async () => {
+  it('downloads one object under a name until it expires, and nothing once it is altered', async () => {
     await put('f/video', 'video')
     const url = await store.presignDownload('f/video', 60, 'mine.mp4')
     const answer = await fetch(url)
@@ -104,7 +104,17 @@ describe('a link', () => {
     await until(async () => (await fetch(short)).status === 403, { timeoutMs: 5_000 })
   })
 
-  it('stores exactly the content it was made for, and only once', async () => {
+  it('names the public address of the store for clients, and the inner one for workers', async () => {
+    const publicEndpoint = 'https://media.example'
+    const split = createObjectStore({ ...s3, publicEndpoint })
+    expect(new URL(await split.presignDownload('f/video', 60, 'v.mp4')).origin).toBe(publicEndpoint)
+    const inner = await split.presignGet('f/video', 60)
+    expect(new URL(inner).origin).toBe(s3.endpoint)
+    expect((await fetch(inner)).status).toBe(200)
+    split.stop()
+  })
+
+  it('stores exactly the content that it was signed for, and only once', async () => {
     const grant = await store.presignPut('g/out', 5, sha256('hello'), 60)
     const send = (body: string, difference: Record<string, string> = {}) => {
       const { 'content-length': _, ...headers } = { ...grant.headers, ...difference }
@@ -120,7 +130,7 @@ describe('a link', () => {
 })
 
 describe('a store', () => {
-  it('without our bucket is one that does not answer, not one without our objects', async () => {
+  it('without our bucket counts as unavailable, not as empty', async () => {
     const lost = createObjectStore({ ...s3, bucket: 'no-such-bucket' })
     const path = join(folder, 'lost')
     expect(await lost.isReachable()).toBe(false)
@@ -131,7 +141,7 @@ describe('a store', () => {
     lost.stop()
   })
 
-  it('gets our bucket where it has none, and keeps the one it has', async () => {
+  it('gets our bucket when it has none, and keeps an existing one', async () => {
     const fresh = createObjectStore({ ...s3, bucket: 'made-on-demand' })
     expect(await fresh.isReachable()).toBe(false)
     expect(await fresh.ensureBucket()).toBe(true)
@@ -142,7 +152,7 @@ describe('a store', () => {
     fresh.stop()
   })
 
-  it('that does not know us does not answer either', async () => {
+  it('that refuses our credentials counts as unavailable', async () => {
     const config = {
       S3_ENDPOINT: s3.endpoint,
       R2_ACCESS_KEY_ID: s3.accessKeyId,
@@ -155,7 +165,7 @@ describe('a store', () => {
     stranger.stop()
   })
 
-  it('that comes back within the tries costs nothing but time; one that stalls ends with its signal', async () => {
+  it('costs only time when it comes back between tries, and a stalled call ends with its signal', async () => {
     await s3.kill()
     const reading = store.getFile('a/hello', join(folder, 'back'), 9).catch((error) => error)
     expect(await reading).toMatchObject(away)

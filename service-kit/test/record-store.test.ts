@@ -41,7 +41,7 @@ function follow(store: RecordStore<Value>) {
 }
 
 describe('an empty bucket', () => {
-  it('is current at once, and its watch tells of the first value', async () => {
+  it('is current at once, and its watch yields the first value', async () => {
     const keys = await world.bus.records(buckets.apikey, schema)
     const { seen, state, stop } = follow(keys)
     await until(() => state.isCurrent)
@@ -54,7 +54,7 @@ describe('an empty bucket', () => {
 })
 
 describe('a record', () => {
-  it('is created once, and changed only by whoever has seen its last revision', async () => {
+  it('is created once, and changed only from its last revision', async () => {
     const key = aKey()
     expect(await records.find(key)).toBeUndefined()
     const first = await records.create(key, { n: 1 })
@@ -66,7 +66,7 @@ describe('a record', () => {
     expect((await records.find(key))?.value).toEqual({ n: 3 })
   })
 
-  it('is found by a part of its key', async () => {
+  it('is found by a wildcard in its key', async () => {
     const key = aKey('other')
     await records.create(key, { n: 5 })
     const found = await records.findMatching(`*.${key.slice(6)}`)
@@ -74,7 +74,7 @@ describe('a record', () => {
     expect(await records.findMatching(`*.${randomUUID()}`)).toBeUndefined()
   })
 
-  it('is gone after its time to live, and then may be created again', async () => {
+  it('expires after its time to live, and may then be created again', async () => {
     const key = aKey()
     const revision = await records.create(key, { n: 1 })
     await records.update(key, { n: 2 }, Number(revision), 1_000)
@@ -83,7 +83,7 @@ describe('a record', () => {
     expect(await records.findMatching(key)).toBeUndefined()
   })
 
-  it('that does not follow its schema is our fault, and hides no other', async () => {
+  it('that does not follow its schema is our fault, and hides no other record', async () => {
     const [wrong, right] = [aKey(), aKey()]
     await jetstream(world.raw.connection).publish(`$KV.job.${wrong}`, '{"n":"text"}')
     await expect(records.find(wrong)).rejects.toMatchObject({ code: 'UNEXPECTED' })
@@ -97,7 +97,7 @@ describe('a record', () => {
 })
 
 describe('a watch', () => {
-  it('tells all values first, then is current, then tells changes and what is gone', async () => {
+  it('yields all values first, then is current, then yields changes and removals', async () => {
     const keys = [aKey(), aKey(), aKey()]
     for (const key of keys) await records.create(key, { n: 1 })
     const { seen, state, stop } = follow(records)
@@ -114,8 +114,8 @@ describe('a watch', () => {
   })
 })
 
-describe('a broker that is away', () => {
-  it('is a failure that says so, on every way', async () => {
+describe('an unavailable broker', () => {
+  it('fails every call with BROKER_UNAVAILABLE', async () => {
     const key = aKey()
     await world.nats.kill()
     const away = { code: 'BROKER_UNAVAILABLE' }

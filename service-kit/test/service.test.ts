@@ -45,7 +45,7 @@ function recorder() {
 }
 
 describe('a service', () => {
-  it('starts its parts in order, is scraped, and stops them before the bus at a signal', async () => {
+  it('starts its parts in order, and stops them before the bus at a signal', async () => {
     const [port = 0] = await freePorts(1)
     const { order, part } = recorder()
     let foundation: Foundation<Config> | undefined
@@ -79,7 +79,7 @@ describe('a service', () => {
     expect(await health()).toBeUndefined()
   })
 
-  it('ends with 1 when its connection is given up for good', async () => {
+  it('exits with 1 when its broker connection is closed for good', async () => {
     const [port = 0] = await freePorts(1)
     let foundation: Foundation<Config> | undefined
     const main = runMain(
@@ -96,7 +96,7 @@ describe('a service', () => {
     expect(await main.stop()).toBe(1)
   })
 
-  it('ends with 1 when a part of it does not stop', async () => {
+  it('exits with 1 when one of its parts fails to stop', async () => {
     const [port = 0] = await freePorts(1)
     const failing = {
       start: async () => undefined,
@@ -116,7 +116,7 @@ describe('a service', () => {
     expect(await main.stop()).toBe(1)
   })
 
-  it('is not ready while the broker is frozen, stays alive, and is ready again after', async () => {
+  it('is not ready while the broker is frozen, stays alive, and recovers', async () => {
     const [port = 0] = await freePorts(1)
     const build = async () => ({ start: [], stopPhases: [] })
     const main = runMain(() => runService('test', schema, environment(port), build), {})
@@ -135,7 +135,7 @@ describe('a service', () => {
     expect(await main.stop()).toBe(0)
   }, 40_000)
 
-  it('ends with 2 and says all that is wrong with its environment', async () => {
+  it('exits with 2 and reports everything that is wrong with its environment', async () => {
     const said: string[] = []
     const write = process.stderr.write
     process.stderr.write = (text: string | Uint8Array) => said.push(String(text)) > 0

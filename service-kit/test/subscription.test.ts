@@ -36,7 +36,7 @@ describe('a subscription', () => {
     atWork: () => subscribers('beat.contract'),
   }))
 
-  it('hands over typed messages, and ignores and logs what does not follow the schema', async () => {
+  it('hands over typed messages, and logs and ignores the others', async () => {
     const seen: number[] = []
     const part = subscription({
       bus,
@@ -71,7 +71,7 @@ describe('a responder', () => {
     atWork: () => subscribers('ctl.contract'),
   }))
 
-  it('answers a failure by its code, and what does not follow the schema', async () => {
+  it('answers failures and invalid requests by their code', async () => {
     const part = responder({
       ...{ bus, subject: 'ctl.failing', schema },
       answer: () => Promise.reject(new AppError('STORE_UNAVAILABLE')),
@@ -84,7 +84,7 @@ describe('a responder', () => {
     await part.stop()
   })
 
-  it('has answered what it was asked before its stop is over', async () => {
+  it('has answered the requests in hand before its stop resolves', async () => {
     const working = Promise.withResolvers<void>()
     const mayEnd = Promise.withResolvers<void>()
     const part = responder({

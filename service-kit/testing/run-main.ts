@@ -1,14 +1,14 @@
 const signals = ['SIGTERM', 'SIGINT'] as const
 
-/** A service that runs in this very process, as `node src/main.ts` would run it in its own. */
+/** A service running in this process, as `node src/main.ts` would run it in its own. */
 export type RunningMain = {
-  /** Sends the signal of a supervisor and resolves with the code the process would end with. */
+  /** Sends a supervisor's signal and resolves with the exit code that the process would have. */
   stop(signal?: (typeof signals)[number]): Promise<number | undefined>
 }
 
 /**
- * Runs a `main.ts` in-process with the given environment, so that its wiring is measured too. The
- * process does not end: what it would have ended with is returned. One at a time.
+ * Runs a `main.ts` in-process with the given environment, so that coverage sees its wiring. The
+ * process does not end; the exit code is returned instead. Run one at a time.
  */
 export function runMain(
   load: () => Promise<unknown>,
@@ -21,7 +21,7 @@ export function runMain(
   Object.assign(process.env, env)
   process.exit = (given) => {
     code ??= Number(given ?? 0)
-    return undefined as never // It goes on, and has nothing left to do.
+    return undefined as never // The caller goes on, with nothing left to do.
   }
   const running = load()
 

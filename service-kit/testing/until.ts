@@ -1,7 +1,8 @@
 /**
- * Waits until a condition holds.
+ * Waits until a condition holds, that is, until `look` gives something truthy.
  *
- * @throws Error that says what was waited for, when it does not hold in time
+ * @returns what `look` gave
+ * @throws Error that names the condition when it does not hold in time
  */
 export async function until<T>(
   look: () => Promise<T | undefined | false> | T | undefined | false,

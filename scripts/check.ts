@@ -32,7 +32,8 @@ const ruff = (...words: readonly string[]) =>
 
 /** To add a check, add a line: a command that writes nothing and fails when something is wrong. */
 const checks: readonly Step[] = [
-  { name: 'format, lint, boundaries', command: [npmTool('biome'), 'ci', colours, '.'] },
+  { name: 'format and lint', command: [npmTool('biome'), 'ci', colours, '.'] },
+  { name: 'import boundaries', command: ownScript('check/boundaries.ts') },
   { name: 'types', command: [npmTool('tsc'), '-p', '.', '--noEmit'] },
   { name: 'generated files', command: [...ownScript('generate.ts'), '--check'] },
   { name: 'Python lint', command: ruff('check'), cwd: sidecar },

@@ -10,8 +10,8 @@ import {
   type UserPermissions,
 } from '@avatar/contracts'
 
-/** Everything the broker's configuration file is made of. */
-export type NatsConfInput = {
+/** What the broker's configuration file is made of. */
+type NatsConfInput = {
   host: string
   port: number
   /** The monitoring port; always on loopback. */
@@ -27,8 +27,8 @@ export type NatsConfInput = {
  * service with the least rights it needs, and an account for each publisher. NATS reads JSON as a
  * subset of its own format.
  *
- * A running broker that is told to reload connects the imports of a new account only at its second
- * reload (2.15.1): whoever adds a publisher reloads until the publisher is heard.
+ * NATS 2.15.1 connects the imports of a new account only at the second reload: after adding a publisher,
+ * reload until the publisher reaches its consumer.
  */
 export function renderNatsConf(input: NatsConfInput): string {
   const conf = {
@@ -43,7 +43,7 @@ export function renderNatsConf(input: NatsConfInput): string {
       store_dir: input.storeDir,
       max_memory_store: 268_435_456,
       max_file_store: 53_687_091_200,
-      // The default syncs every two minutes: an acknowledged publish could be lost with the power.
+      // The default syncs every two minutes: a power failure could lose an acknowledged publish.
       sync_interval: 'always',
       limits: { default_max_consumers: 5000 },
     },

@@ -24,20 +24,20 @@ import {
 import { Kvm } from '@nats-io/kv'
 import { connect, nanos } from '@nats-io/transport-node'
 
-/** Nothing exists under that name: stream 10059, consumer 10014. */
+/** The broker's codes for an unknown stream and an unknown consumer. */
 const notFoundCodes: readonly number[] = [10_059, 10_014]
 
 /** How long one request to the broker may take. */
 const answerWithinMs = 5_000
 
-/** How the broker is reached by its operator, the only user that may provision it. */
+/** The broker's address and its operator, the only user that may provision it. */
 export type OperatorAccess = { url: string; user: string; password: string }
 
 /**
- * Creates or updates every stream, bucket and consumer, and the consumer of each publisher. It may be
- * repeated and then changes only what differs. Services have no right to do any of this.
+ * Creates or updates every stream, bucket and consumer, and the consumer of each publisher. A repetition
+ * changes only what differs.
  *
- * @throws whatever the broker refuses, or an error when it does not answer
+ * @throws the broker's error when it refuses a request, or a timeout
  */
 export async function provisionBroker(
   access: OperatorAccess,

@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import { expect, it } from 'vitest'
 import { removeSeaweedSockets, renderS3Identities } from './seaweed.ts'
 
-it('removes the sockets of a server with these ports, gRPC included, and of no other', async () => {
+it('removes the sockets of the server with these ports, including gRPC, and of no other', async () => {
   const folder = await mkdtemp(join(tmpdir(), 'avatar-sockets-'))
   const its = ['seaweedfs-s3-12001.sock', 'seaweedfs-volume-grpc-22002.sock']
   const others = ['other-12001.sock', 'seaweedfs-s3-1200.sock', 'seaweedfs-s3-grpc-32001.sock']
@@ -15,7 +15,7 @@ it('removes the sockets of a server with these ports, gRPC included, and of no o
   await rm(folder, { recursive: true })
 })
 
-it('gives a publisher its own folder of the store and nothing else', () => {
+it('opens a publisher its own folder of the store and nothing else', () => {
   const ours = { accessKeyId: 'a', secretAccessKey: 'b' }
   const text = renderS3Identities({ bucket: 'media', ours, publishers: { acme: ours } })
   const { identities } = JSON.parse(text) as { identities: { name: string; actions: string[] }[] }

@@ -6,16 +6,16 @@ import { intakePrefix } from '@avatar/contracts'
 export const seaweedParts = ['s3', 'master', 'filer', 'volume', 'admin', 'webdav'] as const
 export type SeaweedPart = (typeof seaweedParts)[number]
 
-export type SeaweedOptions = {
+type SeaweedOptions = {
   directory: string
-  /** The file that `renderS3Identities` makes. */
+  /** The path of the file with what `renderS3Identities` returns. */
   identitiesFile: string
   ports: Readonly<Record<SeaweedPart, number>>
   /** By default each is `seaweedGrpcOffset` above the HTTP port. */
   grpcPorts?: Readonly<Partial<Record<SeaweedPart, number>>>
 }
 
-/** Unless told otherwise, SeaweedFS puts each gRPC port this far above the HTTP port. */
+/** By default SeaweedFS puts each gRPC port this far above the HTTP port. */
 export const seaweedGrpcOffset = 10_000
 
 /** SeaweedFS creates its sockets here, whatever `TMPDIR` says. */

@@ -1,6 +1,8 @@
+import type { ServiceName } from '@avatar/contracts'
+
 const x = '00000000-0000-4000-8000-000000000000'
 
-/** Publishes that nobody but the operator may make. */
+/** Subjects that nobody but the operator may publish on. */
 const forbiddenToAll = [
   '$JS.API.STREAM.DELETE.EVENTS',
   '$JS.API.STREAM.CREATE.MINE',
@@ -22,7 +24,7 @@ const forbiddenToAll = [
   'nonsense',
 ]
 
-/** What each user must not publish: another's facts, another's work, the records, the keys. */
+/** Subjects that a user must not publish on: other services' events and work, records, API keys. */
 export const mustNotPublish = {
   ingest: [
     ...forbiddenToAll,
@@ -118,10 +120,10 @@ export const mustNotPublish = {
     '$JS.API.STREAM.MSG.GET.INTAKE',
     '$JS.API.DIRECT.GET.NOTIFY.notify.other.job.completed',
   ],
-} as const
+} as const satisfies Record<ServiceName | 'acme', readonly string[]>
 
-/** What each must not subscribe to: the answers to others above all, and everything at once. */
-export const mustNotHear = {
+/** Subjects that a user must not subscribe to: replies to others above all, and wildcards. */
+export const mustNotSubscribe = {
   ingest: ['>', '_INBOX.>', '_INBOX_orchestrator.>', 'ctl.request.*', 'ctl.stop.*', 'notify.>'],
   orchestrator: ['>', '_INBOX_ingest.>', 'intake.>', 'evt.>', 'notify.>', 'ctl.stop.*'],
   janitor: ['>', '_INBOX_ingest.>', 'evt.>', 'beat.*', 'ctl.request.*', '$KV.job.>'],

@@ -2,10 +2,9 @@ import { type ChildProcess, type StdioOptions, spawn } from 'node:child_process'
 import { randomInt } from 'node:crypto'
 import { once } from 'node:events'
 import { mkdir, mkdtemp, open, readFile, rm, writeFile } from 'node:fs/promises'
-import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { inboxPrefix, type ServiceUser, serviceUsers } from '@avatar/contracts'
+import { inboxPrefix, recordOf, type ServiceUser, serviceUsers } from '@avatar/contracts'
 import {
   type Bus,
   type BusOptions,
@@ -17,6 +16,7 @@ import { until } from '@avatar/service-kit/testing'
 import { type JetStreamManager, jetstreamManager } from '@nats-io/jetstream'
 import { connect, type NatsConnection } from '@nats-io/transport-node'
 import {
+  isPortFree,
   type OperatorAccess,
   removeSeaweedSockets,
   renderNatsConf,
@@ -28,8 +28,8 @@ import {
 
 const binaries = join(import.meta.dirname, '../../.venv/bin')
 
-/** A server process of ours that can be stopped, killed and started again on the same ports. */
-export type TestServer = {
+/** A server process that can be stopped, killed and started again on the same ports. */
+type TestServer = {
   start(): Promise<void>
   stop(): Promise<void>
   kill(): Promise<void>
@@ -38,17 +38,17 @@ export type TestServer = {
 
 export type TestNats = TestServer & {
   url: string
-  /** Where it tells of itself. */
+  /** The address of its monitoring. */
   monitor: string
   passwords: Record<ServiceUser, string>
   operator: OperatorAccess
-  /** A bus as a service, the operator or a publisher has it. */
+  /** The bus of a service, the operator or a publisher. */
   connectAs(user: TestUser, options?: Partial<BusOptions>): Promise<Bus>
-  /** The client library's own connection as a user has it: for what no service may do. */
+  /** The client library's own connection of a user, for what the bus does not offer. */
   connectRawAs(user: TestUser): Promise<{ connection: NatsConnection; manager: JetStreamManager }>
 }
 
-/** A service, or one of the two publishers that every test broker knows. */
+/** A user of the broker, or one of the two publishers that every test broker has. */
 export type TestUser = ServiceUser | 'acme' | 'other'
 
 export type TestS3 = TestServer & {
@@ -59,46 +59,32 @@ export type TestS3 = TestServer & {
 }
 
 /**
- * Each worker of vitest has a range of its own, and gives no port twice: one that is free may be
- * promised. None is one that `avatar up` would choose, or the kernel for an outgoing connection.
+ * Each vitest worker has its own range of ports and gives none twice, because a free port may already be
+ * promised to another server. No range overlaps with the ports of `avatar up` or with those that the
+ * kernel gives to outgoing connections.
  */
 const portsOfWorker = { from: 2_048, count: 740, workers: 8 }
 const promised = new Set<number>()
 
-/** Ports that are free, and nobody else's. */
+/** Free ports that nobody else gets. */
 export async function freePorts(count: number): Promise<number[]> {
   const worker = Number(process.env['VITEST_POOL_ID'] ?? 0) % portsOfWorker.workers
   const from = portsOfWorker.from + worker * portsOfWorker.count
   const found: number[] = []
   while (found.length < count) {
     const port = from + randomInt(portsOfWorker.count)
-    if (promised.has(port) || !(await isFree(port))) continue
+    if (promised.has(port) || !(await isPortFree(port))) continue
     promised.add(port)
     found.push(port)
   }
   return found
 }
 
-async function isFree(port: number): Promise<boolean> {
-  const server = createServer()
-  try {
-    server.listen(port, '127.0.0.1')
-    await once(server, 'listening')
-    return true
-  } catch {
-    return false
-  } finally {
-    server.close()
-  }
-}
-
-/** A real broker on its own disk folder, with the users and permissions of the real system. */
+/** A real broker with its own folder, and the users and permissions of the real system. */
 export async function createTestNats(): Promise<TestNats & { directory: string }> {
   const directory = await mkdtemp(join(tmpdir(), 'avatar-nats-'))
   const [port = 0, monitorPort = 0] = await freePorts(2)
-  const passwords = Object.fromEntries(
-    serviceUsers.map((user) => [user, `test-${user}`]),
-  ) as Record<ServiceUser, string> // Object.fromEntries forgets the keys.
+  const passwords = recordOf(serviceUsers, (user) => `test-${user}`)
   const conf = join(directory, 'nats.conf')
   await writeFile(
     conf,
@@ -144,17 +130,11 @@ export async function createTestNats(): Promise<TestNats & { directory: string }
   }
 }
 
-/** A real S3 server with one identity that may do everything in one bucket. */
+/** A real S3 server with one bucket, and one identity that may do everything in it. */
 export async function createTestS3(): Promise<TestS3> {
   const directory = await mkdtemp(join(tmpdir(), 'avatar-s3-'))
-  const found = await freePorts(2 * seaweedParts.length)
-  const portsFrom = (first: number) =>
-    Object.fromEntries(seaweedParts.map((part, index) => [part, found[first + index]])) as Record<
-      SeaweedPart,
-      number
-    > // Object.fromEntries forgets the keys.
-  const ports = portsFrom(0)
-  const { webdav: _none, ...grpcPorts } = portsFrom(seaweedParts.length)
+  const ports = await seaweedPorts()
+  const { webdav: _none, ...grpcPorts } = await seaweedPorts()
   const bucket = 'media'
   const accessKeyId = 'test-access'
   const secretAccessKey = 'test-secret-0123456789'
@@ -180,12 +160,17 @@ export async function createTestS3(): Promise<TestS3> {
   const stop = async () => {
     store.stop()
     await server.stop()
-    await removeSeaweedSockets(found)
+    await removeSeaweedSockets([...Object.values(ports), ...Object.values(grpcPorts)])
   }
   return { ...server, stop, endpoint, bucket, accessKeyId, secretAccessKey }
 }
 
-/** What a server says goes into a file, for the error when it does not start. */
+async function seaweedPorts(): Promise<Record<SeaweedPart, number>> {
+  const found = await freePorts(seaweedParts.length)
+  return recordOf(seaweedParts, (part) => found[seaweedParts.indexOf(part)] ?? 0)
+}
+
+/** Starts and ends a server. Its output goes into a file, for the error when it does not start. */
 function supervised(
   launch: (stdio: StdioOptions) => ChildProcess,
   isReady: () => Promise<boolean>,
@@ -210,8 +195,8 @@ function supervised(
       child = launch(['ignore', log.fd, log.fd])
       await log.close()
       await until(ready, { timeoutMs: 90_000, what: 'server ready' }).catch(async (cause) => {
-        const said = await readFile(logFile, 'utf8')
-        throw new Error(`${child?.spawnfile} did not start: ${said.slice(-2_000)}`, { cause })
+        const output = await readFile(logFile, 'utf8')
+        throw new Error(`${child?.spawnfile} did not start: ${output.slice(-2_000)}`, { cause })
       })
     },
     async stop() {

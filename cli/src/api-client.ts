@@ -17,16 +17,16 @@ import type { Clock } from '@avatar/service-kit'
 import type { z } from 'zod'
 import { exitCodes, UserError } from './exit-codes.ts'
 
-/** A 503 or a lost connection is tried again for so long before the user is told. */
+/** How long a 503, a 429 or a lost connection is tried again before the user is told. */
 const patienceMs = 60_000
-const tryAgainMs = 500
+const retryEveryMs = 500
 const answerWithinMs = 60_000
 
 export type Submission = { image: string; audio: string; prompt?: string; seed?: number }
 
 export type ApiClient = ReturnType<typeof createApiClient>
 
-/** The REST API as the command line uses it; waits through short absences of the system. */
+/** The REST API as the command line uses it. It waits through short outages of the system. */
 export function createApiClient(url: string, key: string | undefined, clock: Clock) {
   /** @throws UserError when the API refuses, or cannot be reached for a minute */
   async function call<S extends z.ZodType>(
@@ -40,8 +40,8 @@ export function createApiClient(url: string, key: string | undefined, clock: Clo
       if (answer?.status === 503 || answer?.status === 429 || answer === undefined) {
         if (clock.monotonicMs() > deadline)
           throw new UserError(`${url} did not answer for a minute.`, exitCodes.unreachable)
-        const againMs = Number(answer?.headers.get('retry-after') ?? 0) * 1000
-        await clock.wait(Math.max(tryAgainMs, againMs))
+        const retryAfterMs = Number(answer?.headers.get('retry-after') ?? 0) * 1000
+        await clock.wait(Math.max(retryEveryMs, retryAfterMs))
         continue
       }
       const body: unknown = await answer.json().catch(() => undefined)
@@ -68,7 +68,7 @@ export function createApiClient(url: string, key: string | undefined, clock: Clo
 
   const get = async () => ({})
   return {
-    /** Submits once, however often it has to be sent: each try carries the same Idempotency-Key. */
+    /** Submits one job: every try carries the same Idempotency-Key. */
     async generate(submission: Submission) {
       const idempotencyKey = randomUUID()
       return call('/generate', acceptedSchema, async () => ({
@@ -79,13 +79,13 @@ export function createApiClient(url: string, key: string | undefined, clock: Clo
     },
     status: async (jobId: string) => (await call(`/status/${jobId}`, statusViewSchema, get)).data,
     result: async (jobId: string) => (await call(`/result/${jobId}`, resultViewSchema, get)).data,
-    /** Undefined when nothing answers; a 503 is an answer too. */
+    /** Undefined when nothing answers. A 503 is an answer. */
     async health(): Promise<HealthView | undefined> {
       const answer = await tryOnce('/health', {})
       const body: unknown = await answer?.json().catch(() => undefined)
       return envelopeOf(healthSchema).safeParse(body).data?.data
     },
-    /** Asks for the end of a job; false when nobody heard it. One that has ended already is fine. */
+    /** Cancels a job; false when the API did not take the request. A job that has ended is fine. */
     async cancel(jobId: string): Promise<boolean> {
       const answer = await tryOnce(`/cancel/${jobId}`, { method: 'POST' })
       return answer !== undefined && answer.status !== 503
@@ -110,7 +110,7 @@ function refusal(status: number, body: unknown): UserError {
 }
 
 /**
- * Downloads a presigned URL beside `path` and renames it there once its SHA-256 is right.
+ * Downloads a presigned URL beside `path`, and renames the file once its SHA-256 is right.
  *
  * @throws DownloadFailed when the store did not answer, or with something else
  */
@@ -137,7 +137,7 @@ export async function download(url: string, path: string, sha256: string): Promi
   }
 }
 
-/** The store is away, or gave something else; another try may help. */
+/** The store did not answer, or not with the video; another try may help. */
 export class DownloadFailed extends Error {
   override readonly name = 'DownloadFailed'
 }

@@ -10,11 +10,11 @@ export const exitCodes = {
   interrupted: 130,
 } as const
 
-/** Something the user can put right: printed as one sentence, without a stack. */
+/** Something that the user can put right: printed as one sentence, without a stack. */
 export class UserError extends Error {
   override readonly name = 'UserError'
   readonly exitCode: number
-  /** Whether what was sent is at fault, so that no log of ours can tell more. */
+  /** Whether the submitted media or fields are at fault, so that our logs say nothing more. */
   readonly blamesCaller: boolean
 
   constructor(message: string, exitCode: number = exitCodes.failed, blamesCaller = false) {

@@ -8,7 +8,7 @@ import {
 } from '@avatar/service-kit'
 import { UserError } from './exit-codes.ts'
 
-/** A key that was just made: shown to its owner now and never again. */
+/** A key that was just created: shown to its owner now and never again. */
 export type FreshKey = { key: string; record: ApiKeyRecord }
 
 /** The API keys of a system. */
@@ -20,7 +20,7 @@ export type KeyRing = {
   revoke(which: string): Promise<ApiKeyRecord>
 }
 
-/** Opens the keys of a system; `nowMs` is the time written into records. */
+/** Opens the keys of a system; `nowMs` gives the time for the records. */
 export async function openKeyRing(bus: Bus, nowMs: () => number): Promise<KeyRing> {
   const records = await bus.records(buckets.apikey, apiKeyRecordSchema)
 

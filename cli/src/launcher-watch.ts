@@ -1,12 +1,12 @@
-import { readFile, readlink } from 'node:fs/promises'
 import type { Clock } from '@avatar/service-kit'
+import { executableOf, statOf } from './process-table.ts'
 
-const lookEveryMs = 200
+const pollEveryMs = 200
 
 /**
- * Resolves when the npm that started this process has gone. `npx avatar up` is npm, maybe a shell, and
- * only then this process: neither of the two passes on a signal that ends it, and without this the
- * system would run on unseen. Never resolves where npm is not above, or where `/proc` is not known.
+ * Resolves when the npm that started this process has gone. Under `npx avatar up` npm is the parent, or
+ * the parent of a shell that is. A signal that kills one of the two never reaches this process, and
+ * without this watch the system would run on unnoticed. Never resolves without npm or without `/proc`.
  */
 export async function launcherGone(
   env: Readonly<Record<string, string | undefined>>,
@@ -14,22 +14,14 @@ export async function launcherGone(
 ): Promise<void> {
   const above = process.ppid
   if (!env['npm_execpath']) return new Promise(() => undefined)
-  // A shell that becomes its one command leaves npm right above, and what is above npm does not matter.
+  // A shell that `exec`s its only command leaves npm as the parent; npm's own parent does not matter.
   const isNpm = (await executableOf(above)) === env['npm_node_execpath']
   const npm = isNpm ? undefined : await parentOf(above)
   if (!isNpm && (npm === undefined || npm <= 1)) return new Promise(() => undefined)
   while (process.ppid === above && (isNpm || (await parentOf(above)) === npm))
-    await clock.wait(lookEveryMs)
+    await clock.wait(pollEveryMs)
 }
 
-async function executableOf(pid: number): Promise<string | undefined> {
-  return readlink(`/proc/${pid}/exe`).catch(() => undefined)
-}
-
-/** Undefined when there is no such process, or no way to know. */
 async function parentOf(pid: number): Promise<number | undefined> {
-  const stat = await readFile(`/proc/${pid}/stat`, 'utf8').catch(() => undefined)
-  return stat === undefined
-    ? undefined
-    : Number(stat.slice(stat.lastIndexOf(')') + 2).split(' ')[1])
+  return (await statOf(pid))?.parent
 }

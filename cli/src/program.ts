@@ -5,10 +5,6 @@ import type { GenerateOptions } from './commands/generate.ts'
 import type { KeysOptions } from './commands/keys.ts'
 import type { UpOptions } from './commands/up.ts'
 import { exitCodes, UserError } from './exit-codes.ts'
-import { DataFolderUnusable } from './stack/data-folder.ts'
-import { AlreadyRunning } from './stack/leftovers.ts'
-import { PortTaken } from './stack/ports.ts'
-import { NotSetUp } from './stack/start-stack.ts'
 import { defaultDataFolder } from './system.ts'
 
 /** Runs one command line and returns the exit code. */
@@ -24,10 +20,7 @@ export async function runCli(args: readonly string[], context: CommandContext): 
     if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : exitCodes.usage
     context.stderr.write(`avatar: ${error instanceof Error ? error.message : String(error)}\n`)
     if (error instanceof UserError) return error.exitCode
-    const isTold = [AlreadyRunning, DataFolderUnusable, PortTaken, NotSetUp].some(
-      (kind) => error instanceof kind,
-    )
-    if (!isTold && error instanceof Error) context.stderr.write(`${error.stack}\n`)
+    if (error instanceof Error) context.stderr.write(`${error.stack}\n`)
     return exitCodes.failed
   }
 }
@@ -62,7 +55,7 @@ function buildProgram(context: CommandContext, onExit: (code: number) => void): 
   addKeyCommands(program, context)
   program
     .command('status')
-    .description('what runs where, and whether it is well')
+    .description('what runs where, and whether it is ready')
     .option(...dataOption)
     .option(...jsonOption)
     .action(async (options: KeysOptions) => {

@@ -34,20 +34,20 @@ describe('the progress line', () => {
     expect(describeProgress(view, 20_000)).toContain('45 s left')
   })
 
-  it('goes by the pace so far once the estimate has passed, and else says nothing', () => {
+  it('estimates from the pace of the render once the estimate has passed, else shows no time', () => {
     const late = { ...view, progress: 80, started_at: '1970-01-01T00:00:00.000Z' }
     expect(describeProgress(late, 80_000)).toContain('20 s left')
     expect(describeProgress({ ...late, stage: 'storing' }, 80_000)).not.toContain('left')
     expect(describeProgress({ ...late, progress: 1 }, 80_000)).not.toContain('left')
   })
 
-  it('tells the place in the queue while the job waits', () => {
+  it('shows the place in the queue while the job waits', () => {
     const waiting = { ...view, stage: 'queued', progress: 0 } as const
     expect(describeProgress({ ...waiting, queue_position: 3 }, 0)).toContain('queued, place 3')
     expect(describeProgress({ ...waiting, queue_position: 1 }, 0)).toContain('next in the queue')
   })
 
-  it('says when it is not the first attempt', () => {
+  it('shows the number of an attempt after the first', () => {
     expect(describeProgress({ ...view, attempt: 2 }, 0)).toContain('rendering (attempt 2)')
   })
 })

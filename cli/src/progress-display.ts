@@ -3,7 +3,7 @@ import type { CommandContext } from './command-context.ts'
 
 const barCells = 28
 
-/** Shows a job's way: one living line on a terminal, a line for each change elsewhere. */
+/** Shows a job's progress: one changing line on a terminal, a line for each change elsewhere. */
 export function progressDisplay({ stderr }: CommandContext, nowMs: () => number) {
   let last = ''
   return {
@@ -19,7 +19,7 @@ export function progressDisplay({ stderr }: CommandContext, nowMs: () => number)
   }
 }
 
-/** One line: the bar, the stage, and what is known of place and time. */
+/** One line: the bar, the stage, and the place in the queue or the time left where known. */
 export function describeProgress(view: StatusView, nowMs: number): string {
   const filled = Math.round((view.progress / 100) * barCells)
   const bar = '█'.repeat(filled) + '░'.repeat(barCells - filled)
@@ -44,7 +44,7 @@ function describeTimeLeft(view: StatusView, nowMs: number): string {
     : `${Math.floor(seconds / 60)} min ${String(seconds % 60).padStart(2, '0')} s left`
 }
 
-/** By the server's estimate; once that has passed, by the pace so far; undefined where neither tells. */
+/** From the server's estimate, and once that has passed from the pace of the render so far. */
 function secondsLeft(view: StatusView, nowMs: number): number | undefined {
   if (view.status !== 'pending' && view.status !== 'processing') return undefined
   const estimateMs = Date.parse(view.estimated_completion_at ?? '') - nowMs

@@ -6,19 +6,19 @@ import type { Clock } from '@avatar/service-kit'
 import { type ApiClient, DownloadFailed, download, type Submission } from './api-client.ts'
 import { exitCodes, UserError } from './exit-codes.ts'
 
-/** How often a job is looked at while it is on its way. */
-const lookEveryMs = 400
+/** How often the status of a running job is fetched. */
+const pollEveryMs = 400
 
 const downloadWithinMs = 60_000
-const downloadAgainMs = 1_000
+const downloadRetryMs = 1_000
 
-export type RenderVideo = {
+type RenderVideo = {
   client: ApiClient
   submission: Submission
-  /** Where the video goes; its folder is made if need be. */
+  /** The path of the video; its folder is created if it is missing. */
   out: string
   clock: Clock
-  /** Aborted when the user gives up: the job is cancelled. */
+  /** Aborted when the user gives up; the job is then cancelled. */
   signal: AbortSignal
   onAccepted: (job: { job_id: string; audio_seconds: number; estimated_seconds: number }) => void
   onView: (view: StatusView) => void
@@ -26,7 +26,7 @@ export type RenderVideo = {
 }
 
 /**
- * One job from submission to the file on disk.
+ * Takes one job from submission to the file on disk.
  *
  * @throws UserError when the job is refused, fails or is cancelled
  */
@@ -52,7 +52,7 @@ export async function renderVideo(render: RenderVideo): Promise<ResultView & { p
 }
 
 /**
- * Where the video can be written, tried before anything is submitted: its folder is made if need be.
+ * The absolute path of the video, checked before anything is submitted. Creates its folder.
  *
  * @throws UserError when it cannot be written there
  */
@@ -68,7 +68,7 @@ async function writablePath(out: string): Promise<string> {
   return path
 }
 
-/** With a fresh link for each try: the store may be away for a moment. */
+/** Takes a fresh link for each try: the store may be away for a moment. */
 async function fetchVideo(
   jobId: string,
   path: string,
@@ -81,11 +81,11 @@ async function fetchVideo(
     if (!fault) return result
     if (!(fault instanceof DownloadFailed)) throw fault
     if (clock.monotonicMs() > deadline) throw new UserError(fault.message, exitCodes.unreachable)
-    await clock.wait(downloadAgainMs)
+    await clock.wait(downloadRetryMs)
   }
 }
 
-/** What the work failed with, as a value. */
+/** The error that the work failed with, as a value. */
 async function faultOf(work: Promise<unknown>): Promise<Error | undefined> {
   try {
     await work
@@ -102,6 +102,6 @@ async function untilEnded(jobId: string, { client, clock, signal, onView }: Rend
     const view = await client.status(jobId)
     onView(view)
     if (view.finished_at !== null) return view
-    await clock.wait(lookEveryMs, signal.aborted ? undefined : signal)
+    await clock.wait(pollEveryMs, signal.aborted ? undefined : signal)
   }
 }

@@ -2,15 +2,14 @@ import { inboxPrefix } from '@avatar/contracts'
 import { type Bus, connectBus, createLog, systemClock } from '@avatar/service-kit'
 import { exitCodes, UserError } from './exit-codes.ts'
 import { type DataFolder, dataFolder } from './stack/data-folder.ts'
+import type { Environment } from './stack/settings.ts'
 import { readStackFile, type StackFile } from './stack/stack-file.ts'
 
-/** Where a stack keeps its data unless told otherwise. */
+/** The default data folder. */
 export const defaultDataFolder = '.avatar'
 
-/** The broker is expected to answer a person within this time. */
+/** How long a person waits for the broker. */
 const brokerAnswersMs = 5_000
-
-type Environment = Readonly<Record<string, string | undefined>>
 
 /** How to reach a running system: by its data folder, or by environment variables. */
 export type System = {
@@ -20,7 +19,7 @@ export type System = {
   data: DataFolder | undefined
 }
 
-/** The data folder that a command means by itself: of `--data`, of `AVATAR_DATA_DIR`, or `.avatar`. */
+/** The data folder of a command: `--data`, else `AVATAR_DATA_DIR`, else `.avatar`. */
 export function folderOf(folder: string | undefined, env: Environment): DataFolder {
   return dataFolder(folder || env['AVATAR_DATA_DIR'] || defaultDataFolder)
 }
@@ -31,9 +30,9 @@ export function namesRemoteSystem(env: Environment): boolean {
 }
 
 /**
- * The system that a command is about: the one of `--data`, else the one that the environment names
- * (`AVATAR_URL`; `NATS_URL`, `NATS_USER`, `NATS_PASSWORD`; or a data folder by `AVATAR_DATA_DIR`), else
- * the one of `.avatar/`.
+ * The system that a command is about: that of `--data`, else the one that the environment names by
+ * `AVATAR_URL` or by `NATS_URL`, `NATS_USER` and `NATS_PASSWORD`, else that of `AVATAR_DATA_DIR` or
+ * `.avatar/`.
  *
  * @throws UserError when none runs there
  */
@@ -59,7 +58,7 @@ export async function getStackFile(data: DataFolder): Promise<StackFile> {
   )
 }
 
-/** User and password may stand in the URL, as in `stack.json`, or beside it. */
+/** User and password come from the URL, as in `stack.json`, or from their own variables. */
 function natsOf(url: string | undefined, env: Environment): System['nats'] {
   if (!url) return undefined
   if (!URL.canParse(url)) throw new UserError(`NATS_URL is no URL: ${url}`, exitCodes.usage)
@@ -70,9 +69,9 @@ function natsOf(url: string | undefined, env: Environment): System['nats'] {
 }
 
 /**
- * Does something as the broker's operator, and closes the connection.
+ * Does something as the broker's operator, then closes the connection.
  *
- * @throws UserError when the broker is not known or does not answer
+ * @throws UserError when the broker's address is unknown or it does not answer
  */
 export async function asOperator<T>(system: System, act: (bus: Bus) => Promise<T>): Promise<T> {
   const bus = await connectTo(operatorAccess(system))
@@ -83,7 +82,7 @@ export async function asOperator<T>(system: System, act: (bus: Bus) => Promise<T
   }
 }
 
-/** @throws UserError when nothing says how to reach the broker */
+/** @throws UserError when the broker's address or password is unknown */
 export function operatorAccess(system: System): NonNullable<System['nats']> {
   if (system.nats) return system.nats
   throw new UserError(
@@ -95,7 +94,7 @@ export function operatorAccess(system: System): NonNullable<System['nats']> {
 /**
  * A connection to the broker.
  *
- * @throws UserError when the broker does not answer, or does not know the user
+ * @throws UserError when the broker does not answer or refuses the user
  */
 export async function connectTo(
   nats: NonNullable<System['nats']>,

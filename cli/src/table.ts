@@ -1,4 +1,4 @@
-/** Columns as wide as what is in them, two spaces apart. */
+/** A plain-text table: each column as wide as its widest cell, two spaces apart. */
 export function table(head: readonly string[], rows: readonly (readonly string[])[]): string {
   const lines = [head, ...rows]
   const widths = head.map((_, column) => Math.max(...lines.map((row) => row[column]?.length ?? 0)))

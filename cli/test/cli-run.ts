@@ -7,7 +7,7 @@ import { runCli } from '../src/program.ts'
 
 type Environment = Readonly<Record<string, string | undefined>>
 
-/** A command line that runs in this process, with what it has written so far. */
+/** A command that runs in this process, and what it has written so far. */
 export type Run = {
   exitCode: Promise<number>
   stdout(): string
@@ -15,13 +15,21 @@ export type Run = {
   signal(name: NodeJS.Signals): void
 }
 
-/** Runs `avatar ARGS` in this process, as a shell would, and lets it go on. */
-export function launch(args: readonly string[], env: Environment = {}): Run {
+/**
+ * Runs `avatar ARGS` in this process, as a shell would, without waiting for its end. By default there is
+ * no `.env` file.
+ */
+export function launch(
+  args: readonly string[],
+  env: Environment = {},
+  envFile = '/nowhere/.env',
+): Run {
   const stdout = collector()
   const stderr = collector()
   const signals = new EventEmitter()
   const context: CommandContext = {
     env: { PATH: process.env['PATH'], HOME: process.env['HOME'], ...env },
+    envFile,
     stdout: stdout.stream,
     stderr: stderr.stream,
     signals,
@@ -57,6 +65,6 @@ function collector() {
       done()
     },
   })
-  // Nothing that only a terminal has is used where `isTTY` is not true.
+  // Commands use what only a terminal has where `isTTY` is true.
   return { stream: stream as WriteStream, text: () => chunks.join('') }
 }

@@ -13,17 +13,18 @@ afterAll(async () => {
 }, 60_000)
 
 describe('avatar status and doctor', () => {
-  it('tell what runs where', async () => {
+  it('show what runs where, and which services are ready', async () => {
     const { processes } = await system.stackFile()
     const told = JSON.parse((await system.here('status', '--json')).stdout)
     expect(told).toMatchObject({ url: system.url, processes, health: { status: 'ok' } })
+    expect(told.ready).toEqual({ ingest: true, orchestrator: true, janitor: true })
     expect((await system.here('status')).stdout).toContain(String(processes.sidecar.pid))
     expect((await avatar(['status', '--json'], { AVATAR_URL: system.url })).exitCode).toBe(0)
     const away = await avatar(['status'], { AVATAR_URL: 'http://127.0.0.1:9' })
     expect(away.exitCode).toBe(6)
   })
 
-  it('find nothing wrong with a system that is well', async () => {
+  it('find nothing wrong with a healthy system', async () => {
     const seen = await system.here('doctor', '--json')
     const { ok, findings } = JSON.parse(seen.stdout)
     expect(findings.filter((one: { isGood: boolean }) => !one.isGood)).toEqual([])
@@ -43,6 +44,7 @@ describe('avatar status and doctor', () => {
       'processes',
       'durability',
       'store',
+      'readiness',
       'broker',
       'keys',
       'API',
@@ -51,7 +53,7 @@ describe('avatar status and doctor', () => {
     ])
   })
 
-  it('print the command that repairs each thing that is wrong', async () => {
+  it('print the command that repairs each fault', async () => {
     await chmod(join(system.data, 'credentials.json'), 0o644)
     const wrong = { VIDEO_RETENTION_HOURS: 'six', FFMPEG_PATH: '/nowhere/ffmpeg' }
     const seen = await avatar(['doctor', '--data', system.data], wrong)
@@ -66,7 +68,7 @@ describe('avatar status and doctor', () => {
     expect(port.stdout).toContain('BAD  environment: HTTP_PORT is no port: 99999')
   })
 
-  it('see a store, a broker and an API that are away', async () => {
+  it('notice a store, a broker and an API that do not answer', async () => {
     const dead = join(system.folder, 'dead')
     const stack = await system.stackFile()
     await mkdir(dead, { mode: 0o700 })
@@ -93,7 +95,7 @@ describe('avatar status and doctor', () => {
     for (const { repair } of bad) expect(repair).toMatch(/avatar up/)
   })
 
-  it('see a store that hangs, and how to have it started again', async () => {
+  it('notice a store that hangs, and print the command that restarts it', async () => {
     const { s3 } = (await system.stackFile()).processes
     process.kill(s3.pid, 'SIGSTOP')
     const seen = await system
@@ -105,9 +107,11 @@ describe('avatar status and doctor', () => {
       isGood: false,
       repair: expect.stringMatching(`^kill -9 ${s3.pid} `),
     })
+    const readiness = findings.find((one: { name: string }) => one.name === 'readiness')
+    expect(readiness.seen).toMatch(/ingest not ready: .*; orchestrator not ready: .*; janitor not/)
   })
 
-  it('look at a system by its address, and at a folder where none runs', async () => {
+  it('check a system by its address, and a folder where none runs', async () => {
     const remote = JSON.parse(
       (await avatar(['doctor', '--json'], { AVATAR_URL: system.url })).stdout,
     )
@@ -119,7 +123,7 @@ describe('avatar status and doctor', () => {
 })
 
 describe('the command line', () => {
-  it('knows its commands and nothing else', async () => {
+  it('refuses unknown commands and invalid options', async () => {
     expect(await avatar(['--help'])).toMatchObject({ exitCode: 0, stderr: '' })
     expect((await avatar(['generate', '--help'])).stdout).toContain('Exit codes:')
     expect((await avatar(['frobnicate'])).exitCode).toBe(2)

@@ -18,9 +18,12 @@ afterAll(async () => {
 }, 60_000)
 
 describe('avatar generate', () => {
-  const out = () => join(system.folder, 'films', 'one.mp4')
+  const out = () => join(system.folder, 'videos', 'one.mp4')
 
-  it('writes the video and tells its way as lines of JSON', async () => {
+  const generate = () =>
+    `generate -i ${portrait} -a ${voice} -o ${out()} --json --data ${system.data}`.split(' ')
+
+  it('writes the video and prints its progress as lines of JSON', async () => {
     const made = await system.here('generate', '-i', portrait, '-a', voice, '-o', out(), '--json')
     expect(made).toMatchObject({ exitCode: 0, stderr: '' })
     const events = made.stdout
@@ -33,18 +36,9 @@ describe('avatar generate', () => {
     expect((await stat(out())).size).toBe(events.at(-1).bytes)
   })
 
-  it('shows a person the way on standard error, the path on standard output', async () => {
-    const made = await system.here(
-      'generate',
-      '-i',
-      portrait,
-      '-a',
-      voice,
-      '-o',
-      out(),
-      '--seed',
-      '7',
-    )
+  it('shows the progress on standard error and the path on standard output', async () => {
+    const args = ['generate', '-i', portrait, '-a', voice, '-o', out(), '--seed', '7']
+    const made = await system.here(...args)
     expect(made.exitCode).toBe(0)
     expect(made.stdout.startsWith(`${out()}  `)).toBe(true)
     expect(made.stderr).toMatch(/^job [0-9a-f-]{36}\n/)
@@ -52,21 +46,8 @@ describe('avatar generate', () => {
     expect((await stat(join(system.data, 'cli-key'))).mode & 0o777).toBe(0o600)
   })
 
-  it('follows a job over a restart of the API', async () => {
-    const slow = launch(
-      [
-        'generate',
-        '-i',
-        portrait,
-        '-a',
-        voice,
-        '-o',
-        out(),
-        '--json',
-        '--data',
-        system.data,
-      ].concat(['--prompt', 'null:seconds=3']),
-    )
+  it('follows a job through a restart of the API', async () => {
+    const slow = launch([...generate(), '--prompt', 'null:seconds=3'])
     await until(() => slow.stdout().includes('"rendering"'), { what: 'rendering' })
     process.kill((await system.stackFile()).processes.ingest.pid, 'SIGKILL')
     expect(await slow.exitCode).toBe(0)
@@ -74,26 +55,14 @@ describe('avatar generate', () => {
   })
 
   it('cancels the job at Ctrl-C', async () => {
-    const args = [
-      'generate',
-      '-i',
-      portrait,
-      '-a',
-      voice,
-      '-o',
-      out(),
-      '--json',
-      '--data',
-      system.data,
-    ]
-    const run = launch([...args, '--prompt', 'null:seconds=60'])
+    const run = launch([...generate(), '--prompt', 'null:seconds=60'])
     await until(() => run.stdout().includes('"rendering"'), { what: 'rendering' })
     run.signal('SIGINT')
     expect(await run.exitCode).toBe(130)
     expect(run.stdout()).toContain('"status":"cancelled"')
   })
 
-  it('says what is wrong before anything is submitted', async () => {
+  it('reports what is wrong before it submits anything', async () => {
     const refused = async (...args: string[]) => {
       const run = await system.here('generate', '--json', ...args)
       for (const line of run.stdout.split('\n').filter(Boolean))
@@ -112,7 +81,7 @@ describe('avatar generate', () => {
     expect((await refused('-i', portrait)).exitCode).toBe(2)
   })
 
-  it('tells a refusal, a failed job and a wrong key apart by its exit code', async () => {
+  it('has different exit codes for a refusal, a failed job and a wrong key', async () => {
     const text = join(system.folder, 'text.png')
     await writeFile(text, 'no picture')
     const refused = await system.here('generate', '-i', text, '-a', voice, '-o', out(), '--json')

@@ -19,7 +19,7 @@ const jobsStatus = async (key: string) =>
   (await fetch(`${system.url}/jobs`, { headers: { authorization: `Bearer ${key}` } })).status
 
 describe('avatar keys', () => {
-  it('makes a key that works at once, and never shows it again', async () => {
+  it('creates a key that works at once, and never shows it again', async () => {
     const created = await system.here('keys', 'create', '--name', 'alice', '--json')
     const { key, ...rest } = JSON.parse(created.stdout)
     expect(rest).toEqual({})
@@ -39,7 +39,7 @@ describe('avatar keys', () => {
     })
   })
 
-  it('rotates a key to a new one of the same owner, and lets the old one work for the grace', async () => {
+  it('rotates a key to a new one of the same owner, and the old one works for the grace period', async () => {
     const old = await createKey('bob')
     const rotated = await system.here('keys', 'rotate', 'bob', '--grace-hours', '1', '--json')
     const { key } = JSON.parse(rotated.stdout)
@@ -52,7 +52,7 @@ describe('avatar keys', () => {
     expect([await jobsStatus(key), await jobsStatus(last)]).toEqual([200, 200])
   })
 
-  it('revokes a key within five seconds, once and for all', async () => {
+  it('revokes a key within five seconds, for good', async () => {
     const key = await createKey('carol')
     expect(await jobsStatus(key)).toBe(200)
     const revoked = await system.here('keys', 'revoke', 'carol', '--json')
@@ -88,7 +88,7 @@ describe('avatar keys', () => {
     ).toBe(listed.stdout)
   })
 
-  it('says that the broker does not let it in, instead of hanging', async () => {
+  it('reports that the broker refuses it, instead of hanging', async () => {
     const { nats } = await system.stackFile()
     const wrong = nats.url.replace(/:[^:@]+@/, ':wrong@')
     const refused = await avatar(['keys', 'list', '--json'], { NATS_URL: wrong })
@@ -98,7 +98,7 @@ describe('avatar keys', () => {
 })
 
 describe('avatar publishers create', () => {
-  it('makes credentials that both servers accept, shown once', async () => {
+  it('creates credentials that both servers accept, and shows them once', async () => {
     const created = await system.here('publishers', 'create', 'acme', '--json')
     expect(created).toMatchObject({ exitCode: 0, stderr: '' })
     const told = JSON.parse(created.stdout)
@@ -116,7 +116,7 @@ describe('avatar publishers create', () => {
     expect((await system.here('publishers', 'create', 'Not A Name')).exitCode).toBe(2)
   })
 
-  it('leaves out nobody when several are made at once', async () => {
+  it('loses none when several are created at once', async () => {
     const names = ['one', 'two', 'three']
     const created = await Promise.all(
       names.map((name) => system.here('publishers', 'create', name)),
@@ -130,7 +130,7 @@ describe('avatar publishers create', () => {
     }
   }, 60_000)
 
-  it('is as if nothing had been tried when it fails half-way', async () => {
+  it('changes nothing when it fails half-way', async () => {
     const identities = join(system.data, 's3-identities.json')
     await rename(identities, `${identities}.away`)
     await mkdir(identities) // Cannot be written.

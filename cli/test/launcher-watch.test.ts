@@ -9,7 +9,7 @@ const watching = `
   import { launcherGone } from '${module}'
   process.on('SIGTERM', () => {})
   const wait = (ms) => {
-    console.log('watching', process.ppid) // It has seen who is above.
+    console.log('watching', process.ppid) // It has looked at its parents.
     return setTimeout(ms / 10)
   }
   const clock = { nowMs: () => 0, monotonicMs: () => 0, wait }
@@ -20,7 +20,7 @@ const watching = `
 const withShell = '"$NODE" --input-type=module-typescript -e "$SCRIPT"; true'
 const withoutShell = 'exec "$NODE" --input-type=module-typescript -e "$SCRIPT"'
 
-/** Like npx from a terminal: a process, npm, maybe its shell, and under it the one that watches. */
+/** Like npx in a terminal: a process, below it npm, perhaps npm's shell, and below that the watcher. */
 async function launchUnderNpm(command: string) {
   const npm = `require('node:child_process').spawn('sh', ['-c', process.env.COMMAND], { stdio: 'inherit' })
     setInterval(() => {}, 1e6)`
@@ -46,7 +46,7 @@ it.each([
   ['npm', withShell],
   ['above', withShell],
   ['npm', withoutShell],
-] as const)('notices that %s has gone, started by %s', async (who, command) => {
+] as const)('notices that %s has gone when started by %s', async (who, command) => {
   const { terminal, pids, text } = await launchUnderNpm(command)
   process.kill(pids[who], 'SIGKILL')
   expect(await until(() => text().endsWith('gone\n'), { what: 'notice' })).toBe(true)
@@ -55,7 +55,7 @@ it.each([
 })
 
 it.each([withShell, withoutShell])(
-  'goes on when the terminal above npm has gone: %s',
+  'continues when the terminal above npm has gone: %s',
   async (command) => {
     const { terminal, pids, text } = await launchUnderNpm(command)
     terminal.kill('SIGKILL')

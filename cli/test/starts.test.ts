@@ -9,7 +9,7 @@ import { until } from '@avatar/service-kit/testing'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { dataFolder, ensureDataFolder, ensureStackMark } from '../src/stack/data-folder.ts'
 import { claimDataFolder, stackMarkVariable, stopLeftovers } from '../src/stack/leftovers.ts'
-import { choosePorts, PortTaken } from '../src/stack/ports.ts'
+import { choosePorts } from '../src/stack/ports.ts'
 import { readStackFile } from '../src/stack/stack-file.ts'
 import { avatar, launch, readyUrl } from './cli-run.ts'
 import { quick } from './system.ts'
@@ -29,7 +29,7 @@ const newData = async (name: string) => {
 }
 
 describe('ports', () => {
-  it('of systems that start at once are all different, though none listens yet', async () => {
+  it('of systems that start at once are all different, although none listens yet', async () => {
     const starts = await Promise.all(
       ['a', 'b', 'c'].map(async (name) => choosePorts(await newData(name), undefined)),
     )
@@ -51,10 +51,35 @@ describe('ports', () => {
     expect(second.ports.nats).not.toBe(first.ports.nats)
   })
 
-  it('are given back when one that was insisted on is taken', async () => {
+  it('stay the same when an earlier start knew fewer services', async () => {
+    const data = await newData('a')
+    const first = await choosePorts(data, 0)
+    first.release()
+    const { janitorMetrics: _added, ...earlier } = first.ports
+    await writeFile(data.portsFile, JSON.stringify(earlier))
+    const second = await choosePorts(data, undefined)
+    second.release()
+    expect(second.ports).toEqual({ ...first.ports, janitorMetrics: expect.any(Number) })
+  })
+
+  it('give way to the API where it insists on one of them', async () => {
+    const data = await newData('a')
+    const first = await choosePorts(data, 0)
+    first.release()
+    const second = await choosePorts(data, first.ports.nats)
+    second.release()
+    expect(second.ports.http).toBe(first.ports.nats)
+    expect(second.ports).toEqual({
+      ...first.ports,
+      http: first.ports.nats,
+      nats: expect.any(Number),
+    })
+  })
+
+  it('are released when a port that was insisted on is taken', async () => {
     const holder = await choosePorts(await newData('a'), 0)
     const data = await newData('b')
-    await expect(choosePorts(data, holder.ports.http)).rejects.toThrow(PortTaken)
+    await expect(choosePorts(data, holder.ports.http)).rejects.toThrow('is in use')
     holder.release()
     const again = await choosePorts(data, holder.ports.http)
     expect(again.ports.http).toBe(holder.ports.http)
@@ -63,7 +88,7 @@ describe('ports', () => {
 })
 
 describe('the data folder', () => {
-  it('is one system’s alone until it is given back', async () => {
+  it('belongs to one system until it is released', async () => {
     const data = await newData('a')
     const claim = await claimDataFolder(data, systemClock)
     await expect(claimDataFolder(data, systemClock)).rejects.toThrow('already running')
@@ -73,7 +98,7 @@ describe('the data folder', () => {
     await (await next).release()
   })
 
-  it('is free when whoever had it is dead, or wrote nonsense', async () => {
+  it('is free when its last owner is dead or wrote nonsense', async () => {
     const data = await newData('a')
     for (const left of [`{"pid":${process.pid},"started":"1"}`, '{"pid":', '']) {
       await writeFile(data.supervisorFile, left)
@@ -81,7 +106,7 @@ describe('the data folder', () => {
     }
   })
 
-  it('marks its processes; a copy of it, or a stranger with the same path, is another’s', async () => {
+  it('marks its processes; a copy of it, or a stranger with the same path, is not marked', async () => {
     const data = await newData('a')
     const mark = await ensureStackMark(data)
     expect(await ensureStackMark(data)).toBe(mark)
@@ -103,7 +128,7 @@ describe('the data folder', () => {
     theirs.kill('SIGKILL')
   })
 
-  it('that cannot be one is told in a sentence', async () => {
+  it('that cannot be created is reported in one sentence', async () => {
     await writeFile(join(folder, 'file'), '')
     const refused = await avatar(['up', '--data', join(folder, 'file', 'x')], quick)
     expect(refused).toMatchObject({ exitCode: 1, stdout: '' })
@@ -112,7 +137,7 @@ describe('the data folder', () => {
 })
 
 describe('avatar up', () => {
-  it('recovers what a supervisor that was killed has left, on the same ports', async () => {
+  it('cleans up after a supervisor that was killed, and takes the same ports', async () => {
     const path = join(folder, 'data')
     const main = resolve(import.meta.dirname, '../src/main.ts')
     const args = [main, 'up', '--data', path, '--port', '0']
@@ -146,7 +171,7 @@ describe('avatar up', () => {
     )
   }, 120_000)
 
-  it('stops in the middle of a start, and at once when somebody insists', async () => {
+  it('can be stopped in the middle of a start, and kills everything at a second Ctrl-C', async () => {
     const path = join(folder, 'data')
     const run = launch(['up', '--data', path, '--port', '0'], quick)
     await until(() => run.stdout().includes('started nats'))
@@ -175,8 +200,23 @@ describe('avatar up', () => {
   }, 120_000)
 })
 
+describe('the exit code of avatar up', () => {
+  it('is 1 when a service did not stop in order, which is named', async () => {
+    const path = join(folder, 'data')
+    const run = launch(['up', '--data', path, '--port', '0'], quick)
+    await readyUrl(run)
+    const pid = (await readStackFile(dataFolder(path)))?.processes.janitor.pid ?? 0
+    process.kill(pid, 'SIGSTOP') // It cannot handle SIGTERM.
+    run.signal('SIGINT')
+    await until(() => run.stdout().includes('stopping'))
+    process.kill(pid, 'SIGKILL')
+    expect(await run.exitCode).toBe(1)
+    expect(run.stdout()).toMatch(/avatar +stopped; not in order: janitor\n$/)
+  }, 120_000)
+})
+
 describe('avatar demo', () => {
-  it('starts everything, renders the example, and leaves the video alone behind', async () => {
+  it('starts everything, renders the example, and leaves only the video behind', async () => {
     const out = join(folder, 'out', 'demo.mp4')
     const path = join(folder, 'demo')
     const shown = await avatar(['demo', '--out', out, '--data', path], quick)
@@ -188,7 +228,7 @@ describe('avatar demo', () => {
     expect(await readdir(folder)).toEqual(['out'])
   }, 120_000)
 
-  it('takes one’s own files, and says why they will not do', async () => {
+  it('takes other files, and says why they are refused', async () => {
     await mkdir(join(folder, 'own'))
     const image = join(folder, 'own', 'face.png')
     await writeFile(image, 'no picture')
@@ -199,7 +239,7 @@ describe('avatar demo', () => {
     expect(refused.stderr).not.toContain('started ingest')
     expect(await readdir(folder)).toEqual(['own'])
     expect((await avatar(['demo', '--audio', 'nowhere.wav'], quick)).exitCode).toBe(2)
-    // What is not the caller's fault: here a folder where the video is to go.
+    // Not the fault of the media: here the path of the video is a folder.
     const failed = await avatar(['demo', '--out', folder, '--data', path], quick)
     expect(failed.exitCode).toBe(2)
     expect(failed.stderr).toContain('avatar       started ingest')

@@ -1,24 +1,19 @@
 import { systemClock } from '@avatar/service-kit'
-import { until } from '@avatar/service-kit/testing'
-import { afterEach, expect, it } from 'vitest'
+import { itKeepsTheRunnableContract, until } from '@avatar/service-kit/testing'
+import { afterEach, describe, expect, it } from 'vitest'
 import type { Program } from '../src/stack/programs.ts'
 import { type SupervisedProcess, superviseProcess } from '../src/stack/supervised-process.ts'
 
-const started: SupervisedProcess[] = []
+const supervised: SupervisedProcess[] = []
 afterEach(async () => {
-  for (const one of started.splice(0)) one.kill()
+  for (const one of supervised.splice(0)) one.kill()
 })
 
 function supervise(script: string, difference: Partial<Program> = {}) {
   const seen = { lines: [] as string[], pids: [] as number[], ends: [] as string[] }
-  const supervised = superviseProcess(
+  const process_ = superviseProcess(
     {
-      name: 'janitor',
-      command: process.execPath,
-      args: ['-e', script],
-      env: {},
-      cwd: '/',
-      ports: {},
+      ...{ command: process.execPath, args: ['-e', script], env: {}, cwd: '/', graceMs: 10_000 },
       ...difference,
     },
     {
@@ -28,9 +23,8 @@ function supervise(script: string, difference: Partial<Program> = {}) {
       onEnd: (how) => seen.ends.push(how),
     },
   )
-  started.push(supervised)
-  supervised.start()
-  return { ...seen, supervised }
+  supervised.push(process_)
+  return { ...seen, supervised: process_ }
 }
 
 const lives = (pid: number) => {
@@ -41,50 +35,84 @@ const lives = (pid: number) => {
   }
 }
 
-it('passes on the lines of both outputs, and starts again what ends by itself', async () => {
-  const { lines, pids, ends, supervised } = supervise(
-    'console.log("out"); console.error("err"); process.exitCode = 3',
-  )
-  await until(() => pids.length >= 3, { what: 'three starts' })
-  await supervised.stop(1_000)
-  expect(new Set(lines)).toEqual(new Set(['out', 'err']))
-  expect(ends[0]).toBe('ended with code 3')
-})
+const idle = 'setInterval(() => {}, 1e6); console.log("up")'
+const deafToSigterm = `process.on('SIGTERM', () => {}); ${idle}`
 
-it('tries again what cannot be started at all', async () => {
-  const { pids, ends } = supervise('', { command: '/nowhere/program' })
-  await until(() => ends.length >= 2, { what: 'two failures' })
-  expect(ends[0]).toContain('could not be started')
-  expect(pids).toEqual([])
-})
+describe('a supervised process', () => {
+  itKeepsTheRunnableContract(() => {
+    const { supervised: runnable, pids } = supervise(idle)
+    return { runnable, atWork: () => pids.filter(lives).length }
+  })
 
-it('stops by SIGTERM, and does not start again', async () => {
-  const { pids, ends, supervised, lines } = supervise(
-    'setInterval(() => {}, 1e6); console.log("up")',
-  )
-  await until(() => lines.length > 0)
-  await supervised.stop(10_000)
-  await supervised.stop(10_000)
-  expect(ends).toEqual(['was ended by SIGTERM'])
-  expect(lives(pids[0] ?? 0)).toBe(false)
-})
+  it('passes on the lines of both outputs, and is started again when it ends by itself', async () => {
+    const {
+      lines,
+      pids,
+      ends,
+      supervised: it,
+    } = supervise('console.log("out"); console.error("err"); process.exitCode = 3')
+    await it.start()
+    await until(() => pids.length >= 3, { what: 'three starts' })
+    await it.stop()
+    expect(new Set(lines)).toEqual(new Set(['out', 'err']))
+    expect(ends[0]).toBe('ended with code 3')
+  })
 
-it('kills what does not end in time, its children too', async () => {
-  const { lines, supervised, ends } = supervise(`
-    process.on('SIGTERM', () => {})
-    const child = require('node:child_process').spawn(process.execPath, ['-e', 'setInterval(() => {}, 1e6)'])
-    console.log(child.pid)
-    setInterval(() => {}, 1e6)`)
-  await until(() => lines.length > 0)
-  await supervised.stop(100)
-  expect(ends).toEqual(['was ended by SIGKILL'])
-  await until(() => !lives(Number(lines[0])), { what: 'the end of the child' })
-})
+  it('is tried again when it cannot be started at all', async () => {
+    const { pids, ends, supervised: it } = supervise('', { command: '/nowhere/program' })
+    await it.start()
+    await until(() => ends.length >= 2, { what: 'two failures' })
+    expect(ends[0]).toContain('could not be started')
+    expect(pids).toEqual([])
+  })
 
-it('is fine with a stop before the start', async () => {
-  const { pids, supervised } = supervise('')
-  await supervised.stop(100)
-  const count = pids.length
-  supervised.start()
-  expect(pids.length).toBe(count)
+  it('is stopped by SIGTERM and not started again', async () => {
+    const { pids, ends, supervised: it, lines } = supervise(idle)
+    await it.start()
+    await until(() => lines.length > 0)
+    await it.stop()
+    expect(ends).toEqual(['was ended by SIGTERM'])
+    expect(lives(pids[0] ?? 0)).toBe(false)
+    expect(it.stoppedBadly()).toBe(false)
+  })
+
+  it('is killed with its children when it does not end in time, which is reported', async () => {
+    const {
+      lines,
+      supervised: it,
+      ends,
+    } = supervise(
+      `const child = require('node:child_process').spawn(process.execPath, ['-e', 'setInterval(() => {}, 1e6)'])
+      console.log(child.pid)
+      ${deafToSigterm}`,
+      { graceMs: 100 },
+    )
+    await it.start()
+    await until(() => lines.length > 1)
+    await it.stop()
+    expect(ends).toEqual(['was ended by SIGKILL'])
+    expect(it.stoppedBadly()).toBe(true)
+    await until(() => !lives(Number(lines[0])), { what: 'the end of the child' })
+  })
+
+  it('reports a stop that its program says has failed, but not an earlier crash', async () => {
+    const { lines, supervised: it } = supervise(
+      `process.on('SIGTERM', () => process.exit(1)); ${idle}`,
+    )
+    await it.start()
+    await until(() => lines.length > 0)
+    expect(it.stoppedBadly()).toBe(false)
+    await it.stop()
+    expect(it.stoppedBadly()).toBe(true)
+  })
+
+  it('is killed at once, even in the middle of a stop', async () => {
+    const { lines, ends, supervised: it } = supervise(deafToSigterm)
+    await it.start()
+    await until(() => lines.length > 0)
+    const stopped = it.stop()
+    it.kill()
+    await stopped
+    expect(ends).toEqual(['was ended by SIGKILL'])
+  })
 })

@@ -4,17 +4,17 @@ import { join } from 'node:path'
 import { stackFileSchema } from '../src/stack/stack-file.ts'
 import { avatar, launch, readyUrl } from './cli-run.ts'
 
-/** The `null` engine, and waits ten times shorter. */
+/** The `null` engine, and waits that are ten times shorter. */
 export const quick = { ENGINE: 'null', TIMINGS_DIVISOR: '10' }
 
-/** A system of its own by `avatar up`, in this process; its services are processes as always. */
+/** Starts a system of its own by `avatar up` in this process; the services are processes as usual. */
 export async function startSystem() {
   const folder = await mkdtemp(join(tmpdir(), 'avatar-cli-'))
   const data = join(folder, 'data')
   const up = launch(['up', '--data', data, '--port', '0'], quick)
   const url = await readyUrl(up)
   return {
-    /** A temp folder, in which the data folder lies. */
+    /** A temporary folder that contains the data folder. */
     folder,
     data,
     up,
@@ -23,7 +23,7 @@ export async function startSystem() {
     here: (...args: string[]) => avatar([...args, '--data', data]),
     stackFile: async () =>
       stackFileSchema.strict().parse(JSON.parse(await readFile(join(data, 'stack.json'), 'utf8'))),
-    /** By one Ctrl-C; returns the exit code. */
+    /** Stops it by one Ctrl-C; returns the exit code. */
     async stop(): Promise<number> {
       up.signal('SIGINT')
       const exitCode = await up.exitCode

@@ -1,5 +1,6 @@
 import { readFile, stat } from 'node:fs/promises'
 import { join } from 'node:path'
+import { processNames } from '@avatar/contracts'
 import { until } from '@avatar/service-kit/testing'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { avatar } from './cli-run.ts'
@@ -14,7 +15,7 @@ afterAll(async () => {
 }, 60_000)
 
 describe('avatar up', () => {
-  it('says once that it is ready, in plain text, with the name of each process before its lines', () => {
+  it('says once that it is ready, in plain text, and prefixes each line with the process', () => {
     const lines = system.up.stdout().trimEnd().split('\n')
     expect(lines.filter((line) => line.startsWith('avatar-api ready '))).toEqual([
       `avatar-api ready ${system.url}`,
@@ -22,11 +23,11 @@ describe('avatar up', () => {
     expect(system.up.stdout()).not.toContain('\u001b')
     for (const line of lines.filter((one) => !one.startsWith('avatar-api ready')))
       expect(line).toMatch(
-        /^\d\d:\d\d:\d\d\.\d{3} (avatar|nats|s3|ingest|orchestrator|janitor|sidecar) +\S/,
+        new RegExp(`^\\d\\d:\\d\\d:\\d\\d\\.\\d{3} (avatar|${processNames.join('|')}) +\\S`),
       )
   })
 
-  it('tells in a private stack.json where everything is, and nothing else', async () => {
+  it('writes a private stack.json that says where everything is, and nothing else', async () => {
     expect((await stat(join(system.data, 'stack.json'))).mode & 0o777).toBe(0o600)
     expect((await system.stackFile()).url).toBe(system.url)
   })
@@ -39,7 +40,7 @@ describe('avatar up', () => {
     }
   })
 
-  it('refuses a second one on the same data, and says how to end the first', async () => {
+  it('refuses a second one on the same data, and says how to stop the first', async () => {
     const second = await avatar(['up', '--data', system.data], quick)
     expect(second).toMatchObject({ exitCode: 1, stdout: '' })
     expect(second.stderr).toContain(`already running on ${system.data} (process ${process.pid})`)
@@ -54,7 +55,7 @@ describe('avatar up', () => {
     expect(second.stderr).toMatch(/^avatar: Port \d+ is in use; give another: --port PORT\n$/)
   })
 
-  it('starts a process again however often it is killed, on the same ports', async () => {
+  it('restarts a process on the same ports, however often it is killed', async () => {
     const { ports } = (await system.stackFile()).processes.janitor
     for (let kill = 1; kill <= 4; kill++) {
       const { pid } = (await system.stackFile()).processes.janitor

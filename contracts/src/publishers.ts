@@ -1,23 +1,23 @@
 import { inboxPrefix, type UserPermissions } from './users.ts'
 
-/** The account of the broker in which all services, streams and buckets live. */
+/** The broker's account that holds all services, streams and buckets. */
 export const serviceAccount = 'AVATAR'
 
 /** The JetStream domain by which a publisher names the consumer of its notifications. */
 export const notifyDomain = 'avatar'
 
-/** Something of one account that another may use, under its own name for it. */
-export type AccountImport = { readonly subject: string; readonly as?: string }
+/** A subject of one account that another account may use, by default under the same name. */
+type AccountImport = { readonly subject: string; readonly as?: string }
 
 /**
- * What the account of the services lets others use. Which publisher uses which part is written in
- * the publisher's imports, which only the broker's operator writes.
+ * What the services' account exports. Each publisher's imports, which only the operator writes, say
+ * what that publisher may use of it.
  */
 export const serviceExports = {
   services: [
     { subject: 'intake.*.job.submitted', answers: 'once' },
     { subject: '$JS.API.CONSUMER.INFO.NOTIFY.*', answers: 'once' },
-    // A pull is answered by many messages.
+    // One pull request brings many messages.
     { subject: '$JS.API.CONSUMER.MSG.NEXT.NOTIFY.*', answers: 'many' },
     { subject: '$JS.ACK.NOTIFY.>', answers: 'once' },
   ],
@@ -25,22 +25,22 @@ export const serviceExports = {
 } as const
 
 /**
- * Each publisher has an account of its own. Within one account permissions would not hold: the broker
- * answers a publish on whatever reply subject it names, so that a publisher could have the answer
- * stored as a job's record or as an event (tried).
+ * The account of one publisher. Permissions alone would not hold within a shared account: the broker
+ * answers a publish on whatever reply subject it names, so a publisher could have that answer stored
+ * as a job's record or as an event (tried).
  */
 export function publisherAccount(publisher: string): string {
   return `PUBLISHER-${publisher}`
 }
 
-/** What a publisher's account uses of the services': its own subjects and its own consumer. */
+/** What a publisher's account imports: its own subjects and its own consumer. */
 export function publisherImports(publisher: string): {
   readonly services: readonly AccountImport[]
   readonly streams: readonly string[]
 } {
   const consumer = (call: string) => ({
     subject: `$JS.API.CONSUMER.${call}.NOTIFY.${publisher}`,
-    // Under its own name it would be asked of the publisher's account, which has no streams.
+    // Without the domain, the request would go to the publisher's own account, which has no streams.
     as: `$JS.${notifyDomain}.API.CONSUMER.${call}.NOTIFY.${publisher}`,
   })
   return {
@@ -55,14 +55,15 @@ export function publisherImports(publisher: string): {
 }
 
 /**
- * What another service may do: submit on its own subject, read its own notifications, live or from
- * the stream by the durable consumer that bears its name. Anything else is refused aloud.
+ * What a publisher may do: submit on its own subject, and read its own notifications, either live or
+ * from the stream through the durable consumer of its name. The broker refuses everything else with an
+ * error.
  */
 export function publisherPermissions(publisher: string): UserPermissions {
   const { services } = publisherImports(publisher)
   return {
     publish: services.map(({ subject, as }) => as ?? subject),
-    // Nobody else is in the account, so the inbox that clients use by default does no harm.
+    // The default inbox of client libraries does no harm: nobody else is in the account.
     subscribe: ['_INBOX.>', `${inboxPrefix(publisher)}.>`, `notify.${publisher}.>`],
   }
 }

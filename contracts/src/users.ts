@@ -1,29 +1,27 @@
+import { type ServiceName, serviceNames } from './services.ts'
 import { streams } from './streams.ts'
 import { workClass } from './subjects.ts'
 
-/** What a NATS user may publish to and subscribe to. Everything else is refused by the broker. */
+/** What a NATS user may publish and subscribe to. The broker refuses everything else. */
 export type UserPermissions = {
   readonly publish: readonly string[]
   readonly subscribe: readonly string[]
-  /** May answer requests it received, once, within a short time. */
+  /** May reply once to each request that it receives, within a short time. */
   readonly allowResponses?: boolean
 }
 
-/** The services' users. `operator` provisions streams and keeps the keys: the command line uses it. */
-export const serviceUsers = ['ingest', 'orchestrator', 'janitor', 'sidecar', 'operator'] as const
-export type ServiceUser = (typeof serviceUsers)[number]
+/** One user for each service, and `operator`, as which the command line provisions streams and keys. */
+export type ServiceUser = ServiceName | 'operator'
+export const serviceUsers: readonly ServiceUser[] = [...serviceNames, 'operator']
 
-/**
- * The inbox of a user. With the default `_INBOX.>` each service could read the replies to the
- * others.
- */
+/** The inbox of a user. With the default `_INBOX.>` each service could read replies to the others. */
 export function inboxPrefix(user: string): string {
   return `_INBOX_${user}`
 }
 
 const gpuConsumer = `GPU.${workClass.class}-${workClass.priority}`
 
-/** Bound to an existing durable: look it up, pull, acknowledge. */
+/** Reads from an existing durable consumer: looks it up, pulls, acknowledges. */
 function reads(consumer: string): string[] {
   return [
     `$JS.API.CONSUMER.INFO.${consumer}`,
@@ -32,12 +30,12 @@ function reads(consumer: string): string[] {
   ]
 }
 
-/** Opens a bucket and gets single keys, by a read whose subject carries the key. */
+/** Opens a bucket and gets single keys by direct reads, whose subject carries the key. */
 function gets(bucket: string): string[] {
   return [`$JS.API.STREAM.INFO.KV_${bucket}`, `$JS.API.DIRECT.GET.KV_${bucket}.>`]
 }
 
-/** Watches a bucket by an ordered consumer of its own. */
+/** Watches a bucket through an ordered consumer of its own. */
 function watches(bucket: string): string[] {
   return [
     `$JS.API.CONSUMER.CREATE.KV_${bucket}.>`,
@@ -49,9 +47,11 @@ function watches(bucket: string): string[] {
 }
 
 /**
- * The least each service needs; every line that is missing here has a test that the broker says no.
- * The sidecar cannot write a record or forge an event that is not a render's; the janitor can only
- * say that it deleted; ingest creates records but the KV has no finer right than "put".
+ * The least that each service needs. Tests try what is not granted here against a real broker.
+ *
+ * The sidecar can neither write a record nor publish an event other than a render's. The janitor can
+ * only report deletions. Ingest only creates records, but key-value buckets have no finer right than
+ * "put".
  */
 export const servicePermissions: Record<ServiceUser, UserPermissions> = {
   ingest: {
@@ -67,7 +67,7 @@ export const servicePermissions: Record<ServiceUser, UserPermissions> = {
       '$JS.API.DIRECT.GET.EVENTS',
       '$JS.API.DIRECT.GET.EVENTS.>',
       ...reads('INTAKE.ingest'),
-      // How full each stream is, for `GET /health`.
+      // For `GET /health`, which reports full streams.
       ...Object.keys(streams).map((stream) => `$JS.API.STREAM.INFO.${stream}`),
       '$JS.API.CONSUMER.RESET.INTAKE.ingest',
     ],
@@ -80,7 +80,7 @@ export const servicePermissions: Record<ServiceUser, UserPermissions> = {
       'sched.delete.*',
       'notify.*.job.*',
       'dlq.events.>',
-      // A reminder of an upload that is noted in the record.
+      // Published again for an upload that the record already notes.
       'evt.render.completed.*',
       'ctl.stop.*',
       '$KV.job.*.*',

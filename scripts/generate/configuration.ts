@@ -1,11 +1,12 @@
 import { execFileSync } from 'node:child_process'
 import { join } from 'node:path'
+import { serviceNames } from '@avatar/contracts'
 import { isSecret } from '@avatar/service-kit'
+import { variablesSetByUp } from '../../cli/src/stack/settings.ts'
 import { ingestConfigSchema } from '../../ingest/src/config.ts'
 import { janitorConfigSchema } from '../../janitor/src/config.ts'
 import { orchestratorConfigSchema } from '../../orchestrator/src/config.ts'
 import type { GeneratedFiles } from './generated-files.ts'
-import { setByAvatarUp } from './set-by-avatar-up.ts'
 
 /** Every service's schema; the same name means the same thing in each. */
 const services = {
@@ -61,7 +62,10 @@ function page(variables: readonly Variable[]): string {
     const value = isRequired ? 'required' : fallback ? `\`${fallback}\`` : ''
     return `| ${names} | ${description} | ${value} | ${of.join(', ')} |`
   })
-  const setItself = setByAvatarUp([...new Set(variables.map(({ name }) => name))])
+  const setByUp = new Set(serviceNames.flatMap((name) => variablesSetByUp(name).always))
+  const setItself = [...new Set(variables.map(({ name }) => name))].filter((name) =>
+    setByUp.has(name),
+  )
   return `# Configuration
 
 Environment variables configure every process. A wrong value stops it at start with the list of everything that is wrong.

@@ -1,6 +1,7 @@
 import { mkdtemp, readFile, rm, stat } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { monitoredServices } from '@avatar/contracts'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { processesOf, type System, startSystem } from '../harness/index.ts'
 
@@ -16,14 +17,14 @@ describe('avatar up', () => {
     await rm(dataDir, { recursive: true, force: true })
   }, 90_000)
 
-  it('tells in a private stack.json where everything is', async () => {
+  it('writes a private stack.json that says where everything is', async () => {
     const path = join(dataDir, 'stack.json')
     expect((await stat(path)).mode & 0o777).toBe(0o600)
     const stack = await system.stack()
     expect(stack.url).toBe(system.url)
     expect((await fetch(`${stack.nats.monitor}/healthz`)).status).toBe(200)
     expect((await fetch(`${stack.s3.endpoint}/healthz`)).status).toBe(200)
-    for (const service of ['ingest', 'orchestrator', 'janitor'] as const) {
+    for (const service of monitoredServices) {
       const port = stack.processes[service].ports['metrics']
       expect(await (await fetch(`http://127.0.0.1:${port}/metrics`)).text()).toContain('# ')
     }
@@ -38,7 +39,7 @@ describe('avatar up', () => {
     expect([await secretIsIn('ingest'), await secretIsIn('sidecar')]).toEqual([true, false])
   })
 
-  it('says so when it is asked to run twice on the same data', async () => {
+  it('refuses to run twice on the same data', async () => {
     await expect(system.cli('up')).rejects.toMatchObject({
       stderr: expect.stringContaining('already running'),
     })
@@ -48,7 +49,7 @@ describe('avatar up', () => {
     expect(system.lines.join('\n')).not.toContain('\u001b')
   })
 
-  it('brings a killed process back within a second on the same ports', async () => {
+  it('restarts a killed process at once on the same ports', async () => {
     const before = (await system.stack()).processes.janitor
     const killedAt = performance.now()
     await system.kill('janitor')
@@ -60,7 +61,7 @@ describe('avatar up', () => {
     const orphans = processesOf(dataDir)
     system.signalSupervisor('SIGKILL')
     const credentials = await readFile(join(dataDir, 'credentials.json'), 'utf8')
-    // By npx, whose process alone gets the signal that ends it all: npm must pass it on.
+    // Started by npx: only npm's process gets the signal to stop, and must pass it on.
     system = await startSystem({ dataDir, avatar: ['npx', 'avatar'] })
     expect(await readFile(join(dataDir, 'credentials.json'), 'utf8')).toBe(credentials)
     expect(processesOf(dataDir).filter((pid) => orphans.includes(pid))).toEqual([])

@@ -22,7 +22,7 @@ describe('a render that goes badly', () => {
     return facts.filter((type) => /^job\.(completed|failed|cancelled)$/.test(type))
   }
 
-  it('a job that kills its worker each time fails at the sixth death; the others pass', async () => {
+  it('a job that kills its worker each time fails at the sixth death, and the others complete', async () => {
     const poison = await system.client.submit({ prompt: 'null:crash null:seconds=0.2' })
     const others = await Promise.all([1, 2, 3].map(() => system.client.submit()))
     const jobIds = others.map(({ jobId }) => jobId)
@@ -36,7 +36,7 @@ describe('a render that goes badly', () => {
     expect(await endsOf(poison.jobId)).toEqual(['job.failed'])
   }, 90_000)
 
-  it('a job that the engine fails each time fails at the third try', async () => {
+  it('a job that fails in the engine each time fails at the third attempt', async () => {
     const { jobId } = await system.client.submit({ prompt: 'null:fail' })
     const view = await system.client.untilEnded(jobId, 'failed')
     expect(view).toMatchObject({ attempt: 3, error: { code: 'RENDER_FAILED' } })
@@ -47,7 +47,7 @@ describe('a render that goes badly', () => {
     ['null:noface', 'NO_FACE'],
     ['null:oom-always', 'GPU_OUT_OF_MEMORY'],
   ])(
-    'a job that trying again cannot help fails at once: %s',
+    'a job that no retry can help fails at once: %s',
     async (prompt, code) => {
       const { jobId } = await system.client.submit({ prompt })
       const view = await system.client.untilEnded(jobId, 'failed')
@@ -56,7 +56,7 @@ describe('a render that goes badly', () => {
     60_000,
   )
 
-  it('a job that does not fit is rendered smaller, delivered at its size, and says so', async () => {
+  it('a job that does not fit into memory is rendered smaller, delivered at full size, and says so', async () => {
     const whole = await system.client.submit()
     const smaller = await system.client.submit({ prompt: 'null:oom' })
     for (const { jobId } of [whole, smaller])
@@ -68,7 +68,7 @@ describe('a render that goes badly', () => {
     expect([degraded.width, degraded.height]).toEqual([full.width, full.height])
   }, 60_000)
 
-  it('a render that hangs is killed at its deadline, and the next one is not kept waiting', async () => {
+  it('a render that hangs is killed at its deadline, and the next job starts', async () => {
     const child = await system.pidOf('child')
     const hanging = await system.client.submit({ prompt: 'null:hang null:seconds=0.2' })
     const next = await system.client.submit()
@@ -82,15 +82,15 @@ describe('a render that goes badly', () => {
     expect(() => process.kill(child ?? 0, 0)).toThrow()
   }, 60_000)
 
-  it('a worker that is told to end hands its job back at once, and nothing is counted', async () => {
+  it('a worker that gets SIGTERM releases its job at once, and the attempt does not count as lost', async () => {
     const { jobId } = await system.client.submit({ prompt: 'null:seconds=2' })
     await system.client.untilView(jobId, ({ stage }) => stage === 'rendering')
-    const toldAt = Date.now()
+    const signalledAt = Date.now()
     await system.kill('sidecar', 'SIGTERM')
     await expectCompletedOnce(system, jobId, { attempt: 2 })
     const facts = await (await system.broker()).factsOf(jobId)
     const released = facts.find(({ type }) => type === 'render.released')
-    expect((released?.atMs ?? Infinity) - toldAt).toBeLessThan(4_000)
+    expect((released?.atMs ?? Infinity) - signalledAt).toBeLessThan(4_000)
     expect(facts.map(({ type }) => type)).not.toContain('job.attempt-lost')
   }, 60_000)
 })

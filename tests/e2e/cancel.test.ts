@@ -11,11 +11,11 @@ describe('cancelling', () => {
     expect(await system.stop()).toEqual([])
   }, 90_000)
 
-  /** No entry in the queue, no object in the store, one end among the facts. */
+  /** No queue entry and no object is left, and exactly one event ends the job. */
   async function expectNothingLeft(jobId: string) {
     const store = await system.store()
     await until(async () => (await store.keys(jobPrefix(jobId))).length === 0, {
-      what: 'a prefix without objects',
+      what: 'an empty prefix',
     })
     const broker = await system.broker()
     expect(await broker.count('GPU', subjects.gpuWork(jobId))).toBe(0)
@@ -35,7 +35,7 @@ describe('cancelling', () => {
 
     const next = await system.client.submit()
     await system.client.untilEnded(next.jobId, 'completed', 20_000)
-    // It obeyed between two forwards: nobody had to kill it.
+    // It stopped between two forwards: nobody had to kill it.
     expect(await system.pidOf('child')).toBe(child)
   }, 60_000)
 

@@ -13,7 +13,7 @@ import {
 } from '../harness/index.ts'
 
 const isThere = hasEnginePackages()
-if (!isThere) console.info('infinitetalk is left out: npm run setup -- --with engine')
+if (!isThere) console.info('infinitetalk is skipped; to install it: npm run setup -- --with engine')
 
 describe.skipIf(!isThere)('a job on the infinitetalk engine', () => {
   let system: System
@@ -28,7 +28,7 @@ describe.skipIf(!isThere)('a job on the infinitetalk engine', () => {
     await rm(weights, { recursive: true, force: true })
   }, 90_000)
 
-  it('becomes a video as long as its voice, of several chunks, and says how it was made', async () => {
+  it('becomes a video of several chunks, as long as its voice, and reports how it was made', async () => {
     const submitted = await system.client.submit({ seconds: 2, prompt: 'a woman is talking' })
     expect(submitted.status).toBe(201)
     const view = await system.client.untilEnded(submitted.jobId, 'completed', 120_000)
@@ -50,7 +50,7 @@ describe.skipIf(!isThere)('a job on the infinitetalk engine', () => {
     expect(createHash('sha256').update(video).digest('hex')).toBe(result.sha256)
   }, 150_000)
 
-  it('takes a voice that is shorter than one window', async () => {
+  it('may have a voice that is shorter than one window', async () => {
     const { jobId } = await system.client.submit({ seconds: 0.4 })
     await system.client.untilEnded(jobId, 'completed', 120_000)
     expect(Math.abs((await system.client.result(jobId)).video_seconds - 0.4)).toBeLessThanOrEqual(
@@ -58,7 +58,7 @@ describe.skipIf(!isThere)('a job on the infinitetalk engine', () => {
     )
   }, 150_000)
 
-  it('is cancelled while it renders, and the next job renders', async () => {
+  it('can be cancelled while it renders, and the next job renders', async () => {
     const long = await system.client.submit({ seconds: 60 })
     await system.client.untilView(long.jobId, (one) => one.stage === 'rendering', 120_000)
     expect((await system.client.cancel(long.jobId)).status).toBeLessThan(300)

@@ -11,7 +11,7 @@ import {
   type Victim,
 } from '../harness/index.ts'
 
-/** Jobs in flight while a process dies: one that renders, and some behind it. */
+/** Jobs in flight while a process dies: one renders, the others wait. */
 const jobsInFlight = 3
 
 const victims: readonly Victim[] = [...processNames, 'child']
@@ -40,7 +40,7 @@ describe('kill -9 in the middle of work', () => {
       )
       await system.kill(victim)
       const views = await expectAllCompletedOnce(system, jobIds)
-      // Only who renders costs anybody an attempt: the job in hand, and the one fetched ahead.
+      // Only the renderer costs attempts: of the job in hand, and of the prefetched one.
       const attempts = views.reduce((sum, view) => sum + view.attempt, 0) - jobsInFlight
       if (victim === 'sidecar' || victim === 'child') {
         expect(attempts).toBeGreaterThanOrEqual(1)
@@ -48,11 +48,11 @@ describe('kill -9 in the middle of work', () => {
       } else expect(attempts).toBe(0)
     }, 180_000)
 
-  it('answers every submission while the broker restarts, and completes what it accepted', async () => {
+  it('answers every submission while the broker restarts, and completes every accepted job', async () => {
     const owner = system.clientWith(await system.createKey('restarts'))
     const answers: { status: number; retryAfter: number; jobId: string; tookMs: number }[] = []
     const isEnough = () => answers.length >= 60
-    async function submitOnAndOn() {
+    async function submitRepeatedly() {
       while (!isEnough()) {
         const sentAt = performance.now()
         const { status, headers, jobId } = await owner.submit()
@@ -60,7 +60,7 @@ describe('kill -9 in the middle of work', () => {
         answers.push({ status, retryAfter, jobId, tookMs: performance.now() - sentAt })
       }
     }
-    const submitting = Promise.all([1, 2, 3, 4].map(submitOnAndOn))
+    const submitting = Promise.all([1, 2, 3, 4].map(submitRepeatedly))
     for (const [signal, after] of [
       ['SIGKILL', 10],
       ['SIGTERM', 25],
@@ -77,7 +77,7 @@ describe('kill -9 in the middle of work', () => {
     }
     const accepted = answers.flatMap(({ status, jobId }) => (status === 201 ? [jobId] : []))
     await expectAllCompletedOnce(system, accepted, { client: owner })
-    // A record without an answer is a job all the same.
+    // A job that has a record counts, even if its client got no answer.
     const known = (await owner.jobs()).jobs.map(({ job_id }) => job_id)
     expect(known).toEqual(expect.arrayContaining(accepted))
     for (const jobId of known) await expectCompletedOnce(system, jobId, { client: owner })

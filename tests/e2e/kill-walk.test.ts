@@ -1,10 +1,9 @@
-import { jobPrefix } from '@avatar/contracts'
+import { jobPrefix, type ServiceName } from '@avatar/contracts'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import {
   type Cut,
   expectCompletedOnce,
   patientOrchestrator,
-  type Service,
   type System,
   startSystem,
   until,
@@ -23,8 +22,8 @@ const acknowledged = (consumer: string) => ({
 })
 
 /**
- * The walk along the way of one job: each service is killed between each pair of lines at which the
- * world could tell the difference.
+ * Follows one job and kills each service between every two steps whose effects are visible from
+ * outside.
  */
 describe('kill -9 at a chosen line', () => {
   let system: System
@@ -38,11 +37,11 @@ describe('kill -9 at a chosen line', () => {
     expect(await system.stop()).toEqual([])
   }, 90_000)
 
-  /** Kills a service at the line that the cut describes, which `act` makes it come to. */
-  async function killAt<T>(service: Service, cut: Cut, act: () => Promise<T>): Promise<T> {
+  /** Kills a service at the step that the cut describes; `act` makes the service reach it. */
+  async function killAt<T>(service: ServiceName, cut: Cut, act: () => Promise<T>): Promise<T> {
     const reached = system.proxies.toBroker(service).cut(cut)
     const acting = act()
-    acting.catch(() => undefined) // It is awaited only once the service is dead.
+    acting.catch(() => undefined) // Awaited only once the service is dead.
     await within(reached, 30_000, `${cut.when} ${cut.subject} of ${service}`)
     await system.kill(service)
     return acting
@@ -51,14 +50,14 @@ describe('kill -9 at a chosen line', () => {
   describe('ingest', () => {
     const submit = (key: string) => system.client.submit({ idempotencyKey: key }).catch(() => null)
 
-    it('before the record: the client has no answer, and the same request makes the job', async () => {
+    it('before the record: the client gets no answer, and the same request creates the job', async () => {
       const cut: Cut = { when: 'before', ...record('pending') }
       expect(await killAt('ingest', cut, () => submit('before the record'))).toBeNull()
       const jobId = await system.client.submitUntilAccepted({ idempotencyKey: 'before the record' })
       await expectCompletedOnce(system, jobId, { attempt: 1 })
     }, 90_000)
 
-    it('after the record: the job is done although nobody announced it', async () => {
+    it('after the record: the job completes although its event was never published', async () => {
       const owner = system.clientWith(await system.createKey('after the record'))
       const cut: Cut = { when: 'after', ...record('pending') }
       const answer = await killAt('ingest', cut, () => owner.submit().catch(() => null))
@@ -68,7 +67,7 @@ describe('kill -9 at a chosen line', () => {
       await expectCompletedOnce(system, jobs[0]?.job_id ?? '', { attempt: 1, client: owner })
     }, 90_000)
 
-    it('before the 201: asked again, the client gets the same job', async () => {
+    it('before the 201: a repeated request gets the same job', async () => {
       const cut: Cut = { when: 'after', ...event('job.submitted') }
       expect(await killAt('ingest', cut, () => submit('before the 201'))).toBeNull()
       const jobId = await system.client.submitUntilAccepted({ idempotencyKey: 'before the 201' })
@@ -80,20 +79,20 @@ describe('kill -9 at a chosen line', () => {
     const lines: Record<string, Cut> = {
       'before it is queued': { when: 'before', ...record('queued') },
       'queued, no entry': { when: 'after', ...record('queued') },
-      'entry published, no fact': { when: 'after', subject: /^gpu\.work\./ },
+      'entry published, no event': { when: 'after', subject: /^gpu\.work\./ },
       'queued, not acknowledged': { when: 'before', ...acknowledged('EVENTS.orchestrator') },
       'before the claim is written': { when: 'before', ...record('claimed') },
       'claimed, not answered': { when: 'after', ...record('claimed') },
       'before it renders': { when: 'before', ...record('rendering') },
-      'rendering, no fact': { when: 'after', ...record('rendering') },
+      'rendering, no event': { when: 'after', ...record('rendering') },
       'started, not acknowledged': { when: 'after', ...event('job.started') },
       'storing, not answered': { when: 'after', ...record('storing') },
       'before the upload is noted': { when: 'before', ...record('storing', '"uploaded":') },
       'uploaded, not verified': { when: 'after', ...record('storing', '"uploaded":') },
       'before it is completed': { when: 'before', ...record('completed') },
       'completed, no timer': { when: 'after', ...record('completed') },
-      'timer set, no fact': { when: 'after', subject: /^sched\.delete\./ },
-      'fact published, entry left': { when: 'after', ...event('job.completed') },
+      'timer set, no event': { when: 'after', subject: /^sched\.delete\./ },
+      'event published, entry left': { when: 'after', ...event('job.completed') },
       'entry purged': { when: 'after', subject: /^\$JS\.API\.STREAM\.PURGE\.GPU/ },
       'completed, not acknowledged': { when: 'before', ...acknowledged('EVENTS.storage') },
     }
@@ -144,8 +143,8 @@ describe('kill -9 at a chosen line', () => {
 
   describe('janitor', () => {
     const lines: Record<string, Cut> = {
-      'media deleted, not said': { when: 'before', ...event('job.deleted') },
-      'said, not acknowledged': { when: 'before', ...acknowledged('SCHED.janitor') },
+      'media deleted, no event': { when: 'before', ...event('job.deleted') },
+      'event published, not acknowledged': { when: 'before', ...acknowledged('SCHED.janitor') },
     }
     for (const [name, cut] of Object.entries(lines))
       it(`${name}: the deletion is recorded, once`, async () => {

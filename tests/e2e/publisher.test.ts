@@ -44,14 +44,14 @@ describe('another service', () => {
     })
   }
 
-  it('gets its video by messages alone, with what it was given', async () => {
+  it('gets its video by messages alone, with nothing but its credentials', async () => {
     const { stdout } = await publish('acme')
     expect(stdout).toMatch(/^submitted .+\n.+acme\.mp4: 1 s by null\njob .+ completed\n$/)
     const video = await readFile(join(folder, 'acme.mp4'))
     expect(video.subarray(4, 8).toString()).toBe('ftyp')
   }, 60_000)
 
-  it('is told why there is no video', async () => {
+  it('gets the reason when there is no video', async () => {
     await writeFile(join(folder, 'broken.png'), 'no picture')
     await expect(publish('acme', 'broken.png')).rejects.toMatchObject({
       code: 1,
@@ -59,7 +59,7 @@ describe('another service', () => {
     })
   }, 60_000)
 
-  it('may come while jobs run, and disturbs none', async () => {
+  it('can be added while jobs run, and disturbs none', async () => {
     const running = await system.client.submit({ prompt: 'null:seconds=3' })
     await createPublisher('other')
     const outcomes = await Promise.all([publish('acme'), publish('other')])
@@ -68,7 +68,7 @@ describe('another service', () => {
     expect(view.attempt).toBe(1)
   }, 90_000)
 
-  it('can touch nothing but its own folder of the store', async () => {
+  it('can read and write only its own folder of the store', async () => {
     const { jobId } = await system.client.submit()
     const [input = ''] = await (await system.store()).keys(`jobs/${jobId}/input/`)
     expect(await acme.put('intake/acme/a')).toBe(200)
@@ -82,11 +82,11 @@ describe('another service', () => {
     await system.client.untilEnded(jobId, 'completed')
   }, 60_000)
 
-  it('can submit for itself and hear of its own jobs only', async () => {
-    expect(await acme.said({ publish: 'intake.acme.job.submitted' })).toBeUndefined()
-    expect(await acme.said({ publish: 'intake.other.job.submitted' })).toContain('Permissions')
-    expect(await acme.said({ subscribe: 'notify.acme.>' })).toBeUndefined()
-    expect(await acme.said({ subscribe: 'notify.other.>' })).toContain('Permissions')
+  it('can submit and receive notifications only for itself', async () => {
+    expect(await acme.errorOf({ publish: 'intake.acme.job.submitted' })).toBeUndefined()
+    expect(await acme.errorOf({ publish: 'intake.other.job.submitted' })).toContain('Permissions')
+    expect(await acme.errorOf({ subscribe: 'notify.acme.>' })).toBeUndefined()
+    expect(await acme.errorOf({ subscribe: 'notify.other.>' })).toContain('Permissions')
   }, 30_000)
 
   it('cannot be created twice, nor under the name of a service', async () => {
@@ -96,7 +96,7 @@ describe('another service', () => {
       })
   }, 30_000)
 
-  it('is still known after a restart of the broker and the store', async () => {
+  it('can still submit after a restart of the broker and the store', async () => {
     await system.kill('nats')
     await system.kill('s3')
     const retried = async (tries: number): Promise<{ stdout: string }> =>

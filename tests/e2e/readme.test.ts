@@ -18,7 +18,7 @@ afterAll(async () => {
   await rm(film, { force: true })
 }, 90_000)
 
-it('runs the ten lines of the README as they stand there', async () => {
+it('the ten lines of the README run as printed', async () => {
   const readme = await readFile(join(root, 'README.md'), 'utf8')
   const lines = /## The API in ten lines.*?```sh\n(.*?)```/s.exec(readme)?.[1] ?? ''
   expect(lines.trimEnd().split('\n')).toHaveLength(10)
@@ -26,7 +26,7 @@ it('runs the ten lines of the README as they stand there', async () => {
     ...process.env,
     URL: system.url,
     AVATAR_DATA_DIR: system.dataDir,
-    // This Node first, as under npm.
+    // This Node comes first, as under npm.
     PATH: `${dirname(process.execPath)}:${process.env['PATH']}`,
   }
   const { stdout } = await run('bash', ['-euo', 'pipefail', '-c', lines], { cwd: root, env })

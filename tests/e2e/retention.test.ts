@@ -11,7 +11,7 @@ describe('when the retention ends', () => {
     system = await startSystem({
       env: {
         VIDEO_RETENTION_HOURS: String(retentionSeconds / 3600),
-        JANITOR_TIMINGS_DIVISOR: '1000', // The sweep every few seconds.
+        JANITOR_TIMINGS_DIVISOR: '1000', // A sweep every few seconds.
       },
     })
   }, 90_000)
@@ -26,7 +26,7 @@ describe('when the retention ends', () => {
       what: `no objects of ${jobId}`,
     })
 
-  it('the video and the inputs are gone, and the API says so', async () => {
+  it('the video and the inputs are deleted, and the API says so', async () => {
     const { jobId } = await system.client.submit()
     const view = await system.client.untilEnded(jobId, 'completed')
     const keptForMs = Date.parse(view.expires_at ?? '') - Date.parse(view.finished_at ?? '')
@@ -48,7 +48,7 @@ describe('when the retention ends', () => {
     })
   }, 60_000)
 
-  it('a result is not given out any more, even while nobody deletes it', async () => {
+  it('the API refuses the result even while the janitor is suspended', async () => {
     const { jobId } = await system.client.submit()
     const janitor = await system.pidOf('janitor')
     if (janitor === undefined) throw new Error('no janitor')
@@ -66,7 +66,7 @@ describe('when the retention ends', () => {
     await untilGone(jobId)
   }, 60_000)
 
-  it('the inputs of a failed job go too', async () => {
+  it('the inputs of a failed job are deleted too', async () => {
     const { jobId } = await system.client.submit({ prompt: 'null:noface' })
     await system.client.untilEnded(jobId, 'failed')
     expect(await keysOf(jobId)).toHaveLength(2)
@@ -74,7 +74,7 @@ describe('when the retention ends', () => {
     await system.client.untilView(jobId, ({ deleted_at }) => deleted_at !== null)
   }, 60_000)
 
-  it('the sweep finds what no event tells of: a late upload, and inputs without a job', async () => {
+  it('the sweep finds what has no event: a late upload, and inputs without a job', async () => {
     const { jobId } = await system.client.submit()
     await system.client.untilView(jobId, ({ deleted_at }) => deleted_at !== null)
     const store = await system.store()

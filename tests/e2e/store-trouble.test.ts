@@ -7,7 +7,7 @@ import {
   until,
 } from '../harness/index.ts'
 
-/** Tries of one upload before the render stays spooled for a while. */
+/** How often an upload is tried before the render stays spooled for a while. */
 const uploadTries = 3
 
 describe('while the store is in trouble', () => {
@@ -35,10 +35,10 @@ describe('while the store is in trouble', () => {
   }
 
   it.each(['error', 'reset', 'stall'] as const)(
-    'the door says so, in time, and takes the same request afterwards: %s',
+    'submitting answers 503 in time, and the same request is accepted afterwards: %s',
     async (kind) => {
       store().misbehave({ kind, method: 'PUT' })
-      const submission = { idempotencyKey: `the door: ${kind}` }
+      const submission = { idempotencyKey: `submit: ${kind}` }
       const refused = await system.client.submit(submission)
       expect(refused).toMatchObject({ status: 503, error: { code: 'STORE_UNAVAILABLE' } })
       expect(Number(refused.headers.get('retry-after'))).toBeGreaterThan(0)
@@ -49,7 +49,7 @@ describe('while the store is in trouble', () => {
     60_000,
   )
 
-  it('a render is offered again and again, and the device goes on meanwhile', async () => {
+  it('an upload is tried again and again, and the worker renders the next job meanwhile', async () => {
     const first = await renderedWhileNoUploadSucceeds()
     const second = await system.client.submit()
     await system.client.untilView(second.jobId, ({ stage }) => stage === 'storing')
@@ -59,7 +59,7 @@ describe('while the store is in trouble', () => {
   }, 60_000)
 
   it.each(['SIGKILL', 'SIGSTOP and SIGKILL'])(
-    'a spooled render outlives its worker and is never rendered again: %s',
+    'a spooled render survives its worker and is not rendered again: %s',
     async (how) => {
       const jobId = await renderedWhileNoUploadSucceeds()
       const pid = await system.pidOf('sidecar')
@@ -74,8 +74,8 @@ describe('while the store is in trouble', () => {
   )
 
   it.each([
-    ['inputs that are not given out', { kind: 'error', method: 'GET', times: 4 }],
-    ['inputs that never come', { kind: 'stall', method: 'GET', times: 2 }],
+    ['inputs that cannot be downloaded', { kind: 'error', method: 'GET', times: 4 }],
+    ['inputs that never arrive', { kind: 'stall', method: 'GET', times: 2 }],
     ['inputs that break off', { kind: 'reset', method: 'GET', times: 4 }],
     ['an upload that is never answered', { kind: 'stall', method: 'PUT', path: outputs, times: 1 }],
     ['an upload that breaks off', { kind: 'reset', method: 'PUT', path: outputs, times: 5 }],

@@ -12,7 +12,7 @@ describe('one job from submission to download', () => {
     expect(await system.stop()).toEqual([])
   }, 90_000)
 
-  it('renders, stores and hands over exactly the announced video', async () => {
+  it('renders, stores and delivers exactly the video that the result describes', async () => {
     const submitted = await system.client.submit({ seconds: 1.5 })
     expect(submitted.status).toBe(201)
     expect(submitted.headers.get('location')).toBe(`/status/${submitted.jobId}`)
@@ -34,7 +34,7 @@ describe('one job from submission to download', () => {
     expect(createHash('sha256').update(video).digest('hex')).toBe(result.sha256)
   }, 60_000)
 
-  it('keeps a job from everybody else', async () => {
+  it('hides a job from every other key', async () => {
     const { jobId } = await system.client.submit()
     const stranger = system.clientWith(await system.createKey('stranger'))
     const theirs = await stranger.send(`/status/${jobId}`)
@@ -46,7 +46,7 @@ describe('one job from submission to download', () => {
     await system.client.untilEnded(jobId, 'completed')
   }, 60_000)
 
-  it('makes one job of one Idempotency-Key, however many clients send it at once', async () => {
+  it('creates one job for one Idempotency-Key, however many clients send it at once', async () => {
     const owner = system.clientWith(await system.createKey('twenty'))
     const answers = await Promise.all(
       Array.from({ length: 20 }, () => owner.submit({ idempotencyKey: 'the same' })),
@@ -57,13 +57,13 @@ describe('one job from submission to download', () => {
     expect(jobIds).toHaveLength(1)
     expect((await owner.jobs()).jobs.map(({ job_id }) => job_id)).toEqual(jobIds)
     const [jobId = ''] = jobIds
-    // Whoever came too late has taken its inputs along.
+    // The late ones have deleted the inputs that they stored.
     const inputs = await (await system.store()).keys(`${jobPrefix(jobId)}input/`)
     expect(inputs).toHaveLength(2)
     await expectCompletedOnce(system, jobId, { client: owner, attempt: 1 })
   }, 60_000)
 
-  it('completes 20 jobs of three keys, and shows each key its own alone', async () => {
+  it('completes 20 jobs of three keys, and shows each key only its own', async () => {
     const owners = await Promise.all(
       ['one', 'two', 'three'].map(async (name) => system.clientWith(await system.createKey(name))),
     )
@@ -85,7 +85,7 @@ describe('one job from submission to download', () => {
     }
   }, 120_000)
 
-  it('turns a revoked key away within five seconds', async () => {
+  it('refuses a revoked key within five seconds', async () => {
     const key = await system.createKey('leaver')
     const leaver = system.clientWith(key)
     expect((await leaver.send('/jobs')).status).toBe(200)

@@ -2,12 +2,11 @@ import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { setTimeout as moment } from 'node:timers/promises'
 import type { System } from './system.ts'
 
 /**
- * A second worker beside the system's own, started the same way but for its name and its folder: what
- * it needs is read off the first one.
+ * Starts a second worker beside the system's own, with the same command line and environment except for
+ * its name and its folder.
  */
 export async function startAnotherWorker(system: System, workerId: string) {
   const pid = await system.pidOf('sidecar')
@@ -31,13 +30,17 @@ export async function startAnotherWorker(system: System, workerId: string) {
   }
 }
 
-/** Stops processes in their tracks for a while, as a suspended machine does. */
-export async function suspend(pids: readonly number[], ms: number) {
-  for (const pid of pids) process.kill(pid, 'SIGSTOP')
+/** Suspends processes, as a machine that sleeps does, while `meanwhile` runs. */
+export async function suspend<T>(
+  pids: readonly (number | undefined)[],
+  meanwhile: () => Promise<T>,
+): Promise<T> {
+  const known = pids.filter((pid) => pid !== undefined)
+  for (const pid of known) process.kill(pid, 'SIGSTOP')
   try {
-    await moment(ms)
+    return await meanwhile()
   } finally {
-    for (const pid of pids) process.kill(pid, 'SIGCONT')
+    for (const pid of known) process.kill(pid, 'SIGCONT')
   }
 }
 

@@ -1,11 +1,16 @@
 import { type AnyEvent, eventSchemas, streams, subjects } from '@avatar/contracts'
-import { JetStreamError, type JetStreamManager, jetstreamManager } from '@nats-io/jetstream'
+import {
+  DiscardPolicy,
+  JetStreamError,
+  type JetStreamManager,
+  jetstreamManager,
+} from '@nats-io/jetstream'
 import { connect } from '@nats-io/transport-node'
 
-/** More facts than any test makes of one job. */
-const factsOfOneJob = 1_000
+/** More events than any test publishes about one job. */
+const eventsOfOneJob = 1_000
 
-/** What a person with the operator's password sees of the broker. */
+/** The broker as its operator sees it. */
 export type Broker = Awaited<ReturnType<typeof connectBroker>>
 
 /** Connects as the operator; the connection outlives restarts of the broker. */
@@ -25,13 +30,13 @@ export async function connectBroker(address: string) {
     connection,
     manager,
 
-    /** Every fact that was ever stored of a job, in the order of the stream. */
+    /** Every stored event of a job, in the order of the stream. */
     async factsOf(jobId: string): Promise<AnyEvent[]> {
       const stored = await manager.direct
         .getBatch(streams.EVENTS.name, {
           seq: 1,
           next_by_subj: subjects.eventsOfJob(jobId),
-          batch: factsOfOneJob,
+          batch: eventsOfOneJob,
         })
         .catch(orNothing)
       const facts: AnyEvent[] = []
@@ -48,11 +53,21 @@ export async function connectBroker(address: string) {
       return Object.values(state.subjects ?? {}).reduce((sum, each) => sum + each, 0)
     },
 
+    /** Limits a stream to its present size. @returns what restores its configuration */
+    async takeNoMore(stream: string): Promise<() => Promise<void>> {
+      const { config, state } = await manager.streams.info(stream)
+      const full = { max_bytes: state.bytes, discard: DiscardPolicy.New }
+      await manager.streams.update(stream, { ...config, ...full })
+      return async () => {
+        await manager.streams.update(stream, config)
+      }
+    },
+
     close: () => connection.close(),
   }
 }
 
-/** A direct get answers "none" as an error; any other error is one. */
+/** A direct get reports "no message" as an error. */
 function orNothing(error: unknown): never[] {
   if (error instanceof JetStreamError && 'code' in error && error.code === 404) return []
   throw error

@@ -1,7 +1,8 @@
-import { setTimeout as moment } from 'node:timers/promises'
-import { processNames, type System, type Victim } from './system.ts'
+import { setTimeout as pause } from 'node:timers/promises'
+import { processNames } from '@avatar/contracts'
+import type { System, Victim } from './system.ts'
 
-/** Whole numbers below a bound; the same seed gives the same numbers (mulberry32). */
+/** Random whole numbers below a bound; the same seed gives the same numbers (mulberry32). */
 export function seededRandom(seed: number): (below: number) => number {
   let state = seed >>> 0
   return (below) => {
@@ -12,7 +13,7 @@ export function seededRandom(seed: number): (below: number) => number {
   }
 }
 
-export type ChaosOptions = {
+type ChaosOptions = {
   seed: number
   kills: number
   /** The longest pause between two kills. */
@@ -23,15 +24,15 @@ export type ChaosOptions = {
 const everyone: readonly Victim[] = [...processNames, 'child']
 
 /**
- * Kills random processes with SIGKILL at random moments, now and then two at once, each only once
- * its last successor lives. Returns whom it killed, in order.
+ * Kills random processes with SIGKILL after random pauses, sometimes two at once. No process is killed
+ * again before its successor runs. Returns the victims in order.
  */
 export async function killAtRandom(system: System, options: ChaosOptions): Promise<Victim[]> {
   const { seed, kills, pauseMs, victims = everyone } = options
   const random = seededRandom(seed)
   const killed: Victim[] = []
   while (killed.length < kills) {
-    await moment(random(pauseMs))
+    await pause(random(pauseMs)) // The random moment is the test; there is nothing to wait for.
     const first = victims[random(victims.length)] ?? 'ingest'
     const second = victims[random(victims.length)] ?? 'ingest'
     const isPair = random(4) === 0 && second !== first && killed.length + 2 <= kills

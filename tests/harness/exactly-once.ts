@@ -5,18 +5,18 @@ import { expect } from 'vitest'
 import type { Client } from './rest-client.ts'
 import type { System } from './system.ts'
 
-export type OnceOptions = {
-  /** The attempt that must have made the video; any, where none is given. */
+type OnceOptions = {
+  /** The attempt that must have made the video; by default any. */
   attempt?: number
-  /** Whose job it is; the system's own client by default. */
+  /** The owner's client; by default the system's own. */
   client?: Client
   timeoutMs?: number
 }
 
 /**
- * Waits until a job has ended, and expects that it was completed exactly once: one fact says so and
- * none says otherwise, one video is stored, it is the one that the fact and the API name, every epoch
- * was begun at most once, and no entry of the job is left in the queue.
+ * Waits until a job has ended, and expects that it was completed exactly once: exactly one event ends
+ * it, one video is stored, that video is the one that the event and the API name, every epoch was started
+ * at most once, and the queue holds no entry of the job.
  */
 export async function expectCompletedOnce(
   system: System,
@@ -26,13 +26,13 @@ export async function expectCompletedOnce(
   const view = await client.untilEnded(jobId, 'completed', timeoutMs)
   const broker = await system.broker()
   const factsOf = async () => (await broker.factsOf(jobId)).filter(isEnd)
-  // The record is written before the fact is published; a crash in between delays it.
+  // The record is written before the event is published; a crash in between delays the event.
   const [completed, ...more] = await until(
     async () => {
       const facts = await factsOf()
       return facts.length > 0 && facts
     },
-    { timeoutMs: 40_000, what: `the end of ${jobId} as a fact` },
+    { timeoutMs: 40_000, what: `the event that ends ${jobId}` },
   )
   expect(more, `further ends of ${jobId}`).toEqual([])
   if (completed?.type !== 'job.completed') throw new Error(`${jobId}: ${completed?.type}`)
@@ -47,7 +47,7 @@ export async function expectCompletedOnce(
   return view
 }
 
-/** The same of many jobs; a job that fails this is named. */
+/** Expects the same of many jobs. The error names the job. */
 export async function expectAllCompletedOnce(
   system: System,
   jobIds: readonly string[],
@@ -72,7 +72,7 @@ async function expectOneVideo(system: System, client: Client, fact: EventOf<'job
 async function expectEpochsOnce(system: System, jobId: string, attempts: number) {
   const facts = await (await system.broker()).factsOf(jobId)
   const started = facts.filter(({ type }) => type === 'render.started').map(({ epoch }) => epoch)
-  expect(new Set(started).size, `epochs begun of ${jobId}: ${started}`).toBe(started.length)
+  expect(new Set(started).size, `epochs started of ${jobId}: ${started}`).toBe(started.length)
   expect(Math.max(...facts.map(({ epoch }) => epoch))).toBe(attempts)
 }
 

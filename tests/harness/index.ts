@@ -1,17 +1,15 @@
+export { processNames } from '@avatar/contracts'
 export { until } from '@avatar/service-kit/testing'
 export { startAnotherWorker, suspend } from './another-worker.ts'
 export { killAtRandom, seededRandom } from './chaos.ts'
 export { expectAllCompletedOnce, expectCompletedOnce } from './exactly-once.ts'
 export { portrait, voice } from './media.ts'
 export type { Cut } from './nats-proxy.ts'
-export { childrenOf, processesOf, processIds } from './processes.ts'
+export { childrenOf, processesOf } from './processes.ts'
 export { openPublisher, runExamplePublisher } from './publisher.ts'
 export { type Client, createClient, type Submitted } from './rest-client.ts'
 export {
-  type ProcessName,
   patientOrchestrator,
-  processNames,
-  type Service,
   type System,
   type SystemOptions,
   startSystem,

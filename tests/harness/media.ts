@@ -23,7 +23,7 @@ export function portrait({ width = 320, height = 180 } = {}): Buffer {
   ])
 }
 
-/** A WAV of a 220 Hz tone that swells and falls; 16 kHz, mono, 16 bit. */
+/** A WAV of a 220 Hz tone that swells and fades; 16 kHz, mono, 16 bit. */
 export function voice({ seconds = 1 } = {}): Buffer {
   const rate = 16_000
   const samples = Math.round(seconds * rate)

@@ -1,16 +1,16 @@
-/** A message that a client publishes, as it crosses the wire. */
+/** A message that a client publishes, as sent over the wire. */
 export type Published = {
   subject: string
-  /** Headers, where there are any, and the body. */
+  /** The headers, if there are any, and the body. */
   payload: string
 }
 
-/** One protocol line of a client with its payload; `published` where it is a publish. */
+/** One protocol message of a client; `published` if it is a publish. */
 export type Frame = { bytes: Buffer; published: Published | undefined }
 
 const lineEnd = Buffer.from('\r\n')
 
-/** Cuts what a NATS client sends into whole frames; of the protocol it knows `PUB` and `HPUB` alone. */
+/** Splits what a NATS client sends into whole frames. It understands only `PUB` and `HPUB`. */
 export function createFrameReader(): (chunk: Buffer) => Frame[] {
   let rest: Buffer = Buffer.alloc(0)
   return (chunk) => {

@@ -2,25 +2,25 @@ import { once } from 'node:events'
 import { connect, createServer, type Socket } from 'node:net'
 import { createFrameReader, type Published } from './nats-frames.ts'
 
-/** Where a connection is cut off, seen from one message. */
+/** The message at which a connection freezes. */
 export type Cut = {
-  /** `before`: the broker never hears it. `after`: it does, and its answer never comes back. */
+  /** `before`: the broker never receives it. `after`: it does, but its answer never comes back. */
   when: 'before' | 'after'
   subject: RegExp
   payload?: RegExp
 }
 
-/** Waits for a message; `done` resolves once its connection is frozen. */
+/** Waits for a message; `done` is called once its connection is frozen. */
 type Trap = Cut & { done: () => void }
 
 /**
- * Stands between one service and the broker. From a chosen message on it can freeze the connection:
- * the service stays connected, but nothing goes through in either direction. A process that is killed
- * then died, for all that the world can tell, exactly between two lines of its code.
+ * A proxy between one service and the broker. It can freeze the connection at a chosen message: the
+ * service stays connected, but nothing passes in either direction. For everybody else, a process that is
+ * killed then died exactly between two lines of its code.
  */
 export type NatsProxy = Awaited<ReturnType<typeof startNatsProxy>>
 
-/** @param brokerPort asked at each connection: the broker may not run yet when the proxy starts */
+/** @param brokerPort called at each connection: the broker may not run yet when the proxy starts */
 export async function startNatsProxy(brokerPort: () => Promise<number>) {
   const traps = new Set<Trap>()
   const sockets = new Set<Socket>()
@@ -54,7 +54,7 @@ export async function startNatsProxy(brokerPort: () => Promise<number>) {
       traps.delete(trap)
       isFrozen = true
       if (trap.when === 'before') return trap.done()
-      // The broker works in order: its answer to a ping comes after it has read the message.
+      // The broker works in order: it answers a ping only after it has read the message.
       onAnswer = trap.done
       upstream.write('PING\r\n')
     }
@@ -81,9 +81,9 @@ export async function startNatsProxy(brokerPort: () => Promise<number>) {
   const port = typeof address === 'object' && address ? address.port : 0
   return {
     url: `nats://127.0.0.1:${port}`,
-    /** Resolves when the next such message has come and its connection is frozen. */
+    /** Resolves when the next such message has arrived and its connection is frozen. */
     cut: (cut: Cut) => new Promise<void>((done) => traps.add({ ...cut, done })),
-    /** Breaks every connection; the service connects again. */
+    /** Breaks every connection; the service reconnects. */
     sever() {
       for (const socket of sockets) socket.destroy()
     },

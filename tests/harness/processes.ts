@@ -1,6 +1,6 @@
 import { readdirSync, readFileSync } from 'node:fs'
 
-/** Pids of living processes whose environment names this data folder: all that a system started. */
+/** The pids of all processes that a system started: their environment names its data folder. */
 export function processesOf(dataDir: string): number[] {
   return processIds().filter((pid) =>
     readQuietly(`/proc/${pid}/environ`).split('\0').includes(`AVATAR_DATA_DIR=${dataDir}`),
@@ -8,7 +8,7 @@ export function processesOf(dataDir: string): number[] {
 }
 
 /** Every process on this machine. */
-export function processIds(): number[] {
+function processIds(): number[] {
   return readdirSync('/proc')
     .filter((entry) => /^\d+$/.test(entry))
     .map(Number)
@@ -27,6 +27,6 @@ function readQuietly(path: string): string {
   try {
     return readFileSync(path, 'utf8')
   } catch {
-    return '' // It ended between the listing and the look.
+    return '' // It has ended meanwhile.
   }
 }

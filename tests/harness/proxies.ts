@@ -1,24 +1,24 @@
+import { type ServiceName, serviceNames, specOf } from '@avatar/contracts'
 import { type NatsProxy, startNatsProxy } from './nats-proxy.ts'
 import { type S3Proxy, startS3Proxy } from './s3-proxy.ts'
-import type { Service } from './system.ts'
 
 export type ProxyOptions = {
-  /** Services that reach the broker through a proxy; see `NatsProxy`. */
-  proxied?: readonly Service[]
-  /** Whether all reach the store through a proxy; see `S3Proxy`. */
+  /** The services that reach the broker through a proxy; see `NatsProxy`. */
+  proxied?: readonly ServiceName[]
+  /** Whether all services reach the store through a proxy; see `S3Proxy`. */
   hasStoreProxy?: boolean
 }
 
-/** Where the servers listen; asked once somebody wants to get through. */
+/** The servers' ports, looked up at each connection. */
 type Servers = { brokerPort: () => Promise<number>; storePort: () => Promise<number> }
 
-/** The proxies of a system that does not run yet, and the environment that leads through them. */
+/** Proxies for a system that is not running yet, and the environment that makes services use them. */
 export async function startProxies(
   { proxied = [], hasStoreProxy = false }: ProxyOptions,
   { brokerPort, storePort }: Servers,
 ) {
   const env: Record<string, string> = {}
-  const toBroker = new Map<Service, NatsProxy>()
+  const toBroker = new Map<ServiceName, NatsProxy>()
   for (const service of proxied) {
     const proxy = await startNatsProxy(brokerPort)
     toBroker.set(service, proxy)
@@ -27,12 +27,13 @@ export async function startProxies(
   let toStore: S3Proxy | undefined
   if (hasStoreProxy) {
     toStore = await startS3Proxy(storePort)
-    for (const service of ['INGEST', 'ORCHESTRATOR', 'JANITOR'])
-      env[`${service}_S3_ENDPOINT`] = toStore.url
+    for (const service of serviceNames)
+      if (specOf(service).needs?.includes('store'))
+        env[`${service.toUpperCase()}_S3_ENDPOINT`] = toStore.url
   }
   return {
     env,
-    toBroker(service: Service): NatsProxy {
+    toBroker(service: ServiceName): NatsProxy {
       const proxy = toBroker.get(service)
       if (!proxy) throw new Error(`${service} is not proxied`)
       return proxy

@@ -15,7 +15,7 @@ import { z } from 'zod'
 const run = promisify(execFile)
 const example = resolve(import.meta.dirname, '../../examples/publisher.ts')
 
-/** What `avatar publishers create` prints, as far as it is used here. */
+/** The part of what `avatar publishers create` prints that is used here. */
 const credentialsSchema = z.object({
   nats: z.object({ url: z.url(), user: z.string(), password: z.string() }),
   s3: z.object({
@@ -26,7 +26,7 @@ const credentialsSchema = z.object({
   }),
 })
 
-/** Another service, with its own credentials and no more. */
+/** Another service, which has nothing but its own credentials. */
 export function openPublisher(printed: string) {
   const { nats, s3 } = credentialsSchema.parse(JSON.parse(printed))
   const client = new S3Client({
@@ -36,7 +36,7 @@ export function openPublisher(printed: string) {
     credentials: { accessKeyId: s3.access_key_id, secretAccessKey: s3.secret_access_key },
   })
 
-  /** The status that the store answers with. */
+  /** The HTTP status of the store's answer. */
   async function statusOf(call: Promise<{ $metadata: { httpStatusCode?: number } }>) {
     try {
       return (await call).$metadata.httpStatusCode
@@ -54,8 +54,8 @@ export function openPublisher(printed: string) {
     list: (Prefix: string) =>
       statusOf(client.send(new ListObjectsV2Command({ ...address, Prefix }))),
 
-    /** What the broker says to a publish, and to a subscription; undefined when it allows it. */
-    async said(to: { publish?: string; subscribe?: string }): Promise<string | undefined> {
+    /** The broker's error for a publish or a subscription; undefined when it allows it. */
+    async errorOf(to: { publish?: string; subscribe?: string }): Promise<string | undefined> {
       // With the inbox that clients use by default.
       const connection = await connect({ servers: nats.url, user: nats.user, pass: nats.password })
       try {
@@ -79,7 +79,7 @@ export function openPublisher(printed: string) {
   }
 }
 
-/** Runs the example publisher as anybody would. */
+/** Runs the example publisher as a user would. */
 export function runExamplePublisher(options: Record<string, string>) {
   const args = Object.entries(options).flatMap(([name, value]) => [`--${name}`, value])
   return run(process.execPath, [example, ...args])

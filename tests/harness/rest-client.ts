@@ -17,22 +17,22 @@ import { portrait, voice } from './media.ts'
 export type Answer = { status: number; headers: Headers; body: unknown }
 export type Submitted = Answer & { jobId: string; error: ErrorEnvelope['error'] | undefined }
 
-export type SubmitOptions = {
+type SubmitOptions = {
   image?: Buffer
   audio?: Buffer
-  /** Seconds of audio, where none is given. */
+  /** Seconds of audio, if none is given. */
   seconds?: number
   prompt?: string
   idempotencyKey?: string
   headers?: Record<string, string>
 }
 
-/** How long a call may take before a test says that it hangs. */
+/** A call that takes longer counts as hanging. */
 const callWithinMs = 20_000
 
 export type Client = ReturnType<typeof createClient>
 
-/** The public REST API with one key; every answer is checked against the contracts. */
+/** The public REST API with one key. Every answer is checked against the contracts. */
 export function createClient(url: string, key: string) {
   async function send(path: string, init: RequestInit = {}): Promise<Answer> {
     const headers = new Headers(init.headers)
@@ -51,7 +51,7 @@ export function createClient(url: string, key: string) {
     return schema.parse(z.object({ data: z.unknown() }).parse(answer.body).data)
   }
 
-  /** Submits a job; whatever the answer is, it comes back. */
+  /** Submits a job and returns whatever the answer is. */
   async function submit(options: SubmitOptions = {}): Promise<Submitted> {
     const { image = portrait(), audio = voice({ seconds: options.seconds ?? 1 }) } = options
     const form = new FormData()
@@ -72,9 +72,9 @@ export function createClient(url: string, key: string) {
     submit,
     status,
     result: (jobId: string) => get(`/result/${jobId}`, resultViewSchema),
-    /** The newest hundred. */
+    /** The newest hundred jobs. */
     jobs: () => get('/jobs?limit=100', jobsPageSchema),
-    /** 503 is an answer too. */
+    /** A 503 is an answer too. */
     health: async () => envelopeOf(healthSchema).parse((await send('/health')).body).data,
     cancel: (jobId: string) => send(`/cancel/${jobId}`, { method: 'POST' }),
 
@@ -90,7 +90,7 @@ export function createClient(url: string, key: string) {
       return accepted.jobId
     },
 
-    /** Looks at a job until it looks as wanted; the API may be away meanwhile. */
+    /** Polls a job until its view is as wanted; the API may be away meanwhile. */
     untilView(jobId: string, isWanted: (view: StatusView) => boolean, timeoutMs = 60_000) {
       let last: StatusView | undefined
       return until(
@@ -104,7 +104,7 @@ export function createClient(url: string, key: string) {
       })
     },
 
-    /** The view of a job that has ended, which must be in this status. */
+    /** Waits until a job has ended, which must be in this status. */
     async untilEnded(jobId: string, wanted: Status, timeoutMs?: number): Promise<StatusView> {
       const isOver = (view: StatusView) => (terminalStates as ReadonlySet<string>).has(view.status)
       const view = await this.untilView(jobId, isOver, timeoutMs)
@@ -112,7 +112,7 @@ export function createClient(url: string, key: string) {
       return view
     },
 
-    /** The bytes behind the result's presigned URL. */
+    /** The video behind the result's presigned URL. */
     async download(jobId: string): Promise<Buffer> {
       const { url: source } = await this.result(jobId)
       const answer = await fetch(source, { signal: AbortSignal.timeout(callWithinMs) })

@@ -8,23 +8,23 @@ import {
   type ServerResponse,
 } from 'node:http'
 
-/** How the store misbehaves: an answer that is an error, no answer, or a broken connection. */
-export type StoreFault = {
+/** How the store misbehaves: it answers an error, does not answer, or breaks the connection. */
+type StoreFault = {
   kind: 'error' | 'stall' | 'reset'
-  /** Which requests it befalls; all, where nothing is said. */
+  /** Which requests are affected; by default all. */
   method?: string
   path?: RegExp
-  /** How many; for ever by default. */
+  /** How many requests; by default all. */
   times?: number
 }
 
 /**
- * Stands between the services (and their presigned URLs) and the store. What passes, passes byte for
- * byte, the Host that was signed included.
+ * A proxy between the store and the services and their presigned URLs. It passes requests on unchanged,
+ * including the signed Host header.
  */
 export type S3Proxy = Awaited<ReturnType<typeof startS3Proxy>>
 
-/** @param storePort asked at each request: the store may not run yet when the proxy starts */
+/** @param storePort called at each request: the store may not run yet when the proxy starts */
 export async function startS3Proxy(storePort: () => Promise<number>) {
   let fault: StoreFault | undefined
   let left = 0
@@ -75,13 +75,13 @@ export async function startS3Proxy(storePort: () => Promise<number>) {
   const port = typeof address === 'object' && address ? address.port : 0
   return {
     url: `http://127.0.0.1:${port}`,
-    /** Every request that was answered, in order. */
+    /** Every answered request, in order. */
     seen: seen as readonly (typeof seen)[number][],
     misbehave(how: StoreFault) {
       fault = how
       left = how.times ?? Infinity
     },
-    /** All is well again; who still waits for an answer gets a broken connection. */
+    /** Ends the fault; requests that still wait for an answer get a broken connection. */
     heal() {
       fault = undefined
       for (const { socket } of stalled) socket.destroy()

@@ -1,6 +1,6 @@
 import { ListObjectsV2Command, PutObjectCommand, S3Client } from '@aws-sdk/client-s3'
 
-/** What a person with the bucket's keys sees of the store. */
+/** The store as the owner of the bucket's keys sees it. */
 export type Store = ReturnType<typeof openStore>
 
 export function openStore(options: {

@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
 import { createInterface } from 'node:readline'
 import { promisify } from 'node:util'
+import { type ProcessName, processNames } from '@avatar/contracts'
 import { until } from '@avatar/service-kit/testing'
 import { z } from 'zod'
 import { type Broker, connectBroker } from './broker.ts'
@@ -20,14 +21,7 @@ const avatar = resolve(repositoryRoot, 'cli/src/main.ts')
 const processSchema = z.object({ pid: z.int(), ports: z.record(z.string(), z.int()) })
 const stackSchema = z.object({
   url: z.url(),
-  processes: z.object({
-    nats: processSchema,
-    s3: processSchema,
-    ingest: processSchema,
-    orchestrator: processSchema,
-    janitor: processSchema,
-    sidecar: processSchema,
-  }),
+  processes: z.record(z.enum(processNames), processSchema),
   s3: z.object({
     endpoint: z.url(),
     bucket: z.string(),
@@ -36,35 +30,32 @@ const stackSchema = z.object({
   }),
   nats: z.object({ url: z.url(), monitor: z.url() }),
 })
-export type Stack = z.infer<typeof stackSchema>
-export type ProcessName = keyof Stack['processes']
-export type Service = Exclude<ProcessName, 'nats' | 's3'>
-export const processNames = Object.keys(stackSchema.shape.processes.shape) as ProcessName[]
+type Stack = z.infer<typeof stackSchema>
 
-/** What can be killed: the processes of `stack.json`, and the sidecar's child that renders. */
+/** What can be killed: the processes of `stack.json`, and the sidecar's render process. */
 export type Victim = ProcessName | 'child'
 
 export type SystemOptions = ProxyOptions & {
-  /** On top of this process' own environment; the `null` engine and tenfold speed by default. */
+  /** Added to this process' environment. The default is the `null` engine and waits ten times shorter. */
   env?: Record<string, string>
-  /** A folder of an earlier system; a fresh one by default, which `stop` removes. */
+  /** The data folder of an earlier system. The default is a fresh one, which `stop` removes. */
   dataDir?: string
-  /** How `avatar` is started: Node itself by default, which is quicker than npx. */
+  /** How `avatar` is started. The default is Node itself, which is quicker than npx. */
   avatar?: readonly [string, ...string[]]
 }
 
 export type System = Awaited<ReturnType<typeof startSystem>>
 
 /**
- * For tests in which a worker starts again and keeps what it had: however short the waits are made, a
- * Python process takes as long to start as ever, and must not be taken for dead meanwhile.
+ * For tests in which a worker restarts and keeps its work. A Python process takes as long to start when
+ * the waits are short, and must not be declared dead meanwhile.
  */
 export const patientOrchestrator = { ORCHESTRATOR_TIMINGS_DIVISOR: '4' }
 
 const readyWithinMs = 60_000
 const stopWithinMs = 60_000
 
-/** Starts the real system, as a user would: `avatar up` in a process of its own. */
+/** Starts the real system as a user would: `avatar up` in its own process. */
 export async function startSystem({
   env = {},
   dataDir,
@@ -124,7 +115,7 @@ export async function startSystem({
     return stackSchema.parse(JSON.parse(await readFile(join(data, 'stack.json'), 'utf8')))
   }
 
-  /** Known soon after the servers run. */
+  /** Waits for `stack.json`, which is written soon after the servers have started. */
   async function portOf(name: ProcessName, port: string): Promise<number> {
     const look = () => stack().catch(() => undefined)
     const { processes } = await until(look, { timeoutMs: readyWithinMs, what: 'stack.json' })
@@ -133,7 +124,7 @@ export async function startSystem({
     return found
   }
 
-  /** Undefined while the sidecar has no child. */
+  /** Undefined while the sidecar has no render process. */
   async function pidOf(victim: Victim): Promise<number | undefined> {
     const { processes } = await stack()
     if (victim !== 'child') return processes[victim].pid
@@ -156,7 +147,7 @@ export async function startSystem({
   return {
     url,
     dataDir: data,
-    /** Everything it has printed. */
+    /** Every line that `avatar up` has printed. */
     lines,
     stack,
     cli,
@@ -178,7 +169,7 @@ export async function startSystem({
     pidOf,
     proxies,
 
-    /** Ends a process by a signal and waits until its successor lives. */
+    /** Signals a process to end, and waits for its successor. */
     async kill(victim: Victim, signal: NodeJS.Signals = 'SIGKILL') {
       const pid = await pidOf(victim)
       if (pid !== undefined) process.kill(pid, signal)
@@ -191,7 +182,7 @@ export async function startSystem({
       )
     },
 
-    /** Stops it like Ctrl-C and says which processes it left behind; there should be none. */
+    /** Stops the system like Ctrl-C and returns the processes that it left behind: none, if all is well. */
     async stop(): Promise<number[]> {
       await (await connecting)?.close()
       opened?.close()

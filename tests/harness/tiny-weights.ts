@@ -5,7 +5,7 @@ import { promisify } from 'node:util'
 const run = promisify(execFile)
 const python = resolve(import.meta.dirname, '../../.venv/bin/python')
 
-/** Whether `infinitetalk` can load at all. CI has set it up and must not skip what needs it. */
+/** Whether `infinitetalk` can load. CI has set it up and must not skip tests that need it. */
 export function hasEnginePackages(): boolean {
   if (process.env['CI']) return true
   const probe =
@@ -13,7 +13,7 @@ export function hasEnginePackages(): boolean {
   return spawnSync(python, ['-c', probe]).status === 0
 }
 
-/** Fills a folder with random, tiny weights and prepares them as an operator prepares the real ones. */
+/** Fills a folder with tiny random weights, and prepares them as an operator prepares the real ones. */
 export async function prepareTinyWeights(folder: string): Promise<void> {
   await run(python, [
     '-m',
@@ -24,7 +24,7 @@ export async function prepareTinyWeights(folder: string): Promise<void> {
   await run(python, ['-m', 'inference_sidecar.weights', 'prepare', ...options])
 }
 
-/** For `ENGINE=infinitetalk` over such weights: chunks of 17 frames of 48x32, on the CPU. */
+/** The environment for `ENGINE=infinitetalk` with such weights: chunks of 17 frames of 48x32 on the CPU. */
 export function tinyEngine(folder: string): Record<string, string> {
   return {
     ENGINE: 'infinitetalk',

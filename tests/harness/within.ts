@@ -1,7 +1,7 @@
 /**
- * The outcome of a promise that must come in time.
+ * The outcome of a promise that must settle in time.
  *
- * @throws Error that says what was waited for, when it does not
+ * @throws Error that says what was waited for
  */
 export async function within<T>(promise: Promise<T>, ms: number, what: string): Promise<T> {
   let timer: NodeJS.Timeout | undefined

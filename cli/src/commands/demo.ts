@@ -4,6 +4,7 @@ import { join } from 'node:path'
 import { systemClock } from '@avatar/service-kit'
 import { createApiClient } from '../api-client.ts'
 import type { CommandContext } from '../command-context.ts'
+import { withEnvFile } from '../env-file.ts'
 import { exitCodes, UserError } from '../exit-codes.ts'
 import { openKeyRing } from '../key-ring.ts'
 import { progressDisplay } from '../progress-display.ts'
@@ -12,13 +13,13 @@ import { dataFolder } from '../stack/data-folder.ts'
 import { repositoryRoot } from '../stack/installation.ts'
 import { prefixedLines } from '../stack/log-lines.ts'
 import { startStack } from '../stack/start-stack.ts'
-import { aborted, hearStopWish } from '../stop-wish.ts'
+import { aborted, listenForStop } from '../stop-signals.ts'
 import { asOperator, findSystem } from '../system.ts'
 import { refuseMissing } from './generate.ts'
 
 export type DemoOptions = { image?: string; audio?: string; out: string; data: string }
 
-/** What is shown of the system's log when the demo fails. */
+/** How much of the system's log a failed demo shows. */
 const logLinesOnFailure = 40
 
 /** `avatar demo`: the whole system up, one video through its public API, the whole system down. */
@@ -29,11 +30,11 @@ export async function demo(options: DemoOptions, context: CommandContext): Promi
   const data = dataFolder(options.data)
   const log: string[] = []
   for (const file of [image, audio]) refuseMissing(file)
-  const wish = hearStopWish(context.signals, systemClock)
+  const stop = listenForStop(context.signals, systemClock)
   const stack = await startStack({
     data,
     httpPort: 0,
-    env: context.env,
+    env: await withEnvFile(context),
     clock: systemClock,
     write: prefixedLines((line) => log.push(line), { hasColours: false, nowMs: Date.now }),
     isVerbose: false,
@@ -41,8 +42,8 @@ export async function demo(options: DemoOptions, context: CommandContext): Promi
   const display = progressDisplay(context, systemClock.nowMs)
   try {
     context.stderr.write('Starting the system …\n')
-    await stack.ready(wish.made)
-    wish.made.throwIfAborted()
+    await stack.ready(stop.requested)
+    stop.requested.throwIfAborted()
     const system = await findSystem(options.data, {})
     const { key } = await asOperator(system, async (bus) =>
       (await openKeyRing(bus, systemClock.nowMs)).create('demo'),
@@ -53,7 +54,7 @@ export async function demo(options: DemoOptions, context: CommandContext): Promi
       submission: { image, audio },
       out: options.out,
       clock: systemClock,
-      signal: wish.made,
+      signal: stop.requested,
       onAccepted: () => undefined,
       onView: display.show,
       onWarning: (message) => context.stderr.write(`warning: ${message}\n`),
@@ -68,14 +69,14 @@ export async function demo(options: DemoOptions, context: CommandContext): Promi
     return exitCodes.ok
   } catch (error) {
     display.end()
-    if (wish.made.aborted) return exitCodes.interrupted
+    if (stop.requested.aborted) return exitCodes.interrupted
     const isExplained = error instanceof UserError && error.blamesCaller
     if (!isExplained) context.stderr.write(log.slice(-logLinesOnFailure).join(''))
     throw error
   } finally {
-    void aborted(wish.insisted).then(stack.kill)
+    void aborted(stop.insisted).then(stack.kill)
     await stack.stop()
-    wish.forget()
+    stop.forget()
     await rm(data.path, { recursive: true, force: true })
   }
 }

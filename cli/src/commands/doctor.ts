@@ -3,16 +3,21 @@ import { dataFolderFindings, portFinding } from '../doctor/data-folder.ts'
 import { type Finding, finding } from '../doctor/finding.ts'
 import { installed } from '../doctor/installed.ts'
 import { runningFindings } from '../doctor/running.ts'
+import { withEnvFile } from '../env-file.ts'
 import { exitCodes } from '../exit-codes.ts'
 import { readStackFile } from '../stack/stack-file.ts'
 import { findSystem, folderOf, namesRemoteSystem } from '../system.ts'
 
-/** `avatar doctor`: checks what can be wrong and prints the command that repairs it. */
+/** `avatar doctor`: checks what can be wrong and prints the commands that repair it. */
 export async function doctor(
   options: { data?: string; json?: boolean },
-  { env, stdout }: CommandContext,
+  context: CommandContext,
 ): Promise<number> {
-  const findings = [...installed(env), ...(await systemFindings(options.data, env))]
+  const { env, stdout } = context
+  const findings = [
+    ...installed(await withEnvFile(context)),
+    ...(await systemFindings(options.data, env)),
+  ]
   const isGood = findings.every((one) => one.isGood)
   if (options.json) stdout.write(`${JSON.stringify({ ok: isGood, findings })}\n`)
   else stdout.write(findings.map(describe).join(''))

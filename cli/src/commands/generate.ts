@@ -7,7 +7,7 @@ import { openKeyRing } from '../key-ring.ts'
 import { progressDisplay } from '../progress-display.ts'
 import { renderVideo } from '../render-video.ts'
 import { readIfThere, writePrivately } from '../stack/data-folder.ts'
-import { aborted, hearStopWish } from '../stop-wish.ts'
+import { aborted, listenForStop } from '../stop-signals.ts'
 import { asOperator, findSystem, type System } from '../system.ts'
 
 export type GenerateOptions = {
@@ -23,7 +23,7 @@ export type GenerateOptions = {
 }
 
 /**
- * `avatar generate`: one video, with a live view of its way. Ctrl-C cancels the job and waits for its
+ * `avatar generate`: makes one video and shows its progress. Ctrl-C cancels the job and waits for its
  * end; a second one leaves at once.
  */
 export async function generate(options: GenerateOptions, context: CommandContext) {
@@ -38,7 +38,7 @@ export async function generate(options: GenerateOptions, context: CommandContext
     if (options.json) context.stdout.write(`${JSON.stringify({ event, ...fields })}\n`)
   }
   const display = progressDisplay(context, systemClock.nowMs)
-  const wish = hearStopWish(context.signals, systemClock)
+  const stop = listenForStop(context.signals, systemClock)
   let told = ''
   try {
     const rendering = renderVideo({
@@ -51,7 +51,7 @@ export async function generate(options: GenerateOptions, context: CommandContext
       },
       out: options.out,
       clock: systemClock,
-      signal: wish.made,
+      signal: stop.requested,
       onWarning: (message) => context.stderr.write(`warning: ${message}\n`),
       onAccepted: (job) => {
         json('accepted', job)
@@ -63,7 +63,7 @@ export async function generate(options: GenerateOptions, context: CommandContext
         told = JSON.stringify(view)
       },
     })
-    const video = await Promise.race([rendering, leaveAtOnce(wish.insisted)])
+    const video = await Promise.race([rendering, leaveAtOnce(stop.insisted)])
     display.end()
     json('completed', video)
     if (!options.json)
@@ -77,18 +77,18 @@ export async function generate(options: GenerateOptions, context: CommandContext
       json('error', { message: error.message, exit_code: error.exitCode })
     throw error
   } finally {
-    wish.forget()
+    stop.forget()
   }
 }
 
-/** @throws UserError when there is no such file to read */
+/** @throws UserError when there is no such file */
 export function refuseMissing(file: string) {
   const stat = statSync(file, { throwIfNoEntry: false })
   if (!stat) throw new UserError(`There is no file ${file}.`, exitCodes.usage)
   if (!stat.isFile()) throw new UserError(`${file} is no file.`, exitCodes.usage)
 }
 
-/** @throws UserError once the user insists; nobody waits for the job's end then */
+/** @throws UserError once the user insists on leaving before the job has ended */
 async function leaveAtOnce(insisted: AbortSignal): Promise<never> {
   await aborted(insisted)
   throw new UserError(
@@ -97,7 +97,7 @@ async function leaveAtOnce(insisted: AbortSignal): Promise<never> {
   )
 }
 
-/** The key that the command line made for itself on this machine; made when there is none. */
+/** The API key that the command line keeps in the data folder; created when there is none. */
 async function keyOfThisMachine(system: System): Promise<string> {
   if (!system.data)
     throw new UserError('Give an API key: --key, or AVATAR_API_KEY.', exitCodes.usage)

@@ -6,7 +6,7 @@ import { table } from '../table.ts'
 
 export type KeysOptions = { data?: string; json?: boolean }
 
-/** `avatar keys create`: prints the key, which is shown this once. */
+/** `avatar keys create`: prints the new key, which is never shown again. */
 export async function createKey(options: KeysOptions & { name: string }, context: CommandContext) {
   showFreshKey(
     await withKeys(options, context, (keys) => keys.create(options.name)),
@@ -15,7 +15,7 @@ export async function createKey(options: KeysOptions & { name: string }, context
   )
 }
 
-/** `avatar keys list`: who has keys; never a key. */
+/** `avatar keys list`: the owners of keys, never a key itself. */
 export async function listKeys(options: KeysOptions, context: CommandContext) {
   const records = await withKeys(options, context, (keys) => keys.list())
   const rows = records.map((record) => ({
@@ -36,7 +36,7 @@ export async function listKeys(options: KeysOptions, context: CommandContext) {
   )
 }
 
-/** `avatar keys rotate`: a new key for the same owner; the old one still works for a while. */
+/** `avatar keys rotate`: a new key for the same owner; the old one works for `graceHours` more. */
 export async function rotateKey(
   which: string,
   options: KeysOptions & { graceHours: number },

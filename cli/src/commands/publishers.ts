@@ -4,11 +4,13 @@ import {
   intakePrefix,
   notifyDomain,
   publisherNameSchema,
+  type ServerName,
   timings,
 } from '@avatar/contracts'
 import { systemClock } from '@avatar/service-kit'
 import type { CommandContext } from '../command-context.ts'
 import { exitCodes, UserError } from '../exit-codes.ts'
+import { signalIfThere } from '../process-table.ts'
 import {
   type Credentials,
   ensureCredentials,
@@ -19,16 +21,16 @@ import {
 import type { DataFolder } from '../stack/data-folder.ts'
 import { type HeldName, holdName } from '../stack/held-name.ts'
 import { portsOfLastStart } from '../stack/ports.ts'
-import { untilHeard, untilServed } from '../stack/publisher-access.ts'
+import { untilKnown, untilServed } from '../stack/publisher-access.ts'
 import { writeServerFiles } from '../stack/server-files.ts'
 import type { StackFile } from '../stack/stack-file.ts'
 import { findSystem, folderOf, getStackFile, operatorAccess } from '../system.ts'
 
-const turnAgainMs = 100
+const lockRetryMs = 100
 
 /**
- * `avatar publishers create`: a NATS user and an S3 identity for another service, each with the
- * rights to its own subjects and folder alone. Both servers read them without a restart of any job.
+ * `avatar publishers create`: a NATS user and an S3 identity for another service, which may use only its
+ * own subjects and its own folder. Both servers read them without a restart, and no job notices.
  */
 export async function createPublisher(
   name: string,
@@ -42,31 +44,31 @@ export async function createPublisher(
       exitCodes.usage,
     )
   const data = folderOf(options.data, env)
-  const turn = await publishersTurn(data)
+  const lock = await lockPublishers(data)
   try {
-    const told = await addPublisher(name, data, env)
+    const access = await addPublisher(name, data, env)
     stdout.write(
       options.json
-        ? `${JSON.stringify(told)}\n`
-        : `${JSON.stringify(told, null, 2)}\n\nKeep them now: they are not shown again.\n`,
+        ? `${JSON.stringify(access)}\n`
+        : `${JSON.stringify(access, null, 2)}\n\nKeep them now: they are not shown again.\n`,
     )
   } finally {
-    turn.release()
+    lock.release()
   }
 }
 
-/** One at a time: each writes all publishers, and two at once would each leave the other out. */
-async function publishersTurn(data: DataFolder): Promise<HeldName> {
+/** One at a time: each run writes all publishers, and of two at once each would drop the other's. */
+async function lockPublishers(data: DataFolder): Promise<HeldName> {
   for (;;) {
-    const turn = await holdName(`publishers:${data.path}`)
-    if (turn) return turn
-    await systemClock.wait(turnAgainMs)
+    const lock = await holdName(`publishers:${data.path}`)
+    if (lock) return lock
+    await systemClock.wait(lockRetryMs)
   }
 }
 
 /**
- * @returns what the other service has to know, once both servers let it in
- * @throws UserError when they do not: then it is as if nothing had been tried
+ * @returns what the other service needs to know, once both servers accept it
+ * @throws UserError when they do not; then everything is as before
  */
 async function addPublisher(
   name: string,
@@ -81,7 +83,7 @@ async function addPublisher(
   if (credentials.publishers[name])
     throw new UserError(`There is a publisher "${name}" already; its secrets are not shown again.`)
   const publisher = generatePublisher(name)
-  const told = describeAccess(name, publisher, stack)
+  const access = describeAccess(name, publisher, stack)
   const write = async (next: Credentials) => {
     await saveCredentials(data, next)
     await writeServerFiles(data, next, ports)
@@ -90,18 +92,18 @@ async function addPublisher(
   try {
     await write({ ...credentials, publishers: { ...credentials.publishers, [name]: publisher } })
     // Shown only once they work.
-    await untilHeard(told.nats, () => reload(data, 'nats'))
+    await untilKnown(access.nats, () => reload(data, 'nats'))
     await reload(data, 's3')
-    await untilServed(told.s3)
+    await untilServed(access.s3)
   } catch (error) {
-    await write(credentials) // Secrets that nobody has seen would only be in the way of the next try.
+    await write(credentials) // Secrets that nobody has seen would only block the next try.
     await Promise.all([reload(data, 'nats'), reload(data, 's3')])
     throw error
   }
-  return told
+  return access
 }
 
-/** All that the other service has to know. */
+/** Everything that the other service needs to know. */
 function describeAccess(name: string, publisher: Publisher, { nats, s3 }: StackFile) {
   return {
     name,
@@ -126,11 +128,7 @@ function describeAccess(name: string, publisher: Publisher, { nats, s3 }: StackF
   }
 }
 
-/** By its pid of now. A server that is just being started again reads the new files anyway. */
-async function reload(data: DataFolder, server: 'nats' | 's3') {
-  try {
-    process.kill((await getStackFile(data)).processes[server].pid, 'SIGHUP')
-  } catch (error) {
-    if (!(error instanceof Error && 'code' in error && error.code === 'ESRCH')) throw error
-  }
+/** Signals the current pid. A server that is being restarted reads the new files anyway. */
+async function reload(data: DataFolder, server: ServerName) {
+  signalIfThere((await getStackFile(data)).processes[server].pid, 'SIGHUP')
 }

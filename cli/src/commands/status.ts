@@ -2,11 +2,12 @@ import { systemClock } from '@avatar/service-kit'
 import { createApiClient } from '../api-client.ts'
 import type { CommandContext } from '../command-context.ts'
 import { exitCodes, UserError } from '../exit-codes.ts'
+import { readinessOf } from '../service-readiness.ts'
 import { readStackFile } from '../stack/stack-file.ts'
 import { findSystem } from '../system.ts'
 import { table } from '../table.ts'
 
-/** `avatar status`: what runs where, and whether it is well. */
+/** `avatar status`: what runs where, and whether it is ready. */
 export async function status(
   options: { data?: string; json?: boolean },
   { env, stdout }: CommandContext,
@@ -16,22 +17,25 @@ export async function status(
   const health = await createApiClient(system.url, undefined, systemClock).health()
   if (!health) throw new UserError(`${system.url} does not answer.`, exitCodes.unreachable)
   const stack = system.data && (await readStackFile(system.data))
-  const processes = Object.entries(stack?.processes ?? {})
+  const readiness = stack ? await readinessOf(stack) : []
   if (options.json) {
-    stdout.write(`${JSON.stringify({ url: system.url, health, processes: stack?.processes })}\n`)
+    const ready = Object.fromEntries(readiness.map(({ name, trouble }) => [name, trouble === '']))
+    const processes = stack?.processes
+    stdout.write(`${JSON.stringify({ url: system.url, health, processes, ready })}\n`)
     return
   }
   stdout.write(`${system.url}  ${health.status}, ${health.queue_depth} jobs in the queue\n\n`)
   for (const worker of health.workers)
     stdout.write(`worker: engine ${worker.engine}, ${worker.state}\n`)
   if (health.workers.length === 0) stdout.write('no worker is connected\n')
-  if (processes.length === 0) return
-  const rows = processes.map(([name, { pid, ports }]) => [
+  if (!stack) return
+  const rows = Object.entries(stack.processes).map(([name, { pid, ports }]) => [
     name,
     String(pid),
     Object.entries(ports)
       .map(([port, number]) => `${port} ${number}`)
       .join(', '),
+    readiness.filter((one) => one.name === name).map(({ trouble }) => trouble || 'ready')[0] ?? '',
   ])
-  stdout.write(`\n${table(['PROCESS', 'PID', 'PORTS'], rows)}`)
+  stdout.write(`\n${table(['PROCESS', 'PID', 'PORTS', 'STATE'], rows)}`)
 }

@@ -1,33 +1,35 @@
 import { systemClock } from '@avatar/service-kit'
 import type { CommandContext } from '../command-context.ts'
+import { withEnvFile } from '../env-file.ts'
 import { exitCodes } from '../exit-codes.ts'
 import { prefixedLines } from '../stack/log-lines.ts'
 import { wantedHttpPort } from '../stack/ports.ts'
 import { startStack } from '../stack/start-stack.ts'
-import { aborted, hearStopWish } from '../stop-wish.ts'
+import { aborted, listenForStop } from '../stop-signals.ts'
 import { folderOf } from '../system.ts'
 
-/** The system is expected to be ready by then; it is waited for all the same. */
+/** A system that takes longer gets a hint; the wait goes on. */
 const readyWithinMs = 60_000
 
 export type UpOptions = { data?: string; port?: number }
 
 /**
- * `avatar up`: the whole system in the foreground until the first Ctrl-C, SIGTERM or SIGHUP; a second
- * one, more than a second later, ends everything at once.
+ * `avatar up`: the whole system in the foreground until the first Ctrl-C, SIGTERM or SIGHUP. A second
+ * one, more than a second later, kills everything at once.
+ *
+ * @returns 0 when every service stopped in order, else 1
  */
-export async function up(
-  options: UpOptions,
-  { env, stdout, signals }: CommandContext,
-): Promise<number> {
-  stdout.on('error', () => undefined) // The reader went away; the system goes on.
+export async function up(options: UpOptions, context: CommandContext): Promise<number> {
+  const { stdout, signals } = context
+  const stop = listenForStop(signals, systemClock)
+  const env = await withEnvFile(context)
+  stdout.on('error', () => undefined) // The reader has gone; the system goes on.
   const write = prefixedLines((text) => stdout.write(text), {
     hasColours: stdout.isTTY && !env['NO_COLOR'],
     nowMs: systemClock.nowMs,
   })
-  const wish = hearStopWish(signals, systemClock)
   const stack = await startStack({
-    data: folderOf(options.data, env),
+    data: folderOf(options.data, context.env),
     httpPort: options.port ?? wantedHttpPort(env),
     env,
     clock: systemClock,
@@ -38,14 +40,15 @@ export async function up(
     () => write('avatar', 'still not ready after a minute; `avatar doctor` may know why'),
     readyWithinMs,
   )
-  await stack.ready(wish.made)
+  await stack.ready(stop.requested)
   clearTimeout(late)
-  if (!wish.made.aborted) stdout.write(`avatar-api ready ${stack.url}\n`)
-  await aborted(wish.made)
+  if (!stop.requested.aborted) stdout.write(`avatar-api ready ${stack.url}\n`)
+  await aborted(stop.requested)
   write('avatar', 'stopping; Ctrl-C again stops at once')
-  void aborted(wish.insisted).then(stack.kill)
-  await stack.stop()
-  wish.forget()
-  write('avatar', 'stopped')
-  return wish.insisted.aborted ? exitCodes.failed : exitCodes.ok
+  void aborted(stop.insisted).then(stack.kill)
+  const failed = await stack.stop()
+  stop.forget()
+  const note = failed.length > 0 ? `; not in order: ${failed.join(', ')}` : ''
+  write('avatar', `stopped${note}`)
+  return failed.length > 0 || stop.insisted.aborted ? exitCodes.failed : exitCodes.ok
 }

@@ -1,13 +1,13 @@
 import { existsSync, statfsSync, statSync } from 'node:fs'
-import { connect } from 'node:net'
 import { dirname } from 'node:path'
+import { isPortFree } from '@avatar/backing-services'
 import type { DataFolder } from '../stack/data-folder.ts'
 import { portsOfLastStart } from '../stack/ports.ts'
 import { type Finding, finding } from './finding.ts'
 
 const leastFreeGibibytes = 2
 
-/** The data folder of a system on this machine, and the disk that it lies on. */
+/** The data folder of a system on this machine, and its disk. */
 export function dataFolderFindings(data: DataFolder): Finding[] {
   return [diskSpace(data), ...privacy(data)]
 }
@@ -25,7 +25,7 @@ function diskSpace(data: DataFolder): Finding {
   )
 }
 
-/** Credentials and private media: nobody but the owner may read any of it. */
+/** Only the owner may read credentials and private media. */
 function privacy(data: DataFolder): Finding[] {
   if (!existsSync(data.path)) return []
   const secrets = [data.credentialsFile, data.stackFile, data.natsConf, data.s3Identities]
@@ -44,19 +44,13 @@ function privacy(data: DataFolder): Finding[] {
   ]
 }
 
-/** Whether the API's port is free for a system that does not run now. */
+/** Whether the API's port is free for a system that is not running. */
 export async function portFinding(data: DataFolder): Promise<Finding> {
   const port = (await portsOfLastStart(data))?.http ?? 8080
-  const isTaken = await new Promise<boolean>((resolve) => {
-    const socket = connect(port, '127.0.0.1')
-    socket.once('connect', () => resolve(true)).once('error', () => resolve(false))
-    socket.once('close', () => socket.destroy())
-    setTimeout(() => socket.destroy(), 1_000).unref()
-  })
   return finding(
     'port',
     true,
-    isTaken ? `${port} is in use; avatar up will take another` : `${port} is free`,
+    (await isPortFree(port)) ? `${port} is free` : `${port} is in use; avatar up will take another`,
     '',
   )
 }

@@ -1,12 +1,12 @@
-/** One thing that can be wrong: what was seen, and the command (or the hint) that repairs it. */
+/** One thing that can be wrong: what was seen, and the command or the hint that repairs it. */
 export type Finding = { name: string; isGood: boolean; seen: string; repair?: string }
 
-/** A finding; the repair is told only where something is to be repaired. */
+/** A finding. Only a bad one gets the repair. */
 export function finding(name: string, isGood: boolean, seen: string, repair: string): Finding {
   return isGood ? { name, isGood, seen } : { name, isGood, seen, repair }
 }
 
-/** The finding of a look that may fail: its failure is what was seen. */
+/** The finding of a check that may throw: what it threw is what was seen. */
 export async function findingOf(
   name: string,
   repair: string,

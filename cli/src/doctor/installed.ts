@@ -6,15 +6,14 @@ import { z } from 'zod'
 import { UserError } from '../exit-codes.ts'
 import { findFfmpeg, installation } from '../stack/installation.ts'
 import { wantedHttpPort } from '../stack/ports.ts'
+import type { Environment } from '../stack/settings.ts'
 import { type Finding, finding } from './finding.ts'
-
-type Environment = Readonly<Record<string, string | undefined>>
 
 const setup = 'npm run setup'
 const oldestNode = 24
 const earliestSaneYear = 2025
 
-/** What has to be on this machine whether or not a system runs. */
+/** What this machine needs whether or not a system runs. */
 export function installed(env: Environment): Finding[] {
   const version = process.versions.node
   const ffmpeg = env['FFMPEG_PATH'] || findFfmpeg()
@@ -37,8 +36,8 @@ export function installed(env: Environment): Finding[] {
   ]
 }
 
-/** Runs a program: it is good if it ends with 0, and its first line is what was seen. */
-export function answers(name: string, command: string, args: string[], repair: string): Finding {
+/** Runs a program: good if it exits with 0; the first line of its output is what was seen. */
+function answers(name: string, command: string, args: string[], repair: string): Finding {
   if (!existsSync(command)) return finding(name, false, `${command} is missing`, repair)
   const ran = spawnSync(command, args, { encoding: 'utf8', timeout: 30_000 })
   if (ran.status === 0)
@@ -51,7 +50,7 @@ function ffmpegRepair(env: Environment): string {
   return env['FFMPEG_PATH'] ? `unset FFMPEG_PATH # or: ${setup}` : setup
 }
 
-/** `avatar up` passes the environment on: what is wrong in it would stop a service again and again. */
+/** `avatar up` passes the environment on, and a wrong value keeps a service from starting. */
 function environment(env: Environment): Finding {
   const { METRICS_PORT: _chosenByUs, ...shared } = runtimeConfig
   const schema = z.object({ ...shared, ...retentionConfig })
@@ -66,7 +65,7 @@ function environment(env: Environment): Finding {
   }
 }
 
-/** Signatures of S3 and the deletion of media go by the clock. */
+/** S3 signatures and the deletion of media depend on the clock. */
 function clockIsSane(): Finding {
   const now = new Date()
   return finding(

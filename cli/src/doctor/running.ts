@@ -1,18 +1,20 @@
 import { createHash, randomUUID } from 'node:crypto'
-import { apiKeyRecordSchema, buckets, streams } from '@avatar/contracts'
+import { apiKeyRecordSchema, buckets, type ProcessName, streams } from '@avatar/contracts'
 import { systemClock } from '@avatar/service-kit'
 import { z } from 'zod'
 import { createApiClient } from '../api-client.ts'
-import { livingSupervisor, processLives } from '../stack/leftovers.ts'
-import { type ProcessName, type StackFile, storeOf } from '../stack/stack-file.ts'
-import { aborted } from '../stop-wish.ts'
+import { processLives } from '../process-table.ts'
+import { readinessOf } from '../service-readiness.ts'
+import { livingSupervisor } from '../stack/leftovers.ts'
+import { type StackFile, storeOf } from '../stack/stack-file.ts'
+import { aborted } from '../stop-signals.ts'
 import { asOperator, type System } from '../system.ts'
 import { type Finding, finding, findingOf } from './finding.ts'
 
 const healthWithinMs = 5_000
 const clockMayDifferMs = 5_000
 
-/** What can be wrong with a system that runs, seen from outside. */
+/** What can be wrong with a running system, seen from outside. */
 export async function runningFindings(
   system: System,
   stack: StackFile | undefined,
@@ -28,7 +30,11 @@ export async function runningFindings(
       ? [await supervisor(system.data, start), processes(stack, start)]
       : []),
     ...(stack
-      ? [await durability(stack, restart('nats')), await objects(stack, restart('s3'))]
+      ? [
+          await durability(stack, restart('nats')),
+          await objects(stack, restart('s3')),
+          await readiness(stack),
+        ]
       : []),
     ...(system.nats ? [await broker(system, restart('nats'))] : []),
     ...(system.nats ? [await keys(system, restart('nats'))] : []),
@@ -41,7 +47,7 @@ async function supervisor(data: NonNullable<System['data']>, start: string): Pro
   return finding(
     'supervisor',
     found !== undefined,
-    found ? `process ${found.pid}` : 'avatar up was killed; what it started is watched by nobody',
+    found ? `process ${found.pid}` : 'avatar up was killed; nobody watches what it started',
     start,
   )
 }
@@ -52,7 +58,15 @@ function processes(stack: StackFile, start: string): Finding {
   return finding('processes', dead.length === 0, seen ? `not alive: ${seen}` : 'all alive', start)
 }
 
-/** The broker by its operator: it answers, and has every stream. */
+/** Whether each service takes work. The findings before this one cover the servers that it needs. */
+async function readiness(stack: StackFile): Promise<Finding> {
+  const unready = (await readinessOf(stack)).filter(({ trouble }) => trouble !== '')
+  const seen = unready.map(({ name, trouble }) => `${name} ${trouble}`).join('; ')
+  const logs = `look for "${unready[0]?.name}" in the output of avatar up`
+  return finding('readiness', unready.length === 0, seen || 'every service is ready', logs)
+}
+
+/** The broker as its operator sees it: it answers, and has every stream. */
 function broker(system: System, start: string): Promise<Finding> {
   return findingOf('broker', start, () =>
     asOperator(system, async (bus) => {
@@ -67,7 +81,7 @@ function broker(system: System, start: string): Promise<Finding> {
 
 const jetStreamSchema = z.object({ config: z.object({ sync_always: z.boolean().optional() }) })
 
-/** Without `sync_interval: always` an accepted job could be lost with the power. */
+/** Without `sync_interval: always` a power failure could lose an accepted job. */
 function durability(stack: StackFile, start: string): Promise<Finding> {
   return findingOf('durability', start, async () => {
     const answer = await fetch(`${stack.nats.monitor}/jsz?config=true`, {
@@ -79,7 +93,7 @@ function durability(stack: StackFile, start: string): Promise<Finding> {
   })
 }
 
-/** A small object there and back by presigned URLs, as the sidecar does it. */
+/** Stores a small object and reads it back by presigned URLs, as the sidecar does. */
 function objects({ s3 }: StackFile, start: string): Promise<Finding> {
   return findingOf('store', start, async () => {
     const store = storeOf(s3)
@@ -95,14 +109,14 @@ function objects({ s3 }: StackFile, start: string): Promise<Finding> {
       if ((await read.text()) !== body) throw new Error('what came back is not what was stored')
       return `stores and gives back in "${s3.bucket}"`
     } finally {
-      // A store that hangs is not waited for; fourteen bytes may stay in it.
+      // Do not wait for a store that hangs; fourteen bytes may stay in it.
       await Promise.race([store.delete(key).catch(() => undefined), aborted(signal)])
       store.stop()
     }
   })
 }
 
-/** Nobody can use a system without a key; that is a beginning, not a fault. */
+/** A system without keys is new, not faulty. */
 function keys(system: System, repair: string): Promise<Finding> {
   return findingOf('keys', repair, () =>
     asOperator(system, async (bus) => {
@@ -138,7 +152,7 @@ async function api(url: string, start: string): Promise<Finding[]> {
   ]
 }
 
-/** By the Date header, which counts whole seconds. */
+/** Compares with the Date header, which counts whole seconds. */
 function clockAgrees(url: string): Promise<Finding> {
   return findingOf('clock of the API', 'sudo timedatectl set-ntp true', async () => {
     const answer = await fetch(`${url}/health`, { signal: AbortSignal.timeout(healthWithinMs) })

@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto'
-import { publisherNameSchema, type ServiceUser, serviceUsers } from '@avatar/contracts'
+import { publisherNameSchema, recordOf, serviceUsers } from '@avatar/contracts'
 import { z } from 'zod'
 import { type DataFolder, readIfThere, writePrivately } from './data-folder.ts'
 
@@ -16,7 +16,7 @@ const credentialsSchema = z.object({
 })
 export type Credentials = z.infer<typeof credentialsSchema>
 
-/** The stack's credentials: generated once, then read back from the data folder. */
+/** The stack's credentials: generated at the first start, later read from the data folder. */
 export async function ensureCredentials(data: DataFolder): Promise<Credentials> {
   const text = await readIfThere(data.credentialsFile)
   if (text !== undefined) return credentialsSchema.parse(JSON.parse(text))
@@ -34,9 +34,8 @@ export function generatePublisher(name: string): Publisher {
 }
 
 function generateCredentials(): Credentials {
-  const nats = Object.fromEntries(serviceUsers.map((user) => [user, randomSecret()]))
   return {
-    nats: nats as Record<ServiceUser, string>, // Object.fromEntries forgets the keys.
+    nats: recordOf(serviceUsers, randomSecret),
     s3: generateS3Identity('avatar'),
     publishers: {},
   }

@@ -2,11 +2,13 @@ import { randomBytes } from 'node:crypto'
 import { constants } from 'node:fs'
 import { access, chmod, mkdir, readFile, rename, writeFile } from 'node:fs/promises'
 import { join, resolve } from 'node:path'
+import { type ServiceName, serviceNames, specOf } from '@avatar/contracts'
+import { UserError } from '../exit-codes.ts'
 
-/** Where things lie in the data folder of a stack. */
+/** The paths inside the data folder of a stack. */
 export type DataFolder = ReturnType<typeof dataFolder>
 
-/** The data folder's paths; creates nothing. */
+/** The paths of a data folder; creates nothing. */
 export function dataFolder(folder: string) {
   const path = resolve(folder)
   return {
@@ -21,39 +23,32 @@ export function dataFolder(folder: string) {
     natsStore: join(path, 'nats'),
     s3Identities: join(path, 's3-identities.json'),
     s3Store: join(path, 's3'),
-    spool: (service: string) => join(path, 'spool', service),
+    spool: (service: ServiceName) => join(path, 'spool', service),
   } as const
 }
 
 /**
  * Creates the data folder, readable by its owner alone: it holds credentials and private media.
  *
- * @throws DataFolderUnusable when it cannot be written
+ * @throws UserError when it cannot be written
  */
 export async function ensureDataFolder(data: DataFolder) {
-  try {
-    await makeFolders(data)
-  } catch (error) {
-    const reason = error instanceof Error ? error.message : String(error)
-    throw new DataFolderUnusable(`${data.path} cannot be used: ${reason}`, { cause: error })
-  }
-}
-
-/** The data folder is no folder, or cannot be written. */
-export class DataFolderUnusable extends Error {
-  override readonly name = 'DataFolderUnusable'
+  await makeFolders(data).catch((error: Error) => {
+    throw new UserError(`${data.path} cannot be used: ${error.message}`)
+  })
 }
 
 async function makeFolders(data: DataFolder) {
   await mkdir(data.path, { recursive: true, mode: 0o700 })
   await access(data.path, constants.W_OK)
-  for (const folder of [data.natsStore, data.s3Store, data.spool('ingest'), data.spool('sidecar')])
+  const spooling = serviceNames.filter((name) => specOf(name).needs?.includes('spool'))
+  for (const folder of [data.natsStore, data.s3Store, ...spooling.map(data.spool)])
     await mkdir(folder, { recursive: true, mode: 0o700 })
 }
 
 /**
- * What marks the processes of this folder's stack, and nobody else's: random, made once, and with the
- * path, so that a copy of the folder is another stack.
+ * The mark of this folder's processes: a random id, made once, and the path, which makes a copy of the
+ * folder another stack.
  */
 export async function ensureStackMark(data: DataFolder): Promise<string> {
   let id = await readIfThere(data.markFile)

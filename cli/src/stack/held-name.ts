@@ -1,15 +1,15 @@
 import { once } from 'node:events'
 import { createServer } from 'node:net'
 
-/** A name that nobody else on this machine has until it is given back. */
+/** A name that nobody else on this machine can hold until it is released. */
 export type HeldName = { release(): void }
 
 /**
- * Takes a name that at most one process of this machine can have: undefined when another has it. The
- * kernel gives it back when the process ends, however it ends, so there is no stale lock to judge.
+ * Takes a name that at most one process on this machine can hold; undefined when another process holds
+ * it. The kernel releases the name when the process ends, however it ends, so no lock can go stale.
  *
- * It is the name of an abstract socket, which only Linux knows; elsewhere every name is given, and
- * what is guarded by it is guarded less well.
+ * The name is that of an abstract socket, which only Linux has. Elsewhere every name is given, and
+ * nothing guards against two holders.
  */
 export async function holdName(name: string): Promise<HeldName | undefined> {
   if (process.platform !== 'linux') return { release: () => undefined }

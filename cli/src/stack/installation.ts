@@ -1,19 +1,17 @@
 import { globSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 
-/** The checkout this file lies in. */
+/** The checkout that contains this file. */
 export const repositoryRoot = resolve(import.meta.dirname, '../../..')
 
-/** Where the programs of the stack are installed; everything lies inside the checkout. */
+/** Where the programs of the stack are installed, all inside the checkout. */
 export const installation = {
   natsServer: join(repositoryRoot, '.venv/bin/nats-server'),
   weed: join(repositoryRoot, '.venv/bin/weed'),
   python: join(repositoryRoot, '.venv/bin/python'),
-  serviceMain: (service: 'ingest' | 'orchestrator' | 'janitor') =>
-    join(repositoryRoot, service, 'src/main.ts'),
 } as const
 
-/** Where Node keeps compiled code: a service is back in half the time after it was killed. */
+/** Node's cache of compiled code: with it a killed service is back in half the time. */
 export const compileCache = join(repositoryRoot, 'node_modules/.cache/avatar')
 
 /** The ffmpeg that comes with the Python environment, or undefined before set-up. */

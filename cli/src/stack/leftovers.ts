@@ -1,16 +1,13 @@
-import { readdir, readFile, rm } from 'node:fs/promises'
+import { rm } from 'node:fs/promises'
 import type { Clock } from '@avatar/service-kit'
 import { z } from 'zod'
+import { UserError } from '../exit-codes.ts'
+import { pidsWithVariable, processLives, signalIfThere, statOf } from '../process-table.ts'
 import { type DataFolder, readIfThere, writePrivately } from './data-folder.ts'
 import { type HeldName, holdName } from './held-name.ts'
 
-/** Marks every process of a stack in its environment, so that leftovers are told from strangers. */
+/** Marks every process of a stack in its environment, which tells leftovers from strangers. */
 export const stackMarkVariable = 'AVATAR_STACK_MARK'
-
-/** Another `avatar up` runs on the same data. */
-export class AlreadyRunning extends Error {
-  override readonly name = 'AlreadyRunning'
-}
 
 const supervisorSchema = z.object({
   pid: z.int(),
@@ -18,27 +15,28 @@ const supervisorSchema = z.object({
   isStopping: z.boolean().default(false),
 })
 
-/** How long leftovers get to end by themselves before they are killed. */
+/** How long leftovers get to end after SIGTERM before they are killed. */
 const leftoverGraceMs = 5_000
 
-/** One that is stopping is waited for so long; its services may take half a minute. */
+/** How long to wait for a supervisor that is stopping; its services may take half a minute. */
 const predecessorGraceMs = 60_000
-/** One whose npm was killed a moment ago may not have noticed yet. */
+/** A supervisor whose npm has just been killed may not have noticed yet. */
 const unawareGraceMs = 1_000
-const claimAgainMs = 100
+const claimRetryMs = 100
 
-/** The data folder is this process' own until it is given back. */
+/** The data folder belongs to this process until it is released. */
 export type Claim = {
-  /** Tells who comes next that it is worth waiting. */
+  /** Tells the next supervisor that it is worth waiting. */
   stopping(): Promise<void>
   release(): Promise<void>
 }
 
 /**
- * Claims the data folder for this process: by a name that only one process can have, and by a file
- * that says which, for people and for systems without such names. One that is stopping is waited for.
+ * Claims the data folder for this process: by a name that only one process can hold, and by a file
+ * that says which one, for people and for systems without such names. Waits for a supervisor that is
+ * stopping.
  *
- * @throws AlreadyRunning when a living supervisor has it
+ * @throws UserError when a living supervisor has it
  */
 export async function claimDataFolder(data: DataFolder, clock: Clock): Promise<Claim> {
   const sinceMs = clock.monotonicMs()
@@ -50,19 +48,19 @@ export async function claimDataFolder(data: DataFolder, clock: Clock): Promise<C
     const patienceMs = other?.isStopping ? predecessorGraceMs : unawareGraceMs
     if (clock.monotonicMs() - sinceMs > patienceMs) {
       const who = other ? ` (process ${other.pid}); stop it with: kill ${other.pid}` : ''
-      throw new AlreadyRunning(`avatar up is already running on ${data.path}${who}`)
+      throw new UserError(`avatar up is already running on ${data.path}${who}`)
     }
-    await clock.wait(claimAgainMs)
+    await clock.wait(claimRetryMs)
   }
 }
 
 async function claimFor(data: DataFolder, name: HeldName): Promise<Claim> {
-  const mine = { pid: process.pid, started: await startTimeOf(process.pid) }
-  const tell = (isStopping: boolean) =>
+  const mine = { pid: process.pid, started: (await statOf(process.pid))?.started ?? '' }
+  const write = (isStopping: boolean) =>
     writePrivately(data.supervisorFile, `${JSON.stringify({ ...mine, isStopping })}\n`)
-  await tell(false)
+  await write(false)
   return {
-    stopping: () => tell(true),
+    stopping: () => write(true),
     async release() {
       await rm(data.supervisorFile, { force: true })
       name.release()
@@ -70,13 +68,13 @@ async function claimFor(data: DataFolder, name: HeldName): Promise<Claim> {
   }
 }
 
-/** Who has the folder; undefined when that process is no more. */
+/** The supervisor that has the folder; undefined when its process has ended. */
 export async function livingSupervisor(data: DataFolder) {
   const found = await readSupervisor(data)
   if (!found) return undefined
   const { pid, started } = found
-  // Without /proc nothing tells a process from a later one with the same number.
-  const lives = started === '' ? processLives(pid) : (await startTimeOf(pid)) === started
+  // Without /proc a later process with the same pid looks the same.
+  const lives = started === '' ? processLives(pid) : (await statOf(pid))?.started === started
   return lives ? found : undefined
 }
 
@@ -86,63 +84,29 @@ async function readSupervisor(data: DataFolder) {
   try {
     return supervisorSchema.parse(JSON.parse(text))
   } catch {
-    return undefined // Whatever wrote that is not a supervisor.
+    return undefined // No supervisor wrote that.
   }
 }
 
 /**
- * Stops what a supervisor that was killed left running, and says which processes those were. They
- * are known by the mark in their environment: that covers their children too, and a pid that was
- * given to a stranger meanwhile is left alone.
+ * Stops what a killed supervisor left running, and returns the pids. The mark in the environment
+ * identifies these processes and their children; a pid that now belongs to a stranger is left alone.
  */
 export async function stopLeftovers(mark: string, clock: Clock): Promise<number[]> {
-  const found = await findMarked(mark)
-  const living = async () => {
-    const started = await Promise.all(found.map(({ pid }) => startTimeOf(pid)))
-    return found.filter((one, at) => started[at] === one.started).map(({ pid }) => pid)
+  const marked = await pidsWithVariable(stackMarkVariable, mark)
+  const found: { pid: number; started: string }[] = []
+  for (const pid of marked) {
+    const stat = await statOf(pid)
+    if (stat) found.push({ pid, started: stat.started })
   }
-  for (const pid of await living()) signal(pid, 'SIGTERM')
+  const living = async () => {
+    const stats = await Promise.all(found.map(({ pid }) => statOf(pid)))
+    return found.filter((one, at) => stats[at]?.started === one.started).map(({ pid }) => pid)
+  }
+  for (const pid of await living()) signalIfThere(pid, 'SIGTERM')
   const deadline = clock.monotonicMs() + leftoverGraceMs
   while (clock.monotonicMs() < deadline && (await living()).length > 0) await clock.wait(50)
-  for (const pid of await living()) signal(pid, 'SIGKILL')
+  for (const pid of await living()) signalIfThere(pid, 'SIGKILL')
   while ((await living()).length > 0) await clock.wait(20)
   return found.map(({ pid }) => pid)
-}
-
-/** Every process whose environment has the mark, this one excepted; with its time of start. */
-async function findMarked(mark: string): Promise<{ pid: number; started: string }[]> {
-  const variable = `${stackMarkVariable}=${mark}`
-  const found: { pid: number; started: string }[] = []
-  for (const entry of await readdir('/proc').catch(() => [])) {
-    const pid = Number(entry)
-    if (!Number.isInteger(pid) || pid === process.pid) continue
-    const env = await readFile(`/proc/${pid}/environ`, 'utf8').catch(() => '')
-    if (env.split('\0').includes(variable)) found.push({ pid, started: await startTimeOf(pid) })
-  }
-  return found.filter(({ started }) => started !== '')
-}
-
-/** The start time of a process in clock ticks since boot, which no reused pid shares; '' when gone. */
-async function startTimeOf(pid: number): Promise<string> {
-  const stat = await readFile(`/proc/${pid}/stat`, 'utf8').catch(() => '')
-  const [state, ...rest] = stat.slice(stat.lastIndexOf(')') + 2).split(' ')
-  return state === 'Z' ? '' : (rest[18] ?? '')
-}
-
-/** Whether there is such a process, ours or another's. */
-export function processLives(pid: number): boolean {
-  try {
-    process.kill(pid, 0)
-    return true
-  } catch (error) {
-    return error instanceof Error && 'code' in error && error.code === 'EPERM'
-  }
-}
-
-function signal(pid: number, name: NodeJS.Signals) {
-  try {
-    process.kill(pid, name)
-  } catch {
-    // It ended by itself in the meantime.
-  }
 }

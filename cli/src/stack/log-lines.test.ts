@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest'
 import { isNotable, prefixedLines, readableLine } from './log-lines.ts'
 
 describe('log lines', () => {
-  it('tell a JSON line as a sentence and its keys', () => {
+  it('show a JSON line as a sentence and its keys', () => {
     const line = JSON.stringify({
       level: 'info',
       time: 'now',
@@ -14,18 +14,18 @@ describe('log lines', () => {
     expect(readableLine(line)).toBe('claimed jobId=j attempt=2')
   })
 
-  it('show the level where it is not usual, and the error with its causes', () => {
+  it('show every level but info, and an error with its causes', () => {
     const err = { message: 'away', cause: { message: 'refused' } }
     expect(readableLine(JSON.stringify({ level: 'warn', msg: 'trying again', err }))).toBe(
       'WARN trying again (away: refused)',
     )
   })
 
-  it('pass on what is no log line, whatever it is', () => {
+  it('pass on any text that is no log line', () => {
     for (const line of ['Traceback', '{"a":1}', '{half', '']) expect(readableLine(line)).toBe(line)
   })
 
-  it('are in colour for a terminal only', () => {
+  it('have colours only on a terminal', () => {
     const written = { terminal: '', file: '' }
     const nowMs = () => 0
     prefixedLines((text) => (written.terminal += text), { hasColours: true, nowMs })('s3', 'up')
@@ -34,7 +34,7 @@ describe('log lines', () => {
     expect(written.file).toBe('00:00:00.000 s3           up\n')
   })
 
-  it('leave out the servers’ chatter but none of their warnings', () => {
+  it('leave out what servers log below a warning', () => {
     expect(isNotable('nats', '[1] 2026/11/24 [INF] Server is ready')).toBe(false)
     expect(isNotable('nats', '[1] 2026/11/24 [ERR] disk full')).toBe(true)
     expect(isNotable('s3', 'I1124 02:18:48 volume grown')).toBe(false)

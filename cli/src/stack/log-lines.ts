@@ -1,18 +1,17 @@
-import type { ProcessName } from './stack-file.ts'
+import { type ProcessName, processNames, services } from '@avatar/contracts'
 
 /** Writes one readable line of a process; `name` is `avatar` for the supervisor itself. */
 export type LineWriter = (name: ProcessName | 'avatar', line: string) => void
 
-const colours: Record<ProcessName | 'avatar', number> = {
-  avatar: 37,
-  nats: 36,
-  s3: 34,
-  ingest: 32,
-  orchestrator: 35,
-  janitor: 33,
-  sidecar: 96,
+/** The supervisor is white. The others take colours that both dark and light terminals show. */
+const supervisorColour = 37
+const palette = [36, 34, 32, 35, 33, 96, 94, 92, 95, 93]
+const nameWidth = Math.max(...processNames.map((name) => name.length))
+
+function colourOf(name: ProcessName | 'avatar'): number {
+  const place = name === 'avatar' ? -1 : processNames.indexOf(name)
+  return palette[place % palette.length] ?? supervisorColour
 }
-const nameWidth = 'orchestrator'.length
 
 /** Prefixes lines with the time and the process, in colour where a person watches. */
 export function prefixedLines(
@@ -24,35 +23,34 @@ export function prefixedLines(
     const prefix = name.padEnd(nameWidth)
     write(
       options.hasColours
-        ? `\u001b[2m${time}\u001b[0m \u001b[${colours[name]}m${prefix}\u001b[0m ${line}\n`
+        ? `\u001b[2m${time}\u001b[0m \u001b[${colourOf(name)}m${prefix}\u001b[0m ${line}\n`
         : `${time} ${prefix} ${line}\n`,
     )
   }
 }
 
-/** Keys that every line repeats, or that the prefix tells already. */
-const untold: ReadonlySet<string> = new Set(['level', 'time', 'service', 'msg', 'err', 'config'])
+/** Keys that every line repeats, or that the prefix already shows. */
+const hidden: ReadonlySet<string> = new Set(['level', 'time', 'service', 'msg', 'err', 'config'])
 
 /**
- * A service's JSON line as a person reads it: level where it matters, the sentence, then the keys.
- * Any other text is passed through.
+ * A service's JSON line for people: the level unless it is info, the sentence, then the keys. Passes any
+ * other text through.
  */
 export function readableLine(line: string): string {
   const fields = parseFields(line)
   if (!fields) return line
   const level = fields['level'] === 'info' ? '' : `${String(fields['level'] ?? '').toUpperCase()} `
   const keys = Object.entries(fields)
-    .filter(([key]) => !untold.has(key))
+    .filter(([key]) => !hidden.has(key))
     .map(([key, value]) => `${key}=${typeof value === 'string' ? value : JSON.stringify(value)}`)
   const error = describeError(fields['err'])
   return [`${level}${fields['msg']}`, ...keys, error && `(${error})`].filter(Boolean).join(' ')
 }
 
-/** Whether a line of a server, which logs each of its own inner steps, is worth a person's time. */
+/** Whether a line is worth a person's time: of the servers, which log every step, only warnings. */
 export function isNotable(name: ProcessName, line: string): boolean {
-  if (name === 'nats') return /\[(WRN|ERR|FTL)\]/.test(line)
-  if (name === 's3') return /^[EF]\d{4} |^panic:/.test(line)
-  return line !== ''
+  if (services[name].kind !== 'server') return line !== ''
+  return /\[(WRN|ERR|FTL)\]|^[EF]\d{4} |^panic:/.test(line)
 }
 
 function parseFields(line: string): Record<string, unknown> | undefined {
@@ -69,6 +67,8 @@ function parseFields(line: string): Record<string, unknown> | undefined {
 /** The messages of an error and its causes, outermost first; '' for none. */
 function describeError(error: unknown): string {
   if (typeof error !== 'object' || error === null) return error ? String(error) : ''
-  const { message, cause } = error as { message?: unknown; cause?: unknown } // Only printed.
-  return [String(message), describeError(cause)].filter(Boolean).join(': ')
+  const message = 'message' in error ? error.message : error
+  return [String(message), 'cause' in error && describeError(error.cause)]
+    .filter(Boolean)
+    .join(': ')
 }

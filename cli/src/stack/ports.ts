@@ -1,7 +1,6 @@
 import { randomInt } from 'node:crypto'
-import { once } from 'node:events'
-import { createServer } from 'node:net'
-import { seaweedGrpcOffset } from '@avatar/backing-services'
+import { isPortFree, seaweedGrpcOffset } from '@avatar/backing-services'
+import { type ProcessName, processNames, type services, specOf } from '@avatar/contracts'
 import { z } from 'zod'
 import { exitCodes, UserError } from '../exit-codes.ts'
 import { type DataFolder, readIfThere, writePrivately } from './data-folder.ts'
@@ -9,56 +8,53 @@ import { type HeldName, holdName } from './held-name.ts'
 
 const portSchema = z.int().min(1).max(65_535)
 
-const portNames = [
-  'http',
-  'ingestMetrics',
-  'orchestratorMetrics',
-  'janitorMetrics',
-  'nats',
-  'natsMonitor',
-  's3',
-  's3Master',
-  's3Filer',
-  's3Volume',
-  's3Admin',
-  's3Webdav',
-] as const
+type Row = (typeof services)[ProcessName]
+type ValueOf<T> = T extends unknown ? T[keyof T] : never
+type PortName = ValueOf<Row['ports'] | Extract<Row, { reservedPorts: unknown }>['reservedPorts']>
+
+const portNames = processNames.flatMap((name) => {
+  const { ports, reservedPorts } = specOf(name)
+  return Object.values({ ...ports, ...reservedPorts })
+}) as PortName[] // Object.values forgets the names.
 const portsSchema = z.record(z.enum(portNames), portSchema)
 
-/** Every port of a stack; all on loopback. */
-export type Ports = z.infer<typeof portsSchema>
+/** Every port of a stack by its name in `ports.json`; all on loopback. */
+export type Ports = Record<PortName, number>
 
-/** What a user types without choosing: the API's port where it is free. */
+/** The ports of one process by the names that `stack.json` has for them. */
+export function portsOf<Name extends ProcessName>(name: Name, ports: Ports) {
+  const named = Object.entries(specOf(name).ports).map(([its, inFile]) => [
+    its,
+    ports[inFile as PortName], // It is a row of the table.
+  ])
+  return Object.fromEntries(named) as Record<keyof (typeof services)[Name]['ports'], number>
+}
+
+/** The API's port unless the user asks for another, where it is free. */
 const usualHttpPort = 8080
 
 /**
- * New ports are taken from here. SeaweedFS puts a gRPC port 10000 above each of its own: both stay
- * under the ports that the kernel gives to outgoing connections, which could be in the way of a
- * restart.
+ * The range of new ports. SeaweedFS puts a gRPC port 10000 above each of its own. Both stay below the
+ * ports that the kernel gives to outgoing connections, because one of those could block a restart.
  */
 const newPorts = { from: 10_240, below: 22_760 }
 
-/** The wanted port is taken by somebody else. */
-export class PortTaken extends Error {
-  override readonly name = 'PortTaken'
-}
-
-/** Ports that no other stack of this machine chooses until they are given back. */
-export type HeldPorts = { ports: Ports; release(): void }
+/** Ports that no other stack on this machine takes until they are released. */
+type HeldPorts = { ports: Ports; release(): void }
 
 /**
- * The ports of the last start where they are still free, so that addresses survive a restart, else
- * new ones. They are held by name from before the look until the stack ends: of two stacks that start
- * at once, each sees what the other has chosen, though neither listens yet.
+ * Takes the ports of the last start where they are still free, so that addresses survive a restart, and
+ * new ones otherwise. Each port is held by name from before the check until the stack ends: two stacks
+ * that start at once see each other's choice although neither listens yet.
  *
  * @param httpPort the port to insist on; 0 for any free one
- * @throws PortTaken when the HTTP port that the caller insists on is taken
+ * @throws UserError when the HTTP port that the caller insists on is taken
  */
 export async function choosePorts(
   data: DataFolder,
   httpPort: number | undefined,
 ): Promise<HeldPorts> {
-  const before = await portsOfLastStart(data)
+  const before = await readPorts(data)
   const chosen = new Map<string, number>()
   const held: HeldName[] = []
   const release = () => {
@@ -68,24 +64,28 @@ export async function choosePorts(
     if ([...chosen.values()].includes(port)) return false
     const name = await holdName(`port:${port}`)
     if (!name) return false
-    if (await isFree(port)) return held.push(name) > 0
+    if (await isPortFree(port)) return held.push(name) > 0
     name.release()
     return false
   }
   const takeNew = async (): Promise<number> => {
     for (;;) {
       const port = newPorts.from + randomInt(newPorts.below - newPorts.from)
-      if ((await isFree(port + seaweedGrpcOffset)) && (await take(port))) return port
+      if ((await isPortFree(port + seaweedGrpcOffset)) && (await take(port))) return port
     }
   }
   try {
-    for (const name of portNames) {
-      const wanted = name === 'http' ? (httpPort ?? before?.http ?? usualHttpPort) : before?.[name]
-      const isTaken = wanted ? await take(wanted) : false
-      if (name === 'http' && httpPort && !isTaken)
-        throw new PortTaken(`Port ${httpPort} is in use; give another: --port PORT`)
-      chosen.set(name, wanted && isTaken ? wanted : await takeNew())
+    // What is wanted comes before what is random, and the API's port before all.
+    const wanted = {
+      http: usualHttpPort,
+      ...before,
+      ...(httpPort === undefined ? {} : { http: httpPort }),
     }
+    for (const [name, port] of Object.entries(wanted))
+      if (port > 0 && (await take(port))) chosen.set(name, port)
+    if (httpPort && !chosen.has('http'))
+      throw new UserError(`Port ${httpPort} is in use; give another: --port PORT`)
+    for (const name of portNames) if (!chosen.has(name)) chosen.set(name, await takeNew())
     const ports = portsSchema.parse(Object.fromEntries(chosen))
     await writePrivately(data.portsFile, `${JSON.stringify(ports)}\n`)
     return { ports, release }
@@ -95,7 +95,7 @@ export async function choosePorts(
   }
 }
 
-/** The API's port that the environment asks for; 0 is any. @throws UserError for what is none */
+/** The API's port that the environment asks for; 0 is any free one. @throws UserError for no port */
 export function wantedHttpPort(env: {
   readonly [name: string]: string | undefined
 }): number | undefined {
@@ -106,21 +106,14 @@ export function wantedHttpPort(env: {
   throw new UserError(`HTTP_PORT is no port: ${text}`, exitCodes.usage)
 }
 
-/** The ports that the stack of a data folder had last, or has. */
+/** The ports that the stack of a data folder has, or had at its last start. */
 export async function portsOfLastStart(data: DataFolder): Promise<Ports | undefined> {
-  const text = await readIfThere(data.portsFile)
-  return text === undefined ? undefined : portsSchema.safeParse(JSON.parse(text)).data
+  return portsSchema.safeParse(await readPorts(data)).data
 }
 
-async function isFree(port: number): Promise<boolean> {
-  const server = createServer()
-  try {
-    server.listen(port, '127.0.0.1')
-    await once(server, 'listening')
-    return true
-  } catch {
-    return false
-  } finally {
-    server.close()
-  }
+/** Without the ports of services that the last start did not know. */
+async function readPorts(data: DataFolder): Promise<Partial<Ports>> {
+  const text = await readIfThere(data.portsFile)
+  const found: unknown = text === undefined ? {} : JSON.parse(text)
+  return z.partialRecord(z.enum(portNames), portSchema).safeParse(found).data ?? {}
 }

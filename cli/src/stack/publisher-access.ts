@@ -4,12 +4,12 @@ import { UserError } from '../exit-codes.ts'
 import { connectTo } from '../system.ts'
 import { type StackFile, storeOf } from './stack-file.ts'
 
-/** A busy machine's broker may take its time to read a new configuration. */
+/** On a busy machine a broker can be slow to read a new configuration. */
 const knownWithinMs = 30_000
-const tryAgainMs = 250
+const retryEveryMs = 250
 
-/** The broker connects a new account to the services' only when it reloads once more. */
-export async function untilHeard(
+/** Reloads the broker until the publisher reaches its consumer: imports work only after a second reload. */
+export async function untilKnown(
   nats: { url: string; user: string; password: string },
   reload: () => Promise<void>,
 ): Promise<void> {
@@ -21,7 +21,7 @@ export async function untilHeard(
     while (systemClock.monotonicMs() < deadlineMs) {
       if (await bus.request(ask, {}, { timeoutMs: 1_000 })) return
       await reload()
-      await systemClock.wait(tryAgainMs)
+      await systemClock.wait(retryEveryMs)
     }
   } finally {
     await bus.stop()
@@ -29,7 +29,7 @@ export async function untilHeard(
   throw new UserError('The broker did not take the publisher; see the lines of avatar up.')
 }
 
-/** The store reads its identities when it is told to, but says nothing about it. */
+/** Waits until the store accepts the publisher. The store does not report that it has reloaded. */
 export async function untilServed(s3: StackFile['s3'] & { prefix: string }): Promise<void> {
   const store = storeOf(s3)
   const looksUp = () =>
@@ -40,10 +40,10 @@ export async function untilServed(s3: StackFile['s3'] & { prefix: string }): Pro
   const late = systemClock.wait(knownWithinMs).then(() => 'late' as const)
   try {
     for (;;) {
-      const seen = await Promise.race([looksUp(), late]) // A store that hangs is not waited for.
+      const seen = await Promise.race([looksUp(), late]) // Do not wait for a store that hangs.
       if (seen === 'late') break
       if (seen) return
-      await systemClock.wait(tryAgainMs)
+      await systemClock.wait(retryEveryMs)
     }
   } finally {
     store.stop()

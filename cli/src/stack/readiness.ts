@@ -5,14 +5,14 @@ import type { Credentials } from './credentials.ts'
 import type { Ports } from './ports.ts'
 import { type StackFile, storeOf } from './stack-file.ts'
 
-const lookAgainMs = 100
+const pollEveryMs = 100
 
-/** Looks again and again until it holds, or the signal is aborted. */
+/** Repeats the look until it succeeds or the signal is aborted. */
 export async function until(look: () => Promise<boolean>, clock: Clock, signal: AbortSignal) {
-  while (!signal.aborted && !(await look())) await clock.wait(lookAgainMs, signal)
+  while (!signal.aborted && !(await look())) await clock.wait(pollEveryMs, signal)
 }
 
-/** Whether a server says that it is well. */
+/** Whether a URL answers 2xx. */
 export async function isUp(url: string): Promise<boolean> {
   try {
     return (await fetch(url, { signal: AbortSignal.timeout(2_000) })).ok
@@ -21,7 +21,7 @@ export async function isUp(url: string): Promise<boolean> {
   }
 }
 
-/** Whether the API answers, and says that the broker and the store are there. */
+/** Whether the API answers and reports that the broker and the store are reachable. */
 export async function isHealthy(url: string): Promise<boolean> {
   try {
     const response = await fetch(`${url}/health`, { signal: AbortSignal.timeout(2_000) })
@@ -33,8 +33,8 @@ export async function isHealthy(url: string): Promise<boolean> {
 }
 
 /**
- * Waits for the S3 server, and for our bucket in it. SeaweedFS would make the bucket itself, but tries
- * that once and goes on without.
+ * Waits for the S3 server and creates our bucket in it. SeaweedFS could create the bucket itself, but it
+ * tries only once.
  */
 export async function provisionStore({ s3 }: StackFile, clock: Clock, signal: AbortSignal) {
   const store = storeOf(s3)
@@ -46,8 +46,8 @@ export async function provisionStore({ s3 }: StackFile, clock: Clock, signal: Ab
 }
 
 /**
- * Provisions the broker. It is repeated until it succeeds, because the broker may be killed in the
- * middle, and a repetition changes nothing.
+ * Provisions the broker, again and again until that succeeds: the broker may be killed in the middle, and
+ * repeating it is harmless.
  */
 export async function provisionUntilDone(options: {
   credentials: Credentials

@@ -3,10 +3,10 @@ import type { Credentials } from './credentials.ts'
 import { type DataFolder, writePrivately } from './data-folder.ts'
 import type { Ports } from './ports.ts'
 
-/** The one bucket of inputs and outputs. */
+/** The one bucket of the system, for inputs and outputs. */
 export const bucket = 'media'
 
-/** Writes what the broker and the store read at start and on reload: their users and their rights. */
+/** Writes the users and rights that the broker and the store read at their start and on reload. */
 export async function writeServerFiles(data: DataFolder, credentials: Credentials, ports: Ports) {
   const publishers = Object.entries(credentials.publishers)
   await writePrivately(

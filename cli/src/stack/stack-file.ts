@@ -1,14 +1,11 @@
+import { processNames } from '@avatar/contracts'
 import { createObjectStore, type ObjectStore } from '@avatar/service-kit'
 import { z } from 'zod'
 import { type DataFolder, readIfThere, writePrivately } from './data-folder.ts'
 
-/** The processes of a stack, in the order in which they start. */
-export const processNames = ['nats', 's3', 'ingest', 'orchestrator', 'janitor', 'sidecar'] as const
-export type ProcessName = (typeof processNames)[number]
-
 const processSchema = z.object({ pid: z.int(), ports: z.record(z.string(), z.int()) })
 
-/** What other tools need to find a running stack; `stack.json` in its data folder. */
+/** Schema of `stack.json` in the data folder: what other tools need to find a running stack. */
 export const stackFileSchema = z.object({
   url: z.url(),
   processes: z.record(z.enum(processNames), processSchema),
@@ -22,7 +19,7 @@ export const stackFileSchema = z.object({
 })
 export type StackFile = z.infer<typeof stackFileSchema>
 
-/** A client of the store that a stack file, or whoever was given access, tells of. */
+/** A client of the store, by the access that a stack file or `publishers create` gives. */
 export function storeOf(s3: StackFile['s3']): ObjectStore {
   return createObjectStore({
     endpoint: s3.endpoint,
@@ -32,7 +29,7 @@ export function storeOf(s3: StackFile['s3']): ObjectStore {
   })
 }
 
-/** The stack file of a data folder, or undefined where none (or none that is whole) lies. */
+/** The stack file of a data folder, or undefined when it is missing or incomplete. */
 export async function readStackFile(data: DataFolder): Promise<StackFile | undefined> {
   const text = await readIfThere(data.stackFile)
   if (text === undefined) return undefined

@@ -1,27 +1,36 @@
 import { existsSync } from 'node:fs'
 import { rm } from 'node:fs/promises'
 import { removeSeaweedSockets } from '@avatar/backing-services'
+import {
+  type ProcessName,
+  processNames,
+  recordOf,
+  serverNames,
+  serviceNames,
+} from '@avatar/contracts'
 import type { Clock } from '@avatar/service-kit'
+import { UserError } from '../exit-codes.ts'
 import { type Credentials, ensureCredentials } from './credentials.ts'
 import { type DataFolder, ensureDataFolder, ensureStackMark } from './data-folder.ts'
 import { findFfmpeg, installation } from './installation.ts'
 import { type Claim, claimDataFolder, stopLeftovers } from './leftovers.ts'
 import { isNotable, type LineWriter, readableLine } from './log-lines.ts'
-import { choosePorts, type Ports } from './ports.ts'
+import { choosePorts, type Ports, portsOf } from './ports.ts'
 import { programs } from './programs.ts'
 import { isHealthy, isUp, provisionStore, provisionUntilDone, until } from './readiness.ts'
 import { bucket, writeServerFiles } from './server-files.ts'
-import { type ProcessName, processNames, type StackFile, writeStackFile } from './stack-file.ts'
-import { type SupervisedProcess, superviseProcess } from './supervised-process.ts'
+import type { Environment } from './settings.ts'
+import { type StackFile, writeStackFile } from './stack-file.ts'
+import { superviseProcess } from './supervised-process.ts'
 
-export type StackOptions = {
+type StackOptions = {
   data: DataFolder
-  /** The port to insist on, 0 for any free one; without it 8080 or the last one, where free. */
+  /** The port to insist on, 0 for any free one. Without it, the last one or 8080 where that is free. */
   httpPort?: number | undefined
-  env: Readonly<Record<string, string | undefined>>
+  env: Environment
   clock: Clock
   write: LineWriter
-  /** Server lines that are shown only on request are shown too. */
+  /** Shows every line of the servers, not only their warnings. */
   isVerbose: boolean
 }
 
@@ -29,29 +38,21 @@ export type Stack = {
   url: string
   /** Resolves when `/health` says that the broker and the store are there. */
   ready(signal: AbortSignal): Promise<void>
-  /** Services first, then the servers they stand on; nothing is left behind. */
-  stop(): Promise<void>
-  /** Ends everything at once. */
+  /**
+   * Stops the services together, then the servers one after the other; nothing is left behind.
+   *
+   * @returns the services that failed to stop in order, or had to be killed
+   */
+  stop(): Promise<readonly ProcessName[]>
+  /** Kills everything at once. */
   kill(): void
 }
-
-/** Something is missing that set-up installs. */
-export class NotSetUp extends Error {
-  override readonly name = 'NotSetUp'
-}
-
-const serverNames: readonly ProcessName[] = ['nats', 's3']
-const serviceNames = processNames.filter((name) => !serverNames.includes(name))
-
-/** What the services get to finish what they have in hand. */
-const serviceGraceMs = 30_000
-/** The servers lose nothing that they acknowledged when they are killed; S3 may take its time to end. */
-const serverGraceMs = 5_000
 
 /**
  * Starts the whole system on a data folder and keeps every process of it running.
  *
- * @throws AlreadyRunning, PortTaken, NotSetUp, DataFolderUnusable
+ * @throws UserError when another `avatar up` has the folder, the port is taken, the folder cannot be
+ * written, or a program is not installed
  */
 export async function startStack(options: StackOptions): Promise<Stack> {
   const { data } = options
@@ -70,44 +71,38 @@ async function startClaimed(options: StackOptions, ffmpeg: string, claim: Claim)
   const { data, env, clock, write } = options
   const mark = await ensureStackMark(data)
   const leftovers = await stopLeftovers(mark, clock)
-  await rm(data.stackFile, { force: true }) // It tells of processes that are no more.
+  await rm(data.stackFile, { force: true }) // It names processes that have ended.
   if (leftovers.length > 0) write('avatar', `stopped ${leftovers.length} left-over processes`)
 
   const credentials = await ensureCredentials(data)
   const { ports, release } = await choosePorts(data, options.httpPort)
   await writeServerFiles(data, credentials, ports)
 
-  const all = programs({ data, credentials, ports, env, ffmpeg, mark })
+  const all = programs({ data, credentials, ports, env, ffmpeg }, mark)
   const pids: Partial<Record<ProcessName, number>> = {}
-  const stackFile = serialised(() =>
-    writeStackFile(data, describeStack(credentials, ports, all, pids)),
-  )
-  const processes = new Map<ProcessName, SupervisedProcess>()
+  const stackFile = serialised(() => writeStackFile(data, describeStack(credentials, ports, pids)))
   let isStopping = false
-  for (const name of processNames)
-    processes.set(
-      name,
-      superviseProcess(all[name], {
-        clock,
-        onLine: (line) => {
-          if (options.isVerbose || isNotable(name, line)) write(name, readableLine(line))
-        },
-        onStart: (pid) => {
-          write('avatar', `${pids[name] === undefined ? 'started' : 'restarted'} ${name} (${pid})`)
-          pids[name] = pid
-          // Only once it is whole: nobody may read a pid that is none.
-          if (processNames.every((each) => pids[each] !== undefined)) void stackFile()
-        },
-        onEnd: (how) => write('avatar', `${name} ${how}${isStopping ? '' : ', starting it again'}`),
-      }),
-    )
-  const some = (names: readonly ProcessName[]) => names.flatMap((name) => processes.get(name) ?? [])
+  const processes = recordOf(processNames, (name) =>
+    superviseProcess(all[name], {
+      clock,
+      onLine: (line) => {
+        if (options.isVerbose || isNotable(name, line)) write(name, readableLine(line))
+      },
+      onStart: (pid) => {
+        write('avatar', `${pids[name] === undefined ? 'started' : 'restarted'} ${name} (${pid})`)
+        pids[name] = pid
+        // Only once it is complete: nobody may read a missing pid.
+        if (processNames.every((each) => pids[each] !== undefined)) void stackFile()
+      },
+      onEnd: (how) => write('avatar', `${name} ${how}${isStopping ? '' : ', starting it again'}`),
+    }),
+  )
 
   const url = `http://127.0.0.1:${ports.http}`
   return {
     url,
     async ready(signal) {
-      for (const server of some(serverNames)) server.start()
+      for (const name of serverNames) await processes[name].start()
       await until(() => isUp(`http://127.0.0.1:${ports.natsMonitor}/healthz`), clock, signal)
       if (signal.aborted) return
       await provisionUntilDone({
@@ -118,55 +113,49 @@ async function startClaimed(options: StackOptions, ffmpeg: string, claim: Claim)
         signal,
         onTrouble: (reason) => write('avatar', `nats is not set up yet, trying again: ${reason}`),
       })
-      await provisionStore(describeStack(credentials, ports, all, pids), clock, signal)
+      await provisionStore(describeStack(credentials, ports, pids), clock, signal)
       if (signal.aborted) return
-      for (const service of some(serviceNames)) service.start()
+      for (const name of serviceNames) await processes[name].start()
       await until(() => isHealthy(url), clock, signal)
     },
     async stop() {
       isStopping = true
       await claim.stopping()
-      await Promise.all(some(serviceNames).map((service) => service.stop(serviceGraceMs)))
-      for (const name of ['s3', 'nats'] as const)
-        await Promise.all(some([name]).map((server) => server.stop(serverGraceMs)))
+      await Promise.all(serviceNames.map((name) => processes[name].stop()))
+      for (const name of serverNames.toReversed()) await processes[name].stop()
       await removeSeaweedSockets(Object.values(ports))
       await stackFile()
       await rm(data.stackFile, { force: true })
       await claim.release()
       release()
+      return serviceNames.filter((name) => processes[name].stoppedBadly())
     },
     kill: () => {
-      for (const process of processes.values()) process.kill()
+      for (const name of processNames) processes[name].kill()
     },
   }
 }
 
-/** @throws NotSetUp when a program that a stack consists of is not there */
+/** @throws UserError when a program of the stack is not installed */
 function ffmpegOrRefuse(env: StackOptions['env']): string {
   const ffmpeg = env['FFMPEG_PATH'] || findFfmpeg()
   const { natsServer, weed, python } = installation
   if (!ffmpeg || ![natsServer, weed, python].every(existsSync))
-    throw new NotSetUp('The Python environment is not set up; run: npm run setup')
+    throw new UserError('The Python environment is not set up; run: npm run setup')
   return ffmpeg
 }
 
 function describeStack(
   credentials: Credentials,
   ports: Ports,
-  all: ReturnType<typeof programs>,
   pids: Partial<Record<ProcessName, number>>,
 ): StackFile {
-  const told = (name: ProcessName) => ({ pid: pids[name] ?? 0, ports: { ...all[name].ports } })
   return {
     url: `http://127.0.0.1:${ports.http}`,
-    processes: {
-      nats: told('nats'),
-      s3: told('s3'),
-      ingest: told('ingest'),
-      orchestrator: told('orchestrator'),
-      janitor: told('janitor'),
-      sidecar: told('sidecar'),
-    },
+    processes: recordOf(processNames, (name) => ({
+      pid: pids[name] ?? 0,
+      ports: portsOf(name, ports),
+    })),
     s3: {
       endpoint: `http://127.0.0.1:${ports.s3}`,
       bucket,
@@ -180,7 +169,7 @@ function describeStack(
   }
 }
 
-/** Runs a task again for each call, never two at a time: the last writer must be the last told. */
+/** Runs the task once for each call, never two at a time, so that the last state is written last. */
 function serialised(task: () => Promise<void>): () => Promise<void> {
   let last = Promise.resolve()
   return () => {

@@ -1,47 +1,41 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { createInterface } from 'node:readline'
-import type { Clock } from '@avatar/service-kit'
+import { background, type Clock, createLog, type Runnable } from '@avatar/service-kit'
+import { signalIfThere } from '../process-table.ts'
 import type { Program } from './programs.ts'
 
-/** A dead process is back within a second; the pause keeps one that cannot start from spinning. */
+/** A dead process is back within a second; longer pauses keep one that cannot start from spinning. */
 const restartPauseMs = 300
 const crashLoopPauseMs = 500
 const crashLoopUptimeMs = 5_000
 
-/** A process that is started again whenever it ends, until it is stopped. */
-export type SupervisedProcess = {
-  start(): void
-  /** SIGTERM, then SIGKILL to the whole process group when it has not ended in time. */
-  stop(graceMs: number): Promise<void>
+/**
+ * A process that is started again whenever it ends, until it is stopped. `stop` sends SIGTERM, and
+ * SIGKILL to the whole process group when the process does not end in time.
+ */
+export type SupervisedProcess = Runnable & {
+  /** Stops at once, by SIGKILL. */
   kill(): void
-  pid(): number | undefined
+  /** Whether the last stop had to kill it, or it ended with an exit code other than 0. */
+  stoppedBadly(): boolean
 }
 
-export type Supervision = {
+type Supervision = {
   clock: Clock
-  onLine: (line: string, stream: 'out' | 'err') => void
+  onLine: (line: string) => void
   onStart: (pid: number) => void
   onEnd: (how: string) => void
 }
 
 export function superviseProcess(program: Program, supervision: Supervision): SupervisedProcess {
   const { clock, onLine, onStart, onEnd } = supervision
-  const stopping = new AbortController()
   let child: ChildProcess | undefined
-  let running: Promise<void> | undefined
+  let hasStoppedBadly = false
 
-  async function keepRunning() {
-    while (!stopping.signal.aborted) {
-      const startedAtMs = clock.monotonicMs()
-      onEnd(await runOnce())
-      const isCrashLoop = clock.monotonicMs() - startedAtMs < crashLoopUptimeMs
-      await clock.wait(isCrashLoop ? crashLoopPauseMs : restartPauseMs, stopping.signal)
-    }
-  }
-
-  /** Runs the program until it ends, and says how it ended. */
-  async function runOnce(): Promise<string> {
+  /** Runs the program until it ends. */
+  async function run(stopping: AbortSignal) {
+    const startedAtMs = clock.monotonicMs()
     // Its own process group: Ctrl-C reaches the supervisor alone, which then stops in order.
     const started = spawn(program.command, [...program.args], {
       cwd: program.cwd,
@@ -50,49 +44,54 @@ export function superviseProcess(program: Program, supervision: Supervision): Su
       detached: true,
     })
     child = started
-    createInterface({ input: started.stdout }).on('line', (line) => onLine(line, 'out'))
-    createInterface({ input: started.stderr }).on('line', (line) => onLine(line, 'err'))
-    const ended = once(started, 'exit')
-    if (started.pid !== undefined) onStart(started.pid)
+    for (const stream of [started.stdout, started.stderr])
+      createInterface({ input: stream }).on('line', onLine)
+    const ended = new AbortController()
+    const terminate = () => void terminateInTime(started, ended.signal)
+    stopping.addEventListener('abort', terminate, { once: true })
     try {
-      const [code, signal] = await ended
-      return signal ? `was ended by ${signal}` : `ended with code ${code}`
+      const exit = once(started, 'exit')
+      if (started.pid !== undefined) onStart(started.pid)
+      const [code, signal] = await exit
+      // A program that has not installed its handler yet is ended by SIGTERM, with nothing in hand.
+      hasStoppedBadly = stopping.aborted && code !== 0 && signal !== 'SIGTERM'
+      onEnd(signal ? `was ended by ${signal}` : `ended with code ${code}`)
     } catch (error) {
-      return `could not be started: ${error instanceof Error ? error.message : String(error)}`
+      onEnd(`could not be started: ${error instanceof Error ? error.message : String(error)}`)
     } finally {
-      signalGroup(started.pid, 'SIGKILL') // What its children left of the group.
+      stopping.removeEventListener('abort', terminate)
+      ended.abort()
+      signalGroup(started, 'SIGKILL') // Children that outlive it.
     }
+    const isCrashLoop = clock.monotonicMs() - startedAtMs < crashLoopUptimeMs
+    if (isCrashLoop) await clock.wait(crashLoopPauseMs - restartPauseMs, stopping)
   }
 
+  async function terminateInTime(started: ChildProcess, ended: AbortSignal) {
+    started.kill('SIGTERM')
+    await clock.wait(program.graceMs, ended)
+    if (!ended.aborted) signalGroup(started, 'SIGKILL')
+  }
+
+  const loop = background({
+    name: 'supervisor',
+    everyMs: restartPauseMs,
+    silentForMs: Infinity,
+    clock,
+    log: createLog('avatar', 'silent'), // Every outcome of a run goes to `onEnd`.
+    pass: run,
+  })
   return {
-    start() {
-      running ??= keepRunning()
-    },
-    async stop(graceMs) {
-      stopping.abort()
-      const isRunning = child?.exitCode === null && child.signalCode === null
-      if (isRunning) child?.kill('SIGTERM')
-      const late = new AbortController()
-      void clock.wait(graceMs, late.signal).then(() => {
-        if (!late.signal.aborted) signalGroup(child?.pid, 'SIGKILL')
-      })
-      await running
-      late.abort()
-    },
+    start: loop.start,
+    stop: loop.stop,
     kill() {
-      stopping.abort()
-      signalGroup(child?.pid, 'SIGKILL')
+      void loop.stop()
+      if (child?.exitCode === null && child.signalCode === null) signalGroup(child, 'SIGKILL')
     },
-    pid: () => child?.pid,
+    stoppedBadly: () => hasStoppedBadly,
   }
 }
 
-/** Signals a whole process group; one that is gone is fine. */
-function signalGroup(pid: number | undefined, signal: NodeJS.Signals) {
-  if (pid === undefined) return
-  try {
-    process.kill(-pid, signal)
-  } catch (error) {
-    if (!(error instanceof Error && 'code' in error && error.code === 'ESRCH')) throw error
-  }
+function signalGroup({ pid }: ChildProcess, signal: NodeJS.Signals) {
+  if (pid !== undefined) signalIfThere(-pid, signal)
 }

@@ -1,39 +1,39 @@
 import type { Clock } from '@avatar/service-kit'
 
-/** A terminal and npm both pass one Ctrl-C on; copies within this time are the same wish. */
+/** A terminal and npm both pass on one Ctrl-C; signals within this time count as one. */
 const sameSignalMs = 1_000
 
 const stopSignals = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const
 
 /** Where signals come from: the process, or a test. */
 export type SignalSource = {
-  on(signal: NodeJS.Signals, hear: () => void): unknown
-  removeListener(signal: NodeJS.Signals, hear: () => void): unknown
+  on(signal: NodeJS.Signals, listener: () => void): unknown
+  removeListener(signal: NodeJS.Signals, listener: () => void): unknown
 }
 
-/** What the user wants: nothing, an end in order, or an end at once. */
-export type StopWish = {
+/** What the user wants: nothing, an orderly stop, or an end at once. */
+type StopSignals = {
   /** Aborted by the first signal. */
-  readonly made: AbortSignal
-  /** Aborted by a signal that comes clearly later than the first. */
+  readonly requested: AbortSignal
+  /** Aborted by a signal that comes more than a second after the first. */
   readonly insisted: AbortSignal
-  /** From here on signals do again what they do by default. */
+  /** From here on signals have their default effect again. */
   forget(): void
 }
 
-/** Hears the wish to stop: the first Ctrl-C (or SIGTERM, SIGHUP) asks, a later one insists. */
-export function hearStopWish(signals: SignalSource, clock: Clock): StopWish {
-  const made = new AbortController()
+/** Listens for stop signals: the first Ctrl-C, SIGTERM or SIGHUP asks, a later one insists. */
+export function listenForStop(signals: SignalSource, clock: Clock): StopSignals {
+  const requested = new AbortController()
   const insisted = new AbortController()
   let firstAtMs: number | undefined
   const onSignal = () => {
     firstAtMs ??= clock.monotonicMs()
-    made.abort()
+    requested.abort()
     if (clock.monotonicMs() - firstAtMs > sameSignalMs) insisted.abort()
   }
   for (const signal of stopSignals) signals.on(signal, onSignal)
   return {
-    made: made.signal,
+    requested: requested.signal,
     insisted: insisted.signal,
     forget() {
       for (const signal of stopSignals) signals.removeListener(signal, onSignal)
@@ -41,7 +41,7 @@ export function hearStopWish(signals: SignalSource, clock: Clock): StopWish {
   }
 }
 
-/** Resolves when the signal is aborted, or was. */
+/** Resolves once the signal is aborted; at once if it already is. */
 export function aborted(signal: AbortSignal): Promise<void> {
   return new Promise((resolve) => {
     if (signal.aborted) return resolve()

@@ -4,9 +4,9 @@ import { jobErrorSchema, jobIdSchema, ownerSchema, renderedSchema, timeMsSchema 
 import { text } from './text.ts'
 
 /**
- * What every event names. `epoch` is the attempt it speaks of (0 before the first), `revision` the
- * record's revision in the KV when it was published, 0 where the publisher does not know it.
- * The trace context travels in the `traceparent` header.
+ * The fields of every event. `epoch` is the attempt it is about, 0 before the first. `revision` is the
+ * record's KV revision at the time of publishing, 0 where the publisher does not know it. The trace
+ * context travels in the `traceparent` header.
  */
 const fact = {
   jobId: jobIdSchema,
@@ -18,19 +18,19 @@ const fact = {
 
 const workerFact = { ...fact, workerId: z.string() }
 
-/** Every event by its type. Events are facts in the past; the type is the middle of the subject. */
+/** Every event by its type. An event is a fact in the past; its type is the middle of its subject. */
 export const eventSchemas = {
-  /** Ingest created a record. */
+  /** Ingest created the record. */
   'job.submitted': z.object({ type: z.literal('job.submitted'), ...fact }),
-  /** The job waits for a worker; its queue entry is published. */
+  /** The job waits for a worker and has an entry in the GPU queue. */
   'job.queued': z.object({ type: z.literal('job.queued'), ...fact }),
-  /** The first forward of an attempt began. */
+  /** The first denoising step of an attempt began. */
   'job.started': z.object({ type: z.literal('job.started'), ...fact }),
-  /** Somebody asked for cancellation; the handler acts. */
+  /** Somebody asked to cancel the job; the handler of this event does it. */
   'job.cancel-requested': z.object({ type: z.literal('job.cancel-requested'), ...fact }),
-  /** The liveness watch gave the attempt up. */
+  /** The liveness watch gave up on the attempt. */
   'job.attempt-lost': z.object({ type: z.literal('job.attempt-lost'), ...fact }),
-  /** A running child is far past its deadline. */
+  /** A render is far past its deadline. */
   'job.overdue': z.object({ type: z.literal('job.overdue'), ...fact }),
   /** The job waited too long for a worker. */
   'job.queue-timeout': z.object({ type: z.literal('job.queue-timeout'), ...fact }),
@@ -39,44 +39,43 @@ export const eventSchemas = {
   'job.cancelled': z.object({ type: z.literal('job.cancelled'), ...fact }),
   /** The janitor deleted the job's media. */
   'job.deleted': z.object({ type: z.literal('job.deleted'), ...fact }),
-  /** A worker's first forward of this epoch began. */
+  /** A worker began the first denoising step of this epoch. */
   'render.started': z.object({ type: z.literal('render.started'), ...workerFact }),
   /** The video is uploaded. */
   'render.completed': z.object({
     type: z.literal('render.completed'),
     ...workerFact,
     rendered: renderedSchema,
-    /** From the first forward to the last frame; two renders of one worker tell the gap between them. */
+    /** From the first denoising step to the last frame; two renders of one worker show the gap between. */
     renderStartedAtMs: timeMsSchema,
     renderEndedAtMs: timeMsSchema,
   }),
-  /** The attempt failed; the code's outcome in the table decides whether another may follow. */
+  /** The attempt failed; the code's row in the failure table decides whether another may follow. */
   'render.failed': z.object({
     type: z.literal('render.failed'),
     ...workerFact,
     code: z.enum(failureCodes),
     message: text({ max: 1000 }),
   }),
-  /** The worker hands the attempt back, nothing counted (SIGTERM). */
+  /** The worker handed the attempt back (SIGTERM). It counts as no failure. */
   'render.released': z.object({ type: z.literal('render.released'), ...workerFact }),
-  /** The worker stopped the attempt because it was told to. */
+  /** The worker stopped the attempt because the job is being cancelled. */
   'render.cancelled': z.object({ type: z.literal('render.cancelled'), ...workerFact }),
 } as const
 
 export type EventType = keyof typeof eventSchemas
-export const eventTypes = Object.keys(eventSchemas) as [EventType, ...EventType[]]
 
 export type EventOf<T extends EventType> = z.infer<(typeof eventSchemas)[T]>
 export type AnyEvent = { [T in EventType]: EventOf<T> }[EventType]
 
-/** One schema for any event of these types. */
+/** One schema that accepts an event of any of these types. */
 export function anyEventOf<T extends EventType>(types: readonly T[]): z.ZodType<EventOf<T>> {
   const [first, ...others] = types.map((type) => eventSchemas[type])
-  // TypeScript cannot follow which schemas a list of types selects.
+  // TypeScript cannot tell which schemas a list of types selects.
   return z.discriminatedUnion('type', [first, ...others] as never) as never
 }
 
-/** The events that a client may see, and the order in which a smooth job tells them. */
+/** The events that a client may see, in the order of a smooth life. */
 export const publicEventTypes = [
   'job.submitted',
   'job.queued',
@@ -87,7 +86,7 @@ export const publicEventTypes = [
   'job.cancelled',
 ] as const satisfies readonly EventType[]
 
-/** The `Nats-Msg-Id` of an event: the same fact of the same attempt is stored once per window. */
+/** The `Nats-Msg-Id` of an event: a stream stores the same fact about the same attempt once per duplicate window. */
 export function eventId(event: Pick<AnyEvent, 'type' | 'jobId' | 'epoch'>): string {
   return `${event.jobId}:${event.type}:${event.epoch}`
 }

@@ -1,22 +1,22 @@
-/** Whom a failure blames. Only `us` pages anyone. */
-export type Blame = 'caller' | 'us' | 'dependency'
+/** Whose fault a failure is. Only `us` pages anyone. */
+type Blame = 'caller' | 'us' | 'dependency'
 
-/** What happens to a message that ended in this failure, and what the caller is told. */
+/** What follows from a failure, and what the caller is told. */
 export type Failure = {
-  /** `reject`: trying again cannot help. `retry`: it may. */
+  /** `reject`: trying again cannot help. `retry`: it may help. */
   readonly outcome: 'reject' | 'retry'
   readonly httpStatus: number
   readonly blame: Blame
-  /** One sentence for the caller: what is wrong and what to do about it. */
+  /** For the caller: what is wrong and what to do about it. */
   readonly summary: string
 }
 
 /**
- * Every way a request or a job can fail. The code decides the rest: HTTP status, ack or retry,
- * whom it blames.
+ * Every way a request or a job can fail. The code decides the rest: the HTTP status, whether the
+ * message is dead-lettered or redelivered, the level of the log line, and whom the failure blames.
  *
- * For a job, `reject` ends it and `retry` means another attempt may follow. For HTTP, `retry`
- * failures carry `Retry-After`.
+ * `reject` ends a job; after `retry` another attempt may follow. Over HTTP, a `retry` failure carries
+ * `Retry-After`.
  */
 export const failures = {
   IMAGE_MISSING: reject(400, 'Send the portrait as the multipart file field "image".'),
@@ -25,22 +25,25 @@ export const failures = {
   IMAGE_UNREADABLE: reject(400, 'The image could not be decoded; export it again as PNG or JPEG.'),
   IMAGE_DIMENSIONS: reject(
     400,
-    'Image sides must be 128 to 8192 pixels and at most 40 megapixels in all; resize it.',
+    'The image must be 128 to 8192 pixels on each side and at most 40 megapixels; resize it.',
   ),
   INVALID_AUDIO_FORMAT: reject(400, 'Audio must be WAV or MP3.'),
   AUDIO_UNREADABLE: reject(400, 'The audio could not be decoded; export it again as WAV or MP3.'),
   AUDIO_EMPTY: reject(400, 'The audio is silent or shorter than 0.2 seconds; record it again.'),
   AUDIO_TOO_LONG: reject(400, 'Audio must be at most 5 minutes long; cut it into parts.'),
   NO_FACE: reject(400, 'No face was found in the image; send a frontal portrait of one person.'),
-  INVALID_REQUEST: reject(400, 'A field of the request is not valid; details names it.'),
+  INVALID_REQUEST: reject(400, 'A field of the request is not valid; see details.'),
   MALFORMED_MULTIPART: reject(400, 'The multipart body is incomplete or malformed; send it again.'),
   MALFORMED_REQUEST: reject(400, 'The request is not valid HTTP; check the URL and the headers.'),
   UNAUTHORIZED: reject(401, 'Send a valid API key as "Authorization: Bearer <key>".'),
   JOB_NOT_FOUND: reject(404, 'No such job.'),
   ROUTE_NOT_FOUND: reject(404, 'No such route; /docs lists them all.'),
-  JOB_NOT_COMPLETED: reject(409, 'The job has no result; /status tells its state.'),
+  JOB_NOT_COMPLETED: reject(409, 'The job has no result; /status shows its state.'),
   JOB_ALREADY_FINISHED: reject(409, 'The job has already finished and cannot be cancelled.'),
-  RESULT_DELETED: reject(410, 'The result was deleted when its retention ended; submit again.'),
+  RESULT_DELETED: reject(
+    410,
+    'The result was deleted at the end of its retention; submit the job again.',
+  ),
   IMAGE_TOO_LARGE: reject(413, 'The image must be at most 10 MB.'),
   AUDIO_TOO_LARGE: reject(413, 'The audio must be at most 50 MB.'),
   BODY_TOO_LARGE: reject(413, 'The request body is too large.'),
@@ -62,14 +65,18 @@ export const failures = {
     'Storage did not answer. It is safe to retry with the same Idempotency-Key.',
   ),
   ORCHESTRATOR_UNAVAILABLE: retry(503, 'us', 'The orchestrator did not answer; try again.'),
-  STORAGE_FULL: retry(503, 'us', 'There is no room for the upload at the moment; try again.'),
+  STORAGE_FULL: retry(
+    503,
+    'us',
+    'There is not enough disk space for the upload right now; try again.',
+  ),
   DRAINING: retry(503, 'us', 'This instance is shutting down; try again.'),
   UNEXPECTED: retry(500, 'us', 'Something went wrong on our side.'),
   INPUT_GONE: { ...reject(410, 'The inputs of the job are gone; submit it again.'), blame: 'us' },
   RENDER_FAILED: retry(500, 'us', 'The engine could not render the job.'),
   RENDER_PROCESS_DIED: retry(500, 'us', 'The render process died.'),
   GPU_OUT_OF_MEMORY: {
-    ...reject(500, 'The job does not fit into GPU memory, not even at the smaller size.'),
+    ...reject(500, 'The job does not fit into GPU memory, even at a smaller size.'),
     blame: 'us',
   },
   DEADLINE_EXCEEDED: { ...reject(500, 'The render passed its deadline.'), blame: 'us' },
@@ -77,14 +84,14 @@ export const failures = {
     ...reject(500, 'The finished video could not be stored; submit the job again.'),
     blame: 'dependency',
   },
-  OUTPUT_INVALID: retry(500, 'us', 'The stored video is not the one that was rendered.'),
-  WORKER_LOST: retry(500, 'us', 'The workers that rendered the job died.'),
+  OUTPUT_INVALID: retry(500, 'us', 'The stored video differs from the one that was rendered.'),
+  WORKER_LOST: retry(500, 'us', 'The workers that took the job stopped responding.'),
   QUEUE_TIMEOUT: {
     ...reject(500, 'No worker took the job in time; submit it again.'),
     blame: 'us',
   },
   PUBLISH_REFUSED: {
-    ...reject(500, 'The broker refused a message of ours for good.'),
+    ...reject(500, 'The broker permanently rejected one of our messages.'),
     blame: 'us',
   },
   FOREIGN_OBJECT: reject(
@@ -97,7 +104,7 @@ export const failures = {
 
 export type FailureCode = keyof typeof failures
 
-/** The codes as a list, for schemas and documents. */
+/** The codes as a list, for schemas and generated files. */
 export const failureCodes = Object.keys(failures) as [FailureCode, ...FailureCode[]]
 
 function reject(httpStatus: number, summary: string): Failure {

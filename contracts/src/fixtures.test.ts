@@ -16,20 +16,20 @@ function fixtures(kind: 'valid' | 'invalid') {
 
 function accepts(schema: string, message: unknown): boolean {
   const found = wireSchemas[schema]
-  if (!found) throw new Error(`no schema is called ${schema}`)
+  if (!found) throw new Error(`there is no schema called ${schema}`)
   return found.safeParse(message).success
 }
 
-describe('golden messages, the same for both languages', () => {
-  it.each(fixtures('valid'))('accepts $file', ({ schema, message }) => {
+describe('golden messages, which both languages share', () => {
+  it.each(fixtures('valid'))('are accepted: $file', ({ schema, message }) => {
     expect(accepts(schema, message)).toBe(true)
   })
 
-  it.each(fixtures('invalid'))('refuses $file', ({ schema, message }) => {
+  it.each(fixtures('invalid'))('are refused: $file', ({ schema, message }) => {
     expect(accepts(schema, message)).toBe(false)
   })
 
-  it.each(['valid', 'invalid'] as const)('has at least one %s for every shape', (kind) => {
+  it.each(['valid', 'invalid'] as const)('include a %s one for every schema', (kind) => {
     const shown = new Set(fixtures(kind).map(({ schema }) => schema))
     expect(Object.keys(wireSchemas).filter((name) => !shown.has(name))).toEqual([])
   })

@@ -4,7 +4,7 @@ import { jobIdSchema, sha256Schema } from './job.ts'
 import { limits } from './limits.ts'
 import { callersText } from './text.ts'
 
-/** The fields both doors take beside the two files. */
+/** What a REST submission may carry besides the two files. */
 export const submissionFieldsSchema = z.strictObject({
   prompt: callersText({ max: limits.promptMaxCharacters }).default(''),
   seed: z.coerce.number().int().min(0).max(limits.seedMax).optional(),
@@ -12,8 +12,8 @@ export const submissionFieldsSchema = z.strictObject({
 export type SubmissionFields = z.infer<typeof submissionFieldsSchema>
 
 /**
- * What another service publishes on `intake.<publisher>.job.submitted`. The publisher is the
- * subject's token; both keys must lie under `intake/<publisher>/`.
+ * What another service publishes on `intake.<publisher>.job.submitted`. The subject names the
+ * publisher; both keys must lie under `intake/<publisher>/`.
  */
 export const intakeSubmissionSchema = z.strictObject({
   image_key: z.string().min(1).max(1024),
@@ -21,7 +21,7 @@ export const intakeSubmissionSchema = z.strictObject({
   prompt: callersText({ max: limits.promptMaxCharacters }).optional(),
   seed: z.int().min(0).max(limits.seedMax).optional(),
   idempotency_key: callersText({ min: 1, max: limits.idempotencyKeyMaxCharacters }).optional(),
-  /** The publisher's own name for the submission; comes back in every notification. */
+  /** The publisher's own name for the submission; every notification repeats it. */
   reference: callersText({ max: limits.referenceMaxCharacters }).optional(),
 })
 export type IntakeSubmission = z.infer<typeof intakeSubmissionSchema>
@@ -34,7 +34,7 @@ export const notificationSchema = z.object({
   at: z.iso.datetime(),
   result: z
     .object({
-      /** Presigned, good until `expires_at`, when the video is deleted. */
+      /** A presigned URL that is valid until `expires_at`, when the video is deleted. */
       url: z.url(),
       expires_at: z.iso.datetime(),
       bytes: z.int().positive(),

@@ -1,6 +1,6 @@
 import type { JobState } from './job.ts'
 
-/** Everything that can reach a job's record: the events, the storage stage's findings, the requests. */
+/** Everything that can reach a job's record: events, requests, and what the storage stage found. */
 export const jobMessages = [
   'submitted',
   'claim',
@@ -20,20 +20,6 @@ export const jobMessages = [
   'deleted',
 ] as const
 export type JobMessage = (typeof jobMessages)[number]
-
-/** Messages that speak for an attempt: they count only under the record's epoch while it is open. */
-export const attemptMessages: ReadonlySet<JobMessage> = new Set([
-  'started',
-  'store',
-  'completed',
-  'verified',
-  'refused',
-  'failed',
-  'released',
-  'cancelled',
-  'attempt-lost',
-  'overdue',
-])
 
 /** What each state means to a client, and the outputs that every handled event publishes again. */
 export const stateTable: Record<
@@ -55,13 +41,13 @@ export const stateTable: Record<
   claimed: {
     status: 'processing',
     stage: 'fetching',
-    meaning: 'A worker took it and fetches the inputs.',
+    meaning: 'A worker has claimed it and fetches the inputs.',
     outputs: 'none',
   },
   rendering: {
     status: 'processing',
     stage: 'rendering',
-    meaning: 'The first forward has begun.',
+    meaning: 'The first denoising step has begun.',
     outputs: '`evt.job.started`',
   },
   storing: {
@@ -73,7 +59,7 @@ export const stateTable: Record<
   cancelling: {
     status: 'processing',
     stage: 'cancelling',
-    meaning: 'The worker has been told to stop.',
+    meaning: 'The worker was ordered to stop.',
     outputs: '`ctl.stop`',
   },
   completed: {
@@ -91,40 +77,33 @@ export const stateTable: Record<
   cancelled: {
     status: 'cancelled',
     stage: 'cancelled',
-    meaning: 'It was cancelled; its media go at once.',
+    meaning: 'It was cancelled; its media are deleted at once.',
     outputs:
       'deletion timer (now), `evt.job.cancelled`, `notify`, purge of the GPU entry, `ctl.stop`',
   },
 }
 
-/** Where a message may lead: next states, or an answer without a transition. */
-export type Cell = {
-  /** Every state the record may have afterwards, the unchanged one included where that can be. */
+/** What a message may do to a record in one state. */
+type Cell = {
+  /** Every state that the record may have afterwards, including the present one where it may stay. */
   readonly next: readonly JobState[]
-  /** What a request is told. */
+  /** The field that the record may gain without a change of state. */
+  readonly notes?: 'uploaded' | 'deletedAtMs'
+  /** What the sender of a request is answered. */
   readonly answers?: readonly string[]
 }
+type Row = Readonly<Record<JobMessage, Cell>>
 
-const finished = (state: JobState): Record<JobMessage, Cell> => {
-  const stays: Cell = { next: [state] }
-  const row = Object.fromEntries(jobMessages.map((message) => [message, stays]))
-  return {
-    ...(row as Record<JobMessage, Cell>), // Object.fromEntries forgets the keys.
-    claim: { next: [state], answers: ['drop'] },
-    store: { next: [state], answers: ['drop'] },
-    cancel: { next: [state], answers: ['terminal'] },
-  }
-}
-
-const ignored = (state: JobState): Cell => ({ next: [state] })
-const cancelling: Cell = { next: ['cancelled'] }
+const cancelled: Cell = { next: ['cancelled'] }
 
 /**
- * The whole state machine as a table: state × message → where it may lead. `decide` is its code, a
- * test holds the two against each other. Attempt messages under another epoch change nothing in any
- * state and are answered `lost`.
+ * The whole state machine as a table: state × message → what may follow. A message about an attempt
+ * changes nothing under another epoch than the record's.
+ *
+ * It stands in the contracts because it is what the other services may rely on when they read a record.
+ * The orchestrator's `decide` implements it, and a test compares the two.
  */
-export const transitions: Record<JobState, Record<JobMessage, Cell>> = {
+export const transitions: Readonly<Record<JobState, Row>> = {
   pending: {
     ...withoutAttempt('pending'),
     submitted: { next: ['queued'] },
@@ -143,9 +122,10 @@ export const transitions: Record<JobState, Record<JobMessage, Cell>> = {
     ...withAttempt('rendering'),
     overdue: { next: ['failed'] },
   },
-  // Once the upload is noted, only its verification counts; before, the attempt may still end badly.
+  // Once the upload is noted, only its verification counts. Until then the attempt may still fail.
   storing: {
     ...withAttempt('storing'),
+    completed: { next: ['storing'], notes: 'uploaded' },
     verified: { next: ['completed', 'storing'] },
     refused: { next: ['queued', 'failed', 'storing'] },
     failed: { next: ['queued', 'failed', 'storing'] },
@@ -158,57 +138,55 @@ export const transitions: Record<JobState, Record<JobMessage, Cell>> = {
     completed: { next: ['cancelling', 'cancelled'] },
     verified: { next: ['completed', 'cancelling'] },
     refused: { next: ['cancelled', 'cancelling'] },
-    failed: cancelling,
-    released: cancelling,
-    cancelled: cancelling,
-    'attempt-lost': cancelling,
-    overdue: cancelling,
-    'cancel-requested': ignored('cancelling'),
+    failed: cancelled,
+    released: cancelled,
+    cancelled,
+    'attempt-lost': cancelled,
+    overdue: cancelled,
+    'cancel-requested': { next: ['cancelling'] },
   },
-  completed: finished('completed'),
-  failed: finished('failed'),
-  cancelled: finished('cancelled'),
+  completed: terminal('completed'),
+  failed: terminal('failed'),
+  cancelled: terminal('cancelled'),
 }
 
-function withoutAttempt(state: 'pending' | 'queued'): Record<JobMessage, Cell> {
+function unchanged(state: JobState): Row {
+  const stays: Cell = { next: [state] }
+  const row = Object.fromEntries(jobMessages.map((message) => [message, stays]))
+  return row as Record<JobMessage, Cell> // Object.fromEntries loses the keys.
+}
+
+function terminal(state: JobState): Row {
   return {
-    submitted: ignored(state),
-    claim: ignored(state),
-    started: ignored(state),
-    store: { next: [state], answers: ['lost'] },
-    completed: ignored(state),
-    verified: ignored(state),
-    refused: ignored(state),
-    failed: ignored(state),
-    released: ignored(state),
-    cancelled: ignored(state),
-    'attempt-lost': ignored(state),
-    overdue: ignored(state),
-    cancel: { next: [state], answers: ['cancelling'] },
-    'cancel-requested': { next: ['cancelled'] },
-    'queue-timeout': { next: ['failed'] },
-    deleted: ignored(state),
+    ...unchanged(state),
+    claim: { next: [state], answers: ['drop'] },
+    store: { next: [state], answers: ['drop'] },
+    cancel: { next: [state], answers: ['terminal'] },
+    deleted: { next: [state], notes: 'deletedAtMs' },
   }
 }
 
-function withAttempt(state: 'claimed' | 'rendering' | 'storing' | 'cancelling') {
+function withoutAttempt(state: JobState): Row {
+  return {
+    ...unchanged(state),
+    store: { next: [state], answers: ['lost'] },
+    cancel: { next: [state], answers: ['cancelling'] },
+    'cancel-requested': { next: ['cancelled'] },
+    'queue-timeout': { next: ['failed'] },
+  }
+}
+
+function withAttempt(state: JobState): Row {
   const again: Cell = { next: ['queued', 'failed'] }
   return {
-    submitted: ignored(state),
+    ...unchanged(state),
     claim: { next: [state], answers: ['later'] },
-    started: ignored(state),
     store: { next: ['storing'], answers: ['grant'] },
     completed: { next: ['storing'] },
-    verified: ignored(state),
-    refused: ignored(state),
     failed: again,
     released: { next: ['queued'] },
-    cancelled: ignored(state),
     'attempt-lost': again,
-    overdue: ignored(state),
     cancel: { next: [state], answers: ['cancelling'] },
     'cancel-requested': { next: ['cancelling'] },
-    'queue-timeout': ignored(state),
-    deleted: ignored(state),
-  } satisfies Record<JobMessage, Cell>
+  }
 }

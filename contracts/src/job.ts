@@ -4,8 +4,8 @@ import { limits } from './limits.ts'
 import { text } from './text.ts'
 
 /**
- * Who a job belongs to: `o_…`, the stable id behind an API key (it survives rotation), or the name
- * of a publisher. The underscore keeps the two apart.
+ * Who a job belongs to: `o_…`, the stable id behind an API key, which survives rotation; or the name
+ * of a publisher, which has no underscore.
  */
 export const ownerSchema = z.string().regex(/^(o_[0-9A-Za-z]{12}|[a-z][a-z0-9-]{1,31})$/)
 
@@ -23,7 +23,7 @@ export const sizeSchema = z
   .meta({ title: 'FrameSize' })
 export type Size = z.infer<typeof sizeSchema>
 
-/** Every state of a job's record, in the order of a smooth life. */
+/** Every state of a job's record, in the order in which a job passes through them. */
 export const jobStates = [
   'pending',
   'queued',
@@ -38,35 +38,29 @@ export const jobStates = [
 export const jobStateSchema = z.enum(jobStates)
 export type JobState = z.infer<typeof jobStateSchema>
 
-/** States that nothing leaves. */
+/** States that a job never leaves. */
 export const terminalStates: ReadonlySet<JobState> = new Set(['completed', 'failed', 'cancelled'])
 
-/** States in which an attempt is somebody's: only then do a worker's events and requests count. */
-export const openStates: ReadonlySet<JobState> = new Set([
-  'claimed',
-  'rendering',
-  'storing',
-  'cancelling',
-])
+/** States in which a worker has the attempt: only then do a worker's events and requests count. */
+const openStates: ReadonlySet<JobState> = new Set(['claimed', 'rendering', 'storing', 'cancelling'])
 
 export const jobErrorSchema = z.object({ code: z.enum(failureCodes), message: z.string() })
-export type JobError = z.infer<typeof jobErrorSchema>
 
-/** What an engine found and uses, once it is loaded. */
+/** What a loaded engine runs on and with. */
 export const engineFactsSchema = z
   .object({
     device: z.string().max(100),
     precision: z.string().max(100),
     attentionBackend: z.string().max(100),
-    /** The most memory of the device that was in use up to now. */
+    /** The peak of device memory in use since the engine was loaded. */
     peakMemoryBytes: z.int().nonnegative(),
-    /** Whatever else decides pixels or pace, in the engine's own words. */
+    /** Whatever else affects pixels or speed, in the engine's own words. */
     details: z.record(z.string(), z.string().max(200)),
   })
   .meta({ title: 'EngineFacts' })
 export type EngineFacts = z.infer<typeof engineFactsSchema>
 
-/** What a worker says of the video it rendered; everything here is shown on the result. */
+/** What a worker reports about the video it rendered; the result shows all of it. */
 export const renderedSchema = z
   .object({
     key: z.string(),
@@ -77,13 +71,13 @@ export const renderedSchema = z
     frames: z.int().positive(),
     fps: z.int().positive(),
     videoSeconds: z.number().positive(),
-    /** The engine that made it: `infinitetalk`, `preview` or `null`. */
+    /** The engine that rendered it: `infinitetalk`, `preview` or `null`. */
     engine: z.string().max(64),
-    /** Left out by workers of an earlier version. */
+    /** Workers of an earlier version leave it out. */
     engineFacts: engineFactsSchema.optional(),
-    /** The size the engine generated, before scaling to the delivery size. */
+    /** The size that the engine generated, before it was scaled to the delivery size. */
     generation: sizeSchema,
-    /** True when it was rendered at a smaller size class because memory ran out. */
+    /** Rendered at a smaller size because memory ran out. */
     degraded: z.boolean(),
     renderSeconds: z.number().nonnegative(),
   })
@@ -97,19 +91,19 @@ const inputSchema = z.object({
 })
 
 /**
- * The record of a job: KV `job`, key `<owner>.<jobId>`. Ingest creates it; the orchestrator alone
- * changes it, by compare-and-set. A job exists when its record does.
+ * The record of a job: KV `job`, key `<owner>.<jobId>`. Ingest creates it; only the orchestrator
+ * changes it, by compare-and-set. A job exists as soon as its record does.
  */
 export const jobRecordSchema = z.object({
   jobId: jobIdSchema,
   owner: ownerSchema,
   door: z.enum(['rest', 'event']),
-  /** SHA-256 over the raw inputs and fields, as the client sent them. */
+  /** SHA-256 over the inputs and fields exactly as the client sent them. */
   fingerprint: sha256Schema,
-  /** Names the admission that created the record, so that it knows its own after a lost reply. */
+  /** Names the admission that created the record, so that it recognises its own after a lost reply. */
   nonce: z.string().regex(/^[0-9a-f]{16}$/),
   state: jobStateSchema,
-  /** Grows by one with each claim; a worker's word counts only under the current epoch. */
+  /** Grows by one with each claim; a worker's messages count only under the current epoch. */
   epoch: z.int().nonnegative(),
 
   image: inputSchema.extend(sizeSchema.shape),
@@ -119,7 +113,7 @@ export const jobRecordSchema = z.object({
   /** Frames of the video: round(25 × audio seconds). */
   frames: z.int().positive(),
   delivery: sizeSchema,
-  /** A publisher's own name for its submission, returned in its notifications. */
+  /** A publisher's own name for its submission; its notifications repeat it. */
   reference: text({ max: limits.referenceMaxCharacters }).optional(),
   traceparent: traceparentSchema,
 
@@ -133,29 +127,30 @@ export const jobRecordSchema = z.object({
   estimatedSeconds: z.number().nonnegative(),
   deadlineSeconds: z.number().positive(),
 
-  /** How often each kind of trouble befell the job; see `attemptLimits`. */
+  /** How many attempts ended in each way; see `attemptLimits`. */
   failures: z.int().nonnegative(),
   deaths: z.int().nonnegative(),
   losses: z.int().nonnegative(),
   notBeforeMs: timeMsSchema.optional(),
   worker: z.object({ id: z.string(), incarnation: z.string() }).optional(),
-  /** Noted from `render.completed`, before the upload is verified. From here on nothing is rendered again. */
+  /** Noted from `render.completed`, before the upload is verified. From then on nothing is rendered again. */
   uploaded: renderedSchema.optional(),
   result: renderedSchema.optional(),
   error: jobErrorSchema.optional(),
 })
 export type JobRecord = z.infer<typeof jobRecordSchema>
 
-/** The key of a record in KV `job`. Another owner's look-up is a miss, hence 404. */
+/** The key of a record in KV `job`. A look-up by another owner misses, which clients see as 404. */
 export function jobKey(owner: string, jobId: string): string {
   return `${owner}.${jobId}`
 }
 
-/** Whether the job has an attempt that is somebody's. */
+/** Whether a worker has an attempt of the job. */
 export function hasOpenAttempt(job: JobRecord): boolean {
   return openStates.has(job.state)
 }
 
+/** Whether the job has ended. */
 export function isTerminal(job: JobRecord): boolean {
   return terminalStates.has(job.state)
 }

@@ -6,7 +6,7 @@ import { buckets, consumers, publisherConsumer, streams } from './streams.ts'
 import { publisherOfSubject, subjects, workClass } from './subjects.ts'
 import { scaledTimings, timings } from './timings.ts'
 
-describe('what is delivered', () => {
+describe('the delivery size', () => {
   it.each([
     [1920, 1080, 'landscape'],
     [8192, 128, 'landscape'],
@@ -18,7 +18,7 @@ describe('what is delivered', () => {
     [4, 5, 'square'],
     [3, 2, 'landscape'],
     [2, 3, 'portrait'],
-  ])('has the aspect nearest to %d×%d: %s', (width, height, name) => {
+  ])('has the aspect ratio nearest to that of %d×%d: %s', (width, height, name) => {
     const bucket = deliveryBuckets.find((each) => each.name === name)
     expect(deliverySizeFor({ width, height })).toEqual({
       width: bucket?.width,
@@ -28,7 +28,7 @@ describe('what is delivered', () => {
 })
 
 describe('the limits', () => {
-  it('leave room for both files, the fields and what is around them', () => {
+  it('leave room for both files, the fields and the framing around them', () => {
     const whole = limits.imageMaxBytes + limits.audioMaxBytes + 4 * limits.promptMaxCharacters
     expect(limits.bodyMaxBytes).toBeGreaterThan(whole + 100_000)
     expect(limits.drainMaxBytes).toBeGreaterThan(limits.bodyMaxBytes)
@@ -36,14 +36,14 @@ describe('the limits', () => {
 })
 
 describe('the states of a record', () => {
-  it('are open, terminal or neither, and nothing is both', () => {
+  it('are open, terminal or neither, but never both', () => {
     const open = jobStates.filter((state) => hasOpenAttempt(aJob({ state })))
     const terminal = jobStates.filter((state) => isTerminal(aJob({ state })))
     expect(open).toEqual(['claimed', 'rendering', 'storing', 'cancelling'])
     expect(terminal).toEqual(['completed', 'failed', 'cancelled'])
   })
 
-  it('lie under a key that names owner and job', () => {
+  it('are stored under a key that names owner and job', () => {
     expect(jobKey('o_abcDEF123456', 'x')).toBe('o_abcDEF123456.x')
   })
 })
@@ -51,7 +51,7 @@ describe('the states of a record', () => {
 describe('the subjects', () => {
   const jobId = 'b4a1c2f0-5c1d-4a59-8f5e-2f8c7d1e0a11'
 
-  it('are those that the streams take in', () => {
+  it('are those that the streams capture', () => {
     expect(subjects.event('render.started', jobId)).toBe(`evt.render.started.${jobId}`)
     expect(subjects.eventsOfJob(jobId)).toBe(`evt.*.*.${jobId}`)
     expect(subjects.gpuWork(jobId)).toBe(
@@ -65,15 +65,15 @@ describe('the subjects', () => {
     expect(subjects.stop('w')).toBe('ctl.stop.w')
   })
 
-  it('name the publisher, and only one that could be one', () => {
-    expect(publisherOfSubject(subjects.intake('acme-2'))).toBe('acme-2')
+  it('name the publisher of a submission, if its name is valid', () => {
+    expect(publisherOfSubject('intake.acme-2.job.submitted')).toBe('acme-2')
     for (const wrong of ['intake.Acme.job.submitted', 'intake.a.b.job.submitted', 'evt.job.x', ''])
       expect(publisherOfSubject(wrong)).toBeUndefined()
   })
 })
 
 describe('the streams', () => {
-  it('lose no timer by a limit, and no queue entry by its age', () => {
+  it('drop no timer because of a limit, and no queue entry because of its age', () => {
     expect(streams.SCHED).not.toHaveProperty('maxAgeMs')
     expect(streams.SCHED).not.toHaveProperty('maxBytes')
     expect(streams.GPU).not.toHaveProperty('maxAgeMs')
@@ -81,7 +81,7 @@ describe('the streams', () => {
     expect(buckets.job.history).toBe(1)
   })
 
-  it('are read by consumers whose filters do not overlap on a work queue', () => {
+  it('have consumers whose filters do not overlap on a work queue', () => {
     const all = Object.values(consumers(timings))
     for (const { stream } of all) {
       if (streams[stream].retention !== 'workqueue') continue
@@ -97,7 +97,7 @@ describe('the streams', () => {
 })
 
 describe('the timings', () => {
-  it('keep their order: what gives up must give up after what it waits for', () => {
+  it('are ordered: whoever gives up does so after what it waits for', () => {
     expect(timings.inProgressEveryMs * 3).toBeLessThan(timings.gpuAckWaitMs)
     expect(timings.beatEveryMs * 3).toBeLessThan(timings.silentAfterMs)
     expect(timings.admissionMs).toBeLessThan(timings.orphanAgeMs)
@@ -105,7 +105,7 @@ describe('the timings', () => {
     expect(timings.apiKeyCacheMs).toBeLessThan(5_000)
   })
 
-  it('are all shorter together, and never nothing', () => {
+  it('are all divided alike, and never become zero', () => {
     const scaled = scaledTimings(10)
     for (const [name, ms] of Object.entries(timings))
       expect(scaled[name as keyof typeof timings]).toBe(ms / 10)

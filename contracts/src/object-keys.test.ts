@@ -12,12 +12,12 @@ import {
 const jobId = 'b4a1c2f0-5c1d-4a59-8f5e-2f8c7d1e0a11'
 
 describe('object keys', () => {
-  it('lie under the prefix of their job, apart by admission and by epoch', () => {
+  it('lie under the prefix of their job, one per admission or epoch', () => {
     expect(inputKey(jobId, 'n1', 'abc', 'png')).toBe(`${jobPrefix(jobId)}input/n1-abc.png`)
     expect(outputKey(jobId, 2)).toBe(`${jobPrefix(jobId)}out/2/video.mp4`)
   })
 
-  it('name their job, and nothing else does', () => {
+  it('reveal the job they belong to, and no other key does', () => {
     expect(jobIdOfKey(outputKey(jobId, 2))).toBe(jobId)
     for (const key of ['jobs/x/input/a', jobPrefix(jobId), 'intake/acme/a'])
       expect(jobIdOfKey(key)).toBeUndefined()

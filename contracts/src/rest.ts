@@ -3,10 +3,10 @@ import { failureCodes } from './failures.ts'
 import { jobIdSchema, sha256Schema } from './job.ts'
 
 /** What clients see of a job's state. */
-export const statusSchema = z.enum(['pending', 'processing', 'completed', 'failed', 'cancelled'])
+const statusSchema = z.enum(['pending', 'processing', 'completed', 'failed', 'cancelled'])
 export type Status = z.infer<typeof statusSchema>
 
-export const stageSchema = z.enum([
+const stageSchema = z.enum([
   'accepted',
   'queued',
   'waiting_for_worker',
@@ -22,15 +22,15 @@ export type Stage = z.infer<typeof stageSchema>
 
 const instant = z.iso.datetime().describe('ISO 8601, UTC')
 
-export const warningSchema = z.object({ code: z.string(), message: z.string() })
+const warningSchema = z.object({ code: z.string(), message: z.string() })
 export type Warning = z.infer<typeof warningSchema>
 
-export const metaSchema = z.object({
+const metaSchema = z.object({
   request_id: z.string(),
   warnings: z.array(warningSchema).optional(),
 })
 
-/** The failure envelope of every call. */
+/** The envelope of every failed call. */
 export const errorEnvelopeSchema = z.object({
   error: z.object({
     code: z.enum(failureCodes),
@@ -41,7 +41,7 @@ export const errorEnvelopeSchema = z.object({
 })
 export type ErrorEnvelope = z.infer<typeof errorEnvelopeSchema>
 
-/** The success envelope around `data`. */
+/** The envelope of a successful call. */
 export function envelopeOf<T extends z.ZodType>(data: T) {
   return z.object({ data, meta: metaSchema })
 }
@@ -62,7 +62,7 @@ export const acceptedSchema = z.object({
   links: linksSchema,
 })
 
-/** `GET /status/{job_id}`, an item of `GET /jobs`, and the body of SSE events. */
+/** `GET /status/{job_id}`; also an item of `GET /jobs`, and the body of SSE events. */
 export const statusViewSchema = z.object({
   job_id: jobIdSchema,
   status: statusSchema,

@@ -7,12 +7,12 @@ const gibibyte = 2 ** 30
 const hour = 3_600_000
 const day = 24 * hour
 
-/** One JetStream stream, in our own words; the provisioning step translates it for the server. */
+/** One JetStream stream. Provisioning translates it into the server's configuration. */
 export type StreamSpec = {
   readonly name: string
   readonly subjects: readonly string[]
   readonly retention: 'limits' | 'workqueue'
-  /** What happens to a publish when the stream is full: it is refused, or the oldest goes. */
+  /** When the stream is full: refuse the publish, or drop the oldest message. */
   readonly discard: 'new' | 'old'
   readonly maxMessagesPerSubject?: number
   readonly maxAgeMs?: number
@@ -23,7 +23,7 @@ export type StreamSpec = {
   readonly why: string
 }
 
-/** The streams, and why each is as it is. */
+/** The streams, and why each is configured as it is. */
 export const streams = {
   INTAKE: {
     name: 'INTAKE',
@@ -31,13 +31,13 @@ export const streams = {
     retention: 'workqueue',
     discard: 'new',
     maxBytes: gibibyte,
-    // For each publisher, so that none can take the room of all.
+    // Per publisher, so that none can use up the room of all.
     maxMessagesPerSubject: limits.waitingPerPublisher,
     maxMessageBytes: limits.messageMaxBytes,
-    // The shortest there is: message ids are one namespace for all publishers, and a second
-    // publisher's event under the same id would be acknowledged and not stored.
+    // The shortest that the server allows. All publishers share one namespace of message ids, so a
+    // second publisher's event under the same id would be acknowledged and not stored.
     duplicateWindowMs: 100,
-    why: 'The untrusted edge; full means an error to the publisher, not loss.',
+    why: 'The untrusted edge: a full stream is an error to the publisher, not a loss.',
   },
   EVENTS: {
     name: 'EVENTS',
@@ -58,7 +58,7 @@ export const streams = {
     maxMessagesPerSubject: 1,
     maxBytes: gibibyte,
     duplicateWindowMs: 120_000,
-    why: 'At most one entry per job. No maximum age: it would take an entry from under a worker.',
+    why: 'At most one entry per job. No maximum age: a worker could lose the entry it works on.',
   },
   SCHED: {
     name: 'SCHED',
@@ -67,7 +67,7 @@ export const streams = {
     discard: 'old',
     duplicateWindowMs: 120_000,
     allowSchedules: true,
-    why: 'Deletion timers. No limits at all: any limit would silently drop timers.',
+    why: 'Deletion timers. No limits: any limit would drop timers silently.',
   },
   NOTIFY: {
     name: 'NOTIFY',
@@ -76,9 +76,9 @@ export const streams = {
     discard: 'old',
     maxAgeMs: 7 * day,
     maxBytes: gibibyte,
-    // The deletion of a job, hours after its end, publishes its notification again.
+    // The deletion of a job's media, hours after its end, publishes its notification again.
     duplicateWindowMs: 7 * day,
-    why: 'What a publisher may read of its own jobs.',
+    why: 'What each publisher may read about its own jobs.',
   },
   DLQ: {
     name: 'DLQ',
@@ -88,29 +88,30 @@ export const streams = {
     maxAgeMs: 30 * day,
     maxBytes: gibibyte,
     duplicateWindowMs: 120_000,
-    why: 'Messages nobody could handle: payload and reason.',
+    why: 'Messages that nobody could handle, with payload and reason.',
   },
 } as const satisfies Record<string, StreamSpec>
 
-export type StreamName = keyof typeof streams
+type StreamName = keyof typeof streams
 
 /** One key-value bucket. */
 export type BucketSpec = {
   readonly name: string
   readonly history: number
   readonly maxValueBytes: number
-  /** How long a tombstone stays; needed for values with a time to live. */
+  /** How long a delete marker stays; values with a time to live need one. */
   readonly markerTtlMs: number
   readonly why: string
 }
 
+/** The buckets, and what each is for. */
 export const buckets = {
   job: {
     name: 'job',
     history: 1,
     maxValueBytes: limits.recordMaxBytes,
     markerTtlMs: hour,
-    why: 'The record of each job; terminal records carry a time to live.',
+    why: 'The record of each job. Records of ended jobs have a time to live.',
   },
   apikey: {
     name: 'apikey',
@@ -121,12 +122,12 @@ export const buckets = {
   },
 } as const satisfies Record<string, BucketSpec>
 
-/** How long a terminal record stays readable after its last write. */
+/** How long the record of an ended job stays readable after its last write. */
 export const terminalRecordTtlMs = 30 * day
 
 /**
- * One durable pull consumer. `maxDeliver` is −1 on every one: an entry past its limit is never
- * delivered again and blocks its subject. Poison is decided by code.
+ * One durable pull consumer. `maxDeliver` is −1 on all of them, because a message past that limit is
+ * never delivered again and yet blocks its subject. Our own code dead-letters what nobody can handle.
  */
 export type ConsumerSpec = {
   readonly stream: StreamName
@@ -136,7 +137,7 @@ export type ConsumerSpec = {
   readonly maxAckPending: number
 }
 
-/** The events that move a job's record, apart from `render.completed`, which has its own reader. */
+/** The events that change a job's record, except `render.completed`, which has its own consumer. */
 export const orchestratorEventTypes = [
   'job.submitted',
   'job.cancel-requested',
@@ -150,7 +151,7 @@ export const orchestratorEventTypes = [
   'render.cancelled',
 ] as const satisfies readonly EventType[]
 
-/** Every durable consumer, by the name of its reader. */
+/** Every durable consumer, by the name of the service or stage that reads it. */
 export function consumers(timings: Timings) {
   const events = (types: readonly EventType[]) => types.map((type) => `evt.${type}.*`)
   return {
@@ -192,7 +193,7 @@ export function consumers(timings: Timings) {
   } as const satisfies Record<string, ConsumerSpec>
 }
 
-/** The durable consumer by which a publisher reads its notifications, also those it was away for. */
+/** The durable consumer by which a publisher reads its notifications, including those it missed. */
 export function publisherConsumer(publisher: string, timings: Timings): ConsumerSpec {
   return {
     stream: 'NOTIFY',
@@ -202,5 +203,3 @@ export function publisherConsumer(publisher: string, timings: Timings): Consumer
     maxAckPending: 1000,
   }
 }
-
-export type ConsumerName = keyof ReturnType<typeof consumers>

@@ -1,17 +1,16 @@
 import type { EventType } from './events.ts'
 
-/** The class and priority of a queue entry are frozen at admission; there is one of each so far. */
+/** The class and priority of a queue entry are fixed at admission. There is one of each. */
 export const workClass = { class: 'standard', priority: 'normal' } as const
 
 /** Every subject of the system. Lower case, dotted, general to specific. */
 export const subjects = {
   event: (type: EventType, jobId: string) => `evt.${type}.${jobId}`,
-  /** All facts of one job, in the order of the stream. */
+  /** All events of one job, in the order of the stream. */
   eventsOfJob: (jobId: string) => `evt.*.*.${jobId}`,
   gpuWork: (jobId: string) => `gpu.work.${workClass.class}.${workClass.priority}.${jobId}`,
   scheduledDeletion: (jobId: string) => `sched.delete.${jobId}`,
   dueDeletion: (jobId: string) => `due.delete.${jobId}`,
-  intake: (publisher: string) => `intake.${publisher}.job.submitted`,
   notify: (publisher: string, state: string) => `notify.${publisher}.job.${state}`,
   deadLetter: (stream: string, consumer: string) => `dlq.${stream.toLowerCase()}.${consumer}`,
   claim: 'ctl.request.claim',
@@ -21,7 +20,7 @@ export const subjects = {
   stop: (workerId: string) => `ctl.stop.${workerId}`,
 } as const
 
-/** The publisher is the subject's second token, never a field of the body. */
+/** The publisher, which is the second token of the subject and never a field of the body. */
 export function publisherOfSubject(subject: string): string | undefined {
   return /^intake\.([a-z][a-z0-9-]{1,31})\.job\.submitted$/.exec(subject)?.[1]
 }

@@ -9,7 +9,7 @@ import { callersText, text } from './text.ts'
 const accepts = (schema: z.ZodType, value: unknown) => schema.safeParse(value).success
 
 describe('the length of a text', () => {
-  it('counts characters, not the units of UTF-16, as JSON Schema does', () => {
+  it('counts code points, as JSON Schema does, and not UTF-16 units', () => {
     const schema = text({ min: 2, max: 3 })
     expect(['a', 'ab', '🙂🙂🙂', '🙂🙂🙂🙂'].map((value) => accepts(schema, value))).toEqual([
       false,
@@ -21,7 +21,7 @@ describe('the length of a text', () => {
     expect(z.toJSONSchema(text({ max: 3 }))).not.toHaveProperty('minLength')
   })
 
-  it('allows a prompt of 2,000 characters at both doors, whatever they are', () => {
+  it('allows a prompt of any 2,000 characters at both doors', () => {
     const objects = { image_key: 'intake/a/i', audio_key: 'intake/a/a' }
     for (const character of ['a', 'é', '🙂', '\n']) {
       const prompt = character.repeat(limits.promptMaxCharacters)
@@ -34,14 +34,14 @@ describe('the length of a text', () => {
 })
 
 describe('a caller’s text', () => {
-  it('holds no half characters and no control characters but tabs and line breaks', () => {
+  it('has no lone surrogates and no control characters except tabs and line breaks', () => {
     const schema = callersText({ max: 10 })
     expect(accepts(schema, 'a\tb\r\nc')).toBe(true)
     for (const wrong of ['\ud83d', 'a\udc00', 'nul\u0000', '\u001b[1m'])
       expect(accepts(schema, wrong)).toBe(false)
   })
 
-  it('leaves the largest record within what the bucket takes', () => {
+  it('fits into the bucket even in the largest record', () => {
     const longest = '\n🙂'.repeat(limits.promptMaxCharacters / 2)
     const uploaded = aRender({ engine: 'e'.repeat(64) })
     const job = aJob({

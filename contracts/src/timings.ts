@@ -3,28 +3,29 @@ const minute = 60 * second
 const hour = 60 * minute
 
 /**
- * Every wait and back-off of the system, in milliseconds. Provisioning takes the consumers' ack
- * waits from here too, and the Python side gets the same numbers generated.
+ * The waits of the protocol, in milliseconds: how long one process waits for another, for the broker or
+ * for a deadline. Provisioning, both languages and the tests share them, and tests make them all
+ * shorter at once. The timeout of a single client library's call stands beside that call.
  */
 export const timings = {
-  /** A worker says so often that it lives, and at each change, but not more often than the next line. */
+  /** How often a worker sends its heartbeat. It also sends one at each change, but keeps the spacing. */
   beatEveryMs: 2 * second,
   beatSpacingMs: 250,
-  /** An open attempt that no beat has named for so long is lost. */
+  /** An open attempt that no heartbeat has named for this long is lost. */
   silentAfterMs: 30 * second,
   watchEveryMs: 2 * second,
-  /** The watch asks the broker first; without an answer in this time there is no verdict. */
+  /** The liveness watch pings the broker first. Without an answer within this it declares nothing lost. */
   watchRoundTripMs: second,
-  /** If the last successful pass is further back than this, nothing is declared lost for the grace time. */
+  /** When its last successful pass is longer ago than this, it declares nothing lost for the grace time. */
   watchGapMs: 10 * second,
   watchGraceMs: 45 * second,
-  /** A running child this far past its deadline is reported by the orchestrator. */
+  /** The orchestrator fails a job whose render runs this long past its deadline. */
   overdueAfterMs: 30 * second,
 
   gpuAckWaitMs: 45 * second,
   inProgressEveryMs: 10 * second,
   handlerAckWaitMs: 30 * second,
-  /** Asked of the broker between failed attempts of a handler, doubled each time up to the maximum. */
+  /** The delay before a failed message is redelivered, doubled each time up to the maximum. */
   handlerBackoffMs: second,
   handlerBackoffMaxMs: 30 * second,
   storeAwayNakMs: 5 * second,
@@ -33,59 +34,59 @@ export const timings = {
   claimAgainMs: 2 * second,
   laterNakMs: 10 * second,
   afterFailureNakMs: 2 * second,
-  /** Deaths put the next attempt off by this, doubled each time up to the maximum. */
+  /** The delay of the next attempt after a death, doubled each time up to the maximum. */
   deathBackoffMs: second,
   deathBackoffMaxMs: 8 * second,
-  /** The next job is pulled when the current render has this much left (or a tenth of itself). */
+  /** A worker prefetches the next job when its render has this much left, or a tenth of its time. */
   prefetchBeforeEndMs: 15 * second,
 
   inputAgainMs: 2 * second,
   storeAgainMs: 3 * second,
-  /** An upload that nobody settles is reported again; longer than the stream's window of duplicates. */
+  /** An upload that nobody has settled is reported again; longer than the stream's duplicate window. */
   reportAgainMs: 150 * second,
   uploadBackoffMs: second,
   uploadPauseMs: 10 * second,
   uploadGiveUpMs: 2 * hour,
-  /** A transfer that moves no byte for so long is given up and tried again. */
+  /** A transfer that moves no byte for this long is aborted and tried again. */
   transferStallMs: 30 * second,
-  /** What is still spooled this long after SIGTERM is released. */
+  /** A worker releases what is still spooled this long after SIGTERM. */
   drainGraceMs: 25 * second,
-  /** A render process that does not obey a stop within this is killed. */
+  /** A render process that has not obeyed a stop within this is killed. */
   obeyStopMs: 3 * second,
-  /** An engine that is not loaded within this hangs; a cold network disk takes a few minutes. */
+  /** An engine that is not loaded within this hangs. From a cold network disk it takes a few minutes. */
   engineLoadMs: 20 * minute,
-  /** Between failed loads of the engine, doubled each time up to the maximum. */
+  /** The delay between failed loads of the engine, doubled each time up to the maximum. */
   reloadBackoffMs: second,
   reloadBackoffMaxMs: 10 * second,
-  /** How often a worker with a full disk looks whether there is room again. */
+  /** How often a worker with a full disk checks for free space. */
   roomAgainMs: 5 * second,
 
-  /** A publish at the REST door answers 503 after this. */
+  /** The REST door answers 503 when a publish takes longer than this. */
   publishAtDoorMs: 2 * second,
-  /** So long the REST door waits for the inputs to be stored, all tries together; then 503. */
+  /** The REST door answers 503 when storing an input takes longer than this, all tries together. */
   storeAtDoorMs: 30 * second,
-  /** An admission that has not created its record within this gives up. */
+  /** An admission that has not created its record within this fails. */
   admissionMs: 10 * minute,
   reconcileEveryMs: minute,
   pendingStaleMs: minute,
   entryMissingMs: 30 * second,
   queueTimeoutMs: 24 * hour,
   sweepEveryMs: hour,
-  /** Objects without any record live this long; longer than any admission. */
+  /** How long an object without a record is kept; longer than any admission. */
   orphanAgeMs: hour,
   apiKeyCacheMs: 2 * second,
 } as const
 
 export type Timings = { readonly [Name in keyof typeof timings]: number }
 
-/** How many times a claim is asked before the entry is handed back. */
+/** How many times a worker asks for a claim before it hands the entry back. */
 export const claimTries = 4
 
-/** How many times an upload is tried before it is spooled and offered again later. */
+/** How many times an upload is tried before it stays spooled until later. */
 export const uploadTries = 4
 
-/** The same timings, `divisor` times shorter: tests run with 10. Never below a millisecond. */
+/** The same timings divided by `divisor`, none below a millisecond. Tests use 10. */
 export function scaledTimings(divisor: number): Timings {
   const scaled = Object.entries(timings).map(([name, ms]) => [name, Math.max(1, ms / divisor)])
-  return Object.freeze(Object.fromEntries(scaled)) as Timings // Object.fromEntries forgets the keys.
+  return Object.freeze(Object.fromEntries(scaled)) as Timings // Object.fromEntries loses the keys.
 }

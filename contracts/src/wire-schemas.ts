@@ -1,6 +1,6 @@
 import type { z } from 'zod'
 import { apiKeyRecordSchema } from './api-key.ts'
-import { eventSchemas, eventTypes } from './events.ts'
+import { eventSchemas } from './events.ts'
 import { intakeSubmissionSchema, notificationSchema } from './intake.ts'
 import { jobRecordSchema } from './job.ts'
 import {
@@ -19,12 +19,12 @@ import {
 } from './requests.ts'
 
 const eventWireSchemas = Object.fromEntries(
-  eventTypes.map((type) => [wireName(type), eventSchemas[type]]),
+  Object.entries(eventSchemas).map(([type, schema]) => [wireName(type), schema]),
 )
 
 /**
- * Every shape that travels between processes, by the name of its file in `schema/`, of its golden
- * messages in `fixtures/` and, where the sidecar speaks it, of its Python model.
+ * The schema of every message between processes. The name is that of its file in `schema/`, of its
+ * golden messages in `fixtures/` and, where the sidecar uses it, of its Python model.
  */
 export const wireSchemas: Readonly<Record<string, z.ZodType>> = {
   ...eventWireSchemas,
@@ -46,7 +46,7 @@ export const wireSchemas: Readonly<Record<string, z.ZodType>> = {
   StoreRequest: storeRequestSchema,
 }
 
-/** The name of an event's shape: `render.completed` → `RenderCompleted`. */
+/** The name of an event's schema: `render.completed` → `RenderCompleted`. */
 export function wireName(type: string): string {
   return type
     .split(/[.-]/)

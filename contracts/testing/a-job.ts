@@ -2,7 +2,7 @@ import { type JobRecord, jobRecordSchema } from '../src/index.ts'
 
 const sha256 = 'a'.repeat(64)
 
-/** A valid record of a queued job; a test names only what the case is about. */
+/** A valid record of a queued job. A test names only the fields that it is about. */
 export function aJob(difference: Partial<JobRecord> = {}): JobRecord {
   const jobId = difference.jobId ?? 'b4a1c2f0-5c1d-4a59-8f5e-2f8c7d1e0a11'
   return jobRecordSchema.parse({

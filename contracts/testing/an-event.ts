@@ -2,7 +2,7 @@ import { type EventOf, type EventType, eventSchemas, type Rendered } from '../sr
 
 const sha256 = 'c'.repeat(64)
 
-/** What a worker says of a video of 100 frames. */
+/** What a worker reports about a video of 100 frames. */
 export function aRender(difference: Partial<Rendered> = {}): Rendered {
   return {
     key: 'jobs/b4a1c2f0-5c1d-4a59-8f5e-2f8c7d1e0a11/out/1/video.mp4',
@@ -28,7 +28,7 @@ export function aRender(difference: Partial<Rendered> = {}): Rendered {
   }
 }
 
-/** A valid event of the given type; a test names only what the case is about. */
+/** A valid event of the given type. A test names only the fields that it is about. */
 export function anEvent<T extends EventType>(
   type: T,
   difference: Partial<EventOf<T>> = {},
@@ -49,5 +49,5 @@ export function anEvent<T extends EventType>(
     code: 'RENDER_FAILED',
     message: 'boom',
     ...difference,
-  }) as EventOf<T> // The schema is looked up by T, which TypeScript does not follow.
+  }) as EventOf<T> // TypeScript does not follow that T selects the schema.
 }

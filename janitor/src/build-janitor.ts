@@ -11,13 +11,13 @@ import type { JanitorConfig } from './config.ts'
 import { onDeletionDue } from './handlers/deletion-due.ts'
 import { sweepObjects } from './sweeps/sweep-objects.ts'
 
-/** Everything the janitor consists of, wired; nothing of it has started yet. */
+/** All parts of the janitor, wired but not started. */
 export async function buildJanitor(foundation: Foundation<JanitorConfig>): Promise<ServiceParts> {
   const { config, bus, metrics, timings } = foundation
   const objects = objectStoreOf(config, timings)
   const records = await openJobRecords(bus)
   const deleted = metrics.meter.createCounter('infinitetalk_objects_deleted_total', {
-    description: 'Objects deleted: their retention ended, or no job owns them',
+    description: 'Objects deleted because their retention ended or no job owns them',
   })
   const deps = {
     ...foundation,

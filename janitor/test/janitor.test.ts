@@ -18,13 +18,14 @@ import {
 import { aJob } from '@avatar/contracts/testing'
 import {
   type Bus,
+  type Clock,
   consumerLoop,
   createLog,
   createMetrics,
   createObjectStore,
   systemClock,
 } from '@avatar/service-kit'
-import { until } from '@avatar/service-kit/testing'
+import { itKeepsTheRunnableContract, until } from '@avatar/service-kit/testing'
 import { jetstream } from '@nats-io/jetstream'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { onDeletionDue } from '../src/handlers/deletion-due.ts'
@@ -72,17 +73,20 @@ async function createWorld() {
     handle: onDeletionDue({ bus, objects, records: own, clock }),
   })
   await reader.start()
-  /** A sweep whose clock stands this far in the future. */
-  const sweepIn = (ms: number) =>
+  const sweeper = (itsClock: Clock, onDeleted?: () => void) =>
     sweepObjects({
-      bus,
-      objects,
-      records: own,
-      retentionMs: 6 * hourMs,
-      clock: { ...clock, nowMs: () => Date.now() + ms },
-      log,
-      timings,
-    }).runOnce()
+      ...{ bus, objects, records: own, retentionMs: 6 * hourMs, log, timings },
+      clock: itsClock,
+      ...(onDeleted ? { onDeleted } : {}),
+    })
+  const clockIn = (ms: number) => ({ ...clock, nowMs: () => Date.now() + ms })
+  /** A sweep whose clock is this far in the future. */
+  const sweepIn = (ms: number) => sweeper(clockIn(ms)).runOnce()
+  /** The same, stopped while it deletes its first object. */
+  const stoppedSweepIn = (ms: number) => {
+    const stop = new AbortController()
+    return sweeper(clockIn(ms), () => stop.abort()).runOnce(stop.signal)
+  }
 
   async function putObject(key: string) {
     const path = join(tmpdir(), `avatar-${randomUUID()}`)
@@ -91,8 +95,8 @@ async function createWorld() {
     await rm(path)
   }
 
-  /** Whether the job's deletion was told. */
-  const isTold = (jobId: string) =>
+  /** Whether the job's deletion was published. */
+  const isDeletionPublished = (jobId: string) =>
     operator.hasMessage('EVENTS', subjects.event('job.deleted', jobId))
 
   /** A job with one input and one output. */
@@ -118,8 +122,10 @@ async function createWorld() {
     putObject,
     jobWithMedia,
     keysOf,
-    isTold,
+    isDeletionPublished,
+    sweeper,
     sweepIn,
+    stoppedSweepIn,
     /** What the orchestrator schedules at the end of a job. */
     schedule: ({ jobId, owner }: JobRecord, atMs: number) =>
       operator.schedule(subjects.scheduledDeletion(jobId), subjects.dueDeletion(jobId), atMs, {
@@ -138,24 +144,24 @@ async function createWorld() {
 const ended = (expiresAtMs: number) => ({ state: 'completed', expiresAtMs }) as const
 
 describe.each(['completed', 'failed', 'cancelled'] as const)('a job that %s', (state) => {
-  it('loses inputs and output when its timer fires, not before, and that is told', async () => {
+  it('loses inputs and output when its timer fires, not before, and the deletion is published', async () => {
     const job = await world.jobWithMedia({ state, expiresAtMs: 0 })
     const expiresAtMs = Date.now() + (state === 'cancelled' ? 0 : 1_500)
     await world.schedule(job, expiresAtMs)
     await until(async () => (await world.keysOf(job.jobId)).length === 0, { what: 'deletion' })
     expect(Date.now()).toBeGreaterThanOrEqual(expiresAtMs)
-    await until(() => world.isTold(job.jobId))
+    await until(() => world.isDeletionPublished(job.jobId))
   })
 })
 
-it('tells a deletion again that was done and not told: it may have died in between', async () => {
+it('publishes a deletion that a crash kept from being published', async () => {
   const job = await world.jobWithMedia(ended(0))
   await world.objects.deletePrefix(`jobs/${job.jobId}/`)
   await world.schedule(job, Date.now())
-  await until(() => world.isTold(job.jobId))
+  await until(() => world.isDeletionPublished(job.jobId))
 })
 
-it('buries a timer that names no job, and works on', async () => {
+it('dead-letters a timer that names no job, and handles the next one', async () => {
   const job = await world.jobWithMedia(ended(0))
   const wrong = { ...job, owner: 'Some Body' }
   await world.schedule(wrong, Date.now())
@@ -164,10 +170,10 @@ it('buries a timer that names no job, and works on', async () => {
   expect((await letters())[0]?.body).toMatchObject({ code: 'INVALID_MESSAGE', stream: 'SCHED' })
   expect(await world.keysOf(job.jobId)).toHaveLength(2)
   await world.schedule(job, Date.now())
-  await until(() => world.isTold(job.jobId))
+  await until(() => world.isDeletionPublished(job.jobId))
 })
 
-it('keeps the media of a living job, whatever a timer says', async () => {
+it('keeps the media of a job that has not ended, whatever a timer says', async () => {
   const living = await world.jobWithMedia({ state: 'rendering', epoch: 1 })
   const other = await world.jobWithMedia(ended(0))
   await world.schedule(living, Date.now())
@@ -176,13 +182,32 @@ it('keeps the media of a living job, whatever a timer says', async () => {
   expect(await world.keysOf(living.jobId)).toHaveLength(2)
 })
 
-it('deletes after a store outage what was due during it', async () => {
+it('deletes after an outage of the store what was due during it', async () => {
   const job = await world.jobWithMedia(ended(0))
   await world.s3.kill()
   await world.schedule(job, Date.now())
   await until(async () => world.operator.hasMessage('SCHED', subjects.dueDeletion(job.jobId)))
   await world.s3.start()
   await until(async () => (await world.keysOf(job.jobId)).length === 0, { timeoutMs: 20_000 })
+})
+
+describe('the sweep', () => {
+  itKeepsTheRunnableContract(() => {
+    // Between two passes the loop waits, and nothing else uses this clock.
+    let waits = 0
+    const wait: Clock['wait'] = async (ms, signal) => {
+      waits++
+      await systemClock.wait(ms, signal)
+      waits--
+    }
+    return { runnable: world.sweeper({ ...systemClock, wait }), atWork: () => waits }
+  })
+
+  it('stops after the job in hand, and the next one goes on', async () => {
+    for (const _ of [1, 2]) await world.jobWithMedia(ended(Date.now() + hourMs))
+    expect(await world.stoppedSweepIn(2 * hourMs)).toMatchObject({ expired: 2, announced: 1 })
+    expect(await world.sweepIn(2 * hourMs)).toMatchObject({ expired: 2, announced: 1 })
+  })
 })
 
 it('sweeps what events missed: expired, orphaned and stale objects, and nothing else', async () => {
@@ -200,11 +225,11 @@ it('sweeps what events missed: expired, orphaned and stale objects, and nothing 
   await world.putObject('jobs/not-a-job')
 
   expect(await world.sweepIn(0)).toMatchObject({ expired: 0, orphaned: 0, stale: 0, announced: 0 })
-  expect(await world.isTold(lost.jobId)).toBe(false)
+  expect(await world.isDeletionPublished(lost.jobId)).toBe(false)
   const swept = await world.sweepIn(2 * hourMs)
   expect(swept).toMatchObject({ expired: 4, orphaned: 1, stale: 0, announced: 1, failed: 1 })
-  expect(await world.isTold(lost.jobId)).toBe(true)
-  expect(await world.isTold(late.jobId)).toBe(false)
+  expect(await world.isDeletionPublished(lost.jobId)).toBe(true)
+  expect(await world.isDeletionPublished(late.jobId)).toBe(false)
   expect(await world.keysOf(lost.jobId)).toEqual([])
   expect(await world.keysOf(broken)).toHaveLength(1)
   expect(await world.sweepIn(31 * hourMs)).toMatchObject({ stale: 1 })

@@ -27,7 +27,7 @@ afterAll(async () => {
   await Promise.all([nats.stop(), s3.stop()])
 })
 
-it('deletes from its environment alone, counts it, and ends in order at a signal', async () => {
+it('starts from its environment alone, deletes, counts, and stops in order at a signal', async () => {
   const [port = 0] = await freePorts(1)
   const main = runMain(() => import('../src/main.ts'), {
     NATS_URL: nats.url,

@@ -12,13 +12,13 @@ describe('the retention', () => {
     ['-1', false],
     ['169', false],
     ['six', false],
-  ])('keeps media for %s hours: %s', (VIDEO_RETENTION_HOURS, isFine) => {
+  ])('may be %s hours: %s', (VIDEO_RETENTION_HOURS, isFine) => {
     const load = () => loadConfig(z.object(retentionConfig), { VIDEO_RETENTION_HOURS })
     if (isFine) expect(load().VIDEO_RETENTION_HOURS).toBe(Number(VIDEO_RETENTION_HOURS))
     else expect(load).toThrow('VIDEO_RETENTION_HOURS')
   })
 
-  it('is six hours unless it is configured', () => {
+  it('is six hours by default', () => {
     expect(loadConfig(z.object(retentionConfig), {}).VIDEO_RETENTION_HOURS).toBe(6)
   })
 })

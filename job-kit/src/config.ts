@@ -1,6 +1,6 @@
 import { z } from 'zod'
 
-/** How long media live after a job has ended. */
+/** How long media are kept after their job has ended. */
 export const retentionConfig = {
   VIDEO_RETENTION_HOURS: z.coerce
     .number()
@@ -10,7 +10,7 @@ export const retentionConfig = {
     .describe('media are deleted this long after the end of their job; decimals allowed'),
 }
 
-/** How long a render may take. */
+/** The shortest time that a render may take. */
 export const deadlineConfig = {
   RENDER_DEADLINE_MIN_SECONDS: z.coerce
     .number()

@@ -2,12 +2,12 @@ import type { JobRecord } from '@avatar/contracts'
 import { background, type Clock, type Log, type Runnable } from '@avatar/service-kit'
 import type { JobRecords } from './job-records.ts'
 
-/** How soon a watch that broke is opened again. */
+/** How soon a broken watch is opened again. */
 const watchAgainMs = 500
 
 /**
- * Follows all records by one watch, which is opened again whenever it breaks. What it tells is a moment
- * old: the truth of one job is always its record.
+ * Follows all records by one watch, which is opened again whenever it breaks. What it reports is a moment
+ * old: only the record itself is the truth about a job.
  */
 export function followJobs(options: {
   records: JobRecords
@@ -15,7 +15,7 @@ export function followJobs(options: {
   log: Log
   onJob: (job: JobRecord, revision: number) => void
   onGone: (jobId: string, owner: string) => void
-  /** Called once no record is left that was there before the watch. */
+  /** Called when every record that was there before the watch has been reported. */
   onCurrent?: () => void
 }): Runnable {
   const { records, onJob, onGone, onCurrent = () => undefined } = options
@@ -24,7 +24,7 @@ export function followJobs(options: {
   const loop = background({
     name: 'job watch',
     everyMs: watchAgainMs,
-    // A watch waits for changes, and there may be none for days.
+    // There may be no change for days.
     silentForMs: Infinity,
     clock: options.clock,
     log: options.log,

@@ -4,8 +4,8 @@ import type { Bus } from '@avatar/service-kit'
 /**
  * Tells a publisher what became of its submission.
  *
- * @param instance tells two notifications of the same job and status apart; without it the second is
- * not stored
+ * @param instance distinguishes two notifications about the same job and status; without it the second
+ * is not stored
  */
 export async function publishNotification(
   bus: Bus,

@@ -42,7 +42,7 @@ describe('a view of all jobs', () => {
     return { runnable, atWork: () => (runnable.isReady?.() ? 1 : 0) }
   })
 
-  it('has every record that was there, every change, and is told what is gone', async () => {
+  it('gets every record that was there, every change, and every deletion', async () => {
     const [first, second] = [aJob({ jobId: randomUUID() }), aJob({ jobId: randomUUID() })]
     await records.create(jobKey(first.owner, first.jobId), first)
     const { runnable, jobs, gone } = follower()
@@ -58,7 +58,7 @@ describe('a view of all jobs', () => {
     await runnable.stop()
   })
 
-  it('is current again after the broker was away', async () => {
+  it('is current again after the broker was restarted', async () => {
     const { runnable, jobs } = follower()
     await runnable.start()
     await until(() => runnable.isReady?.())

@@ -13,7 +13,7 @@ import { reconciler } from './reconcile.ts'
 import { subscriptions } from './subscriptions.ts'
 import { watchWorkers } from './watch-workers.ts'
 
-/** Everything the orchestrator consists of, wired; nothing of it has started yet. */
+/** All parts of the orchestrator, wired but not started. */
 export async function buildOrchestrator(
   foundation: Foundation<OrchestratorConfig>,
 ): Promise<ServiceParts> {
@@ -21,7 +21,7 @@ export async function buildOrchestrator(
   const objects = objectStoreOf(config, timings)
   const records = await openJobRecords(bus)
   const transitions = metrics.meter.createCounter('infinitetalk_job_transitions_total', {
-    description: 'Changes of job state, by the state reached',
+    description: 'State changes of jobs, by the state reached',
   })
   const ledger = createJobLedger({
     records,
@@ -31,9 +31,7 @@ export async function buildOrchestrator(
       minDeadlineSeconds: config.RENDER_DEADLINE_MIN_SECONDS,
       timings,
     },
-    onTransition: (from, to) => {
-      if (from.state !== to.state) transitions.add(1, { state: to.state })
-    },
+    onTransition: (state) => transitions.add(1, { state }),
   })
   const liveJobs = createLiveJobs({ records, clock, log })
   metrics.meter
@@ -42,18 +40,7 @@ export async function buildOrchestrator(
 
   const publishOutputs = createPublishOutputs({ bus, objects, clock })
   const urlTtlSeconds = config.PRESIGNED_URL_TTL_SECONDS
-  const deps = {
-    ledger,
-    objects,
-    publishOutputs,
-    liveJobs,
-    urlTtlSeconds,
-    bus,
-    clock,
-    log,
-    timings,
-    metrics,
-  }
+  const deps = { ...foundation, ledger, objects, publishOutputs, liveJobs, urlTtlSeconds }
   const parts = [liveJobs, ...subscriptions(deps), watchWorkers(deps), reconciler(deps)]
   return {
     start: parts,

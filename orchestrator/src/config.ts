@@ -16,7 +16,7 @@ export const orchestratorConfigSchema = withStoreAddress(
       .min(60)
       .max(86_400)
       .default(3600)
-      .describe('how long a worker may use the URLs of one attempt'),
+      .describe('how long the presigned URLs of one attempt are valid'),
   }),
 )
 

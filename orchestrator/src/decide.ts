@@ -1,11 +1,9 @@
 import {
-  attemptMessages,
   deadlineSecondsFor,
   type FailureCode,
   failures,
   hasOpenAttempt,
   isTerminal,
-  type JobMessage,
   type JobRecord,
   type JobState,
   type Rendered,
@@ -13,7 +11,7 @@ import {
 } from '@avatar/contracts'
 import { afterFailure, afterLoss, type Retry } from './retry.ts'
 
-/** What reached the record. Messages that speak for an attempt carry its epoch. */
+/** What reached the record. A message about an attempt carries its epoch. */
 export type Message =
   | { kind: 'submitted' | 'cancel' | 'cancel-requested' | 'queue-timeout' | 'deleted' }
   | { kind: 'claim'; workerId: string; incarnation: string; secondsPerVideoSecond: number }
@@ -21,20 +19,20 @@ export type Message =
   | { kind: 'started' | 'store' | 'verified' | 'refused'; epoch: number }
   | EndOfAttempt
 
-/** A worker, or the watch over it, gives the attempt up. */
+/** A worker, or the watch over the workers, ends the attempt. */
 type EndOfAttempt =
   | { kind: 'failed'; epoch: number; code: FailureCode }
   | { kind: 'released' | 'cancelled' | 'attempt-lost' | 'overdue'; epoch: number }
 
-/** What a request is told. `later` names the wait; an answer never comes with an event. */
+/** How a request is answered. */
 export type Answer =
   | { answer: 'render' | 'drop' | 'grant' | 'stop' | 'lost' | 'cancelling' | 'terminal' }
   | { answer: 'later'; delayMs: number }
 
-/** The changed record, if it changes, and the answer, if somebody asked. */
-export type Decision = { job?: JobRecord; answer?: Answer }
+/** The changed record, if it changes, and the answer, if the message is a request. */
+type Decision = { job?: JobRecord; answer?: Answer }
 
-/** What the decision depends on besides record and message. */
+/** What a decision depends on besides record and message. */
 export type Rules = {
   nowMs: number
   retentionMs: number
@@ -45,19 +43,18 @@ export type Rules = {
 const nothing: Decision = {}
 
 /**
- * The whole state machine. No I/O, no clock: everything it needs is an argument. `transitions` in
- * the contracts is the same thing as a table.
+ * The whole state machine. It is pure: everything it needs is an argument. The contracts have it as a
+ * table, `transitions`.
  *
- * It may be asked the same thing twice and changes nothing the second time; whoever acts on an event
- * publishes the outputs of the state reached each time, because a crash may have come between the
- * write and the publish.
+ * A message that comes twice changes nothing the second time. Whoever handles an event publishes the
+ * outputs of the state reached every time, because a crash may have come between write and publish.
  */
 export function decide(job: JobRecord, message: Message, rules: Rules): Decision {
   if (isTerminal(job)) return decideTerminal(job, message, rules)
-  if (attemptMessages.has(message.kind as JobMessage)) {
-    if (!('epoch' in message) || message.epoch !== job.epoch || !hasOpenAttempt(job))
-      return message.kind === 'store' ? { answer: { answer: 'lost' } } : nothing
-    return decideAttempt(job, message as AttemptMessage, rules) // The set holds exactly these kinds.
+  if ('epoch' in message) {
+    if (message.epoch === job.epoch && hasOpenAttempt(job))
+      return decideAttempt(job, message, rules)
+    return message.kind === 'store' ? { answer: { answer: 'lost' } } : nothing
   }
   switch (message.kind) {
     case 'submitted':
@@ -72,7 +69,7 @@ export function decide(job: JobRecord, message: Message, rules: Rules): Decision
       return { job: finished(job, 'cancelled', rules) }
     case 'queue-timeout':
       return hasOpenAttempt(job) ? nothing : { job: failed(job, 'QUEUE_TIMEOUT', {}, rules) }
-    default:
+    case 'deleted':
       return nothing
   }
 }
@@ -122,7 +119,7 @@ function decideClaim(
   return { answer: { answer: 'later', delayMs: Math.ceil(rules.timings.laterNakMs) } }
 }
 
-/** The message speaks for the open attempt under its epoch. */
+/** The message is about the open attempt. */
 function decideAttempt(job: JobRecord, message: AttemptMessage, rules: Rules): Decision {
   switch (message.kind) {
     case 'store':
@@ -154,7 +151,7 @@ function decideAttempt(job: JobRecord, message: AttemptMessage, rules: Rules): D
 
 function decideEndOfAttempt(job: JobRecord, message: EndOfAttempt, rules: Rules): Decision {
   if (job.state === 'cancelling') return { job: finished(job, 'cancelled', rules) }
-  // From the upload on nothing is rendered again, whatever happens to the worker.
+  // Once an upload is noted nothing is rendered again, whatever happens to the worker.
   if (job.uploaded) return nothing
   switch (message.kind) {
     case 'failed': {
@@ -178,7 +175,7 @@ function retried(job: JobRecord, retry: Retry, rules: Rules): JobRecord {
   return failed(job, retry.code, retry.counted, rules)
 }
 
-/** Back in the queue, as if no worker had ever had it; the counters remember. */
+/** Back in the queue, as if no worker had ever had the job; only the counters remember. */
 function queued(job: JobRecord, counted: Partial<JobRecord>, rules: Rules): JobRecord {
   const { worker, uploaded, startedAtMs, notBeforeMs, ...rest } = job
   return { ...rest, ...counted, state: 'queued', queuedAtMs: rules.nowMs }

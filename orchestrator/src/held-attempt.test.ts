@@ -5,15 +5,15 @@ import { isOverdue, wantsAttempt } from './held-attempt.ts'
 
 const worker = { id: 'w1', incarnation: 'i1' }
 
-describe('an attempt that a worker has in hand', () => {
-  it('is wanted while it is open under its epoch, and not once it is to be cancelled', () => {
+describe('an attempt that a worker holds', () => {
+  it('is wanted while it is open under its epoch and not being cancelled', () => {
     const wanted = jobStates.filter((state) =>
       wantsAttempt(aJob({ state, epoch: 2, worker }), { epoch: 2 }),
     )
     expect(wanted).toEqual(['claimed', 'rendering', 'storing'])
   })
 
-  it('is not wanted under any other epoch, uploaded or not', () => {
+  it('is not wanted under any other epoch, but is wanted until its upload is settled', () => {
     for (const epoch of [1, 3])
       expect(wantsAttempt(aJob({ state: 'rendering', epoch: 2, worker }), { epoch })).toBe(false)
     const stored = aJob({ state: 'storing', epoch: 2, worker, uploaded: aRender() })
@@ -33,7 +33,7 @@ describe('a render past its deadline', () => {
     ...difference,
   })
 
-  it('is overdue when its worker has let half a minute pass', () => {
+  it('is overdue once half a minute has passed', () => {
     expect(isOverdue(held({}), 30_000)).toBe(true)
     expect(isOverdue(held({ renderedForSeconds: 630 }), 30_000)).toBe(false)
     expect(isOverdue(held({ renderedForSeconds: 600.1 }), 30_000)).toBe(false)

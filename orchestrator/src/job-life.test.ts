@@ -5,12 +5,12 @@ import { get, Life } from '../testing/life.ts'
 import { expectHonest, expectLegalChange } from '../testing/life-invariants.ts'
 import { type Step, take, ways } from '../testing/life-steps.ts'
 
-/** Long enough for a job to meet its end by deaths; short enough to be read when it fails. */
+/** Long enough for a job to fail by deaths, and short enough to read when the test fails. */
 const stepsOfOneLife = 300
 const lives = Number(process.env['JOB_LIFE_RUNS'] || 250)
 const leastSteps = 20_000
 
-test('every job ends once, whatever is lost, repeated, out of order or killed', () => {
+test('every job ends once, whatever is lost, repeated, reordered or killed', () => {
   const step: fc.Arbitrary<Step> = fc.record({
     way: fc.constantFrom(...ways),
     which: fc.nat(31),
@@ -42,6 +42,6 @@ test('every job ends once, whatever is lost, repeated, out of order or killed', 
     { numRuns: lives },
   )
   expect(steps).toBeGreaterThanOrEqual(leastSteps)
-  // Neither so many faults nor so few that one kind of end is never seen.
+  // The faults are neither so many nor so few that one kind of end never occurs.
   expect([...ends].sort()).toEqual(['cancelled', 'completed', 'failed'])
 })

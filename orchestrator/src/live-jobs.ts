@@ -3,15 +3,16 @@ import { followJobs, type JobRecords } from '@avatar/job-kit'
 import type { Clock, Log, Runnable, Versioned } from '@avatar/service-kit'
 import type { OpenAttempt } from './liveness.ts'
 
-/** The unfinished jobs, as of a moment ago. The truth of one job is always its record. */
+/** The unfinished jobs as of a moment ago. Only the record itself is the truth about a job. */
 export type LiveJobs = Runnable & {
   all(): IterableIterator<Versioned<JobRecord>>
   find(jobId: string): Versioned<JobRecord> | undefined
-  /** Attempts that are somebody's and not uploaded yet. */
+  /** The attempts that a worker has and has not uploaded yet. */
   openAttempts(): OpenAttempt[]
   count(): number
 }
 
+/** Follows the records from its start on; until then it knows no jobs. */
 export function createLiveJobs(options: { records: JobRecords; clock: Clock; log: Log }): LiveJobs {
   const jobs = new Map<string, Versioned<JobRecord>>()
   return {

@@ -31,7 +31,7 @@ function aBeat(incarnation: string, epochs: number[]): Beat {
   }
 }
 
-/** Passes every two seconds, as the watch makes them, and says when the attempt was given up first. */
+/** Makes a pass every two seconds, as the watch does, and returns when the attempt was first lost. */
 function lostAt(
   untilMs: number,
   onTick: (liveness: ReturnType<typeof createLiveness>, nowMs: number) => void = () => {},
@@ -46,55 +46,55 @@ function lostAt(
 }
 
 describe('liveness', () => {
-  it('gives an attempt up when no beat named it, but not within the grace time after a start', () => {
+  it('gives up on an attempt that no heartbeat names, but not within the grace time after a start', () => {
     expect(lostAt(100_000)).toBe(46_000)
   })
 
-  it('keeps an attempt that beats name', () => {
+  it('keeps an attempt that heartbeats name', () => {
     expect(
-      lostAt(200_000, (l, nowMs) => l.heard(aBeat('i1', [3]), [attempt], nowMs)),
+      lostAt(200_000, (l, nowMs) => l.onBeat(aBeat('i1', [3]), [attempt], nowMs)),
     ).toBeUndefined()
   })
 
-  it('gives an attempt up half a minute after its last beat', () => {
+  it('gives up on an attempt half a minute after its last heartbeat', () => {
     const beats = (l: ReturnType<typeof createLiveness>, nowMs: number) => {
-      if (nowMs <= 60_000) l.heard(aBeat('i1', [3]), [attempt], nowMs)
+      if (nowMs <= 60_000) l.onBeat(aBeat('i1', [3]), [attempt], nowMs)
     }
     expect(lostAt(200_000, beats)).toBe(92_000)
   })
 
-  it('does not take a beat of another epoch for a sign of life', () => {
-    expect(lostAt(100_000, (l, nowMs) => l.heard(aBeat('i1', [2]), [attempt], nowMs))).toBe(46_000)
+  it('ignores a heartbeat that names another epoch', () => {
+    expect(lostAt(100_000, (l, nowMs) => l.onBeat(aBeat('i1', [2]), [attempt], nowMs))).toBe(46_000)
   })
 
-  it('gives an attempt up at once when its worker came back without it', () => {
+  it('gives up at once on an attempt whose worker came back without it', () => {
     const beats = (l: ReturnType<typeof createLiveness>, nowMs: number) =>
-      l.heard(nowMs < 60_000 ? aBeat('i1', [3]) : aBeat('i2', []), [attempt], nowMs)
+      l.onBeat(nowMs < 60_000 ? aBeat('i1', [3]) : aBeat('i2', []), [attempt], nowMs)
     expect(lostAt(200_000, beats)).toBe(60_000)
   })
 
   it('keeps an attempt that its restarted worker found in the spool', () => {
     const beats = (l: ReturnType<typeof createLiveness>, nowMs: number) =>
-      l.heard(nowMs < 60_000 ? aBeat('i1', [3]) : aBeat('i2', [3]), [attempt], nowMs)
+      l.onBeat(nowMs < 60_000 ? aBeat('i1', [3]) : aBeat('i2', [3]), [attempt], nowMs)
     expect(lostAt(200_000, beats)).toBeUndefined()
   })
 
-  it('declares nothing lost for the grace time after a gap in its own passes', () => {
+  it('declares nothing lost for the grace time after a gap between passes', () => {
     const isBrokerAway = (nowMs: number) => nowMs > 60_000 && nowMs < 100_000
     const beats = (l: ReturnType<typeof createLiveness>, nowMs: number) => {
-      if (nowMs <= 60_000) l.heard(aBeat('i1', [3]), [attempt], nowMs)
+      if (nowMs <= 60_000) l.onBeat(aBeat('i1', [3]), [attempt], nowMs)
     }
     expect(lostAt(300_000, beats, isBrokerAway)).toBe(146_000)
   })
 
-  it('judges a worker by its own beats, and forgets attempts that are not open any more', () => {
+  it('judges a worker by its own heartbeats, and forgets attempts that have been closed', () => {
     const others = { ...attempt, workerId: 'w2', epoch: 4 }
     const liveness = createLiveness(timings, 0)
     for (let nowMs = 0; nowMs < 60_000; nowMs += 2000) {
-      liveness.heard(aBeat('i1', [3, 4]), [attempt, others], nowMs)
+      liveness.onBeat(aBeat('i1', [3, 4]), [attempt, others], nowMs)
       expect(liveness.findLost([attempt, others], nowMs)).toEqual([])
     }
-    liveness.heard(aBeat('i2', []), [attempt, others], 60_000)
+    liveness.onBeat(aBeat('i2', []), [attempt, others], 60_000)
     expect(liveness.findLost([others], 60_000)).toEqual([])
     expect(liveness.findLost([attempt], 62_000)).toEqual([])
   })

@@ -1,6 +1,6 @@
 import type { Beat, Timings } from '@avatar/contracts'
 
-/** An attempt that is somebody's and whose video is not uploaded yet. */
+/** An attempt that a worker has and whose video is not uploaded yet. */
 export type OpenAttempt = {
   jobId: string
   owner: string
@@ -9,15 +9,15 @@ export type OpenAttempt = {
   incarnation: string
 }
 
-/** Decides which attempts nobody works on any more. Pure: time is an argument, in monotonic ms. */
+/** Finds the attempts that no worker works on any more. Pure: time is an argument, in monotonic ms. */
 export type Liveness = ReturnType<typeof createLiveness>
 
 /**
- * An attempt is lost when no beat has named it for a while, or when its worker beats under another
- * incarnation without naming it. Silence counts from the moment the attempt was first seen.
+ * An attempt is lost when no heartbeat has named it for a while, or when a heartbeat of its worker under
+ * another incarnation does not name it. Silence counts from when the attempt was first seen.
  *
- * After any gap in the passes (start, reconnect, suspension) nothing is declared lost for a grace
- * time: the gap may have been ours, and a broker outage must cost nobody his render.
+ * After any gap in the passes (start, reconnect, suspension) nothing is declared lost for a grace time:
+ * the cause may be on our side, and an outage of the broker must not cost anybody a render.
  */
 export function createLiveness(
   timings: Pick<Timings, 'silentAfterMs' | 'watchGapMs' | 'watchGraceMs'>,
@@ -32,8 +32,8 @@ export function createLiveness(
   const keyOf = (attempt: { jobId: string; epoch: number }) => `${attempt.jobId}:${attempt.epoch}`
 
   return {
-    /** A beat arrived; `open` are the attempts known to be open. */
-    heard(beat: Beat, open: Iterable<OpenAttempt>, nowMs: number) {
+    /** Takes in a heartbeat; `open` are the attempts known to be open. */
+    onBeat(beat: Beat, open: Iterable<OpenAttempt>, nowMs: number) {
       const named = new Set(beat.jobs.map(keyOf))
       for (const key of named) namedAtMs.set(key, nowMs)
       for (const attempt of open) {
@@ -44,7 +44,7 @@ export function createLiveness(
       }
     },
 
-    /** One pass, made only after the broker has answered: the attempts that are lost now. */
+    /** The attempts that are lost now. Call it only after the broker has answered a ping. */
     findLost(open: readonly OpenAttempt[], nowMs: number): OpenAttempt[] {
       if (nowMs - lastPassMs > timings.watchGapMs) graceSinceMs = nowMs
       lastPassMs = nowMs
@@ -63,7 +63,7 @@ export function createLiveness(
   function forgetAllBut(open: ReadonlySet<string>, nowMs: number) {
     for (const key of firstSeenAtMs.keys()) if (!open.has(key)) firstSeenAtMs.delete(key)
     for (const key of orphaned) if (!open.has(key)) orphaned.delete(key)
-    // A name this old counts no more, whether or not it is remembered.
+    // A heartbeat this old makes no difference any more.
     for (const [key, atMs] of namedAtMs)
       if (nowMs - atMs > timings.silentAfterMs) namedAtMs.delete(key)
   }

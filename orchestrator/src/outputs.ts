@@ -1,4 +1,5 @@
-import { type AnyEvent, isTerminal, type JobRecord } from '@avatar/contracts'
+import type { AnyEvent, JobRecord, Notification } from '@avatar/contracts'
+import { type Fact, factOf, plainEvent } from '@avatar/job-kit'
 
 /** Something to publish because the job is in its state. */
 export type Output =
@@ -7,66 +8,48 @@ export type Output =
   | { kind: 'no-gpu-entry' }
   | { kind: 'deletion-timer'; atMs: number }
   | { kind: 'stop'; workerId: string; epoch: number }
-  | { kind: 'notification' }
+  | { kind: 'notification'; status: Notification['status'] }
 
 /**
- * Everything the state of a record calls for. It is published after every handled event, also when
- * the event changed nothing: so each handler may run twice, and a crash between the write and the
- * publish heals itself.
+ * Everything that the state of a record calls for. It is published after every handled event, even if
+ * the event changed nothing, so a redelivery repairs a crash between the write and the publish.
  */
 export function outputsOf(job: JobRecord, revision: number): Output[] {
-  const fact = { jobId: job.jobId, owner: job.owner, epoch: job.epoch, revision }
+  const since = (atMs = job.createdAtMs) => factOf(job, revision, atMs)
   switch (job.state) {
-    case 'queued': {
-      const atMs = job.queuedAtMs ?? job.createdAtMs
+    case 'queued':
       return [
         { kind: 'gpu-entry' },
-        { kind: 'event', event: { type: 'job.queued', ...fact, atMs } },
+        { kind: 'event', event: plainEvent('job.queued', since(job.queuedAtMs)) },
       ]
-    }
-    case 'rendering': {
-      const atMs = job.startedAtMs ?? job.createdAtMs
-      return [{ kind: 'event', event: { type: 'job.started', ...fact, atMs } }]
-    }
+    case 'rendering':
+      return [{ kind: 'event', event: plainEvent('job.started', since(job.startedAtMs)) }]
     case 'cancelling':
       return stopOrder(job)
     case 'completed':
     case 'failed':
     case 'cancelled':
-      return terminalOutputs(job, fact)
+      return terminalOutputs(job, job.state, since(job.finishedAtMs))
     default:
       return []
   }
 }
 
-function terminalOutputs(
-  job: JobRecord,
-  fact: { jobId: string; owner: string; epoch: number; revision: number },
-): Output[] {
-  const atMs = job.finishedAtMs ?? job.createdAtMs
-  const event = terminalEvent(job, { ...fact, atMs })
-  return [
-    ...(job.deletedAtMs === undefined
-      ? [{ kind: 'deletion-timer', atMs: job.expiresAtMs ?? atMs } as const]
-      : []),
-    ...(event ? [{ kind: 'event', event } as const] : []),
-    ...(job.door === 'event' ? [{ kind: 'notification' } as const] : []),
-    { kind: 'no-gpu-entry' },
-    ...stopOrder(job),
-  ]
+function terminalOutputs(job: JobRecord, status: Notification['status'], fact: Fact): Output[] {
+  const outputs: Output[] = [{ kind: 'event', event: terminalEvent(job, fact) }]
+  if (job.deletedAtMs === undefined)
+    outputs.unshift({ kind: 'deletion-timer', atMs: job.expiresAtMs ?? fact.atMs })
+  if (job.door === 'event') outputs.push({ kind: 'notification', status })
+  return [...outputs, { kind: 'no-gpu-entry' }, ...stopOrder(job)]
 }
 
-function terminalEvent(
-  job: JobRecord,
-  fact: { jobId: string; owner: string; epoch: number; revision: number; atMs: number },
-): AnyEvent | undefined {
-  if (!isTerminal(job)) return undefined
+function terminalEvent(job: JobRecord, fact: Fact): AnyEvent {
   if (job.result) return { type: 'job.completed', ...fact, result: job.result }
   if (job.error) return { type: 'job.failed', ...fact, error: job.error }
   return { type: 'job.cancelled', ...fact }
 }
 
-/** Also after a smooth end: a worker that still holds the job is a zombie, or learns it may forget. */
+/** Even after a smooth end: a worker that still holds the job is stale, or learns that it may forget it. */
 function stopOrder(job: JobRecord): Output[] {
   return job.worker ? [{ kind: 'stop', workerId: job.worker.id, epoch: job.epoch }] : []
 }

@@ -6,13 +6,14 @@ import {
   streams,
   subjects,
 } from '@avatar/contracts'
-import { publishEvent, publishNotification } from '@avatar/job-kit'
-import { AppError, type Bus, type Clock, type ObjectStore } from '@avatar/service-kit'
+import { presignResult, publishEvent, publishNotification } from '@avatar/job-kit'
+import type { Bus, Clock, ObjectStore } from '@avatar/service-kit'
 import { type Output, outputsOf } from './outputs.ts'
 
-/** Publishes what the state of a record calls for; safe to repeat. */
+/** Publishes what the state of a record calls for. It may safely run again. */
 export type PublishOutputs = (job: JobRecord, revision: number) => Promise<void>
 
+/** Publishing waits until the broker has stored each output. */
 export function createPublishOutputs(deps: {
   bus: Bus
   objects: ObjectStore
@@ -43,45 +44,41 @@ export function createPublishOutputs(deps: {
           { traceparent },
         )
         return
-      case 'stop':
-        bus.publishCore(subjects.stop(output.workerId), {
-          jobId,
-          epoch: output.epoch,
-        } satisfies StopOrder)
+      case 'stop': {
+        const order: StopOrder = { jobId, epoch: output.epoch }
+        bus.publishCore(subjects.stop(output.workerId), order)
         return
-      case 'notification':
-        await publishNotification(bus, owner, await notificationOf(job), { traceparent })
+      }
+      case 'notification': {
+        const note = await notificationOf(job, output.status)
+        await publishNotification(bus, owner, note, { traceparent })
+      }
     }
   }
 
-  async function notificationOf(job: JobRecord): Promise<Notification> {
-    if (job.state !== 'completed' && job.state !== 'failed' && job.state !== 'cancelled')
-      throw new AppError('UNEXPECTED', { details: { state: job.state } })
-    const expiresAtMs = job.expiresAtMs ?? 0
-    const ttlSeconds = Math.max(1, Math.floor((expiresAtMs - clock.nowMs()) / 1000))
+  async function notificationOf(
+    job: JobRecord,
+    status: Notification['status'],
+  ): Promise<Notification> {
     const { result } = job
     return {
       job_id: job.jobId,
-      status: job.state,
-      ...(job.reference === undefined ? {} : { reference: job.reference }),
+      status,
+      reference: job.reference,
       at: new Date(job.finishedAtMs ?? clock.nowMs()).toISOString(),
-      ...(job.error ? { error: job.error } : {}),
-      ...(result
-        ? {
-            result: {
-              url: await objects.presignDownload(result.key, ttlSeconds, `${job.jobId}.mp4`),
-              expires_at: new Date(expiresAtMs).toISOString(),
-              bytes: result.bytes,
-              sha256: result.sha256,
-              width: result.width,
-              height: result.height,
-              fps: result.fps,
-              video_seconds: result.videoSeconds,
-              engine: result.engine,
-              degraded: result.degraded,
-            },
-          }
-        : {}),
+      error: job.error,
+      result: result && {
+        url: await presignResult(objects, job, result, { nowMs: clock.nowMs() }),
+        expires_at: new Date(job.expiresAtMs ?? 0).toISOString(),
+        bytes: result.bytes,
+        sha256: result.sha256,
+        width: result.width,
+        height: result.height,
+        fps: result.fps,
+        video_seconds: result.videoSeconds,
+        engine: result.engine,
+        degraded: result.degraded,
+      },
     }
   }
 

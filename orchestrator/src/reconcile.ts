@@ -15,14 +15,14 @@ export type Reconciled = {
   resubmitted: number
   entriesRestored: number
   timedOut: number
-  /** Events told again, for the case that the broker forgot to hand them out. */
+  /** Events published again in case the broker has forgotten to deliver them. */
   reminded: number
 }
 
 /**
- * Repairs what no event will: a record whose `submitted` was never published, a queued job whose
- * entry is gone or will never be given out, a job that waited too long, a wish to cancel or an
- * upload that the broker stored and never handed out.
+ * Repairs what no event will: a record whose `submitted` was never published, a queued job whose entry
+ * is gone or will never be delivered, a job that has waited too long, and a request to cancel or an
+ * upload that the broker stored but never delivered.
  */
 export function reconciler(deps: {
   bus: Bus
@@ -30,17 +30,18 @@ export function reconciler(deps: {
   clock: Clock
   log: Log
   timings: Timings
-}): Runnable & { runOnce(): Promise<Reconciled> } {
+}): Runnable & { runOnce(signal?: AbortSignal): Promise<Reconciled> } {
   const { bus, liveJobs, clock, log, timings } = deps
-  /** Queued jobs whose entry nobody will get, and since when; a worker may ack between two reads. */
+  /** Queued jobs without an entry to deliver, and since when. A worker may acknowledge between two reads. */
   const entrylessSinceMs = new Map<string, number>()
-  /** Jobs whose record is behind an event of theirs, and since when: the handler may be on its way. */
+  /** Jobs whose record is behind one of their events, and since when. The handler may still be at it. */
   const behindSinceMs = new Map<string, number>()
 
-  async function runOnce(): Promise<Reconciled> {
+  async function runOnce(signal?: AbortSignal): Promise<Reconciled> {
     const done: Reconciled = { resubmitted: 0, entriesRestored: 0, timedOut: 0, reminded: 0 }
     const settledUpTo = await bus.ackFloor(consumers(timings).gpu)
     for (const { value: job, revision } of [...liveJobs.all()]) {
+      if (signal?.aborted) break
       if (await remind(job, revision)) done.reminded++
       if (job.state !== 'pending' && job.state !== 'queued') continue
       const ageMs = clock.nowMs() - job.createdAtMs
@@ -61,10 +62,10 @@ export function reconciler(deps: {
   }
 
   /**
-   * An entry may also be there and yet be lost: a broker that stops while it gives entries out can
-   * come back with one in its stream that its consumer takes for settled. Such a one is removed
-   * before it is published again; an old delivery of it may be settled by then or not, it counts no
-   * more, because the new one has another sequence.
+   * An entry may be in the stream and yet be lost: a broker that stops while it delivers can come back
+   * with an entry that its consumer takes for acknowledged. Such an entry is purged before it is
+   * published again. The new one has another sequence, so a late acknowledgement of the old one does
+   * not touch it.
    */
   async function restoreEntry(
     { jobId, owner, traceparent }: JobRecord,
@@ -75,17 +76,15 @@ export function reconciler(deps: {
       entrylessSinceMs.delete(jobId)
       return false
     }
-    const sinceMs = entrylessSinceMs.get(jobId) ?? clock.monotonicMs()
-    entrylessSinceMs.set(jobId, sinceMs)
-    if (clock.monotonicMs() - sinceMs < timings.entryMissingMs) return false
+    if (!isLasting(entrylessSinceMs, jobId)) return false
     await bus.purge(streams.GPU.name, subject)
     await bus.publish(subject, { jobId, owner }, { traceparent })
     return true
   }
 
   /**
-   * Tells an event again whose handler should have changed the record by now. Under the id that it
-   * had: within the window of duplicates that does nothing, and its handler is safe to run twice.
+   * Publishes an event again whose handler should have changed the record by now. It has the same id, so
+   * within the duplicate window this does nothing; and its handler may safely run twice.
    */
   async function remind(job: JobRecord, revision: number): Promise<boolean> {
     const { jobId, uploaded, traceparent } = job
@@ -98,11 +97,8 @@ export function reconciler(deps: {
       behindSinceMs.delete(jobId)
       return false
     }
-    const nowMs = clock.monotonicMs()
-    const sinceMs = behindSinceMs.get(jobId) ?? nowMs
-    behindSinceMs.set(jobId, sinceMs)
-    if (nowMs - sinceMs < timings.entryMissingMs) return false
-    behindSinceMs.set(jobId, nowMs)
+    if (!isLasting(behindSinceMs, jobId)) return false
+    behindSinceMs.set(jobId, clock.monotonicMs())
     if (!uploaded) {
       await publishAbout('job.cancel-requested', job, revision)
       return true
@@ -118,6 +114,14 @@ export function reconciler(deps: {
     }
     await publishEvent(bus, event, { traceparent })
     return true
+  }
+
+  /** Whether something has been wrong with a job for longer than a handler or a worker needs. */
+  function isLasting(sinceMs: Map<string, number>, jobId: string): boolean {
+    const nowMs = clock.monotonicMs()
+    const firstMs = sinceMs.get(jobId) ?? nowMs
+    sinceMs.set(jobId, firstMs)
+    return nowMs - firstMs >= timings.entryMissingMs
   }
 
   async function publishAbout(

@@ -6,14 +6,14 @@ import {
   type Timings,
 } from '@avatar/contracts'
 
-/** What becomes of a job whose attempt ended badly: another attempt, or the end with this code. */
+/** What follows a failed attempt: another attempt, or the failure of the job with this code. */
 export type Retry =
   | { again: true; counted: Partial<JobRecord> }
   | { again: false; code: FailureCode; counted: Partial<JobRecord> }
 
 /**
- * After a worker reported a failure. A failure that trying again cannot help ends the job; the death
- * of a render process counts as a death, because whatever killed it may have been the machine.
+ * After a worker reported a failure. A failure that trying again cannot help ends the job. The death of
+ * a render process counts like that of its worker, because the cause may have been the machine.
  */
 export function afterFailure(
   job: JobRecord,
@@ -28,7 +28,7 @@ export function afterFailure(
   return { again: true, counted }
 }
 
-/** After an attempt was lost: cheap before the first forward, a death after it. */
+/** After an attempt was lost: a cheap loss before the first denoising step, a death after it. */
 export function afterLoss(job: JobRecord, nowMs: number, timings: Timings): Retry {
   if (job.state !== 'claimed') return afterDeath(job, 'WORKER_LOST', nowMs, timings)
   const counted = { losses: job.losses + 1 }

@@ -27,7 +27,7 @@ import { answerClaim } from './requests/claim.ts'
 import { answerStore } from './requests/store.ts'
 import { onRenderCompleted } from './storage/render-completed.ts'
 
-export type SubscriptionDeps = {
+type SubscriptionDeps = {
   bus: Bus
   ledger: JobLedger
   objects: ObjectStore
@@ -39,7 +39,7 @@ export type SubscriptionDeps = {
   urlTtlSeconds: number
 }
 
-/** The table of contents: what the orchestrator receives, and who handles it. */
+/** The table of contents: everything that the orchestrator receives, and its handler. */
 export function subscriptions(deps: SubscriptionDeps): Runnable[] {
   const { bus, clock, log, metrics, timings } = deps
   const reader = { bus, clock, log, metrics, timings, concurrency: 16 }

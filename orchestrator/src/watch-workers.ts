@@ -8,11 +8,13 @@ import {
 } from '@avatar/contracts'
 import { plainEvent, publishEvent } from '@avatar/job-kit'
 import {
+  AppError,
   type Bus,
   background,
   type Clock,
   continueTrace,
   type Log,
+  logFailure,
   type Runnable,
   subscription,
   together,
@@ -23,9 +25,9 @@ import type { LiveJobs } from './live-jobs.ts'
 import { createLiveness } from './liveness.ts'
 
 /**
- * Listens to the workers' beats: finds attempts that nobody works on, renders far past their
- * deadline, and workers that hold what is not theirs. It publishes events and lets their handlers
- * act; the answer to a beat is at most `ctl.stop`.
+ * Watches the workers' heartbeats: it finds attempts that nobody works on, renders far past their
+ * deadline, and workers that hold attempts they should not. It only publishes events, whose handlers
+ * act, and `ctl.stop`.
  */
 export function watchWorkers(deps: {
   bus: Bus
@@ -39,19 +41,22 @@ export function watchWorkers(deps: {
   const liveness = createLiveness(timings, clock.monotonicMs())
 
   async function onBeat(beat: Beat) {
-    liveness.heard(beat, liveJobs.openAttempts(), clock.monotonicMs())
+    liveness.onBeat(beat, liveJobs.openAttempts(), clock.monotonicMs())
     for (const held of beat.jobs) {
       if (await isUnwanted(held)) {
         const order: StopOrder = { jobId: held.jobId, epoch: held.epoch }
         bus.publishCore(subjects.stop(beat.workerId), order)
       } else if (isOverdue(held, timings.overdueAfterMs)) {
-        logOf(held).warn('render far past its deadline')
+        const failure = new AppError('DEADLINE_EXCEEDED')
+        logFailure(logOf(held), failure, 'render far past its deadline', {
+          workerId: beat.workerId,
+        })
         await publishAbout('job.overdue', held)
       }
     }
   }
 
-  /** The view may lag behind, so only a fresh record condemns. */
+  /** The view may lag behind, so a stop is ordered only after a look at the record itself. */
   async function isUnwanted(held: HeldJob): Promise<boolean> {
     const seen = liveJobs.find(held.jobId)?.value
     if (seen && wantsAttempt(seen, held)) return false
@@ -59,7 +64,7 @@ export function watchWorkers(deps: {
     return fresh !== undefined && !wantsAttempt(fresh, held)
   }
 
-  /** Both go by the trace of the job, which no beat carries. */
+  /** Log lines and events belong to the trace of the job, which heartbeats do not carry. */
   const traceparentOf = ({ jobId }: { jobId: string }) => liveJobs.find(jobId)?.value.traceparent
 
   function logOf(attempt: { jobId: string; epoch: number }): Log {
@@ -81,11 +86,13 @@ export function watchWorkers(deps: {
     everyMs: timings.watchEveryMs,
     clock,
     log,
-    async pass() {
-      // No answer, no verdict: the silence may be the broker's.
+    async pass(signal) {
+      // Without an answer nothing is declared lost: it may be the broker that is silent.
       if (!(await bus.ping(timings.watchRoundTripMs))) return
       for (const lost of liveness.findLost(liveJobs.openAttempts(), clock.monotonicMs())) {
-        logOf(lost).warn({ workerId: lost.workerId }, 'attempt lost')
+        if (signal.aborted) return
+        const { workerId } = lost
+        logFailure(logOf(lost), new AppError('WORKER_LOST'), 'attempt lost', { workerId })
         await publishAbout('job.attempt-lost', lost)
       }
     },

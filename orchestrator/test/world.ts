@@ -1,24 +1,17 @@
-import { createHash, randomUUID } from 'node:crypto'
-import { rm, writeFile } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { randomUUID } from 'node:crypto'
 import { provisionBroker } from '@avatar/backing-services'
 import { createTestNats, createTestS3 } from '@avatar/backing-services/testing'
 import {
-  buckets,
-  type ClaimAnswer,
-  type EventOf,
-  eventId,
+  type AnyEvent,
+  cancelAnswerSchema,
   type JobRecord,
   jobKey,
-  jobRecordSchema,
-  outputKey,
   type ServiceUser,
-  type StoreAnswer,
   scaledTimings,
   subjects,
 } from '@avatar/contracts'
-import { aJob, aRender } from '@avatar/contracts/testing'
+import { aJob } from '@avatar/contracts/testing'
+import { factOf, openJobRecords, plainEvent, publishEvent } from '@avatar/job-kit'
 import {
   type Bus,
   createLog,
@@ -35,8 +28,7 @@ import { buildOrchestrator } from '../src/build-orchestrator.ts'
 import { orchestratorConfigSchema } from '../src/config.ts'
 import type { Message } from '../src/decide.ts'
 import { createJobLedger } from '../src/job-ledger.ts'
-
-export const sha256 = (text: string) => createHash('sha256').update(text).digest('hex')
+import { handWorker } from './hand-worker.ts'
 
 /** A broker, a store and the orchestrator in this process, with a worker that a test plays by hand. */
 export async function createWorld({ divisor = 20 } = {}) {
@@ -56,13 +48,14 @@ export async function createWorld({ divisor = 20 } = {}) {
   const raw = await nats.connectRawAs('operator')
   const client = jetstream(raw.connection)
   const objects = createObjectStore(s3)
-  const records = await operator.records(buckets.job, jobRecordSchema)
+  const records = await openJobRecords(operator)
 
   async function startOrchestrator() {
     const metrics = createMetrics('orchestrator')
     const lines: string[] = []
     const destination = { write: (line: string) => void lines.push(line) }
-    const itsLog = createLog('orchestrator', 'info', { destination })
+    const countFailure = metrics.countFailure
+    const itsLog = createLog('orchestrator', 'info', { destination, countFailure })
     const bus = await connectAs('orchestrator', itsLog)
     const config = loadConfig(orchestratorConfigSchema, {
       NATS_URL: nats.url,
@@ -84,10 +77,13 @@ export async function createWorld({ divisor = 20 } = {}) {
       timings,
     })
     for (const part of parts.start) await part.start()
+    const parsed = () => lines.map((line): Record<string, unknown> => JSON.parse(line))
     return {
       metrics,
       /** Its log, each line parsed. */
-      lines: () => lines.map((line): Record<string, unknown> => JSON.parse(line)),
+      lines: parsed,
+      linesAbout: ({ jobId }: Pick<JobRecord, 'jobId'>) =>
+        parsed().filter((line) => line['jobId'] === jobId),
       async stop() {
         await stopInPhases(parts.stopPhases, systemClock, log)
         await Promise.all([bus.stop(), metrics.stop()])
@@ -95,14 +91,14 @@ export async function createWorld({ divisor = 20 } = {}) {
     }
   }
 
-  /** The record as the orchestrator would leave it had it died before it published anything. */
+  /** Leaves the record as the orchestrator would if it died before it published anything. */
   async function crashAfterWriting(job: JobRecord, message: Message) {
     const rules = { retentionMs: 60_000, minDeadlineSeconds: 600, timings }
     const ledger = createJobLedger({ records, clock: systemClock, rules })
     await ledger.apply(job.owner, job.jobId, message)
   }
 
-  /** A job as ingest leaves it: inputs stored, record created; and, unless told not to, announced. */
+  /** A job as ingest leaves it: its record exists and, unless a test says otherwise, it is announced. */
   async function submit({
     announce = true,
     ...difference
@@ -114,29 +110,47 @@ export async function createWorld({ divisor = 20 } = {}) {
     return job
   }
 
-  async function announceSubmission({ jobId, owner, epoch }: JobRecord) {
-    await publishEvent({
-      type: 'job.submitted',
-      jobId,
-      owner,
-      epoch,
-      revision: 1,
-      atMs: Date.now(),
-    })
+  const announceSubmission = (job: JobRecord) =>
+    publishAsOperator(plainEvent('job.submitted', factOf(job, 1, Date.now())))
+
+  const publishAsOperator = (event: AnyEvent) =>
+    publishEvent(operator, event, { traceparent: aJob().traceparent })
+
+  async function queued(difference: Partial<JobRecord> = {}) {
+    const job = await submit(difference)
+    await reaches(job, 'queued')
+    return job
   }
 
-  async function publishEvent(
-    event: { type: EventOf<'job.submitted'>['type'] | string } & Record<string, unknown>,
-  ) {
-    const known = event as EventOf<'job.submitted'> // Tests publish any event through here.
-    await operator.publish(subjects.event(known.type, known.jobId), known, {
-      messageId: eventId(known),
-      traceparent: aJob().traceparent,
-    })
+  async function claimed(difference: Partial<JobRecord> = {}) {
+    const [worker, job] = await Promise.all([createWorker(), queued(difference)])
+    const order = await worker.claim(job)
+    if (order.answer !== 'render') throw new Error(`not claimed but ${order.answer}`)
+    return { worker, job, order }
   }
+
+  async function rendering(difference: Partial<JobRecord> = {}) {
+    const { worker, job } = await claimed(difference)
+    await worker.reports('started', job, 1)
+    await reaches(job, 'rendering')
+    return { worker, job }
+  }
+
+  /** A completed job whose video is stored. */
+  async function completed(difference: Partial<JobRecord> = {}) {
+    const { worker, job } = await claimed(difference)
+    await worker.upload(job, 1)
+    await worker.completes(job, 1)
+    return { worker, job, done: await reaches(job, 'completed') }
+  }
+
+  const cancel = async ({ jobId, owner }: Pick<JobRecord, 'jobId' | 'owner'>) =>
+    cancelAnswerSchema.parse(
+      await operator.request(subjects.cancel, { jobId, owner }, { timeoutMs: 10_000 }),
+    )
 
   const record = async (job: JobRecord) => (await records.find(jobKey(job.owner, job.jobId)))?.value
-  /** A question that a killed broker took with it is asked again. */
+  /** Waits for a state. A look-up that fails because the broker was killed is repeated. */
   const reaches = (job: JobRecord, state: JobRecord['state'], timeoutMs = 25_000) =>
     until(
       async () => {
@@ -147,11 +161,10 @@ export async function createWorld({ divisor = 20 } = {}) {
     )
   const holdsEntry = (job: JobRecord) => operator.hasMessage('GPU', subjects.gpuWork(job.jobId))
 
-  const entryOf = async (job: JobRecord) =>
-    (await operator.readStream('GPU', subjects.gpuWork(job.jobId), 1, 1))[0]
-  const sequenceOfEntry = async (job: JobRecord) => (await entryOf(job))?.sequence
+  const sequenceOfEntry = async (job: JobRecord) =>
+    (await operator.readStream('GPU', subjects.gpuWork(job.jobId), 1, 1))[0]?.sequence
 
-  /** Whether a worker that asks now is given the entry of this job; it hands it back at once. */
+  /** Whether a worker that pulls now gets the entry of this job; all entries are handed back at once. */
   async function pullsEntry(job: JobRecord): Promise<boolean> {
     const queue = await client.consumers.get('GPU', 'standard-normal')
     const pulled = await queue.fetch({ max_messages: 100, expires: 1_000 })
@@ -163,7 +176,7 @@ export async function createWorld({ divisor = 20 } = {}) {
     return isThere
   }
 
-  /** What a broker does that stops badly: the entries stay, and their consumer is past them. */
+  /** Leaves messages in a stream that its consumer takes for delivered, as a broker may that stops badly. */
   async function forget(stream: 'GPU' | 'EVENTS', consumer: string) {
     const { state } = await raw.manager.streams.info(stream)
     await raw.connection.request(
@@ -174,18 +187,18 @@ export async function createWorld({ divisor = 20 } = {}) {
   const forgetEntries = () => forget('GPU', 'standard-normal')
   const forgetEvents = () => forget('EVENTS', 'orchestrator')
 
-  /** Lets a stream's window of duplicates pass, in a moment; ids that it saw before are new to it. */
+  /** Ends a stream's duplicate window at once, so that it does not recognise earlier message ids. */
   async function forgetMessageIds(stream: 'EVENTS') {
     const milliseconds = 1_000_000
     await raw.manager.streams.update(stream, { duplicate_window: 100 * milliseconds })
     const probe = { msgID: randomUUID() }
     await client.publish('evt.probe', '', probe)
     await until(async () => !(await client.publish('evt.probe', '', probe)).duplicate, {
-      what: 'the end of the window',
+      what: 'the end of the duplicate window',
     })
   }
 
-  /** Waits until a consumer has handled and acknowledged all there is. */
+  /** Waits until a consumer has handled and acknowledged every message. */
   async function isIdle(consumer: 'orchestrator' | 'storage') {
     await until(
       async () => {
@@ -199,95 +212,8 @@ export async function createWorld({ divisor = 20 } = {}) {
     )
   }
 
-  /** A worker played by hand, with the sidecar's own rights. */
-  async function createWorker(workerId = 'w1', incarnation = 'i1') {
-    const bus = await connectAs('sidecar')
-    const about = (job: JobRecord) => ({
-      jobId: job.jobId,
-      owner: job.owner,
-      revision: 0,
-      atMs: Date.now(),
-      workerId,
-    })
-    return {
-      bus,
-      workerId,
-      claim: async (job: JobRecord) =>
-        (await bus.request(
-          subjects.claim,
-          { jobId: job.jobId, owner: job.owner, workerId, incarnation, secondsPerVideoSecond: 1 },
-          { timeoutMs: 10_000 },
-        )) as ClaimAnswer,
-      store: async (job: JobRecord, epoch: number, content = 'video') =>
-        (await bus.request(
-          subjects.store,
-          {
-            jobId: job.jobId,
-            owner: job.owner,
-            workerId,
-            epoch,
-            bytes: content.length,
-            sha256: sha256(content),
-          },
-          { timeoutMs: 10_000 },
-        )) as StoreAnswer,
-      async says(
-        type: 'started' | 'released' | 'cancelled' | 'failed',
-        job: JobRecord,
-        epoch: number,
-      ) {
-        const event = { type: `render.${type}`, ...about(job), epoch } as EventOf<'render.started'>
-        const body =
-          type === 'failed' ? { ...event, code: 'RENDER_FAILED', message: 'boom' } : event
-        await bus.publish(subjects.event(event.type, job.jobId), body, {
-          messageId: eventId(event),
-        })
-      },
-      async upload(job: JobRecord, epoch: number, content = 'video') {
-        const path = join(tmpdir(), `avatar-${randomUUID()}`)
-        await writeFile(path, content)
-        await objects.putFile(outputKey(job.jobId, epoch), path, content.length, sha256(content))
-        await rm(path)
-      },
-      async completes(job: JobRecord, epoch: number, difference: Record<string, unknown> = {}) {
-        const event: EventOf<'render.completed'> = {
-          type: 'render.completed',
-          ...about(job),
-          epoch,
-          rendered: aRender({
-            key: outputKey(job.jobId, epoch),
-            bytes: 'video'.length,
-            sha256: sha256('video'),
-            ...difference,
-          }),
-          renderStartedAtMs: 1,
-          renderEndedAtMs: 2,
-        }
-        await bus.publish(subjects.event(event.type, job.jobId), event, {
-          messageId: eventId(event),
-        })
-      },
-      beats(jobs: { job: JobRecord; epoch: number; renderedForSeconds?: number }[]) {
-        bus.publishCore(subjects.beat(workerId), {
-          workerId,
-          incarnation,
-          engine: 'null',
-          state: 'rendering',
-          secondsPerVideoSecond: 1,
-          atMs: Date.now(),
-          jobs: jobs.map(({ job, epoch, renderedForSeconds = 1 }) => ({
-            jobId: job.jobId,
-            owner: job.owner,
-            epoch,
-            stage: 'rendering',
-            percent: 10,
-            renderedForSeconds,
-            deadlineSeconds: 600,
-          })),
-        })
-      },
-    }
-  }
+  const createWorker = async (workerId = 'w1', incarnation = 'i1') =>
+    handWorker({ bus: await connectAs('sidecar'), objects, workerId, incarnation })
 
   return {
     nats,
@@ -301,7 +227,12 @@ export async function createWorld({ divisor = 20 } = {}) {
     crashAfterWriting,
     submit,
     announceSubmission,
-    publishEvent,
+    publishEvent: publishAsOperator,
+    queued,
+    claimed,
+    rendering,
+    completed,
+    cancel,
     record,
     reaches,
     holdsEntry,

@@ -11,7 +11,10 @@ import { get, type Life } from './life.ts'
 
 const order: readonly JobState[] = ['claimed', 'rendering', 'storing', 'cancelling']
 
-/** I4, I6, I7, and what an epoch may do: checked at every single write. */
+/**
+ * Checked at every write of a record: its inputs never change, it never leaves a terminal state, only a
+ * claim starts a new epoch, and an attempt never moves backwards.
+ */
 export function expectLegalChange(before: JobRecord, after: JobRecord, { kind }: Message) {
   for (const fixed of ['jobId', 'owner', 'fingerprint', 'nonce', 'image', 'audio'] as const)
     expect(after[fixed]).toEqual(before[fixed])
@@ -27,18 +30,21 @@ export function expectLegalChange(before: JobRecord, after: JobRecord, { kind }:
   if (after.state === 'completed') expect(after.result).toEqual(before.uploaded)
 }
 
-/** I2, I3, I5: checked after every step. */
+/**
+ * Checked after every step: a job's end is published once and is that of its record, a result is
+ * stored, and nothing costs a job an attempt but what really happened to it.
+ */
 export function expectHonest(life: Life) {
   for (const job of life.jobs.values()) {
     const { jobId, state, result, failures, deaths, losses, epoch } = job
-    const told = [...get(life.facts, jobId)]
-    if (told.length > 0) expect(told).toEqual([`job.${state}`])
+    const published = [...get(life.facts, jobId)]
+    if (published.length > 0) expect(published).toEqual([`job.${state}`])
     if (result) expect(result.key).toBe(outputKey(jobId, epoch))
     if (result) expect(life.objects.has(result.key)).toBe(true)
     const { lost, failed, given } = get(life.faults, jobId)
     expect(epoch).toBeLessThanOrEqual(1 + lost + failed + given)
     expect(failures).toBeLessThanOrEqual(failed)
-    // The watch may overtake the event by which a worker gave the attempt up.
+    // The watch may be faster than the event by which a worker gave up its attempt.
     expect(deaths + losses).toBeLessThanOrEqual(lost + failed + given)
     if (state === 'failed') expect([failures >= 3, deaths >= 6, losses >= 12]).toContain(true)
   }

@@ -1,6 +1,6 @@
 import { at, type Life } from './life.ts'
 
-/** What goes well, as often as it takes for jobs to get far; then everything that may go wrong. */
+/** First what goes well, often enough for jobs to get far; then everything that may go wrong. */
 export const ways = [
   ...repeated('handle', 8),
   ...repeated('pull and claim', 3),
@@ -14,12 +14,12 @@ export const ways = [
   'release',
   'declare a living attempt lost',
   'lose what was stored',
-  'hear a stop',
+  'receive a stop',
   'lose a stop',
-  'beat',
+  'send a heartbeat',
   'watch',
   'reconcile',
-  'hand the entry on',
+  'redeliver the entry',
   'cancel',
   'submit again',
   'delete',
@@ -27,7 +27,7 @@ export const ways = [
 ] as const
 export type Step = { way: (typeof ways)[number]; which: number; among: number }
 
-/** Lets one thing happen in a life, if there is anything that it could happen to. */
+/** Takes one step in a life, if there is anything that it can happen to. */
 export function take(life: Life, { way, which, among }: Step): void {
   life.nowMs += 1_000
   const worker = at(life.workers, which)
@@ -70,14 +70,14 @@ export function take(life: Life, { way, which, among }: Step): void {
     case 'lose what was stored':
       if (job) life.loseStored(job)
       break
-    case 'hear a stop':
-      life.hearStop(which)
+    case 'receive a stop':
+      life.receiveStop(which)
       break
     case 'lose a stop':
       life.stops.splice(which % Math.max(1, life.stops.length), 1)
       break
-    case 'beat':
-      if (worker) life.beat(worker)
+    case 'send a heartbeat':
+      if (worker) life.sendHeartbeat(worker)
       break
     case 'watch':
       life.watch()
@@ -85,11 +85,11 @@ export function take(life: Life, { way, which, among }: Step): void {
     case 'reconcile':
       life.reconcile()
       break
-    case 'hand the entry on':
+    case 'redeliver the entry':
       if (job && life.entries.has(job.jobId)) life.entries.set(job.jobId, undefined)
       break
     case 'cancel':
-      // Not in every life: most are to end in a video.
+      // Rarely, because most lives shall end in a video.
       if (job && among === 0) life.cancel(job)
       break
     case 'submit again':

@@ -21,16 +21,16 @@ const owners = new Map([
 type Attempt = { jobId: string; epoch: number }
 export type Held = Attempt & { stage: 'fetching' | 'rendering' | 'spooled' | 'reported' }
 export type Worker = { id: string; incarnation: number; held: Held[] }
-/** A stored event that its reader has not acknowledged: it comes again and again, in any order. */
+/** A stored event that is not acknowledged: it is redelivered again and again, in any order. */
 type Pending = Attempt & { message: Message }
 
 export type Kind = { hardship: number; hasPoison: boolean }
-/** Is told of every write of a record. */
+/** Called at every write of a record. */
 type OnChange = (before: JobRecord, after: JobRecord, message: Message) => void
 
 /**
- * Two jobs, two workers, the queue, the store and the broker's promise (every stored event is
- * delivered at least once, in no order), around the real `decide` and `outputsOf`.
+ * Two jobs, two workers, the queue, the store, and what the broker guarantees (every stored event is
+ * delivered at least once, in any order), around the real `decide` and `outputsOf`.
  */
 export class Life {
   nowMs = 1_700_000_000_000
@@ -42,12 +42,12 @@ export class Life {
   readonly objects = new Set<string>()
   pending: Pending[] = []
   stops: (Attempt & { workerId: string })[] = []
-  /** What really befell each job: nothing else may cost it an attempt. */
+  /** What really happened to each job: nothing else may cost it an attempt. */
   readonly faults = new Map<string, { lost: number; failed: number; given: number }>()
 
-  /** Of so many steps of work only one succeeds: some jobs shall meet many faults. */
+  /** Only one of this many steps of work succeeds, so that some jobs meet many faults. */
   readonly hardship: number
-  /** A job that no worker can render, and that kills some. */
+  /** A job that no worker can render, and that kills some of them. */
   readonly #poison: string | undefined
 
   readonly #onChange: OnChange
@@ -64,15 +64,15 @@ export class Life {
     }
   }
 
-  /** No more faults: everything that is repeated for ever in the real system, until it is quiet. */
+  /** Repeats, without further faults, what the real system repeats for ever, until everything is quiet. */
   settle() {
     for (let round = 0; round < 400 && !this.isQuiet(); round++) {
       this.nowMs += minute
       for (const event of this.pending.splice(0)) this.handle(event)
       this.stops = []
       for (const worker of this.workers) {
-        this.beat(worker)
-        while (this.stops.length > 0) this.hearStop(0)
+        this.sendHeartbeat(worker)
+        while (this.stops.length > 0) this.receiveStop(0)
         for (const held of [...worker.held]) this.workOn(worker, held)
         if (worker.held.length === 0) this.claim(worker, round, false)
       }
@@ -104,7 +104,7 @@ export class Life {
     return answer
   }
 
-  /** As the handlers do it, until the store does not answer or a crash after so many outputs. */
+  /** Does what the handlers do, until the store is unavailable or a crash comes after some outputs. */
   handle(
     { jobId, epoch, message }: Pending,
     { outputs = Infinity, isStoreAway = false } = {},
@@ -177,7 +177,7 @@ export class Life {
     }
   }
 
-  /** What is spooled survives; the rest is lost, and the beat of the next life does not name it. */
+  /** What is spooled survives. The rest is lost, and the restarted worker's heartbeat does not name it. */
   die(worker: Worker) {
     worker.incarnation++
     for (const held of [...worker.held]) {
@@ -203,7 +203,7 @@ export class Life {
     this.forget(worker, held)
   }
 
-  /** Before it is verified; what happens to a finished video is another story. */
+  /** Only before it is verified: a completed job does not depend on its video. */
   loseStored({ jobId, epoch, state }: JobRecord) {
     if (state === 'completed' || !this.objects.delete(outputKey(jobId, epoch))) return
     get(this.faults, jobId).failed++
@@ -214,7 +214,7 @@ export class Life {
     this.store({ kind: 'attempt-lost', epoch }, jobId, epoch)
   }
 
-  hearStop(which: number) {
+  receiveStop(which: number) {
     const stop = at(this.stops, which)
     if (!stop) return
     this.stops.splice(this.stops.indexOf(stop), 1)
@@ -225,8 +225,8 @@ export class Life {
     else this.giveBack(worker, held, 'cancelled')
   }
 
-  /** Answered by a stop for everything that is not, or no longer, wanted. */
-  beat(worker: Worker) {
+  /** Answered by a stop order for everything that the worker should not hold. */
+  sendHeartbeat(worker: Worker) {
     for (const { jobId, epoch } of worker.held)
       if (!this.isOpen({ jobId, epoch }) || get(this.jobs, jobId).state === 'cancelling')
         this.stops.push({ jobId, epoch, workerId: worker.id })
@@ -254,7 +254,7 @@ export class Life {
       this.store({ kind: 'cancel-requested' }, jobId)
   }
 
-  /** The broker knows the id of what it still holds; of what is done with, it may have forgotten it. */
+  /** The broker recognises the id of an event that is not acknowledged yet; others it may have forgotten. */
   store(message: Message, jobId: string, epoch = 0) {
     const isKnown = this.pending.some(
       (p) => p.jobId === jobId && p.epoch === epoch && p.message.kind === message.kind,

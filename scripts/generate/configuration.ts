@@ -63,6 +63,7 @@ function page(variables: readonly Variable[]): string {
     return `| ${names} | ${description} | ${value} | ${of.join(', ')} |`
   })
   const setByUp = new Set(serviceNames.flatMap((name) => variablesSetByUp(name).always))
+  setByUp.delete('HTTP_PORT') // The port that the caller asks for is the one that it sets.
   const setItself = [...new Set(variables.map(({ name }) => name))].filter((name) =>
     setByUp.has(name),
   )

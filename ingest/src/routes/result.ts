@@ -1,4 +1,5 @@
 import { envelopeOf, resultViewSchema } from '@avatar/contracts'
+import { presignResult } from '@avatar/job-kit'
 import type { Api, AppDeps } from '../app-deps.ts'
 import { getOwnJob } from '../own-job.ts'
 import { requireResult, resultView } from '../views.ts'
@@ -28,9 +29,8 @@ export function routeResult(app: Api, deps: AppDeps) {
       const job = await getOwnJob(deps, request.owner, request.params.job_id)
       const nowMs = deps.clock.nowMs()
       const result = requireResult(job, nowMs)
-      const leftSeconds = Math.ceil(((job.expiresAtMs ?? nowMs) - nowMs) / 1000)
-      const ttlSeconds = Math.max(1, Math.min(deps.resultUrlTtlSeconds, leftSeconds))
-      const url = await deps.objects.presignDownload(result.key, ttlSeconds, `${job.jobId}.mp4`)
+      const maxSeconds = deps.resultUrlTtlSeconds
+      const url = await presignResult(deps.objects, job, result, { nowMs, maxSeconds })
       return { data: resultView(job, result, url), meta: { request_id: request.id } }
     },
   )

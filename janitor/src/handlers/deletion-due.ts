@@ -3,9 +3,9 @@ import { type JobRecords, plainEvent, publishEvent } from '@avatar/job-kit'
 import type { Bus, Clock, Delivery, ObjectStore } from '@avatar/service-kit'
 
 /**
- * The deletion timer of a job fired: delete everything the job owns, then say so. Deleting what is
- * gone succeeds, so a timer may fire twice. The record has the last word: a living job keeps its
- * media whatever a timer says.
+ * The deletion timer of a job fired: delete everything that the job owns, then publish that. Deleting
+ * what is gone succeeds, so a timer may fire twice. The record decides: a job that has not ended keeps
+ * its media, whatever a timer says.
  */
 export function onDeletionDue(deps: {
   bus: Bus

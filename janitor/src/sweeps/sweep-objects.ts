@@ -12,23 +12,25 @@ import {
   type Runnable,
 } from '@avatar/service-kit'
 
-/** What one pass did: objects, and at last the jobs whose end of media it told, or could not judge. */
+/** What one pass did. The first four count objects, the others jobs. */
 export type Swept = {
   listed: number
   expired: number
   orphaned: number
   stale: number
+  /** Jobs whose deletion had never been published. */
   announced: number
+  /** Jobs that the pass left out, because something failed for them. */
   failed: number
 }
 
-type Fate = 'keep' | 'expired' | 'orphaned'
+type Fate = 'keep' | 'expired' | 'orphaned' | 'stale'
 
 /**
- * Repairs what a lost event left behind. It lists the bucket, not the records: objects of a terminal
- * job past its expiry go, whatever `deletedAtMs` says (a stopped worker may have uploaded late);
- * objects of no record go when they are older than any admission can be; so do publishers' inputs
- * that nobody needs any more. A deletion that was never told is told now.
+ * Cleans up what a lost event left behind. It lists the bucket, not the records, and deletes the objects
+ * of ended jobs past their expiry, whatever `deletedAtMs` says (a stopped worker may have uploaded
+ * late); objects without a record that are older than any admission; and publishers' inputs that nobody
+ * needs any more. It publishes each deletion that was never published.
  */
 export function sweepObjects(deps: {
   bus: Bus
@@ -39,33 +41,39 @@ export function sweepObjects(deps: {
   log: Log
   timings: Timings
   onDeleted?: (objects: number) => void
-}): Runnable & { runOnce(): Promise<Swept> } {
+}): Runnable & { runOnce(signal?: AbortSignal): Promise<Swept> } {
   const { bus, objects, records, clock, log, timings } = deps
 
-  async function runOnce(): Promise<Swept> {
+  async function runOnce(signal?: AbortSignal): Promise<Swept> {
     const swept: Swept = { listed: 0, expired: 0, orphaned: 0, stale: 0, announced: 0, failed: 0 }
     for await (const job of objectsByJob()) {
+      if (signal?.aborted) break
       try {
         await sweepJob(job.jobId, job.objects, swept)
       } catch (error) {
         const failure = asAppError(error)
-        if (failure.isDependency) throw failure // The next pass begins anew.
+        if (failure.isDependency) throw failure // The next pass starts over.
         logFailure(log, failure, 'job left out of the sweep', { jobId: job.jobId })
         swept.failed++
       }
     }
     for await (const object of objects.list('intake/')) {
+      if (signal?.aborted) break
       swept.listed++
       if (clock.nowMs() - object.modifiedAtMs < deps.retentionMs + timings.queueTimeoutMs) continue
-      await objects.delete(object.key)
-      swept.stale++
+      await remove(object, 'stale', swept)
     }
-    deps.onDeleted?.(swept.expired + swept.orphaned + swept.stale)
     log.info(swept, 'objects swept')
     return swept
   }
 
-  /** The store lists keys in their order, so what belongs to one job comes together. */
+  async function remove({ key }: ListedObject, why: Exclude<Fate, 'keep'>, swept: Swept) {
+    await objects.delete(key)
+    swept[why]++
+    deps.onDeleted?.(1)
+  }
+
+  /** The store lists keys in order, so the objects of one job come together. */
   async function* objectsByJob() {
     let current: { jobId: string; objects: ListedObject[] } | undefined
     for await (const object of objects.list('jobs/')) {
@@ -84,12 +92,11 @@ export function sweepObjects(deps: {
     // An object's key does not name the owner.
     const found = await records.findMatching(`*.${jobId}`)
     let expired = 0
-    for (const { key, modifiedAtMs } of owned) {
+    for (const object of owned) {
       swept.listed++
-      const fate = fateOf(found?.value, modifiedAtMs)
+      const fate = fateOf(found?.value, object.modifiedAtMs)
       if (fate === 'keep') continue
-      await objects.delete(key)
-      swept[fate]++
+      await remove(object, fate, swept)
       if (fate === 'expired') expired++
     }
     if (!found || expired === 0 || found.value.deletedAtMs !== undefined) return

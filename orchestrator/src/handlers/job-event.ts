@@ -2,14 +2,15 @@ import type { EventOf, orchestratorEventTypes } from '@avatar/contracts'
 import type { Delivery } from '@avatar/service-kit'
 import type { Message } from '../decide.ts'
 import type { JobLedger } from '../job-ledger.ts'
+import { logFailedJob } from '../log-failed-job.ts'
 import type { PublishOutputs } from '../publish-outputs.ts'
 
-/** An event that moves a job's record. */
+/** An event that may change a job's record. */
 type JobEvent = EventOf<(typeof orchestratorEventTypes)[number]>
 
 /**
- * An event moved a job, or changed nothing: either way the outputs of the state the record is in are
- * published, because a crash may have swallowed them the first time.
+ * Applies an event to its job. Even if that changes nothing, it publishes the outputs of the record's
+ * state, because a crash may have prevented that the first time.
  */
 export function onJobEvent(deps: { ledger: JobLedger; publishOutputs: PublishOutputs }) {
   return async (event: JobEvent, delivery: Delivery): Promise<void> => {
@@ -17,6 +18,7 @@ export function onJobEvent(deps: { ledger: JobLedger; publishOutputs: PublishOut
     const applied = await deps.ledger.apply(event.owner, event.jobId, messageOf(event))
     if (!applied) return log.warn('event of an unknown job ignored')
     log.info({ state: applied.value.state, changed: applied.changed }, 'event handled')
+    logFailedJob(log, applied)
     await deps.publishOutputs(applied.value, applied.revision)
   }
 }

@@ -4,8 +4,8 @@ import type { Bus, Clock } from '@avatar/service-kit'
 import type { JobLedger } from '../job-ledger.ts'
 
 /**
- * Somebody wants a job cancelled. The wish is published as an event and its handler acts: a
- * transition made here would lose its outputs in a crash.
+ * Answers a request to cancel a job. It only publishes an event, whose handler cancels the job: a
+ * transition made here could lose its outputs in a crash.
  */
 export function answerCancel(deps: { ledger: JobLedger; bus: Bus; clock: Clock }) {
   return async (

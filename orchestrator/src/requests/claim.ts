@@ -2,7 +2,7 @@ import type { ClaimAnswer, ClaimRequest, JobRecord } from '@avatar/contracts'
 import type { ObjectStore } from '@avatar/service-kit'
 import type { JobLedger } from '../job-ledger.ts'
 
-/** A worker asks for a job it pulled. Changes the record at most, publishes nothing. */
+/** Answers a worker that asks for the job it pulled. It may change the record, but publishes nothing. */
 export function answerClaim(deps: {
   ledger: JobLedger
   objects: ObjectStore
@@ -10,7 +10,7 @@ export function answerClaim(deps: {
 }) {
   return async ({ jobId, owner, ...worker }: ClaimRequest): Promise<ClaimAnswer> => {
     const applied = await deps.ledger.apply(owner, jobId, { kind: 'claim', ...worker })
-    // An entry without a record: the job ended and its record has expired since.
+    // Without a record the job ended so long ago that its record has expired.
     if (!applied?.answer) return { answer: 'drop' }
     const { answer } = applied
     if (answer.answer === 'later') return answer

@@ -2,7 +2,7 @@ import { outputKey, type StoreAnswer, type StoreRequest } from '@avatar/contract
 import type { ObjectStore } from '@avatar/service-kit'
 import type { JobLedger } from '../job-ledger.ts'
 
-/** A worker asks for leave to upload. The URL stores exactly the announced content, once. */
+/** Answers a worker that wants to upload. The presigned URL accepts only the announced content, once. */
 export function answerStore(deps: {
   ledger: JobLedger
   objects: ObjectStore

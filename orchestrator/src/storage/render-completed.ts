@@ -7,11 +7,12 @@ import {
 } from '@avatar/contracts'
 import { AppError, type Delivery, logFailure, type ObjectStore } from '@avatar/service-kit'
 import type { JobLedger } from '../job-ledger.ts'
+import { logFailedJob } from '../log-failed-job.ts'
 import type { PublishOutputs } from '../publish-outputs.ts'
 
 /**
- * A worker says that it uploaded a video: note that, look at what is stored, and finish the job or
- * refuse the attempt. While the store is away the event waits; nothing is rendered again for that.
+ * A worker has uploaded a video: note that, check the stored object, and complete the job or refuse the
+ * attempt. While the store is unavailable the event is redelivered, and nothing is rendered again.
  */
 export function onRenderCompleted(deps: {
   ledger: JobLedger
@@ -35,11 +36,12 @@ export function onRenderCompleted(deps: {
     const settled = await ledger.apply(owner, jobId, { kind, epoch })
     if (!settled) return log.warn('event of an unknown job ignored')
     log.info({ state: settled.value.state }, 'upload settled')
+    logFailedJob(log, settled)
     await publishOutputs(settled.value, settled.revision)
   }
 }
 
-/** What is wrong with the stored video, if anything; the store's checksum counts where it reports one. */
+/** What is wrong with the stored video, if anything. Not every store reports a checksum. */
 async function findFault(
   objects: ObjectStore,
   job: JobRecord,

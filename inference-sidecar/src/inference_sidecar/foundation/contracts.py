@@ -124,7 +124,7 @@ FAILURES: Final[dict[FailureCode, Failure]] = {
     ),
     "IMAGE_DIMENSIONS": Failure(
         "reject",
-        "Image sides must be 128 to 8192 pixels and at most 40 megapixels in all; resize it.",
+        "The image must be 128 to 8192 pixels on each side and at most 40 megapixels; resize it.",
     ),
     "INVALID_AUDIO_FORMAT": Failure(
         "reject",
@@ -148,7 +148,7 @@ FAILURES: Final[dict[FailureCode, Failure]] = {
     ),
     "INVALID_REQUEST": Failure(
         "reject",
-        "A field of the request is not valid; details names it.",
+        "A field of the request is not valid; see details.",
     ),
     "MALFORMED_MULTIPART": Failure(
         "reject",
@@ -172,7 +172,7 @@ FAILURES: Final[dict[FailureCode, Failure]] = {
     ),
     "JOB_NOT_COMPLETED": Failure(
         "reject",
-        "The job has no result; /status tells its state.",
+        "The job has no result; /status shows its state.",
     ),
     "JOB_ALREADY_FINISHED": Failure(
         "reject",
@@ -180,7 +180,7 @@ FAILURES: Final[dict[FailureCode, Failure]] = {
     ),
     "RESULT_DELETED": Failure(
         "reject",
-        "The result was deleted when its retention ended; submit again.",
+        "The result was deleted at the end of its retention; submit the job again.",
     ),
     "IMAGE_TOO_LARGE": Failure(
         "reject",
@@ -224,7 +224,7 @@ FAILURES: Final[dict[FailureCode, Failure]] = {
     ),
     "STORAGE_FULL": Failure(
         "retry",
-        "There is no room for the upload at the moment; try again.",
+        "There is not enough disk space for the upload right now; try again.",
     ),
     "DRAINING": Failure(
         "retry",
@@ -248,7 +248,7 @@ FAILURES: Final[dict[FailureCode, Failure]] = {
     ),
     "GPU_OUT_OF_MEMORY": Failure(
         "reject",
-        "The job does not fit into GPU memory, not even at the smaller size.",
+        "The job does not fit into GPU memory, even at a smaller size.",
     ),
     "DEADLINE_EXCEEDED": Failure(
         "reject",
@@ -260,11 +260,11 @@ FAILURES: Final[dict[FailureCode, Failure]] = {
     ),
     "OUTPUT_INVALID": Failure(
         "retry",
-        "The stored video is not the one that was rendered.",
+        "The stored video differs from the one that was rendered.",
     ),
     "WORKER_LOST": Failure(
         "retry",
-        "The workers that rendered the job died.",
+        "The workers that took the job stopped responding.",
     ),
     "QUEUE_TIMEOUT": Failure(
         "reject",
@@ -272,7 +272,7 @@ FAILURES: Final[dict[FailureCode, Failure]] = {
     ),
     "PUBLISH_REFUSED": Failure(
         "reject",
-        "The broker refused a message of ours for good.",
+        "The broker permanently rejected one of our messages.",
     ),
     "FOREIGN_OBJECT": Failure(
         "reject",

@@ -1,0 +1,37 @@
+import { aJob, aRender } from '@avatar/contracts/testing'
+import { createObjectStore } from '@avatar/service-kit'
+import { afterAll, describe, expect, it } from 'vitest'
+import { presignResult } from './presign-result.ts'
+
+const objects = createObjectStore({
+  ...{ endpoint: 'http://127.0.0.1:9', bucket: 'b', accessKeyId: 'a', secretAccessKey: 's' },
+})
+afterAll(() => objects.stop())
+
+describe('the presigned URL of a result', () => {
+  const job = aJob({ expiresAtMs: 1_000_000 })
+  const url = async (nowMs: number, maxSeconds?: number) =>
+    new URL(
+      await presignResult(objects, job, aRender(), {
+        ...{ nowMs, ...(maxSeconds === undefined ? {} : { maxSeconds }) },
+      }),
+    )
+  const secondsOf = async (...when: Parameters<typeof url>) =>
+    Number((await url(...when)).searchParams.get('X-Amz-Expires'))
+
+  it('expires with the video, or earlier on request', async () => {
+    expect(await secondsOf(0)).toBe(1000)
+    expect(await secondsOf(0, 300)).toBe(300)
+    expect(await secondsOf(900_500, 300)).toBe(99)
+  })
+
+  it('is valid for a second at least, as S3 demands', async () => {
+    expect(await secondsOf(999_999)).toBe(1)
+    expect(await secondsOf(2_000_000)).toBe(1)
+  })
+
+  it('names the downloaded file after the job', async () => {
+    const disposition = (await url(0)).searchParams.get('response-content-disposition')
+    expect(disposition).toContain(`${job.jobId}.mp4`)
+  })
+})

@@ -12,10 +12,11 @@ import {
 import { factOf, type JobRecords, plainEvent, publishEvent } from '@avatar/job-kit'
 import { AppError, type Bus, type Clock } from '@avatar/service-kit'
 import type { Board } from './board.ts'
+import { blocksAdmission, type FullStreams } from './full-streams.ts'
 import type { InputTaker, TakenInputs } from './take-inputs.ts'
 import type { Workers } from './workers.ts'
 
-/** One submission through either door: raw inputs on disk, and who sent it. */
+/** One submission through either door: the raw inputs on disk, and who sent them. */
 export type Submission = {
   jobId: string
   owner: string
@@ -34,13 +35,15 @@ export type Submission = {
 
 export type Admitted = { job: JobRecord; isNew: boolean; warnings: readonly Warning[] }
 
-/** Admits submissions; one for both doors, so that media are checked in one place. */
+/** Turns a submission into a job. Both doors use it, so that media are checked in one place. */
 export type Admission = (submission: Submission) => Promise<Admitted>
 
 /**
- * Checks, normalises and stores the inputs, creates the record, announces it. The job exists from
- * the record on. The same request again finds its record and gets the same job; another request
- * under the same id is refused.
+ * Checks, normalises and stores the inputs, creates the record and announces it. The job exists as
+ * soon as its record does. A repeated request finds the record and gets the same job.
+ *
+ * @throws AppError IDEMPOTENCY_KEY_REUSED for another request under the same id; BROKER_UNAVAILABLE,
+ * STORE_UNAVAILABLE; whatever the media checks throw
  */
 export function createAdmission(deps: {
   bus: Bus
@@ -48,11 +51,12 @@ export function createAdmission(deps: {
   inputs: InputTaker
   board: Board
   workers: Workers
+  fullStreams: FullStreams
   clock: Clock
   timings: Timings
   minDeadlineSeconds: number
 }): Admission {
-  const { bus, records, inputs, board, workers, clock, timings } = deps
+  const { bus, records, inputs, board, workers, fullStreams, clock, timings } = deps
 
   return async (submission) => {
     const beganMs = clock.monotonicMs()
@@ -60,6 +64,8 @@ export function createAdmission(deps: {
     const fingerprint = fingerprintOf(submission)
     const earlier = await records.find(key)
     if (earlier) return replay(earlier.value, fingerprint)
+    // Past this point a full stream would leave a stored job behind an error.
+    if (blocksAdmission(await fullStreams())) throw new AppError('BROKER_UNAVAILABLE')
 
     const nonce = randomBytes(8).toString('hex')
     const taken = await inputs.take({ ...submission, nonce })
@@ -67,7 +73,7 @@ export function createAdmission(deps: {
     if (clock.monotonicMs() - beganMs > timings.admissionMs)
       throw new AppError('STORE_UNAVAILABLE', { details: { reason: 'the upload took too long' } })
 
-    // Without an answer nothing is deleted: the record may name these inputs. The sweep sees to them.
+    // If this throws, the record may exist and name these inputs: the janitor's sweep decides on them.
     if ((await records.create(key, job)) === 'exists') {
       const winner = await records.find(key)
       if (winner?.value.nonce !== nonce) {
@@ -81,7 +87,7 @@ export function createAdmission(deps: {
     return { job, isNew: true, warnings: taken.audio.warnings }
   }
 
-  /** Announced again while it is pending: the first announcement may have been lost. */
+  /** Announces a pending job again, because the first announcement may have been lost. */
   async function replay(job: JobRecord, fingerprint: string): Promise<Admitted> {
     if (job.fingerprint !== fingerprint) throw new AppError('IDEMPOTENCY_KEY_REUSED')
     if (job.state === 'pending') await announce(job)
@@ -127,7 +133,7 @@ export function createAdmission(deps: {
   }
 
   async function announce(job: JobRecord) {
-    // The record is new: whoever reads its revision from the event learns nothing.
+    // The revision of a record that was just created is of no use to readers, and 0 saves a read.
     const fact = { ...factOf(job, 0, job.createdAtMs), epoch: 0 }
     await publishEvent(bus, plainEvent('job.submitted', fact), {
       traceparent: job.traceparent,
@@ -136,7 +142,7 @@ export function createAdmission(deps: {
   }
 }
 
-/** Over what the client sent, so that a repeated request is known before anything is decoded. */
+/** Covers what the client sent, so that a repeated request is recognised before anything is decoded. */
 function fingerprintOf(submission: Submission): string {
   const { imageSha256, audioSha256, prompt, seed, reference } = submission
   const parts = [imageSha256, audioSha256, prompt, seed ?? null, reference ?? null]

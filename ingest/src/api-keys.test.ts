@@ -18,7 +18,7 @@ let nowMs = 0
 let reads = 0
 let stored: Map<string, ApiKeyRecord>
 
-/** The look-up in the store, which is all that is asked of it. */
+/** A store that counts its look-ups. */
 const records = {
   find: async (id: string) => {
     reads++
@@ -51,7 +51,7 @@ beforeEach(() => {
 const refused = { code: 'UNAUTHORIZED' }
 
 describe('an API key', () => {
-  it('names its owner, and is read from the store once in a while', async () => {
+  it('leads to its owner, and is read from the store again when the cache expires', async () => {
     const { key, secret } = aSecret()
     stored.set(publicId, aRecord(secret))
     for (let i = 0; i < 3; i++) expect(await keys.ownerOf(`Bearer ${key}`)).toBe(owner)
@@ -68,22 +68,19 @@ describe('an API key', () => {
     'Bearer',
     'Bearer nonsense',
     `Bearer ava_live_${'x'.repeat(51)}`,
-  ])(
-    'is refused without a look into the store when it cannot be one: %s',
-    async (authorization) => {
-      await expect(keys.ownerOf(authorization)).rejects.toMatchObject(refused)
-      expect(reads).toBe(0)
-    },
-  )
+  ])('is refused without a look-up when it is malformed: %s', async (authorization) => {
+    await expect(keys.ownerOf(authorization)).rejects.toMatchObject(refused)
+    expect(reads).toBe(0)
+  })
 
-  it('is refused when nobody knows it, and works as soon as somebody does', async () => {
+  it('is refused while it does not exist, and works as soon as it does', async () => {
     const { key, secret } = aSecret()
     await expect(keys.ownerOf(`Bearer ${key}`)).rejects.toMatchObject(refused)
     stored.set(publicId, aRecord(secret))
     expect(await keys.ownerOf(`Bearer ${key}`)).toBe(owner)
   })
 
-  it('that is rotated works at once, and the old one until its time', async () => {
+  it('works at once after a rotation, and the old one until its end', async () => {
     const old = aSecret()
     stored.set(publicId, aRecord(old.secret))
     expect(await keys.ownerOf(`Bearer ${old.key}`)).toBe(owner)
@@ -96,7 +93,7 @@ describe('an API key', () => {
     expect(await keys.ownerOf(`Bearer ${fresh.key}`)).toBe(owner)
   })
 
-  it('that is revoked is refused within five seconds', async () => {
+  it('is refused within five seconds of its revocation', async () => {
     const { key, secret } = aSecret()
     stored.set(publicId, aRecord(secret))
     await keys.ownerOf(`Bearer ${key}`)
@@ -106,7 +103,7 @@ describe('an API key', () => {
     await expect(keys.ownerOf(`Bearer ${key}`)).rejects.toMatchObject(refused)
   })
 
-  it('is not kept in mind without end', async () => {
+  it('is cached in bounded memory', async () => {
     for (let i = 0; i <= 10_000; i++) {
       const id = String(i).padStart(12, '0')
       const key = formatApiKey(id, 'x'.repeat(32))

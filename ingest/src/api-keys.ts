@@ -7,13 +7,13 @@ import {
   type RecordStore,
 } from '@avatar/service-kit'
 
-/** Who is behind an API key. */
+/** Finds the owner of an API key. */
 export type ApiKeys = { ownerOf(authorization: string | undefined): Promise<string> }
 
 /**
- * Looks keys up in the store, remembering known ones for a moment: a revocation works within that
- * moment, also across restarts of the broker. Nobody is refused by memory alone, so a new key, and
- * the new secret of a rotated one, work at once.
+ * Looks keys up in the store and caches those it finds for `timings.apiKeyCacheMs`. A revocation
+ * takes effect when the cached entry expires, also while the broker restarts. The cache alone never
+ * refuses a key, so a new key and the new secret of a rotated one work at once.
  */
 export function createApiKeys(deps: {
   records: RecordStore<ApiKeyRecord>
@@ -21,10 +21,10 @@ export function createApiKeys(deps: {
   timings: Timings
 }): ApiKeys {
   const { records, clock, timings } = deps
-  const known = new Map<string, { record: ApiKeyRecord; untilMs: number }>()
+  const cache = new Map<string, { record: ApiKeyRecord; untilMs: number }>()
 
-  function remembered(publicId: string): ApiKeyRecord | undefined {
-    const cached = known.get(publicId)
+  function cachedRecord(publicId: string): ApiKeyRecord | undefined {
+    const cached = cache.get(publicId)
     return cached && clock.monotonicMs() < cached.untilMs ? cached.record : undefined
   }
 
@@ -32,8 +32,8 @@ export function createApiKeys(deps: {
     const nowMs = clock.monotonicMs()
     const found = await records.find(publicId)
     if (!found) return undefined
-    if (known.size >= 10_000) known.clear()
-    known.set(publicId, { record: found.value, untilMs: nowMs + timings.apiKeyCacheMs })
+    if (cache.size >= 10_000) cache.clear()
+    cache.set(publicId, { record: found.value, untilMs: nowMs + timings.apiKeyCacheMs })
     return found.value
   }
 
@@ -45,7 +45,7 @@ export function createApiKeys(deps: {
       if (!parsed) throw new AppError('UNAUTHORIZED')
       const opens = (record: ApiKeyRecord | undefined) =>
         record && apiKeyOpens(record, parsed.key, clock.nowMs()) ? record.owner : undefined
-      const owner = opens(remembered(parsed.publicId)) ?? opens(await lookUp(parsed.publicId))
+      const owner = opens(cachedRecord(parsed.publicId)) ?? opens(await lookUp(parsed.publicId))
       if (owner === undefined) throw new AppError('UNAUTHORIZED')
       return owner
     },

@@ -1,13 +1,16 @@
 import type { Timings } from '@avatar/contracts'
 import type { JobRecords } from '@avatar/job-kit'
 import type { Bus, Clock, Log, Metrics, ObjectStore, Trace } from '@avatar/service-kit'
+import type { FastifyPluginCallbackZod } from 'fastify-type-provider-zod'
 import type { Admission } from './admission.ts'
 import type { ApiKeys } from './api-keys.ts'
 import type { Board } from './board.ts'
+import type { FullStreams } from './full-streams.ts'
+import type { JobChanges } from './job-changes.ts'
 import type { UploadSpool } from './upload-spool.ts'
 import type { Workers } from './workers.ts'
 
-/** Everything the API is built from; a test makes its own. */
+/** Everything the API is built from. */
 export type AppDeps = {
   bus: Bus
   records: JobRecords
@@ -16,6 +19,8 @@ export type AppDeps = {
   admit: Admission
   board: Board
   workers: Workers
+  changes: JobChanges
+  fullStreams: FullStreams
   spool: UploadSpool
   clock: Clock
   log: Log
@@ -26,14 +31,17 @@ export type AppDeps = {
   resultUrlTtlSeconds: number
 }
 
+/** The app as routes use it: their zod schemas give the types. */
+export type Api = Parameters<FastifyPluginCallbackZod>[0]
+
 declare module 'fastify' {
   interface FastifyRequest {
     trace: Trace
-    /** The owner behind the key; empty on routes that need none. */
+    /** The owner of the API key; empty on routes that need no key. */
     owner: string
   }
   interface FastifyContextConfig {
-    /** Set on routes that need no key. */
+    /** True on routes that need no key. */
     isPublic?: boolean
   }
 }

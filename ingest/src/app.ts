@@ -4,15 +4,13 @@ import { AppError, continueTrace } from '@avatar/service-kit'
 import cors from '@fastify/cors'
 import multipart from '@fastify/multipart'
 import { type FastifyBaseLogger, type FastifyInstance, fastify, LogController } from 'fastify'
-import { serializerCompiler, validatorCompiler } from 'fastify-type-provider-zod'
-import type { AppDeps } from './app-deps.ts'
 import {
-  answerExpectation,
-  answerMalformed,
-  sendFailure,
-  translate,
-  useErrorHandler,
-} from './error-handler.ts'
+  serializerCompiler,
+  validatorCompiler,
+  type ZodTypeProvider,
+} from 'fastify-type-provider-zod'
+import type { AppDeps } from './app-deps.ts'
+import { answerMalformed, sendFailure, translate, useErrorHandler } from './error-handler.ts'
 import { measureRequests } from './plugins/measure-requests.ts'
 import { useOpenapi } from './plugins/openapi.ts'
 import { routeCancel } from './routes/cancel.ts'
@@ -23,19 +21,19 @@ import { routeJobs } from './routes/jobs.ts'
 import { routeResult } from './routes/result.ts'
 import { routeStatus } from './routes/status.ts'
 
-/** The REST API as a function of its dependencies; it listens nowhere. */
+/** Builds the REST API from its dependencies. It does not listen. */
 export async function buildApp(deps: AppDeps): Promise<FastifyInstance> {
-  // Fastify's logger type is narrower than pino's own; the instance is then an ordinary one.
+  // The casts: Fastify's logger type is narrower than pino's, and its handlers' types know neither our
+  // logger nor what Node really passes to `clientErrorHandler`.
   const app = fastify({
     loggerInstance: deps.log as FastifyBaseLogger,
     logController: new LogController({ disableRequestLogging: true }),
     genReqId: () => randomUUID(),
-    bodyLimit: 64 * 1024,
     requestTimeout: 120_000,
-    // Its own answer has another shape than ours; see `refuseWhileDraining`.
+    // Fastify's own answer is not in our envelope; see `refuseWhileDraining`.
     return503OnClosing: false,
     routerOptions: { maxParamLength: 200 },
-    // Node's own answer to a request without a host has no body at all.
+    // Node's own answer to a request without a Host header has no body.
     http: { requireHostHeader: false },
     frameworkErrors: (error, request, reply) =>
       void sendFailure(translate(error), request as never, reply as never),
@@ -44,7 +42,6 @@ export async function buildApp(deps: AppDeps): Promise<FastifyInstance> {
   app.setValidatorCompiler(validatorCompiler)
   app.setSerializerCompiler(serializerCompiler)
   useErrorHandler(app)
-  app.server.on('checkExpectation', answerExpectation)
   app.decorateRequest('owner', '')
   app.decorateRequest('trace')
 
@@ -57,11 +54,12 @@ export async function buildApp(deps: AppDeps): Promise<FastifyInstance> {
     reply.header('x-content-type-options', 'nosniff')
   })
   measureRequests(app, deps)
+  refuseExpectations(app)
   ignoreBodies(app)
   await app.register(cors, {
     origin: [...deps.allowedOrigins],
     exposedHeaders: ['location', 'retry-after', 'x-request-id', 'traceparent'],
-    // A preflight without an origin would be answered in plain text.
+    // The plugin would answer a preflight without an origin in plain text.
     strictPreflight: false,
   })
   refuseWhileDraining(app)
@@ -76,7 +74,7 @@ export async function buildApp(deps: AppDeps): Promise<FastifyInstance> {
       fields: 12,
       parts: 14,
       fieldSize: 4 * limits.promptMaxCharacters + 1,
-      // Counted by us for each medium; this only keeps the library from cutting earlier.
+      // `readUpload` counts each medium; this keeps the library from truncating it earlier.
       fileSize: limits.drainMaxBytes,
     },
     throwFileSizeLimit: false,
@@ -92,12 +90,12 @@ export async function buildApp(deps: AppDeps): Promise<FastifyInstance> {
       routeJobs,
       routeHealth,
     ])
-      route(routes, deps)
+      route(routes.withTypeProvider<ZodTypeProvider>(), deps)
   })
   return app
 }
 
-/** No route but the upload takes a body; one that comes along, of whatever type, is no error. */
+/** Discards bodies: no route but the upload takes one, and sending one, of whatever type, is no error. */
 function ignoreBodies(app: FastifyInstance) {
   app.removeAllContentTypeParsers()
   app.addContentTypeParser('*', (_request, payload, done) => {
@@ -106,7 +104,20 @@ function ignoreBodies(app: FastifyInstance) {
   })
 }
 
-/** While the server closes, requests on connections that are still open are told to go elsewhere. */
+/** Refuses any `Expect` but `100-continue` as a route would, because Node's own answer has no body. */
+function refuseExpectations(app: FastifyInstance) {
+  app.server.on('checkExpectation', (...exchange) => app.server.emit('request', ...exchange))
+  app.addHook('onRequest', async ({ headers }, reply) => {
+    const { expect = '100-continue' } = headers
+    if (expect.toLowerCase() === '100-continue') return
+    reply.header('connection', 'close') // Whether the client still sends its body is unknown.
+    const value = expect.slice(0, 100)
+    const details = { field: 'Expect', problem: 'only 100-continue is known', value }
+    throw new AppError('MALFORMED_REQUEST', { details })
+  })
+}
+
+/** While the server closes, answers requests on connections that are still open with DRAINING. */
 function refuseWhileDraining(app: FastifyInstance) {
   let isDraining = false
   app.addHook('preClose', async () => {
@@ -115,7 +126,7 @@ function refuseWhileDraining(app: FastifyInstance) {
   app.addHook('onRequest', async () => {
     if (isDraining) throw new AppError('DRAINING')
   })
-  // A connection kept alive after its last answer would keep the server from closing.
+  // A connection that stays alive after its last answer would keep the server from closing.
   app.addHook('onSend', async (_request, reply) => {
     if (isDraining) reply.header('connection', 'close')
   })

@@ -2,10 +2,10 @@ import { isTerminal, type JobRecord } from '@avatar/contracts'
 import { followJobs, type JobRecords } from '@avatar/job-kit'
 import type { Clock, Log, Runnable } from '@avatar/service-kit'
 
-/** Where a page of an owner's jobs ended: its order is by creation, newest first. */
+/** Where a page of an owner's jobs ended. Pages go by creation, newest first. */
 export type PageEnd = { createdAtMs: number; jobId: string }
 
-/** A render to come or under way, as far as estimates need to know it. */
+/** A render that is to come or under way, with what estimates need. */
 export type RenderAhead = Pick<
   JobRecord,
   'jobId' | 'epoch' | 'state' | 'estimatedSeconds' | 'startedAtMs'
@@ -15,24 +15,24 @@ export type RenderAhead = Pick<
 type Entry = RenderAhead & { createdAtMs: number; queuedAtMs: number }
 
 /**
- * All jobs as of a moment ago, without their payload: for queue positions, the order of `GET /jobs`
- * and the depth of the queue. The truth of one job is always its record.
+ * All jobs as of a moment ago, without their payload: enough for queue positions, the order of
+ * `GET /jobs` and the depth of the queue. The state of one job is in its record alone.
  */
 export type Board = Runnable & {
-  /** 1 for the job that is next; undefined when it is not queued. */
+  /** 1 for the job that is next; undefined for one that is not queued. */
   queuePosition(jobId: string): number | undefined
   queueDepth(): number
-  /** The renders that a worker has before this job's: those under way, and those that wait before it. */
+  /** The renders that come before this job's: those under way, and those queued ahead of it. */
   rendersAhead(jobId: string): RenderAhead[]
-  /** The owner's jobs, newest first, from the end of the page before on. */
+  /** The owner's jobs, newest first, starting behind `after`. */
   listOf(owner: string, after: PageEnd | undefined, max: number): PageEnd[]
-  /** Puts a job on the board that was created here, before the watch tells of it. */
+  /** Adds a job that this process created, which the watch has not delivered yet. */
   note(job: JobRecord): void
 }
 
 /**
- * How long a start waits for all records: a list that lacks some would not be true, a door that
- * never opens would be worse.
+ * How long a start waits until every record is read. A list that lacks jobs would be wrong; a service
+ * that never starts would be worse.
  */
 const currentWithinMs = 15_000
 
@@ -89,7 +89,7 @@ export function createBoard(deps: { records: JobRecords; clock: Clock; log: Log 
       const own = waiting.get(jobId)
       if (own)
         return [...underWay.values(), ...[...waiting.values()].filter((o) => isBefore(o, own))]
-      // A claimed job was fetched ahead: its worker may still have another on its hands.
+      // A claimed job may have been prefetched, while its worker still renders another one.
       return [...underWay.values()].filter((other) => other.state === 'rendering')
     },
     listOf(owner, after, max) {
@@ -102,7 +102,7 @@ export function createBoard(deps: { records: JobRecords; clock: Clock; log: Log 
     async start() {
       await following.start()
       await clock.wait(currentWithinMs, current.signal)
-      if (!current.signal.aborted) log.warn('the door opens before all records are read')
+      if (!current.signal.aborted) log.warn('starting before all records are read')
     },
   }
 }

@@ -2,39 +2,42 @@ import type { IncomingMessage } from 'node:http'
 import { finished } from 'node:stream/promises'
 import { AppError } from '@avatar/service-kit'
 
-/** The body of a request, read so far and no further. */
+/** The body of a request, of which no more than a bound is read. */
 export type BoundedBody = {
-  /** Bytes that arrived until now. */
+  /** Bytes received so far. */
   bytes(): number
-  /** Aborts when the bound is passed; nothing more is read then. */
+  /** Aborts when the bound is passed; after that nothing is read. */
   signal: AbortSignal
   /** Rejects with BODY_TOO_LARGE when the bound is passed; never resolves. */
   exceeded: Promise<never>
-  /** Reads and forgets what is left, within the bound, so that the client reads its answer. */
+  /** Reads and discards the rest, within the bound, so that the client gets to read the answer. */
   drain(): Promise<void>
 }
 
 /**
- * Counts a body while something else reads it. Neither Fastify nor the multipart library bounds the
- * whole of a multipart body, and a chunked one announces no length. More than the caller is told to
- * send may be read, so that he gets to read the answer.
+ * Counts a body while something else reads it, because neither Fastify nor the multipart library
+ * bounds a whole multipart body, and a chunked one announces no length.
+ *
+ * @param maxBytes how much is read at most
+ * @param allowedMaxBytes the limit that a refusal names. It may be smaller: a client that sends a
+ * little too much still gets to read the answer.
  */
 export function boundBody(
   raw: IncomingMessage,
   maxBytes: number,
-  toldMaxBytes = maxBytes,
+  allowedMaxBytes: number,
 ): BoundedBody {
   let bytes = 0
   const abort = new AbortController()
   const exceeded = Promise.withResolvers<never>()
-  exceeded.promise.catch(() => undefined) // Whoever waits for it races it; nobody may.
+  exceeded.promise.catch(() => undefined) // It may reject before anybody awaits it.
   raw.on('data', function count(chunk: Buffer) {
     bytes += chunk.length
     if (bytes <= maxBytes) return
     raw.off('data', count)
     raw.unpipe()
     raw.pause()
-    const error = new AppError('BODY_TOO_LARGE', { details: { max_bytes: toldMaxBytes } })
+    const error = new AppError('BODY_TOO_LARGE', { details: { max_bytes: allowedMaxBytes } })
     abort.abort(error)
     exceeded.reject(error)
   })
@@ -47,7 +50,7 @@ export function boundBody(
       if (abort.signal.aborted || raw.readableEnded || raw.destroyed) return
       raw.unpipe()
       raw.resume()
-      // A client that stalls here is ended by the server's request time-out.
+      // The server's request timeout ends a client that stalls here.
       await Promise.race([finished(raw, { writable: false }), exceeded.promise]).catch(
         () => undefined,
       )

@@ -15,7 +15,9 @@ import { createApiKeys } from './api-keys.ts'
 import { buildApp } from './app.ts'
 import { type Board, createBoard } from './board.ts'
 import type { IngestConfig } from './config.ts'
+import { createFullStreams } from './full-streams.ts'
 import { intakeHandler } from './intake.ts'
+import { createJobChanges } from './job-changes.ts'
 import { measureAdmission } from './measure-admission.ts'
 import { createMediaChecks } from './media/media-checks.ts'
 import { type Recall, recallIntake } from './recall-intake.ts'
@@ -23,7 +25,7 @@ import { createInputTaker } from './take-inputs.ts'
 import { createUploadSpool } from './upload-spool.ts'
 import { createWorkers } from './workers.ts'
 
-/** Ingest's parts, and those of them that a test looks into. */
+/** Ingest's parts, with those by name that tests look into. */
 export type IngestParts = ServiceParts & {
   app: FastifyInstance
   board: Board
@@ -31,13 +33,13 @@ export type IngestParts = ServiceParts & {
   recall: Recall
 }
 
-/** Everything ingest consists of, wired; it listens nowhere yet. */
+/** Wires everything that ingest consists of. Nothing listens before the parts are started. */
 export async function buildIngest(foundation: Foundation<IngestConfig>): Promise<IngestParts> {
   const { config, bus, clock, log, timings } = foundation
   const objects = objectStoreOf(config, timings)
   const records = await openJobRecords(bus)
   const apiKeyRecords = await bus.records(buckets.apikey, apiKeyRecordSchema)
-  const spool = createUploadSpool(join(config.SPOOL_DIR, 'uploads'))
+  const spool = createUploadSpool(join(config.SPOOL_DIR, 'uploads'), log)
   await spool.wipe()
   const media = createMediaChecks({
     ffmpegPath: config.FFMPEG_PATH,
@@ -46,8 +48,10 @@ export async function buildIngest(foundation: Foundation<IngestConfig>): Promise
     log,
   })
   const board = createBoard({ records, clock, log })
-  const workers = createWorkers(foundation)
-  const shared = { ...foundation, records, objects, board, workers, spool }
+  const changes = createJobChanges(foundation)
+  const workers = createWorkers({ ...foundation, onBeat: changes.onBeat })
+  const fullStreams = createFullStreams(foundation)
+  const shared = { ...foundation, records, objects, board, workers, fullStreams, spool }
   const admit = measureAdmission(
     createAdmission({
       ...shared,
@@ -67,6 +71,7 @@ export async function buildIngest(foundation: Foundation<IngestConfig>): Promise
   const recall = recallIntake({ ...foundation, spec })
   const app = await buildApp({
     ...shared,
+    changes,
     apiKeys: createApiKeys({ records: apiKeyRecords, clock, timings }),
     admit,
     allowedOrigins: config.ALLOWED_ORIGINS,
@@ -74,17 +79,18 @@ export async function buildIngest(foundation: Foundation<IngestConfig>): Promise
     resultUrlTtlSeconds: config.RESULT_URL_TTL_SECONDS,
   })
   const door: Runnable = {
-    start: async () => {
-      await app.listen({ host: config.HTTP_HOST, port: config.HTTP_PORT })
+    async start() {
+      const { HTTP_HOST: host, HTTP_PORT: port } = config
+      if (!app.server.listening) await app.listen({ host, port })
     },
     stop: () => app.close(),
   }
   return {
     ...{ app, board, intake, recall },
-    start: [media, board, workers, intake, recall, door],
+    start: [media, board, workers, changes, intake, recall, door],
     stopPhases: [
       stopTogether('doors', 15_000, [door, intake, recall]),
-      stopTogether('checks', 5_000, [media, board, workers]),
+      stopTogether('checks', 5_000, [media, board, workers, changes]),
     ],
     checks: { store: objects.isReachable },
   }

@@ -1,19 +1,20 @@
 import { buckets, streams } from '@avatar/contracts'
 import type { Bus, Clock, StreamState } from '@avatar/service-kit'
 
-/** Without room in these no job can be accepted. */
-export const admissionStreams: readonly string[] = [streams.EVENTS.name, `KV_${buckets.job.name}`]
+const recordStream = `KV_${buckets.job.name}`
+/** A job cannot be accepted unless both of these take a message. */
+const admissionStreams: readonly string[] = [streams.EVENTS.name, recordStream]
 
-/** The call is public: whoever asks within this time gets the same answer. */
+/** Everybody who asks within this time shares one answer, because `GET /health` needs no key. */
 const sharedForMs = 1_000
-/** Less room than this is none: a message and its headers take about half of it. */
+/** Less room than this counts as none: a message with its headers takes about half of it. */
 const leastRoomBytes = 2_048
 
-/** The names of the streams that take no more; none while the broker does not answer. */
+/** The names of the streams that refuse messages for lack of room. A stream that cannot be read is not named. */
 export type FullStreams = () => Promise<readonly string[]>
 
 export function createFullStreams({ bus, clock }: { bus: Bus; clock: Clock }): FullStreams {
-  const names = [...Object.keys(streams), `KV_${buckets.job.name}`]
+  const names = [...Object.keys(streams), recordStream]
   let shared: { answer: Promise<readonly string[]>; untilMs: number } | undefined
 
   async function look(): Promise<readonly string[]> {
@@ -30,7 +31,12 @@ export function createFullStreams({ bus, clock }: { bus: Bus; clock: Clock }): F
   }
 }
 
-/** A stream that drops its oldest message when it is full always takes one more. */
+/** Whether no job can be accepted while these streams are full. */
+export function blocksAdmission(full: readonly string[]): boolean {
+  return admissionStreams.some((name) => full.includes(name))
+}
+
+/** A stream that discards its oldest message when it is full always takes another one. */
 function isFull({ refusesWhenFull, messages, bytes, maxMessages, maxBytes }: StreamState): boolean {
   if (!refusesWhenFull) return false
   const hasNoSlot = maxMessages >= 0 && messages >= maxMessages

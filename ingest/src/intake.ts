@@ -5,7 +5,6 @@ import {
   type IntakeSubmission,
   intakeSubmissionSchema,
   isIntakeKeyOf,
-  limits,
   type Notification,
   publisherOfSubject,
 } from '@avatar/contracts'
@@ -15,19 +14,21 @@ import {
   type Bus,
   type Clock,
   type Delivery,
+  logFailure,
   type ObjectStore,
 } from '@avatar/service-kit'
 import { v5 as uuidv5 } from 'uuid'
 import type { Admission } from './admission.ts'
+import { type InputMedium, inputMedia } from './input-media.ts'
 import type { UploadSpool } from './upload-spool.ts'
 
-/** The namespace of job ids that follow from a publisher and its event; chosen once. */
+/** The UUID namespace in which a publisher and its idempotency key give the job id. It must never change. */
 const jobIdNamespace = '1d2f1bb4-5b7e-4e64-8a55-0c5a7f1c9e21'
 
 /**
- * Another service submitted a job by event. The publisher is the subject's token, and its inputs must
- * lie in its own folder. What cannot become a job is dead-lettered with a reason, and the publisher is
- * told.
+ * Admits jobs that other services submit by event. The subject names the publisher, and its inputs
+ * must lie in its own folder. An event that cannot become a job is dead-lettered with a reason, and
+ * its publisher is notified.
  */
 export function intakeHandler(deps: {
   bus: Bus
@@ -43,15 +44,16 @@ export function intakeHandler(deps: {
     try {
       await admitSubmission(publisher, jobId, submission, delivery)
     } catch (error) {
-      // A full disk is waited out: as a failure of ours, the fifth would dead-letter the event.
-      const isDiskFull = error instanceof AppError && error.code === 'STORAGE_FULL'
-      throw isDiskFull ? new AppError('STORE_UNAVAILABLE', { cause: error }) : error
+      if (!(error instanceof AppError && error.code === 'STORAGE_FULL')) throw error
+      // The event has to wait. As it is, the fifth failure would dead-letter it.
+      logFailure(delivery.log, error, 'no room for the inputs of an event', { jobId })
+      throw new AppError('STORE_UNAVAILABLE', { cause: error })
     }
   }
 
-  /** Two events under one idempotency key may both be refused, and each is told. */
+  /** Two events under one idempotency key may both be refused: `instance` notifies of each. */
   async function onReject(failure: AppError, body: unknown, delivery: Delivery): Promise<void> {
-    if (failure.mayRetry) return // It failed too often, and that is ours to look into.
+    if (failure.mayRetry) return // Our failure, not the publisher's: only the dead letter records it.
     const submission = intakeSubmissionSchema.safeParse(body).data
     const { publisher, jobId } = identityOf(submission, delivery)
     const note: Notification = {
@@ -91,19 +93,13 @@ export function intakeHandler(deps: {
     })
   }
 
-  async function fetchInput(
-    publisher: string,
-    key: string,
-    folder: string,
-    medium: 'image' | 'audio',
-  ) {
+  async function fetchInput(publisher: string, key: string, folder: string, medium: InputMedium) {
     if (!isIntakeKeyOf(publisher, key)) throw new AppError('FOREIGN_OBJECT', { details: { key } })
     const path = join(folder, medium)
-    const maxBytes = medium === 'image' ? limits.imageMaxBytes : limits.audioMaxBytes
+    const { maxBytes, tooLarge } = inputMedia[medium]
     const bytes = await objects.getFile(key, path, maxBytes)
     if (bytes === undefined) throw new AppError('OBJECT_MISSING', { details: { key } })
-    if (bytes > maxBytes)
-      throw new AppError(medium === 'image' ? 'IMAGE_TOO_LARGE' : 'AUDIO_TOO_LARGE')
+    if (bytes > maxBytes) throw new AppError(tooLarge)
     const hash = createHash('sha256')
     for await (const block of createReadStream(path)) hash.update(block)
     return { path, sha256: hash.digest('hex') }
@@ -113,12 +109,12 @@ export function intakeHandler(deps: {
 }
 
 /**
- * Who submitted, and the id that its job has or would have. The same idempotency key names the same
- * job; an event without one names a job of its own.
+ * The publisher, and the id that its job has or would have. The same idempotency key gives the same
+ * job; an event without one gives a job of its own.
  */
 function identityOf(submission: IntakeSubmission | undefined, { subject, sequence }: Delivery) {
   const publisher = publisherOfSubject(subject)
-  if (!publisher) throw new AppError('UNEXPECTED', { details: { subject } }) // The consumer's filter has it.
+  if (!publisher) throw new AppError('UNEXPECTED', { details: { subject } }) // The consumer's filter rules it out.
   const seed = submission?.idempotency_key ?? `#${sequence}`
   return { publisher, jobId: uuidv5(`${publisher}\n${seed}`, jobIdNamespace) }
 }

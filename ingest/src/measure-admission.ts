@@ -1,7 +1,7 @@
 import type { Clock, Metrics } from '@avatar/service-kit'
 import type { Admission } from './admission.ts'
 
-/** The same admission, with the jobs it accepts counted and its duration measured, by door. */
+/** Wraps an admission: counts the jobs it accepts and measures its duration, by door. */
 export function measureAdmission(
   admit: Admission,
   { metrics, clock }: { metrics: Metrics; clock: Clock },

@@ -3,7 +3,7 @@ import type { JobRecords } from '@avatar/job-kit'
 import { AppError } from '@avatar/service-kit'
 
 /**
- * The record of the caller's own job; another's is the same miss as an unknown one.
+ * The record of the caller's own job. Another owner's job looks like one that does not exist.
  *
  * @throws AppError JOB_NOT_FOUND
  */

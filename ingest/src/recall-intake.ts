@@ -1,13 +1,13 @@
 import type { ConsumerSpec, Timings } from '@avatar/contracts'
 import { type Bus, background, type Clock, type Log, type Runnable } from '@avatar/service-kit'
 
-/** The loop, and one pass of it, which says whether the consumer was reset. */
+/** The loop, and one pass of it, which returns whether it reset the consumer. */
 export type Recall = Runnable & { runOnce(): Promise<boolean> }
 
 /**
- * Has events given out again that nobody would hand on any more. What lies in a work queue is
- * unfinished; a broker that stops badly can come back with some of it counted as settled. Then its
- * consumer is wound back. What is in somebody's hands comes twice by that, and is one job all the same.
+ * Makes the broker redeliver events that it forgot. Whatever lies in a work queue is unfinished, but a
+ * broker that stops badly can come back counting some of it as acknowledged. Then the consumer is
+ * reset to the oldest of them. Events in flight are delivered twice by that, and still make one job.
  */
 export function recallIntake(deps: {
   bus: Bus
@@ -17,7 +17,10 @@ export function recallIntake(deps: {
   timings: Timings
 }): Recall {
   const { bus, spec, clock, log, timings } = deps
-  /** The oldest event when it was first seen behind the consumer; it may be acked between two reads. */
+  /**
+   * The oldest event, since it was first seen behind the ack floor. One look proves nothing: the event
+   * may be acknowledged between the two reads.
+   */
   let behind: { sequence: number; sinceMs: number } | undefined
 
   async function runOnce(): Promise<boolean> {

@@ -4,10 +4,10 @@ import type { CheckedAudio } from './media/audio-check.ts'
 import type { CheckedImage } from './media/image-check.ts'
 import type { MediaChecks } from './media/media-checks.ts'
 
-/** Raw media on disk, and where what is made of them belongs. */
+/** Raw media on disk, and what the stored inputs are named after. */
 export type RawInputs = {
   jobId: string
-  /** Of one admission; see `inputKey`. */
+  /** Random, one for each admission; part of the keys, see `inputKey`. */
   nonce: string
   imagePath: string
   audioPath: string
@@ -23,18 +23,18 @@ export type TakenInputs = {
 
 export type InputTaker = {
   /**
-   * Checks, normalises and stores both inputs. When it throws, nothing works in the folder any more
-   * and, unless the store is away, nothing is left there.
+   * Checks, normalises and stores both inputs. When it throws, nothing uses the folder any more and,
+   * unless the store is unavailable, no object is left behind.
    */
   take(inputs: RawInputs): Promise<TakenInputs>
-  /** Deletes inputs that no record names; what cannot be deleted now is the sweep's. */
+  /** Deletes inputs that no record names. What cannot be deleted now is left for the janitor's sweep. */
   discard(keys: readonly string[]): Promise<void>
 }
 
 /**
- * Each input is stored as soon as it has passed, while the other one may still be decoded: that is
- * half of what a submit would wait for the store. If the other one is refused, it is deleted again
- * before the caller hears of it.
+ * Stores each input as soon as it has passed, while the other one may still be decoded, which halves
+ * the time that a submission waits for the store. If the other one is refused, the stored one is
+ * deleted before the caller gets the answer.
  */
 export function createInputTaker(deps: {
   media: MediaChecks
@@ -62,7 +62,7 @@ export function createInputTaker(deps: {
       return { ...checked, key }
     }
 
-    // With `Promise.all` the folder would be removed while one of them still works in it.
+    // `Promise.all` would return at the first failure, and the folder be removed under the other check.
     const [image, audio] = await Promise.allSettled([
       store(media.checkImage(imagePath, folder)),
       store(media.checkAudio(audioPath, folder)),
@@ -71,15 +71,15 @@ export function createInputTaker(deps: {
       return { image: image.value, audio: audio.value }
 
     const reasons = [image, audio].flatMap((one) => (one.status === 'rejected' ? [one.reason] : []))
-    // A medium at fault is told even when the store is away: trying again would not help it.
-    const fault = reasons.find((reason) => !isStoreAway(reason))
-    if (!reasons.some(isStoreAway)) await discard(stored)
+    // A fault of a medium is reported even while the store is unavailable: a retry would not cure it.
+    const fault = reasons.find((reason) => !isStoreUnavailable(reason))
+    if (!reasons.some(isStoreUnavailable)) await discard(stored)
     throw fault ?? reasons[0]
   }
 
   return { take, discard }
 }
 
-function isStoreAway(reason: unknown): boolean {
+function isStoreUnavailable(reason: unknown): boolean {
   return reason instanceof AppError && reason.code === 'STORE_UNAVAILABLE'
 }

@@ -1,36 +1,35 @@
 import { randomUUID } from 'node:crypto'
 import { mkdir, readdir, rm } from 'node:fs/promises'
 import { join } from 'node:path'
-import { AppError } from '@avatar/service-kit'
+import { AppError, type Log, logFailure } from '@avatar/service-kit'
 
 /** Private folders for uploads while they are checked. */
 export type UploadSpool = {
-  /** Empties the spool: nothing in it outlives the process that wrote it. */
+  /** Empties the spool. No upload outlives the process that received it. */
   wipe(): Promise<void>
   /**
-   * Runs with a folder of its own, which is removed whatever happens; what succeeds does not wait for
-   * that. On a full disk leftovers are removed, and the work fails with STORAGE_FULL.
+   * Runs `work` with a folder of its own and removes the folder whether it succeeds or fails. A
+   * successful result does not wait for the removal.
+   *
+   * @throws AppError STORAGE_FULL when the disk is full, after removing what earlier uploads left
    */
   withFolder<T>(work: (folder: string) => Promise<T>): Promise<T>
 }
 
-export function createUploadSpool(directory: string): UploadSpool {
+export function createUploadSpool(directory: string, log: Log): UploadSpool {
   const inUse = new Set<string>()
 
-  /** Folders nobody uses: of uploads whose removal failed. */
-  async function removeLeftovers() {
-    for (const name of await readdir(directory)) {
-      const folder = join(directory, name)
-      if (!inUse.has(folder)) await rm(folder, { recursive: true, force: true })
-    }
+  /** A folder that cannot be removed becomes a leftover. It never changes the outcome of an upload. */
+  async function remove(folder: string) {
+    await rm(folder, { recursive: true, force: true }).catch((error) =>
+      logFailure(log, error, 'upload folder not removed'),
+    )
+    inUse.delete(folder)
   }
 
-  async function remove(folder: string) {
-    try {
-      await rm(folder, { recursive: true, force: true })
-    } finally {
-      inUse.delete(folder)
-    }
+  async function removeLeftovers() {
+    const folders = (await readdir(directory)).map((name) => join(directory, name))
+    await Promise.all(folders.filter((folder) => !inUse.has(folder)).map(remove))
   }
 
   return {
@@ -44,8 +43,7 @@ export function createUploadSpool(directory: string): UploadSpool {
       try {
         await mkdir(folder, { mode: 0o700 })
         const made = await work(folder)
-        // One that cannot be removed is a leftover, and no reason to take an accepted job back.
-        remove(folder).catch(() => undefined)
+        void remove(folder)
         return made
       } catch (error) {
         if (isDiskFull(error)) await removeLeftovers()
@@ -56,10 +54,10 @@ export function createUploadSpool(directory: string): UploadSpool {
   }
 }
 
-/** EFBIG: more than the file system, or the limit that this process was started with, lets it write. */
+/** EFBIG: a file larger than the file system or this process's own limit allows. */
 const diskFullCodes: ReadonlySet<unknown> = new Set(['ENOSPC', 'EDQUOT', 'EFBIG', 'STORAGE_FULL'])
 
-/** Also when a client of ours wrapped the file system's error. */
+/** Recognises the file system's error also where a client library has wrapped it. */
 function isDiskFull(error: unknown): boolean {
   if (!(error instanceof Error)) return false
   return ('code' in error && diskFullCodes.has(error.code)) || isDiskFull(error.cause)

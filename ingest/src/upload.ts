@@ -3,16 +3,12 @@ import { createWriteStream } from 'node:fs'
 import { join } from 'node:path'
 import { Transform } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
-import {
-  type FailureCode,
-  limits,
-  type SubmissionFields,
-  submissionFieldsSchema,
-} from '@avatar/contracts'
+import { limits, type SubmissionFields, submissionFieldsSchema } from '@avatar/contracts'
 import { AppError } from '@avatar/service-kit'
 import type { MultipartFile } from '@fastify/multipart'
 import type { FastifyRequest } from 'fastify'
 import { boundBody } from './bounded-body.ts'
+import { type InputMedium, inputMedia } from './input-media.ts'
 
 /** The raw inputs on disk, with the SHA-256 of what the client sent. */
 export type Upload = {
@@ -23,19 +19,9 @@ export type Upload = {
   fields: SubmissionFields
 }
 
-const media = {
-  image: { maxBytes: limits.imageMaxBytes, tooLarge: 'IMAGE_TOO_LARGE', missing: 'IMAGE_MISSING' },
-  audio: { maxBytes: limits.audioMaxBytes, tooLarge: 'AUDIO_TOO_LARGE', missing: 'AUDIO_MISSING' },
-} as const satisfies Record<
-  string,
-  { maxBytes: number; tooLarge: FailureCode; missing: FailureCode }
->
-
-type Medium = keyof typeof media
-
 /**
- * Spools the parts of a multipart request into a folder. The body is read to its end whatever is
- * wrong with it, up to a bound, so that the client reads the answer instead of a reset.
+ * Spools the parts of a multipart request into a folder. Whatever is wrong with the body, it is read
+ * to its end, up to a bound: a client still sending would see a reset instead of the answer.
  *
  * @throws AppError for anything missing, too large, unknown or malformed
  */
@@ -49,19 +35,19 @@ export async function readUpload(request: FastifyRequest, folder: string): Promi
     return upload
   } catch (error) {
     await body.drain()
-    // Who hangs up in the middle gets no answer, and it is no fault of ours.
+    // A client that hung up gets no answer, and its doing so must not count as a fault of ours.
     const hasHungUp = request.raw.destroyed && !request.raw.complete
     throw hasHungUp ? new AppError('MALFORMED_MULTIPART', { cause: error }) : error
   }
 }
 
-/** The multipart library truncates files and fields silently: each is checked here. */
+/** Checks each part, because the multipart library truncates files and fields silently. */
 async function readParts(
   request: FastifyRequest,
   folder: string,
   signal: AbortSignal,
 ): Promise<Upload> {
-  const files = new Map<Medium, { path: string; sha256: string }>()
+  const files = new Map<InputMedium, { path: string; sha256: string }>()
   const fields: Record<string, string> = {}
   let fault: AppError | undefined
   for await (const part of request.parts()) {
@@ -72,10 +58,10 @@ async function readParts(
       else files.set(spooled.medium, spooled)
     } else if (part.valueTruncated || part.fieldnameTruncated) {
       fault ??= invalid(part.fieldname.slice(0, 100), 'too long')
-    } else if (part.fieldname in media) {
+    } else if (part.fieldname in inputMedia) {
       fault ??= invalid(part.fieldname, 'send it as a file, with a file name')
     } else if (typeof part.value !== 'string') {
-      fault ??= invalid(part.fieldname, 'send it as text') // The library parses JSON parts.
+      fault ??= invalid(part.fieldname, 'send it as text') // The library parses parts of type JSON.
     } else if (part.fieldname in fields) fault ??= invalid(part.fieldname, 'sent twice')
     else fields[part.fieldname] = part.value
   }
@@ -97,28 +83,28 @@ async function spoolFile(
   part: MultipartFile,
   folder: string,
   signal: AbortSignal,
-): Promise<{ medium: Medium; path: string; sha256: string } | AppError> {
+): Promise<{ medium: InputMedium; path: string; sha256: string } | AppError> {
   const medium =
     part.fieldname === 'image' || part.fieldname === 'audio' ? part.fieldname : undefined
   if (!medium) {
     part.file.resume()
     return invalid(part.fieldname.slice(0, 100), 'unknown file field')
   }
-  const { maxBytes, tooLarge } = media[medium]
+  const { maxBytes, tooLarge } = inputMedia[medium]
   const path = join(folder, medium)
   const hash = createHash('sha256')
   let bytes = 0
   const counting = new Transform({
     transform(chunk: Buffer, _encoding, done) {
       bytes += chunk.length
-      if (bytes > maxBytes) return done() // Read on, but keep nothing.
+      if (bytes > maxBytes) return done() // Reads on and keeps nothing.
       hash.update(chunk)
       done(null, chunk)
     },
   })
   signal.throwIfAborted()
   await pipeline(part.file, counting, createWriteStream(path, { mode: 0o600 }), { signal })
-  if (bytes > maxBytes || part.file.truncated)
+  if (bytes > maxBytes)
     return new AppError(tooLarge, { details: { field: medium, max_bytes: maxBytes } })
   return { medium, path, sha256: hash.digest('hex') }
 }

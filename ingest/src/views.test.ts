@@ -2,12 +2,12 @@ import { type Beat, type JobRecord, jobStates, stateTable } from '@avatar/contra
 import { aJob, aRender } from '@avatar/contracts/testing'
 import { describe, expect, it } from 'vitest'
 import type { Board, RenderAhead } from './board.ts'
-import { assertHasResult, resultView, statusView } from './views.ts'
+import { requireResult, resultView, statusView } from './views.ts'
 import type { Workers } from './workers.ts'
 
 const nowMs = 1_700_000_100_000
 
-/** What the board and the workers would say. */
+/** The view of a job, with the answers of the board and the workers given. */
 function view(
   job: JobRecord,
   {
@@ -30,13 +30,13 @@ function view(
 }
 
 describe('what a client sees of a state', () => {
-  it.each(jobStates)('%s: what the table promises', (state) => {
+  it.each(jobStates)('%s: status and stage are those of the state table', (state) => {
     const { status, stage } = view(aJob({ state }))
     expect(status).toBe(stateTable[state].status)
     expect(stateTable[state].stage.split(' or ')).toContain(stage)
   })
 
-  it('waits for a worker when none takes jobs', () => {
+  it('is waiting for a worker while none takes jobs', () => {
     expect(view(aJob({ state: 'queued' }), { serving: 0 })).toMatchObject({
       stage: 'waiting_for_worker',
       queue_position: 1,
@@ -78,7 +78,7 @@ describe('the estimate', () => {
     expect(estimatedEnd(queued, { ahead: [long], serving: 2 })).toBe(10_000)
   })
 
-  it('waits for what is left of the render under way, by its own pace', () => {
+  it('adds what is left of the render under way, by its own pace', () => {
     const waiting = aJob({ state: 'claimed', estimatedSeconds })
     const rendering = aJob({
       state: 'rendering',
@@ -89,14 +89,14 @@ describe('the estimate', () => {
     expect(estimatedEnd(waiting, { ahead: [rendering], percent: 20 })).toBe(250_000)
   })
 
-  it('follows the plan of a render at first, its own pace later, and is never past', () => {
+  it('follows the estimate at first and the pace of the render later, and never lies in the past', () => {
     const rendering = aJob({ state: 'rendering', estimatedSeconds, startedAtMs: nowMs - 2_000 })
     expect(estimatedEnd(rendering, { percent: 5 })).toBe(8_000)
     expect(estimatedEnd(rendering, { percent: 50 })).toBe(2_000)
     expect(estimatedEnd({ ...rendering, startedAtMs: nowMs - 60_000 }, { percent: 1 })).toBe(0)
   })
 
-  it('is now for what is stored, the end for what has ended, and unknown for what is cancelled', () => {
+  it('is now for a job being stored, the end for one that has ended, and unknown for one being cancelled', () => {
     expect(estimatedEnd(aJob({ state: 'storing' }))).toBe(0)
     expect(estimatedEnd(aJob({ state: 'completed', finishedAtMs: nowMs - 500 }))).toBe(-500)
     expect(estimatedEnd(aJob({ state: 'cancelling' }))).toBeNull()
@@ -106,19 +106,19 @@ describe('the estimate', () => {
 describe('the result', () => {
   const done = aJob({ state: 'completed', result: aRender(), expiresAtMs: nowMs + 1 })
 
-  it('is there until the very moment of its expiry', () => {
-    expect(assertHasResult(done, nowMs)).toEqual(aRender())
-    expect(() => assertHasResult(done, nowMs + 1)).toThrow(
+  it('exists until the moment of its expiry', () => {
+    expect(requireResult(done, nowMs)).toEqual(aRender())
+    expect(() => requireResult(done, nowMs + 1)).toThrow(
       expect.objectContaining({ code: 'RESULT_DELETED' }),
     )
-    expect(() => assertHasResult({ ...done, deletedAtMs: 1 }, nowMs)).toThrow(
+    expect(() => requireResult({ ...done, deletedAtMs: 1 }, nowMs)).toThrow(
       expect.objectContaining({ code: 'RESULT_DELETED' }),
     )
   })
 
-  it('is not there for a job that has none, whatever its state', () => {
+  it('is missing for a job that has none, whatever its state', () => {
     for (const state of jobStates)
-      expect(() => assertHasResult(aJob({ state }), nowMs)).toThrow(
+      expect(() => requireResult(aJob({ state }), nowMs)).toThrow(
         expect.objectContaining({
           code: 'JOB_NOT_COMPLETED',
           details: { status: stateTable[state].status },
@@ -126,7 +126,7 @@ describe('the result', () => {
       )
   })
 
-  it('tells what was made, by what, and how', () => {
+  it('describes the video, the engine and how it rendered', () => {
     const made = aRender({ engine: 'preview', degraded: true, renderSeconds: 3 })
     expect(resultView(done, made, 'http://s3/x')).toMatchObject({
       ...{ url: 'http://s3/x', engine: 'preview', degraded: true, render_seconds: 3 },

@@ -12,7 +12,7 @@ import { AppError } from '@avatar/service-kit'
 import type { Board, RenderAhead } from './board.ts'
 import type { Workers } from './workers.ts'
 
-/** What a client sees of a job: its record, and what board and workers know of this moment. */
+/** What a client sees of a job: its record, with what the board and the workers know at this moment. */
 export function statusView(
   job: JobRecord,
   { board, workers, nowMs }: { board: Board; workers: Workers; nowMs: number },
@@ -26,7 +26,7 @@ export function statusView(
     queue_position: isWaiting ? (board.queuePosition(job.jobId) ?? null) : null,
     attempt: job.epoch,
     audio_seconds: job.audio.seconds,
-    estimated_seconds: rounded(job.estimatedSeconds),
+    estimated_seconds: toTenths(job.estimatedSeconds),
     estimated_completion_at: instant(estimatedEndMs(job, board, workers, nowMs)),
     deadline_seconds: job.deadlineSeconds,
     created_at: new Date(job.createdAtMs).toISOString(),
@@ -41,8 +41,8 @@ export function statusView(
   }
 }
 
-/** @throws AppError JOB_NOT_COMPLETED, or RESULT_DELETED from the moment of expiry on */
-export function assertHasResult(job: JobRecord, nowMs: number): NonNullable<JobRecord['result']> {
+/** The job's result. @throws AppError JOB_NOT_COMPLETED; RESULT_DELETED from the moment of expiry on */
+export function requireResult(job: JobRecord, nowMs: number): NonNullable<JobRecord['result']> {
   if (job.state !== 'completed' || !job.result)
     throw new AppError('JOB_NOT_COMPLETED', { details: { status: stateTable[job.state].status } })
   if (job.deletedAtMs !== undefined || nowMs >= (job.expiresAtMs ?? 0))
@@ -50,7 +50,7 @@ export function assertHasResult(job: JobRecord, nowMs: number): NonNullable<JobR
   return job.result
 }
 
-/** The answer of `/result`, around a presigned link. */
+/** What `/result` answers: a presigned link, and what it leads to. */
 export function resultView(
   job: JobRecord,
   result: NonNullable<JobRecord['result']>,
@@ -85,6 +85,7 @@ function engineFactsView(facts: EngineFacts | undefined): ResultView['engine_fac
   }
 }
 
+/** The paths of everything that a client can ask about a job. */
 export function linksOf(jobId: string) {
   return {
     status: `/status/${jobId}`,
@@ -111,13 +112,13 @@ function progressOf(job: JobRecord, workers: Workers): number {
   if (job.state === 'completed') return 100
   if (job.state === 'storing') return 99
   if (job.state !== 'rendering' && job.state !== 'cancelling') return 0
-  return Math.min(98, rounded(workers.percentOf(job.jobId, job.epoch)))
+  return Math.min(98, toTenths(workers.percentOf(job.jobId, job.epoch)))
 }
 
-/** From here on the pace of this very render tells more than the estimate at the door. */
+/** From here on the pace of the render itself is a better guide than the estimate made at admission. */
 const paceKnownPercent = 10
 
-/** Nobody knows while no worker is there; otherwise by the renders ahead and the workers' own pace. */
+/** By the renders ahead and the pace of those under way; undefined while no worker takes jobs. */
 function estimatedEndMs(
   job: JobRecord,
   board: Board,
@@ -134,7 +135,7 @@ function estimatedEndMs(
   return nowMs + firstFreeMs(count, ahead) + job.estimatedSeconds * 1000
 }
 
-/** What a render still takes: all of it before it started. */
+/** How long a render still takes; before its start, all of its estimate. */
 function remainingMs(job: RenderAhead, workers: Workers, nowMs: number): number {
   const plannedMs = job.estimatedSeconds * 1000
   if (job.state !== 'rendering' || job.startedAtMs === undefined) return plannedMs
@@ -143,7 +144,7 @@ function remainingMs(job: RenderAhead, workers: Workers, nowMs: number): number 
   return Math.max(0, job.startedAtMs + (percent >= paceKnownPercent ? paceMs : plannedMs) - nowMs)
 }
 
-/** When the first of some workers is free that share renders, each in turn given to who is free first. */
+/** When the first of `count` workers is free, if each render in turn goes to the one that is free first. */
 function firstFreeMs(count: number, rendersMs: readonly number[]): number {
   const free = new Array<number>(count).fill(0)
   for (const ms of rendersMs) {
@@ -157,6 +158,7 @@ function instant(ms: number | undefined): string | null {
   return ms === undefined ? null : new Date(ms).toISOString()
 }
 
-function rounded(value: number): number {
+/** Rounds to one decimal place. */
+export function toTenths(value: number): number {
   return Math.round(value * 10) / 10
 }

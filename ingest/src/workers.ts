@@ -1,39 +1,42 @@
 import { type Beat, beatSchema, subjects, type Timings } from '@avatar/contracts'
 import { type Bus, type Clock, type Runnable, subscription } from '@avatar/service-kit'
 
-/** What the workers said of themselves lately. */
+/** The workers, as their latest heartbeats describe them. */
 export type Workers = Runnable & {
-  /** Workers that beat lately and have an engine, loading ones included. */
+  /** Workers whose latest heartbeat is recent, including those that still load their engine. */
   alive(): { beat: Beat; seenMsAgo: number }[]
   /** How many of them take jobs, now or once their engine is loaded. */
   serving(): number
-  /** Percent of the job's render, as its worker said last for this epoch. */
+  /** Percent of the job's render that its worker last reported for this epoch; 0 when it has not. */
   percentOf(jobId: string, epoch: number): number
-  /** Seconds of work per second of video, by the fastest worker; a guess while there is none. */
+  /** Seconds of rendering per second of video on the fastest worker; an assumption while none is measured. */
   secondsPerVideoSecond(): number
-  /** Told of each beat. */
-  onBeat(hear: (beat: Beat) => void): () => void
 }
 
-/** Assumed while no worker has measured itself: the preview engine's pace, rounded up. */
+/** The preview engine's pace, rounded up. */
 const assumedSecondsPerVideoSecond = 2
 
-export function createWorkers(deps: { bus: Bus; clock: Clock; timings: Timings }): Workers {
-  const { bus, clock, timings } = deps
-  const last = new Map<string, { beat: Beat; atMs: number }>()
-  const hearers = new Set<(beat: Beat) => void>()
+/** Follows the workers' heartbeats. `onBeat` is called once a heartbeat has been taken in. */
+export function createWorkers(deps: {
+  bus: Bus
+  clock: Clock
+  timings: Timings
+  onBeat: (beat: Beat) => void
+}): Workers {
+  const { bus, clock, timings, onBeat } = deps
+  const latest = new Map<string, { beat: Beat; atMs: number }>()
 
   const alive = () => {
     const nowMs = clock.monotonicMs()
-    for (const [id, { atMs }] of last) if (nowMs - atMs > timings.silentAfterMs) last.delete(id)
-    return [...last.values()].map(({ beat, atMs }) => ({ beat, seenMsAgo: nowMs - atMs }))
+    for (const [id, { atMs }] of latest) if (nowMs - atMs > timings.silentAfterMs) latest.delete(id)
+    return [...latest.values()].map(({ beat, atMs }) => ({ beat, seenMsAgo: nowMs - atMs }))
   }
 
   return {
     alive,
     serving: () => alive().filter(({ beat }) => beat.state !== 'draining').length,
     percentOf(jobId, epoch) {
-      for (const { beat } of last.values())
+      for (const { beat } of latest.values())
         for (const held of beat.jobs)
           if (held.jobId === jobId && held.epoch === epoch) return held.percent
       return 0
@@ -42,17 +45,13 @@ export function createWorkers(deps: { bus: Bus; clock: Clock; timings: Timings }
       const measured = alive().flatMap(({ beat }) => beat.secondsPerVideoSecond ?? [])
       return measured.length > 0 ? Math.min(...measured) : assumedSecondsPerVideoSecond
     },
-    onBeat(hear) {
-      hearers.add(hear)
-      return () => hearers.delete(hear)
-    },
     ...subscription({
       bus,
       subject: subjects.beat('*'),
       schema: beatSchema,
       handle(beat) {
-        last.set(beat.workerId, { beat, atMs: clock.monotonicMs() })
-        for (const hear of hearers) hear(beat)
+        latest.set(beat.workerId, { beat, atMs: clock.monotonicMs() })
+        onBeat(beat)
       },
     }),
   }

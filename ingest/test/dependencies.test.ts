@@ -5,29 +5,23 @@ import { join } from 'node:path'
 import { subjects } from '@avatar/contracts'
 import { createLog, systemClock } from '@avatar/service-kit'
 import { until } from '@avatar/service-kit/testing'
-import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { describe, expect, it } from 'vitest'
 import { createBoard } from '../src/board.ts'
 import { wav } from './media-fixtures.ts'
-import { createRestWorld, type RestWorld } from './rest-world.ts'
+import { createRestWorld, portrait, type RestWorld, useRestWorld } from './rest-world.ts'
 
 const divisor = 10
-let world: RestWorld
-
-beforeAll(async () => {
-  world = await createRestWorld({ divisor })
-}, 90_000)
-
-afterAll(() => world.stop())
+const world = useRestWorld({ divisor })
 
 const refusal = (answer: Awaited<ReturnType<RestWorld['call']>>) => {
   const { error } = answer.body as unknown as { error: { code: string; details: object } }
-  // What is not the caller's fault tells the caller nothing of our insides.
+  // A failure that is not the caller's reveals nothing of our insides.
   expect(error?.details).toEqual({})
   return `${answer.status} ${error.code} ${answer.headers.get('retry-after')}`
 }
 
-describe('the store', () => {
-  it('that is away is a 503 with Retry-After, and no job', async () => {
+describe('an unavailable store', () => {
+  it('makes submissions a 503 with Retry-After, without a job', async () => {
     const { records } = await world.traces()
     await world.s3.kill()
     expect(refusal(await world.generate())).toBe('503 STORE_UNAVAILABLE 2')
@@ -40,7 +34,7 @@ describe('the store', () => {
     expect((await world.call('/health')).status).toBe(200)
   }, 60_000)
 
-  it('that stalls is a 503 within the bound, whatever its tries would take', async () => {
+  it('makes them a 503 in bounded time while it stalls', async () => {
     process.kill(world.s3.pid(), 'SIGSTOP')
     try {
       const began = performance.now()
@@ -54,8 +48,8 @@ describe('the store', () => {
   }, 60_000)
 })
 
-describe('a medium at fault', () => {
-  it('is refused as such while the store is away', async () => {
+describe('a fault of a medium', () => {
+  it('is reported as such while the store is unavailable', async () => {
     await world.s3.kill()
     const { status, body } = await world.generate({ audio: wav({ seconds: 0 }) })
     expect([status, body['error']]).toMatchObject([400, { code: 'AUDIO_EMPTY' }])
@@ -64,17 +58,17 @@ describe('a medium at fault', () => {
   }, 60_000)
 })
 
-describe('the orchestrator', () => {
+describe('a cancel', () => {
   const cancel = (jobId: string) => world.call(`/cancel/${jobId}`, { method: 'POST' })
 
-  it('that is away is a 503 to a cancel, and to nothing else', async () => {
+  it('is a 503 while no orchestrator answers, and nothing else is', async () => {
     const job = await world.putJob()
     expect(refusal(await cancel(job.jobId))).toBe('503 ORCHESTRATOR_UNAVAILABLE 2')
     expect((await world.call(`/status/${job.jobId}`)).status).toBe(200)
     expect((await world.generate()).status).toBe(201)
   })
 
-  it('is believed: what it answers to a cancel is what the caller is told', async () => {
+  it('gets the answer that the orchestrator gives', async () => {
     const answers: unknown[] = [
       { answer: 'cancelling' },
       { answer: 'terminal', state: 'completed' },
@@ -103,8 +97,8 @@ describe('the orchestrator', () => {
   })
 })
 
-describe('a start', () => {
-  it('lists no jobs before it knows them all', async () => {
+describe('the board', () => {
+  it('has read all jobs when its start resolves', async () => {
     for (let i = 0; i < 200; i++) await world.putJob({ state: 'completed' })
     const deps = { records: world.jobs, clock: systemClock, log: createLog('test', 'silent') }
     const board = createBoard(deps)
@@ -114,7 +108,7 @@ describe('a start', () => {
   })
 })
 
-/** A disk of two megabytes; undefined where we may not mount one. */
+/** A disk of two megabytes; undefined without the right to mount one. */
 async function mountSmallDisk(): Promise<string | undefined> {
   const folder = await mkdtemp(join(tmpdir(), 'avatar-disk-'))
   try {
@@ -127,7 +121,7 @@ async function mountSmallDisk(): Promise<string | undefined> {
 }
 
 describe('a full disk', () => {
-  it('is cleaned of our own leftovers first, then a 503, and takes what fits', async (context) => {
+  it('is cleared of leftovers, refuses or delays what does not fit, and takes what fits', async (context) => {
     const disk = await mountSmallDisk()
     if (!disk) return context.skip()
     const small = await createRestWorld({ divisor, spoolParent: disk })
@@ -139,6 +133,18 @@ describe('a full disk', () => {
       expect(await readdir(small.spoolDir)).toEqual([])
       expect((await small.traces()).records).toBe(0)
       expect((await small.generate({ audio: wav({ seconds: 1 }) })).status).toBe(201)
+
+      const keys = { image_key: 'intake/acme/face.jpg', audio_key: 'intake/acme/voice.wav' }
+      await small.putObject(keys.image_key, portrait)
+      await small.putObject(keys.audio_key, wav({ seconds: 60 }))
+      const acme = await small.connectAs('acme')
+      await acme.publish('intake.acme.job.submitted', keys)
+      const [line = ''] = await until(() => {
+        const lines = small.logged('no room for the inputs of an event')
+        return lines.length > 5 && lines
+      })
+      expect(JSON.parse(line)).toMatchObject({ level: 'error', code: 'STORAGE_FULL' })
+      expect((await small.operator.streamState('DLQ')).messages).toBe(0)
     } finally {
       await small.stop()
       execFileSync('umount', [disk])
@@ -147,8 +153,8 @@ describe('a full disk', () => {
   }, 90_000)
 })
 
-describe('the broker', () => {
-  it('that is away is a 503 with Retry-After on every route, and nobody hangs', async () => {
+describe('an unavailable broker', () => {
+  it('makes every route a 503 with Retry-After in bounded time', async () => {
     const { jobId } = await world.putJob()
     await world.nats.kill()
     const began = performance.now()

@@ -1,15 +1,9 @@
 import { errorEnvelopeSchema, failures } from '@avatar/contracts'
 import { Validator } from '@seriousme/openapi-schema-validator'
-import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { createRestWorld, type RestWorld } from './rest-world.ts'
+import { describe, expect, it } from 'vitest'
+import { useRestWorld } from './rest-world.ts'
 
-let world: RestWorld
-
-beforeAll(async () => {
-  world = await createRestWorld()
-}, 90_000)
-
-afterAll(() => world.stop())
+const world = useRestWorld()
 
 type Operation = {
   security?: object[]
@@ -24,7 +18,7 @@ const open = (path: string) => fetch(world.url + path)
 const readDocument = async () => (await (await open('/openapi.json')).json()) as Document
 
 describe('the OpenAPI document', () => {
-  it('is valid OpenAPI 3.1, and needs no key', async () => {
+  it('is valid OpenAPI 3.1 and needs no key', async () => {
     const validator = new Validator()
     const { valid, errors } = await validator.validate((await readDocument()) as never)
     expect(errors).toBeUndefined()
@@ -32,7 +26,7 @@ describe('the OpenAPI document', () => {
     expect(validator.version).toBe('3.1')
   })
 
-  it('describes every route, and only statuses that are in use', async () => {
+  it('describes every route, with no status that the API does not use', async () => {
     const { paths } = await readDocument()
     const operations = Object.entries(paths).flatMap(([path, methods]) =>
       Object.entries(methods).map(([method, operation]) => ({
@@ -54,7 +48,7 @@ describe('the OpenAPI document', () => {
       expect(inUse).toEqual(expect.arrayContaining(Object.keys(operation.responses)))
   })
 
-  it('knows the failures that routes really answer with', async () => {
+  it('lists the failures that routes answer with', async () => {
     const { paths } = await readDocument()
     const responses = Object.keys(paths['/generate']?.['post']?.responses ?? {})
     expect(responses).toEqual(['200', '201', '400', '401', '413', '415', '422', '503'])
@@ -67,7 +61,7 @@ describe('the OpenAPI document', () => {
 })
 
 describe('the pages at /docs', () => {
-  it('load nothing from anywhere else, and say so to the browser', async () => {
+  it('load nothing from other origins, and have a policy that forbids it', async () => {
     const page = await open('/docs')
     expect(page.status).toBe(200)
     expect(page.headers.get('content-type')).toContain('text/html')
@@ -89,7 +83,7 @@ describe('the pages at /docs', () => {
   })
 })
 
-it('every status of the failure table is one that the API promises', () => {
+it('promises every status of the failure table', () => {
   const promised = new Set([400, 401, 404, 409, 410, 413, 414, 415, 422, 429, 500, 503])
   for (const { httpStatus } of Object.values(failures)) expect(promised).toContain(httpStatus)
 })

@@ -1,22 +1,14 @@
 import { randomUUID } from 'node:crypto'
 import { connect } from 'node:net'
-import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { afterAll, describe, expect, it } from 'vitest'
 import { wav } from './media-fixtures.ts'
-import { createRestWorld, type RestWorld } from './rest-world.ts'
+import { type RestWorld, useRestWorld } from './rest-world.ts'
 
-let world: RestWorld
+const world = useRestWorld()
+// Whatever clients send, it is no fault of ours.
+afterAll(() => expect(world.logged('request failed')).toEqual([]))
 
-beforeAll(async () => {
-  world = await createRestWorld()
-}, 90_000)
-
-afterAll(async () => {
-  // None of it is a fault of ours.
-  expect(world.logged('request failed')).toEqual([])
-  await world.stop()
-})
-
-/** Sends bytes as they are and reads until the server closes or the answer is whole. */
+/** Sends raw bytes and reads until the server closes the connection. */
 function raw(request: string): Promise<string> {
   return new Promise((resolve, reject) => {
     const socket = connect(Number(new URL(world.url).port), '127.0.0.1')
@@ -32,7 +24,7 @@ function raw(request: string): Promise<string> {
 
 const close = 'connection: close\r\n'
 
-describe('what bypasses the routes has the same envelope', () => {
+describe('an answer from outside the routes has the same envelope', () => {
   it.each([
     ['an unknown route', `GET /nowhere HTTP/1.1\r\nhost: x\r\n${close}\r\n`, '404 ROUTE_NOT_FOUND'],
     ['another method', `DELETE /jobs HTTP/1.1\r\nhost: x\r\n${close}\r\n`, '404 ROUTE_NOT_FOUND'],
@@ -42,7 +34,7 @@ describe('what bypasses the routes has the same envelope', () => {
       '400 MALFORMED_REQUEST',
     ],
     ['an unknown method', `NOPE / HTTP/1.1\r\nhost: x\r\n${close}\r\n`, '400 MALFORMED_REQUEST'],
-    ['what is not HTTP', 'nonsense\r\n\r\n', '400 MALFORMED_REQUEST'],
+    ['something that is not HTTP', 'nonsense\r\n\r\n', '400 MALFORMED_REQUEST'],
     [
       'a URL of 20 KB',
       `GET /${'x'.repeat(20_000)} HTTP/1.1\r\nhost: x\r\n\r\n`,
@@ -84,7 +76,7 @@ describe('what bypasses the routes has the same envelope', () => {
   })
 })
 
-describe('a job that is not the caller’s', () => {
+describe('a job of another owner', () => {
   it('looks exactly like one that does not exist, on every route', async () => {
     const theirs = await world.putJob()
     const stranger = await world.createKey()
@@ -114,7 +106,7 @@ describe('CORS', () => {
   const headersOf = async (path: string, init: RequestInit) =>
     (await fetch(world.url + path, init)).headers
 
-  it('lets pages of listed origins read answers, errors and headers of ours', async () => {
+  it('lets pages of listed origins read answers, errors and exposed headers', async () => {
     for (const path of ['/health', '/jobs', '/nowhere']) {
       const headers = await headersOf(path, { headers: { origin: allowed } })
       expect(headers.get('access-control-allow-origin')).toBe(allowed)
@@ -137,7 +129,7 @@ describe('CORS', () => {
     expect(headers.get('access-control-allow-headers')).toContain('idempotency-key')
   })
 
-  it('tells pages of other origins nothing, nor those that are almost listed', async () => {
+  it('lets pages of other origins read nothing, however similar the origin', async () => {
     for (const origin of [
       'https://evil.example',
       'http://app.example',
@@ -152,7 +144,7 @@ describe('CORS', () => {
     }
   })
 
-  it('answers a preflight without an origin, and not in plain text', async () => {
+  it('answers a preflight without an origin with an empty body', async () => {
     const answer = await fetch(`${world.url}/generate`, { method: 'OPTIONS' })
     expect(answer.status).toBeLessThan(300)
     expect(await answer.text()).toBe('')
@@ -160,7 +152,7 @@ describe('CORS', () => {
 })
 
 describe('Idempotency-Key', () => {
-  it('is the same in quotes, and must have 1 to 255 characters', async () => {
+  it('means the same in quotes, and has 1 to 255 characters', async () => {
     const first = await world.generate({}, { 'idempotency-key': 'quoted' })
     const again = await world.generate({}, { 'idempotency-key': '"quoted"' })
     expect([first.status, again.status]).toEqual([201, 200])
@@ -186,7 +178,7 @@ describe('Idempotency-Key', () => {
       expect(answer.status).toBe(422)
       expect(answer.body['error']).toMatchObject({ code: 'IDEMPOTENCY_KEY_REUSED' })
     }
-    // Even many at once, and of two kinds: one job, and the other kind is refused.
+    // Also when many of two kinds come at once: one kind becomes the job, the other is refused.
     const race = { 'idempotency-key': 'race' }
     const answers = await Promise.all(
       Array.from({ length: 10 }, (_, i) =>

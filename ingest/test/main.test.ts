@@ -6,7 +6,7 @@ import { createTestNats, createTestS3, freePorts } from '@avatar/backing-service
 import { scaledTimings } from '@avatar/contracts'
 import { runMain, until } from '@avatar/service-kit/testing'
 import { afterAll, beforeAll, expect, it } from 'vitest'
-import { ffmpegPath } from './media-fixtures.ts'
+import { ingestEnvironment } from './rest-world.ts'
 
 const nats = await createTestNats()
 const s3 = await createTestS3()
@@ -16,27 +16,19 @@ beforeAll(async () => {
   spoolDir = await mkdtemp(join(tmpdir(), 'avatar-main-'))
   await Promise.all([nats.start(), s3.start()])
   await provisionBroker(nats.operator, scaledTimings(1))
-}, 90_000)
+})
 
 afterAll(async () => {
   await Promise.all([nats.stop(), s3.stop()])
   await rm(spoolDir, { recursive: true, force: true })
 })
 
-it('runs from its environment alone, answers at both doors, and ends in order at a signal', async () => {
+it('runs from its environment alone, answers, and stops in order at a signal', async () => {
   const [http = 0, metrics = 0] = await freePorts(2)
   const main = runMain(() => import('../src/main.ts'), {
-    NATS_URL: nats.url,
-    NATS_USER: 'ingest',
-    NATS_PASSWORD: nats.passwords.ingest,
-    S3_ENDPOINT: s3.endpoint,
-    R2_ACCESS_KEY_ID: s3.accessKeyId,
-    R2_SECRET_ACCESS_KEY: s3.secretAccessKey,
-    R2_BUCKET_NAME: s3.bucket,
+    ...ingestEnvironment(nats, s3, spoolDir),
     HTTP_PORT: String(http),
     METRICS_PORT: String(metrics),
-    FFMPEG_PATH: ffmpegPath,
-    SPOOL_DIR: spoolDir,
     ALLOWED_ORIGINS: 'https://a.example, https://b.example,',
     API_DOCS: 'false',
     LOG_LEVEL: 'silent',

@@ -2,25 +2,18 @@ import { request } from 'node:http'
 import { until } from '@avatar/service-kit/testing'
 import fc from 'fast-check'
 import sharp from 'sharp'
-import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { afterAll, describe, expect, it } from 'vitest'
 import { wav } from './media-fixtures.ts'
-import { createRestWorld, portrait, type RestWorld } from './rest-world.ts'
+import { portrait, useRestWorld } from './rest-world.ts'
 
-let world: RestWorld
-let image: Buffer
+const world = useRestWorld()
+const image = await sharp(portrait).resize(160, 160).jpeg().toBuffer()
 const audio = wav({ seconds: 0.5 })
 
-beforeAll(async () => {
-  world = await createRestWorld()
-  image = await sharp(portrait).resize(160, 160).jpeg().toBuffer()
-}, 90_000)
+// Whatever clients send, it is no fault of ours.
+afterAll(() => expect(world.logged('request failed')).toEqual([]))
 
-afterAll(async () => {
-  expect(world.logged('request failed')).toEqual([])
-  await world.stop()
-})
-
-/** Sends a body as it is and tells the status of the answer. */
+/** Sends a raw body and returns the status of the answer. */
 function post(body: Buffer): Promise<number | 'closed'> {
   return new Promise((resolve) => {
     const outgoing = request(
@@ -53,7 +46,7 @@ function multipart(parts: { image: Buffer; audio: Buffer }): Buffer {
   ])
 }
 
-/** A few bytes written over, cut out or put in, at places given as shares of the length. */
+/** A few bytes overwritten, removed or inserted, at positions given as fractions of the length. */
 const cuts = fc.array(
   fc.record({
     at: fc.double({ min: 0, max: 1, noNaN: true }),
@@ -72,8 +65,8 @@ function mangled(bytes: Buffer, how: { at: number; removed: number; put: Uint8Ar
 
 const allowed = [201, 400, 413]
 
-describe('an upload that is mangled at random', () => {
-  it('in its media is accepted or refused, and never our fault', async () => {
+describe('an upload that is damaged at random', () => {
+  it('in its media is accepted or refused, and never an error of ours', async () => {
     await fc.assert(
       fc.asyncProperty(cuts, cuts, async (inImage, inAudio) => {
         const body = multipart({ image: mangled(image, inImage), audio: mangled(audio, inAudio) })
@@ -84,7 +77,7 @@ describe('an upload that is mangled at random', () => {
     await until(async () => (await world.spooled()).length === 0)
   }, 120_000)
 
-  it('in its form is accepted or refused, and never our fault', async () => {
+  it('in its form is accepted or refused, and never an error of ours', async () => {
     const whole = multipart({ image: image.subarray(0, 300), audio: audio.subarray(0, 300) })
     await fc.assert(
       fc.asyncProperty(cuts, async (how) => {

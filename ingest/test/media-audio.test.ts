@@ -33,10 +33,7 @@ async function accepted(path: string) {
   expect(file.readUInt32LE(4)).toBe(file.length - 8)
   expect(file.toString('latin1', 36, 40)).toBe('data')
   expect(file.readUInt32LE(40)).toBe(file.length - 44)
-  expect(file.readUInt32LE(24)).toBe(checked.sampleRate)
-  expect(file.readUInt16LE(22)).toBe(checked.channels)
-  expect(checked.frames).toBe(Math.round(25 * checked.seconds))
-  return { ...checked, file }
+  return { ...checked, file, sampleRate: file.readUInt32LE(24), channels: file.readUInt16LE(22) }
 }
 
 const acceptedWav = async (options: WavOptions) => accepted(await world.upload(wav(options)))
@@ -61,7 +58,7 @@ describe.runIf(hasFfmpeg)('audio that is accepted', () => {
     expect(file.equals(original)).toBe(true)
   })
 
-  it('loses every chunk but format and samples', async () => {
+  it('keeps no chunk but format and samples', async () => {
     const original = wav({ seconds: 1 })
     const list = Buffer.from('LIST\x0a\0\0\0INFOsecret', 'latin1')
     const { file } = await accepted(
@@ -93,7 +90,7 @@ describe.runIf(hasFfmpeg)('audio that is accepted', () => {
     },
   )
 
-  it('is for nobody else to read', async () => {
+  it('is readable by nobody else', async () => {
     for (const dataBytes of [64_000, 0xffffffff]) {
       const path = await world.upload(wav({ seconds: 2, claims: { dataBytes } }))
       const checked = await world.checks.checkAudio(path, world.outDir)
@@ -108,7 +105,7 @@ describe.runIf(hasFfmpeg)('audio that is accepted', () => {
     expect(checked.seconds).toBeCloseTo(3, 2)
   })
 
-  it('takes MP3 behind an ID3 tag with a cover', async () => {
+  it('accepts MP3 behind an ID3 tag with a cover', async () => {
     const cover = await world.upload(await plain(400, 400, '#456').png().toBuffer())
     const song = await made((path) => makeMp3(path, 2))
     const tagged = await made((path) =>
@@ -118,13 +115,19 @@ describe.runIf(hasFfmpeg)('audio that is accepted', () => {
     expect((await accepted(tagged)).seconds).toBeCloseTo(2, 2)
   })
 
-  it('measures an MP3 file by its samples, and forgives its header a second', async () => {
+  it('measures an MP3 file by its samples, and lets its header be off by 5 % of them', async () => {
     const framesOf = (seconds: number) => Math.round((seconds * 44_100) / 1152)
-    for (const claimed of [34.1, 35.9]) {
+    for (const claimed of [33.5, 36.5]) {
       const about = await made((path) => makeMp3(path, 35, ['-q:a', '4']))
       await lieAboutFrames(about, framesOf(claimed))
       expect((await accepted(about)).seconds).toBeCloseTo(35, 1)
     }
+  })
+
+  it('lets the header of a short MP3 file be off by a second', async () => {
+    const short = await made((path) => makeMp3(path, 3))
+    await lieAboutFrames(short, Math.round((3.8 * 44_100) / 1152))
+    expect((await accepted(short)).seconds).toBeCloseTo(3, 1)
   })
 
   it.each([
@@ -132,16 +135,16 @@ describe.runIf(hasFfmpeg)('audio that is accepted', () => {
     ['0', 0],
   ])('measures a streamed WAV file whose data size is %s', async (_name, dataBytes) => {
     const checked = await acceptedWav({ seconds: 2, claims: { dataBytes } })
-    expect(checked).toMatchObject({ seconds: 2, frames: 50 })
+    expect(checked).toMatchObject({ seconds: 2 })
   })
 
-  it('believes a WAV file that holds more than it claims', async () => {
+  it('takes the claimed length of a WAV file that holds more', async () => {
     expect(await acceptedWav({ seconds: 5, claims: { dataBytes: 32_000 } })).toMatchObject({
       seconds: 1,
     })
   })
 
-  it('takes what there is of a WAV file that was cut', async () => {
+  it('accepts what is left of a truncated WAV file', async () => {
     const half = wav({ seconds: 4 }).subarray(0, 44 + 64_000)
     expect(await accepted(await world.upload(half))).toMatchObject({ seconds: 2 })
   })
@@ -150,23 +153,20 @@ describe.runIf(hasFfmpeg)('audio that is accepted', () => {
     const { warnings } = await acceptedWav({ seconds: 0.5 })
     expect(warnings).toEqual([{ code: 'AUDIO_SHORT', message: expect.stringContaining('0.5 s') }])
     expect((await acceptedWav({ seconds: 1 })).warnings).toEqual([])
-    expect((await acceptedWav({ seconds: 0.2 })).frames).toBe(5)
+    expect((await acceptedWav({ seconds: 0.2 })).seconds).toBe(0.2)
   })
 
-  it('is heard a little above −60 dBFS', async () => {
+  it('may be as quiet as a little above −60 dBFS', async () => {
     expect((await acceptedWav({ seconds: 1, amplitude: 33 / 32_768 })).seconds).toBe(1)
   })
 
   it('may be exactly five minutes long, as WAV and as 48 kHz stereo MP3', async () => {
-    expect(await acceptedWav({ seconds: 300, sampleRate: 8_000 })).toMatchObject({
-      seconds: 300,
-      frames: 7_500,
-    })
+    expect((await acceptedWav({ seconds: 300, sampleRate: 8_000 })).seconds).toBe(300)
     const mp3 = await made((path) =>
       makeMp3(path, 300, ['-ar', '48000', '-ac', '2', '-b:a', '64k']),
     )
     const checked = await accepted(mp3)
-    expect(checked).toMatchObject({ seconds: 300, frames: 7_500, sampleRate: 48_000, channels: 2 })
+    expect(checked).toMatchObject({ seconds: 300, sampleRate: 48_000, channels: 2 })
   }, 60_000)
 
   it('needs no particular name', async () => {
@@ -185,8 +185,9 @@ describe.runIf(hasFfmpeg)('audio of the wrong length is refused', () => {
     }
   })
 
-  it('an MP3 file whose header lies, both ways', async () => {
-    for (const frames of [193, 100_000]) {
+  it('an MP3 file whose header claims more than 5 % too little or too much', async () => {
+    // 33 s and 37 s.
+    for (const frames of [1_263, 1_417]) {
       const lying = await made((path) => makeMp3(path, 35, ['-q:a', '4']))
       await lieAboutFrames(lying, frames)
       const check = world.checks.checkAudio(lying, world.outDir)
@@ -197,7 +198,7 @@ describe.runIf(hasFfmpeg)('audio of the wrong length is refused', () => {
     }
   })
 
-  it('five minutes and a second of MP3, even when its header claims five seconds', async () => {
+  it('five minutes and a second of MP3 whose header claims five seconds', async () => {
     const long = await made((path) => makeMp3(path, 301, ['-ac', '1', '-q:a', '9']))
     await lieAboutFrames(long, 193)
     await world.refused(world.checks.checkAudio(long, world.outDir), 'AUDIO_TOO_LONG')
@@ -230,7 +231,7 @@ describe.runIf(hasFfmpeg)('audio that cannot be decoded is refused', () => {
     ['AAC in a WAV file', () => wav({ seconds: 1, claims: { format: 0xff } })],
     ['an MP3 frame with garbage behind it', garbageMp3],
     [
-      'an ID3 tag cut short',
+      'a truncated ID3 tag',
       () => Buffer.from('ID3\x04\0\0\0\0\x7f\x7f'.padEnd(1_000, 'x'), 'latin1'),
     ],
     ['an empty file', () => Buffer.alloc(0)],
@@ -240,13 +241,13 @@ describe.runIf(hasFfmpeg)('audio that cannot be decoded is refused', () => {
 })
 
 describe.runIf(hasFfmpeg)('what is not WAV or MP3 is refused', () => {
-  it('a sound WAV file of a codec that we do not decode', async () => {
+  it('an intact WAV file of a codec that is not decoded', async () => {
     const tone = ['-f', 'lavfi', '-i', 'sine=d=2', '-ar', '48000', '-c:a', 'ac3', '-f', 'wav']
     const ac3 = await made((path) => ffmpeg([...tone, path]))
     await world.refused(world.checks.checkAudio(ac3, world.outDir), 'AUDIO_UNREADABLE')
   })
 
-  it('a playlist renamed .mp3, without opening what it names', async () => {
+  it('a playlist renamed to .mp3, without opening what it names', async () => {
     const victim = await world.upload(wav({ seconds: 2 }), 'victim.wav')
     const playlist = `ffconcat version 1.0\nfile '${victim}'\n`
     const error = await refused(playlist, 'INVALID_AUDIO_FORMAT', 'voice.mp3')
@@ -277,13 +278,8 @@ describe.runIf(hasFfmpeg)('what is not WAV or MP3 is refused', () => {
   })
 })
 
-it('refuses audio of more than 50 MB without decoding it', async () => {
-  const error = await refused(Buffer.alloc(50 * 2 ** 20 + 1), 'AUDIO_TOO_LARGE')
-  expect(error.details).toMatchObject({ max_bytes: 50 * 2 ** 20 })
-})
-
 it.runIf(hasFfmpeg)(
-  'ends a WAV file of two gigahertz within its bounds',
+  'gives up on a WAV file of two gigahertz within its limits',
   async () => {
     const absurd = wav({ seconds: 100, claims: { sampleRate: 2_147_483_000 } })
     const path = await world.upload(absurd)

@@ -1,15 +1,18 @@
-import { spawn } from 'node:child_process'
+import { execFile, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { existsSync } from 'node:fs'
-import { chmod, readdir, readFile, rename, rm, symlink } from 'node:fs/promises'
+import { chmod, mkdir, readdir, readFile, rename, rm, symlink, writeFile } from 'node:fs/promises'
 import { basename, join } from 'node:path'
-import { afterEach, describe, expect, it, vi } from 'vitest'
+import { promisify } from 'node:util'
+import type { FailureCode } from '@avatar/contracts'
+import { createLog } from '@avatar/service-kit'
+import { itKeepsTheRunnableContract, until } from '@avatar/service-kit/testing'
+import { afterEach, describe, expect, it } from 'vitest'
 import { blackPng, hasFfmpeg, photo, plain, wav } from './media-fixtures.ts'
 import { createMediaWorld, type MediaWorld, pidsNaming } from './media-world.ts'
 
 const isLinux = process.platform === 'linux'
-const waiting = { timeout: 10_000, interval: 20 }
-/** A command line that nobody else runs. */
+/** A command line that no other process has. */
 const endless = `sleep 86399.${process.pid}`
 const worlds: MediaWorld[] = []
 
@@ -24,10 +27,10 @@ async function createWorld(options: Parameters<typeof createMediaWorld>[0] = {})
 }
 
 const portrait = () => photo(300, 300).jpeg().toBuffer()
-/** Takes the checker seconds: the longest that is allowed. */
+/** Takes a checker seconds. It is the largest that is allowed. */
 const slowImage = () =>
   plain(5_000, 8_000, '#a54').ensureAlpha(0.5).toColourspace('rgb16').png().toBuffer()
-/** Not plain PCM, so that it needs the decoder. */
+/** Not plain, so that it needs the decoder. */
 const streamedWav = () => wav({ seconds: 1, claims: { dataBytes: 0xffffffff } })
 
 /** A program in place of ffmpeg. */
@@ -46,17 +49,31 @@ async function createScriptedWorld(
   return { world: await createWorld({ ffmpegPath: path, ...options }), path }
 }
 
-function stopAll(pids: readonly number[]) {
+/** Expects audio that needs the decoder to be refused. */
+async function refusedAudio(world: MediaWorld, code: FailureCode = 'AUDIO_UNREADABLE') {
+  return world.refused(
+    world.checks.checkAudio(await world.upload(streamedWav()), world.outDir),
+    code,
+  )
+}
+
+/** Whether exactly one checker lives, and not one of these. */
+async function isReplaced(world: MediaWorld, before: readonly number[]): Promise<boolean> {
+  const [pid = 0, ...others] = await world.checkerPids()
+  return pid > 0 && others.length === 0 && !before.includes(pid)
+}
+
+function suspend(pids: readonly number[]) {
   for (const pid of pids) process.kill(pid, 'SIGSTOP')
 }
 
 describe('a checker process', () => {
-  it('that hangs is killed at the wall clock, and replaced', async () => {
+  it('that hangs is killed at the wall-clock limit and replaced', async () => {
     const world = await createWorld({ concurrency: 1, bounds: { imageWallMs: 2_000 } })
     await world.checks.start()
     const hanging = await world.checkerPids()
     expect(hanging).toHaveLength(1)
-    stopAll(hanging)
+    suspend(hanging)
 
     const path = await world.upload(await portrait())
     const error = await world.refused(
@@ -68,11 +85,11 @@ describe('a checker process', () => {
     expect(await world.checkerPids()).not.toContain(hanging[0])
   })
 
-  it('that is killed in the middle of a check costs nobody anything', async () => {
+  it('that is killed during a check is replaced, and the check passes', async () => {
     const world = await createWorld({ concurrency: 1 })
     await world.checks.start()
     const pids = await world.checkerPids()
-    stopAll(pids)
+    suspend(pids)
     const checked = world.checks.checkImage(await world.upload(await portrait()), world.outDir)
     for (const pid of pids) process.kill(pid, 'SIGKILL')
     expect(await checked).toMatchObject({ width: 300 })
@@ -82,12 +99,12 @@ describe('a checker process', () => {
     const world = await createWorld({ concurrency: 1 })
     await world.checks.start()
     for (const pid of await world.checkerPids()) process.kill(pid, 'SIGSEGV')
-    await vi.waitFor(async () => expect(await world.checkerPids()).toEqual([]), waiting)
+    await until(async () => (await world.checkerPids()).length === 0)
     const path = await world.upload(await portrait())
     expect(await world.checks.checkImage(path, world.outDir)).toMatchObject({ width: 300 })
   })
 
-  it('ends at its limit of CPU time, and the image is at fault', async () => {
+  it('ends at its limit of CPU time, which is the image’s fault', async () => {
     const world = await createWorld({ concurrency: 1, bounds: { checkerCpuSeconds: 2 } })
     const path = await world.upload(await slowImage())
     const checkOften = async () => {
@@ -101,7 +118,7 @@ describe('a checker process', () => {
   }, 60_000)
 
   it.runIf(isLinux)(
-    'cannot have more memory than its limit',
+    'gets no more memory than its limit',
     async () => {
       const interlaced = plain(5_000, 8_000, '#a54')
         .toColourspace('rgb16')
@@ -132,11 +149,7 @@ describe('a checker process', () => {
     const path = await world.upload(await portrait())
     await world.checks.checkImage(path, world.outDir)
     await world.checks.checkImage(path, world.outDir)
-    await vi.waitFor(async () => {
-      const now = await world.checkerPids()
-      expect(now).toHaveLength(1)
-      expect(now).not.toEqual(first)
-    }, waiting)
+    await until(() => isReplaced(world, first))
   })
 
   it('is replaced after an unreadable image, and kept after a refused one', async () => {
@@ -149,11 +162,26 @@ describe('a checker process', () => {
 
     const cut = await world.upload((await portrait()).subarray(0, 1_000))
     await world.refused(world.checks.checkImage(cut, world.outDir), 'IMAGE_UNREADABLE')
-    await vi.waitFor(async () => {
-      const now = await world.checkerPids()
-      expect(now).toHaveLength(1)
-      expect(now).not.toEqual(first)
-    }, waiting)
+    await until(() => isReplaced(world, first))
+  })
+
+  it('that cannot be replaced is logged and counted by its failure code', async () => {
+    const failures: string[] = []
+    const lines: string[] = []
+    const log = createLog('test', 'info', {
+      destination: { write: (line) => void lines.push(line) },
+      countFailure: (code) => failures.push(code),
+    })
+    const world = await createWorld({ concurrency: 1, bounds: { checkerWornChecks: 1 }, log })
+    await world.checks.start()
+    await rm(world.tempDir, { recursive: true })
+    await symlink('/nowhere/at/all', world.tempDir)
+    await world.checks.checkImage(await world.upload(await portrait()), world.outDir)
+    await until(() => failures.length > 0)
+    expect(failures).toEqual(['UNEXPECTED'])
+    expect(JSON.parse(lines[0] ?? '')).toMatchObject({
+      ...{ level: 'error', code: 'UNEXPECTED', msg: 'checker did not start' },
+    })
   })
 
   it.runIf(isLinux)('sees none of our environment', async () => {
@@ -167,43 +195,33 @@ describe('a checker process', () => {
     for (const name of ['PATH', 'HOME', 'USER', 'VITEST']) expect(names).not.toContain(name)
   })
 
-  it('dies with the service, even one that was killed, and takes its folder along', async () => {
+  it('dies with a killed service and removes its own folder', async () => {
     const world = await createWorld()
     const args = [join(import.meta.dirname, 'media-parent.ts'), process.execPath, world.tempDir]
     const service = spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'inherit'] })
     await once(service.stdout, 'data')
     expect(await world.checkerPids()).toHaveLength(2)
     service.kill('SIGKILL')
-    await vi.waitFor(async () => {
-      expect(await pidsNaming(world.tempDir)).toEqual([])
-      expect(await readdir(world.tempDir)).toEqual([])
-    }, waiting)
+    await until(async () => (await pidsNaming(world.tempDir)).length === 0)
+    await until(async () => (await readdir(world.tempDir)).length === 0)
   })
 })
 
 describe('the decoder', () => {
-  it('that hangs is killed at the wall clock with all that it started', async () => {
+  it('that hangs is killed at the wall-clock limit with all its children', async () => {
     const { world } = await createScriptedWorld(`${endless} & wait`, {
       bounds: { audioWallMs: 500 },
     })
-    const path = await world.upload(streamedWav())
-    const error = await world.refused(
-      world.checks.checkAudio(path, world.outDir),
-      'AUDIO_UNREADABLE',
-    )
+    const error = await refusedAudio(world)
     expect(error.message).toContain('too long')
-    await vi.waitFor(async () => expect(await pidsNaming(endless)).toEqual([]), waiting)
+    await until(async () => (await pidsNaming(endless)).length === 0)
   })
 
-  it('ends at its limit of CPU time, and the audio is at fault', async () => {
+  it('ends at its limit of CPU time, which is the audio’s fault', async () => {
     const { world } = await createScriptedWorld('while :; do :; done', {
       bounds: { decoderCpuSeconds: 1 },
     })
-    const path = await world.upload(streamedWav())
-    const error = await world.refused(
-      world.checks.checkAudio(path, world.outDir),
-      'AUDIO_UNREADABLE',
-    )
+    const error = await refusedAudio(world)
     expect(String(error.cause)).toContain('SIGXCPU')
   })
 
@@ -214,37 +232,30 @@ describe('the decoder', () => {
         bounds: { fileBytes: 2 ** 16 },
       },
     )
-    const path = await world.upload(streamedWav())
-    await world.refused(world.checks.checkAudio(path, world.outDir), 'AUDIO_UNREADABLE')
+    await refusedAudio(world)
   })
 
   it('gets none of our environment', async () => {
     const { world, path: script } = await createScriptedWorld('env > "$0.env"; exit 1')
-    const path = await world.upload(streamedWav())
-    await world.refused(world.checks.checkAudio(path, world.outDir), 'AUDIO_UNREADABLE')
+    await refusedAudio(world)
     const names = (await readFile(`${script}.env`, 'utf8')).match(/^\w+(?==)/gm) ?? []
-    // The shell's own.
+    // The shell sets these itself.
     expect(names.filter((name) => !['PWD', 'OLDPWD', 'SHLVL', '_'].includes(name))).toEqual([])
   })
 
-  it.runIf(hasFfmpeg)('that is killed from outside is started once more', async () => {
+  it.runIf(hasFfmpeg)('that is killed from outside is started a second time', async () => {
     const { world } = await createScriptedWorld(
       '[ -e "$0.once" ] || { : > "$0.once"; kill -9 $$; }; exit 1',
     )
-    const path = await world.upload(streamedWav())
-    const error = await world.refused(
-      world.checks.checkAudio(path, world.outDir),
-      'AUDIO_UNREADABLE',
-    )
+    const error = await refusedAudio(world)
     expect(String(error.cause)).toContain('ffmpeg: 1:')
   })
 
-  it('that is missing is our fault: at the start, and at a check', async () => {
+  it('that is missing is our fault, at the start and at a check', async () => {
     const { world, path: script } = await createScriptedWorld('exit 1')
     await world.checks.start()
     await rename(script, `${script}.gone`)
-    const path = await world.upload(streamedWav())
-    await world.refused(world.checks.checkAudio(path, world.outDir), 'UNEXPECTED')
+    await refusedAudio(world, 'UNEXPECTED')
     await expect(world.checks.start()).rejects.toMatchObject({ code: 'UNEXPECTED' })
   })
 })
@@ -269,26 +280,38 @@ describe.runIf(existsSync('/dev/full'))('a full disk is no fault of the medium',
 })
 
 describe('the checks', () => {
-  it('run no more than so many at once, and all of them', async () => {
-    const script = 'mkdir "$0.lock" || : > "$0.overlap"; sleep 0.05; rmdir "$0.lock"; exit 1'
-    const { world, path: script1 } = await createScriptedWorld(script, { concurrency: 1 })
+  itKeepsTheRunnableContract(async () => {
+    const world = await createWorld({ concurrency: 1, ffmpegPath: process.execPath })
+    return { runnable: world.checks, atWork: async () => (await world.checkerPids()).length }
+  })
+
+  it('run one after another past the limit of concurrency', async () => {
+    // Each decoder reports its start and then waits until a line comes through the gate.
+    const script = 'echo >> "$0.started"; read line < "$0.gate"; exit 1'
+    const { world, path: decoder } = await createScriptedWorld(script, { concurrency: 1 })
+    await promisify(execFile)('mkfifo', [`${decoder}.gate`])
     const path = await world.upload(streamedWav())
-    const checks = Array.from({ length: 6 }, () => world.checks.checkAudio(path, world.outDir))
-    const codes = (await Promise.allSettled(checks)).map(
-      (check) => check.status === 'rejected' && check.reason.code,
+    const checks = Array.from({ length: 4 }, () =>
+      world.refused(world.checks.checkAudio(path, world.outDir), 'AUDIO_UNREADABLE'),
     )
-    expect(codes).toEqual(Array(6).fill('AUDIO_UNREADABLE'))
-    expect(existsSync(`${script1}.overlap`)).toBe(false)
+    const startedLines = () => readFile(`${decoder}.started`, 'utf8').catch(() => '')
+    for (let released = 0; released < checks.length; released++) {
+      await until(async () => (await startedLines()).length > released)
+      expect(await startedLines()).toHaveLength(released + 1)
+      await writeFile(`${decoder}.gate`, '\n')
+    }
+    await Promise.all(checks)
+    expect(await startedLines()).toHaveLength(checks.length)
     expect(await world.checkerPids()).toHaveLength(1)
   })
 
-  it('stop at once, whatever is going on, and leave nothing behind', async () => {
+  it('stop at once during and before a check, and leave nothing behind', async () => {
     const { world } = await createScriptedWorld(`${endless} & wait`, { concurrency: 1 })
     await world.checks.start()
     const path = await world.upload(streamedWav())
     const image = await world.upload(blackPng(200, 200))
     const decoding = world.checks.checkAudio(path, world.outDir)
-    await vi.waitFor(async () => expect(await pidsNaming(endless)).not.toEqual([]), waiting)
+    await until(async () => (await pidsNaming(endless)).length > 0)
     const queued = world.checks.checkImage(image, world.outDir)
     const outcomes = Promise.allSettled([decoding, queued])
 
@@ -302,19 +325,28 @@ describe('the checks', () => {
     await world.refused(world.checks.checkImage(image, world.outDir), 'DRAINING')
   })
 
-  it('may be stopped before the start, twice, and started again', async () => {
+  it('go on with the same children when started twice, and with others after a stop', async () => {
     const world = await createWorld({ ffmpegPath: process.execPath })
-    await world.checks.stop()
     await world.checks.start()
-    expect(await world.checkerPids()).toHaveLength(2)
-    await Promise.all([world.checks.stop(), world.checks.stop()])
-    expect(await world.checkerPids()).toEqual([])
+    const [children, folders] = [await world.checkerPids(), await readdir(world.tempDir)]
+    await world.checks.start()
+    expect(children).toHaveLength(2)
+    expect(await world.checkerPids()).toEqual(children)
+    expect(await readdir(world.tempDir)).toEqual(folders)
+    await world.checks.stop()
     await world.checks.start()
     const path = await world.upload(await portrait())
     expect(await world.checks.checkImage(path, world.outDir)).toMatchObject({ width: 300 })
   })
 
-  it('blame us when an upload is gone', async () => {
+  it('remove at their start what the children of a killed service left', async () => {
+    const world = await createWorld({ ffmpegPath: process.execPath })
+    await mkdir(join(world.tempDir, 'checker-left'), { recursive: true })
+    await world.checks.start()
+    expect(await readdir(world.tempDir)).not.toContain('checker-left')
+  })
+
+  it('are our failure when an upload is gone', async () => {
     const world = await createWorld()
     await world.refused(world.checks.checkImage('/nowhere/upload', world.outDir), 'UNEXPECTED')
   })

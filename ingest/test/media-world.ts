@@ -4,14 +4,14 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import type { FailureCode } from '@avatar/contracts'
-import { AppError } from '@avatar/service-kit'
+import { AppError, createLog } from '@avatar/service-kit'
 import { expect } from 'vitest'
 import { createMediaChecks, type MediaChecks } from '../src/media/media-checks.ts'
 import { ffmpegPath } from './media-fixtures.ts'
 
 type CheckOptions = Parameters<typeof createMediaChecks>[0]
 
-/** Folders of a test's own, and checks that write there. */
+/** A test's own folders, and checks that write there. */
 export type MediaWorld = {
   readonly checks: MediaChecks
   readonly outDir: string
@@ -33,7 +33,10 @@ export async function createMediaWorld(options: Partial<CheckOptions> = {}): Pro
     string,
   ] // map keeps the length.
   await Promise.all([outDir, inDir].map((dir) => mkdir(dir)))
-  const checks = createMediaChecks({ ffmpegPath, tempDir, ...options })
+  const checks = createMediaChecks({
+    ...{ ffmpegPath, tempDir, log: createLog('test', 'silent') },
+    ...options,
+  })
   let uploads = 0
 
   return {
@@ -67,7 +70,7 @@ export async function createMediaWorld(options: Partial<CheckOptions> = {}): Pro
   }
 }
 
-/** Process ids of everything whose command line holds `text`. */
+/** Process ids of everything whose command line contains `text`. */
 export async function pidsNaming(text: string): Promise<number[]> {
   const { stdout } = await promisify(execFile)('ps', ['-A', '-ww', '-o', 'pid=,stat=,args='])
   return stdout

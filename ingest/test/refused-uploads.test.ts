@@ -3,29 +3,24 @@ import { join } from 'node:path'
 import { type FailureCode, limits } from '@avatar/contracts'
 import { until } from '@avatar/service-kit/testing'
 import sharp from 'sharp'
-import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { afterAll, describe, expect, it } from 'vitest'
 import { blackPng, ffmpeg, garbageMp3, lieAboutFrames, makeMp3, wav } from './media-fixtures.ts'
-import { createMediaWorld, type MediaWorld } from './media-world.ts'
-import { createRestWorld, portrait, type RestWorld, voice } from './rest-world.ts'
+import { createMediaWorld } from './media-world.ts'
+import { portrait, type RestWorld, useRestWorld, voice } from './rest-world.ts'
 
-let world: RestWorld
-let files: MediaWorld
-
-beforeAll(async () => {
-  ;[world, files] = await Promise.all([createRestWorld(), createMediaWorld()])
-}, 90_000)
+const world = useRestWorld()
+const files = await createMediaWorld()
 
 afterAll(async () => {
-  // None of it is a fault of ours.
+  // Whatever clients send, it is no fault of ours.
   expect(world.logged('request failed')).toEqual([])
-  await world.stop()
   await files.close()
 })
 
 type Parts = Parameters<RestWorld['generate']>[0]
 type Refused = { error: { code: string; message: string; details: object }; meta: object }
 
-/** What ffmpeg writes, as the bytes of an upload. */
+/** The bytes of an upload that ffmpeg makes. */
 async function made(make: (path: string) => Promise<void>): Promise<Buffer> {
   const path = join(files.outDir, 'made')
   await make(path)
@@ -100,10 +95,10 @@ const refusals: [string, number, FailureCode, () => Parts | Promise<Parts>][] = 
   ['a seed that is no number', 400, 'INVALID_REQUEST', () => ({ fields: { seed: 'many' } })],
   ['a seed below zero', 400, 'INVALID_REQUEST', () => ({ fields: { seed: '-1' } })],
   ['a seed that is not whole', 400, 'INVALID_REQUEST', () => ({ fields: { seed: '1.5' } })],
-  ['a field nobody knows', 400, 'INVALID_REQUEST', () => ({ fields: { colour: 'blue' } })],
+  ['an unknown field', 400, 'INVALID_REQUEST', () => ({ fields: { colour: 'blue' } })],
 ]
 
-/** A portrait so large that the voice is long stored when its last lines turn out to be missing. */
+/** A portrait so large that the voice is stored long before its last lines turn out to be missing. */
 const lateFault = async () => {
   const noise = Buffer.alloc(3_000 * 3_000 * 3)
   for (let at = 0; at < noise.length; at++) noise[at] = (at * 2_654_435_761) >>> 24
@@ -112,12 +107,12 @@ const lateFault = async () => {
   return jpeg.subarray(0, -5_000)
 }
 
-describe('an upload that is refused', () => {
-  it('leaves nothing of its voice, which had passed and was stored already', async () => {
+describe('a refused upload', () => {
+  it('leaves nothing of its voice when that was stored already', async () => {
     const before = await world.traces()
     const image = await lateFault()
     let wasStored = false
-    // Seen only by who looks in the moments between the two: on a busy machine not at the first try.
+    // The moment between storing and refusing is short: a busy machine may miss it a few times.
     for (let tries = 0; tries < 10 && !wasStored; tries++) {
       let isRefused = false
       const refusing = world.generate({ image }).finally(() => {
@@ -132,9 +127,9 @@ describe('an upload that is refused', () => {
   }, 60_000)
 
   it.each(refusals)(
-    'says why and leaves nothing behind: %s',
+    'answers with the reason and leaves nothing behind: %s',
     async (_what, status, code, parts) => {
-      // What succeeded before is answered before its folder is gone.
+      // An upload that succeeded before is answered before its folder is removed.
       await until(async () => (await world.traces()).spooled.length === 0)
       const before = await world.traces()
       const answer = await world.generate(await parts())
@@ -150,14 +145,14 @@ describe('an upload that is refused', () => {
     60_000,
   )
 
-  it('is read to its end although the key is refused, so that the client reads the 401', async () => {
+  it('is read to its end although its key is invalid, so that the client can read the 401', async () => {
     const parts = { audio: size(limits.audioMaxBytes) }
     const answer = await world.generate(parts, { authorization: 'Bearer nonsense' })
     expect(answer.status).toBe(401)
     expect(answer.headers.get('www-authenticate')).toBe('Bearer')
   })
 
-  it('takes what is just within: 2,000 characters of four bytes, the largest seed, a warning', async () => {
+  it('is not one at the limits: 2,000 characters of four bytes, the largest seed, half a second', async () => {
     const fields = { prompt: '🙂'.repeat(2_000), seed: String(limits.seedMax) }
     const answer = await world.generate({ fields, audio: wav({ seconds: 0.5 }) })
     expect(answer.status).toBe(201)

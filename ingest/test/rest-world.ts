@@ -1,10 +1,16 @@
-import { randomUUID } from 'node:crypto'
-import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises'
+import { createHash, randomUUID } from 'node:crypto'
+import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { provisionBroker } from '@avatar/backing-services'
-import { createTestNats, createTestS3, type TestUser } from '@avatar/backing-services/testing'
+import {
+  createTestNats,
+  createTestS3,
+  type TestNats,
+  type TestS3,
+  type TestUser,
+} from '@avatar/backing-services/testing'
 import {
   apiKeyRecordSchema,
   buckets,
@@ -26,6 +32,7 @@ import {
   stopInPhases,
   systemClock,
 } from '@avatar/service-kit'
+import { afterAll, beforeAll } from 'vitest'
 import { buildIngest } from '../src/build-ingest.ts'
 import { ingestConfigSchema } from '../src/config.ts'
 import { ffmpegPath } from './media-fixtures.ts'
@@ -33,11 +40,43 @@ import { ffmpegPath } from './media-fixtures.ts'
 export const portrait = await readFile(join(import.meta.dirname, '../../examples/portrait.jpg'))
 export const voice = await readFile(join(import.meta.dirname, '../../examples/voice.wav'))
 
+/** The environment of an ingest that uses these servers and takes free ports. */
+export function ingestEnvironment(nats: TestNats, s3: TestS3, spoolDir: string) {
+  return {
+    NATS_URL: nats.url,
+    NATS_USER: 'ingest',
+    NATS_PASSWORD: nats.passwords.ingest,
+    S3_ENDPOINT: s3.endpoint,
+    // The same server under another name, so that a link shows which of the two addresses it has.
+    S3_PUBLIC_ENDPOINT: s3.endpoint.replace('127.0.0.1', 'localhost'),
+    R2_ACCESS_KEY_ID: s3.accessKeyId,
+    R2_SECRET_ACCESS_KEY: s3.secretAccessKey,
+    R2_BUCKET_NAME: s3.bucket,
+    METRICS_PORT: '0',
+    HTTP_PORT: '0',
+    FFMPEG_PATH: ffmpegPath,
+    SPOOL_DIR: spoolDir,
+  }
+}
+
+type WorldOptions = { divisor?: number; spoolParent?: string }
+
+/** The world of a test file: created before its tests, stopped after them. */
+export function useRestWorld(options: WorldOptions = {}): RestWorld {
+  const world = {} as RestWorld // Filled before any test reads it.
+  beforeAll(async () => {
+    Object.assign(world, await createRestWorld(options))
+  })
+  afterAll(() => world.stop())
+  return world
+}
+
 /**
- * Ingest with its REST door on a real port, a real broker and a real store, and no orchestrator.
- * Uploads are spooled under `spoolParent`; waits are `divisor` times shorter than in production.
+ * Ingest with both doors, its REST door on a real port, with a real broker and a real store, and
+ * without an orchestrator. Uploads are spooled under `spoolParent`; waits are `divisor` times shorter
+ * than in production.
  */
-export async function createRestWorld(options: { divisor?: number; spoolParent?: string } = {}) {
+export async function createRestWorld(options: WorldOptions = {}) {
   const directory = await mkdtemp(join(tmpdir(), 'avatar-ingest-'))
   const [nats, s3] = await Promise.all([createTestNats(), createTestS3()])
   await Promise.all([nats.start(), s3.start()])
@@ -62,30 +101,21 @@ export async function createRestWorld(options: { divisor?: number; spoolParent?:
   const spoolDir = join(spoolParent, 'uploads')
   const metrics = createMetrics('test')
   const config = loadConfig(ingestConfigSchema, {
-    NATS_URL: nats.url,
-    NATS_USER: 'ingest',
-    NATS_PASSWORD: nats.passwords.ingest,
-    S3_ENDPOINT: s3.endpoint,
-    R2_ACCESS_KEY_ID: s3.accessKeyId,
-    R2_SECRET_ACCESS_KEY: s3.secretAccessKey,
-    R2_BUCKET_NAME: s3.bucket,
-    METRICS_PORT: '0',
-    HTTP_PORT: '0',
-    FFMPEG_PATH: ffmpegPath,
-    SPOOL_DIR: spoolParent,
+    ...ingestEnvironment(nats, s3, spoolParent),
     ALLOWED_ORIGINS: 'https://app.example',
   })
   const ingest = await buildIngest({
     ...{ config, bus, clock, log, metrics },
-    // A recall acts at its second look; a test calls it by hand.
+    // Short, because a recall acts at its second look, and a test calls it by hand.
     timings: { ...timings, entryMissingMs: 1 },
   })
   const { app, board, intake, recall } = ingest
-  for (const part of ingest.start) if (part !== recall) await part.start()
+  const parts = ingest.start.filter((part) => part !== recall)
+  for (const part of parts) await part.start()
   const { port } = app.server.address() as AddressInfo // It listens on a port.
   const url = `http://127.0.0.1:${port}`
 
-  /** A key of a new owner, as the operator makes it. */
+  /** The key of a new owner, as the operator creates it. */
   async function createKey(difference: { revokedAtMs?: number } = {}) {
     const publicId = randomBase62(12)
     const owner = `o_${publicId}`
@@ -103,7 +133,7 @@ export async function createRestWorld(options: { divisor?: number; spoolParent?:
 
   type Answer = { status: number; headers: Headers; body: Record<string, never> }
 
-  /** A request with the world's own key, unless headers say otherwise. */
+  /** A request with the world's own key, unless `init` brings another one. */
   async function call(path: string, init: RequestInit = {}): Promise<Answer> {
     const response = await fetch(url + path, {
       ...init,
@@ -148,17 +178,26 @@ export async function createRestWorld(options: { divisor?: number; spoolParent?:
     }
   }
 
-  /** A record as the orchestrator would leave it. */
+  /** Writes a record as the orchestrator would leave it. */
   async function putJob(difference: Partial<JobRecord> = {}) {
     const job = aJob({ jobId: randomUUID(), owner: mine.owner, ...difference })
     await jobs.create(jobKey(job.owner, job.jobId), job)
     return job
   }
 
+  async function putObject(key: string, content: Uint8Array) {
+    const path = join(directory, randomUUID())
+    await writeFile(path, content)
+    const sha256 = createHash('sha256').update(content).digest('hex')
+    await objects.putFile(key, path, content.length, sha256)
+    await rm(path)
+  }
+
   return {
     nats,
     s3,
     app,
+    parts,
     intake,
     recall,
     operator,
@@ -174,8 +213,9 @@ export async function createRestWorld(options: { divisor?: number; spoolParent?:
     call,
     generate,
     putJob,
+    putObject,
     traces,
-    /** The log lines so far with this message. */
+    /** The log lines with this message. */
     logged: (message: string) => lines.filter((line) => JSON.parse(line).msg === message),
     spoolDir,
     spooled: () => readdir(spoolDir),

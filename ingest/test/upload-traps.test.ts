@@ -3,24 +3,16 @@ import { Agent, request } from 'node:http'
 import { connect } from 'node:net'
 import { limits } from '@avatar/contracts'
 import { until } from '@avatar/service-kit/testing'
-import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { createRestWorld, portrait, type RestWorld, voice } from './rest-world.ts'
+import { afterAll, describe, expect, it } from 'vitest'
+import { portrait, useRestWorld, voice } from './rest-world.ts'
 
-let world: RestWorld
-
-beforeAll(async () => {
-  world = await createRestWorld()
-}, 90_000)
-
-afterAll(async () => {
-  // None of it is a fault of ours.
-  expect(world.logged('request failed')).toEqual([])
-  await world.stop()
-})
+const world = useRestWorld()
+// Whatever clients send, it is no fault of ours.
+afterAll(() => expect(world.logged('request failed')).toEqual([]))
 
 type Failed = { error: { code: string; details: { field?: string; problem?: string } } }
 
-/** `status code field` of the answer to a form. */
+/** Posts a form and returns `status code field` of the answer. */
 async function post(form: FormData): Promise<string> {
   const answer = await world.call('/generate', { method: 'POST', body: form })
   const { error } = answer.body as unknown as Failed
@@ -42,7 +34,7 @@ async function sendChunked(chunks: Iterable<Buffer>) {
     headers: { ...world.mine.headers, 'content-type': 'multipart/form-data; boundary=b' },
   })
   const answered = once(outgoing, 'response')
-  // The server may close before everything is sent; the answer was read by then.
+  // The server may close before everything is sent. By then the answer has been read.
   outgoing.on('error', () => undefined)
   let hasAnswer = false
   void answered.then(() => {
@@ -70,13 +62,13 @@ function* repeated(head: string, bytes: number, tail: string): Generator<Buffer>
 const filePart = (name: string) =>
   `--b\r\ncontent-disposition: form-data; name="${name}"; filename="f"\r\n\r\n`
 
-describe('what the multipart library lets through', () => {
-  it('is refused: fields cut off, sent twice, sent as JSON, of a file’s name', async () => {
+describe('what the multipart library accepts', () => {
+  it('is refused: fields truncated, sent twice, sent as JSON, named like a file', async () => {
     const cut = aForm()
     cut.append('prompt', 'x'.repeat(20_000))
     expect(await post(cut)).toBe('400 INVALID_REQUEST prompt')
     const answer = await world.call('/generate', { method: 'POST', body: cut })
-    // Known by the library's mark on the part: what is left of it might pass by itself.
+    // The library marks the part as truncated: what is left of it might pass by itself.
     expect((answer.body as unknown as Failed).error.details.problem).toBe('too long')
     const twice = aForm()
     twice.append('prompt', 'a')
@@ -95,7 +87,7 @@ describe('what the multipart library lets through', () => {
     expect(json.text).toContain('"field":"prompt"')
   })
 
-  it('is refused: files sent twice or under unknown names, too many parts, prototype names', async () => {
+  it('is refused: files sent twice or under unknown names, too many parts, names of the prototype', async () => {
     const twice = aForm()
     twice.append('image', new Blob([portrait as never]), 'i')
     expect(await post(twice)).toBe('400 INVALID_REQUEST image')
@@ -111,7 +103,7 @@ describe('what the multipart library lets through', () => {
     expect(await world.spooled()).toEqual([])
   })
 
-  it('is read to its end before the refusal, so that the client reads it', async () => {
+  it('is read to its end before it is refused, so that the client can read the answer', async () => {
     const files = [0, 1, 2, 3, 4].map((n) => `${filePart(`v${n}`)}x\r\n`).join('')
     const rest = repeated(`${files}${filePart('v5')}`, 40 * 2 ** 20, '\r\n--b--\r\n')
     const answer = await sendChunked(rest)
@@ -123,7 +115,7 @@ describe('what the multipart library lets through', () => {
 })
 
 describe('a body without a length', () => {
-  it('is refused past the limit of the whole, also where no part is too large', async () => {
+  it('is refused past the limit of the whole body although no part is too large', async () => {
     const tail = `\r\n${filePart('audio')}x\r\n--b--\r\n`
     const preamble = repeated('', limits.bodyMaxBytes, `\r\n${filePart('image')}x${tail}`)
     const answer = await sendChunked(preamble)
@@ -131,7 +123,7 @@ describe('a body without a length', () => {
     expect(answer.text).toContain('BODY_TOO_LARGE')
   }, 60_000)
 
-  it('is not read without end: past the bound of what is drained the door closes', async () => {
+  it('is not read past the bound of what is drained', async () => {
     const endless = repeated(filePart('image'), 2 * limits.drainMaxBytes, '\r\n--b--\r\n')
     const answer = await sendChunked(endless).catch(() => 'reset')
     if (answer !== 'reset') expect(answer).toMatchObject({ status: 413 })
@@ -149,12 +141,12 @@ it('leaves nothing behind when the client hangs up in the middle', async () => {
   await until(async () => (await world.spooled()).length === 1)
   socket.destroy()
   await until(async () => (await world.spooled()).length === 0)
-  // Nor is it a fault of ours, which would page somebody.
+  // It is no failure of ours, which would page somebody.
   await until(() => world.logged('request refused').length > 0)
   expect(world.logged('request failed')).toEqual([])
 })
 
-it('refuses an announced length that would not even be drained, before a byte is read', async () => {
+it('refuses an announced length that is too much even to drain, before a byte is read', async () => {
   const outgoing = request(`${world.url}/generate`, {
     method: 'POST',
     headers: {

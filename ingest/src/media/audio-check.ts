@@ -1,31 +1,26 @@
 import { rm, stat } from 'node:fs/promises'
-import { framesPerSecond, limits, type Warning } from '@avatar/contracts'
+import { limits, type Warning } from '@avatar/contracts'
 import { AppError } from '@avatar/service-kit'
 import { type AudioFormat, claimedMp3Seconds, detectAudioFormat } from './audio-format.ts'
 import type { CheckBounds } from './check-bounds.ts'
 import type { Checker } from './checker-pool.ts'
 import { detectedFormatSchema, type NormalisedWav, plainWavSchema } from './checker-protocol.ts'
 import { decodeAudio, decodedSeconds } from './decode-audio.ts'
-import { requireAudioBytes } from './file-sizes.ts'
 
-/** What is known of an audio file that passed. */
+/** An audio file that passed. */
 export type CheckedAudio = {
   /** The normalised WAV file: 16-bit PCM, at most 48 kHz and two channels. */
   readonly path: string
   readonly bytes: number
   readonly sha256: string
-  /** Of samples that were decoded, whatever the headers claimed. */
+  /** The length of the decoded samples, whatever the headers claim. */
   readonly seconds: number
-  /** Frames of the video: round(25 × seconds). */
-  readonly frames: number
-  readonly sampleRate: number
-  readonly channels: number
   readonly warnings: readonly Warning[]
 }
 
 type AudioCheck = {
   path: string
-  /** The file to write, and beside it for a while what the decoder made. */
+  /** The file to write, and the decoder's temporary one. */
   out: string
   decoded: string
   ffmpegPath: string
@@ -33,20 +28,20 @@ type AudioCheck = {
   bounds: CheckBounds
 }
 
-/** So far a header may be off: encoders count their padding differently. */
+/** How far a header may be off, by the larger of the two. Encoders count their padding differently. */
 const claimTolerance = { seconds: 1, share: 0.05 }
 
 const allowedFormats = ['audio/wav', 'audio/mpeg']
 
 /**
- * Checks an audio file by its content and normalises it. Throws INVALID_AUDIO_FORMAT,
- * AUDIO_UNREADABLE, AUDIO_EMPTY, AUDIO_TOO_LONG or AUDIO_TOO_LARGE. What it wrote before it threw
- * is for the caller to remove.
+ * Checks an audio file by its content and normalises it. After an error, the caller removes what it
+ * wrote.
+ *
+ * @throws AppError INVALID_AUDIO_FORMAT, AUDIO_UNREADABLE, AUDIO_EMPTY or AUDIO_TOO_LONG
  */
 export async function checkAudioFile(checker: Checker, check: AudioCheck): Promise<CheckedAudio> {
   const { size } = await stat(check.path)
   if (size === 0) throw new AppError('AUDIO_UNREADABLE', { details: { bytes: size } })
-  requireAudioBytes(size)
 
   const format = await detectAudioFormat(check.path)
   if (!format) throw await invalidFormat(checker, check)
@@ -63,14 +58,11 @@ export async function checkAudioFile(checker: Checker, check: AudioCheck): Promi
     bytes: wav.bytes,
     sha256: wav.sha256,
     seconds,
-    frames: Math.round(framesPerSecond * seconds),
-    sampleRate: wav.sampleRate,
-    channels: wav.channels,
     warnings: seconds < limits.audioShortSeconds ? [shortWarning(seconds)] : [],
   }
 }
 
-/** Null when there was not a single sample. */
+/** Null when the file holds no sample. */
 async function normalise(
   checker: Checker,
   check: AudioCheck,
@@ -100,7 +92,7 @@ async function invalidFormat(checker: Checker, { path, bounds }: AudioCheck): Pr
     detectedFormatSchema,
     bounds.audioWallMs,
   )
-  // An MP3 tag with no frame behind it.
+  // An MP3 tag without a frame behind it.
   if (found === 'audio/mpeg') return new AppError('AUDIO_UNREADABLE')
   return new AppError('INVALID_AUDIO_FORMAT', {
     details: { found: found ?? 'unknown', allowed: allowedFormats },
@@ -108,8 +100,8 @@ async function invalidFormat(checker: Checker, { path, bounds }: AudioCheck): Pr
 }
 
 /**
- * A file that promises another length than it holds was cut off, glued together or made to deceive.
- * Whatever length we gave its video would surprise somebody.
+ * A file that claims another length than it holds was cut off, glued together or made to deceive. A
+ * video of either length would surprise somebody.
  */
 async function requireTrueClaim(path: string, seconds: number): Promise<void> {
   const claimed = await claimedMp3Seconds(path)

@@ -49,7 +49,7 @@ describe('the format of an audio file', () => {
   })
 })
 
-/** A first frame with a claim behind side information of this many bytes. */
+/** A first frame that claims a length behind this many bytes of side information. */
 function claiming(head: number[], sideBytes: number, name: string, frames: number, flags = 1) {
   const claim = Buffer.alloc(name === 'VBRI' ? 18 : 12)
   claim.write(name, 'latin1')
@@ -76,18 +76,18 @@ describe('the length that an MP3 file claims', () => {
     ['MPEG-2', claiming(mpeg2, 17, 'Xing', 441), (441 * 576) / 22_050],
     ['MPEG-2.5', claiming(mpeg25, 9, 'Info', 441), (441 * 576) / 11_025],
     ['VBRI', claiming(mpeg1, 32, 'VBRI', 441), (441 * 1152) / 44_100],
-  ])('is read: %s', async (_name, bytes, seconds) => {
+  ])('is read from %s', async (_name, bytes, seconds) => {
     expect(await claimed(bytes)).toBeCloseTo(seconds, 3)
   })
 
   it.each([
     ['a frame without a header', Buffer.concat([frame, Buffer.alloc(400)])],
     ['a header without a count', claiming(mpeg1, 32, 'Xing', 441, 0)],
-    ['a header cut short', claiming(mpeg1, 32, 'Xing', 441).subarray(0, 42)],
-    ['a VBRI header cut short', claiming(mpeg1, 32, 'VBRI', 441).subarray(0, 42)],
+    ['a truncated header', claiming(mpeg1, 32, 'Xing', 441).subarray(0, 42)],
+    ['a truncated VBRI header', claiming(mpeg1, 32, 'VBRI', 441).subarray(0, 42)],
     ['a WAV file', Buffer.from('RIFF\0\0\0\0WAVEXing', 'latin1')],
     ['nothing', Buffer.alloc(0)],
-  ])('is none: %s', async (_name, bytes) => {
+  ])('is undefined for %s', async (_name, bytes) => {
     expect(await claimed(bytes)).toBeUndefined()
   })
 })

@@ -2,12 +2,12 @@ import { type FileHandle, open } from 'node:fs/promises'
 
 export type AudioFormat = 'wav' | 'mp3'
 
-/** Junk that encoders leave between a tag and the first frame. */
+/** How much padding encoders leave between a tag and the first frame, at most. */
 const paddingBytes = 4_096
 
 /**
- * Tells WAV and MP3 by their bytes; undefined for everything else. Reads at most a few kilobytes,
- * and in bounded time, because it runs in the service itself and not in a limited child.
+ * Recognises WAV and MP3 by their bytes; undefined for anything else. It reads a few kilobytes at
+ * most, in bounded time, because it runs in the service itself and not in a limited child process.
  */
 export async function detectAudioFormat(path: string): Promise<AudioFormat | undefined> {
   const file = await open(path, 'r')
@@ -22,7 +22,7 @@ export async function detectAudioFormat(path: string): Promise<AudioFormat | und
   }
 }
 
-/** What the bytes after the tag and its padding begin with; empty when there is nothing but padding. */
+/** The bytes behind the tag and its padding; empty when there is only padding. */
 async function firstFrame(file: FileHandle, start: Buffer): Promise<Buffer> {
   const frames = await readAt(file, id3TagBytes(start), paddingBytes)
   const first = frames.findIndex((byte) => byte !== 0)
@@ -30,8 +30,8 @@ async function firstFrame(file: FileHandle, start: Buffer): Promise<Buffer> {
 }
 
 /**
- * The length an MP3 file claims in the Xing, Info or VBRI header that encoders put into its first
- * frame; undefined when it makes no claim. Players show it and seek by it; the samples may differ.
+ * The length that an MP3 file claims in the Xing, Info or VBRI header of its first frame; undefined
+ * when it makes no claim. Players show it and seek by it, but the samples may differ.
  */
 export async function claimedMp3Seconds(path: string): Promise<number | undefined> {
   const file = await open(path, 'r')
@@ -48,10 +48,10 @@ export async function claimedMp3Seconds(path: string): Promise<number | undefine
   }
 }
 
-/** Of MPEG-1; half of them in MPEG-2, a quarter in MPEG-2.5. */
+/** The rates of MPEG-1. MPEG-2 has half of each, MPEG-2.5 a quarter. */
 const mpeg1SampleRates = [44_100, 48_000, 32_000]
 
-/** The header stands behind the side information, whose length depends on version and channels. */
+/** The header follows the side information, whose length depends on version and channels. */
 function claimedFrames(frame: Buffer): number | undefined {
   const head = frame.subarray(0, 64)
   const xing = Math.max(head.indexOf('Xing'), head.indexOf('Info'))
@@ -66,7 +66,7 @@ async function readAt(file: FileHandle, position: number, length: number): Promi
   return buffer.subarray(0, bytesRead)
 }
 
-/** The length of an ID3v2 tag at the start, 0 without one: ten bytes and four times seven bits (ID3v2.4, 3.1). */
+/** The length of the ID3v2 tag at the start, 0 without one. Its size field is four times seven bits (ID3v2.4, 3.1). */
 function id3TagBytes(start: Buffer): number {
   if (start.length < 10 || start.toString('latin1', 0, 3) !== 'ID3') return 0
   const hasFooter = (start.readUInt8(5) & 0x10) !== 0
@@ -75,7 +75,7 @@ function id3TagBytes(start: Buffer): number {
   return 10 + bodyBytes + (hasFooter ? 10 : 0)
 }
 
-/** Frame sync, a known MPEG version, layer III, a real bit rate and sample rate (ISO 11172-3, 2.4.1.3). */
+/** Frame sync, a known MPEG version, layer III, and a bit rate and sample rate that exist (ISO 11172-3, 2.4.1.3). */
 function isLayer3Header(bytes: Buffer): boolean {
   if (bytes.length < 4) return false
   const [second, third] = [bytes.readUInt8(1), bytes.readUInt8(2)]

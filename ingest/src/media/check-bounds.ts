@@ -3,20 +3,20 @@ const mebibyte = 2 ** 20
 /**
  * What checking one medium may cost. The largest media that are allowed stay well below: a 40
  * megapixel interlaced 16-bit PNG takes 2.5 s and 0.4 GB, five minutes of MP3 take 2 s and 40 MB.
- * Not part of the timings: these bound work, they are not waits.
+ * They are not among the timings, because they bound work and must not shrink in tests.
  */
 export const checkBounds = {
-  /** From the spawn of a checker to its first word. */
+  /** From spawning a checker until it reports ready. */
   checkerStartMs: 40_000,
-  /** For what hangs. CPU time bounds the work; by the wall, a busy machine would refuse sound media. */
+  /** Wall-clock limits are for hangs alone: on a busy machine, tight ones would refuse intact media. */
   imageWallMs: 40_000,
   audioWallMs: 60_000,
-  /** Of a checker over its whole life; it is replaced long before, so that one check has 20 s at least. */
+  /** For the whole life of a checker. It is replaced at a third of it, so that each check has at least 20 s. */
   checkerCpuSeconds: 30,
   checkerWornCpuSeconds: 10,
   checkerWornChecks: 200,
   checkerWornRssBytes: 320 * mebibyte,
-  /** V8 maps 0.65 GB of it before the first image, and hardly touches that. */
+  /** V8 maps 0.65 GB before the first image and touches little of that. */
   checkerMemoryBytes: 1_536 * mebibyte,
   decoderCpuSeconds: 10,
   decoderMemoryBytes: 512 * mebibyte,

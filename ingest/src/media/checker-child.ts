@@ -1,7 +1,7 @@
 /**
- * The program of a checker process: handles hostile media for the service, one request at a time,
- * under the limits that its parent started it with. Imports as little as it can, for its start is
- * on the way of the request after a bad one.
+ * The program of a checker process. It handles hostile media for the service, one request at a time,
+ * under the limits that its parent set. It imports as little as it can: after a bad medium, the next
+ * request may wait for its start.
  */
 import { rmSync } from 'node:fs'
 import { fileTypeFromFile } from 'file-type'
@@ -13,16 +13,16 @@ import { normalisePcmWav } from './pcm-wav.ts'
 
 const [, , home] = process.argv
 
-/** Without a parent nobody wants the answer. Killed, for exit() would wait for a decode to end. */
+/** Ends with the parent. It kills itself because `exit()` would wait for a running decode. */
 process.on('disconnect', () => {
   if (home) rmSync(home, { recursive: true, force: true })
   process.kill(process.pid, 'SIGKILL')
 })
 
-process.on('message', async (request: CheckerRequest) => say(await answer(request)))
+process.on('message', async (request: CheckerRequest) => reply(await answer(request)))
 
 await warmUp()
-say({ kind: 'ready' })
+reply({ kind: 'ready' })
 
 async function answer(request: CheckerRequest): Promise<CheckerReply> {
   try {
@@ -62,11 +62,11 @@ function describe(error: unknown): string {
   return error instanceof Error ? error.message : String(error ?? '')
 }
 
-function say(reply: CheckerReply): void {
-  process.send?.(reply)
+function reply(message: CheckerReply): void {
+  process.send?.(message)
 }
 
-/** The first image of a process costs 20 ms more than the next: better now than in a request. */
+/** The first image of a process takes 20 ms longer than the next. That time is spent here, before a request waits. */
 async function warmUp(): Promise<void> {
   const tiny = { create: { width: 16, height: 16, channels: 3, background: '#808080' } } as const
   const jpeg = await sharp(tiny).jpeg().toBuffer()

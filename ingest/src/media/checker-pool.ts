@@ -1,4 +1,4 @@
-import { AppError, type Log, type Runnable } from '@avatar/service-kit'
+import { AppError, type Log, logFailure, type Runnable } from '@avatar/service-kit'
 import type { z } from 'zod'
 import type { CheckBounds } from './check-bounds.ts'
 import {
@@ -9,18 +9,19 @@ import {
 } from './checker-process.ts'
 import type { CheckerRequest } from './checker-protocol.ts'
 
-/** Checking a medium took a process more than its limits, or crashed it. */
+/** A medium took a process past its limits or crashed it. */
 export class MediumTooCostly extends Error {
   override readonly name = 'MediumTooCostly'
 }
 
-/** One place in the pool, lent to one check. */
+/** One place of the pool, lent to one check. */
 export type Checker = {
   /** Aborted when the pool is stopped. */
   readonly signal: AbortSignal
   /**
-   * Asks the warm process of this place. Throws AppError with the code of the refusal, or
-   * MediumTooCostly.
+   * Asks the warm process of this place.
+   *
+   * @throws AppError with the code of the refusal, or MediumTooCostly
    */
   ask<Schema extends z.ZodType>(
     request: CheckerRequest,
@@ -36,18 +37,18 @@ export type CheckerPool = Runnable & {
 
 type Place = { process: Promise<CheckerProcess> | undefined; isWarm: boolean }
 
-/** What an exhausted disk looks like: ENOSPC, and EDQUOT where there are quotas. */
+/** The errors of a full disk. EDQUOT is that of an exhausted quota. */
 const fullDiskErrnos: ReadonlySet<unknown> = new Set(['ENOSPC', 'EDQUOT'])
 
 /**
- * As many warm checkers as there may be checks at once. A checker that is worn, has met an
- * unreadable medium or died is replaced in the background, so that the next check finds a warm one.
+ * Keeps as many warm checkers as checks may run at once. A checker that is worn out, has met an
+ * unreadable image or died is replaced in the background, so that the next check finds a warm one.
  */
 export function createCheckerPool(options: {
   concurrency: number
   tempDir: string
   bounds: CheckBounds
-  log?: Log | undefined
+  log: Log
 }): CheckerPool {
   const { concurrency, tempDir, bounds, log } = options
   const places: readonly Place[] = Array.from(
@@ -59,7 +60,7 @@ export function createCheckerPool(options: {
   let stopping = new AbortController()
   const running = new Set<Promise<unknown>>()
 
-  /** The place's process, started if need be. */
+  /** The process of a place, started if there is none. */
   function warm(place: Place): Promise<CheckerProcess> {
     if (stopping.signal.aborted) return Promise.reject(new AppError('DRAINING'))
     place.process ??= startCheckerProcess({ tempDir, bounds }).then(
@@ -82,11 +83,11 @@ export function createCheckerPool(options: {
     await (await old?.catch(() => undefined))?.stop()
   }
 
-  /** A failed start is reported to the check that needs the process, not here. */
+  /** Replaces the process of a place. If the new one cannot start, the next check there tries again. */
   function replaceSoon(place: Place): void {
     void track(retire(place))
     if (stopping.signal.aborted) return
-    warm(place).catch((error) => log?.error({ err: error }, 'checker did not start'))
+    warm(place).catch((error) => logFailure(log, error, 'checker did not start'))
   }
 
   function track<T>(work: Promise<T>): Promise<T> {
@@ -99,8 +100,8 @@ export function createCheckerPool(options: {
 
   async function askOnce(place: Place, request: CheckerRequest, wallMs: number): Promise<Answer> {
     let process = await warm(place)
+    // It died while it was idle.
     if (process.isWorn) {
-      // Died while it was idle.
       replaceSoon(place)
       process = await warm(place)
     }
@@ -116,13 +117,16 @@ export function createCheckerPool(options: {
     }
   }
 
-  /** Once more after a kill that the medium did not cause: by a person, or for want of memory. */
+  /**
+   * Asks another process after a kill from outside, for instance by the kernel for lack of memory. That
+   * is no failure yet, so it has no code that would decide a level.
+   */
   async function askAgain(place: Place, request: CheckerRequest, wallMs: number): Promise<Answer> {
     try {
       return await askOnce(place, request, wallMs)
     } catch (error) {
       if (!(error instanceof CheckerDied && error.byOthers)) throw error
-      log?.warn({ err: error }, 'checker was killed, asking another')
+      log.warn({ err: error }, 'checker was killed, asking another')
       return await askOnce(place, request, wallMs)
     }
   }
@@ -185,7 +189,7 @@ function answeredValue(answer: Answer): unknown {
     case 'refused':
       throw new AppError(answer.code, { cause: new Error(answer.reason), details: answer.details })
     case 'failed':
-      // The limit of file size, which Node reports in place of the signal.
+      // The file size limit. Node ignores its signal and gets the error.
       if (answer.errno === 'EFBIG') throw new MediumTooCostly(answer.reason)
       throw new AppError(fullDiskErrnos.has(answer.errno) ? 'STORAGE_FULL' : 'UNEXPECTED', {
         cause: new Error(answer.reason),

@@ -9,20 +9,20 @@ export type Answer = Exclude<CheckerReply, { kind: 'ready' }>
 
 /** A warm child process that checks media, one request at a time. */
 export type CheckerProcess = {
-  /** Gone, or so used that the next request should get a new one. */
+  /** Whether it is gone, or so used up that the next request should get a new one. */
   readonly isWorn: boolean
-  /** Rejects with CheckerDied when the process dies first, by its limits, by `wallMs` or by others. */
+  /** @throws CheckerDied when the process ends first, by its limits, at `wallMs` or from outside */
   ask(request: CheckerRequest, wallMs: number): Promise<Answer>
-  /** Kills it and removes its temporary folder. Resolves when both are gone; twice is fine. */
+  /** Kills it and removes its temporary folder. Resolves when both are gone. Calling it twice is fine. */
   stop(): Promise<void>
 }
 
-/** A checker ended without an answer. */
+/** A checker ended before it answered. */
 export class CheckerDied extends Error {
   override readonly name = 'CheckerDied'
-  /** Killed from outside: neither by a limit of its own (SIGXCPU, SIGXFSZ), nor a crash, nor by us. */
+  /** It was killed from outside: not by its limits (SIGXCPU, SIGXFSZ), a crash or us. */
   readonly byOthers: boolean
-  /** A limit, the wall clock or a crash of the decoder, and not an exit of our own code. */
+  /** It ended by a limit, the wall clock or a crash of the decoder, and not by an exit of our own code. */
   readonly byMedium: boolean
 
   constructor(signal: NodeJS.Signals | null, timedOut: boolean, complaint: string) {
@@ -34,7 +34,11 @@ export class CheckerDied extends Error {
   }
 }
 
-/** Starts a checker and resolves when it is warm. Rejects when it does not become so: our failure. */
+/**
+ * Starts a checker and resolves when it is ready.
+ *
+ * @throws Error when it does not become ready, which is never a medium's fault
+ */
 export async function startCheckerProcess(options: {
   tempDir: string
   bounds: CheckBounds
@@ -67,7 +71,7 @@ function spawnChecker(home: string, bounds: CheckBounds): ChildProcess {
   })
 }
 
-/** The parent's half of the conversation: whoever waits gets the next reply or the news of the end. */
+/** The parent's half of the conversation. Whoever waits gets the next reply, or the error of the end. */
 function converse(child: ChildProcess, home: string, bounds: CheckBounds) {
   let waiting: PromiseWithResolvers<CheckerReply> | undefined
   let timedOut = false
@@ -91,7 +95,7 @@ function converse(child: ChildProcess, home: string, bounds: CheckBounds) {
     else killGroup(child)
   })
   child.on('error', (error) => {
-    // A send to a dying child fails too, and then its end is reported; without a pid it never lived.
+    // A send to a dying child fails too, but then `close` follows. Only without a pid it was never started.
     if (child.pid === undefined) onEnd(error)
   })
   child.on('close', (_code, signal) => onEnd(new CheckerDied(signal, timedOut, complaint)))
@@ -121,7 +125,7 @@ function converse(child: ChildProcess, home: string, bounds: CheckBounds) {
       const reply = nextReply(wallMs)
       child.send(request, () => undefined)
       const answer = await reply
-      if (answer.kind === 'ready') throw new Error('a checker said ready twice')
+      if (answer.kind === 'ready') throw new Error('a checker reported ready twice')
       checks += 1
       isWorn ||=
         checks >= bounds.checkerWornChecks ||

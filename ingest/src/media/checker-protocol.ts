@@ -1,7 +1,7 @@
 import { failureCodes } from '@avatar/contracts'
 import { z } from 'zod'
 
-/** What an image must keep to, from the limits of the API. */
+/** The limits of the API that an image must keep to. */
 export type ImageBounds = {
   readonly minSidePixels: number
   readonly maxSidePixels: number
@@ -10,7 +10,7 @@ export type ImageBounds = {
   readonly longestSidePixels: number
 }
 
-/** What the service asks of a checker, one at a time. `out` is the file to write. */
+/** A request to a checker, one at a time. `out` is the file to write. */
 export type CheckerRequest =
   | { op: 'normaliseImage'; path: string; out: string; bounds: ImageBounds }
   | { op: 'normalisePcmWav'; path: string; out: string; maxSeconds: number }
@@ -26,18 +26,17 @@ export const normalisedImageSchema = z.object({
 })
 export type NormalisedImage = z.infer<typeof normalisedImageSchema>
 
-export const normalisedWavSchema = z.object({
+const normalisedWavSchema = z.object({
   ...writtenSchema,
   /** Per channel. */
   samples: z.int().nonnegative(),
   sampleRate: z.int().positive(),
-  channels: z.int().positive(),
-  /** Half the way from the lowest to the highest sample, 1 being full scale: an offset is no sound. */
+  /** Half the distance from the lowest to the highest sample, 1 being full scale. A constant offset is silence. */
   peak: z.number().min(0).max(1),
 })
 export type NormalisedWav = z.infer<typeof normalisedWavSchema>
 
-/** Null: not a plain WAV file, let a decoder have it. */
+/** Null for a WAV file that is not plain and needs a decoder. */
 export const plainWavSchema = normalisedWavSchema.nullable()
 
 /** The media type by content, null for an unknown one. */
@@ -46,8 +45,9 @@ export const detectedFormatSchema = z.string().nullable()
 const usageSchema = z.object({ cpuSeconds: z.number(), rssBytes: z.number() })
 
 /**
- * What a checker says: `ready` once, then one answer for each request. `refused` is about the
- * medium, `failed` about us. Checked like any other input, for the sender has decoded hostile bytes.
+ * What a checker sends: `ready` once, then one answer for each request. `refused` blames the medium,
+ * `failed` blames us. It is validated like any other input, because the sender has decoded hostile
+ * bytes.
  */
 export const checkerReplySchema = z.discriminatedUnion('kind', [
   z.object({ kind: z.literal('ready') }),

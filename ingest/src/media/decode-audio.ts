@@ -3,13 +3,14 @@ import { limits } from '@avatar/contracts'
 import { AppError } from '@avatar/service-kit'
 import type { AudioFormat } from './audio-format.ts'
 import type { CheckBounds } from './check-bounds.ts'
+import { MediumTooCostly } from './checker-pool.ts'
 import { keptSampleRates } from './pcm-wav.ts'
 import { type LimitedOutcome, runLimited } from './run-limited.ts'
 
-/** A little more than is allowed, so that what is too long shows. */
+/** A little more than is allowed, so that a recording that is too long is seen to be. */
 export const decodedSeconds = limits.audioMaxSeconds + 0.5
 
-/** Decoders for what WAV and MP3 files hold in practice. A WAV file may name any codec there is. */
+/** The codecs that WAV and MP3 files hold in practice. A WAV file could name any codec of ffmpeg. */
 const allowedCodecs = [
   ...['pcm_u8', 'pcm_s16le', 'pcm_s24le', 'pcm_s32le', 'pcm_f32le', 'pcm_f64le'],
   ...['pcm_alaw', 'pcm_mulaw', 'adpcm_ms', 'adpcm_ima_wav', 'mp3', 'mp3float'],
@@ -17,11 +18,11 @@ const allowedCodecs = [
 
 const { errno } = constants
 
-/** ffmpeg exits with the low byte of a negative errno. These are about our disk and our descriptors. */
+/** ffmpeg exits with the low byte of a negative errno. These are our disk's fault, or our descriptors'. */
 const fullDiskExits = new Set([errno.ENOSPC, errno.EDQUOT].map(lowByteOfNegative))
 const ourExits = new Set([
   ...[errno.ENOENT, errno.EACCES, errno.EROFS, errno.EMFILE, errno.ENFILE].map(lowByteOfNegative),
-  // The shell's own: the program cannot be executed, or is not there.
+  // From the shell: the program cannot be executed, or does not exist.
   126,
   127,
 ])
@@ -31,11 +32,11 @@ function lowByteOfNegative(number: number): number {
 }
 
 /**
- * Decodes a WAV or MP3 file to 16-bit PCM in a WAV file, with the rate and the channels it has, up
- * to 48 kHz and two channels, as far as `decodedSeconds`.
+ * Decodes the first `decodedSeconds` of a WAV or MP3 file to 16-bit PCM in a WAV file. It keeps the
+ * sample rate and the channels, up to 48 kHz and two channels.
  *
- * Throws AUDIO_UNREADABLE when ffmpeg cannot or takes too much, STORAGE_FULL, UNEXPECTED when there
- * is no ffmpeg, DRAINING when aborted.
+ * @throws AppError AUDIO_UNREADABLE; STORAGE_FULL; UNEXPECTED without ffmpeg; DRAINING when aborted
+ * @throws MediumTooCostly when ffmpeg passes its limits
  */
 export async function decodeAudio(request: {
   ffmpegPath: string
@@ -75,8 +76,8 @@ async function runFfmpeg(request: Parameters<typeof decodeAudio>[0]): Promise<Li
 }
 
 /**
- * The demuxer is named, so that a playlist or a video in disguise is never probed, and nothing but
- * this file is opened. `file:` keeps a path from being read as an option or a protocol.
+ * Naming the demuxer keeps ffmpeg from probing a playlist or a video in disguise, and from opening any
+ * other file. `file:` keeps it from taking a path for an option or a protocol.
  */
 function ffmpegArguments(format: AudioFormat, path: string, out: string): string[] {
   const kept = `sample_fmts=s16:sample_rates=${keptSampleRates.join('|')}:channel_layouts=mono|stereo`
@@ -92,13 +93,10 @@ function ffmpegArguments(format: AudioFormat, path: string, out: string): string
   ]
 }
 
-function failureOf(outcome: LimitedOutcome): AppError {
+function failureOf(outcome: LimitedOutcome): Error {
   const cause = new Error(`ffmpeg: ${outcome.signal ?? outcome.exitCode}: ${outcome.complaint}`)
   if (outcome.aborted) return new AppError('DRAINING', { cause })
-  if (outcome.timedOut || outcome.exitCode === null) {
-    const message = 'The audio takes too long or too much memory to decode; export it again.'
-    return new AppError('AUDIO_UNREADABLE', { cause, message })
-  }
+  if (outcome.timedOut || outcome.exitCode === null) return new MediumTooCostly(cause.message)
   if (fullDiskExits.has(outcome.exitCode)) return new AppError('STORAGE_FULL', { cause })
   return new AppError(ourExits.has(outcome.exitCode) ? 'UNEXPECTED' : 'AUDIO_UNREADABLE', { cause })
 }

@@ -4,9 +4,8 @@ import { AppError } from '@avatar/service-kit'
 import type { CheckBounds } from './check-bounds.ts'
 import type { Checker } from './checker-pool.ts'
 import { normalisedImageSchema } from './checker-protocol.ts'
-import { requireImageBytes } from './file-sizes.ts'
 
-/** What is known of an image that passed. */
+/** An image that passed. */
 export type CheckedImage = {
   /** The normalised image: upright, sRGB, three channels of 8 bits, no metadata. */
   readonly path: string
@@ -14,16 +13,17 @@ export type CheckedImage = {
   readonly sha256: string
   readonly width: number
   readonly height: number
-  /** Its format, which is that of the upload. */
+  /** Its format, the same as the upload's. */
   readonly extension: 'png' | 'jpg'
 }
 
-/** Larger portraits are scaled down to this: more than any delivered video shows. */
+/** Larger portraits are scaled down to this. No delivered video shows more. */
 const longestSidePixels = 2_048
 
 /**
- * Checks an image by its content and normalises it. Throws INVALID_IMAGE_FORMAT, IMAGE_UNREADABLE,
- * IMAGE_DIMENSIONS or IMAGE_TOO_LARGE. What it wrote before it threw is for the caller to remove.
+ * Checks an image by its content and normalises it. After an error, the caller removes what it wrote.
+ *
+ * @throws AppError INVALID_IMAGE_FORMAT, IMAGE_UNREADABLE or IMAGE_DIMENSIONS
  */
 export async function checkImageFile(
   checker: Checker,
@@ -31,7 +31,6 @@ export async function checkImageFile(
 ): Promise<CheckedImage> {
   const { size } = await stat(path)
   if (size === 0) throw new AppError('IMAGE_UNREADABLE', { details: { bytes: size } })
-  requireImageBytes(size)
   const image = await checker.ask(
     {
       op: 'normaliseImage',

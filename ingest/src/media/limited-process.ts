@@ -1,11 +1,11 @@
 import { type ChildProcess, type StdioOptions, spawn } from 'node:child_process'
 
-/** What the kernel lets a process have. Past any of them it is killed or its call fails. */
-export type ProcessLimits = {
+/** Limits that the kernel enforces: past one of them, the process is killed or its call fails. */
+type ProcessLimits = {
   readonly cpuSeconds: number
-  /** Of private writable memory (RLIMIT_DATA). macOS accepts the limit and does not enforce it. */
+  /** Private writable memory (RLIMIT_DATA). macOS accepts the limit and does not enforce it. */
   readonly memoryBytes: number
-  /** Of the largest file it may write. */
+  /** The size of the largest file it may write. */
   readonly fileBytes: number
 }
 
@@ -19,9 +19,9 @@ export type LimitedSpawn = {
 }
 
 /**
- * RLIMIT_DATA rather than RLIMIT_AS: V8 reserves many gigabytes of address space that it never
- * touches. The soft CPU limit comes first, as a SIGXCPU that tells it from a kill from outside.
- * A limit that cannot be set is one that is already tighter. The umask keeps media private.
+ * It sets RLIMIT_DATA and not RLIMIT_AS, because V8 reserves many gigabytes of address space that it
+ * never touches. The soft CPU limit comes first: its SIGXCPU differs from a kill from outside. A limit
+ * that cannot be set is already tighter. The umask keeps media private.
  */
 const limitAndExec = `
 { ulimit -c 0; ulimit -S -t "$1"; ulimit -H -t "$2"; ulimit -d "$3"; ulimit -f "$4"; } 2>/dev/null
@@ -30,8 +30,8 @@ shift 4
 exec "$@"`
 
 /**
- * Starts a process under limits, as the leader of a process group of its own, with no more
- * environment than it is given. By `ulimit` of the shell, which is there on Linux and macOS alike.
+ * Starts a process under limits, as the leader of its own process group, with the given environment
+ * alone. The limits come from the shell's `ulimit`, which Linux and macOS both have.
  */
 export function spawnLimited(options: LimitedSpawn): ChildProcess {
   const { command, args, limits, workingDir, env, stdio } = options
@@ -49,7 +49,7 @@ export function spawnLimited(options: LimitedSpawn): ChildProcess {
   })
 }
 
-/** Kills the whole process group of a child of `spawnLimited`; fine when it is gone already. */
+/** Kills the process group of a child of `spawnLimited`. A child that is gone is fine. */
 export function killGroup(child: ChildProcess): void {
   if (child.pid === undefined || child.exitCode !== null || child.signalCode !== null) return
   try {

@@ -1,4 +1,4 @@
-import { access, constants, mkdir, rm } from 'node:fs/promises'
+import { access, constants, rm } from 'node:fs/promises'
 import { basename, resolve } from 'node:path'
 import type { FailureCode } from '@avatar/contracts'
 import { AppError, asAppError, type Log, type Runnable } from '@avatar/service-kit'
@@ -9,8 +9,8 @@ import { type CheckedImage, checkImageFile } from './image-check.ts'
 
 export type MediaChecks = Runnable & {
   /**
-   * Checks an uploaded image by its content and writes the normalised one into `outDir`, named
-   * after it. Leaves nothing there when it throws.
+   * Checks an uploaded image by its content and writes the normalised one into `outDir`, named after
+   * it. When it throws, it leaves nothing there.
    */
   checkImage(path: string, outDir: string): Promise<CheckedImage>
   /** The same for audio. */
@@ -18,33 +18,34 @@ export type MediaChecks = Runnable & {
 }
 
 /**
- * Checks of uploaded media, never by name or Content-Type, each in a child process under limits of
- * CPU, memory, file size and wall clock, at most `concurrency` at once.
+ * Checks uploaded media by their content, never by name or Content-Type. Each check runs in a child
+ * process under limits of CPU, memory, file size and wall clock, at most `concurrency` at once.
  *
- * Every fault of a medium is an AppError with its code (400); STORAGE_FULL (503) when the disk is,
- * DRAINING (503) after `stop`, UNEXPECTED (500) when a child cannot be started. `start` warms the
- * children up and makes sure of ffmpeg; without it the first checks do so.
+ * Every fault of a medium is an AppError with its code (400). STORAGE_FULL (503) means a full disk,
+ * DRAINING (503) a check after `stop`, UNEXPECTED (500) a child that cannot start. `start` warms the
+ * children up and looks for ffmpeg; without it, the first checks start the children.
  */
 export function createMediaChecks(options: {
-  /** Absolute: the children search no PATH. */
+  /** Absolute, because the children have no PATH. */
   ffmpegPath: string
   /** Where the children keep temporary files. */
   tempDir: string
   concurrency?: number
-  log?: Log
+  log: Log
   bounds?: Partial<CheckBounds>
 }): MediaChecks {
   const { ffmpegPath, concurrency = 2, log } = options
-  // The children have working directories of their own.
+  // Absolute, because the children have working directories of their own.
   const tempDir = resolve(options.tempDir)
   const bounds: CheckBounds = { ...checkBounds, ...options.bounds }
   const pool = createCheckerPool({ concurrency, tempDir, bounds, log })
+  let wiped: Promise<void> | undefined
 
   return {
     async start() {
-      // What children of a killed process left there.
-      await rm(tempDir, { recursive: true, force: true })
-      await mkdir(tempDir, { recursive: true })
+      // What the children of a killed process left. At a second start it would be our own children's.
+      wiped ??= rm(tempDir, { recursive: true, force: true })
+      await wiped
       await access(ffmpegPath, constants.X_OK).catch((cause) => {
         throw new AppError('UNEXPECTED', { cause, details: { ffmpegPath } })
       })
@@ -73,7 +74,7 @@ export function createMediaChecks(options: {
   }
 }
 
-/** Removes `out` unless the check passed. A medium that costs too much is unreadable. */
+/** Removes `out` unless the check passed. A medium that costs too much counts as unreadable. */
 async function tidily<T>(
   files: { out: string; unreadable: FailureCode },
   check: () => Promise<T>,

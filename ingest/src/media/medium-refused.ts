@@ -1,8 +1,8 @@
 import type { FailureCode } from '@avatar/contracts'
 
 /**
- * The caller's medium is at fault. What the checker process throws in place of an AppError, whose
- * package would double its start-up time.
+ * A fault of the caller's medium. The checker process throws it in place of an AppError, whose package
+ * would double its start-up time.
  */
 export class MediumRefused extends Error {
   override readonly name = 'MediumRefused'

@@ -22,14 +22,14 @@ async function normalise(image: Sharp | Buffer) {
 const plain = (width: number, height: number) =>
   sharp({ create: { width, height, channels: 3, background: '#345' } })
 
-it('opens nothing but PNG and JPEG, whatever the content claims to be', async () => {
+it('decodes nothing but PNG and JPEG', async () => {
   const svg = Buffer.from('<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"/>')
   await expect(sharp(svg).metadata()).rejects.toThrow()
   await expect(sharp(await plain(20, 20).gif().toBuffer()).metadata()).rejects.toThrow()
   await expect(sharp(await plain(20, 20).png().toBuffer()).metadata()).resolves.toBeDefined()
 })
 
-it('keeps to its bounds, both ends included', async () => {
+it('accepts dimensions up to both ends of the bounds and no further', async () => {
   expect(await normalise(plain(10, 400).png())).toMatchObject({ width: 3, height: 100 })
   expect(await normalise(plain(300, 300).jpeg())).toMatchObject({ width: 100, height: 100 })
   for (const [width, height] of [
@@ -44,7 +44,7 @@ it('keeps to its bounds, both ends included', async () => {
   }
 })
 
-it('tells an unreadable image from one of another format', async () => {
+it('distinguishes an unreadable image from one of another format', async () => {
   const png = await plain(100, 100).png().toBuffer()
   await expect(normalise(png.subarray(0, -30))).rejects.toMatchObject({ code: 'IMAGE_UNREADABLE' })
   await expect(normalise(Buffer.from('text'))).rejects.toMatchObject({
@@ -53,7 +53,7 @@ it('tells an unreadable image from one of another format', async () => {
   })
 })
 
-it('deflates what is larger than a megapixel, for there it pays', async () => {
+it('deflates a PNG of more than a megapixel', async () => {
   const [path, out] = [join(folder, 'large'), join(folder, 'large.png')]
   const roomy = { ...bounds, maxSidePixels: 4_000, maxPixels: 4e6, longestSidePixels: 2_048 }
   await writeFile(path, await plain(1_200, 1_200).png().toBuffer())

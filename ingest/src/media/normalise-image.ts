@@ -21,22 +21,22 @@ const allowedFormats = ['image/png', 'image/jpeg'] as const
 type AllowedFormat = (typeof allowedFormats)[number]
 
 /**
- * Up to a megapixel deflate is left out of a PNG, and of a JPEG the second pass that would fit its
- * code to the image: each takes more time than it saves bytes, a fifth of a photograph.
+ * Up to a megapixel, a PNG is not deflated, and a JPEG does not get the second pass that optimises its
+ * Huffman tables. They would save a fifth of a photograph and take more time than that is worth.
  */
 const quickPixels = 2 ** 20
 
 /**
- * A JPEG stays one: as a PNG it would be seven times as large, on its way into the store and to the
- * worker. At this quality and with whole colours, what a second encoding loses cannot be seen.
+ * A JPEG stays a JPEG: as a PNG it would be seven times as large on its way to the store and the
+ * worker. At this quality, without chroma subsampling, the loss of a second encoding cannot be seen.
  */
 const jpeg = { quality: 97, chromaSubsampling: '4:4:4' } as const
 
 /**
- * Decodes an image to its last pixel and writes it anew: upright, on white, sRGB, 8 bits, three
- * channels, PNG or JPEG as it came, without metadata or anything that trailed it.
+ * Decodes an image to its last pixel and encodes it again: upright, on white, sRGB, three channels of
+ * 8 bits, as PNG or JPEG like the original, without metadata or trailing bytes.
  *
- * Throws MediumRefused when the image is at fault, whatever `fs` throws when the disk is.
+ * @throws MediumRefused when the image is at fault; the error of `fs` when the disk is
  */
 export async function normaliseImage(request: {
   path: string
@@ -63,7 +63,7 @@ async function requirePngOrJpeg(original: Buffer): Promise<AllowedFormat> {
   throw new MediumRefused('INVALID_IMAGE_FORMAT', { details: { found, allowed: allowedFormats } })
 }
 
-/** A detector that stumbles over hostile bytes has found no image either. */
+/** Undefined also when the detector throws on hostile bytes. */
 async function detectMime(original: Buffer): Promise<string | undefined> {
   try {
     return (await fileTypeFromBuffer(original))?.mime
@@ -72,7 +72,7 @@ async function detectMime(original: Buffer): Promise<string | undefined> {
   }
 }
 
-/** The header alone, however many pixels it claims: so that too many are told from unreadable ones. */
+/** Reads the header alone, however many pixels it claims: an image that is too large is not unreadable. */
 async function readHeader(original: Buffer): Promise<Metadata> {
   try {
     return await sharp(original, { limitInputPixels: false, failOn: 'error' }).metadata()

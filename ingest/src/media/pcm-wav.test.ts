@@ -47,22 +47,23 @@ async function normalise(bytes: Buffer, maxSeconds = 10) {
 }
 
 describe('a plain WAV file', () => {
-  it('is measured: samples per channel and half the way from its lowest to its highest', async () => {
+  it('is measured: samples per channel, and half the distance from the lowest to the highest', async () => {
     const stereo = riff(format({ channels: 2, sampleRate: 44_100 }), sound(1, -32_768, 3, 32_767))
     const { wav, written } = await normalise(stereo)
-    expect(wav).toMatchObject({ samples: 2, channels: 2, sampleRate: 44_100, bytes: 52 })
+    expect(wav).toMatchObject({ samples: 2, sampleRate: 44_100, bytes: 52 })
     expect(wav?.peak).toBeCloseTo(1, 4)
     expect(written).toHaveLength(52)
+    expect(written?.readUInt16LE(22)).toBe(2)
   })
 
-  it('is found behind chunks of odd length', async () => {
+  it('may have chunks of odd length before its samples', async () => {
     const { wav } = await normalise(
       riff(chunk('junk', Buffer.alloc(7)), format(), sound(8_192, -8_192)),
     )
     expect(wav).toMatchObject({ samples: 2, peak: 0.25 })
   })
 
-  it('is silent when it never moves, however far off the middle', async () => {
+  it('is silent when its samples are constant, however large', async () => {
     expect((await normalise(riff(format(), sound(9_000, 9_000, 9_000)))).wav?.peak).toBe(0)
   })
 
@@ -81,7 +82,7 @@ describe('a plain WAV file', () => {
   })
 })
 
-describe('left to the decoder, with nothing written, is', () => {
+describe('the decoder gets, and nothing is written for', () => {
   it.each([
     ['another codec', riff(format({ tag: 3 }), sound(1))],
     ['another depth', riff(format({ bits: 24 }), sound(1, 2, 3))],

@@ -1,8 +1,8 @@
 import { createHash } from 'node:crypto'
-import { closeSync, openSync, readSync, writeSync } from 'node:fs'
+import { closeSync, openSync, readSync, writeFileSync } from 'node:fs'
 import type { NormalisedWav } from './checker-protocol.ts'
 
-/** Rates that are kept; others are resampled to the nearest of these. */
+/** The sample rates that are kept. Others are resampled to the nearest of these. */
 export const keptSampleRates = [
   8_000, 11_025, 12_000, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000,
 ]
@@ -22,12 +22,12 @@ type PcmLayout = {
 }
 
 /**
- * Copies the samples of a plain WAV file under a new header of 44 bytes, which drops every other
- * chunk, and measures them on the way. Undefined, with nothing written, when the file is not 16-bit
- * PCM of a kept rate with one or two channels and true sizes, or is longer than `maxSeconds`.
+ * Copies the samples of a plain WAV file behind a new header of 44 bytes, which drops every other
+ * chunk, and measures them. Returns undefined and writes nothing when the file is not 16-bit PCM of a
+ * kept rate with one or two channels and true sizes, or is longer than `maxSeconds`.
  *
- * It is the last step of every recording, and for plain ones the only one: that spares them the
- * start of a decoder, many times the cost of this.
+ * It is the last step for every recording and the only one for plain ones, because starting a decoder
+ * costs many times as much.
  */
 export function normalisePcmWav(request: {
   path: string
@@ -54,13 +54,7 @@ function withFile<T>(path: string, flags: string, work: (file: number) => T): T 
   }
 }
 
-function writeAll(file: number, bytes: Buffer): void {
-  for (let written = 0; written < bytes.length; ) {
-    written += writeSync(file, bytes, written)
-  }
-}
-
-/** Walks the chunks as far as the samples. Any oddity ends it. */
+/** Walks the chunks up to the samples. Gives up at anything unusual. */
 function readLayout(input: number): PcmLayout | undefined {
   const riff = readAt(input, 0, 12)
   if (riff?.toString('latin1', 0, 4) !== 'RIFF' || riff.toString('latin1', 8, 12) !== 'WAVE') {
@@ -95,7 +89,7 @@ function readFormat(chunk: Buffer | undefined) {
   return isPlain ? { sampleRate: chunk.readUInt32LE(4), channels } : undefined
 }
 
-/** The layout if its sizes are true: whole samples, at least one, all of them in the file. */
+/** The layout if its sizes hold: whole samples, at least one, and all of them in the file. */
 function soundLayout(input: number, layout: PcmLayout): PcmLayout | undefined {
   const { bytes, channels, start, sampleRate } = layout
   if (bytes === 0 || sampleRate === 0 || bytes % (channels * bytesPerSample) !== 0) return undefined
@@ -108,14 +102,14 @@ function readAt(input: number, position: number, length: number): Buffer | undef
   return readSync(input, buffer, 0, length, position) === length ? buffer : undefined
 }
 
-/** Writes the new header and the samples, hashing and measuring what it writes. */
+/** Writes the new header and the samples, and hashes and measures them on the way. */
 function copy(input: number, output: number, layout: PcmLayout): NormalisedWav {
   const { sampleRate, channels, start, bytes } = layout
   const header = canonicalHeader(layout)
   const hash = createHash('sha256').update(header)
-  writeAll(output, header)
+  writeFileSync(output, header)
 
-  // An Int16Array needs an aligned buffer of its own; a slice of Node's pool may start at an odd byte.
+  // An Int16Array needs an aligned buffer of its own: a slice of Node's pool may start at an odd byte.
   const samples = new Int16Array(chunkBytes / bytesPerSample)
   const buffer = Buffer.from(samples.buffer)
   let [lowest, highest] = [fullScale, -fullScale]
@@ -126,7 +120,7 @@ function copy(input: number, output: number, layout: PcmLayout): NormalisedWav {
     }
     const part = buffer.subarray(0, length)
     hash.update(part)
-    writeAll(output, part)
+    writeFileSync(output, part)
     const range = rangeOf(samples.subarray(0, length / bytesPerSample))
     lowest = Math.min(lowest, range.lowest)
     highest = Math.max(highest, range.highest)
@@ -137,7 +131,6 @@ function copy(input: number, output: number, layout: PcmLayout): NormalisedWav {
     sha256: hash.digest('hex'),
     samples: bytes / (channels * bytesPerSample),
     sampleRate,
-    channels,
     peak: (highest - lowest) / 2 / fullScale,
   }
 }

@@ -1,20 +1,20 @@
 import { killGroup, type LimitedSpawn, spawnLimited } from './limited-process.ts'
 
-/** How a process ended. `timedOut` and `aborted` say that it was killed by us, and why. */
+/** How a process ended. `timedOut` and `aborted` mean that we killed it, and why. */
 export type LimitedOutcome = {
   readonly exitCode: number | null
   readonly signal: NodeJS.Signals | null
   readonly timedOut: boolean
   readonly aborted: boolean
-  /** The end of what it wrote to standard error: for the log, never for a decision. */
+  /** The end of its standard error, for the log and never for a decision. */
   readonly complaint: string
 }
 
 const complaintCharacters = 2_000
 
 /**
- * Runs a process under limits to its end. Its process group is killed at `wallMs` and when `signal`
- * is aborted. Rejects only when it could not be started at all.
+ * Runs a process under limits to its end. Kills its process group at `wallMs` and when `signal`
+ * aborts. Rejects only when the process cannot be started.
  */
 export function runLimited(
   options: Omit<LimitedSpawn, 'stdio'> & { wallMs: number; signal: AbortSignal },

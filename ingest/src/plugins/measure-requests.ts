@@ -1,7 +1,7 @@
 import type { Metrics } from '@avatar/service-kit'
 import type { FastifyInstance } from 'fastify'
 
-/** Counts and times every request by route and status, and logs it once. */
+/** Counts and times every request, by route and status, and logs it once. */
 export function measureRequests(app: FastifyInstance, { metrics }: { metrics: Metrics }) {
   const duration = metrics.meter.createHistogram('infinitetalk_http_request_duration_seconds', {
     description: 'Time to answer a request, by route and status',
@@ -13,7 +13,7 @@ export function measureRequests(app: FastifyInstance, { metrics }: { metrics: Me
     const route = request.is404 ? 'unknown' : (request.routeOptions.url ?? 'unknown')
     const { statusCode } = reply
     duration.record(reply.elapsedTime / 1000, { route, method: request.method, status: statusCode })
-    // Asked every few seconds by whoever waits; at info they would bury everything else.
+    // Waiting clients ask every few seconds. At info, their lines would drown everything else.
     const level = request.method === 'GET' ? 'debug' : 'info'
     request.log[level](
       {

@@ -6,8 +6,8 @@ import { jsonSchemaTransform } from 'fastify-type-provider-zod'
 import { z } from 'zod'
 
 /**
- * What the pages may load: their own files. The plugin's own policy asks browsers to upgrade to
- * HTTPS, which a server without it cannot answer; Swagger UI styles its elements inline.
+ * The pages may load their own files and nothing else. The plugin's own policy would make browsers
+ * upgrade to HTTPS, which this server does not speak. Swagger UI styles its elements inline.
  */
 const docsPolicy = {
   'default-src': ["'self'"],
@@ -18,7 +18,7 @@ const docsPolicy = {
   'frame-ancestors': ["'none'"],
 }
 
-/** Describes the routes as OpenAPI 3.1 at `/openapi.json`, readable at `/docs`; neither needs a key. */
+/** Serves the routes' OpenAPI 3.1 document at `/openapi.json` and its pages at `/docs`, without a key. */
 export async function useOpenapi(app: FastifyInstance) {
   await app.register(swagger, {
     openapi: {
@@ -52,7 +52,7 @@ export async function useOpenapi(app: FastifyInstance) {
   )
 }
 
-/** What a stream answers; it is written by hand, not by the route's schema. */
+/** The answer of an event stream. The route's schema cannot hold it, because the stream bypasses Fastify's reply. */
 const eventStream = {
   description:
     'Facts of the job (`submitted`, `queued`, `started`, `cancel-requested`, `completed`, `failed`, ' +
@@ -62,8 +62,8 @@ const eventStream = {
 }
 
 /**
- * The body and header of the upload. A streamed body cannot be validated by the route's schema, so
- * they stand in the document alone; the fields are those of the schema that the upload is parsed by.
+ * The body and header of the upload, for the document alone: a route's schema cannot validate a body
+ * that is streamed. The fields come from the schema by which the upload is parsed.
  */
 function uploadSchema(): FastifySchema {
   const { properties } = z.toJSONSchema(submissionFieldsSchema, { io: 'output' })

@@ -1,13 +1,13 @@
 import { errorEnvelopeSchema, type FailureCode, failures } from '@avatar/contracts'
 import { z } from 'zod'
 
-/** The path parameter of every route about one job: anything of a UUID's form may be asked for. */
+/** The path parameter of every route about one job. Anything in the form of a UUID may be asked for. */
 export const jobParamsSchema = z.object({ job_id: z.guid() })
 
-/** What any route that needs a key may answer. */
+/** The failures of every route that needs a key. */
 const commonCodes: readonly FailureCode[] = ['UNAUTHORIZED', 'BROKER_UNAVAILABLE', 'DRAINING']
 
-/** The failure answers of a route, for its schema: one for each status, which lists its codes. */
+/** The failure answers in a route's schema: one for each status, with its codes listed in the description. */
 export function failureAnswers(...codes: FailureCode[]) {
   const byStatus = Map.groupBy([...codes, ...commonCodes], (code) => failures[code].httpStatus)
   return Object.fromEntries(

@@ -1,14 +1,12 @@
 import { cancelAnswerSchema, cancelViewSchema, envelopeOf, subjects } from '@avatar/contracts'
 import { AppError } from '@avatar/service-kit'
-import type { FastifyInstance } from 'fastify'
-import type { ZodTypeProvider } from 'fastify-type-provider-zod'
-import type { AppDeps } from '../app-deps.ts'
+import type { Api, AppDeps } from '../app-deps.ts'
 import { getOwnJob } from '../own-job.ts'
 import { failureAnswers, jobParamsSchema } from './answers.ts'
 
-/** `POST /cancel/{job_id}`: says what is true, `cancelling`; the job's state tells when it is done. */
-export function routeCancel(app: FastifyInstance, deps: AppDeps) {
-  app.withTypeProvider<ZodTypeProvider>().post(
+/** `POST /cancel/{job_id}`: records the request. The job is cancelled when its state says so. */
+export function routeCancel(app: Api, deps: AppDeps) {
+  app.post(
     '/cancel/:job_id',
     {
       schema: {
@@ -17,7 +15,7 @@ export function routeCancel(app: FastifyInstance, deps: AppDeps) {
         params: jobParamsSchema,
         response: {
           200: envelopeOf(cancelViewSchema).describe(
-            'The wish is recorded; `/status` tells the end.',
+            'The request is recorded; `/status` shows when the job is cancelled.',
           ),
           ...failureAnswers(
             'JOB_NOT_FOUND',

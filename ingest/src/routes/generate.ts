@@ -1,15 +1,14 @@
 import { randomUUID } from 'node:crypto'
 import { acceptedSchema, envelopeOf, limits, type Status, stateTable } from '@avatar/contracts'
 import { AppError } from '@avatar/service-kit'
-import type { FastifyInstance, FastifyRequest } from 'fastify'
-import type { ZodTypeProvider } from 'fastify-type-provider-zod'
+import type { FastifyRequest } from 'fastify'
 import { v5 as uuidv5 } from 'uuid'
-import type { AppDeps } from '../app-deps.ts'
+import type { Api, AppDeps } from '../app-deps.ts'
 import { readUpload } from '../upload.ts'
-import { linksOf } from '../views.ts'
+import { linksOf, toTenths } from '../views.ts'
 import { failureAnswers } from './answers.ts'
 
-/** The namespace of job ids that follow from an owner and an Idempotency-Key; chosen once. */
+/** The UUID namespace in which an owner and an Idempotency-Key give the job id. It must never change. */
 const jobIdNamespace = '6f5cbb5e-4d0b-4b7c-9d51-6a8c0f2f7a10'
 
 const uploadFailures = [
@@ -33,9 +32,9 @@ const uploadFailures = [
   'STORAGE_FULL',
 ] as const
 
-/** `POST /generate`: takes a portrait and a voice, answers when the job exists. */
-export function routeGenerate(app: FastifyInstance, deps: AppDeps) {
-  app.withTypeProvider<ZodTypeProvider>().post(
+/** `POST /generate`: takes a portrait and a voice, and answers once the job exists. */
+export function routeGenerate(app: Api, deps: AppDeps) {
+  app.post(
     '/generate',
     {
       onRequest: async (request) => refuseTooLarge(request),
@@ -82,7 +81,7 @@ export function routeGenerate(app: FastifyInstance, deps: AppDeps) {
             job_id: jobId,
             status: stateTable[job.state].status as Status,
             audio_seconds: job.audio.seconds,
-            estimated_seconds: Math.round(job.estimatedSeconds * 10) / 10,
+            estimated_seconds: toTenths(job.estimatedSeconds),
             links: linksOf(jobId),
           },
           meta: {
@@ -94,7 +93,7 @@ export function routeGenerate(app: FastifyInstance, deps: AppDeps) {
   )
 }
 
-/** One job for one owner and key, whatever happens in between. A quoted key is the same as a bare one. */
+/** The same owner and key always give the same job. A quoted key equals a bare one. */
 function jobIdOf(owner: string, header: string | string[] | undefined): string {
   if (header === undefined) return randomUUID()
   const key = String(header).replace(/^"(.*)"$/, '$1')
@@ -108,7 +107,7 @@ function jobIdOf(owner: string, header: string | string[] | undefined): string {
   return uuidv5(`${owner}\n${key}`, jobIdNamespace)
 }
 
-/** An announced length that would not even be drained is refused before a byte is read. */
+/** Refuses an announced length that is too much even to drain, before a byte is read. */
 function refuseTooLarge(request: FastifyRequest) {
   const announced = Number(request.headers['content-length'] ?? 0)
   if (announced > limits.drainMaxBytes)

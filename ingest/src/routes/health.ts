@@ -1,21 +1,19 @@
 import { envelopeOf, errorEnvelopeSchema, type HealthView, healthSchema } from '@avatar/contracts'
-import type { FastifyInstance } from 'fastify'
-import type { ZodTypeProvider } from 'fastify-type-provider-zod'
 import { z } from 'zod'
-import type { AppDeps } from '../app-deps.ts'
+import type { Api, AppDeps } from '../app-deps.ts'
 import { retryAfterSeconds } from '../error-handler.ts'
-import { admissionStreams, createFullStreams } from '../full-streams.ts'
+import { blocksAdmission } from '../full-streams.ts'
+import { toTenths } from '../views.ts'
 
-/** How long the broker and the store may take to answer. */
+/** How long the broker and the store may take to answer. Monitoring clients give up after a few seconds. */
 const answerWithinMs = 1_000
 
 /**
- * `GET /health`: whether jobs are accepted. Having no worker is no failure: jobs wait. A full stream is
- * one where a job cannot be accepted without it.
+ * `GET /health`: whether jobs are accepted. Without a worker they are, and wait. Every full stream is
+ * named; only one that an admission needs makes the answer a 503.
  */
-export function routeHealth(app: FastifyInstance, deps: AppDeps) {
-  const fullStreams = createFullStreams(deps)
-  app.withTypeProvider<ZodTypeProvider>().get(
+export function routeHealth(app: Api, deps: AppDeps) {
+  app.get(
     '/health',
     {
       config: { isPublic: true },
@@ -25,10 +23,10 @@ export function routeHealth(app: FastifyInstance, deps: AppDeps) {
         security: [],
         response: {
           200: envelopeOf(healthSchema).describe('Jobs are accepted.'),
-          // The second while the service closes.
+          // An error envelope only while the service closes.
           503: z
             .union([envelopeOf(healthSchema), errorEnvelopeSchema])
-            .describe('Something is away, or the service closes.'),
+            .describe('Something is unavailable, or the service closes.'),
         },
       },
     },
@@ -37,16 +35,15 @@ export function routeHealth(app: FastifyInstance, deps: AppDeps) {
         deps.bus.ping(answerWithinMs),
         deps.objects.isReachable(answerWithinMs),
       ])
-      const full = hasBroker ? await fullStreams() : []
-      const hasRoom = !admissionStreams.some((name) => full.includes(name))
+      const full = hasBroker ? await deps.fullStreams() : []
       const health: HealthView = {
-        status: hasBroker && hasStore && hasRoom ? 'ok' : 'unavailable',
+        status: hasBroker && hasStore && !blocksAdmission(full) ? 'ok' : 'unavailable',
         nats: hasBroker ? 'ok' : 'unavailable',
         storage: hasStore ? 'ok' : 'unavailable',
         workers: deps.workers.alive().map(({ beat, seenMsAgo }) => ({
           engine: beat.engine,
           state: beat.state,
-          seen_seconds_ago: Math.round(seenMsAgo / 100) / 10,
+          seen_seconds_ago: toTenths(seenMsAgo / 1000),
         })),
         queue_depth: deps.board.queueDepth(),
         full_streams: [...full],

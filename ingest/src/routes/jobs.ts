@@ -1,9 +1,7 @@
 import { envelopeOf, jobIdSchema, jobKey, jobsPageSchema, limits } from '@avatar/contracts'
 import { AppError } from '@avatar/service-kit'
-import type { FastifyInstance } from 'fastify'
-import type { ZodTypeProvider } from 'fastify-type-provider-zod'
 import { z } from 'zod'
-import type { AppDeps } from '../app-deps.ts'
+import type { Api, AppDeps } from '../app-deps.ts'
 import type { PageEnd } from '../board.ts'
 import { statusView } from '../views.ts'
 import { failureAnswers } from './answers.ts'
@@ -14,8 +12,8 @@ const querySchema = z.object({
 })
 
 /** `GET /jobs`: the caller's own jobs, newest first. */
-export function routeJobs(app: FastifyInstance, deps: AppDeps) {
-  app.withTypeProvider<ZodTypeProvider>().get(
+export function routeJobs(app: Api, deps: AppDeps) {
+  app.get(
     '/jobs',
     {
       schema: {
@@ -48,7 +46,7 @@ export function routeJobs(app: FastifyInstance, deps: AppDeps) {
   )
 }
 
-/** It holds the place in the order itself: the job it names may be gone when the next page is asked. */
+/** The cursor holds the place in the order itself, because the job it names may be gone by the next page. */
 function formatCursor({ createdAtMs, jobId }: PageEnd): string {
   return `${createdAtMs}.${jobId}`
 }

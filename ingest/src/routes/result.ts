@@ -1,15 +1,13 @@
 import { envelopeOf, resultViewSchema } from '@avatar/contracts'
 import { presignResult } from '@avatar/job-kit'
-import type { FastifyInstance } from 'fastify'
-import type { ZodTypeProvider } from 'fastify-type-provider-zod'
-import type { AppDeps } from '../app-deps.ts'
+import type { Api, AppDeps } from '../app-deps.ts'
 import { getOwnJob } from '../own-job.ts'
-import { assertHasResult, resultView } from '../views.ts'
+import { requireResult, resultView } from '../views.ts'
 import { failureAnswers, jobParamsSchema } from './answers.ts'
 
-/** `GET /result/{job_id}`: a fresh link to the video, until the moment of its deletion. */
-export function routeResult(app: FastifyInstance, deps: AppDeps) {
-  app.withTypeProvider<ZodTypeProvider>().get(
+/** `GET /result/{job_id}`: a new link to the video at the store's public address, which ends with the video. */
+export function routeResult(app: Api, deps: AppDeps) {
+  app.get(
     '/result/:job_id',
     {
       schema: {
@@ -30,7 +28,7 @@ export function routeResult(app: FastifyInstance, deps: AppDeps) {
     async (request) => {
       const job = await getOwnJob(deps, request.owner, request.params.job_id)
       const nowMs = deps.clock.nowMs()
-      const result = assertHasResult(job, nowMs)
+      const result = requireResult(job, nowMs)
       const maxSeconds = deps.resultUrlTtlSeconds
       const url = await presignResult(deps.objects, job, result, { nowMs, maxSeconds })
       return { data: resultView(job, result, url), meta: { request_id: request.id } }

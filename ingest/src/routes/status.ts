@@ -1,14 +1,12 @@
 import { envelopeOf, statusViewSchema } from '@avatar/contracts'
-import type { FastifyInstance } from 'fastify'
-import type { ZodTypeProvider } from 'fastify-type-provider-zod'
-import type { AppDeps } from '../app-deps.ts'
+import type { Api, AppDeps } from '../app-deps.ts'
 import { getOwnJob } from '../own-job.ts'
 import { statusView } from '../views.ts'
 import { failureAnswers, jobParamsSchema } from './answers.ts'
 
 /** `GET /status/{job_id}`: where a job is. */
-export function routeStatus(app: FastifyInstance, deps: AppDeps) {
-  app.withTypeProvider<ZodTypeProvider>().get(
+export function routeStatus(app: Api, deps: AppDeps) {
+  app.get(
     '/status/:job_id',
     {
       schema: {

@@ -1,0 +1,9 @@
+import { type FailureCode, limits } from '@avatar/contracts'
+
+/** The two files of a submission, how large each may be, and the code for one that is larger. */
+export const inputMedia = {
+  image: { maxBytes: limits.imageMaxBytes, tooLarge: 'IMAGE_TOO_LARGE' },
+  audio: { maxBytes: limits.audioMaxBytes, tooLarge: 'AUDIO_TOO_LARGE' },
+} as const satisfies Record<string, { maxBytes: number; tooLarge: FailureCode }>
+
+export type InputMedium = keyof typeof inputMedia

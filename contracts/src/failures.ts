@@ -70,7 +70,7 @@ export const failures = {
     'us',
     'There is not enough disk space for the upload right now; try again.',
   ),
-  DRAINING: retry(503, 'us', 'This instance is shutting down; try again.'),
+  DRAINING: retry(503, 'dependency', 'This instance is shutting down; try again.'),
   UNEXPECTED: retry(500, 'us', 'Something went wrong on our side.'),
   INPUT_GONE: { ...reject(410, 'The inputs of the job are gone; submit it again.'), blame: 'us' },
   RENDER_FAILED: retry(500, 'us', 'The engine could not render the job.'),

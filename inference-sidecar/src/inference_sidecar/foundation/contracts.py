@@ -128,7 +128,7 @@ FAILURES: Final[dict[FailureCode, Literal["caller", "us", "dependency"]]] = {
     "STORE_UNAVAILABLE": "dependency",
     "ORCHESTRATOR_UNAVAILABLE": "us",
     "STORAGE_FULL": "us",
-    "DRAINING": "us",
+    "DRAINING": "dependency",
     "UNEXPECTED": "us",
     "INPUT_GONE": "us",
     "RENDER_FAILED": "us",

@@ -17,7 +17,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from gpu_bench.measure import Budget, Device, OutOfTime, measure
 from gpu_bench.scale import Scale
 from gpu_bench.table import Row, Table
-from inference_sidecar.engines.infinitetalk.work import tokens_of
+from inference_sidecar.engines.infinitetalk.capacity.flops import tokens_of
 
 _FP8_MAX: Final = 448.0
 _BACKENDS: Final = {

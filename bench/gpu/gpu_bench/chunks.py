@@ -19,15 +19,24 @@ from gpu_bench.measure import Budget, Device, OutOfTime, measure
 from gpu_bench.scale import Scale
 from gpu_bench.table import Row, Table
 from inference_sidecar.engines.engine import Size
-from inference_sidecar.engines.infinitetalk.driver import Models, RenderJob, RenderState, render
-from inference_sidecar.engines.infinitetalk.interfaces import (
+from inference_sidecar.engines.infinitetalk.capacity.flops import (
+    decode_flops,
+    encode_flops,
+    forward_flops,
+)
+from inference_sidecar.engines.infinitetalk.sampling.chunk_loop import (
+    Models,
+    RenderJob,
+    RenderState,
+    render,
+)
+from inference_sidecar.engines.infinitetalk.sampling.interfaces import (
     ConditionedDenoiser,
     Conditions,
     Denoiser,
     Text,
 )
-from inference_sidecar.engines.infinitetalk.render_settings import RenderSettings
-from inference_sidecar.engines.infinitetalk.work import decode_work, encode_work, forward_work
+from inference_sidecar.engines.infinitetalk.sampling.render_settings import RenderSettings
 from inference_sidecar.foundation.errors import Cancelled
 
 _CHUNKS = 3
@@ -107,7 +116,7 @@ class ChunkBench:
         for _ in render(self.models, self.job(1), self.settings, Watch()):
             self.device.synchronise()
         self.device.free()
-        self.device.forget_peak()
+        self.device.reset_peak()
         seconds, digests, states = self._three()
         row = Row(
             "B7",
@@ -198,10 +207,10 @@ class ChunkBench:
 
     def _floor(self) -> float | None:
         scale, size = self.scale, self.size
-        work = forward_work(size, scale.frames, scale.shape)
+        work = forward_flops(size, scale.frames, scale.shape)
         forward = self.ceilings.floor(self.precision, work.linear, work.attention)
         codec = self.ceilings.floor(
-            "bf16", decode_work(size, scale.frames) + encode_work(size, scale.motion), 0.0
+            "bf16", decode_flops(size, scale.frames) + encode_flops(size, scale.motion), 0.0
         )
         return None if forward is None or codec is None else forward * scale.steps + codec
 
@@ -241,9 +250,9 @@ class _Prepared:
     def __init__(self, real: ConditionedDenoiser) -> None:
         self._real = real
 
-    def listen(self, voices: Tensor) -> Tensor:
+    def embed_audio(self, voices: Tensor) -> Tensor:
         """See `interfaces.ConditionedDenoiser`."""
-        return self._real.listen(voices)
+        return self._real.embed_audio(voices)
 
     def predict(
         self,

@@ -15,10 +15,10 @@ from gpu_bench.scale import Scale
 from gpu_bench.table import Row, Table
 from gpu_bench.weights import random_tensor
 from inference_sidecar.engines.engine import Size
+from inference_sidecar.engines.infinitetalk.capacity.flops import decode_flops, encode_flops
 from inference_sidecar.engines.infinitetalk.upstream_checks.tiny_weights.codec_shapes import (
     codec_shapes,
 )
-from inference_sidecar.engines.infinitetalk.work import decode_work, encode_work
 
 if TYPE_CHECKING:
     from inference_sidecar.engines.infinitetalk.encoders.codec import WanCodec
@@ -74,7 +74,7 @@ class CodecBench:
             f"decode {frames}",
             name,
             size,
-            decode_work(size, frames),
+            decode_flops(size, frames),
             lambda: codec.decode(latent),
             budget,
         )
@@ -84,7 +84,7 @@ class CodecBench:
                 f"encode {motion}",
                 name,
                 size,
-                encode_work(size, motion),
+                encode_flops(size, motion),
                 lambda: codec.encode(carried),
                 budget,
             )
@@ -92,7 +92,7 @@ class CodecBench:
                 f"encode {frames}",
                 name,
                 size,
-                encode_work(size, frames),
+                encode_flops(size, frames),
                 lambda: codec.encode(pixels),
                 budget,
             )

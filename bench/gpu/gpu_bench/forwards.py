@@ -14,11 +14,11 @@ from gpu_bench.measure import Budget, Device, OutOfTime, measure
 from gpu_bench.scale import Scale
 from gpu_bench.table import Row, Table
 from inference_sidecar.engines.engine import Size
-from inference_sidecar.engines.infinitetalk.interfaces import Conditions, Denoiser, Text
+from inference_sidecar.engines.infinitetalk.capacity.flops import forward_flops, tokens_of
 from inference_sidecar.engines.infinitetalk.native.denoiser import NativeDenoiser
-from inference_sidecar.engines.infinitetalk.upstream.forward import reference_denoiser
-from inference_sidecar.engines.infinitetalk.upstream.remedies import UpstreamUnusable
-from inference_sidecar.engines.infinitetalk.work import forward_work, tokens_of
+from inference_sidecar.engines.infinitetalk.sampling.interfaces import Conditions, Denoiser, Text
+from inference_sidecar.engines.infinitetalk.upstream.compatibility import UpstreamUnusable
+from inference_sidecar.engines.infinitetalk.upstream.forward import upstream_denoiser
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class Inputs:
 def prepared_forward(denoiser: Denoiser, inputs: Inputs) -> Callable[[], Tensor]:
     """One forward, with all that a job makes once already made."""
     conditioned = denoiser.condition(inputs.conditions)
-    audio = conditioned.listen(inputs.voices)
+    audio = conditioned.embed_audio(inputs.voices)
     return lambda: conditioned.predict(inputs.latent, 500.0, Text.PROMPT, audio)
 
 
@@ -77,9 +77,9 @@ class ForwardBench:
         self, case: str, denoiser: NativeDenoiser, precision: str, size: Size, budget: Budget
     ) -> None:
         """B3 (bf16) or B4 (fp8)."""
-        kernels = f"attention {denoiser.attention}, {denoiser.small_ops} between"
+        kernels = f"attention {denoiser.attention}, {denoiser.block_ops} between"
         what = f"forward {size.width}x{size.height}, {precision}, {kernels}"
-        work = forward_work(size, self.scale.frames, self.scale.shape)
+        work = forward_flops(size, self.scale.frames, self.scale.shape)
         floor = self.ceilings.floor(precision, work.linear, work.attention)
         try:
             forward = prepared_forward(denoiser, Inputs.of(self.device, self.scale, size))
@@ -113,7 +113,7 @@ class ForwardBench:
         if more <= 0:
             self.table.skip("B2", what, "there are no more blocks")
             return
-        work = forward_work(size, self.scale.frames, self.scale.shape)
+        work = forward_flops(size, self.scale.frames, self.scale.shape)
         share = 1 / self.scale.shape.layers
         floor = self.ceilings.floor("bf16", work.linear * share, work.attention * share)
         each = tuple((whole - seconds) / more for seconds in timed.seconds)
@@ -128,12 +128,12 @@ class ForwardBench:
         if root is None:
             self.table.skip("B5", what, "no --upstream DIR")
             return
-        work = forward_work(size, self.scale.frames, self.scale.shape)
+        work = forward_flops(size, self.scale.frames, self.scale.shape)
         floor = self.ceilings.floor("bf16", work.linear, work.attention)
         try:
             sizes = self.scale.weights
             config = {"num_heads": sizes.heads, "text_len": sizes.text_tokens}
-            denoiser = reference_denoiser(root, weights, config)
+            denoiser = upstream_denoiser(root, weights, config)
             forward = prepared_forward(denoiser, Inputs.of(self.device, self.scale, size))
             timed = measure(self.device, budget, forward)
         except OutOfTime:

@@ -68,10 +68,10 @@ class Device:
             torch.cuda.empty_cache()
 
     def peak_bytes(self) -> int | None:
-        """Most memory in use since `forget_peak`."""
+        """Most memory in use since `reset_peak`."""
         return torch.cuda.max_memory_allocated() if self.is_cuda else None
 
-    def forget_peak(self) -> None:
+    def reset_peak(self) -> None:
         """Starts watching anew."""
         if self.is_cuda:
             torch.cuda.reset_peak_memory_stats()
@@ -93,7 +93,7 @@ class Device:
 def measure(device: Device, budget: Budget, work: Callable[[], object]) -> Timed:
     """Warms up, then times. Raises `OutOfTime` when that would not fit into the budget."""
     device.free()
-    device.forget_peak()
+    device.reset_peak()
     device.synchronise()
     if budget.left <= 0:
         raise OutOfTime

@@ -15,14 +15,16 @@ from gpu_bench.codec import CodecBench, make_codec
 from gpu_bench.encoders import EncoderBench, make_image_encoder
 from gpu_bench.forwards import ForwardBench
 from gpu_bench.measure import Budget, Device
-from gpu_bench.run import Options, Say
+from gpu_bench.options import Options
 from gpu_bench.scale import FULL, TINY
 from gpu_bench.table import Row, Table
 from gpu_bench.weights import build, denoiser_of, first_layers, transformer_weights
 from inference_sidecar.engines.engine import Size
-from inference_sidecar.engines.infinitetalk.driver import Models
+from inference_sidecar.engines.infinitetalk.sampling.chunk_loop import Models
 
 _FEW_LAYERS = 8
+
+Say = Callable[[str], None]
 
 
 def run_plan(options: Options, table: Table, failures: list[str], say: Say) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import sys
@@ -10,36 +9,23 @@ import tempfile
 import threading
 import time
 import zipfile
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
 from gpu_bench.machine import GpuWatch, machine_facts
+from gpu_bench.options import Options, parse_options
 from gpu_bench.table import Table
 
-_DEFAULT_BUDGET_SECONDS: Final = 540.0
 _GRACE_SECONDS: Final = 30.0
 """A kernel or a compiler that does not come back is given so long beyond the budget."""
-
-
-@dataclass(frozen=True)
-class Options:
-    """The command's options."""
-
-    is_tiny: bool
-    device: str
-    upstream: Path | None
-    wheels: Path | None
-    json: Path | None
-    budget_seconds: float
 
 
 def main(arguments: Sequence[str]) -> int:
     """0 if all went well, 1 if a section failed, 2 if a figure beats its floor."""
     # As the engine does; read when CUDA is first used.
     os.environ.setdefault("PYTORCH_ALLOC_CONF", "expandable_segments:True")
-    options = _parse(arguments)
+    options = parse_options(arguments)
     table = Table()
     guard = threading.Timer(options.budget_seconds + _GRACE_SECONDS, _give_up, (table, options))
     guard.daemon = True
@@ -94,33 +80,3 @@ def _bring_wheels(folder: Path, into: Path) -> None:
 def _say(line: str) -> None:
     sys.stderr.write(f"{line}\n")
     sys.stderr.flush()
-
-
-def _parse(arguments: Sequence[str]) -> Options:
-    parser = argparse.ArgumentParser("python bench/gpu/main.py", description=__doc__)
-    parser.add_argument("--tiny", action="store_true", help="tiny shapes: does it run at all")
-    parser.add_argument(
-        "--device", default=None, help="cuda or cpu; by default CUDA if there is any"
-    )
-    parser.add_argument("--upstream", type=Path, help="upstream's folder, to run its forward too")
-    parser.add_argument("--wheels", type=Path, help="folder of wheels that this machine lacks")
-    parser.add_argument("--json", type=Path, help="file for all that was measured")
-    parser.add_argument("--budget", type=float, default=_DEFAULT_BUDGET_SECONDS, help="seconds")
-    parsed = parser.parse_args(arguments)
-    return Options(
-        is_tiny=parsed.tiny,
-        device=parsed.device or _default_device(),
-        upstream=parsed.upstream,
-        wheels=parsed.wheels,
-        json=parsed.json,
-        budget_seconds=parsed.budget,
-    )
-
-
-def _default_device() -> str:
-    import torch  # noqa: PLC0415 - slow to import, and --help needs none of it
-
-    return "cuda" if torch.cuda.is_available() else "cpu"
-
-
-Say = Callable[[str], None]

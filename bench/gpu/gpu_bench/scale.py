@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from typing import Final
 
 from inference_sidecar.engines.engine import Size
+from inference_sidecar.engines.infinitetalk.capacity.flops import TransformerShape
 from inference_sidecar.engines.infinitetalk.upstream_checks.tiny_weights.sizes import (
     PUBLISHED,
     TinySizes,
 )
-from inference_sidecar.engines.infinitetalk.work import TransformerShape
 
 
 @dataclass(frozen=True)

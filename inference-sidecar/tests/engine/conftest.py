@@ -9,12 +9,13 @@ import pytest
 import torch
 
 from inference_sidecar.engines.engine import Size
+from inference_sidecar.engines.infinitetalk.capacity.flops import TransformerShape
 from inference_sidecar.engines.infinitetalk.encoders.codec import WanCodec
 from inference_sidecar.engines.infinitetalk.engine import InfiniteTalkEngine
-from inference_sidecar.engines.infinitetalk.interfaces import Conditions, Text
+from inference_sidecar.engines.infinitetalk.loading.loaded_model import LoadedModel
 from inference_sidecar.engines.infinitetalk.native.denoiser import NativeDenoiser
 from inference_sidecar.engines.infinitetalk.native.dit import build_dit
-from inference_sidecar.engines.infinitetalk.parts import Parts
+from inference_sidecar.engines.infinitetalk.sampling.interfaces import Conditions, Text
 from inference_sidecar.engines.infinitetalk.upstream_checks.tiny_weights.codec_shapes import (
     codec_shapes,
 )
@@ -27,9 +28,8 @@ from inference_sidecar.engines.infinitetalk.upstream_checks.tiny_weights.transfo
     audio_shapes,
     base_shapes,
 )
-from inference_sidecar.engines.infinitetalk.work import TransformerShape
 from inference_sidecar.weights.prepare.command import Preparation, PrepareOptions
-from stage.tiny_engine import TINY, parts_of, tiny_settings
+from stage.tiny_engine import TINY, tiny_loaded_model, tiny_settings
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -44,14 +44,14 @@ def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def tiny_parts(tiny_folder: Path) -> Parts:
-    return parts_of(tiny_folder)
+def tiny_model(tiny_folder: Path) -> LoadedModel:
+    return tiny_loaded_model(tiny_folder)
 
 
 @pytest.fixture
-def loaded(tiny_parts: Parts) -> InfiniteTalkEngine:
+def loaded(tiny_model: LoadedModel) -> InfiniteTalkEngine:
     """An engine that is ready; its parts are shared, for they keep nothing between renders."""
-    engine = InfiniteTalkEngine(tiny_settings(), lambda _settings, _device: tiny_parts)
+    engine = InfiniteTalkEngine(tiny_settings(), lambda _settings, _device: tiny_model)
     engine.load()
     return engine
 
@@ -88,7 +88,7 @@ def forward_of() -> Callable[
                 anchor=torch.randn(20, *grid),
             )
         )
-        audio = conditioned.listen(torch.randn(1, frames, 5, 12, 768))
+        audio = conditioned.embed_audio(torch.randn(1, frames, 5, 12, 768))
         latent = torch.randn(16, *grid)
         return lambda: conditioned.predict(latent, 500.0, Text.PROMPT, audio)
 

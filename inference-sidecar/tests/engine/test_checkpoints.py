@@ -21,9 +21,12 @@ from inference_sidecar.engines.infinitetalk.checkpoints.tensor_files import (
     SafetensorsFiles,
     read_pickle,
 )
+from inference_sidecar.engines.infinitetalk.checkpoints.tensor_source import (
+    MissingTensor,
+    TensorSource,
+)
 from inference_sidecar.engines.infinitetalk.checkpoints.text_names import TextSizes, text_weights
 from inference_sidecar.engines.infinitetalk.native.dit import build_dit
-from inference_sidecar.engines.infinitetalk.native.tensors import MissingTensor, TensorSource
 from inference_sidecar.engines.infinitetalk.upstream_checks.tiny_weights.codec_shapes import (
     codec_shapes,
 )

@@ -20,7 +20,7 @@ from inference_sidecar.engines.infinitetalk.encoders.codec_layers import (
     channel_norm,
     fastest_channel_norm,
     put_channels_last,
-    quicken,
+    use_fused_layers,
 )
 
 CPU = torch.device("cpu")
@@ -46,7 +46,7 @@ def noise(*shape: int) -> Tensor:
 
 def fused() -> ChannelNorm:
     pytest.importorskip("triton", reason="run npm run setup -- --with kernels")
-    from inference_sidecar.engines.infinitetalk.encoders.codec_kernels import (  # noqa: PLC0415 - may be absent
+    from inference_sidecar.engines.infinitetalk.kernels.codec_norm import (  # noqa: PLC0415 - may be absent
         fused_channel_norm,
     )
 
@@ -69,7 +69,7 @@ def test_replaced_layers_give_the_same(
     monkeypatch.setattr(codec_layers, "fastest_channel_norm", lambda _device: norm)
     quick = copy.deepcopy(model)
     put_channels_last(quick)
-    quicken(quick, CPU)
+    use_fused_layers(quick, CPU)
     assert not any(isinstance(one, WanCausalConv3d | WanRMS_norm) for one in quick.modules())
     for mine, theirs in zip(both_ways(quick), both_ways(model), strict=True):
         assert float(theirs.std()) > 0.05

@@ -4,7 +4,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from inference_sidecar.engines.infinitetalk.colour import ColourMatch, lab_from_rgb, rgb_from_lab
+from inference_sidecar.engines.infinitetalk.sampling.colour_match import (
+    ColourMatch,
+    lab_from_rgb,
+    rgb_from_lab,
+)
 
 
 @pytest.mark.parametrize(

@@ -13,10 +13,10 @@ from PIL import Image
 from torch import Tensor
 
 from inference_sidecar.engines.engine import FPS, Plan, RenderRequest, ResumeState, Size
-from inference_sidecar.engines.infinitetalk.device import Device
+from inference_sidecar.engines.infinitetalk.capacity.device import Device
 from inference_sidecar.engines.infinitetalk.engine import InfiniteTalkEngine
-from inference_sidecar.engines.infinitetalk.interfaces import Conditions, Text
-from inference_sidecar.engines.infinitetalk.parts import Parts
+from inference_sidecar.engines.infinitetalk.loading.loaded_model import LoadedModel
+from inference_sidecar.engines.infinitetalk.sampling.interfaces import Conditions, Text
 from inference_sidecar.foundation.errors import (
     AudioUnreadable,
     Cancelled,
@@ -25,7 +25,7 @@ from inference_sidecar.foundation.errors import (
     ImageUnreadable,
     ResumeRefused,
 )
-from stage.tiny_engine import Watched, a_request, parts_of, tiny_settings, write_voice
+from stage.tiny_engine import Watched, a_request, tiny_loaded_model, tiny_settings, write_voice
 
 THREE_CHUNKS = 41
 
@@ -84,11 +84,11 @@ def test_a_resume_at_the_second_chunk_is_equal_to_the_bit(
     ],
 )
 def test_other_settings_make_another_render_of_it(
-    tiny_parts: Parts, loaded: InfiniteTalkEngine, tmp_path: Path, changed: dict[str, Any]
+    tiny_model: LoadedModel, loaded: InfiniteTalkEngine, tmp_path: Path, changed: dict[str, Any]
 ) -> None:
     request = a_request(tmp_path, 20, **changed.get("request", {}))
     settings = {name: value for name, value in changed.items() if name != "request"}
-    other = InfiniteTalkEngine(tiny_settings(**settings), lambda *_: tiny_parts)
+    other = InfiniteTalkEngine(tiny_settings(**settings), lambda *_: tiny_model)
     other.load()
     plan = loaded.plan(request)
     assert other.fingerprint(request, plan) != loaded.fingerprint(request, plan)
@@ -218,8 +218,8 @@ class HungryDenoiser:
         self.conditioned = self.real.condition(conditions)
         return self
 
-    def listen(self, voices: Tensor) -> Tensor:
-        return self.conditioned.listen(voices)
+    def embed_audio(self, voices: Tensor) -> Tensor:
+        return self.conditioned.embed_audio(voices)
 
     def predict(self, latent: Tensor, timestep: float, text: Text, audio: Tensor) -> Tensor:
         self.forwards_left -= 1
@@ -229,10 +229,10 @@ class HungryDenoiser:
 
 
 def test_running_out_of_memory_has_a_name_and_leaves_a_healthy_engine(
-    tiny_parts: Parts, tmp_path: Path
+    tiny_model: LoadedModel, tmp_path: Path
 ) -> None:
-    hungry = HungryDenoiser(tiny_parts.models.denoiser, 1000)
-    parts = replace(tiny_parts, models=replace(tiny_parts.models, denoiser=hungry))
+    hungry = HungryDenoiser(tiny_model.models.denoiser, 1000)
+    parts = replace(tiny_model, models=replace(tiny_model.models, denoiser=hungry))
     engine = InfiniteTalkEngine(tiny_settings(), lambda *_: parts)
     engine.load()
     request = a_request(tmp_path, THREE_CHUNKS)
@@ -260,8 +260,8 @@ def test_a_size_that_cannot_fit_is_not_tried(
     assert control.looks == 0
 
 
-def test_a_device_that_is_too_small_takes_no_job_at_all(tiny_parts: Parts) -> None:
-    engine = InfiniteTalkEngine(tiny_settings(infinitetalk_memory_gib=0.001), lambda *_: tiny_parts)
+def test_a_device_that_is_too_small_takes_no_job_at_all(tiny_model: LoadedModel) -> None:
+    engine = InfiniteTalkEngine(tiny_settings(infinitetalk_memory_gib=0.001), lambda *_: tiny_model)
     with pytest.raises(GpuOutOfMemory, match="INFINITETALK_SIZE"):
         engine.load()
 
@@ -277,8 +277,8 @@ def test_the_estimate_is_the_measured_pace_times_the_chunks(
     assert smaller.estimated_seconds < short.estimated_seconds
 
 
-def test_what_was_found_is_told(tiny_parts: Parts) -> None:
-    readiness = InfiniteTalkEngine(tiny_settings(), lambda *_: tiny_parts).load()
+def test_what_was_found_is_told(tiny_model: LoadedModel) -> None:
+    readiness = InfiniteTalkEngine(tiny_settings(), lambda *_: tiny_model).load()
     assert (readiness.device, readiness.precision, readiness.attention_backend) == (
         "cpu",
         "fp32",
@@ -289,10 +289,10 @@ def test_what_was_found_is_told(tiny_parts: Parts) -> None:
     assert readiness.details["steps"] == "2 x 1"
 
 
-def test_guidance_takes_more_forwards_and_says_so(tiny_parts: Parts, tmp_path: Path) -> None:
+def test_guidance_takes_more_forwards_and_says_so(tiny_model: LoadedModel, tmp_path: Path) -> None:
     engine = InfiniteTalkEngine(
         tiny_settings(infinitetalk_text_guide=3.0, infinitetalk_audio_guide=2.0),
-        lambda *_: tiny_parts,
+        lambda *_: tiny_model,
     )
     assert engine.load().details["steps"] == "2 x 3"
     request = a_request(tmp_path, 17)
@@ -304,7 +304,7 @@ def test_guidance_takes_more_forwards_and_says_so(tiny_parts: Parts, tmp_path: P
 def test_the_parts_of_the_folder_are_what_is_rendered_with(
     tiny_folder: Path, loaded: InfiniteTalkEngine, tmp_path: Path
 ) -> None:
-    again = InfiniteTalkEngine(tiny_settings(), lambda *_: parts_of(tiny_folder))
+    again = InfiniteTalkEngine(tiny_settings(), lambda *_: tiny_loaded_model(tiny_folder))
     again.load()
     request = a_request(tmp_path, 17)
     plan = loaded.plan(request)

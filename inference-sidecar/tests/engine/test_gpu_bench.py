@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import os
 import subprocess
 import sys
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 BENCH = Path(__file__).parents[3] / "bench" / "gpu" / "main.py"
@@ -70,3 +72,18 @@ def test_what_takes_long_is_timed_as_often_as_there_is_time() -> None:
     )
     printed = printed_by(program)
     assert printed.split("\n")[:4] == ["3", "1", "5", "out of time"]
+
+
+def test_no_two_modules_import_each_other() -> None:
+    folder = BENCH.parent / "gpu_bench"
+    imports: dict[str, set[str]] = {}
+    for path in folder.glob("*.py"):
+        nodes = [
+            node
+            for node in ast.walk(ast.parse(path.read_text()))
+            if isinstance(node, ast.ImportFrom)
+        ]
+        imports[f"gpu_bench.{path.stem}"] = {node.module for node in nodes if node.module}
+    assert len(imports) > 10
+    # Raises `CycleError`, which names the circle.
+    assert list(TopologicalSorter(imports).static_order())

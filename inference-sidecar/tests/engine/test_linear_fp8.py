@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from inference_sidecar.engines.infinitetalk.checkpoints.tensor_source import TensorSource
 from inference_sidecar.engines.infinitetalk.native import fp8
 from inference_sidecar.engines.infinitetalk.native.fp8 import (
     E4M3,
@@ -25,7 +26,6 @@ from inference_sidecar.engines.infinitetalk.native.linear import (
     resident_linear,
     takes_rows,
 )
-from inference_sidecar.engines.infinitetalk.native.tensors import TensorSource
 
 CPU = torch.device("cpu")
 ROW, TENSOR = Granularity.ROW, Granularity.TENSOR

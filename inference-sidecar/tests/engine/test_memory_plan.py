@@ -9,16 +9,16 @@ import torch
 from torch.profiler import ProfilerActivity, profile
 
 from inference_sidecar.engines.engine import Size
-from inference_sidecar.engines.infinitetalk.encoders.codec import WanCodec
-from inference_sidecar.engines.infinitetalk.memory_plan import (
+from inference_sidecar.engines.infinitetalk.capacity.flops import FULL_SIZE, TransformerShape
+from inference_sidecar.engines.infinitetalk.capacity.memory_plan import (
     GIB,
     MemoryPlan,
     cached_bytes,
     codec_bytes,
     forward_bytes,
 )
+from inference_sidecar.engines.infinitetalk.encoders.codec import WanCodec
 from inference_sidecar.engines.infinitetalk.settings import Precision
-from inference_sidecar.engines.infinitetalk.work import FULL_SIZE, TransformerShape
 
 L40S_BYTES = round(44.4 * GIB)
 """What torch finds on a card that is sold with 48 GB."""

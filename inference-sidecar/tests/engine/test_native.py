@@ -6,11 +6,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from inference_sidecar.engines.infinitetalk.interfaces import Conditions, Text
 from inference_sidecar.engines.infinitetalk.native.attention import Attention, AttentionBackend
 from inference_sidecar.engines.infinitetalk.native.denoiser import NativeDenoiser
 from inference_sidecar.engines.infinitetalk.native.dit import Dit, build_dit
 from inference_sidecar.engines.infinitetalk.native.rope import rotate, rotation
+from inference_sidecar.engines.infinitetalk.sampling.interfaces import Conditions, Text
 from inference_sidecar.engines.infinitetalk.upstream_checks.tiny_weights.folder import (
     random_tensors,
 )
@@ -51,7 +51,7 @@ def velocity(
 ) -> Tensor:
     with torch.inference_mode():
         conditioned = NativeDenoiser(dit).condition(told)
-        audio = conditioned.listen(noise(1, 17, 5, 12, 768, seed=voice_seed))
+        audio = conditioned.embed_audio(noise(1, 17, 5, 12, 768, seed=voice_seed))
         return conditioned.predict(noise(16, *GRID), time, text, audio)
 
 
@@ -122,4 +122,4 @@ def test_two_people_are_not_promised() -> None:
         NativeDenoiser(dit).condition(conditions(person_masks=torch.ones(3, 4, 6)))
     conditioned = NativeDenoiser(dit).condition(conditions())
     with pytest.raises(NotImplementedError):
-        conditioned.listen(noise(2, 17, 5, 12, 768))
+        conditioned.embed_audio(noise(2, 17, 5, 12, 768))

@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from inference_sidecar.engines.engine import Size
-from inference_sidecar.engines.infinitetalk.portrait import read_portrait
+from inference_sidecar.engines.infinitetalk.inputs.portrait import read_portrait
 from inference_sidecar.foundation.errors import ImageUnreadable
 
 

@@ -11,13 +11,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from inference_sidecar.engines.infinitetalk.upstream_checks import replay as replay_module
 from inference_sidecar.engines.infinitetalk.checkpoints.layout import (
     BASE,
     CODEC_WEIGHTS,
     IMAGE_WEIGHTS,
     SHARDS,
 )
+from inference_sidecar.engines.infinitetalk.upstream_checks import replay as replay_module
 from inference_sidecar.engines.infinitetalk.upstream_checks.parity import (
     write_portrait,
     write_voice,

@@ -9,6 +9,10 @@ import torch
 from torch import Tensor
 
 from inference_sidecar.engines.infinitetalk.checkpoints.layout import PublishedLayout
+from inference_sidecar.engines.infinitetalk.checkpoints.resident_file import (
+    Precision,
+    ResidentFolder,
+)
 from inference_sidecar.engines.infinitetalk.checkpoints.tensor_files import (
     SafetensorsFiles,
     read_pickle,
@@ -16,12 +20,11 @@ from inference_sidecar.engines.infinitetalk.checkpoints.tensor_files import (
 from inference_sidecar.engines.infinitetalk.encoders.codec import WanCodec
 from inference_sidecar.engines.infinitetalk.encoders.image import ClipImage
 from inference_sidecar.engines.infinitetalk.encoders.text import UmT5
-from inference_sidecar.engines.infinitetalk.interfaces import Conditions, Text
 from inference_sidecar.engines.infinitetalk.native.denoiser import NativeDenoiser
 from inference_sidecar.engines.infinitetalk.native.dit import Dit, build_dit
 from inference_sidecar.engines.infinitetalk.native.fp8 import Granularity
 from inference_sidecar.engines.infinitetalk.native.linear import precision_of, resident_linear
-from inference_sidecar.engines.infinitetalk.resident_file import Precision, ResidentFolder
+from inference_sidecar.engines.infinitetalk.sampling.interfaces import Conditions, Text
 from inference_sidecar.engines.infinitetalk.upstream_checks.tiny_weights.folder import (
     write_tiny_weights,
 )
@@ -69,7 +72,7 @@ def velocity(dit: Dit) -> Tensor:
     )
     with torch.inference_mode():
         ready = NativeDenoiser(dit).condition(conditions)
-        audio = ready.listen(noise(1, 9, 5, 12, 768))
+        audio = ready.embed_audio(noise(1, 9, 5, 12, 768))
         return ready.predict(noise(16, 3, 8, 8), 700.0, Text.PROMPT, audio)
 
 

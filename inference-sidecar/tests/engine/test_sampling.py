@@ -3,11 +3,18 @@
 import pytest
 import torch
 
-from inference_sidecar.engines.infinitetalk.guidance import Guidance
-from inference_sidecar.engines.infinitetalk.interfaces import Text
-from inference_sidecar.engines.infinitetalk.noise import PerChunkNoise, UpstreamNoise, make_noise
-from inference_sidecar.engines.infinitetalk.render_settings import RenderSettings, SeedPolicy
-from inference_sidecar.engines.infinitetalk.schedule import timesteps
+from inference_sidecar.engines.infinitetalk.sampling.guidance import Guidance
+from inference_sidecar.engines.infinitetalk.sampling.interfaces import Text
+from inference_sidecar.engines.infinitetalk.sampling.noise import (
+    PerChunkNoise,
+    UpstreamNoise,
+    make_noise,
+)
+from inference_sidecar.engines.infinitetalk.sampling.render_settings import (
+    RenderSettings,
+    SeedPolicy,
+)
+from inference_sidecar.engines.infinitetalk.sampling.schedule import timesteps
 
 SHAPE = (16, 5, 2, 4)
 

@@ -8,14 +8,14 @@ import pytest
 import soundfile
 import torch
 
-from inference_sidecar.engines.infinitetalk.speech import (
+from inference_sidecar.engines.infinitetalk.encoders.stored_voice import StoredVoice, frame_indices
+from inference_sidecar.engines.infinitetalk.inputs.speech import (
     SAMPLE_RATE,
-    frames_heard,
     level_loudness,
     pad_to_frames,
     read_speech,
+    video_frames,
 )
-from inference_sidecar.engines.infinitetalk.voice_track import StoredVoice, heard_frames
 from inference_sidecar.foundation.errors import AudioUnreadable
 
 
@@ -50,18 +50,18 @@ def test_speech_is_brought_to_minus_23_lufs_and_silence_is_left_alone() -> None:
 
 def test_frames_are_whole_ones_and_padding_is_silence() -> None:
     samples = np.ones(16_639)
-    assert frames_heard(samples) == 25
+    assert video_frames(samples) == 25
     padded = pad_to_frames(samples, 30)
-    assert frames_heard(padded) == 30
+    assert video_frames(padded) == 30
     assert padded[16_639:].max() == 0
     assert len(pad_to_frames(samples, 3)) == len(samples)
 
 
 def test_every_frame_hears_two_on_either_side_and_stops_at_the_ends() -> None:
-    heard = heard_frames(0, 4, 100, is_last=False)
+    heard = frame_indices(0, 4, 100, is_last=False)
     assert heard[0].tolist() == [0, 0, 0, 1, 2]
     assert heard[3].tolist() == [1, 2, 3, 4, 5]
-    assert heard_frames(97, 3, 100, is_last=False)[-1].tolist() == [97, 98, 99, 99, 99]
+    assert frame_indices(97, 3, 100, is_last=False)[-1].tolist() == [97, 98, 99, 99, 99]
 
 
 def test_the_last_window_hears_the_voice_backwards_as_upstream_extends_it() -> None:
@@ -71,10 +71,10 @@ def test_the_last_window_hears_the_voice_backwards_as_upstream_extends_it() -> N
     extended = torch.cat((voice, voice[-lacking:].flip(0)))
     taps = torch.arange(start, start + frames)[:, None] + torch.arange(-2, 3)
     expected = extended[taps.clamp(0, len(extended) - 1)]
-    assert heard_frames(start, frames, 50, is_last=True).tolist() == expected.tolist()
+    assert frame_indices(start, frames, 50, is_last=True).tolist() == expected.tolist()
     longer = torch.cat((voice[:4], voice[:4].flip(0)))
     taps = torch.arange(0, 17)[:, None] + torch.arange(-2, 3)
-    assert heard_frames(0, 17, 4, is_last=True).tolist() == longer[taps.clamp(0, 7)].tolist()
+    assert frame_indices(0, 17, 4, is_last=True).tolist() == longer[taps.clamp(0, 7)].tolist()
 
 
 def test_a_stored_voice_gives_back_what_the_layers_said() -> None:

@@ -17,11 +17,11 @@ from transformers import (
     Wav2Vec2Model,
 )
 
+from inference_sidecar.engines.infinitetalk.checkpoints.tensor_source import MissingTensor
 from inference_sidecar.engines.infinitetalk.encoders import voice as voice_module
 from inference_sidecar.engines.infinitetalk.encoders.voice import Wav2Vec2
 from inference_sidecar.engines.infinitetalk.encoders.voice_features import features_in_pieces
-from inference_sidecar.engines.infinitetalk.native.tensors import MissingTensor
-from inference_sidecar.engines.infinitetalk.speech import SAMPLE_RATE, SAMPLES_PER_FRAME
+from inference_sidecar.engines.infinitetalk.inputs.speech import SAMPLE_RATE, SAMPLES_PER_FRAME
 
 WEIGHT_NORM = {"original0": "weight_g", "original1": "weight_v"}
 

@@ -4,8 +4,8 @@ import math
 
 import pytest
 
-from inference_sidecar.engines.infinitetalk.render_settings import RenderSettings
-from inference_sidecar.engines.infinitetalk.windows import plan_windows
+from inference_sidecar.engines.infinitetalk.sampling.render_settings import RenderSettings
+from inference_sidecar.engines.infinitetalk.sampling.windows import plan_windows
 
 
 @pytest.mark.parametrize(("frames", "motion"), [(81, 9), (21, 9), (17, 5), (81, 25), (5, 1)])

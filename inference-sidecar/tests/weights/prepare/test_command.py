@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from inference_sidecar.engines.infinitetalk.resident_file import ResidentFolder
+from inference_sidecar.engines.infinitetalk.checkpoints.resident_file import ResidentFolder
 from inference_sidecar.weights.__main__ import main
 
 

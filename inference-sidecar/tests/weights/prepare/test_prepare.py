@@ -11,12 +11,12 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from inference_sidecar.engines.infinitetalk.native.fp8 import E4M3, Granularity
-from inference_sidecar.engines.infinitetalk.resident_file import (
+from inference_sidecar.engines.infinitetalk.checkpoints.resident_file import (
     MergedLora,
     ResidentFile,
     ResidentFolder,
 )
+from inference_sidecar.engines.infinitetalk.native.fp8 import E4M3, Granularity
 from inference_sidecar.foundation.errors import WeightsError
 from inference_sidecar.weights.fetch import sha256_of
 from inference_sidecar.weights.prepare import sources
@@ -283,7 +283,9 @@ def test_uploading_gives_the_same_tensors_as_mapping(
 ) -> None:
     file = prepare(storage).transformer("fp8")
     mapped = file.load(CPU)
-    monkeypatch.setattr("inference_sidecar.engines.infinitetalk.resident_file._GROUP_BYTES", 3000)
+    monkeypatch.setattr(
+        "inference_sidecar.engines.infinitetalk.checkpoints.resident_file._GROUP_BYTES", 3000
+    )
     uploaded = dict(file._uploaded(CPU))
     assert set(uploaded) == set(mapped)
     for name, tensor in mapped.items():

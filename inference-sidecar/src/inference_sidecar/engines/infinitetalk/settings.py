@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from inference_sidecar.engines.infinitetalk.render_settings import RenderSettings
+from inference_sidecar.engines.infinitetalk.sampling.render_settings import RenderSettings
 from inference_sidecar.engines.settings import EngineSettings
 
 SizeClass = Literal["720p", "480p", "432p", "352p"]

@@ -16,14 +16,14 @@ from inference_sidecar.engines.infinitetalk.checkpoints.layout import (
     MissingWeights,
     PublishedLayout,
 )
-from inference_sidecar.engines.infinitetalk.native.fp8 import Granularity
-from inference_sidecar.engines.infinitetalk.resident_file import (
+from inference_sidecar.engines.infinitetalk.checkpoints.resident_file import (
     MergedLora,
     Precision,
     ResidentFile,
     ResidentFolder,
     ResidentInfo,
 )
+from inference_sidecar.engines.infinitetalk.native.fp8 import Granularity
 from inference_sidecar.foundation.errors import WeightsError
 from inference_sidecar.weights.fetch import sha256_of
 from inference_sidecar.weights.manifest import read_manifest

@@ -20,7 +20,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from inference_sidecar.engines.infinitetalk.resident_file import MergedLora
+from inference_sidecar.engines.infinitetalk.checkpoints.resident_file import MergedLora
 from inference_sidecar.foundation.errors import WeightsError
 
 _PREFIXES: Final = (

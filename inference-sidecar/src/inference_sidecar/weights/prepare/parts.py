@@ -11,7 +11,7 @@ from typing import Any, Final, Literal, cast
 import torch
 from safetensors.torch import save_file
 
-from inference_sidecar.engines.infinitetalk.resident_file import ResidentInfo
+from inference_sidecar.engines.infinitetalk.checkpoints.resident_file import ResidentInfo
 from inference_sidecar.foundation.errors import WeightsError
 from inference_sidecar.weights.prepare.sources import Source
 from inference_sidecar.weights.prepare.writer import ResidentWriter, Shape

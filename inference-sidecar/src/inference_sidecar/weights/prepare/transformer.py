@@ -12,9 +12,9 @@ from typing import Final, cast
 import torch
 from torch import Tensor
 
+from inference_sidecar.engines.infinitetalk.checkpoints.resident_file import Precision, ResidentInfo
 from inference_sidecar.engines.infinitetalk.native.fp8 import E4M3, Granularity, quantise_by
 from inference_sidecar.engines.infinitetalk.native.linear import SCALE
-from inference_sidecar.engines.infinitetalk.resident_file import Precision, ResidentInfo
 from inference_sidecar.foundation.errors import WeightsError
 from inference_sidecar.weights.prepare.lora import Change, Lora
 from inference_sidecar.weights.prepare.sources import Source

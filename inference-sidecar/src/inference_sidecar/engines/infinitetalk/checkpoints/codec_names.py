@@ -6,7 +6,7 @@ from typing import Final
 
 from torch import Tensor
 
-from inference_sidecar.engines.infinitetalk.native.tensors import TensorSource
+from inference_sidecar.engines.infinitetalk.checkpoints.tensor_source import TensorSource
 
 _RESIDUAL: Final = {
     "residual.0.gamma": "norm1.gamma",

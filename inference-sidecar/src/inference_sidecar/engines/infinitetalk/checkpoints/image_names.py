@@ -11,7 +11,7 @@ from typing import Final
 
 from torch import Tensor
 
-from inference_sidecar.engines.infinitetalk.native.tensors import TensorSource
+from inference_sidecar.engines.infinitetalk.checkpoints.tensor_source import TensorSource
 
 _BLOCK: Final = {
     "norm1": "layer_norm1",

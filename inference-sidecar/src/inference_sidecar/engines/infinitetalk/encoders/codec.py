@@ -9,7 +9,10 @@ from diffusers.models.autoencoders.autoencoder_kl_wan import AutoencoderKLWan
 from torch import Tensor
 
 from inference_sidecar.engines.infinitetalk.checkpoints.codec_names import base_width, codec_weights
-from inference_sidecar.engines.infinitetalk.encoders.codec_layers import put_channels_last, quicken
+from inference_sidecar.engines.infinitetalk.encoders.codec_layers import (
+    put_channels_last,
+    use_fused_layers,
+)
 
 
 class WanCodec:
@@ -40,7 +43,7 @@ class WanCodec:
             # Convolutions are faster there with the channels last.
             self._layout = torch.channels_last_3d
             put_channels_last(self._model)
-            quicken(self._model, self._device)
+            use_fused_layers(self._model, self._device)
         self.is_tiled = is_tiled
         mean, std = (
             torch.tensor(values, device=self._device).view(-1, 1, 1, 1)

@@ -22,7 +22,7 @@ from diffusers.models.autoencoders.autoencoder_kl_wan import (
 from torch import Tensor, nn
 from torch.nn import functional
 
-from inference_sidecar.engines.infinitetalk.fused import fused_or
+from inference_sidecar.engines.infinitetalk.kernels.fused import fused_or
 
 _SMALLEST_NORM: Final = 1e-12
 """As `functional.normalize` has it."""
@@ -49,7 +49,7 @@ def put_channels_last(model: nn.Module) -> None:
             weight.data = weight.data.contiguous(memory_format=formats[weight.ndim])
 
 
-def quicken(model: nn.Module, device: torch.device) -> None:
+def use_fused_layers(model: nn.Module, device: torch.device) -> None:
     """Replaces the layers of a codec that lies on this device, in channels-last format."""
     norm = fastest_channel_norm(device)
     for module in list(model.modules()):
@@ -116,7 +116,7 @@ def fastest_channel_norm(device: torch.device) -> ChannelNorm:
 
 def _triton_norm() -> ChannelNorm:
     # Triton is not installed beside a CPU build of torch.
-    from inference_sidecar.engines.infinitetalk.encoders.codec_kernels import (  # noqa: PLC0415
+    from inference_sidecar.engines.infinitetalk.kernels.codec_norm import (  # noqa: PLC0415
         fused_channel_norm,
     )
 

@@ -17,10 +17,10 @@ from torch import Tensor
 from torch.nn import functional
 from transformers import Wav2Vec2FeatureExtractor, Wav2Vec2Model
 
+from inference_sidecar.engines.infinitetalk.checkpoints.tensor_source import MissingTensor
+from inference_sidecar.engines.infinitetalk.encoders.stored_voice import StoredVoice
 from inference_sidecar.engines.infinitetalk.encoders.voice_features import features_in_pieces
-from inference_sidecar.engines.infinitetalk.native.tensors import MissingTensor
-from inference_sidecar.engines.infinitetalk.speech import SAMPLE_RATE
-from inference_sidecar.engines.infinitetalk.voice_track import StoredVoice
+from inference_sidecar.engines.infinitetalk.sampling.interfaces import SAMPLE_RATE
 
 _EXACT_FRAMES: Final = 1_500
 """Up to a minute, convolutions run in one piece and attention stores its scores (108 MB a layer):

@@ -5,9 +5,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from inference_sidecar.engines.infinitetalk.checkpoints.tensor_source import (
+    LinearFactory,
+    TensorSource,
+)
 from inference_sidecar.engines.infinitetalk.native.config import VAE_FRAMES, DitConfig
 from inference_sidecar.engines.infinitetalk.native.layers import LayerNorm
-from inference_sidecar.engines.infinitetalk.native.tensors import LinearFactory, TensorSource
 
 _NORM_EPSILON = 1e-5
 

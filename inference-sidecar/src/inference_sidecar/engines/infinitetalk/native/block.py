@@ -6,7 +6,12 @@ from typing import NamedTuple
 
 from torch import Tensor, nn
 
+from inference_sidecar.engines.infinitetalk.checkpoints.tensor_source import (
+    LinearFactory,
+    TensorSource,
+)
 from inference_sidecar.engines.infinitetalk.native.attention import Attention
+from inference_sidecar.engines.infinitetalk.native.block_ops import BlockOps, LinearInput
 from inference_sidecar.engines.infinitetalk.native.config import DitConfig
 from inference_sidecar.engines.infinitetalk.native.layers import (
     LayerNorm,
@@ -16,8 +21,6 @@ from inference_sidecar.engines.infinitetalk.native.layers import (
 )
 from inference_sidecar.engines.infinitetalk.native.linear import takes_rows
 from inference_sidecar.engines.infinitetalk.native.rope import Rotation
-from inference_sidecar.engines.infinitetalk.native.small_ops import LinearInput, SmallOps
-from inference_sidecar.engines.infinitetalk.native.tensors import LinearFactory, TensorSource
 
 
 class KeyValue(NamedTuple):
@@ -38,7 +41,7 @@ class Shared(NamedTuple):
     positions: Rotation
     audio: Tensor
     attend: Attention
-    ops: SmallOps
+    ops: BlockOps
 
 
 class SelfAttention(nn.Module):

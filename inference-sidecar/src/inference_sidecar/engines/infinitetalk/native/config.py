@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from inference_sidecar.engines.infinitetalk.native.tensors import TensorSource
+from inference_sidecar.engines.infinitetalk.checkpoints.tensor_source import TensorSource
 
 AUDIO_LAYERS: Final = 12
 AUDIO_WIDTH: Final = 768

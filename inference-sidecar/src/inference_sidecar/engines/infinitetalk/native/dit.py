@@ -10,6 +10,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from inference_sidecar.engines.infinitetalk.checkpoints.tensor_source import (
+    LinearFactory,
+    TensorSource,
+)
 from inference_sidecar.engines.infinitetalk.native.audio_branch import AudioProjection
 from inference_sidecar.engines.infinitetalk.native.block import Block
 from inference_sidecar.engines.infinitetalk.native.config import DitConfig
@@ -20,7 +24,6 @@ from inference_sidecar.engines.infinitetalk.native.layers import (
     float_weight,
 )
 from inference_sidecar.engines.infinitetalk.native.linear import plain_linear
-from inference_sidecar.engines.infinitetalk.native.tensors import LinearFactory, TensorSource
 
 _IMAGE_NORM_EPSILON: Final = 1e-5
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from inference_sidecar.engines.infinitetalk.native.tensors import TensorSource
+from inference_sidecar.engines.infinitetalk.checkpoints.tensor_source import TensorSource
 
 
 def float_weight(source: TensorSource, name: str) -> nn.Parameter:

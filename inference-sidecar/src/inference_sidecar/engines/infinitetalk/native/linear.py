@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from inference_sidecar.engines.infinitetalk.checkpoints.tensor_source import TensorSource
 from inference_sidecar.engines.infinitetalk.native.fp8 import (
     E4M3,
     Granularity,
@@ -17,7 +18,6 @@ from inference_sidecar.engines.infinitetalk.native.fp8 import (
     quantise_activation,
     quantise_weight,
 )
-from inference_sidecar.engines.infinitetalk.native.tensors import TensorSource
 
 SCALE = "weight_scale"
 """A quantised layer has `<prefix>.weight_scale` beside its weight: float32, `[out]` or `[]`."""

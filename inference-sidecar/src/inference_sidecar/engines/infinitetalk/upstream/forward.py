@@ -17,28 +17,28 @@ from typing import Any, Final, cast
 import torch
 from torch import Tensor
 
-from inference_sidecar.engines.infinitetalk.interfaces import Conditions, Text
+from inference_sidecar.engines.infinitetalk.checkpoints.tensor_source import TensorSource
 from inference_sidecar.engines.infinitetalk.native.config import DitConfig
-from inference_sidecar.engines.infinitetalk.native.tensors import TensorSource
-from inference_sidecar.engines.infinitetalk.upstream.remedies import import_upstream
+from inference_sidecar.engines.infinitetalk.sampling.interfaces import Conditions, Text
+from inference_sidecar.engines.infinitetalk.upstream.compatibility import import_upstream
 
 FORWARD_MEMORY: Final = 2.5
 """Times what our forward takes; on an H100 at 832x480 it was 10.5 GiB beside 4.3."""
 
 
 @dataclass(frozen=True)
-class ReferenceDenoiser:
+class UpstreamDenoiser:
     """`interfaces.Denoiser` by a `WanModel` of upstream's that lies on its device, in its dtype."""
 
     model: Any
     device: torch.device
     dtype: torch.dtype
 
-    def condition(self, conditions: Conditions) -> ReferenceConditioned:
+    def condition(self, conditions: Conditions) -> UpstreamConditioned:
         """See `interfaces.Denoiser.condition`."""
         self.model.disable_teacache()
         masks = conditions.person_masks
-        return ReferenceConditioned(
+        return UpstreamConditioned(
             by=self,
             prompt=self.taken(conditions.prompt),
             negative=None if conditions.negative is None else self.taken(conditions.negative),
@@ -53,17 +53,17 @@ class ReferenceDenoiser:
 
 
 @dataclass(frozen=True)
-class ReferenceConditioned:
+class UpstreamConditioned:
     """`interfaces.ConditionedDenoiser`; the fields are what `WanModel` takes."""
 
-    by: ReferenceDenoiser
+    by: UpstreamDenoiser
     prompt: Tensor
     negative: Tensor | None
     image: Tensor
     anchor: Tensor
     masks: Tensor | None
 
-    def listen(self, voices: Tensor) -> Tensor:
+    def embed_audio(self, voices: Tensor) -> Tensor:
         """Upstream makes audio tokens anew in each forward."""
         return self.by.taken(voices)
 
@@ -88,9 +88,9 @@ class ReferenceConditioned:
         return velocity[0]
 
 
-def reference_denoiser(
+def upstream_denoiser(
     code: Path, tensors: Mapping[str, Tensor], config: Mapping[str, object]
-) -> ReferenceDenoiser:
+) -> UpstreamDenoiser:
     """Upstream's transformer over these very tensors, where they are.
 
     code: upstream's checkout. tensors, config: as for `build_dit`, not quantised. Like upstream it
@@ -123,4 +123,4 @@ def reference_denoiser(
     model.load_state_dict({name: each.to(dtype) for name, each in tensors.items()}, assign=True)
     # Not among the weights, so they would have stayed on the meta device.
     model.init_freqs()
-    return ReferenceDenoiser(model.eval().requires_grad_(False), device, dtype)
+    return UpstreamDenoiser(model.eval().requires_grad_(False), device, dtype)

@@ -28,12 +28,14 @@ from torch import Tensor
 
 from inference_sidecar.engines.engine import Size
 from inference_sidecar.engines.infinitetalk.checkpoints.layout import VOICE
-from inference_sidecar.engines.infinitetalk.driver import Models, RenderJob, render
-from inference_sidecar.engines.infinitetalk.encoders.text import NEGATIVE_PROMPT
-from inference_sidecar.engines.infinitetalk.portrait import read_portrait
-from inference_sidecar.engines.infinitetalk.render_settings import RenderSettings, SeedPolicy
-from inference_sidecar.engines.infinitetalk.upstream.remedies import UpstreamUnusable
-from inference_sidecar.engines.infinitetalk.upstream_checks.adapter import Upstream, UpstreamInput
+from inference_sidecar.engines.infinitetalk.inputs.portrait import read_portrait
+from inference_sidecar.engines.infinitetalk.inputs.prepare_job import NEGATIVE_PROMPT
+from inference_sidecar.engines.infinitetalk.sampling.chunk_loop import Models, RenderJob, render
+from inference_sidecar.engines.infinitetalk.sampling.render_settings import (
+    RenderSettings,
+    SeedPolicy,
+)
+from inference_sidecar.engines.infinitetalk.upstream.compatibility import UpstreamUnusable
 from inference_sidecar.engines.infinitetalk.upstream_checks.published_models import (
     PublishedModels,
     load_published,
@@ -47,6 +49,10 @@ from inference_sidecar.engines.infinitetalk.upstream_checks.tiny_weights.folder 
     write_tiny_weights,
 )
 from inference_sidecar.engines.infinitetalk.upstream_checks.tiny_weights.sizes import TinySizes
+from inference_sidecar.engines.infinitetalk.upstream_checks.upstream_pipeline import (
+    Upstream,
+    UpstreamInput,
+)
 
 BOUND: Final = 1e-5
 """For frames in -1..1 as they come out of the codec."""

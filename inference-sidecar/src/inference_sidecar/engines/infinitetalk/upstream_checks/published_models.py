@@ -15,13 +15,13 @@ from inference_sidecar.engines.infinitetalk.checkpoints.tensor_files import (
     SafetensorsFiles,
     read_pickle,
 )
-from inference_sidecar.engines.infinitetalk.driver import Models
 from inference_sidecar.engines.infinitetalk.encoders.codec import WanCodec
 from inference_sidecar.engines.infinitetalk.encoders.image import ClipImage
 from inference_sidecar.engines.infinitetalk.encoders.text import UmT5
 from inference_sidecar.engines.infinitetalk.encoders.voice import Wav2Vec2
 from inference_sidecar.engines.infinitetalk.native.denoiser import NativeDenoiser
 from inference_sidecar.engines.infinitetalk.native.dit import build_dit
+from inference_sidecar.engines.infinitetalk.sampling.chunk_loop import Models
 
 
 @dataclass(frozen=True)

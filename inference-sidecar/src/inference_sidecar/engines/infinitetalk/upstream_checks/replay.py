@@ -30,17 +30,20 @@ from safetensors import SafetensorError
 
 from inference_sidecar.engines.engine import Size
 from inference_sidecar.engines.infinitetalk.checkpoints.layout import MissingWeights
-from inference_sidecar.engines.infinitetalk.driver import RenderJob, render
-from inference_sidecar.engines.infinitetalk.encoders.text import NEGATIVE_PROMPT
-from inference_sidecar.engines.infinitetalk.interfaces import VoiceEncoder, VoiceTrack
-from inference_sidecar.engines.infinitetalk.native.tensors import MissingTensor
-from inference_sidecar.engines.infinitetalk.portrait import read_portrait
-from inference_sidecar.engines.infinitetalk.render_settings import RenderSettings, SeedPolicy
-from inference_sidecar.engines.infinitetalk.speech import (
-    frames_heard,
+from inference_sidecar.engines.infinitetalk.checkpoints.tensor_source import MissingTensor
+from inference_sidecar.engines.infinitetalk.inputs.portrait import read_portrait
+from inference_sidecar.engines.infinitetalk.inputs.prepare_job import NEGATIVE_PROMPT
+from inference_sidecar.engines.infinitetalk.inputs.speech import (
     level_loudness,
     pad_to_frames,
     read_speech,
+    video_frames,
+)
+from inference_sidecar.engines.infinitetalk.sampling.chunk_loop import RenderJob, render
+from inference_sidecar.engines.infinitetalk.sampling.interfaces import VoiceEncoder, VoiceTrack
+from inference_sidecar.engines.infinitetalk.sampling.render_settings import (
+    RenderSettings,
+    SeedPolicy,
 )
 from inference_sidecar.engines.infinitetalk.upstream_checks.published_models import (
     PublishedModels,
@@ -118,7 +121,7 @@ def replay(loaded: PublishedModels, wanted: Replay, out: Path) -> tuple[int, ...
 def embed_speech(encoder: VoiceEncoder, audio: Path, window: int) -> tuple[VoiceTrack, int]:
     """The embedded voice, at least a window long, and how many frames of it are to be shown."""
     samples = read_speech(audio)
-    heard = frames_heard(samples)
+    heard = video_frames(samples)
     samples = level_loudness(pad_to_frames(samples, window) if heard < window else samples)
     return encoder.embed(samples, max(heard, window)), max(heard, 1)
 

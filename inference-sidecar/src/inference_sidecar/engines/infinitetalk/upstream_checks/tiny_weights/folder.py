@@ -18,7 +18,7 @@ from torch import Tensor
 from transformers import Wav2Vec2Config, Wav2Vec2FeatureExtractor, Wav2Vec2Model
 
 from inference_sidecar.engines.infinitetalk.checkpoints import layout
-from inference_sidecar.engines.infinitetalk.encoders.text import NEGATIVE_PROMPT
+from inference_sidecar.engines.infinitetalk.inputs.prepare_job import NEGATIVE_PROMPT
 from inference_sidecar.engines.infinitetalk.upstream_checks.tiny_weights.codec_shapes import (
     codec_shapes,
 )

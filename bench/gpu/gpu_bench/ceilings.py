@@ -1,4 +1,5 @@
-"""B0 and B1: how fast this card multiplies matrices and attends. Every floor is made of these."""
+"""B0 and B1: the card's fastest matrix products and attention, from which every floor is
+derived."""
 
 from __future__ import annotations
 
@@ -29,9 +30,9 @@ _BACKENDS: Final = {
 
 @dataclass
 class Ceilings:
-    """The highest rates seen in this run, in FLOPs per second; empty means unknown.
+    """The highest rates measured in this run, in FLOPs per second; empty means unknown.
 
-    is_meaningful: tiny shapes spend their time on calls, not on arithmetic, and have no floor.
+    is_meaningful: False for tiny shapes, whose time goes to call overhead: they have no floor.
     """
 
     is_meaningful: bool = True
@@ -39,14 +40,14 @@ class Ceilings:
     attention: float | None = None
 
     def floor(self, precision: str, linear: float, attention: float) -> float | None:
-        """Seconds below which nothing can do this much arithmetic here."""
+        """The least seconds in which this device can do this much arithmetic; None if unknown."""
         rate = self.matmul.get(precision)
         if not self.is_meaningful or rate is None or (attention and self.attention is None):
             return None
         return linear / rate + (attention / self.attention if self.attention else 0.0)
 
     def note_matmul(self, precision: str, flops: float, fastest_seconds: float) -> None:
-        """The fastest single run counts: a floor must not be beaten by luck."""
+        """Records the fastest single run, so that no lucky run beats the floor."""
         rate = flops / fastest_seconds
         self.matmul[precision] = max(rate, self.matmul.get(precision, 0.0))
 
@@ -58,7 +59,7 @@ class Ceilings:
 def measure_matmuls(
     device: Device, scale: Scale, table: Table, ceilings: Ceilings, budget: Budget
 ) -> None:
-    """B0: a large square, and the transformer's own shapes at the smaller size."""
+    """B0: a large square matrix, and the transformer's own shapes at the smaller size."""
     tokens, dim, ffn = tokens_of(scale.sizes[0], scale.frames), scale.shape.dim, scale.shape.ffn_dim
     shapes = [(scale.square,) * 3, (tokens, dim, dim), (tokens, dim, ffn), (tokens, ffn, dim)]
     for rows, inner, columns in shapes:
@@ -83,7 +84,7 @@ def measure_matmuls(
 def _multiplications(
     device: Device, left: Tensor, right: Tensor
 ) -> list[tuple[str, str, Callable[[], object]]]:
-    """Precision, name and call. Inputs are random: zeros would draw less power and run faster."""
+    """Precision, name and call. Inputs are random: zeros draw less power and run faster."""
     if not device.is_cuda:
         return [("bf16", "fp32 (CPU)", lambda: left @ right.t())]
     a, b = left.bfloat16(), right.bfloat16()
@@ -92,7 +93,7 @@ def _multiplications(
     by_row, by_column = (
         torch.ones(shape, device=device.torch) for shape in ((len(left), 1), (1, len(right)))
     )
-    # torch has no public name for it that is as old.
+    # The public name in torch.nn.functional is missing from older versions of torch.
     scaled = torch._scaled_mm  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
     return [
         ("bf16", "bf16", lambda: a @ b.t()),
@@ -125,7 +126,7 @@ def _to_fp8(x: Tensor) -> Tensor:
 def measure_attention(
     device: Device, scale: Scale, table: Table, ceilings: Ceilings, budget: Budget
 ) -> None:
-    """B1: each kernel that may attend; `math` may not, for it would hold every score."""
+    """B1: each attention kernel except `math`, which would store every score."""
     heads, dim = scale.shape.heads, scale.shape.dim
     for size in scale.sizes:
         tokens = tokens_of(size, scale.frames)
@@ -154,7 +155,7 @@ def _attentions(device: Device, q: Tensor, k: Tensor, v: Tensor) -> dict[str, Ca
 
     def forced(backend: SDPBackend) -> Callable[[], object]:
         def attend() -> object:
-            # One backend and no other: torch raises instead of falling back silently.
+            # With a single backend allowed, torch raises instead of falling back silently.
             with sdpa_kernel(backend):
                 return functional.scaled_dot_product_attention(q, k, v)
 

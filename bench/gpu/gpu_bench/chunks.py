@@ -1,4 +1,5 @@
-"""B7 and B8: whole chunks by the engine's own loop; a cancel, a resume, the next job's start."""
+"""B7 and B8: whole chunks through the engine's chunk loop; a cancel, a resume, the start of a
+job."""
 
 from __future__ import annotations
 
@@ -43,31 +44,31 @@ _CHUNKS = 3
 
 
 class NoiseVoice:
-    """A voice of noise: `interfaces.VoiceTrack`."""
+    """`interfaces.VoiceTrack` of noise."""
 
     def __init__(self, frames: int) -> None:
         self.frames = frames
 
     def window(self, start: int, frames: int, *, is_last: bool) -> Tensor:
-        """The same for the same window."""
+        """The same noise for the same window."""
         generator = torch.Generator().manual_seed(start + is_last)
         return torch.randn(frames, 5, 12, 768, generator=generator)
 
 
 @dataclass
 class Watch:
-    """`engine.Control` that can be told to stop."""
+    """`engine.Control` that can cancel a render."""
 
-    wanted: threading.Event = field(default_factory=threading.Event)
+    cancelled: threading.Event = field(default_factory=threading.Event)
     on_first_progress: Callable[[], None] | None = None
 
     def check(self) -> None:
-        """Raises once it was told to."""
-        if self.wanted.is_set():
+        """Raises `Cancelled` once `cancelled` is set."""
+        if self.cancelled.is_set():
             raise Cancelled
 
     def progress(self, fraction: float) -> None:
-        """Tells once that the first forward has been asked for."""
+        """Calls `on_first_progress` once, when the first forward has been launched."""
         if fraction > 0 and self.on_first_progress is not None:
             self.on_first_progress()
             self.on_first_progress = None
@@ -75,9 +76,9 @@ class Watch:
 
 @dataclass
 class ChunkBench:
-    """Renders with the parts it is given.
+    """Renders with the given models.
 
-    forward_seconds, codec_seconds: medians measured alone, for the sum that a chunk should be.
+    forward_seconds: median of a forward measured alone, to compare with its share of a chunk.
     """
 
     device: Device
@@ -91,12 +92,12 @@ class ChunkBench:
 
     @property
     def settings(self) -> RenderSettings:
-        """One pass, as the engine's defaults."""
+        """One pass per step, like the engine's defaults."""
         scale = self.scale
         return RenderSettings(frames=scale.frames, motion=scale.motion, steps=scale.steps)
 
     def job(self, chunks: int) -> RenderJob:
-        """So many chunks of noise."""
+        """A job of this many chunks, with noise as its inputs."""
         scale, where = self.scale, self.device.torch
         frames = scale.frames + (chunks - 1) * (scale.frames - scale.motion)
         generator = torch.Generator().manual_seed(1)
@@ -107,7 +108,8 @@ class ChunkBench:
         )
 
     def in_a_row(self, budget: Budget) -> None:
-        """B7: three chunks of one job, after one that warms up; then B8's resume against them."""
+        """B7: three chunks of one job after a warm-up chunk; then B8's resume, compared with
+        them."""
         what = f"{self.size.width}x{self.size.height}, {self.precision}, {self.scale.steps} x 1"
         guess = (self.forward_seconds or 0.0) * self.scale.steps * 1.5
         if budget.left < guess * (_CHUNKS + 1):
@@ -117,7 +119,7 @@ class ChunkBench:
             self.device.synchronise()
         self.device.free()
         self.device.reset_peak()
-        seconds, digests, states = self._three()
+        seconds, digests, states = self._render_three()
         row = Row(
             "B7",
             f"chunk {what} (first, second, third: {', '.join(f'{one:.2f}' for one in seconds)} s)",
@@ -130,7 +132,7 @@ class ChunkBench:
         self.table.add(row)
         self._resume(digests[1], states[0], what)
 
-    def _three(self) -> tuple[tuple[float, float, float], list[str], list[RenderState]]:
+    def _render_three(self) -> tuple[tuple[float, float, float], list[str], list[RenderState]]:
         seconds: list[float] = []
         digests: list[str] = []
         states: list[RenderState] = []
@@ -142,7 +144,7 @@ class ChunkBench:
             seconds.append(now - began)
             digests.append(_digest(frames))
             states.append(chunk.state)
-            # Hashing is not rendering: the clock of the next chunk starts behind it.
+            # Hashing does not count: the next chunk is timed from here.
             began = time.perf_counter()
         first, second, third = seconds
         return (first, second, third), digests, states
@@ -157,7 +159,7 @@ class ChunkBench:
         )
 
     def cancel(self, budget: Budget) -> None:
-        """B8: from the wish to stop, in the middle of a forward, to an idle device."""
+        """B8: from a cancel in the middle of a forward to an idle device."""
         what = f"cancel in mid-step {self.size.width}x{self.size.height}, {self.precision}"
         forward = self.forward_seconds
         if forward is None or budget.left < 5 * (2 * forward + 5):
@@ -168,25 +170,26 @@ class ChunkBench:
 
     def _cancel_once(self, forward: float) -> float:
         watch = Watch()
-        wished_at = 0.0
+        cancelled_at = 0.0
 
-        def wish() -> None:
-            nonlocal wished_at
-            wished_at = time.perf_counter()
-            watch.wanted.set()
+        def cancel() -> None:
+            nonlocal cancelled_at
+            cancelled_at = time.perf_counter()
+            watch.cancelled.set()
 
-        # Progress is told when the first forward has been asked for: soon it is in its middle.
-        watch.on_first_progress = threading.Timer(forward / 2, wish).start
+        # Progress is reported when the first forward has been launched: half a forward later the
+        # device is in the middle of it.
+        watch.on_first_progress = threading.Timer(forward / 2, cancel).start
         with contextlib.suppress(Cancelled):
             for _ in render(self.models, self.job(1), self.settings, watch):
                 pass
         self.device.synchronise()
         ended = time.perf_counter()
-        watch.wanted.wait(forward)
-        return max(0.0, ended - wished_at)
+        watch.cancelled.wait(forward)
+        return max(0.0, ended - cancelled_at)
 
     def between_jobs(self, budget: Budget) -> None:
-        """From an idle device to the first forward of a job: what stands between two jobs."""
+        """B8: from an idle device to the first forward of a job, the gap between two jobs."""
         size = f"{self.size.width}x{self.size.height}"
         what = f"next job's start {size} (CLIP, two encodes, keys and values)"
         models = Models(
@@ -194,7 +197,7 @@ class ChunkBench:
         )
 
         def start() -> None:
-            with contextlib.suppress(_FirstForwardAsked):
+            with contextlib.suppress(_FirstForwardReached):
                 next(render(models, self.job(1), self.settings, Watch()))
             self.device.synchronise()
 
@@ -229,12 +232,12 @@ def _digest(frames: NDArray[np.uint8]) -> str:
     return hashlib.sha256(frames.tobytes()).hexdigest()
 
 
-class _FirstForwardAsked(Exception):
+class _FirstForwardReached(Exception):
     """Everything before the first forward of a job is done."""
 
 
 class _UpToFirstForward:
-    """A denoiser that prepares a job as the real one and never computes a forward."""
+    """A denoiser that prepares a job like the real one and never computes a forward."""
 
     def __init__(self, real: Denoiser) -> None:
         self._real = real
@@ -245,7 +248,7 @@ class _UpToFirstForward:
 
 
 class _Prepared:
-    """What `_UpToFirstForward` makes."""
+    """The conditioned denoiser of `_UpToFirstForward`."""
 
     def __init__(self, real: ConditionedDenoiser) -> None:
         self._real = real
@@ -256,10 +259,10 @@ class _Prepared:
 
     def predict(
         self,
-        latent: Tensor,  # noqa: ARG002 - the protocol's
+        latent: Tensor,  # noqa: ARG002 - the protocol's signature
         timestep: float,  # noqa: ARG002
         text: Text,  # noqa: ARG002
         audio: Tensor,  # noqa: ARG002
     ) -> Tensor:
-        """Would be the first forward."""
-        raise _FirstForwardAsked
+        """Raises instead of computing the first forward."""
+        raise _FirstForwardReached

@@ -1,4 +1,4 @@
-"""B6: the video codec, in each precision, layout and tiling that the engine may choose."""
+"""B6: the video codec, in each precision and tiling that the engine may choose."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ def make_codec(
     device: Device, scale: Scale, dtype: torch.dtype, *, is_tiled: bool = False
 ) -> WanCodec:
     """The engine's codec with random weights."""
-    # Not before it is needed: diffusers may be absent, and the rest is worth measuring without it.
+    # Imported late: diffusers may be missing, and everything else can be measured without it.
     from inference_sidecar.engines.infinitetalk.encoders.codec import WanCodec  # noqa: PLC0415
 
     shapes = codec_shapes(scale.weights)
     tensors = {
-        # A norm of ones: others would blow the signal up over so many layers.
+        # Norm weights of one: random ones would let the signal explode over this many layers.
         name: torch.ones(shape, device=device.torch)
         if name.endswith("gamma")
         else random_tensor(shape, device.torch, torch.float32)
@@ -44,7 +44,7 @@ def make_codec(
 
 @dataclass
 class CodecBench:
-    """Measures decoding a chunk, and encoding a portrait's window and a chunk's motion frames."""
+    """Measures decoding a chunk, and encoding the portrait's window and a chunk's motion frames."""
 
     device: Device
     scale: Scale
@@ -52,7 +52,7 @@ class CodecBench:
     ceilings: Ceilings
 
     def measure(self, size: Size, budget: Budget, *, is_brief: bool = False) -> None:
-        """All variants, or (is_brief) only the one that the engine uses."""
+        """All variants, or with `is_brief` only the one that the engine uses."""
         half = torch.bfloat16 if self.device.is_cuda else torch.float32
         if not is_brief:
             exact = make_codec(self.device, self.scale, torch.float32)
@@ -107,7 +107,7 @@ class CodecBench:
         budget: Budget,
     ) -> None:
         what = f"codec {action} frames {size.width}x{size.height}, {name}"
-        # Against the bf16 matrix ceiling, which float32 convolutions cannot reach.
+        # The floor uses the bf16 matmul ceiling, which float32 convolutions cannot reach.
         floor = self.ceilings.floor("bf16", flops, 0.0)
         try:
             timed = measure(self.device, budget, work)

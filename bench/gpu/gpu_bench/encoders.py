@@ -1,4 +1,4 @@
-"""B9: what runs once per job, in true shapes: speech, prompt, portrait."""
+"""B9: the encoders that run once per job (speech, prompt, portrait), in the published shapes."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _RATE = 16_000
 
 def make_image_encoder(device: Device, scale: Scale) -> ClipImage:
     """CLIP's image half with random weights."""
-    from inference_sidecar.engines.infinitetalk.encoders.image import ClipImage  # noqa: PLC0415 - see codec
+    from inference_sidecar.engines.infinitetalk.encoders.image import ClipImage  # noqa: PLC0415 - as in codec
 
     dtype = torch.bfloat16 if device.is_cuda else torch.float32
     tensors = {

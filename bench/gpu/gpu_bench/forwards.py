@@ -1,4 +1,4 @@
-"""B2 to B5: one forward of the engine, in bf16 and fp8, with upstream's beside it."""
+"""B2 to B5: one forward of the engine, in bf16 and fp8, and one of upstream's transformer."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from inference_sidecar.engines.infinitetalk.upstream.forward import upstream_den
 
 @dataclass(frozen=True)
 class Inputs:
-    """What one forward is given: noise of the right shapes, about as large as the real thing."""
+    """The inputs of one forward: noise in the right shapes and of realistic magnitude."""
 
     latent: Tensor
     anchor: Tensor
@@ -33,7 +33,7 @@ class Inputs:
 
     @classmethod
     def of(cls, device: Device, scale: Scale, size: Size) -> Inputs:
-        """At this size."""
+        """Inputs at this size."""
         grid = ((scale.frames - 1) // 4 + 1, size.height // 8, size.width // 8)
 
         def noise(*shape: int) -> Tensor:
@@ -49,12 +49,12 @@ class Inputs:
 
     @property
     def conditions(self) -> Conditions:
-        """As the engine takes them."""
+        """The job's part of the inputs."""
         return Conditions(self.prompt, None, self.image, self.anchor)
 
 
 def prepared_forward(denoiser: Denoiser, inputs: Inputs) -> Callable[[], Tensor]:
-    """One forward, with all that a job makes once already made."""
+    """One forward, with everything already prepared that a job prepares once."""
     conditioned = denoiser.condition(inputs.conditions)
     audio = conditioned.embed_audio(inputs.voices)
     return lambda: conditioned.predict(inputs.latent, 500.0, Text.PROMPT, audio)
@@ -62,7 +62,8 @@ def prepared_forward(denoiser: Denoiser, inputs: Inputs) -> Callable[[], Tensor]
 
 @dataclass
 class ForwardBench:
-    """Measures forwards and remembers their medians, from which whole chunks are foretold."""
+    """Measures forwards and keeps their medians, from which the time of whole chunks is
+    estimated."""
 
     device: Device
     scale: Scale
@@ -97,11 +98,12 @@ class ForwardBench:
 
     @torch.inference_mode()
     def block(self, few: NativeDenoiser, layers: int, size: Size, budget: Budget) -> None:
-        """B2: what one more block costs, from a forward through few blocks and one through all."""
-        what = f"block {size.width}x{size.height}, bf16 (all blocks less {layers})"
+        """B2: the time of one block, from the difference between a forward through all blocks and
+        one through a few."""
+        what = f"block {size.width}x{size.height}, bf16 (all blocks minus {layers})"
         whole = self.seconds.get(("bf16", size))
         if whole is None:
-            self.table.skip("B2", what, "no whole forward was measured")
+            self.table.skip("B2", what, "no full forward was measured")
             return
         try:
             forward = prepared_forward(few, Inputs.of(self.device, self.scale, size))
@@ -123,8 +125,8 @@ class ForwardBench:
     def upstream(
         self, weights: dict[str, Tensor], root: Path | None, size: Size, budget: Budget
     ) -> None:
-        """B5: upstream's own class, unedited, over the very same weights."""
-        what = f"upstream's forward {size.width}x{size.height}, bf16, its map not compiled"
+        """B5: upstream's own class, unmodified, over the same weights."""
+        what = f"upstream's forward {size.width}x{size.height}, bf16, attention map not compiled"
         if root is None:
             self.table.skip("B5", what, "no --upstream DIR")
             return

@@ -1,4 +1,4 @@
-"""Which section runs when, and on how much of the time."""
+"""The sections of the benchmark, their order and their time limits."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ Say = Callable[[str], None]
 
 
 def run_plan(options: Options, table: Table, failures: list[str], say: Say) -> None:
-    """Runs all sections; one that fails is told and does not stop the others."""
+    """Runs all sections. A failed one is reported in `failures` and does not stop the others."""
     plan = _Plan(options, table, say)
     for name, seconds, section in plan.sections():
         if plan.budget.left <= 0:
@@ -38,14 +38,14 @@ def run_plan(options: Options, table: Table, failures: list[str], say: Say) -> N
             section(plan.budget.share(seconds))
         except ModuleNotFoundError as error:
             table.skip("-", name, f"needs the wheel of {error.name} (--wheels DIR)")
-        except Exception as error:  # noqa: BLE001 - the table must come out whatever happens
+        except Exception as error:  # noqa: BLE001 - the table must be printed whatever happens
             failures.append(f"{name}: {type(error).__name__}: {error}")
             say(traceback.format_exc())
         say(f"{name}: {time.monotonic() - began:.0f} s")
 
 
 class _Plan:
-    """The sections and what they hand on: ceilings, weights, and the parts that render."""
+    """The sections, and what they share: ceilings, weights and models."""
 
     def __init__(self, options: Options, table: Table, say: Say) -> None:
         self._options = options
@@ -53,7 +53,7 @@ class _Plan:
         self._say = say
         self._scale = TINY if options.is_tiny else FULL
         if options.is_tiny:
-            # So little work is done sooner by one thread than it is handed out to others.
+            # Work this small is faster on one thread than distributed over several.
             torch.set_num_threads(1)
         self._device = Device(options.device)
         self._dtype = torch.bfloat16 if self._device.is_cuda else torch.float32
@@ -65,7 +65,8 @@ class _Plan:
         table.facts["scale"] = self._scale.name
 
     def sections(self) -> list[tuple[str, float, Callable[[Budget], None]]]:
-        """Name, most seconds and work; the smaller size first, for it is what is delivered."""
+        """Name, time limit in seconds, and function; the smaller size comes first, as the more
+        used."""
         return [
             ("B0 matrix products", 40, self._matmuls),
             ("B1 attention", 60, self._attention),
@@ -91,7 +92,7 @@ class _Plan:
         self._table.add(
             Row(
                 "-",
-                f"{values / 1e9:.2f} B random weights made on the device",
+                f"{values / 1e9:.2f} B random weights created on the device",
                 (seconds,),
                 note=f"{bytes_of_all / 1e9:.1f} GB",
             )

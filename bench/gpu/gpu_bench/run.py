@@ -1,4 +1,4 @@
-"""The plan, in the order of what matters most, within its time; the table comes last, always."""
+"""Runs the benchmark within its time and always ends with the table."""
 
 from __future__ import annotations
 
@@ -18,24 +18,24 @@ from gpu_bench.options import Options, parse_options
 from gpu_bench.table import Table
 
 _GRACE_SECONDS: Final = 30.0
-"""A kernel or a compiler that does not come back is given so long beyond the budget."""
+"""How far a hanging kernel or compiler may exceed the budget before the guard ends the process."""
 
 
 def main(arguments: Sequence[str]) -> int:
-    """0 if all went well, 1 if a section failed, 2 if a figure beats its floor."""
-    # As the engine does; read when CUDA is first used.
+    """Returns the exit status: 0, 1 if a section failed, 2 if a figure beats its floor."""
+    # As in the engine. CUDA reads this at its first use.
     os.environ.setdefault("PYTORCH_ALLOC_CONF", "expandable_segments:True")
     options = parse_options(arguments)
     table = Table()
-    guard = threading.Timer(options.budget_seconds + _GRACE_SECONDS, _give_up, (table, options))
+    guard = threading.Timer(options.budget_seconds + _GRACE_SECONDS, _end_process, (table, options))
     guard.daemon = True
     guard.start()
     failures: list[str] = []
     began = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="wheels-") as unpacked:
         if options.wheels is not None:
-            _bring_wheels(options.wheels, Path(unpacked))
-        # Only now: the wheels may hold what these modules import.
+            _unpack_wheels(options.wheels, Path(unpacked))
+        # Imported late: the wheels may contain what these modules import.
         from gpu_bench.plan import run_plan  # noqa: PLC0415
 
         table.facts.update(machine_facts())
@@ -59,18 +59,19 @@ def _finish(table: Table, options: Options) -> None:
     sys.stdout.flush()
 
 
-def _give_up(table: Table, options: Options) -> None:
-    """The guard: prints what there is and ends the process, for a wedged device never returns."""
-    table.facts["ended"] = "by the guard: a section did not come back"
+def _end_process(table: Table, options: Options) -> None:
+    """The guard: prints the table as it is and ends the process, because a hung device never
+    returns."""
+    table.facts["ended"] = "by the guard: a section did not return"
     _finish(table, options)
     os._exit(3)
 
 
-def _bring_wheels(folder: Path, into: Path) -> None:
-    """Unpacks wheels and puts them behind what is installed."""
+def _unpack_wheels(folder: Path, into: Path) -> None:
+    """Unpacks wheels and puts them behind the installed packages."""
     wheels = sorted(folder.glob("*.whl"))
     if not wheels:
-        raise SystemExit(f"{folder} has no *.whl in it.")
+        raise SystemExit(f"{folder} contains no *.whl.")
     for wheel in wheels:
         with zipfile.ZipFile(wheel) as archive:
             archive.extractall(into)

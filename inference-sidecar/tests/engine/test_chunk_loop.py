@@ -237,8 +237,8 @@ def test_frames_leave_as_bytes() -> None:
     ("change", "complaint"),
     [
         (lambda job: {"portrait": job.portrait[:, :15]}, "multiples of 16"),
-        (lambda _job: {"voices": ()}, "Nobody speaks"),
-        (lambda job: {"voices": job.voices * 2}, "need masks"),
+        (lambda _job: {"voices": ()}, "at least one voice"),
+        (lambda job: {"voices": job.voices * 2}, "need person masks"),
         (lambda _job: {"voices": (StoredVoice(16, 1, 1),)}, "shorter than a window"),
         (lambda _job: {"negative": None}, "negative prompt"),
     ],
@@ -260,7 +260,7 @@ def test_two_people_are_told_that_the_native_forward_knows_one(tiny_model: Loade
     voice = tiny_model.voice.embed(np.zeros(17 * 640), 17)
     masks = torch.ones(3, 4, 6)
     job = RenderJob(portrait, text, text, (voice, voice), seed=7, frames=17, person_masks=masks)
-    with pytest.raises(RenderFailed, match="one person alone"):
+    with pytest.raises(RenderFailed, match="only one person"):
         next(render(tiny_model.models, job, SETTINGS, Watched()))
 
 

@@ -50,7 +50,7 @@ def test_upstreams_noise_is_one_stream_with_what_it_throws_away() -> None:
         assert torch.equal(noise.draw(chunk), expected)
     resumed = UpstreamNoise(7, SHAPE, settings)
     assert torch.equal(resumed.draw(2), third)
-    with pytest.raises(ValueError, match="drawn already"):
+    with pytest.raises(ValueError, match="was drawn before"):
         resumed.draw(1)
 
 

@@ -1,4 +1,5 @@
-"""What the `infinitetalk` engine reads from the environment. No torch: the parent checks it too."""
+"""Environment variables of the `infinitetalk` engine. No torch: the parent process validates them
+too."""
 
 from __future__ import annotations
 
@@ -18,7 +19,7 @@ DEFAULT_PROMPT = "A person speaks to the camera, calm background, natural gestur
 
 
 class InfiniteTalkSettings(EngineSettings):
-    """The defaults are those for one L40S with 48 GB."""
+    """The defaults suit one L40S with 48 GB."""
 
     model_storage_path: Path = Field(
         description="folder of the weights, made by `python -m inference_sidecar.weights`"
@@ -82,7 +83,7 @@ class InfiniteTalkSettings(EngineSettings):
 
     @model_validator(mode="after")
     def _renders(self) -> InfiniteTalkSettings:
-        """What no single field can tell; `RenderSettings` says it in its own words."""
+        """Checks combinations of fields; `RenderSettings` raises for its own."""
         self.render_settings()
         if self.infinitetalk_upstream is not None:
             if self.infinitetalk_precision == "fp8":
@@ -97,7 +98,7 @@ class InfiniteTalkSettings(EngineSettings):
         return self
 
     def render_settings(self) -> RenderSettings:
-        """How every job is rendered."""
+        """The settings of every render."""
         return RenderSettings(
             frames=self.infinitetalk_frames,
             motion=self.infinitetalk_motion_frames,

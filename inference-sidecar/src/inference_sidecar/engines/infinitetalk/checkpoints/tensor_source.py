@@ -1,4 +1,4 @@
-"""Takes weights by their published names, each exactly once."""
+"""Hands out weights by their published names, each exactly once."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from torch import Tensor, nn
 
 
 class MissingTensor(Exception):
-    """The weights lack a tensor that the model needs, or it has another shape."""
+    """The weights lack a tensor that the model needs, or it has the wrong shape."""
 
 
 class TensorSource:
-    """A mapping of published names to tensors that remembers what was taken.
+    """A mapping of published names to tensors that records which ones were taken.
 
-    The mapping may load lazily and decides the device: tensors are used where it puts them.
+    The mapping may load lazily, and decides the device.
     """
 
     def __init__(self, tensors: Mapping[str, Tensor]) -> None:
@@ -26,7 +26,8 @@ class TensorSource:
         return name in self._tensors
 
     def take(self, name: str) -> Tensor:
-        """The tensor of this name; a second time is a mistake in the mapping, and raises."""
+        """The tensor of this name. Raises `MissingTensor`, and `ValueError` if it was already
+        taken."""
         if name not in self._tensors:
             raise MissingTensor(f"The weights have no tensor {name!r}.")
         if name in self._taken:
@@ -35,21 +36,21 @@ class TensorSource:
         return self._tensors[name]
 
     def peek_shape(self, name: str) -> tuple[int, ...]:
-        """The shape of a tensor, from which sizes follow; does not count as taken."""
+        """The shape of a tensor, which does not count as taken. Raises `MissingTensor`."""
         if name not in self._tensors:
             raise MissingTensor(f"The weights have no tensor {name!r}.")
         return tuple(self._tensors[name].shape)
 
     def leftovers(self) -> list[str]:
-        """The names that nobody took, sorted."""
+        """The sorted names that were not taken."""
         return sorted(set(self._tensors) - self._taken)
 
 
 class LinearFactory(Protocol):
-    """Makes the linear layer published under a name, in whatever precision the weights have.
+    """Makes the linear layer with a published name, in the precision of its weights.
 
     The published tensors are `<prefix>.weight` `[out, in]` and `<prefix>.bias`; a quantised format
-    adds names of its own beside them and takes those too. The layer maps `[..., in]` to
+    has further names beside them and takes those too. The layer maps `[..., in]` to
     `[..., out]` in the activations' dtype.
     """
 

@@ -1,6 +1,7 @@
-"""Embedded prompts, kept on the disk: the text encoder is larger than all other encoders together.
+"""A cache of prompt embeddings on disk.
 
-With every prompt of the last days at hand it need not even be loaded.
+The text encoder is larger than all other encoders together. It is only loaded for a prompt that is
+not in the cache.
 """
 
 from __future__ import annotations
@@ -22,17 +23,17 @@ from torch import Tensor
 from inference_sidecar.engines.infinitetalk.sampling.interfaces import TextEncoder
 
 MOST_BYTES: Final = 2_000_000_000
-"""About five hundred prompts of full length; what was not asked for longest goes first."""
+"""About 500 prompts of full length. The least recently used ones are deleted first."""
 
 _log = logging.getLogger("avatar")
 
 
 class PromptCache:
-    """`interfaces.TextEncoder` over another one, which is made only when it is needed.
+    """`interfaces.TextEncoder` that caches another one, which is created on the first miss.
 
-    fingerprint: names the encoder's weights; what another one embedded is not found. A result that
-    cannot be read, or is not what its name says, is made again. A disk that takes nothing costs
-    time, and no render.
+    fingerprint: identifies the encoder's weights; embeddings of another encoder are not found. An
+    unreadable or damaged entry is computed again. A disk that cannot be written costs time, but
+    fails no render.
     """
 
     def __init__(
@@ -52,20 +53,20 @@ class PromptCache:
         """See `interfaces.TextEncoder.embed`."""
         found = [self._read(self._path(text)) for text in texts]
         missing = [text for text, tensor in zip(texts, found, strict=True) if tensor is None]
-        made = iter(self._embedded(list(dict.fromkeys(missing))) if missing else [])
-        fresh = dict(zip(dict.fromkeys(missing), made, strict=True))
+        computed = iter(self._compute(list(dict.fromkeys(missing))) if missing else [])
+        fresh = dict(zip(dict.fromkeys(missing), computed, strict=True))
         return [
             tensor if tensor is not None else fresh[text]
             for text, tensor in zip(texts, found, strict=True)
         ]
 
-    def _embedded(self, texts: list[str]) -> list[Tensor]:
+    def _compute(self, texts: list[str]) -> list[Tensor]:
         if self._encoder is None:
             self._encoder = self._make_encoder()
-        made = self._encoder.embed(texts)
-        for text, tensor in zip(texts, made, strict=True):
-            self._keep(self._path(text), tensor)
-        return made
+        computed = self._encoder.embed(texts)
+        for text, tensor in zip(texts, computed, strict=True):
+            self._store(self._path(text), tensor)
+        return computed
 
     def _path(self, text: str) -> Path:
         facts = json.dumps([self._fingerprint, text]).encode()
@@ -79,22 +80,22 @@ class PromptCache:
         except FileNotFoundError:
             return None
         except (SafetensorError, OSError, ValueError):
-            _log.warning("A kept prompt could not be read; it is embedded again.")
+            _log.warning("A cached prompt could not be read; it is embedded again.")
             return None
         if stated != _digest(tensor):
-            _log.warning("A kept prompt is damaged; it is embedded again.")
+            _log.warning("A cached prompt is damaged; it is embedded again.")
             return None
         with suppress(OSError):
-            # Its place in the order of deletion.
+            # Marks it as recently used.
             os.utime(path)
         return tensor.float()
 
-    def _keep(self, path: Path, tensor: Tensor) -> None:
+    def _store(self, path: Path, tensor: Tensor) -> None:
         exact = tensor.detach().cpu().contiguous()
-        # An encoder that computes in bf16 gives values that fit into half the room.
+        # The values of an encoder that computes in bf16 fit into half the space.
         half = exact.bfloat16()
-        kept = half if torch.equal(half.float(), exact.float()) else exact.float()
-        content = save({"embedding": kept}, {"sha256": _digest(kept)})
+        stored = half if torch.equal(half.float(), exact.float()) else exact.float()
+        content = save({"embedding": stored}, {"sha256": _digest(stored)})
         draft = path.with_name(f".{path.name}.{os.getpid()}")
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
@@ -103,13 +104,13 @@ class PromptCache:
                 file.flush()
                 os.fsync(file.fileno())
             draft.replace(path)
-            self._forget_oldest()
+            self._delete_oldest()
         except OSError:
-            _log.warning("A prompt could not be kept.", exc_info=True)
+            _log.warning("A prompt could not be cached.", exc_info=True)
             with suppress(OSError):
                 draft.unlink()
 
-    def _forget_oldest(self) -> None:
+    def _delete_oldest(self) -> None:
         states = [(path.stat(), path) for path in self._folder.glob("*.safetensors")]
         left = sum(state.st_size for state, _ in states)
         for state, path in sorted(states, key=lambda each: each[0].st_mtime_ns):

@@ -1,4 +1,4 @@
-"""The portrait at generation size: scaled until it covers the frame, then cut around the centre."""
+"""Reads the portrait at generation size: scaled to cover the frame, then cropped at the centre."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from inference_sidecar.foundation.errors import ImageUnreadable
 
 
 def read_portrait(path: Path, size: Size, *, is_repaired: bool = True) -> Tensor:
-    """`[3, H, W]` float32 in -1..1.
+    """`[3, H, W]` float32 in -1..1. Raises `ImageUnreadable`.
 
-    is_repaired: turned upright by its EXIF orientation and flattened on white; upstream does
-    neither, and shows whatever lies beneath a transparent pixel.
+    is_repaired: applies the EXIF orientation and flattens transparency on white. Upstream does
+    neither, and shows the hidden colour of transparent pixels.
     """
     try:
         with Image.open(path) as image:
             image.load()
             upright = _repaired(image) if is_repaired else image.convert("RGB")
     except (UnidentifiedImageError, OSError, ValueError) as cause:
-        raise ImageUnreadable(f"{path.name} is no image that can be read.") from cause
+        raise ImageUnreadable(f"{path.name} is not a readable image.") from cause
     return _to_tensor(_cover(upright, size))
 
 
@@ -39,13 +39,13 @@ def _repaired(image: Image.Image) -> Image.Image:
 
 
 def _cover(image: Image.Image, size: Size) -> Image.Image:
-    """Scaled up to whole pixels, then cut: never a black edge, never another aspect."""
+    """Scales, rounding up to whole pixels, and crops: never a black edge, never another aspect."""
     scale = max(size.height / image.height, size.width / image.width)
     scaled = image.resize(
         (math.ceil(scale * image.width), math.ceil(scale * image.height)),
         resample=Image.Resampling.BILINEAR,
     )
-    # Where one pixel is left over, which side loses it follows torchvision's rounding.
+    # torchvision's rounding decides which side loses an odd pixel.
     left = round((scaled.width - size.width) / 2.0)
     top = round((scaled.height - size.height) / 2.0)
     return scaled.crop((left, top, left + size.width, top + size.height))

@@ -1,13 +1,13 @@
-"""GPU kernels for what lies between the linear layers: each value is read once and written once.
+"""GPU kernels for the operations between the linear layers: each value is read and written once.
 
-One program works on one token's whole row, in float32, whatever it reads and writes. `QUANTISE`
-writes e4m3 and a scale for the row, as `fp8.quantise_activation` does, instead of the dtype of the
-output pointer. Rows are contiguous; widths are padded to a power of two with lanes that neither
-read nor write. Several rows a program, which would read norm weights once for all of them, was
-tried on an H100 and is no faster.
+One program processes one token's whole row and computes in float32, whatever the dtype in memory.
+With `QUANTISE` it writes e4m3 and a scale for the row, like `fp8.quantise_activation`, instead of
+the dtype of the output pointer. Rows are contiguous. Widths are padded to a power of two with lanes
+that neither read nor write. Several rows per program, which would read norm weights only once, are
+no faster on an H100.
 """
 
-# Triton's language is not typed, and gives arguments in capitals to the compiler as constants.
+# Triton's language is untyped; arguments in capitals are compile-time constants.
 # ruff: noqa: ANN001, ANN201, ANN202, N803
 # pyright: basic
 
@@ -22,7 +22,7 @@ SMALLEST_SCALE = tl.constexpr(1e-12)
 
 @triton.jit
 def _store_row(values, out, scales, row, columns, inside, width, QUANTISE: tl.constexpr):
-    """Writes a row as it is, or as e4m3 with its scale. `values` is 0 outside of the row."""
+    """Writes a row unchanged, or as e4m3 with its scale. `values` is 0 outside the row."""
     if QUANTISE:
         scale = tl.maximum(tl.max(tl.abs(values), axis=0) / E4M3_MAX, SMALLEST_SCALE)
         tl.store(scales + row, scale)
@@ -52,8 +52,9 @@ def layer_norm_kernel(
     QUANTISE: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
-    """`layer_norm(x) * factor + summand`; with ADD of `x + update`, which goes into `summed`; with
-    GATE of `x + update * gate`. gate, factor and summand are float32, one for each column."""
+    """`layer_norm(x) * factor + summand`. With ADD, normalises `x + update` and stores the sum in
+    `summed`; with GATE, the sum is `x + update * gate`. gate, factor and summand are float32, one
+    value per column."""
     columns = tl.arange(0, BLOCK)
     inside = columns < width
     a = tl.load(factor + columns, mask=inside, other=0.0)
@@ -87,7 +88,7 @@ def rms_norm_kernel(
     PADDED_HEADS: tl.constexpr,
     ROTATE: tl.constexpr,
 ):
-    """`rms_norm(x) * weight`, then each pair of neighbours of each head turned by its angle.
+    """`rms_norm(x) * weight`, then rotates each pair of neighbours of each head by its angle.
 
     cos and sin: float32 `[tokens, HEAD_DIM / 2]`. HEAD_DIM must be a power of two.
     """
@@ -112,7 +113,7 @@ def rms_norm_kernel(
 
 @triton.jit
 def gated_sum_kernel(x, update, gate, out, width, BLOCK: tl.constexpr):
-    """`x + update * gate`; gate is float32, one for each column."""
+    """`x + update * gate`; gate is float32, one value per column."""
     columns = tl.arange(0, BLOCK)
     inside = columns < width
     factor = tl.load(gate + columns, mask=inside, other=0.0)
@@ -126,7 +127,7 @@ def gated_sum_kernel(x, update, gate, out, width, BLOCK: tl.constexpr):
 def quantise_kernel(
     x, other, out, scales, width, ADD: tl.constexpr, GELU: tl.constexpr, BLOCK: tl.constexpr
 ):
-    """e4m3 of `x`, of `x + other` (ADD), or of `gelu(x)` in its tanh form (GELU)."""
+    """e4m3 of `x`, of `x + other` (ADD), or of `gelu(x)`, tanh approximation (GELU)."""
     row = tl.program_id(0).to(tl.int64)
     columns = tl.arange(0, BLOCK)
     inside = columns < width
@@ -134,7 +135,7 @@ def quantise_kernel(
     if ADD:
         values += _load_row(other, row, columns, inside, width)
     if GELU:
-        # 0.5 * (1 + tanh(u)) is the logistic function of 2 u.
+        # 0.5 * (1 + tanh(u)) is the logistic function of 2u.
         doubled = 1.5957691216057308 * (values + 0.044715 * values * values * values)
         values = values / (1.0 + tl.exp(-doubled))
     _store_row(values, out, scales, row, columns, inside, width, True)

@@ -1,4 +1,4 @@
-"""GPU kernel for the norms of the video codec. Importing it needs Triton."""
+"""The GPU kernel for the video codec's norms. Importing it needs Triton."""
 
 # ruff: noqa: N803
 # pyright: basic
@@ -15,7 +15,7 @@ from torch import Tensor
 from inference_sidecar.engines.infinitetalk.kernels.fused import power_of_two
 
 _VALUES = 4096
-"""Of one program: thirty-two for each thread of four warps."""
+"""Per program: 32 for each thread of four warps."""
 
 
 @triton.jit
@@ -30,7 +30,7 @@ def channel_norm_kernel(  # noqa: ANN201
     PIXELS: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
-    """Pixels with their channels side by side; root is the square root of their number."""
+    """x: pixels, channels last. root: square root of the number of channels."""
     pixel = tl.program_id(0).to(tl.int64) * PIXELS + tl.arange(0, PIXELS)
     channel = tl.arange(0, BLOCK)
     inside = (pixel < pixels)[:, None] & (channel < CHANNELS)[None, :]

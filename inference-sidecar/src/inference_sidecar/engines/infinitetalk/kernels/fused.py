@@ -1,4 +1,4 @@
-"""Takes a fused kernel where it runs and is right, and plain torch anywhere else."""
+"""Chooses a fused kernel where it runs and computes the right values, and plain torch elsewhere."""
 
 from __future__ import annotations
 
@@ -13,22 +13,24 @@ T = TypeVar("T")
 
 
 def fused_or(plain: T, fused: Callable[[], T], is_right: Callable[[T], bool], what: str) -> T:
-    """What `fused` makes, if it is right by its own results on this device; else `plain`.
+    """The result of `fused` if `is_right` accepts it on this device, otherwise `plain`.
 
-    Asked of the device, for no version number says which kernels a build compiles, and whether
-    there is a compiler for their launchers. what: for the warning, in the plural.
+    The kernel is tried on the device, because no version number tells which kernels a build
+    compiles, or whether a compiler for their launchers is installed. what: names the kernels in the
+    warning, in the plural.
     """
     try:
         made = fused()
         if is_right(made):
             return made
-        reason = "they do not agree with torch's"
-    except Exception as error:  # noqa: BLE001 - a compiler may fail in any way, and torch's do too
+        reason = "they disagree with torch's"
+    except Exception as error:  # noqa: BLE001 - compilers raise errors of any kind
         reason = f"{type(error).__name__}: {error}"
     _log.warning("%s are not used, rendering takes longer: %s", what, reason)
     return plain
 
 
 def power_of_two(number: int) -> int:
-    """The smallest power of two that is not smaller: kernels count in no other steps."""
+    """The smallest power of two that is at least `number`: block sizes of kernels are powers of
+    two."""
     return 1 << (number - 1).bit_length()

@@ -19,10 +19,10 @@ IMAGE_TOKENS: Final = 257
 
 @dataclass(frozen=True)
 class DitConfig:
-    """Everything that decides the shape of a forward.
+    """Everything that decides the shapes of a forward.
 
-    audio_window: frames of voice that one frame hears, itself in the middle.
-    audio_tokens: tokens that one latent frame's voice becomes.
+    audio_window: frames of voice around each frame, itself in the middle.
+    audio_tokens: audio tokens per latent frame.
     """
 
     dim: int
@@ -41,7 +41,7 @@ class DitConfig:
 
     @property
     def head_dim(self) -> int:
-        """Width of one head; even, because positions rotate pairs."""
+        """Width of one head; even, because rotary embedding rotates pairs."""
         return self.dim // self.heads
 
     @classmethod

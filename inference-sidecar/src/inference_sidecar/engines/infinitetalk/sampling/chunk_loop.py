@@ -1,7 +1,7 @@
-"""The chunk loop: noise to frames, window by window, in constant memory.
+"""The chunk loop: denoises and decodes a video window by window, in constant memory.
 
-Between two windows only the motion latent travels. It is encoded from the last frames of a window
-after colour matching, and is all that a resumed render needs.
+Only the motion latent passes from one window to the next. It is encoded from the last frames of a
+window after colour matching, and is all that a resumed render needs.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _PIXELS_PER_LATENT: Final = 8
 
 @dataclass(frozen=True)
 class Models:
-    """The parts that the loop drives. Text and voices are embedded before it starts."""
+    """The models that the loop drives. Text and voices are embedded before it starts."""
 
     denoiser: Denoiser
     codec: VideoCodec
@@ -48,13 +48,12 @@ class Models:
 
 @dataclass(frozen=True)
 class RenderJob:
-    """One video to make.
+    """One video to render.
 
     portrait: `[3, H, W]` in -1..1 at generation size, both sides multiples of 16.
-    prompt, negative: text embeddings; the negative may be None where guidance never asks for it.
-    voices: one per speaking person, each at least as long as the video or one window, whichever is
-    shorter.
-    frames: how many to deliver.
+    prompt, negative: text embeddings; the negative may be None if guidance does not use it.
+    voices: one per speaking person, each at least one window long.
+    frames: number of frames to deliver.
     """
 
     portrait: Tensor
@@ -68,7 +67,7 @@ class RenderJob:
 
 @dataclass(frozen=True)
 class RenderState:
-    """What `next_chunk` needs from the chunks before it: the motion latent, float32 on the CPU."""
+    """All that `next_chunk` needs from earlier chunks: the motion latent, float32 on the CPU."""
 
     next_chunk: int
     motion: Tensor | None
@@ -80,7 +79,7 @@ class RenderState:
 
     @classmethod
     def from_bytes(cls, next_chunk: int, content: bytes) -> RenderState:
-        """Reads what `to_bytes` wrote; raises `ResumeRefused` for anything else."""
+        """Reads what `to_bytes` wrote. Raises `ResumeRefused` for anything else."""
         try:
             tensors = safetensors.torch.load(content)
         except Exception as cause:
@@ -90,14 +89,15 @@ class RenderState:
 
 @dataclass(frozen=True)
 class RenderedChunk:
-    """The frames that one window adds: `[3, T, H, W]` in -1..1, float32, on the codec's device."""
+    """The frames that a window adds: `[3, T, H, W]` in -1..1, float32, on the codec's device."""
 
     index: int
     frames: Tensor
     state: RenderState
 
     def to_uint8(self) -> NDArray[np.uint8]:
-        """`[T, H, W, 3]` on the host, rounded to the nearest level; converted before the copy."""
+        """`[T, H, W, 3]` on the host, rounded to the nearest level. Converts before the copy, which
+        is then a quarter of the size."""
         levels = self.frames.add(1).mul_(127.5).round_().clamp_(0, 255).to(torch.uint8)
         return levels.permute(1, 2, 3, 0).contiguous().cpu().numpy()
 
@@ -110,17 +110,18 @@ def render(
     control: Control,
     resume: RenderState | None = None,
 ) -> Iterator[RenderedChunk]:
-    """Yields the chunks of a job in order, from `resume.next_chunk` if given.
+    """Yields the chunks of a job in order, starting at `resume.next_chunk` if given.
 
-    `control.check` runs before every forward, encode and decode; `control.progress` after each.
-    With the same models, job and settings, a resumed render yields the bits of an unbroken one.
+    Calls `control.check` before every forward, encode and decode, and `control.progress` after
+    every forward and chunk. With the same models, job and settings, a resumed render yields the
+    same bits as an uninterrupted one.
     """
     loop = _Loop(models, job, settings, control)
     yield from loop.run(resume or RenderState(0, None))
 
 
 class _Loop:
-    """One render: what is constant during a job, and the steps of one window."""
+    """One render: what is constant during a job, and the steps of a window."""
 
     def __init__(
         self, models: Models, job: RenderJob, settings: RenderSettings, control: Control
@@ -137,11 +138,11 @@ class _Loop:
         self._noise = self._make_noise()
 
     def run(self, state: RenderState) -> Iterator[RenderedChunk]:
-        """The windows from `state` on."""
+        """Renders the windows from `state` on."""
         self._report(state.next_chunk, 0)
         anchor = self._anchor()
         denoiser = self._condition(anchor)
-        # The codec is causal: the portrait's own latent is the first one of the anchor.
+        # The codec is causal, so the first latent frame of the anchor encodes the portrait alone.
         first_motion = anchor[4:, :1]
         for window in self._windows[state.next_chunk :]:
             motion = first_motion if state.motion is None else state.motion.to(anchor.device)
@@ -165,7 +166,7 @@ class _Loop:
         return make_noise(self._job.seed, shape, self._settings)
 
     def _condition(self, anchor: Tensor) -> ConditionedDenoiser:
-        """Everything that the denoiser needs once per job."""
+        """Prepares the denoiser once per job."""
         self._control.check()
         image = self._models.image_encoder.embed(self._job.portrait)
         conditions = Conditions(
@@ -178,10 +179,11 @@ class _Loop:
         try:
             return self._models.denoiser.condition(conditions)
         except NotImplementedError as cause:
-            raise RenderFailed("This denoiser renders one person alone.") from cause
+            raise RenderFailed("This denoiser renders only one person.") from cause
 
     def _anchor(self) -> Tensor:
-        """The portrait as the first of a window of black frames, and a mask that says so."""
+        """The latent of a window whose first frame is the portrait and the rest black, with the
+        mask of the given frame."""
         portrait = self._job.portrait[:, None]
         black = portrait.new_zeros(3, self._settings.frames - 1, *portrait.shape[2:])
         latent = self._encode(torch.cat((portrait, black), dim=1))
@@ -190,12 +192,13 @@ class _Loop:
         return torch.cat((mask, latent))
 
     def _denoise(self, denoiser: ConditionedDenoiser, window: Window, motion: Tensor) -> Tensor:
-        """All steps of a window. The first latent frames are held at the motion latent."""
+        """All denoising steps of a window. The first latent frames stay fixed at the motion
+        latent."""
         latent = self._noise.draw(window.index).to(motion.device)
-        held = motion.shape[1]
-        audio = self._listen(denoiser, window)
+        fixed = motion.shape[1]
+        audio = self._embed_audio(denoiser, window)
         passes = self._guidance.passes
-        latent[:, :held] = motion
+        latent[:, :fixed] = motion
         done = 0
         for now, after in zip(self._timesteps, self._timesteps[1:], strict=False):
             velocities: list[Tensor] = []
@@ -205,11 +208,12 @@ class _Loop:
                 done += 1
                 self._report(window.index, done)
             latent = latent - self._guidance.combine(velocities) * _step(now, after)
-            latent[:, :held] = motion
+            latent[:, :fixed] = motion
         return latent
 
-    def _listen(self, denoiser: ConditionedDenoiser, window: Window) -> dict[bool, Tensor]:
-        """Audio tokens of the window, and of silence where a forward asks for it."""
+    def _embed_audio(self, denoiser: ConditionedDenoiser, window: Window) -> dict[bool, Tensor]:
+        """Audio tokens of the window by `Pass.has_audio`; those of silence only if guidance uses
+        them."""
         voices = torch.stack(
             [
                 voice.window(window.start, self._settings.frames, is_last=window.is_last)
@@ -222,7 +226,7 @@ class _Loop:
         return tokens
 
     def _motion_after(self, window: Window, frames: Tensor) -> Tensor | None:
-        """The motion latent that the next window starts from; none after the last."""
+        """The motion latent that the next window starts from; None after the last window."""
         if window is self._windows[-1]:
             return None
         return self._encode(frames[:, -self._settings.motion :]).float().cpu()
@@ -232,7 +236,8 @@ class _Loop:
         return self._models.codec.encode(frames)
 
     def _report(self, chunk: int, forwards: int) -> None:
-        """Decoding counts as one more forward, so that a chunk is done when its frames are."""
+        """Reports progress. Decoding counts as one forward, so a chunk is done when its frames
+        are."""
         of_chunk = 1 + self._settings.steps * len(self._guidance.passes)
         self._control.progress((chunk + forwards / of_chunk) / len(self._windows))
 
@@ -247,14 +252,14 @@ def _step(now: float, after: float) -> float:
 
 
 def _require_usable(job: RenderJob, settings: RenderSettings) -> None:
-    """Mistakes of the caller that would show much later, or not at all."""
+    """Raises `ValueError` for mistakes that would otherwise show much later, or never."""
     _, height, width = job.portrait.shape
     if height % 16 or width % 16:
         raise ValueError(f"Width and height are multiples of 16, not {width}x{height}.")
     if not job.voices:
-        raise ValueError("Nobody speaks.")
+        raise ValueError("A job needs at least one voice.")
     if len(job.voices) > 1 and job.person_masks is None:
-        raise ValueError("Several people need masks that say who is where.")
+        raise ValueError("Several people need person masks.")
     shortest = min(voice.frames for voice in job.voices)
     needed = min(max(job.frames, settings.frames), settings.frames)
     if shortest < needed:

@@ -1,8 +1,8 @@
-"""Pulls the colours of frames to those of the portrait, in CIE Lab, on the frames' device.
+"""Matches the colours of frames to the portrait, in CIE Lab, on the frames' device.
 
-Every chunk starts from frames that the model made; without this, small casts add up over a minute.
-The arithmetic is upstream's (mean and deviation of each Lab channel, frame by frame), which runs it
-with scikit-image on the CPU at 0.13 s a frame.
+Every chunk starts from generated frames; without matching, small colour shifts add up within a
+minute. The arithmetic is upstream's: mean and standard deviation of each Lab channel, frame by
+frame. Upstream runs it with scikit-image on the CPU, which takes 0.13 s per frame.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _XYZ_FROM_RGB: Final = (
 )
 _WHITE: Final = (0.95047, 1.0, 1.08883)
 _DARK: Final = 0.008856
-"""Below this share of the white, the cube root is replaced by a line."""
+"""Below this fraction of white, CIE Lab replaces the cube root with a line."""
 _SLOPE: Final = 7.787
 _OFFSET: Final = 16 / 116
 
@@ -36,11 +36,11 @@ class ColourMatch:
         self._std, self._mean = _std_and_mean(lab)
 
     def __call__(self, frames: Tensor) -> Tensor:
-        """`[3, T, H, W]` → the same, matched as far as the strength says."""
+        """`[3, T, H, W]` → the same shape, matched by the configured strength."""
         if self._strength == 0:
             return frames
         self._std, self._mean = self._std.to(frames.device), self._mean.to(frames.device)
-        # Frame by frame: a whole chunk in Lab would need several times the memory of its frames.
+        # One frame at a time: a whole chunk in Lab takes several times the memory of its frames.
         matched = [self._match(frames[:, at : at + 1]) for at in range(frames.shape[1])]
         return torch.cat(matched, dim=1)
 
@@ -48,7 +48,7 @@ class ColourMatch:
         rgb = _unit(frame)
         lab = lab_from_rgb(rgb)
         std, mean = _std_and_mean(lab)
-        # A channel without any variation has nothing to stretch and takes the portrait's mean.
+        # A channel without variation cannot be stretched and takes the portrait's mean.
         stretch = torch.where(std == 0, 0.0, self._std / std.where(std != 0, 1.0))
         matched = rgb_from_lab((lab - mean) * stretch + self._mean).clamp(0, 1)
         return torch.lerp(rgb, matched, self._strength).mul(2).sub(1)
@@ -60,7 +60,8 @@ def _unit(rgb: Tensor) -> Tensor:
 
 
 def _std_and_mean(lab: Tensor) -> tuple[Tensor, Tensor]:
-    """Over the pixels of each frame, `[3, T, 1, 1]`; float64, for a sum of a million pixels."""
+    """Over the pixels of each frame, `[3, T, 1, 1]`; in float64, because a million pixels add
+    up."""
     std, mean = torch.std_mean(lab.double(), dim=(2, 3), correction=0, keepdim=True)
     return std.to(lab.dtype), mean.to(lab.dtype)
 
@@ -73,7 +74,7 @@ class _Constants(NamedTuple):
 
 @cache
 def _constants(device: torch.device, dtype: torch.dtype) -> _Constants:
-    """On the device once: copied for every frame, each copy would wait for the device."""
+    """Copied to the device once: a copy per frame would synchronise with the device each time."""
     matrix = torch.tensor(_XYZ_FROM_RGB, dtype=torch.float64)
     inverse = torch.tensor(np.linalg.inv(_XYZ_FROM_RGB))
     white = torch.tensor(_WHITE, dtype=dtype).view(3, 1, 1, 1)
@@ -91,7 +92,7 @@ def lab_from_rgb(rgb: Tensor) -> Tensor:
 
 
 def rgb_from_lab(lab: Tensor) -> Tensor:
-    """CIE Lab to sRGB, which may lie outside of 0..1."""
+    """CIE Lab to sRGB, which may lie outside 0..1."""
     constants = _constants(lab.device, lab.dtype)
     lightness, a, b = lab.unbind(0)
     y = (lightness + 16) / 116

@@ -1,12 +1,12 @@
-"""Which forwards a step needs, and how their results become one velocity.
+"""Classifier-free guidance: which forwards a step needs, and how they combine to one velocity.
 
-With guides A (text) and B (audio), upstream computes
+With the guidance scales A (text) and B (audio), upstream computes
 
     nothing + A * (all - no text) + B * (no text - nothing)        if A is not 1
     no audio + B * (all - no audio)                                if A is 1
 
-where a term whose factor is zero, or which cancels out, need not be computed: one forward when both
-guides are 1, two when one of them is.
+Terms that cancel out need no forward: one forward is enough if both scales are 1, and two if one of
+them is.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from inference_sidecar.engines.infinitetalk.sampling.interfaces import Text
 
 @dataclass(frozen=True)
 class Pass:
-    """One forward of a step: what it sees."""
+    """The conditions of one forward of a step."""
 
     text: Text
     has_audio: bool
@@ -37,7 +37,7 @@ _NOTHING: Final = Pass(Text.NEGATIVE, has_audio=False)
 
 @dataclass(frozen=True)
 class Guidance:
-    """The forwards of every step, in order, and what to make of them."""
+    """The forwards of every step, in order, and their combination."""
 
     text_guide: float
     audio_guide: float
@@ -45,7 +45,7 @@ class Guidance:
 
     @property
     def passes(self) -> tuple[Pass, ...]:
-        """What each forward sees."""
+        """The conditions of each forward."""
         has_text = not math.isclose(self.text_guide, 1.0)
         has_audio = not (self.skips_forwards and math.isclose(self.audio_guide, 1.0))
         if has_text:
@@ -54,11 +54,11 @@ class Guidance:
 
     @property
     def needs_negative(self) -> bool:
-        """Whether any forward sees the negative prompt."""
+        """Whether any forward uses the negative prompt."""
         return any(one.text is Text.NEGATIVE for one in self.passes)
 
     def combine(self, velocities: Sequence[Tensor]) -> Tensor:
-        """One velocity out of those of `passes`, in their order."""
+        """Combines the velocities of `passes`, given in their order."""
         match self.passes, velocities:
             case (_,), (everything,):
                 return everything

@@ -1,4 +1,4 @@
-"""Where a chunk's noise comes from. Drawn on the CPU: the same on every device."""
+"""The initial noise of each chunk, drawn on the CPU so that it is the same on every device."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from inference_sidecar.engines.infinitetalk.sampling.render_settings import (
 
 
 class Noise(Protocol):
-    """Gives each chunk its noise."""
+    """Draws the initial noise of each chunk."""
 
     def draw(self, chunk: int) -> Tensor:
         """The noise of a chunk, `[16, latent frames, H/8, W/8]` float32."""
@@ -23,7 +23,7 @@ class Noise(Protocol):
 
 
 class PerChunkNoise:
-    """A generator of its own for every chunk: any chunk can be drawn without those before it."""
+    """A generator of its own per chunk, so that any chunk can be drawn without those before it."""
 
     def __init__(self, seed: int, shape: tuple[int, ...]) -> None:
         self._seed = seed
@@ -37,27 +37,28 @@ class PerChunkNoise:
 
 
 class UpstreamNoise:
-    """One stream for the job, consumed as upstream consumes it.
+    """One random stream for the whole job, consumed exactly like upstream's.
 
-    After every chunk but the first, upstream noises the motion latent once and once more per step,
-    then overwrites the result: only the random numbers are used up.
+    After every chunk but the first, upstream adds noise to the motion latent once, and once more
+    per step, and then overwrites the result. Only the consumed random numbers matter.
     """
 
     def __init__(self, seed: int, shape: tuple[int, ...], settings: RenderSettings) -> None:
         self._generator = torch.Generator().manual_seed(seed)
         self._shape = shape
         motion = (shape[0], settings.motion_latent_frames, *shape[2:])
-        self._wasted = (motion,) * (1 + settings.steps)
+        self._discarded = (motion,) * (1 + settings.steps)
         self._next = 0
 
     def draw(self, chunk: int) -> Tensor:
-        """See `Noise.draw`; chunks that were skipped are drawn and thrown away."""
+        """See `Noise.draw`. Draws and discards skipped chunks. Raises `ValueError` for earlier
+        ones."""
         if chunk < self._next:
-            raise ValueError(f"The noise of chunk {chunk} has been drawn already.")
+            raise ValueError(f"The noise of chunk {chunk} was drawn before.")
         while True:
             noise = torch.randn(self._shape, generator=self._generator, dtype=torch.float32)
             if self._next > 0:
-                for shape in self._wasted:
+                for shape in self._discarded:
                     torch.randn(shape, generator=self._generator, dtype=torch.float32)
             self._next += 1
             if self._next > chunk:
@@ -65,7 +66,7 @@ class UpstreamNoise:
 
 
 def make_noise(seed: int, shape: tuple[int, ...], settings: RenderSettings) -> Noise:
-    """The noise that the settings ask for."""
+    """The noise source that the settings select."""
     if settings.seeds is SeedPolicy.UPSTREAM:
         return UpstreamNoise(seed, shape, settings)
     return PerChunkNoise(seed, shape)

@@ -1,4 +1,4 @@
-"""What one render is told besides its inputs. No torch: plans are made with it."""
+"""The settings of a render. No torch: the engine plans with them."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from enum import StrEnum
 
 
 class SeedPolicy(StrEnum):
-    """Where a chunk's noise comes from.
+    """How the noise of a chunk is drawn.
 
-    PER_CHUNK: from (seed, chunk index) alone, so that a resumed chunk needs nothing else.
-    UPSTREAM: from one stream of random numbers for the whole job, drawn as upstream draws them.
+    PER_CHUNK: from seed and chunk index alone, so that a resumed chunk needs nothing else.
+    UPSTREAM: from one random stream for the whole job, consumed like upstream's.
     """
 
     PER_CHUNK = "per-chunk"
@@ -20,15 +20,15 @@ class SeedPolicy(StrEnum):
 
 @dataclass(frozen=True)
 class RenderSettings:
-    """How frames are made.
+    """How frames are rendered.
 
     frames: of one window, 4n + 1 (the video codec packs four frames into one latent frame).
-    motion: frames of the window before that the next one starts from, 4n + 1.
-    shift: above 1, more of the steps are spent at high noise.
-    text_guide, audio_guide: strength of guidance; at 1 its extra forward is not computed.
-    colour: how far every frame's colours are pulled to the portrait's, 0 to 1.
-    skips_forwards: leaves out the forwards that guidance cancels out. Upstream computes them, and
-    what remains of them is a rounding in the last bit.
+    motion: frames of the previous window that the next one starts from, 4n + 1.
+    steps: denoising steps. shift: above 1, more of them are spent at high noise.
+    text_guide, audio_guide: guidance scales; at 1 the extra forward is not computed.
+    colour: strength of colour matching to the portrait, 0 to 1.
+    skips_forwards: leaves out forwards that guidance cancels out. Upstream computes them, which
+    changes only the last bit.
     """
 
     frames: int = 81
@@ -53,7 +53,7 @@ class RenderSettings:
         if not 0.0 <= self.colour <= 1.0:
             raise ValueError(f"The colour strength is between 0 and 1, not {self.colour}.")
         if not all(math.isfinite(x) for x in (self.shift, self.text_guide, self.audio_guide)):
-            raise ValueError("Shift and guides are finite numbers.")
+            raise ValueError("Shift and guidance scales are finite numbers.")
 
     @property
     def latent_frames(self) -> int:
@@ -62,5 +62,5 @@ class RenderSettings:
 
     @property
     def motion_latent_frames(self) -> int:
-        """Latent frames that the motion frames become."""
+        """Latent frames of the motion frames."""
         return (self.motion - 1) // 4 + 1

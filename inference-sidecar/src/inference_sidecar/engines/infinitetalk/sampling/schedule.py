@@ -1,4 +1,4 @@
-"""The noise levels of the steps."""
+"""The noise schedule: the timesteps of the denoising steps."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ TRAIN_TIMESTEPS: Final = 1000
 
 
 def timesteps(steps: int, shift: float) -> list[float]:
-    """`steps + 1` falling timesteps: the first is pure noise (1000), the last is 0.
+    """`steps + 1` decreasing timesteps, from 1000 (pure noise) to 0.
 
-    Computed in float32 as upstream does: the last decimals of a timestep show in the frames.
+    Computed in float32 like upstream, because the last digits of a timestep show in the frames.
     """
     levels = np.append(np.linspace(TRAIN_TIMESTEPS, 1, steps, dtype=np.float32), np.float32(0))
     levels = levels / np.float32(TRAIN_TIMESTEPS)

@@ -1,7 +1,8 @@
-"""Which frames of the video each window makes. No torch: the engine plans with it.
+"""Divides a video into windows. No torch: the engine plans with it.
 
-The first window makes all its frames; every later one starts from the last `motion` frames of the
-window before, which are dropped from its output. The last window is computed in full and cut.
+The first window delivers all its frames. Every later one starts from the last `motion` frames of
+the window before, which are dropped from its output. The last window is computed in full and then
+cut.
 """
 
 from __future__ import annotations
@@ -13,12 +14,12 @@ from inference_sidecar.engines.infinitetalk.sampling.render_settings import Rend
 
 @dataclass(frozen=True)
 class Window:
-    """One turn of the model.
+    """One window of the model.
 
-    start: number of its first frame in the video; its audio starts there too.
+    start: index of its first frame in the video; its audio starts there too.
     drop: leading frames that the window before has already delivered.
     keep: frames delivered after those.
-    is_last: the audio is extended by its own mirror image, for the window looks beyond its end.
+    is_last: the window reaches beyond the end of the audio, which is extended by its mirror image.
     """
 
     index: int
@@ -29,10 +30,10 @@ class Window:
 
 
 def plan_windows(frames: int, settings: RenderSettings) -> tuple[Window, ...]:
-    """The windows of a video of `frames` frames; one window if they fit into it.
+    """The windows of a video of `frames` frames; a single one if they fit into it.
 
-    A voice shorter than a window must be padded with silence to the window's length by whoever
-    embeds it. Upstream refuses such a voice, and always adds a second window to one that is longer.
+    The caller must pad a voice shorter than a window with silence to the window's length. Upstream
+    refuses such a voice, and always renders at least two windows for a longer one.
     """
     if frames < 1:
         raise ValueError(f"A video has at least one frame, not {frames}.")

@@ -1,17 +1,17 @@
-"""What upstream's code needs to start, and to run on a CPU. Nothing of it is edited or copied.
+"""Patches that let upstream's code start, and run on a CPU, without editing or copying it.
 
-Written for commit 0107cd9 of MeiGen-AI/InfiniteTalk. Each remedy stands for a line of it that fails
-on current versions of its dependencies, or without a GPU:
+Written for commit 0107cd9 of MeiGen-AI/InfiniteTalk. Each patch works around code that fails with
+current versions of its dependencies, or without a GPU:
 
 ==========================================  =====================================================
-`from inspect import ArgSpec`               gone since Python 3.11; imported, never used
-xfuser, xformers, decord, torchvision, …    absent; a few functions on the path, the rest unused
+`from inspect import ArgSpec`               removed in Python 3.11; imported, never used
+xfuser, xformers, decord, torchvision, …    may be missing; few of their functions are called
 `torch.cuda.current_device()`               as a default argument: fails at import without CUDA
 `torch.cuda.ipc_collect()`, `synchronize()` raise without CUDA
-`torch.compile` at import                   would want a compiler for a map that one person lacks
-`flash_attention`                           asserts CUDA; replaced by torch's own attention
-`torch.device("cuda:0")` in the pipeline    hard-wired; on a CPU, that module sees another `torch`
-`ffprobe`                                   asked for the codec of every image; absent is no AV1
+`torch.compile` at import                   needs a compiler, for a map that one person lacks
+`flash_attention`                           asserts CUDA; replaced by torch's attention
+`torch.device("cuda:0")` in the pipeline    hard-coded; on a CPU, the module gets another `torch`
+`ffprobe`                                   asked for the codec of every image; skipped
 ==========================================  =====================================================
 """
 
@@ -31,7 +31,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-_MAYBE_ABSENT: Final = {
+_MAYBE_MISSING: Final = {
     "xfuser": ("core", "core.distributed", "core.long_ctx_attention"),
     "xformers": ("ops",),
     "decord": (),
@@ -42,15 +42,16 @@ _MAYBE_ABSENT: Final = {
     "librosa": (),
     "loguru": (),
 }
-"""Imported at the top of a module somewhere. What is installed is used as it is."""
+"""Packages that upstream imports, with submodules. Installed ones are used unchanged."""
 
 
 class UpstreamUnusable(Exception):
-    """The folder is not upstream's code, or something it needs is not installed."""
+    """The folder is not upstream's checkout, or a package it needs is not installed."""
 
 
 def import_upstream(root: Path, device: torch.device) -> types.ModuleType:
-    """Imports `wan.multitalk` from upstream's folder, ready to run on `device`."""
+    """Imports `wan.multitalk` from upstream's checkout, ready to run on `device`. Raises
+    `UpstreamUnusable`."""
     if not (root / "wan" / "multitalk.py").is_file():
         raise UpstreamUnusable(f"{root} has no wan/multitalk.py: is the submodule checked out?")
     _prepare(root, device)
@@ -67,16 +68,16 @@ def import_upstream(root: Path, device: torch.device) -> types.ModuleType:
 
 
 def _prepare(root: Path, device: torch.device) -> None:
-    """All that must be done before the first import."""
+    """Everything that must happen before the first import."""
     os.environ["TORCHDYNAMO_DISABLE"] = "1"
-    # These two look for torchvision by themselves and must not find what stands in for it below.
+    # diffusers and transformers look for torchvision and must not find the placeholder below.
     importlib.import_module("diffusers.utils")
     cast("Any", importlib.import_module("transformers.utils")).is_torchvision_available()
     if not hasattr(inspect, "ArgSpec"):
         cast("Any", inspect).ArgSpec = inspect.FullArgSpec
-    for package, children in _MAYBE_ABSENT.items():
+    for package, children in _MAYBE_MISSING.items():
         if package not in sys.modules and find_spec(package) is None:
-            _stand_in(package, children)
+            _add_placeholder(package, children)
     if device.type != "cuda":
         cuda = cast("Any", torch.cuda)
         cuda.current_device = lambda: 0
@@ -87,7 +88,7 @@ def _prepare(root: Path, device: torch.device) -> None:
 
 
 class _AnyAttribute(type):
-    """A class with any class attribute that it is asked for."""
+    """Gives a class every attribute that is looked up on it."""
 
     def __getattr__(cls, name: str) -> object:
         if name.startswith("__"):
@@ -96,14 +97,14 @@ class _AnyAttribute(type):
 
 
 class _Anything(metaclass=_AnyAttribute):
-    """Whatever an absent library would give: may be made, named and subclassed, not used."""
+    """Stands for anything in a missing package: can be created, annotated with and subclassed."""
 
     def __init__(self, *_: object, **__: object) -> None:
         pass
 
 
-class _StandIn(types.ModuleType):
-    """An absent module. A name that it was not given is there and good for nothing."""
+class _PlaceholderModule(types.ModuleType):
+    """A missing module. Every name exists in it, and is a placeholder unless it was set."""
 
     def __getattr__(self, name: str) -> object:
         if name.startswith("__"):
@@ -111,9 +112,9 @@ class _StandIn(types.ModuleType):
         return _Anything
 
 
-def _stand_in(package: str, children: tuple[str, ...]) -> None:
+def _add_placeholder(package: str, children: tuple[str, ...]) -> None:
     for name in (package, *(f"{package}.{child}" for child in children)):
-        module = _StandIn(name)
+        module = _PlaceholderModule(name)
         module.__spec__ = ModuleSpec(name, None)
         module.__path__ = []
         sys.modules[name] = module
@@ -134,14 +135,14 @@ def _stand_in(package: str, children: tuple[str, ...]) -> None:
 
 
 class _Compose:
-    """Holds transforms; upstream calls only the last of them."""
+    """Holds transforms, of which upstream calls only the last."""
 
     def __init__(self, transforms: list[object]) -> None:
         self.transforms = transforms
 
 
 class _Normalize:
-    """Channels to zero mean and unit deviation."""
+    """Normalises channels with a fixed mean and deviation."""
 
     def __init__(self, mean: list[float], std: list[float]) -> None:
         self._mean = torch.tensor(mean).view(-1, 1, 1)
@@ -159,7 +160,7 @@ def _center_crop(image: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def _attention(query: Tensor, key: Tensor, value: Tensor, **_: object) -> Tensor:
-    """Full attention over `[batch, tokens, heads, width]`. One GPU never pads, so no lengths."""
+    """Full attention over `[batch, tokens, heads, width]`, without lengths: one GPU never pads."""
     q, k, v = (x.transpose(1, 2) for x in (query, key, value))
     return functional.scaled_dot_product_attention(q, k, v).transpose(1, 2).contiguous()
 
@@ -172,10 +173,10 @@ def full_attention(
     window_size: tuple[int, int] = (-1, -1),
     **_: object,
 ) -> Tensor:
-    """In the place of `flash_attention`, under whose name two modules have imported it."""
+    """Replaces `flash_attention` in the two modules that import it by name."""
     if window_size != (-1, -1) or (k_lens is not None and int(k_lens.min()) != k.shape[1]):
-        raise NotImplementedError("Upstream asked for masked attention, which it never did.")
-    # Rotated queries and keys come in float32 whatever the model computes in; upstream rounds them.
+        raise NotImplementedError("Upstream asked for masked attention, which is not supported.")
+    # Rotated queries and keys are float32 whatever the model's dtype; upstream rounds them too.
     return _attention(q.to(v.dtype), k.to(v.dtype), v).to(q.dtype)
 
 
@@ -185,7 +186,7 @@ def _replace_attention() -> None:
 
 
 class _CpuTorch:
-    """`torch`, but its CUDA devices are the CPU."""
+    """`torch` with the CPU in place of CUDA devices."""
 
     def __init__(self, device: torch.device) -> None:
         self._device = device

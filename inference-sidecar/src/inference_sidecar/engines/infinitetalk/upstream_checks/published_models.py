@@ -1,6 +1,6 @@
-"""All parts from a folder in the published layout, on the CPU in float32: for replays and parity.
+"""Loads all models from the published layout, on the CPU in float32, for replay and parity.
 
-The engine does not come this way: it loads what `weights prepare` has made.
+The engine does not use this: it loads what `weights prepare` made.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from inference_sidecar.engines.infinitetalk.sampling.chunk_loop import Models
 
 @dataclass(frozen=True)
 class PublishedModels:
-    """What the chunk loop drives, and the two encoders that run before it."""
+    """The models of the chunk loop, and the two encoders that run before it."""
 
     models: Models
     text: UmT5
@@ -34,7 +34,7 @@ class PublishedModels:
 
 
 def load_published(root: Path) -> PublishedModels:
-    """Reads every size from tensors and configs; raises `MissingWeights` for what is not there."""
+    """Takes every size from tensors and configs. Raises `MissingWeights` for a missing file."""
     layout = PublishedLayout(root)
     exact = torch.float32
     dit = build_dit(

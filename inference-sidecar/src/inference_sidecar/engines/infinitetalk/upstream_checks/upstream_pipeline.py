@@ -1,4 +1,4 @@
-"""Upstream's pipeline from the published layout: as it is, and in pieces behind our protocols."""
+"""Upstream's pipeline over the published layout: as a whole, and as models behind our protocols."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _BUCKET: Final = "infinitetalk-480"
 
 @dataclass(frozen=True)
 class UpstreamInput:
-    """What `generate_infinitetalk` is asked for; `voice` is `[frames, 12, 768]`."""
+    """The arguments of `generate_infinitetalk`; `voice` is `[frames, 12, 768]`."""
 
     image: Path
     voice: Tensor
@@ -44,7 +44,7 @@ class UpstreamInput:
 
 
 class Upstream:
-    """Upstream's own classes, unedited, with weights from a folder in the published layout."""
+    """Upstream's own classes, unmodified, with weights from a folder in the published layout."""
 
     def __init__(
         self,
@@ -101,7 +101,7 @@ class Upstream:
             )
 
     def models(self) -> Models:
-        """Upstream's parts for our chunk loop: slower, and needs more memory, than our own."""
+        """Upstream's models for our chunk loop: slower than ours, and they need more memory."""
         pipeline = self.pipeline
         return Models(
             denoiser=UpstreamDenoiser(
@@ -112,13 +112,13 @@ class Upstream:
         )
 
     def embed_texts(self, texts: Sequence[str]) -> list[Tensor]:
-        """`interfaces.TextEncoder.embed`, by upstream's umT5."""
+        """`interfaces.TextEncoder.embed` with upstream's umT5."""
         with torch.inference_mode():
             return self.pipeline.text_encoder(list(texts), self._device)
 
     @contextlib.contextmanager
     def _sized(self, layout: PublishedLayout) -> Generator[Any]:
-        """Upstream writes the sizes of three models into its code; here they follow the weights."""
+        """Upstream hard-codes the sizes of three models; here they follow from the weights."""
         configs = cast("Any", sys.modules["wan.configs"]).WAN_CONFIGS
         config = copy.deepcopy(configs[_CONFIG])
         config.t5_dtype = config.clip_dtype = config.param_dtype = self._dtype
@@ -153,7 +153,7 @@ class _UpstreamImageEncoder:
 
 @contextlib.contextmanager
 def _sized_call(module: str, name: str, sizes: dict[str, object]) -> Generator[None]:
-    """For as long as the block runs, a function of upstream's gets these arguments too."""
+    """While the block runs, passes these additional arguments to a function of upstream's."""
     owner = sys.modules[module]
     original = getattr(owner, name)
     setattr(owner, name, functools.partial(original, **sizes))
@@ -182,13 +182,13 @@ def _image_sizes(layout: PublishedLayout) -> dict[str, object]:
     words, text_width = tensors["textual.token_embedding.weight"].shape
     return {
         "embed_dim": tensors["visual.head"].shape[1],
-        # Upstream multiplies and cuts off; the half keeps it from landing one below.
+        # Upstream multiplies and truncates; the half keeps the result from being one too small.
         "vision_mlp_ratio": (tensors["visual.transformer.0.mlp.0.weight"].shape[0] + 0.5) / width,
         "vision_layers": _count(tensors, "visual.transformer.{}.norm1.weight"),
         "vocab_size": words,
         "max_text_len": tensors["textual.pos_embedding.weight"].shape[0],
         "text_dim": text_width,
-        # Of the text half only the shapes matter, and heads have none.
+        # Only the shapes of the text half matter, and they do not depend on the heads.
         "text_heads": 1,
         "text_layers": _count(tensors, "textual.blocks.{}.norm1.weight"),
     }
@@ -207,6 +207,6 @@ def _count(tensors: dict[str, Tensor], pattern: str) -> int:
 
 @contextlib.contextmanager
 def _quiet() -> Generator[None]:
-    """Upstream prints; stdout belongs to whoever runs us."""
+    """Discards what upstream prints to stdout."""
     with contextlib.redirect_stdout(io.StringIO()):
         yield

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable
 from pathlib import Path
 
@@ -34,8 +35,11 @@ from stage.tiny_engine import TINY, tiny_loaded_model, tiny_settings
 
 @pytest.fixture(scope="session", autouse=True)
 def _one_thread() -> None:
-    """So little work is done sooner by one thread than it is handed out to others."""
+    """Work this small is faster on one thread than distributed over several."""
     torch.set_num_threads(1)
+    # What torch, diffusers and transformers made at import: collecting garbage, which the engine
+    # does between jobs, would walk through all of it each time.
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")
@@ -50,7 +54,7 @@ def tiny_model(tiny_folder: Path) -> LoadedModel:
 
 @pytest.fixture
 def loaded(tiny_model: LoadedModel) -> InfiniteTalkEngine:
-    """An engine that is ready; its parts are shared, for they keep nothing between renders."""
+    """A loaded engine. Its models are shared between tests: they keep nothing between renders."""
     engine = InfiniteTalkEngine(tiny_settings(), lambda _settings, _device: tiny_model)
     engine.load()
     return engine
@@ -60,7 +64,7 @@ def loaded(tiny_model: LoadedModel) -> InfiniteTalkEngine:
 def forward_of() -> Callable[
     [TransformerShape, torch.dtype, Size, int], Callable[[], torch.Tensor]
 ]:
-    """One forward of a transformer of any shape, with what lasts a job already made."""
+    """One forward of a transformer of any shape, on a prepared job."""
 
     def make(
         shape: TransformerShape, dtype: torch.dtype, size: Size, frames: int
@@ -97,7 +101,7 @@ def forward_of() -> Callable[
 
 @pytest.fixture
 def codec_of_width() -> Callable[[int, torch.dtype], WanCodec]:
-    """A video codec with so many channels in its first layer; the published one has 96."""
+    """A video codec with this many channels in its first layer; the published one has 96."""
 
     def make(width: int, dtype: torch.dtype) -> WanCodec:
         shapes = codec_shapes(TinySizes(codec_width=width))
@@ -107,8 +111,7 @@ def codec_of_width() -> Callable[[int, torch.dtype], WanCodec]:
 
 
 @pytest.fixture(scope="session")
-def resident_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of weights after `prepare`: the tiny ones, without a LoRA."""
-    folder = write_tiny_weights(tmp_path_factory.mktemp("storage") / "models", TINY)
-    Preparation(folder, PrepareOptions(precisions=("fp8", "fp32"), loras=())).run()
-    return folder
+def resident_folder(tiny_folder: Path) -> Path:
+    """The folder of tiny weights after `prepare`, without a LoRA."""
+    Preparation(tiny_folder, PrepareOptions(precisions=("fp8", "fp32"), loras=())).run()
+    return tiny_folder

@@ -1,4 +1,5 @@
-"""What stands between the linear layers: the GPU's kernels, interpreted, against plain torch."""
+"""The operations between the linear layers: the GPU kernels, interpreted, compared with plain
+torch."""
 
 from __future__ import annotations
 
@@ -62,7 +63,7 @@ LAYER = LayerNorm.of(noise(WIDTH, seed=5), noise(WIDTH, seed=6), 1e-5)
 
 @pytest.mark.parametrize("by", [MODULATION, LAYER, None])
 @pytest.mark.parametrize("gate", [GATE, None])
-def test_sums_and_their_norms_are_those_of_torch(by: Norm, gate: Tensor | None) -> None:
+def test_fused_sums_with_norms_match_torch(by: Norm, gate: Tensor | None) -> None:
     mine = FUSED.sum_norm(X, OTHER, gate, by, as_rows=False)
     theirs = EAGER.sum_norm(X, OTHER, gate, by, as_rows=False)
     for one, other in zip(mine, theirs, strict=True):
@@ -72,20 +73,22 @@ def test_sums_and_their_norms_are_those_of_torch(by: Norm, gate: Tensor | None) 
 
 
 @pytest.mark.parametrize("by", [MODULATION, LAYER])
-def test_norms_are_those_of_torch(by: Norm) -> None:
+def test_fused_norms_match_torch(by: Norm) -> None:
     mine, theirs = (ops.norm(X * 40 + 7, by, as_rows=False) for ops in (FUSED, EAGER))
     assert isinstance(mine, Tensor)
     assert isinstance(theirs, Tensor)
     assert torch.allclose(mine, theirs, rtol=1e-4, atol=1e-5)
 
 
-def test_gated_sums_are_those_of_torch() -> None:
+def test_fused_gated_sums_match_torch() -> None:
     assert near(FUSED.gated_sum(X, OTHER, GATE), EAGER.gated_sum(X, OTHER, GATE))
 
 
 @pytest.mark.parametrize("head_dim", [8, 6])
 @pytest.mark.parametrize("is_rotated", [True, False])
-def test_heads_are_normed_and_turned_as_torch_does(head_dim: int, *, is_rotated: bool) -> None:
+def test_fused_heads_are_normalised_and_rotated_like_torchs(
+    head_dim: int, *, is_rotated: bool
+) -> None:
     # Six is no power of two: a width that the kernel does not know.
     x, norm = noise(TOKENS, HEADS * head_dim), RmsNorm.of(noise(HEADS * head_dim, seed=7), 1e-6)
     angles = noise(TOKENS, 1, head_dim // 2, seed=8)
@@ -113,7 +116,7 @@ def quantised_and_exact(ops: BlockOps) -> dict[str, tuple[LinearInput, LinearInp
 
 
 @pytest.mark.parametrize("name", list(quantised_and_exact(EAGER)))
-def test_rows_are_quantised_by_their_own_largest_value(
+def test_each_row_is_quantised_by_its_own_largest_value(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Not rounded to e4m3, which is the hardware's and which the interpreter gets wrong.
@@ -134,7 +137,7 @@ def test_a_row_of_zeros_is_quantised_to_zeros(monkeypatch: pytest.MonkeyPatch) -
     assert bool((rows.values == 0).all())
 
 
-def test_a_whole_block_is_what_the_architecture_says() -> None:
+def test_a_whole_block_matches_the_architecture_written_out() -> None:
     tiny = TinySizes()
     shapes = base_shapes(tiny) | audio_shapes(tiny)
     source = TensorSource(random_tensors(shapes, torch.Generator().manual_seed(1)))
@@ -184,12 +187,12 @@ class _Wrong(TritonOps):
         return super().gated_sum(x, update, 1.1 * gate)
 
 
-def test_kernels_that_compute_something_else_are_found_out() -> None:
+def test_kernels_with_wrong_results_are_detected() -> None:
     assert agree(EAGER, EAGER, CPU, torch.bfloat16)
     assert not agree(_Wrong(), EAGER, CPU, torch.float32)
 
 
-def test_without_a_device_that_runs_them_torch_computes_and_says_so(
+def test_torch_computes_and_logs_a_warning_where_the_kernels_do_not_run(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     assert fastest_block_ops(CPU, torch.bfloat16).name == "eager"

@@ -136,7 +136,7 @@ async def test_a_second_of_audio_becomes_a_second_of_video(
     assert count_frames(result.path)[0] == 10
 
 
-async def test_one_lack_of_memory_costs_the_size_and_a_second_one_the_job(
+async def test_running_out_of_memory_once_reduces_the_size_and_twice_fails_the_job(
     renderer: Renderer, tmp_path: Path
 ) -> None:
     request = a_request(tmp_path, 20)
@@ -158,7 +158,7 @@ async def test_one_lack_of_memory_costs_the_size_and_a_second_one_the_job(
     assert after.frames == 20
 
 
-async def test_a_cancelled_render_ends_in_mid_step_and_the_process_renders_on(
+async def test_a_cancelled_render_ends_within_a_step_and_the_process_stays_usable(
     renderer: Renderer, tmp_path: Path
 ) -> None:
     request = a_request(tmp_path, 400)
@@ -177,7 +177,7 @@ async def test_a_cancelled_render_ends_in_mid_step_and_the_process_renders_on(
     assert not list(renderer.folder.glob("long.mp4*"))
 
 
-async def test_a_render_past_its_deadline_is_ended(renderer: Renderer, tmp_path: Path) -> None:
+async def test_a_render_is_ended_at_its_deadline(renderer: Renderer, tmp_path: Path) -> None:
     with pytest.raises(DeadlineExceeded):
         await renderer.render(a_request(tmp_path, 4000), "late.mp4", deadline_seconds=1.5)
     await until(lambda: renderer.process.is_ready, "the next process", PATIENCE_SECONDS)

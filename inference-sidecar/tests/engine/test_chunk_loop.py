@@ -1,4 +1,4 @@
-"""The chunk loop over parts that cost nothing: what travels, what is asked, what it remembers."""
+"""The chunk loop over models that cost nothing: state between chunks, calls and memory."""
 
 from __future__ import annotations
 
@@ -137,7 +137,7 @@ def rendered(
     return list(render(models, job, settings, control or Watched(), resume))
 
 
-def test_three_chunks_add_up_and_the_constant_parts_run_once() -> None:
+def test_three_chunks_add_up_and_constant_work_runs_once() -> None:
     asked = Asked()
     chunks = rendered(a_job(), asked=asked)
     assert [chunk.frames.shape for chunk in chunks] == [(3, n, 16, 32) for n in (17, 12, 12)]
@@ -148,7 +148,7 @@ def test_three_chunks_add_up_and_the_constant_parts_run_once() -> None:
     assert (asked.encoded[0][:, 1:] == 0).all()
 
 
-def test_the_first_latent_frames_are_held_at_the_motion_of_the_chunk_before() -> None:
+def test_the_first_latent_frames_stay_at_the_motion_latent_of_the_previous_chunk() -> None:
     asked = Asked()
     chunks = rendered(a_job(), asked=asked)
     for forward in (2, 3):
@@ -180,7 +180,7 @@ def test_every_step_runs_the_forwards_that_guidance_needs(
 
 @pytest.mark.parametrize("seeds", list(SeedPolicy))
 @pytest.mark.parametrize("at", [1, 2])
-def test_a_resumed_render_is_equal_to_the_bit(seeds: SeedPolicy, at: int) -> None:
+def test_a_resumed_render_gives_the_same_bits(seeds: SeedPolicy, at: int) -> None:
     settings = RenderSettings(frames=17, motion=5, steps=2, colour=0.5, seeds=seeds)
     whole = rendered(a_job(), settings)
     state = RenderState.from_bytes(at, whole[at - 1].state.to_bytes())
@@ -192,19 +192,19 @@ def test_a_resumed_render_is_equal_to_the_bit(seeds: SeedPolicy, at: int) -> Non
     assert control.fractions[0] == pytest.approx(at / 3)
 
 
-def test_a_state_that_is_none_is_refused() -> None:
+def test_an_invalid_resume_state_is_refused() -> None:
     with pytest.raises(ResumeRefused):
         RenderState.from_bytes(1, b"no tensors")
 
 
-def test_seeds_decide_and_chunks_differ() -> None:
+def test_noise_depends_on_the_seed_and_differs_between_chunks() -> None:
     first, again, other = (rendered(a_job(seed=seed)) for seed in (7, 7, 8))
     assert all(torch.equal(a.frames, b.frames) for a, b in zip(first, again, strict=True))
     assert not torch.equal(first[0].frames, other[0].frames)
     assert not torch.equal(first[1].frames, first[2].frames)
 
 
-def test_it_can_be_stopped_before_every_forward_and_tells_how_far_it_is() -> None:
+def test_it_can_be_cancelled_before_every_forward_and_reports_progress() -> None:
     control = Watched()
     rendered(a_job(), control=control)
     assert control.fractions == sorted(control.fractions)
@@ -220,12 +220,12 @@ def test_it_can_be_stopped_before_every_forward_and_tells_how_far_it_is() -> Non
         assert len(asked.forwards) <= max(0, looks - 2)
 
 
-def test_a_short_video_is_one_window_that_is_cut() -> None:
+def test_a_short_video_is_a_single_window_cut_to_length() -> None:
     chunks = rendered(a_job(6))
     assert [chunk.frames.shape[1] for chunk in chunks] == [6]
 
 
-def test_frames_leave_as_bytes() -> None:
+def test_frames_are_delivered_as_rounded_bytes() -> None:
     chunk = RenderedChunk(0, torch.tensor([-1.0, 0.0, 1.0]).view(3, 1, 1, 1), RenderState(1, None))
     levels = chunk.to_uint8()
     assert levels.dtype == np.uint8
@@ -253,7 +253,9 @@ def test_a_job_that_cannot_be_rendered_is_refused_at_once(
         rendered(broken, guided)
 
 
-def test_two_people_are_told_that_the_native_forward_knows_one(tiny_model: LoadedModel) -> None:
+def test_two_people_fail_with_a_failure_code_because_the_native_forward_renders_one(
+    tiny_model: LoadedModel,
+) -> None:
     """With a failure code, not with a traceback."""
     portrait = torch.zeros(3, 32, 48)
     text = torch.zeros(3, tiny_model.text_dim)
@@ -270,7 +272,7 @@ def resident_bytes() -> int:
 
 
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="needs Linux's /proc")
-def test_memory_is_as_flat_at_500_chunks_as_at_10() -> None:
+def test_memory_does_not_grow_between_10_and_500_chunks() -> None:
     asked = Asked()
     models = Models(CheapDenoiser(Asked()), CheapCodec(asked), CheapImage(asked))
     settings = RenderSettings(frames=17, motion=5, steps=1, colour=0.0)

@@ -1,4 +1,4 @@
-"""The video codec's layers for a GPU: the same pixels and latents as diffusers' own."""
+"""The video codec's replaced layers give the same pixels and latents as diffusers' own."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def both_ways(model: AutoencoderKLWan) -> tuple[Tensor, Tensor]:
 
 
 @pytest.mark.parametrize("is_fused", [False, True])
-def test_replaced_layers_give_the_same(
+def test_replaced_layers_give_the_same_pixels_and_latents(
     model: AutoencoderKLWan, monkeypatch: pytest.MonkeyPatch, *, is_fused: bool
 ) -> None:
     norm = fused() if is_fused else channel_norm
@@ -76,7 +76,7 @@ def test_replaced_layers_give_the_same(
         assert torch.allclose(mine, theirs, atol=1e-5)
 
 
-def test_channels_last_suits_both_kinds_of_convolutions(model: AutoencoderKLWan) -> None:
+def test_channels_last_converts_2d_and_3d_convolutions(model: AutoencoderKLWan) -> None:
     quick = copy.deepcopy(model)
     put_channels_last(quick)
     formats = {4: torch.channels_last, 5: torch.channels_last_3d}
@@ -91,14 +91,14 @@ def test_channels_last_suits_both_kinds_of_convolutions(model: AutoencoderKLWan)
 
 @pytest.mark.parametrize("shape", [(1, 12, 2, 3, 5), (2, 12, 3, 5)])
 @pytest.mark.parametrize("is_activated", [True, False])
-def test_the_fused_norm_is_that_of_torch(shape: tuple[int, ...], *, is_activated: bool) -> None:
+def test_the_fused_norm_matches_torch(shape: tuple[int, ...], *, is_activated: bool) -> None:
     x, weight = noise(*shape), noise(12)
     x[0, :, 0] = 0
     mine, theirs = (norm(x, weight, is_activated) for norm in (fused(), channel_norm))
     assert torch.allclose(mine, theirs, rtol=1e-5, atol=1e-6)
 
 
-def test_a_norm_that_computes_something_else_is_found_out() -> None:
+def test_a_norm_with_wrong_results_is_detected() -> None:
     def wrong(x: Tensor, weight: Tensor, is_activated: bool) -> Tensor:  # noqa: FBT001
         return channel_norm(x, weight * 1.05, is_activated)
 

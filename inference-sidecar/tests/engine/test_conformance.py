@@ -1,4 +1,4 @@
-"""What every engine owes, asked of this one over tiny weights."""
+"""The conformance suite of all engines, run on this one over tiny weights."""
 
 from __future__ import annotations
 

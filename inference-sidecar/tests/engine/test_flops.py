@@ -1,4 +1,4 @@
-"""The arithmetic behind estimates and floors, against figures worked out by hand elsewhere."""
+"""The arithmetic behind estimates and floors, compared with figures computed by hand."""
 
 import pytest
 
@@ -20,16 +20,18 @@ from inference_sidecar.engines.infinitetalk.capacity.flops import (
         (Size(1280, 720), 75_600, 6.857),
     ],
 )
-def test_a_forward_of_the_published_model(size: Size, tokens: int, petaflops: float) -> None:
+def test_a_forward_of_the_published_model_takes_the_known_flops(
+    size: Size, tokens: int, petaflops: float
+) -> None:
     assert tokens_of(size, 81) == tokens
     assert forward_flops(size, 81).total / 1e15 == pytest.approx(petaflops, rel=1e-3)
 
 
-def test_attention_grows_with_the_square_of_the_size_and_linear_layers_do_not() -> None:
+def test_attention_grows_quadratically_with_tokens_and_linear_layers_linearly() -> None:
     small, large = (forward_flops(size, 81) for size in (Size(640, 352), Size(1280, 704)))
     assert large.linear / small.linear == pytest.approx(4, rel=0.01)
     assert large.attention / small.attention == pytest.approx(16, rel=0.2)
 
 
-def test_decoding_follows_pixels_and_frames() -> None:
+def test_decoding_is_proportional_to_pixels_and_frames() -> None:
     assert decode_flops(Size(1280, 720), 81) / 1e15 == pytest.approx(0.639, rel=0.01)

@@ -1,4 +1,4 @@
-"""Which size is generated, and what follows it when memory runs out."""
+"""Generated sizes, and the smaller ones that follow when memory runs out."""
 
 import pytest
 
@@ -27,7 +27,7 @@ LANDSCAPE, PORTRAIT, SQUARE = DELIVERY_SIZES
         ("352p", PORTRAIT, (352, 640)),
     ],
 )
-def test_the_delivered_aspect_decides_what_a_class_generates(
+def test_the_delivered_aspect_selects_the_generated_size(
     size_class: str, delivery: Size, expected: tuple[int, int]
 ) -> None:
     assert GenerationSizes().of(size_class, delivery) == expected
@@ -40,7 +40,7 @@ def test_every_class_has_a_size_for_every_aspect_that_the_model_can_cut_into_tok
             assert size.width % PIXELS_PER_TOKEN == size.height % PIXELS_PER_TOKEN == 0
 
 
-def test_the_square_of_a_class_costs_what_its_landscape_costs() -> None:
+def test_the_square_size_of_a_class_costs_as_much_as_its_landscape_size() -> None:
     for sizes in GENERATION_SIZES.values():
         landscape, square = (tokens_per_latent_frame(sizes[a]) for a in ("landscape", "square"))
         assert square == pytest.approx(landscape, rel=0.03)

@@ -1,4 +1,4 @@
-"""Quantised linear layers: how far from float32 they may be, by which kernel, and what is said."""
+"""Quantised linear layers: their error, their kernel, and what readiness reports."""
 
 import pytest
 import torch
@@ -53,7 +53,7 @@ def test_a_quantised_weight_is_within_half_a_step_of_each_value() -> None:
     assert bool(((restored - weight).abs() <= weight.abs() / 16 + smallest).all())
 
 
-def test_the_largest_value_of_a_row_is_kept_exactly_and_none_overflows() -> None:
+def test_the_largest_value_of_a_row_is_exact_and_nothing_overflows() -> None:
     weight = noise(32, 64) * 1e4
     quantised = quantise_weight(weight)
     assert bool(torch.isfinite(quantised.values.float()).all())
@@ -76,7 +76,7 @@ def test_weights_that_are_not_finite_are_refused(broken: float) -> None:
         quantise_weight(weight)
 
 
-def test_rows_of_very_different_size_keep_their_precision_only_with_a_scale_each() -> None:
+def test_rows_of_very_different_magnitude_need_a_scale_each() -> None:
     weight = noise(64, 256) * torch.logspace(-5, 1, 64).unsqueeze(1)
     by_row = quantise_weight(weight, ROW).dequantised(torch.float32)
     by_tensor = quantise_weight(weight, TENSOR).dequantised(torch.float32)
@@ -104,7 +104,7 @@ def test_activations_are_scaled_row_by_row(
 @pytest.mark.parametrize("granularity", [ROW, TENSOR])
 @pytest.mark.parametrize("kernel", [Kernel.ROW, Kernel.TENSOR])
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
-def test_every_kernel_gives_what_the_emulation_gives(
+def test_every_kernel_matches_the_emulation(
     granularity: Granularity, kernel: Kernel, dtype: torch.dtype
 ) -> None:
     rows = quantise_activation(noise(33, 128).to(dtype), granularity)
@@ -153,7 +153,7 @@ def test_the_bias_is_kept_in_float32_and_not_quantised() -> None:
     torch.testing.assert_close(layer(noise(2, 32)), bias.expand(2, 64), rtol=0, atol=1e-6)
 
 
-def test_a_device_without_such_kernels_dequantises_and_says_so(
+def test_a_device_without_fp8_kernels_dequantises_and_reports_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     weight = noise(64, 32, seed=1)

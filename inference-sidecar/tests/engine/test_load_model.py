@@ -1,4 +1,4 @@
-"""From prepared weights to an engine, and what is said when there are none."""
+"""Loading prepared weights, and the errors when they are missing."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from inference_sidecar.foundation.errors import GpuOutOfMemory, WeightsError
 from stage.tiny_engine import TINY, Watched, a_request, tiny_settings
 
 
-def test_shapes_and_names_come_from_the_files(resident_folder: Path) -> None:
+def test_shapes_and_precision_come_from_the_files(resident_folder: Path) -> None:
     settings = tiny_settings(model_storage_path=resident_folder)
     parts = load_model(settings, Device("cpu"))
     shape = parts.shape
@@ -34,7 +34,7 @@ def test_shapes_and_names_come_from_the_files(resident_folder: Path) -> None:
     assert load_model(fp8, Device("cpu")).weights != parts.weights
 
 
-def test_fp8_weights_render_nearly_what_exact_ones_render(
+def test_fp8_weights_render_nearly_the_same_frames_as_float32(
     resident_folder: Path, tmp_path: Path
 ) -> None:
     frames = []
@@ -78,7 +78,7 @@ def test_missing_weights_name_the_command_to_run(
         engine.load()
 
 
-def test_a_file_that_was_cut_off_is_never_loaded(resident_folder: Path, tmp_path: Path) -> None:
+def test_a_truncated_file_is_never_loaded(resident_folder: Path, tmp_path: Path) -> None:
     folder = tmp_path / "models"
     shutil.copytree(resident_folder, folder)
     path = folder / "resident" / "transformer-fp32.safetensors"
@@ -88,13 +88,13 @@ def test_a_file_that_was_cut_off_is_never_loaded(resident_folder: Path, tmp_path
         engine.load()
 
 
-def test_a_volume_that_is_not_mounted_is_told(tmp_path: Path) -> None:
+def test_a_missing_volume_is_reported(tmp_path: Path) -> None:
     engine = InfiniteTalkEngine(tiny_settings(model_storage_path=tmp_path / "absent"))
     with pytest.raises(WeightsError, match="absent"):
         engine.load()
 
 
-def test_upstreams_code_that_is_not_there_is_told_before_anything_is_read(tmp_path: Path) -> None:
+def test_missing_upstream_code_is_reported_before_anything_is_read(tmp_path: Path) -> None:
     settings = tiny_settings(
         model_storage_path=tmp_path / "absent", infinitetalk_upstream=tmp_path / "code"
     )
@@ -113,12 +113,12 @@ def test_weights_that_do_not_fit_are_not_read(
         load_model(tiny_settings(model_storage_path=resident_folder), device)
 
 
-def test_a_gpu_that_is_not_there_is_told() -> None:
+def test_a_missing_gpu_is_reported() -> None:
     with pytest.raises(DeviceMissing, match="INFINITETALK_DEVICE"):
         Device("cuda")
 
 
-def test_memory_that_can_be_had_includes_the_page_cache_and_ends_at_the_limit() -> None:
+def test_free_memory_includes_the_page_cache_and_respects_the_limit() -> None:
     free = Device("cpu").free_bytes()
     available = next(
         int(line.split()[1]) * 1024

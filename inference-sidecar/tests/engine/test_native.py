@@ -1,4 +1,4 @@
-"""Our forward: what it depends on and what it keeps."""
+"""The native forward: what it depends on, and its precision."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def velocity(
         return conditioned.predict(noise(16, *GRID), time, text, audio)
 
 
-def test_everything_that_it_is_told_shows() -> None:
+def test_every_input_affects_the_velocity() -> None:
     dit = a_transformer()
     base = velocity(dit, conditions())
     assert base.shape == (16, *GRID)
@@ -72,7 +72,7 @@ def test_everything_that_it_is_told_shows() -> None:
     assert torch.equal(velocity(dit, conditions(negative=None)), base)
 
 
-def test_a_latent_frame_hears_its_own_four_frames_and_two_around_them() -> None:
+def test_a_latent_frame_depends_on_the_voice_of_its_four_frames_and_two_around_them() -> None:
     dit = a_transformer()
     voice = noise(17, 5, 12, 768, seed=5)
     tokens = dit.audio_projection(voice)
@@ -93,7 +93,7 @@ def test_bf16_stays_near_float32() -> None:
     assert ((rough - exact).norm() / exact.norm()) < 0.03
 
 
-def test_positions_turn_pairs_and_keep_their_length() -> None:
+def test_rotary_embedding_preserves_the_length_of_pairs() -> None:
     by = rotation((2, 3, 4), 12, CPU, torch.float64)
     x = noise(24, 2, 12)
     turned = rotate(x, by)
@@ -104,7 +104,7 @@ def test_positions_turn_pairs_and_keep_their_length() -> None:
     assert not torch.allclose(turned[1, :, 8:], x[1, :, 8:])
 
 
-def test_kernels_that_this_machine_lacks_are_refused_and_never_replaced() -> None:
+def test_missing_attention_kernels_are_refused_and_never_replaced() -> None:
     assert Attention(AttentionBackend.AUTO, CPU, torch.float32).backend is AttentionBackend.CPU
     for backend in (AttentionBackend.SAGE, AttentionBackend.CUDNN, AttentionBackend.FLASH):
         with pytest.raises(ValueError, match="needs a CUDA device"):
@@ -116,7 +116,7 @@ def test_kernels_that_this_machine_lacks_are_refused_and_never_replaced() -> Non
         Attention(AttentionBackend.CPU, cuda, torch.bfloat16)
 
 
-def test_two_people_are_not_promised() -> None:
+def test_two_people_are_refused() -> None:
     dit = a_transformer()
     with pytest.raises(NotImplementedError):
         NativeDenoiser(dit).condition(conditions(person_masks=torch.ones(3, 4, 6)))

@@ -1,4 +1,4 @@
-"""Prompts are embedded once, whatever happens to what was kept of them."""
+"""The prompt cache embeds a prompt once, whatever happens to its files."""
 
 from __future__ import annotations
 
@@ -57,9 +57,7 @@ def test_a_prompt_is_embedded_once_also_by_the_next_process(
     assert torch.equal(first[0], Encoder.of("a"))
 
 
-def test_the_encoder_is_made_only_when_something_is_missing(
-    tmp_path: Path, encoder: Encoder
-) -> None:
+def test_the_encoder_is_created_only_on_a_miss(tmp_path: Path, encoder: Encoder) -> None:
     kept(tmp_path, encoder).embed(["a"])
     again = kept(tmp_path, encoder)
     again.embed(["a"])
@@ -70,19 +68,19 @@ def test_the_encoder_is_made_only_when_something_is_missing(
     assert encoder.asked == ["a", "new", "newer"]
 
 
-def test_a_text_that_is_asked_for_twice_is_embedded_once(tmp_path: Path, encoder: Encoder) -> None:
+def test_a_repeated_text_is_embedded_once(tmp_path: Path, encoder: Encoder) -> None:
     result = kept(tmp_path, encoder).embed(["a", "a"])
     assert encoder.asked == ["a"]
     assert torch.equal(result[0], result[1])
 
 
-def test_other_weights_embed_again(tmp_path: Path, encoder: Encoder) -> None:
+def test_embeddings_of_other_weights_are_not_used(tmp_path: Path, encoder: Encoder) -> None:
     kept(tmp_path, encoder, "one").embed(["a"])
     kept(tmp_path, encoder, "two").embed(["a"])
     assert encoder.asked == ["a", "a"]
 
 
-def test_values_are_kept_exactly_and_those_of_bf16_in_half_the_room(
+def test_values_are_stored_exactly_and_those_of_bf16_in_half_the_space(
     tmp_path: Path, encoder: Encoder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     exact = torch.randn(64, 64)
@@ -100,7 +98,7 @@ def test_values_are_kept_exactly_and_those_of_bf16_in_half_the_room(
 
 
 @pytest.mark.parametrize("damage", ["truncated", "emptied", "one bit", "another format"])
-def test_a_damaged_one_is_made_again_and_replaced(
+def test_a_damaged_entry_is_computed_again_and_replaced(
     tmp_path: Path, encoder: Encoder, damage: str
 ) -> None:
     kept(tmp_path, encoder).embed(["a"])
@@ -121,7 +119,7 @@ def test_a_damaged_one_is_made_again_and_replaced(
     assert encoder.asked == ["a", "a"]
 
 
-def test_nothing_half_written_has_a_name(
+def test_a_partly_written_entry_is_never_visible(
     tmp_path: Path, encoder: Encoder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(_: int) -> None:
@@ -133,13 +131,15 @@ def test_nothing_half_written_has_a_name(
     assert files(tmp_path) == []
 
 
-def test_a_folder_that_cannot_be_made_costs_no_render(tmp_path: Path, encoder: Encoder) -> None:
+def test_a_folder_that_cannot_be_created_fails_no_render(tmp_path: Path, encoder: Encoder) -> None:
     (tmp_path / "prompts").write_text("a file")
     result = kept(tmp_path, encoder).embed(["a"])
     assert torch.equal(result[0], Encoder.of("a"))
 
 
-def test_the_longest_unused_go_first(tmp_path: Path, encoder: Encoder) -> None:
+def test_the_least_recently_used_entries_are_deleted_first(
+    tmp_path: Path, encoder: Encoder
+) -> None:
     one = kept(tmp_path, encoder)
     one.embed(["a"])
     size = files(tmp_path)[0].stat().st_size

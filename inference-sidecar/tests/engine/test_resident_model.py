@@ -1,4 +1,4 @@
-"""The model from resident files against the same model from the published ones."""
+"""The model from resident files, compared with the same model from the published files."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def error(result: Tensor, exact: Tensor) -> float:
     return float((result - exact).norm() / exact.norm())
 
 
-def test_float32_resident_is_the_published_model(storage: Path) -> None:
+def test_the_float32_resident_model_matches_the_published_one(storage: Path) -> None:
     # The numbers are the same; where they lie in memory decides how they are added up.
     result = velocity(resident_dit(storage, "fp32"))
     assert error(result, velocity(published_dit(storage))) < 1e-6
@@ -98,7 +98,7 @@ def test_fp8_is_within_eight_percent_of_float32(storage: Path) -> None:
     assert 0.01 < error(velocity(dit), velocity(published_dit(storage))) < 0.08
 
 
-def test_fp8_with_one_scale_a_tensor_is_within_ten_percent(tmp_path: Path, storage: Path) -> None:
+def test_fp8_with_one_scale_per_tensor_is_within_ten_percent(tmp_path: Path, storage: Path) -> None:
     root = write_tiny_weights(tmp_path / "weights", SIZES)
     options = PrepareOptions(granularity=Granularity.TENSOR, loras=(), has_encoders=False)
     with pytest.MonkeyPatch.context() as patch:
@@ -109,7 +109,7 @@ def test_fp8_with_one_scale_a_tensor_is_within_ten_percent(tmp_path: Path, stora
     assert 0.01 < error(velocity(dit), velocity(published_dit(storage))) < 0.1
 
 
-def test_the_encoders_say_what_the_published_ones_say(storage: Path) -> None:
+def test_the_resident_encoders_match_the_published_ones(storage: Path) -> None:
     layout, folder = PublishedLayout(storage), ResidentFolder(storage)
     picture = torch.rand(3, 64, 64, generator=torch.Generator().manual_seed(1)) * 2 - 1
 

@@ -1,4 +1,4 @@
-"""What upstream's code is given so that it runs; its own code is held against ours in parity."""
+"""The patches for upstream's code; parity compares upstream's code with ours."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import torch
 from inference_sidecar.engines.infinitetalk.upstream.compatibility import full_attention
 
 
-def test_rotated_queries_come_in_float32_and_meet_values_in_bf16() -> None:
+def test_float32_queries_attend_to_bf16_values() -> None:
     q, k, v = torch.randn(3, 1, 5, 2, 8, generator=torch.Generator().manual_seed(1))
     attended = full_attention(q, k, v.bfloat16())
     assert attended.dtype == torch.float32

@@ -15,7 +15,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-from inference_sidecar.weights.download import Pace
+from inference_sidecar.weights.download import Backoff
 from inference_sidecar.weights.fetch import Fetched, FetchOptions, fetch
 from inference_sidecar.weights.hub import Hub
 from inference_sidecar.weights.manifest import read_manifest
@@ -207,13 +207,13 @@ class World:
         self.manifest.write_text(head + "".join(f"[[repository.file]]\n{e}\n" for e in entries))
 
     def fetch(self, token: str | None = None, **options: Any) -> Fetched:
-        pace = Pace(first_pause_seconds=0.01)
+        backoff = Backoff(first_pause_seconds=0.01)
         with Hub(self.hub.url, token) as connection:
             return fetch(
                 self.volume,
                 read_manifest(self.manifest),
                 connection,
-                replace(FetchOptions(parallel=2, pace=pace), **options),
+                replace(FetchOptions(parallel=2, backoff=backoff), **options),
                 self.said,
             )
 

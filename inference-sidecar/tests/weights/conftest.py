@@ -1,4 +1,4 @@
-"""A hub that misbehaves when told to, another origin beside it, and a volume to fetch to."""
+"""A hub that misbehaves on request, a second origin, and a volume to fetch to."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`python -m inference_sidecar.weights fetch|verify|prepare`: the model's files, start to end."""
+"""The command `python -m inference_sidecar.weights fetch|verify|prepare`."""
 
 from __future__ import annotations
 
@@ -21,17 +21,33 @@ _INTERRUPTED: Final = 130
 
 
 class WeightsSettings(BaseSettings):
-    """The environment of these commands. The token comes from here and from nowhere else."""
+    """The environment of these commands, and the only source of the token."""
 
     model_config = SettingsConfigDict(frozen=True, extra="ignore", env_ignore_empty=True)
 
     model_storage_path: Path | None = Field(default=None, description="folder of the weights")
-    hf_token: SecretStr | None = Field(default=None, description="shown to the hub alone")
-    hf_endpoint: str = Field(default=HUB, description="the hub, or a mirror that speaks like it")
+    hf_token: SecretStr | None = Field(default=None, description="sent to the hub only")
+    hf_token_file: Path | None = Field(default=None, description="file that holds HF_TOKEN")
+    hf_endpoint: str = Field(default=HUB, description="the hub, or a mirror with the same API")
+
+    def token(self) -> SecretStr | None:
+        """The token from `HF_TOKEN` or `HF_TOKEN_FILE`. Raises `WeightsError`."""
+        if self.hf_token_file is None:
+            return self.hf_token
+        if self.hf_token is not None:
+            raise WeightsError("HF_TOKEN and HF_TOKEN_FILE are both set: keep one of them.")
+        try:
+            return SecretStr(self.hf_token_file.read_text("utf-8").rstrip("\r\n"))
+        except (OSError, UnicodeDecodeError) as cause:
+            # Without the cause's message, which may quote the content.
+            raise WeightsError(
+                f"HF_TOKEN_FILE names {self.hf_token_file}, which cannot be read as text"
+                f" ({type(cause).__name__})."
+            ) from None
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs a command; its exit status."""
+    """Runs a command and returns its exit status."""
     settings = WeightsSettings()
     options = _parser().parse_args(arguments)
     try:
@@ -65,8 +81,9 @@ def _fetch(
     options: argparse.Namespace,
     settings: WeightsSettings,
 ) -> int:
-    token = settings.hf_token.get_secret_value() if settings.hf_token else None
-    with Hub(options.base or settings.hf_endpoint, token) as hub:
+    token = settings.token()
+    secret = token.get_secret_value() if token else None
+    with Hub(options.base or settings.hf_endpoint, secret) as hub:
         done = fetch(folder, files, hub, FetchOptions(parallel=options.parallel), sys.stderr)
     _say(
         f"{done.present + done.downloaded} files, {done.size / 1e9:.1f} GB, are in place"
@@ -94,8 +111,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(dest="command", required=True)
     for name, text in (
-        ("fetch", "download what is missing, resumable, each file by its hash"),
-        ("verify", "hold sizes and hashes of everything against what is pinned"),
+        ("fetch", "download missing files, resumable, each verified by its hash"),
+        ("verify", "compare sizes and hashes of all files with their pins"),
         ("prepare", "merge the LoRA and write the files that the engine maps into memory"),
     ):
         command = commands.add_parser(name, help=text, description=text)
@@ -103,7 +120,7 @@ def _parser() -> argparse.ArgumentParser:
         if name == "prepare":
             _add_prepare_options(command)
             continue
-        command.add_argument("--manifest", type=Path, help="instead of the packaged one")
+        command.add_argument("--manifest", type=Path, help="instead of the packaged manifest")
         command.add_argument(
             "--with",
             dest="parts",
@@ -155,7 +172,7 @@ def _add_prepare_options(command: argparse.ArgumentParser) -> None:
         "--device",
         choices=["auto", "cpu", "cuda"],
         default="auto",
-        help="where the arithmetic runs; the files are the same up to rounding",
+        help="where to compute; the files are the same up to rounding",
     )
     command.add_argument("--only", choices=["transformer", "encoders"], help="make one half")
 

@@ -1,4 +1,4 @@
-"""How much host memory `prepare` takes: that of a few rows, however large a tensor is."""
+"""`prepare` takes the host memory of a few rows, however large a tensor is."""
 
 from __future__ import annotations
 

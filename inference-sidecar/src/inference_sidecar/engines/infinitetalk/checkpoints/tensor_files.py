@@ -45,10 +45,12 @@ class SafetensorsFiles(Mapping[str, Tensor]):
 
 
 def read_pickle(path: Path, dtype: torch.dtype | None = None) -> dict[str, Tensor]:
-    """The tensors of a `.pth` file, memory-mapped. Refuses a file with any other object in it."""
+    """The tensors of a `.pth` file, memory-mapped. Raises `TypeError` if it holds anything else."""
     content = torch.load(path, map_location="cpu", weights_only=True, mmap=_is_mappable(path))
     if not isinstance(content, dict):
         raise TypeError(f"{path.name} holds no named tensors.")
+    if others := [name for name, value in content.items() if not isinstance(value, Tensor)]:
+        raise TypeError(f"{path.name} holds other objects than tensors: {', '.join(others[:5])}.")
     return {name: _cast(tensor, dtype) for name, tensor in content.items()}
 
 

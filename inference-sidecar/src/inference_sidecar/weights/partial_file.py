@@ -1,4 +1,4 @@
-"""What has arrived of a file so far, under a name that nobody loads."""
+"""A partial download, under a name that nothing loads."""
 
 from __future__ import annotations
 
@@ -13,41 +13,41 @@ from inference_sidecar.weights.volume import publish, write_whole
 _BLOCK = 1 << 22
 
 
-class PartFile:
-    """`<name>.part`, and `<name>.part.json` with the version of the file that it is a part of.
+class PartialFile:
+    """`<name>.part`, and `<name>.part.json`, which records the version of the file.
 
-    A part of another file, or one without its note, is not gone on with.
+    A part of another version, or one without that record, is discarded and not resumed.
     """
 
     def __init__(self, path: Path, identity: str) -> None:
         self._target = path
         self._path = path.with_name(f"{path.name}.part")
-        self._note = path.with_name(f"{path.name}.part.json")
+        self._record = path.with_name(f"{path.name}.part.json")
         self._identity = identity
         self._file: FileIO | None = None
         self._digest = hashlib.sha256()
         self.size = 0
         self.etag: str | None = None
-        if self._is_ours():
+        if self._is_resumable():
             self._read()
         else:
             self.discard()
 
     @property
     def sha256(self) -> str:
-        """Of what has arrived."""
+        """SHA-256 of the bytes so far."""
         return self._digest.hexdigest()
 
     def restart(self, etag: str | None) -> None:
-        """Forgets what has arrived and begins a file of this version."""
+        """Discards the bytes so far and starts a part of this version."""
         self.discard()
         self.etag = etag
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(self._note, json.dumps({"of": self._identity, "etag": etag}).encode())
+        write_whole(self._record, json.dumps({"of": self._identity, "etag": etag}).encode())
         self._path.touch()
 
     def append(self, data: bytes) -> None:
-        """Adds what came next."""
+        """Appends bytes."""
         if self._file is None:
             self._file = self._path.open("ab", buffering=0)
         view = memoryview(data)
@@ -57,37 +57,37 @@ class PartFile:
         self.size += len(data)
 
     def close(self) -> None:
-        """Lets go of the file on the disk; what has arrived stays there."""
+        """Closes the file; the bytes stay on the disk."""
         if self._file is not None:
             self._file.close()
             self._file = None
 
     def discard(self) -> None:
-        """Removes it."""
+        """Deletes the part and its record."""
         self.close()
         self._path.unlink(missing_ok=True)
-        self._note.unlink(missing_ok=True)
+        self._record.unlink(missing_ok=True)
         self._digest = hashlib.sha256()
         self.size = 0
         self.etag = None
 
     def git_sha1(self) -> str:
-        """Git's name for the content."""
+        """The git blob SHA-1 of the content."""
         digest = hashlib.sha1(f"blob {self.size}\0".encode(), usedforsecurity=False)
         digest.update(self._path.read_bytes())
         return digest.hexdigest()
 
     def finish(self) -> None:
-        """Gives it the file's name. Whoever calls has checked the content."""
+        """Gives it the name of the file. The caller has verified the content."""
         self.close()
         publish(self._path, self._target)
-        self._note.unlink(missing_ok=True)
+        self._record.unlink(missing_ok=True)
 
-    def _is_ours(self) -> bool:
+    def _is_resumable(self) -> bool:
         try:
-            note = cast("dict[str, Any]", json.loads(self._note.read_bytes()))
-            self.etag = cast("str | None", note["etag"])
-            return note["of"] == self._identity and self._path.is_file()
+            record = cast("dict[str, Any]", json.loads(self._record.read_bytes()))
+            self.etag = cast("str | None", record["etag"])
+            return record["of"] == self._identity and self._path.is_file()
         except (OSError, ValueError, KeyError, TypeError):
             return False
 

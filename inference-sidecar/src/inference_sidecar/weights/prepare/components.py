@@ -1,4 +1,4 @@
-"""The encoders and the video codec: from pickles and folders to safetensors with the same names."""
+"""Converts the encoders and the video codec to safetensors files with the same tensor names."""
 
 from __future__ import annotations
 
@@ -17,53 +17,51 @@ from inference_sidecar.weights.prepare.sources import Source
 from inference_sidecar.weights.prepare.writer import ResidentWriter, Shape
 from inference_sidecar.weights.volume import explained, publish
 
-PartName = Literal["text", "image", "codec"]
+ComponentName = Literal["text", "image", "codec"]
 
 
 @dataclass(frozen=True)
-class Part:
-    """Which tensors of a published file are wanted, and in what they are kept.
+class Component:
+    """Which tensors of a published file are used (by prefix), and their dtype."""
 
-    dtype: None keeps each as it is published.
-    """
-
-    wanted: tuple[str, ...]
-    dtype: torch.dtype | None
+    prefixes: tuple[str, ...]
+    dtype: torch.dtype
     precision: str
 
 
-PARTS: Final[Mapping[PartName, Part]] = {
-    "text": Part(("",), torch.bfloat16, "bf16"),
-    # The text half of CLIP is never used; upstream computes the other one in float16.
-    "image": Part(("visual.",), torch.float16, "fp16"),
-    "codec": Part(("",), torch.float32, "fp32"),
+COMPONENTS: Final[Mapping[ComponentName, Component]] = {
+    "text": Component(("",), torch.bfloat16, "bf16"),
+    # The text half of CLIP is not used; upstream computes the image half in float16.
+    "image": Component(("visual.",), torch.float16, "fp16"),
+    "codec": Component(("",), torch.float32, "fp32"),
 }
 
 
-def write_part(
+def write_component(
     path: Path,
     sources: Mapping[str, Source],
     on_bytes: Callable[[int], None],
     *,
-    part: Part,
+    component: Component,
     info: ResidentInfo,
 ) -> str:
-    """Writes one; the SHA-256 of the file."""
-    wanted = {name: source for name, source in sources.items() if name.startswith(part.wanted)}
+    """Writes one component and returns the SHA-256 of the file."""
+    wanted = {
+        name: source for name, source in sources.items() if name.startswith(component.prefixes)
+    }
     if not wanted:
-        raise WeightsError(f"{path.name}: the published file has no tensors of the wanted names.")
-    dtype = part.dtype or torch.float32
-    shapes = {name: Shape(dtype, source.shape) for name, source in wanted.items()}
+        raise WeightsError(f"{path.name}: the published file has none of the expected tensors.")
+    shapes = {name: Shape(component.dtype, source.shape) for name, source in wanted.items()}
     with ResidentWriter(path, shapes, info.to_metadata()) as writer:
         for name, source in wanted.items():
             for start, rows in source.blocks():
-                writer.write(name, rows.to(dtype), start)
+                writer.write(name, rows.to(component.dtype), start)
             on_bytes(source.size_bytes)
         return writer.finish()
 
 
 def write_voice(published: Path, folder: Path) -> None:
-    """wav2vec2's folder, with its weights as safetensors whatever they were published as."""
+    """Copies wav2vec2's folder, with its weights as safetensors whatever their published format."""
     _copy(published, folder, ("config.json", "preprocessor_config.json"))
     target = folder / "model.safetensors"
     safe, pickled = published / "model.safetensors", published / "pytorch_model.bin"
@@ -82,7 +80,7 @@ def write_voice(published: Path, folder: Path) -> None:
 
 
 def write_tokenizer(published: Path, folder: Path) -> None:
-    """The prompt's tokenizer: every file of its folder."""
+    """Copies every file of the tokenizer's folder."""
     names = tuple(sorted(each.name for each in published.glob("*") if each.is_file()))
     if "tokenizer.json" not in names and "spiece.model" not in names:
         raise WeightsError(

@@ -18,8 +18,9 @@ from gpu_bench.measure import Budget, Device
 from gpu_bench.options import Options
 from gpu_bench.scale import FULL, TINY
 from gpu_bench.table import Row, Table
-from gpu_bench.weights import build, denoiser_of, first_layers, transformer_weights
+from gpu_bench.weights import build, first_layers, transformer_weights
 from inference_sidecar.engines.engine import Size
+from inference_sidecar.engines.infinitetalk.native.denoiser import NativeDenoiser
 from inference_sidecar.engines.infinitetalk.sampling.chunk_loop import Models
 
 _FEW_LAYERS = 8
@@ -103,11 +104,11 @@ class _Plan:
 
     def _small_forwards(self, budget: Budget) -> None:
         small = self._scale.sizes[0]
-        whole = denoiser_of(build(self._weights, self._scale, "bf16", self._dtype))
+        whole = NativeDenoiser(build(self._weights, self._scale, "bf16", self._dtype))
         self._forwards.native("B3", whole, "bf16", small, budget)
         layers = min(_FEW_LAYERS, self._scale.shape.layers - 1)
         few = build(first_layers(self._weights, layers), self._scale, "bf16", self._dtype)
-        self._forwards.block(denoiser_of(few), layers, small, budget)
+        self._forwards.block(NativeDenoiser(few), layers, small, budget)
         self._upstream(small, budget)
 
     def _upstream(self, size: Size, budget: Budget) -> None:
@@ -115,7 +116,7 @@ class _Plan:
 
     def _small_fp8(self, budget: Budget) -> None:
         small = self._scale.sizes[0]
-        denoiser = denoiser_of(build(self._weights, self._scale, "fp8", self._dtype))
+        denoiser = NativeDenoiser(build(self._weights, self._scale, "fp8", self._dtype))
         self._forwards.native("B4", denoiser, "fp8", small, budget)
         chunks = ChunkBench(
             device=self._device,
@@ -140,7 +141,7 @@ class _Plan:
         large = self._scale.sizes[1]
         for case, precision in (("B4", "fp8"), ("B3", "bf16")):
             dit = build(self._weights, self._scale, precision, self._dtype)
-            self._forwards.native(case, denoiser_of(dit), precision, large, budget)
+            self._forwards.native(case, NativeDenoiser(dit), precision, large, budget)
             del dit
             self._device.free()
 

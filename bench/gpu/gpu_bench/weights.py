@@ -15,7 +15,6 @@ from torch import Tensor
 
 from gpu_bench.measure import Device
 from gpu_bench.scale import Scale
-from inference_sidecar.engines.infinitetalk.native.denoiser import NativeDenoiser
 from inference_sidecar.engines.infinitetalk.native.dit import Dit, build_dit
 from inference_sidecar.engines.infinitetalk.native.fp8 import quantise_weight
 from inference_sidecar.engines.infinitetalk.native.linear import SCALE, resident_linear
@@ -98,8 +97,3 @@ def first_layers(weights: Mapping[str, Tensor], layers: int) -> dict[str, Tensor
         for name, tensor in weights.items()
         if not name.startswith("blocks.") or ".".join(name.split(".")[:2]) in wanted
     }
-
-
-def denoiser_of(dit: Dit) -> NativeDenoiser:
-    """A denoiser with the kernels that the engine would choose on this device."""
-    return NativeDenoiser(dit)

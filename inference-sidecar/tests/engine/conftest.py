@@ -37,8 +37,8 @@ from stage.tiny_engine import TINY, tiny_loaded_model, tiny_settings
 def _one_thread() -> None:
     """Work this small is faster on one thread than distributed over several."""
     torch.set_num_threads(1)
-    # What torch, diffusers and transformers made at import: collecting garbage, which the engine
-    # does between jobs, would walk through all of it each time.
+    # Exempts everything that torch, diffusers and transformers created at import from garbage
+    # collection, which the engine runs between jobs.
     gc.freeze()
 
 

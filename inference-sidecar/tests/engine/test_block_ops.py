@@ -89,7 +89,7 @@ def test_fused_gated_sums_match_torch() -> None:
 def test_fused_heads_are_normalised_and_rotated_like_torchs(
     head_dim: int, *, is_rotated: bool
 ) -> None:
-    # Six is no power of two: a width that the kernel does not know.
+    # Six is not a power of two, which the kernel needs.
     x, norm = noise(TOKENS, HEADS * head_dim), RmsNorm.of(noise(HEADS * head_dim, seed=7), 1e-6)
     angles = noise(TOKENS, 1, head_dim // 2, seed=8)
     positions = Rotation(angles.cos(), angles.sin()) if is_rotated else None
@@ -99,7 +99,7 @@ def test_fused_heads_are_normalised_and_rotated_like_torchs(
 
 
 def quantised_and_exact(ops: BlockOps) -> dict[str, tuple[LinearInput, LinearInput]]:
-    """Each operation that quantises, with what it quantises."""
+    """The result of each quantising operation, and its input."""
     return {
         "modulated": (
             ops.norm(X, MODULATION, as_rows=True),
@@ -119,7 +119,7 @@ def quantised_and_exact(ops: BlockOps) -> dict[str, tuple[LinearInput, LinearInp
 def test_each_row_is_quantised_by_its_own_largest_value(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Not rounded to e4m3, which is the hardware's and which the interpreter gets wrong.
+    # Without rounding to e4m3, which the interpreter gets wrong.
     monkeypatch.setattr(triton_ops, "E4M3", torch.float32)
     rows, exact = quantised_and_exact(FUSED)[name]
     assert isinstance(rows, QuantisedRows)
@@ -158,7 +158,7 @@ def test_a_whole_block_matches_the_architecture_written_out() -> None:
         )
 
     def written_out() -> Tensor:
-        """The block as the architecture has it, a line for each of its parts."""
+        """The block written out from the architecture, one line per layer."""
         given = shared(EAGER)
         shift, scale, gate, ffn_shift, ffn_scale, ffn_gate = (block.modulation + given.time)[0]
 
@@ -197,7 +197,7 @@ def test_torch_computes_and_logs_a_warning_where_the_kernels_do_not_run(
 ) -> None:
     assert fastest_block_ops(CPU, torch.bfloat16).name == "eager"
     with caplog.at_level(logging.WARNING):
-        # This machine has none, or its kernels are interpreted.
+        # This machine has no CUDA device, or interprets the kernels.
         chosen = fastest_block_ops(torch.device("cuda", 99), torch.bfloat16)
     assert chosen.name == "eager"
     assert "fused kernels between the layers are not used" in caplog.text

@@ -48,7 +48,7 @@ TINY = TinySizes()
 
 
 def meta(shapes: Shapes) -> dict[str, Tensor]:
-    """Tensors that have a shape and no values: the published sizes cost nothing."""
+    """Tensors with shapes but without values, so that the published sizes cost nothing."""
     return {name: torch.empty(shape, device="meta") for name, shape in shapes.items()}
 
 

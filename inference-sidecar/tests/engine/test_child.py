@@ -33,7 +33,7 @@ _ROOM = 1000
 
 @dataclass
 class Renderer:
-    """A render process with the engine in it, and how much memory it may find."""
+    """A render process with the engine, and a limit on its memory."""
 
     process: RenderProcess
     folder: Path
@@ -63,7 +63,7 @@ class Renderer:
         )
 
     def allow(self, values: int) -> None:
-        """How large a latent plane may be before memory runs out."""
+        """Sets the size of a latent plane at which memory runs out."""
         self.limit.write_text(str(values))
 
 
@@ -71,7 +71,7 @@ class Renderer:
 async def renderer(
     resident_folder: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[Renderer]:
-    """One process for all tests: each of them leaves it, or its successor, ready."""
+    """One process for all tests. Each test leaves it, or its successor, ready."""
     folder = tmp_path_factory.mktemp("renderer")
     limit = folder / "limit"
     limit.write_text(str(_ROOM))
@@ -104,7 +104,7 @@ async def renderer(
 
 
 def count_frames(path: str) -> tuple[int, float]:
-    """Frames of the picture, seconds of the sound."""
+    """The number of video frames, and the seconds of audio."""
     with av.open(path) as container:
         frames = sum(1 for _ in container.decode(video=0))
     with av.open(path) as container:

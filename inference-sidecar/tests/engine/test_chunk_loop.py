@@ -35,7 +35,7 @@ THREE_CHUNKS = 41
 
 @dataclass
 class Asked:
-    """What the parts were asked, in order."""
+    """The calls of the models, in order."""
 
     forwards: list[tuple[Text, bool]] = field(default_factory=list[tuple[Text, bool]])
     held: list[Tensor] = field(default_factory=list[Tensor])
@@ -44,7 +44,7 @@ class Asked:
 
 
 class CheapDenoiser:
-    """Its velocity depends on latent, time, text, audio, portrait and anchor."""
+    """A denoiser whose velocity depends on latent, time, text, audio, portrait and anchor."""
 
     def __init__(self, asked: Asked) -> None:
         self._asked = asked
@@ -71,7 +71,7 @@ class CheapConditioned:
 
 
 class CheapCodec:
-    """Every eighth pixel of every fourth frame, in five copies, and back."""
+    """A codec that takes every eighth pixel of every fourth frame in five copies, and back."""
 
     def __init__(self, asked: Asked) -> None:
         self._asked = asked
@@ -96,7 +96,7 @@ class CheapImage:
 
 @dataclass
 class Watched:
-    """Remembers progress, and cancels at a given look."""
+    """Records progress, and cancels at a given check."""
 
     looks_left: int = 1_000_000
     fractions: list[float] = field(default_factory=list[float])
@@ -143,7 +143,7 @@ def test_three_chunks_add_up_and_constant_work_runs_once() -> None:
     assert [chunk.frames.shape for chunk in chunks] == [(3, n, 16, 32) for n in (17, 12, 12)]
     assert [chunk.index for chunk in chunks] == [0, 1, 2]
     assert asked.embedded == 1
-    # The portrait with black after it, then the motion of two chunks; nothing after the last.
+    # The portrait followed by black, then the motion frames of two chunks; none after the last.
     assert [frames.shape[1] for frames in asked.encoded] == [17, 5, 5]
     assert (asked.encoded[0][:, 1:] == 0).all()
 
@@ -211,7 +211,8 @@ def test_it_can_be_cancelled_before_every_forward_and_reports_progress() -> None
     assert control.fractions[0] == 0
     assert control.fractions[-1] == 1
     assert len(set(control.fractions)) == 1 + 3 * (2 + 1)
-    # Anchor, conditions, then per chunk two forwards, a decode and, but for the last, an encode.
+    # Anchor, conditions, then per chunk two forwards, a decode and, except after the last, an
+    # encode.
     assert control.looks == 2 + 3 * 3 + 2
     for looks in range(control.looks):
         asked = Asked()
@@ -256,7 +257,6 @@ def test_a_job_that_cannot_be_rendered_is_refused_at_once(
 def test_two_people_fail_with_a_failure_code_because_the_native_forward_renders_one(
     tiny_model: LoadedModel,
 ) -> None:
-    """With a failure code, not with a traceback."""
     portrait = torch.zeros(3, 32, 48)
     text = torch.zeros(3, tiny_model.text_dim)
     voice = tiny_model.voice.embed(np.zeros(17 * 640), 17)

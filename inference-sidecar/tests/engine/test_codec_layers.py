@@ -32,7 +32,7 @@ def model() -> AutoencoderKLWan:
     made = cast("Any", AutoencoderKLWan)(base_dim=8)
     with torch.no_grad():
         for name, weight in made.named_parameters():
-            # Norms as published are no ones, and a bias that is lost must show.
+            # Published norm weights are not ones, and a lost bias must show.
             if name.endswith("gamma"):
                 weight.normal_(1, 0.2)
             elif name.endswith("bias"):
@@ -54,7 +54,8 @@ def fused() -> ChannelNorm:
 
 
 def both_ways(model: AutoencoderKLWan) -> tuple[Tensor, Tensor]:
-    """Three latent frames decoded, nine frames encoded: the caches of time are used and filled."""
+    """Decodes three latent frames and encodes nine, so that the causal caches are filled and
+    used."""
     codec = cast("Any", model)
     with torch.inference_mode():
         decoded = codec.decode(noise(1, 16, 3, 4, 4)).sample

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-# The demands are tests; pytest finds them here by their names and gives them the engine below.
+# pytest finds the imported tests here by their names and passes them the engine below.
 from conformance.test_engines import *  # noqa: F403
 from inference_sidecar.engines.engine import Engine
 from inference_sidecar.engines.infinitetalk.engine import InfiniteTalkEngine

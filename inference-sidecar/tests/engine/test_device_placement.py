@@ -40,7 +40,7 @@ def test_the_pretended_device_refuses_tensors_of_the_host() -> None:
 
 
 def rendered(device: str, folder: Path, inputs: Path) -> NDArray[np.uint8]:
-    """Three chunks; the last two once more, from the state that the first one left."""
+    """Renders three chunks, and the last two again from the state after the first."""
     settings = tiny_settings(model_storage_path=folder, infinitetalk_device=device)
     engine = InfiniteTalkEngine(settings)
     told = engine.load()

@@ -116,7 +116,7 @@ def test_a_voice_of_a_single_frame_is_rendered(loaded: InfiniteTalkEngine, tmp_p
 def test_sound_after_the_last_frame_changes_nothing(
     loaded: InfiniteTalkEngine, tmp_path: Path
 ) -> None:
-    """The recording may end up to half a frame later than the video: no lip may move early."""
+    """The recording may end up to half a frame after the video, and that must not move the lips."""
     request = a_request(tmp_path, 20)
     longer = a_request(tmp_path, 20, audio=write_voice(tmp_path / "longer.wav", 20.4 / FPS))
     assert frames_of(loaded, request, loaded.plan(request)).shape == (20, 32, 48, 3)
@@ -208,7 +208,7 @@ def test_unreadable_media_are_an_input_error(
 
 
 class HungryDenoiser:
-    """Runs out of memory at the forward it is told to."""
+    """Runs out of memory at a given forward."""
 
     def __init__(self, real: Any, forwards_left: int) -> None:
         self.real, self.forwards_left = real, forwards_left

@@ -19,8 +19,8 @@ from stage.tiny_engine import TINY, Watched, a_request, tiny_settings
 
 def test_shapes_and_precision_come_from_the_files(resident_folder: Path) -> None:
     settings = tiny_settings(model_storage_path=resident_folder)
-    parts = load_model(settings, Device("cpu"))
-    shape = parts.shape
+    model = load_model(settings, Device("cpu"))
+    shape = model.shape
     assert (shape.dim, shape.ffn_dim, shape.layers, shape.heads) == (
         TINY.dim,
         TINY.ffn,
@@ -28,10 +28,10 @@ def test_shapes_and_precision_come_from_the_files(resident_folder: Path) -> None
         TINY.heads,
     )
     assert (shape.text_tokens, shape.audio_tokens) == (TINY.text_tokens, TINY.audio_tokens)
-    assert parts.text_dim == TINY.text_dim
-    assert (parts.precision, parts.codec_bytes_per_value) == ("fp32", 4)
+    assert model.text_dim == TINY.text_dim
+    assert (model.precision, model.codec_bytes_per_value) == ("fp32", 4)
     fp8 = tiny_settings(model_storage_path=resident_folder, infinitetalk_precision="fp8")
-    assert load_model(fp8, Device("cpu")).weights != parts.weights
+    assert load_model(fp8, Device("cpu")).weights != model.weights
 
 
 def test_fp8_weights_render_nearly_the_same_frames_as_float32(
@@ -58,7 +58,7 @@ def test_a_prompt_is_embedded_once_for_all_processes(
     shutil.copytree(resident_folder, folder)
     settings = tiny_settings(model_storage_path=folder)
     first = load_model(settings, Device("cpu")).text.embed(["a man is singing quietly"])
-    # Another process, to which the text encoder must not matter any more.
+    # Like another process; it must not need the text encoder.
     monkeypatch.setattr("inference_sidecar.engines.infinitetalk.loading.load_model.UmT5", None)
     again = load_model(settings, Device("cpu")).text
     assert torch.equal(again.embed(["a man is singing quietly"])[0], first[0])

@@ -21,7 +21,7 @@ from inference_sidecar.engines.infinitetalk.encoders.codec import WanCodec
 from inference_sidecar.engines.infinitetalk.settings import Precision
 
 L40S_BYTES = round(44.4 * GIB)
-"""What torch finds on a card that is sold with 48 GB."""
+"""What torch reports for a card sold with 48 GB."""
 WEIGHTS: dict[Precision, int] = {
     "fp8": round((18.1 + 1.2 + 0.25 + 0.4) * GIB),
     "bf16": round((35.2 + 1.2 + 0.25 + 0.4) * GIB),
@@ -82,14 +82,14 @@ def test_the_forward_memory_of_another_transformer_is_counted() -> None:
 
 
 def test_the_plan_matches_published_measurements() -> None:
-    """Others found 7.6 GiB to decode 640x640 in float32 and 4.5 GiB for 832x480 in bf16."""
+    """Published measurements: 7.6 GiB to decode 640x640 in float32, 4.5 GiB for 832x480 in bf16."""
     assert codec_bytes(Size(640, 640), 4, is_tiled=False) / GIB == pytest.approx(7.6, rel=0.1)
     assert codec_bytes(Size(832, 480), 2, is_tiled=False) / GIB == pytest.approx(4.5, rel=0.15)
     assert cached_bytes("bf16", FULL_SIZE, 1) / 1e9 == pytest.approx(0.63, rel=0.01)
 
 
 def peak_bytes(work: Callable[[], object]) -> int:
-    """The most that was allocated at once while something ran, by torch's own account."""
+    """The peak of allocated memory during a call, according to torch's profiler."""
     with (
         profile(activities=[ProfilerActivity.CPU], profile_memory=True) as watched,
         torch.inference_mode(),
@@ -128,7 +128,7 @@ def test_decoding_allocates_what_the_plan_predicts(
     dtype: torch.dtype,
     bytes_per_value: int,
 ) -> None:
-    """A narrower codec than the published one, whose 96 channels the plan counts on."""
+    """Uses a narrower codec than the published one, whose 96 channels the plan assumes."""
     width, size = 64, Size(64, 64)
     codec = codec_of_width(width, dtype)
     latent = torch.randn(16, 3, size.height // 8, size.width // 8)

@@ -78,7 +78,7 @@ def test_a_latent_frame_depends_on_the_voice_of_its_four_frames_and_two_around_t
     tokens = dit.audio_projection(voice)
     assert tokens.shape == (5, TINY.audio_tokens, TINY.audio_dim)
     changed = voice.clone()
-    # Frame 5 opens the second group: of its taps the past counts, its future does not.
+    # Frame 5 starts the second group: the past of its window counts, the future does not.
     changed[5, 3:] += 1
     assert torch.equal(dit.audio_projection(changed), tokens)
     changed[5, 0] += 1
@@ -99,7 +99,7 @@ def test_rotary_embedding_preserves_the_length_of_pairs() -> None:
     turned = rotate(x, by)
     assert torch.equal(turned[0], x[0])
     assert torch.allclose(turned.norm(dim=-1), x.norm(dim=-1), atol=1e-5)
-    # Two pairs for each axis; one step in width turns the last two pairs alone.
+    # Two pairs per axis; one step in width rotates only the last two pairs.
     assert torch.equal(turned[1, :, :8], x[1, :, :8])
     assert not torch.allclose(turned[1, :, 8:], x[1, :, 8:])
 

@@ -97,7 +97,7 @@ def test_a_rotary_base_that_is_one_percent_off_is_detected(
 
 
 def test_a_truncated_video_is_truncated_like_upstreams(bench: Bench) -> None:
-    """27 of 34 frames: the second window is the last one, and hears what comes after it."""
+    """27 of 34 frames: the second window is the last, and its voice continues after its end."""
     case = Case(1.0, 2.0, (48, 64), 0.0)
     theirs = bench.render_upstream(case, max_frames=27)
     ours = torch.cat(list(bench.render_ours(case, frames=27)), dim=1)
@@ -133,8 +133,8 @@ def test_upstreams_pipeline_and_its_models_run_on_a_gpu(bench: Bench) -> None:
         outcome = on_gpu.run(case)
         assert outcome.is_equal, str(outcome)
         theirs = on_gpu.render_upstream(case)
-        parts = torch.cat(list(on_gpu.render_ours(case, on_gpu.upstream.models())), dim=1)
-        assert (parts - theirs).abs().max() <= case.bound
+        ours = torch.cat(list(on_gpu.render_ours(case, on_gpu.upstream.models())), dim=1)
+        assert (ours - theirs).abs().max() <= case.bound
 
 
 @pytest.mark.parametrize("device", ["cpu", "cuda"])
@@ -158,7 +158,8 @@ def test_an_operator_can_render_with_upstreams_transformer(
 
 
 def test_every_tensor_of_the_published_models_is_used_exactly_once(bench: Bench) -> None:
-    """Upstream's own classes at their true sizes, on the meta device: 25 billion names' worth."""
+    """Upstream's own classes in their published sizes, on the meta device: 25 billion
+    parameters."""
     assert bench.upstream.pipeline is not None
     transformer, text, image, codec = (
         importlib.import_module(f"wan.modules.{name}")

@@ -14,7 +14,7 @@ from inference_sidecar.engines.infinitetalk.encoders.prompt_cache import PromptC
 
 
 class Encoder:
-    """Embeds a text as a tensor that only this text gives; counts how often it is asked."""
+    """Embeds each text as a different tensor, and counts the calls."""
 
     def __init__(self) -> None:
         self.asked: list[str] = []

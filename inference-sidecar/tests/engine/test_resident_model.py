@@ -33,7 +33,7 @@ from inference_sidecar.weights.prepare.command import Preparation, PrepareOption
 
 CPU = torch.device("cpu")
 SIZES = TinySizes(dim=64, ffn=128)
-"""Multiples of sixteen, so that the fp8 kernels can be used."""
+"""Multiples of 16, which the fp8 kernels need."""
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +58,7 @@ def resident_dit(storage: Path, precision: Precision) -> Dit:
 
 
 def velocity(dit: Dit) -> Tensor:
-    """One forward with everything in it, the same for every model."""
+    """One forward with all inputs, the same for every model."""
     generator = torch.Generator().manual_seed(3)
 
     def noise(*shape: int) -> Tensor:
@@ -81,7 +81,7 @@ def error(result: Tensor, exact: Tensor) -> float:
 
 
 def test_the_float32_resident_model_matches_the_published_one(storage: Path) -> None:
-    # The numbers are the same; where they lie in memory decides how they are added up.
+    # The values are the same, but their alignment in memory decides the order of sums.
     result = velocity(resident_dit(storage, "fp32"))
     assert error(result, velocity(published_dit(storage))) < 1e-6
 

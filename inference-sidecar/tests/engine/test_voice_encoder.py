@@ -40,8 +40,8 @@ def config_of(**changes: Any) -> Any:
 
 
 def as_published(folder: Path) -> dict[str, torch.Tensor]:
-    """A folder as the published one is: a model with the heads that it was trained with, under the
-    names that weight norm had before."""
+    """A folder like the published one: a model with its training heads, and the older names of
+    weight norm."""
     model = cast("Any", Wav2Vec2ForPreTraining)(config_of())
     model.save_pretrained(str(folder))
     cast("Any", Wav2Vec2FeatureExtractor)().save_pretrained(str(folder))
@@ -110,7 +110,7 @@ def test_convolutions_in_pieces_match_those_of_the_whole(norm: str, samples: int
     ).eval()
     for parameter in model.feature_extractor.parameters():
         parameter.data.add_(0.1 * torch.randn(parameter.shape))
-    # Louder at the end: each piece for itself has another mean and deviation than the whole.
+    # Louder at the end, so that each piece has another mean and deviation than the whole.
     waveform = torch.randn(1, samples) * torch.linspace(0.1, 3, samples) + 0.3
     with torch.inference_mode():
         whole = model.feature_extractor(waveform)

@@ -1,4 +1,4 @@
-"""A hub of model files on this machine that can be told to misbehave, and a volume to fetch to."""
+"""A local hub of model files that misbehaves on request, and a volume to fetch to."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from inference_sidecar.weights.manifest import read_manifest
 REPOSITORY = "maker/model"
 REVISION = "a" * 40
 SHA256_FROM_BYTES = 10_000
-"""From this size on the hub states a SHA-256."""
+"""The size from which the hub states a SHA-256."""
 
 
 def content_of(size: int, seed: int = 0) -> bytes:
-    """Bytes that repeat nowhere, so that no misplaced part goes unnoticed."""
+    """Bytes without repetition, so that a misplaced part is noticed."""
     blocks = (hashlib.sha256(f"{seed}/{i}".encode()).digest() for i in range(size // 32 + 1))
     return b"".join(blocks)[:size]
 
@@ -35,20 +35,20 @@ def content_of(size: int, seed: int = 0) -> bytes:
 LARGE = content_of(300_000)
 SMALL = b'{"a": 1}'
 OTHER = content_of(300_000, seed=1)
-"""As long as the large file, and nothing else alike."""
+"""As long as the large file, with other content."""
 LARGE_SHA256 = hashlib.sha256(LARGE).hexdigest()
 
 
 @dataclass
 class Asked:
-    """A request as it came in."""
+    """A received request."""
 
     path: str
     headers: dict[str, str]
 
 
 class Answer:
-    """What a fault does to one request for a file."""
+    """The response to a request for a file, which a fault can distort."""
 
     def __init__(self, handler: _Handler, content: bytes, start: int) -> None:
         self.handler = handler
@@ -71,7 +71,7 @@ class Answer:
         sent: int | None = None,
         is_whole: bool = False,
     ) -> None:
-        """Sends the body, or a distortion of it, and closes the connection."""
+        """Sends the body, possibly distorted, and closes the connection."""
         content = self.content if content is None else content
         start = 0 if is_whole else self.start
         body = content[start:]
@@ -101,7 +101,7 @@ def says(code: int, **headers: str) -> Fault:
 
 @dataclass
 class FakeHub:
-    """Files by path, faults by path (each used once, in order), and everything that was asked."""
+    """Files by path, faults by path (each used once, in order), and all received requests."""
 
     files: dict[str, bytes] = field(default_factory=dict[str, bytes])
     faults: dict[str, list[Fault]] = field(default_factory=lambda: defaultdict(list))
@@ -113,7 +113,7 @@ class FakeHub:
         return [one for one in self.asked if one.path.endswith(f"/{path}")]
 
     def ranges_of(self, path: str) -> list[str | None]:
-        """What part of the file each request has asked for."""
+        """The `Range` header of each request for the file."""
         return [one.headers.get("Range") for one in self.requests_for(path)]
 
     def listing(self) -> list[dict[str, Any]]:
@@ -164,7 +164,7 @@ class _Handler(BaseHTTPRequestHandler):
         if fault:
             fault(Answer(self, b"", 0))
             return
-        # In pages of one entry, as a large repository has them of a thousand.
+        # One entry per page; the real hub has a thousand.
         entries = self.hub.listing()
         page = int(self.path.partition("page=")[2] or 0)
         body = json.dumps(entries[page : page + 1]).encode()

@@ -1,8 +1,8 @@
-"""A CUDA device played by the CPU: its tensors refuse to be mixed with those of the host.
+"""A CUDA device simulated by the CPU: its tensors refuse to be combined with those of the host.
 
-The CPU does all the work; what is checked is where things lie, which no test on a CPU sees: a
-tensor that was left on the host, or one that went to NumPy without `cpu()`. Autocast for CUDA is
-followed too, for upstream's code leans on it. Not checked: kernels, memory, speed.
+The CPU does all the work. This checks device placement, which ordinary CPU tests cannot: a tensor
+left on the host, or passed to NumPy without `cpu()`. It also follows autocast for CUDA, on which
+upstream's code relies. It does not check kernels, memory or speed.
 """
 
 from __future__ import annotations
@@ -59,11 +59,11 @@ _CUDA: Mapping[str, Callable[..., object]] = {
 
 
 class OnDevice(Tensor):
-    """A tensor that says it lies on the device."""
+    """A tensor that claims to be on the device."""
 
 
 class _Placement(TorchFunctionMode):
-    """Keeps the books: which tensors are on the device, and who asks for what."""
+    """Tracks which tensors are on the device, and answers questions about it."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -92,7 +92,7 @@ class _Placement(TorchFunctionMode):
             return pytree.tree_map(lambda x: _placed(x, is_on_device=is_on_device), made)
 
     def _cast(self, func, args, kwargs):
-        """As autocast for CUDA does."""
+        """Casts like autocast for CUDA."""
         wanted = self.autocasts[-1] if self.autocasts else None
         if wanted is None or func not in _IN_LOW_PRECISION | _IN_FULL_PRECISION:
             return args, kwargs
@@ -105,7 +105,7 @@ class _Placement(TorchFunctionMode):
 
 
 def _require_one_place(func: object, tensors: list[Tensor]) -> None:
-    """A number without dimensions may come from anywhere."""
+    """Scalars may come from any device."""
     if all(isinstance(x, OnDevice) or x.dim() == 0 for x in tensors):
         return
     where = [("device" if isinstance(x, OnDevice) else "host", tuple(x.shape)) for x in tensors]
@@ -113,7 +113,7 @@ def _require_one_place(func: object, tensors: list[Tensor]) -> None:
 
 
 def _wanted_place(func: object, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool | None:
-    """Whether what comes out is to be on the device; None where it follows what goes in."""
+    """Whether the result is on the device; None if that follows from the inputs."""
     if func in {Tensor.cuda, Tensor.cpu}:
         return func is Tensor.cuda
     if kwargs.get("device") is not None:
@@ -128,7 +128,7 @@ def _wanted_place(func: object, args: tuple[Any, ...], kwargs: dict[str, Any]) -
 
 
 def _on_host(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any, Any]:
-    """The same call without a word of the device."""
+    """The same call without the device argument."""
     if func in {Tensor.cuda, Tensor.cpu}:
         return Tensor.to, (args[0], _HOST), {}
     if func is Tensor.to:
@@ -144,7 +144,7 @@ def _is_cuda(device: torch.device | str | int) -> bool:
 
 @contextlib.contextmanager
 def _any_kernel(func: object) -> Generator[None]:
-    """The attention kernel that was chosen runs on a GPU alone."""
+    """The chosen attention kernel runs only on a GPU."""
     if func is not functional.scaled_dot_product_attention:
         yield
         return
@@ -155,13 +155,13 @@ def _any_kernel(func: object) -> Generator[None]:
 def _placed(x: object, *, is_on_device: bool) -> object:
     if not isinstance(x, Tensor) or isinstance(x, OnDevice) == is_on_device:
         return x
-    # What leaves the device is a copy and never the same memory.
+    # A tensor that leaves the device is always a copy.
     return x.as_subclass(OnDevice) if is_on_device else x.detach().clone().as_subclass(Tensor)
 
 
 @contextlib.contextmanager
 def pretended_cuda() -> Generator[None]:
-    """Within it `torch.cuda` has a device."""
+    """While it runs, `torch.cuda` has a device."""
     placement = _Placement()
     generator = torch.Generator
 

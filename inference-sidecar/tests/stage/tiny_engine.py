@@ -36,7 +36,7 @@ def tiny_settings(**changes: Any) -> InfiniteTalkSettings:
 
 
 def tiny_loaded_model(published: Path) -> LoadedModel:
-    """All parts in float32 from the published layout."""
+    """A loaded model in float32 from the published layout."""
     loaded = load_published(published)
     dit = loaded.models.denoiser
     return LoadedModel(
@@ -64,7 +64,7 @@ def tiny_loaded_model(published: Path) -> LoadedModel:
 
 @dataclass
 class Watched:
-    """Records progress; stops the render with an error after so many looks."""
+    """Records progress; raises an error after a number of checks."""
 
     looks_left: int = 1_000_000
     error: type[Exception] = RuntimeError
@@ -83,14 +83,14 @@ class Watched:
 
 
 def write_voice(path: Path, seconds: float, rate: int = 16_000) -> Path:
-    """Something like a voice: a tone whose loudness goes up and down."""
+    """A voice-like sound: a tone of varying loudness."""
     moments = np.arange(round(seconds * rate)) / rate
     sound = np.sin(moments * 1200) * (0.3 + 0.3 * np.sin(moments * 9))
     return write_wav(path, (sound * 30_000).astype(np.int16), rate)
 
 
 def a_request(folder: Path, frames: int, **changes: Any) -> RenderRequest:
-    """The example portrait with a voice of as many frames."""
+    """The example portrait with a voice of this many frames."""
     voice = write_voice(folder / f"voice-{frames}.wav", frames / FPS)
     given: dict[str, Any] = {
         "job_id": "job",
@@ -105,5 +105,5 @@ def a_request(folder: Path, frames: int, **changes: Any) -> RenderRequest:
 
 
 def no_triton() -> None:
-    """In the place of a fused kernel where another thing is tested."""
+    """Replaces a fused kernel in tests of something else."""
     raise ImportError("its kernels are interpreted here, and slowly; they have tests of their own")

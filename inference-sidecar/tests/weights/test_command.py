@@ -27,7 +27,7 @@ def test_fetch_then_verify(world: World) -> None:
     manifest = ["--manifest", str(world.manifest)]
     storage = {"MODEL_STORAGE_PATH": str(world.volume), "HF_TOKEN": "hf_secret"}
     fetched = run(world, "fetch", *manifest, **storage)
-    # A real volume keeps a reserve, and this machine may have none: then it says so and no more.
+    # A real volume keeps a reserve, for which this machine may have no space.
     if "GB free" in fetched.stderr:
         pytest.skip("this disk is too full for a volume")
     assert (fetched.returncode, fetched.stdout) == (

@@ -33,7 +33,7 @@ def test_the_first_fetch_records_what_the_hub_states(world: World) -> None:
     files = json.loads((world.volume / "weights-lock.json").read_text())["files"]
     assert files["model/large.bin"]["sha256"] == LARGE_SHA256
     assert files["model/large.bin"]["size"] == len(LARGE)
-    # The hub states no SHA-256 of a small file: it is the content's, once that had git's name.
+    # The hub states no SHA-256 of a small file; it is recorded once the git hash is verified.
     assert files["model/folder/small.json"]["sha256"] == hashlib.sha256(SMALL).hexdigest()
 
 

@@ -48,7 +48,7 @@ def test_a_download_starts_over_if_the_server_ignores_ranges(world: World, hub: 
 
 
 def test_a_download_starts_over_if_the_file_changed_in_between(world: World, hub: FakeHub) -> None:
-    # The beginning of another version, with its own tag; If-Range then brings the whole.
+    # The start of another version with its own ETag; If-Range then returns the whole file.
     hub.faults["large.bin"].append(lambda answer: answer.send(content=OTHER, sent=100_000))
     world.fetch()
     assert world.read("large.bin") == LARGE
@@ -67,7 +67,7 @@ def test_a_download_starts_over_if_the_range_is_of_another_version(
 
 
 def test_a_part_that_turns_out_wrong_is_downloaded_again_once(world: World, hub: FakeHub) -> None:
-    # Same tag, other bytes: only the hash can tell, at the end.
+    # The same ETag with other bytes: only the hash detects it, at the end.
     hub.faults["large.bin"] += [
         lambda answer: answer.send(content=OTHER, etag=f'"{LARGE_SHA256}"', sent=100_000),
         *[says(503)] * 3,

@@ -76,7 +76,7 @@ def test_a_real_disk_that_is_too_small_is_reported(
     world.volume = small_disk
     with pytest.raises(WeightsError, match="make room, or use a larger volume"):
         world.fetch()
-    # As if others had filled it meanwhile.
+    # As if another process had filled the disk meanwhile.
     monkeypatch.setattr("inference_sidecar.weights.fetch.require_space", lambda *_: None)
     with pytest.raises(WeightsError, match="is full: make room"):
         world.fetch()

@@ -36,7 +36,6 @@ class WeightFile:
     size: int | None
     sha256: str | None
     part: str
-    licence: str
 
 
 def read_manifest(
@@ -99,7 +98,6 @@ def _file_of(
         size=size,
         sha256=sha256,
         part=str(repository.get("part", MAIN_PART)),
-        licence=str(repository.get("licence", "unknown")),
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -38,7 +38,6 @@ def verify(
     files: Sequence[WeightFile],
     *,
     reads_content: bool = True,
-    on_file: Callable[[str], None] = lambda _: None,
 ) -> list[Finding]:
     """Checks every file, including those that `prepare` made. Changes nothing.
 
@@ -49,12 +48,10 @@ def verify(
     findings: list[Finding] = []
     with explained(folder):
         for file in files:
-            on_file(file.local)
             pin = pins.find(file)
             path = folder / file.local
             findings.append(_look(path, file.local, pin, reads_content=reads_content))
         for name, made in pins.resident.items():
-            on_file(name)
             findings.append(_look(folder / name, name, made, reads_content=reads_content))
     return findings
 

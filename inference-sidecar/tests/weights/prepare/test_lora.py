@@ -27,7 +27,7 @@ UP, DOWN = torch.randn(12, RANK), torch.randn(RANK, 8)
 
 
 def change_of(path: Path, name: str, scale: float = 1.0) -> Tensor:
-    """Everything that a file adds to one tensor, computed in two pieces."""
+    """The sum of all updates of a tensor, computed in two pieces."""
     changes = read_lora(path, "0" * 64, scale, SHAPES).changes[name]
     zeros = torch.zeros(SHAPES[name])
     half = SHAPES[name][0] // 2 or 1

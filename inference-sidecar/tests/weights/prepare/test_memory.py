@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import save_file
 
 SIDE = 5792
-"""128 MiB a tensor in float32."""
+"""128 MiB per tensor in float32."""
 
 CODE = """
 import resource, sys

@@ -25,7 +25,7 @@ class InfiniteTalkSettings(EngineSettings):
         description="folder of the weights, made by `python -m inference_sidecar.weights`"
     )
     infinitetalk_device: Literal["auto", "cuda", "cpu"] = Field(
-        default="auto", description="where to render; `auto` takes CUDA where there is any"
+        default="auto", description="where to render; `auto` takes CUDA if available"
     )
     infinitetalk_precision: Precision = Field(
         default="fp8", description="of the transformer's linear layers"
@@ -33,11 +33,11 @@ class InfiniteTalkSettings(EngineSettings):
     infinitetalk_attention: Attention = Field(
         default="auto",
         description="attention kernel; `auto` takes the fastest exact one, `sage` (SageAttention) "
-        "computes in 8 bits; one that cannot run here stops the engine",
+        "computes in 8 bits; a kernel that cannot run on the device stops the engine",
     )
     infinitetalk_upstream: Path | None = Field(
         default=None,
-        description="folder of upstream's code: its transformer renders in the place of ours, as "
+        description="folder of upstream's code, whose transformer then replaces ours: equally "
         "exact, a third as fast, in bf16 or fp32 only; for when ours is in doubt",
     )
     infinitetalk_size: SizeClass = Field(
@@ -52,28 +52,34 @@ class InfiniteTalkSettings(EngineSettings):
         default=5.0, gt=0, le=100, description="above 1, more of the steps are spent at high noise"
     )
     infinitetalk_text_guide: float = Field(
-        default=1.0, ge=0, le=20, description="strength of the prompt; 1 saves a forward per step"
+        default=1.0,
+        ge=0,
+        le=20,
+        description="guidance scale of the prompt; 1 saves a forward per step",
     )
     infinitetalk_audio_guide: float = Field(
-        default=1.0, ge=0, le=20, description="strength of the voice; 1 saves a forward per step"
+        default=1.0,
+        ge=0,
+        le=20,
+        description="guidance scale of the voice; 1 saves a forward per step",
     )
     infinitetalk_color: float = Field(
-        default=1.0, ge=0, le=1, description="how far colours are pulled to the portrait's"
+        default=1.0, ge=0, le=1, description="strength of colour matching to the portrait"
     )
     infinitetalk_frames: int = Field(
         default=81, ge=5, description="frames of one chunk, 4n + 1; the model is trained on 81"
     )
     infinitetalk_motion_frames: int = Field(
-        default=9, ge=1, description="frames that a chunk takes over from the one before, 4n + 1"
+        default=9, ge=1, description="frames that a chunk shares with the previous one, 4n + 1"
     )
     infinitetalk_prompt: str = Field(
-        default=DEFAULT_PROMPT, min_length=1, description="prompt of jobs that bring none"
+        default=DEFAULT_PROMPT, min_length=1, description="prompt of jobs without one"
     )
     infinitetalk_memory_gib: float | None = Field(
         default=None, gt=0, description="most device memory to use; by default all that is free"
     )
     infinitetalk_size_divisor: int = Field(
-        default=1, ge=1, le=32, description="makes every generated size so much smaller; for tests"
+        default=1, ge=1, le=32, description="divides every generated size; for tests"
     )
 
     @field_validator("model_storage_path", "infinitetalk_upstream")

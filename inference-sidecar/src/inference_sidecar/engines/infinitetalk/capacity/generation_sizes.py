@@ -62,13 +62,6 @@ class GenerationSizes:
         size = GENERATION_SIZES[size_class][aspect_of(delivery)]
         return Size(self._divided(size.width), self._divided(size.height))
 
-    def all_of(self, size_class: str) -> tuple[Size, ...]:
-        """The sizes of a class, one per aspect."""
-        return tuple(
-            Size(self._divided(size.width), self._divided(size.height))
-            for size in GENERATION_SIZES[size_class].values()
-        )
-
     def _divided(self, side: int) -> int:
         tokens = round(side / self.divisor / PIXELS_PER_TOKEN)
         return max(1, tokens) * PIXELS_PER_TOKEN

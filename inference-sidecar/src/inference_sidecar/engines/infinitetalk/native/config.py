@@ -14,7 +14,6 @@ AUDIO_WIDTH: Final = 768
 """What the voice encoder gives per frame; fixed by upstream."""
 VAE_FRAMES: Final = 4
 """Video frames in a latent frame."""
-IMAGE_TOKENS: Final = 257
 
 
 @dataclass(frozen=True)

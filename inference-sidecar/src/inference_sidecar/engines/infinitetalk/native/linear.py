@@ -16,7 +16,6 @@ from inference_sidecar.engines.infinitetalk.native.fp8 import (
     kernel_of,
     multiply,
     quantise_activation,
-    quantise_weight,
 )
 
 SCALE = "weight_scale"
@@ -64,13 +63,6 @@ class Fp8Linear(nn.Module):
         self.bias = (
             None if bias is None else nn.Parameter(bias.to(torch.float32), requires_grad=False)
         )
-
-    @classmethod
-    def quantised(
-        cls, weight: Tensor, bias: Tensor | None, granularity: Granularity = Granularity.ROW
-    ) -> Fp8Linear:
-        """Quantises a weight of higher precision."""
-        return cls(quantise_weight(weight, granularity), bias)
 
     def forward(self, x: Tensor | QuantisedRows) -> Tensor:
         """`[..., in]` → `[..., out]`, in the dtype of `x`. Takes quantised rows if `takes_rows`."""

@@ -8,7 +8,7 @@ import functools
 import io
 import sys
 import tempfile
-from collections.abc import Generator, Sequence
+from collections.abc import Generator
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
@@ -110,11 +110,6 @@ class Upstream:
             codec=_UpstreamCodec(pipeline),
             image_encoder=_UpstreamImageEncoder(pipeline),
         )
-
-    def embed_texts(self, texts: Sequence[str]) -> list[Tensor]:
-        """`interfaces.TextEncoder.embed` with upstream's umT5."""
-        with torch.inference_mode():
-            return self.pipeline.text_encoder(list(texts), self._device)
 
     @contextlib.contextmanager
     def _sized(self, layout: PublishedLayout) -> Generator[Any]:

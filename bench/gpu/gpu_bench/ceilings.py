@@ -15,12 +15,14 @@ from torch import Tensor
 from torch.nn import functional
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from gpu_bench.measure import Budget, Device, OutOfTime, measure
+from gpu_bench.measure import Budget, Device, measure_or_skip
 from gpu_bench.scale import Scale
 from gpu_bench.table import Row, Table
 from inference_sidecar.engines.infinitetalk.capacity.flops import tokens_of
 
 _FP8_MAX: Final = 448.0
+_REFUSALS: Final = (RuntimeError, NotImplementedError, AttributeError)
+"""How torch says that a kernel does not run on a device."""
 _BACKENDS: Final = {
     "flash": SDPBackend.FLASH_ATTENTION,
     "cudnn": SDPBackend.CUDNN_ATTENTION,
@@ -70,13 +72,8 @@ def measure_matmuls(
         for precision, name, multiply in _multiplications(device, left, right):
             case = f"matmul {what}, {name}"
             flops = 2.0 * rows * inner * columns
-            try:
-                timed = measure(device, budget, multiply)
-            except OutOfTime:
-                table.skip("B0", case, "no time left")
-            except (RuntimeError, NotImplementedError, AttributeError) as error:
-                table.skip("B0", case, _first_line(error))
-            else:
+            row = (table, "B0", case)
+            if timed := measure_or_skip(device, budget, lambda run=multiply: run, row, _REFUSALS):
                 ceilings.note_matmul(precision, flops, min(timed.seconds))
                 table.add(Row("B0", case, timed.seconds, None, flops, None))
 
@@ -138,13 +135,8 @@ def measure_attention(
         flops = 4.0 * tokens * tokens * dim
         for name, attend in _attentions(device, q, k, v).items():
             case = f"attention {size.width}x{size.height}, {tokens} tokens, {name}"
-            try:
-                timed = measure(device, budget, attend)
-            except OutOfTime:
-                table.skip("B1", case, "no time left")
-            except (RuntimeError, NotImplementedError) as error:
-                table.skip("B1", case, _first_line(error))
-            else:
+            row = (table, "B1", case)
+            if timed := measure_or_skip(device, budget, lambda run=attend: run, row, _REFUSALS):
                 ceilings.note_attention(flops, min(timed.seconds))
                 table.add(Row("B1", case, timed.seconds, None, flops, timed.peak_bytes))
 
@@ -166,8 +158,3 @@ def _attentions(device: Device, q: Tensor, k: Tensor, v: Tensor) -> dict[str, Ca
         sage = cast("Any", import_module("sageattention")).sageattn
         found["sage"] = partial(sage, q, k, v, tensor_layout="HND")
     return found
-
-
-def _first_line(error: Exception) -> str:
-    text = str(error).strip().splitlines()
-    return text[0][:120] if text else type(error).__name__

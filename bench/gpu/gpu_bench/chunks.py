@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from gpu_bench.ceilings import Ceilings
-from gpu_bench.measure import Budget, Device, OutOfTime, measure
+from gpu_bench.measure import Budget, Device, measure_or_skip
 from gpu_bench.scale import Scale
 from gpu_bench.table import Row, Table
 from inference_sidecar.engines.engine import Size
@@ -201,11 +201,7 @@ class ChunkBench:
                 next(render(models, self.job(1), self.settings, Watch()))
             self.device.synchronise()
 
-        try:
-            timed = measure(self.device, budget, start)
-        except OutOfTime:
-            self.table.skip("B8", what, "no time left")
-        else:
+        if timed := measure_or_skip(self.device, budget, lambda: start, (self.table, "B8", what)):
             self.table.add(Row("B8", what, timed.seconds))
 
     def _floor(self) -> float | None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from gpu_bench.ceilings import Ceilings
-from gpu_bench.measure import Budget, Device, OutOfTime, measure
+from gpu_bench.measure import Budget, Device, measure_or_skip
 from gpu_bench.scale import Scale
 from gpu_bench.table import Row, Table
 from gpu_bench.weights import random_tensor
@@ -70,50 +71,16 @@ class CodecBench:
         latent = torch.randn(16, (frames - 1) // 4 + 1, size.height // 8, size.width // 8)
         latent = latent.to(self.device.torch)
         pixels = torch.rand(3, frames, size.height, size.width, device=self.device.torch) * 2 - 1
-        self._one(
-            f"decode {frames}",
-            name,
-            size,
-            decode_flops(size, frames),
-            lambda: codec.decode(latent),
-            budget,
-        )
-        if is_whole:
-            carried = pixels[:, :motion]
-            self._one(
-                f"encode {motion}",
-                name,
-                size,
-                encode_flops(size, motion),
-                lambda: codec.encode(carried),
-                budget,
-            )
-            self._one(
-                f"encode {frames}",
-                name,
-                size,
-                encode_flops(size, frames),
-                lambda: codec.encode(pixels),
-                budget,
-            )
+        where = f"frames {size.width}x{size.height}, {name}"
+        decoding = decode_flops(size, frames)
+        self._one(f"codec decode {frames} {where}", decoding, lambda: codec.decode(latent), budget)
+        for count in (motion, frames) if is_whole else ():
+            video, encoding = pixels[:, :count], encode_flops(size, count)
+            encode = partial(codec.encode, video)
+            self._one(f"codec encode {count} {where}", encoding, encode, budget)
 
-    def _one(
-        self,
-        action: str,
-        name: str,
-        size: Size,
-        flops: float,
-        work: Callable[[], Tensor],
-        budget: Budget,
-    ) -> None:
-        what = f"codec {action} frames {size.width}x{size.height}, {name}"
+    def _one(self, what: str, flops: float, run: Callable[[], Tensor], budget: Budget) -> None:
         # The floor uses the bf16 matmul ceiling, which float32 convolutions cannot reach.
         floor = self.ceilings.floor("bf16", flops, 0.0)
-        try:
-            timed = measure(self.device, budget, work)
-        except OutOfTime:
-            self.table.skip("B6", what, "no time left")
-        except torch.OutOfMemoryError:
-            self.table.skip("B6", what, "out of memory")
-        else:
+        if timed := measure_or_skip(self.device, budget, lambda: run, (self.table, "B6", what)):
             self.table.add(Row("B6", what, timed.seconds, floor, flops, timed.peak_bytes))

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from gpu_bench.measure import Budget, Device, OutOfTime, measure
+from gpu_bench.measure import Budget, Device, measure_or_skip
 from gpu_bench.scale import Scale
 from gpu_bench.table import Row, Table
 from gpu_bench.weights import random_tensor
@@ -84,11 +84,5 @@ class EncoderBench:
         return lambda: encoder.embed([text])
 
     def _one(self, what: str, make: Callable[[], Callable[[], object]], budget: Budget) -> None:
-        try:
-            timed = measure(self.device, budget, make())
-        except OutOfTime:
-            self.table.skip("B9", what, "no time left")
-        except torch.OutOfMemoryError:
-            self.table.skip("B9", what, "out of memory")
-        else:
+        if timed := measure_or_skip(self.device, budget, make, (self.table, "B9", what)):
             self.table.add(Row("B9", what, timed.seconds, None, None, timed.peak_bytes))

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from gpu_bench.ceilings import Ceilings
-from gpu_bench.measure import Budget, Device, OutOfTime, measure
+from gpu_bench.measure import Budget, Device, Timed, measure_or_skip
 from gpu_bench.scale import Scale
 from gpu_bench.table import Row, Table
 from inference_sidecar.engines.engine import Size
@@ -82,17 +82,19 @@ class ForwardBench:
         what = f"forward {size.width}x{size.height}, {precision}, {kernels}"
         work = forward_flops(size, self.scale.frames, self.scale.shape)
         floor = self.ceilings.floor(precision, work.linear, work.attention)
-        try:
-            forward = prepared_forward(denoiser, Inputs.of(self.device, self.scale, size))
-            timed = measure(self.device, budget, forward)
-        except OutOfTime:
-            self.table.skip(case, what, "no time left")
-            return
-        except torch.OutOfMemoryError:
-            self.table.skip(case, what, "out of memory")
+        timed = self._measure(lambda: denoiser, size, budget, (case, what))
+        if timed is None:
             return
         row = self.table.add(
-            Row(case, what, timed.seconds, floor, work.total, timed.peak_bytes, self._tokens(size))
+            Row(
+                case,
+                what,
+                timed.seconds,
+                floor,
+                work.total,
+                timed.peak_bytes,
+                f"{tokens_of(size, self.scale.frames)} tokens",
+            )
         )
         self.seconds[precision, size] = row.median_seconds or 0.0
 
@@ -105,11 +107,8 @@ class ForwardBench:
         if whole is None:
             self.table.skip("B2", what, "no full forward was measured")
             return
-        try:
-            forward = prepared_forward(few, Inputs.of(self.device, self.scale, size))
-            timed = measure(self.device, budget, forward)
-        except OutOfTime:
-            self.table.skip("B2", what, "no time left")
+        timed = self._measure(lambda: few, size, budget, ("B2", what))
+        if timed is None:
             return
         more = self.scale.shape.layers - layers
         if more <= 0:
@@ -132,20 +131,14 @@ class ForwardBench:
             return
         work = forward_flops(size, self.scale.frames, self.scale.shape)
         floor = self.ceilings.floor("bf16", work.linear, work.attention)
-        try:
-            sizes = self.scale.weights
-            config = {"num_heads": sizes.heads, "text_len": sizes.text_tokens}
-            denoiser = upstream_denoiser(root, weights, config)
-            forward = prepared_forward(denoiser, Inputs.of(self.device, self.scale, size))
-            timed = measure(self.device, budget, forward)
-        except OutOfTime:
-            self.table.skip("B5", what, "no time left")
-            return
-        except (UpstreamUnusable, ImportError) as error:
-            self.table.skip("B5", what, str(error))
-            return
-        except torch.OutOfMemoryError:
-            self.table.skip("B5", what, "out of memory")
+        timed = self._measure(
+            lambda: upstream_denoiser(root, weights, self.scale.config),
+            size,
+            budget,
+            ("B5", what),
+            (UpstreamUnusable, ImportError),
+        )
+        if timed is None:
             return
         row = Row("B5", what, timed.seconds, floor, work.total, timed.peak_bytes)
         ours = self.seconds.get(("bf16", size))
@@ -156,5 +149,15 @@ class ForwardBench:
         )
         self.table.add(Row(row.case, what, row.seconds, floor, row.flops, row.peak_bytes, note))
 
-    def _tokens(self, size: Size) -> str:
-        return f"{tokens_of(size, self.scale.frames)} tokens"
+    def _measure(
+        self,
+        make: Callable[[], Denoiser],
+        size: Size,
+        budget: Budget,
+        row: tuple[str, str],
+        refusals: tuple[type[Exception], ...] = (),
+    ) -> Timed | None:
+        def forward() -> Callable[[], Tensor]:
+            return prepared_forward(make(), Inputs.of(self.device, self.scale, size))
+
+        return measure_or_skip(self.device, budget, forward, (self.table, *row), refusals)

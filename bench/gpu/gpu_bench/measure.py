@@ -10,6 +10,8 @@ from typing import Final
 
 import torch
 
+from gpu_bench.table import Table
+
 REPEATS: Final = 5
 LONG_SECONDS: Final = 4.0
 """Longer runs get one warm-up and three repeats, so that everything fits into ten minutes."""
@@ -109,3 +111,28 @@ def measure(device: Device, budget: Budget, work: Callable[[], object]) -> Timed
         raise OutOfTime
     seconds = tuple(device.time(work) for _ in range(repeats))
     return Timed(seconds, device.peak_bytes())
+
+
+def measure_or_skip(
+    device: Device,
+    budget: Budget,
+    make: Callable[[], Callable[[], object]],
+    row: tuple[Table, str, str],
+    refusals: tuple[type[Exception], ...] = (),
+) -> Timed | None:
+    """Times what `make` returns; if that is impossible, adds a row with the reason to the table.
+
+    row: table, case and description. refusals: errors that count as such a reason, beside too
+    little time or memory.
+    """
+    table, case, what = row
+    try:
+        return measure(device, budget, make())
+    except OutOfTime:
+        reason = "no time left"
+    except torch.OutOfMemoryError:
+        reason = "out of memory"
+    except refusals as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:120]
+    table.skip(case, what, reason)
+    return None

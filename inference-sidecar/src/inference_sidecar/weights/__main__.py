@@ -53,10 +53,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return _run(options, settings)
     except WeightsError as error:
-        print(f"weights: {error}", file=sys.stderr)  # noqa: T201
+        sys.stderr.write(f"weights: {error}\n")
         return 1
     except KeyboardInterrupt:
-        print("weights: stopped; what has arrived is kept.", file=sys.stderr)  # noqa: T201
+        sys.stderr.write("weights: stopped; what has arrived is kept.\n")
         return _INTERRUPTED
 
 
@@ -85,16 +85,16 @@ def _fetch(
     secret = token.get_secret_value() if token else None
     with Hub(options.base or settings.hf_endpoint, secret) as hub:
         done = fetch(folder, files, hub, FetchOptions(parallel=options.parallel), sys.stderr)
-    _say(
-        f"{done.present + done.downloaded} files, {done.size / 1e9:.1f} GB, are in place"
-        f" ({done.downloaded} came now)."
+    count = done.present + done.downloaded
+    sys.stdout.write(
+        f"{count} files, {done.size / 1e9:.1f} GB, are in place ({done.downloaded} came now).\n"
     )
     return 0
 
 
 def _verify(folder: Path, files: Sequence[WeightFile], options: argparse.Namespace) -> int:
     findings = verify(folder, files, reads_content=not options.sizes_only)
-    _say(table(findings))
+    sys.stdout.write(f"{table(findings)}\n")
     wrong = [finding for finding in findings if finding.state is not State.OK]
     if wrong:
         raise WeightsError(
@@ -182,10 +182,6 @@ def _precisions(text: str) -> list[str]:
     if unknown := set(names) - {"fp8", "bf16", "fp32"}:
         raise argparse.ArgumentTypeError(f"no precision: {', '.join(sorted(unknown))}")
     return names
-
-
-def _say(line: str) -> None:
-    print(line)  # noqa: T201
 
 
 if __name__ == "__main__":

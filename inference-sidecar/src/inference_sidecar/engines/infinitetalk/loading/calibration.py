@@ -19,7 +19,6 @@ from inference_sidecar.engines.infinitetalk.capacity.flops import (
 )
 from inference_sidecar.engines.infinitetalk.loading.loaded_model import LoadedModel
 from inference_sidecar.engines.infinitetalk.sampling.interfaces import (
-    ConditionedDenoiser,
     Conditions,
     Text,
 )
@@ -71,7 +70,10 @@ def calibrate(model: LoadedModel, size: Size, settings: RenderSettings, device: 
         generator = torch.Generator().manual_seed(0)
         grid = (settings.latent_frames, size.height // _LATENT_PIXELS, size.width // _LATENT_PIXELS)
         latent = torch.randn(_LATENT_CHANNELS, *grid, generator=generator).to(device.torch)
-        denoiser = _conditioned(model, latent, generator)
+        prompt = torch.randn(model.shape.text_tokens, model.text_dim, generator=generator)
+        image = torch.randn(model.shape.image_tokens, 1280, generator=generator)
+        anchor = torch.cat((latent.new_ones(4, *latent.shape[1:]), latent))
+        denoiser = model.models.denoiser.condition(Conditions(prompt, None, image, anchor))
         voices = torch.randn(1, settings.frames, 5, 12, 768, generator=generator)
         audio = denoiser.embed_audio(voices)
         return Pace(
@@ -81,20 +83,6 @@ def calibrate(model: LoadedModel, size: Size, settings: RenderSettings, device: 
             ),
             decode=_seconds(lambda: model.codec.decode(latent), device, 1),
         )
-
-
-def _conditioned(
-    model: LoadedModel, latent: torch.Tensor, generator: torch.Generator
-) -> ConditionedDenoiser:
-    mask = latent.new_ones(4, *latent.shape[1:])
-    return model.models.denoiser.condition(
-        Conditions(
-            prompt=torch.randn(model.shape.text_tokens, model.text_dim, generator=generator),
-            negative=None,
-            image=torch.randn(model.shape.image_tokens, 1280, generator=generator),
-            anchor=torch.cat((mask, latent)),
-        )
-    )
 
 
 def _seconds(run: Callable[[], object], device: Device, times: int) -> float:

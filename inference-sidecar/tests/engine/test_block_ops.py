@@ -41,15 +41,12 @@ from inference_sidecar.engines.infinitetalk.upstream_checks.tiny_weights.transfo
     audio_shapes,
     base_shapes,
 )
+from stage.noise import noise
 
 CPU = torch.device("cpu")
 TOKENS, HEADS, HEAD_DIM = 5, 3, 8
 WIDTH = HEADS * HEAD_DIM
 EAGER, FUSED = EagerOps(), TritonOps()
-
-
-def noise(*shape: int, seed: int = 0) -> Tensor:
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
 
 
 def near(mine: Tensor, theirs: Tensor) -> bool:

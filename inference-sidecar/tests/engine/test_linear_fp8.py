@@ -26,13 +26,10 @@ from inference_sidecar.engines.infinitetalk.native.linear import (
     resident_linear,
     takes_rows,
 )
+from stage.noise import noise
 
 CPU = torch.device("cpu")
 ROW, TENSOR = Granularity.ROW, Granularity.TENSOR
-
-
-def noise(*shape: int, seed: int = 0) -> Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 
 
 def quantised_linear(

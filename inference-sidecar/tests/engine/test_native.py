@@ -19,6 +19,7 @@ from inference_sidecar.engines.infinitetalk.upstream_checks.tiny_weights.transfo
     audio_shapes,
     base_shapes,
 )
+from stage.noise import noise
 
 TINY = TinySizes()
 GRID = (5, 4, 6)
@@ -30,10 +31,6 @@ def a_transformer(dtype: torch.dtype = torch.float32) -> Dit:
     tensors = random_tensors(shapes, torch.Generator().manual_seed(1))
     weights = {name: tensor.to(dtype) for name, tensor in tensors.items()}
     return build_dit(weights, {"num_heads": TINY.heads, "text_len": 24}, dtype=dtype)
-
-
-def noise(*shape: int, seed: int = 0) -> Tensor:
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
 
 
 def conditions(**changes: Tensor | None) -> Conditions:

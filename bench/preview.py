@@ -1,8 +1,8 @@
-"""How fast the preview engine makes a video: the figures in the README come from here.
+"""Measures how fast the preview engine makes a video; the README's figures come from here.
 
-Run `npm run bench:preview`. Prints one row for each size: the median of a few renders, the whole
-way from the files to the finished MP4, ffmpeg included. Options: `--seconds N` for another length,
-`--runs N`, `--portrait FILE` for another face than the example's.
+Run `npm run bench:preview`. Prints one row per size: the median of a few renders from the input
+files to the finished MP4, ffmpeg included. Options: `--seconds N` (length of the video), `--runs
+N`, `--portrait FILE` (another face than the example's).
 
 A busy machine shows in the load and in "times real time"; CPU seconds hardly depend on it.
 """
@@ -29,7 +29,7 @@ EXAMPLES = Path(__file__).parent.parent / "examples"
 
 @dataclass(frozen=True)
 class Run:
-    """One render: seconds by the clock, and of CPU in this process and in ffmpeg."""
+    """One render: wall-clock seconds, and CPU seconds of this process and of ffmpeg."""
 
     took: float
     drawing_cpu: float
@@ -39,17 +39,17 @@ class Run:
 
 
 class Unwatched:
-    """Nobody stops these renders."""
+    """`engine.Control` of a render that nobody cancels or watches."""
 
     def check(self) -> None:
-        """Goes on."""
+        """Never raises."""
 
     def progress(self, fraction: float) -> None:
-        """Tells nobody."""
+        """Ignores the progress."""
 
 
 def voice_of(seconds: float, folder: Path) -> Path:
-    """The example voice, over and over, as long as asked for."""
+    """The example voice, repeated up to the given length."""
     path = folder / "voice.wav"
     with wave.open(str(EXAMPLES / "voice.wav")) as reader, wave.open(str(path), "wb") as writer:
         writer.setparams(reader.getparams())
@@ -62,13 +62,13 @@ def voice_of(seconds: float, folder: Path) -> Path:
 
 
 def cpu_seconds(who: int) -> float:
-    """User and system time so far."""
+    """User and system time used by now."""
     usage = resource.getrusage(who)
     return usage.ru_utime + usage.ru_stime
 
 
 def render(engine: PreviewEngine, portrait: Path, voice: Path, seconds: float, size: Size) -> Run:
-    """Makes one video and throws it away."""
+    """Renders one video and discards it."""
     request = RenderRequest("bench", portrait, voice, "", 1, size, frames_for(seconds))
     own, children = cpu_seconds(resource.RUSAGE_SELF), cpu_seconds(resource.RUSAGE_CHILDREN)
     began = time.monotonic()
@@ -88,7 +88,7 @@ def render(engine: PreviewEngine, portrait: Path, voice: Path, seconds: float, s
 
 
 def main() -> None:
-    """Measures and prints."""
+    """The command."""
     parser = argparse.ArgumentParser(description="How fast the preview engine makes a video.")
     parser.add_argument("--seconds", type=float, default=20.0)
     parser.add_argument("--runs", type=int, default=3)
@@ -104,7 +104,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         voice = voice_of(options.seconds, Path(folder))
         rows: dict[Size, list[Run]] = {size: [] for size in DELIVERY_SIZES}
-        # Size by size in turn, so that a busy minute does not hit one of them alone.
+        # Sizes take turns, so that a busy minute does not affect only one of them.
         for _ in range(options.runs):
             for size, runs in rows.items():
                 runs.append(render(engine, options.portrait, voice, options.seconds, size))

@@ -1,4 +1,5 @@
-"""B0 and B1: how fast this card multiplies matrices and attends. Every floor is made of these."""
+"""B0 and B1: the card's fastest matrix products and attention, from which every floor is
+derived."""
 
 from __future__ import annotations
 
@@ -14,12 +15,14 @@ from torch import Tensor
 from torch.nn import functional
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from gpu_bench.measure import Budget, Device, OutOfTime, measure
+from gpu_bench.measure import Budget, Device, measure_or_skip
 from gpu_bench.scale import Scale
 from gpu_bench.table import Row, Table
-from inference_sidecar.engines.infinitetalk.work import tokens_of
+from inference_sidecar.engines.infinitetalk.capacity.flops import tokens_of
 
 _FP8_MAX: Final = 448.0
+_REFUSALS: Final = (RuntimeError, NotImplementedError, AttributeError)
+"""How torch says that a kernel does not run on a device."""
 _BACKENDS: Final = {
     "flash": SDPBackend.FLASH_ATTENTION,
     "cudnn": SDPBackend.CUDNN_ATTENTION,
@@ -29,9 +32,9 @@ _BACKENDS: Final = {
 
 @dataclass
 class Ceilings:
-    """The highest rates seen in this run, in FLOPs per second; empty means unknown.
+    """The highest rates measured in this run, in FLOPs per second; empty means unknown.
 
-    is_meaningful: tiny shapes spend their time on calls, not on arithmetic, and have no floor.
+    is_meaningful: False for tiny shapes, whose time goes to call overhead: they have no floor.
     """
 
     is_meaningful: bool = True
@@ -39,14 +42,14 @@ class Ceilings:
     attention: float | None = None
 
     def floor(self, precision: str, linear: float, attention: float) -> float | None:
-        """Seconds below which nothing can do this much arithmetic here."""
+        """The least seconds in which this device can do this much arithmetic; None if unknown."""
         rate = self.matmul.get(precision)
         if not self.is_meaningful or rate is None or (attention and self.attention is None):
             return None
         return linear / rate + (attention / self.attention if self.attention else 0.0)
 
     def note_matmul(self, precision: str, flops: float, fastest_seconds: float) -> None:
-        """The fastest single run counts: a floor must not be beaten by luck."""
+        """Records the fastest single run, so that no lucky run beats the floor."""
         rate = flops / fastest_seconds
         self.matmul[precision] = max(rate, self.matmul.get(precision, 0.0))
 
@@ -58,7 +61,7 @@ class Ceilings:
 def measure_matmuls(
     device: Device, scale: Scale, table: Table, ceilings: Ceilings, budget: Budget
 ) -> None:
-    """B0: a large square, and the transformer's own shapes at the smaller size."""
+    """B0: a large square matrix, and the transformer's own shapes at the smaller size."""
     tokens, dim, ffn = tokens_of(scale.sizes[0], scale.frames), scale.shape.dim, scale.shape.ffn_dim
     shapes = [(scale.square,) * 3, (tokens, dim, dim), (tokens, dim, ffn), (tokens, ffn, dim)]
     for rows, inner, columns in shapes:
@@ -69,13 +72,8 @@ def measure_matmuls(
         for precision, name, multiply in _multiplications(device, left, right):
             case = f"matmul {what}, {name}"
             flops = 2.0 * rows * inner * columns
-            try:
-                timed = measure(device, budget, multiply)
-            except OutOfTime:
-                table.skip("B0", case, "no time left")
-            except (RuntimeError, NotImplementedError, AttributeError) as error:
-                table.skip("B0", case, _first_line(error))
-            else:
+            row = (table, "B0", case)
+            if timed := measure_or_skip(device, budget, lambda run=multiply: run, row, _REFUSALS):
                 ceilings.note_matmul(precision, flops, min(timed.seconds))
                 table.add(Row("B0", case, timed.seconds, None, flops, None))
 
@@ -83,7 +81,7 @@ def measure_matmuls(
 def _multiplications(
     device: Device, left: Tensor, right: Tensor
 ) -> list[tuple[str, str, Callable[[], object]]]:
-    """Precision, name and call. Inputs are random: zeros would draw less power and run faster."""
+    """Precision, name and call. Inputs are random: zeros draw less power and run faster."""
     if not device.is_cuda:
         return [("bf16", "fp32 (CPU)", lambda: left @ right.t())]
     a, b = left.bfloat16(), right.bfloat16()
@@ -92,7 +90,7 @@ def _multiplications(
     by_row, by_column = (
         torch.ones(shape, device=device.torch) for shape in ((len(left), 1), (1, len(right)))
     )
-    # torch has no public name for it that is as old.
+    # The public name in torch.nn.functional is missing from older versions of torch.
     scaled = torch._scaled_mm  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
     return [
         ("bf16", "bf16", lambda: a @ b.t()),
@@ -125,7 +123,7 @@ def _to_fp8(x: Tensor) -> Tensor:
 def measure_attention(
     device: Device, scale: Scale, table: Table, ceilings: Ceilings, budget: Budget
 ) -> None:
-    """B1: each kernel that may attend; `math` may not, for it would hold every score."""
+    """B1: each attention kernel except `math`, which would store every score."""
     heads, dim = scale.shape.heads, scale.shape.dim
     for size in scale.sizes:
         tokens = tokens_of(size, scale.frames)
@@ -137,13 +135,8 @@ def measure_attention(
         flops = 4.0 * tokens * tokens * dim
         for name, attend in _attentions(device, q, k, v).items():
             case = f"attention {size.width}x{size.height}, {tokens} tokens, {name}"
-            try:
-                timed = measure(device, budget, attend)
-            except OutOfTime:
-                table.skip("B1", case, "no time left")
-            except (RuntimeError, NotImplementedError) as error:
-                table.skip("B1", case, _first_line(error))
-            else:
+            row = (table, "B1", case)
+            if timed := measure_or_skip(device, budget, lambda run=attend: run, row, _REFUSALS):
                 ceilings.note_attention(flops, min(timed.seconds))
                 table.add(Row("B1", case, timed.seconds, None, flops, timed.peak_bytes))
 
@@ -154,7 +147,7 @@ def _attentions(device: Device, q: Tensor, k: Tensor, v: Tensor) -> dict[str, Ca
 
     def forced(backend: SDPBackend) -> Callable[[], object]:
         def attend() -> object:
-            # One backend and no other: torch raises instead of falling back silently.
+            # With a single backend allowed, torch raises instead of falling back silently.
             with sdpa_kernel(backend):
                 return functional.scaled_dot_product_attention(q, k, v)
 
@@ -165,8 +158,3 @@ def _attentions(device: Device, q: Tensor, k: Tensor, v: Tensor) -> dict[str, Ca
         sage = cast("Any", import_module("sageattention")).sageattn
         found["sage"] = partial(sage, q, k, v, tensor_layout="HND")
     return found
-
-
-def _first_line(error: Exception) -> str:
-    text = str(error).strip().splitlines()
-    return text[0][:120] if text else type(error).__name__

@@ -1,4 +1,5 @@
-"""B7 and B8: whole chunks by the engine's own loop; a cancel, a resume, the next job's start."""
+"""B7 and B8: whole chunks through the engine's chunk loop; a cancel, a resume, the start of a
+job."""
 
 from __future__ import annotations
 
@@ -15,50 +16,59 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from gpu_bench.ceilings import Ceilings
-from gpu_bench.measure import Budget, Device, OutOfTime, measure
+from gpu_bench.measure import Budget, Device, measure_or_skip
 from gpu_bench.scale import Scale
 from gpu_bench.table import Row, Table
 from inference_sidecar.engines.engine import Size
-from inference_sidecar.engines.infinitetalk.driver import Models, RenderJob, RenderState, render
-from inference_sidecar.engines.infinitetalk.interfaces import (
+from inference_sidecar.engines.infinitetalk.capacity.flops import (
+    decode_flops,
+    encode_flops,
+    forward_flops,
+)
+from inference_sidecar.engines.infinitetalk.sampling.chunk_loop import (
+    Models,
+    RenderJob,
+    RenderState,
+    render,
+)
+from inference_sidecar.engines.infinitetalk.sampling.interfaces import (
     ConditionedDenoiser,
     Conditions,
     Denoiser,
     Text,
 )
-from inference_sidecar.engines.infinitetalk.render_settings import RenderSettings
-from inference_sidecar.engines.infinitetalk.work import decode_work, encode_work, forward_work
+from inference_sidecar.engines.infinitetalk.sampling.render_settings import RenderSettings
 from inference_sidecar.foundation.errors import Cancelled
 
 _CHUNKS = 3
 
 
 class NoiseVoice:
-    """A voice of noise: `interfaces.VoiceTrack`."""
+    """`interfaces.VoiceTrack` of noise."""
 
     def __init__(self, frames: int) -> None:
         self.frames = frames
 
     def window(self, start: int, frames: int, *, is_last: bool) -> Tensor:
-        """The same for the same window."""
+        """The same noise for the same window."""
         generator = torch.Generator().manual_seed(start + is_last)
         return torch.randn(frames, 5, 12, 768, generator=generator)
 
 
 @dataclass
 class Watch:
-    """`engine.Control` that can be told to stop."""
+    """`engine.Control` that can cancel a render."""
 
-    wanted: threading.Event = field(default_factory=threading.Event)
+    cancelled: threading.Event = field(default_factory=threading.Event)
     on_first_progress: Callable[[], None] | None = None
 
     def check(self) -> None:
-        """Raises once it was told to."""
-        if self.wanted.is_set():
+        """Raises `Cancelled` once `cancelled` is set."""
+        if self.cancelled.is_set():
             raise Cancelled
 
     def progress(self, fraction: float) -> None:
-        """Tells once that the first forward has been asked for."""
+        """Calls `on_first_progress` once, when the first forward has been launched."""
         if fraction > 0 and self.on_first_progress is not None:
             self.on_first_progress()
             self.on_first_progress = None
@@ -66,9 +76,9 @@ class Watch:
 
 @dataclass
 class ChunkBench:
-    """Renders with the parts it is given.
+    """Renders with the given models.
 
-    forward_seconds, codec_seconds: medians measured alone, for the sum that a chunk should be.
+    forward_seconds: median of a forward measured alone, to compare with its share of a chunk.
     """
 
     device: Device
@@ -82,12 +92,12 @@ class ChunkBench:
 
     @property
     def settings(self) -> RenderSettings:
-        """One pass, as the engine's defaults."""
+        """One pass per step, like the engine's defaults."""
         scale = self.scale
         return RenderSettings(frames=scale.frames, motion=scale.motion, steps=scale.steps)
 
     def job(self, chunks: int) -> RenderJob:
-        """So many chunks of noise."""
+        """A job of this many chunks, with noise as its inputs."""
         scale, where = self.scale, self.device.torch
         frames = scale.frames + (chunks - 1) * (scale.frames - scale.motion)
         generator = torch.Generator().manual_seed(1)
@@ -98,7 +108,8 @@ class ChunkBench:
         )
 
     def in_a_row(self, budget: Budget) -> None:
-        """B7: three chunks of one job, after one that warms up; then B8's resume against them."""
+        """B7: three chunks of one job after a warm-up chunk; then B8's resume, compared with
+        them."""
         what = f"{self.size.width}x{self.size.height}, {self.precision}, {self.scale.steps} x 1"
         guess = (self.forward_seconds or 0.0) * self.scale.steps * 1.5
         if budget.left < guess * (_CHUNKS + 1):
@@ -107,8 +118,8 @@ class ChunkBench:
         for _ in render(self.models, self.job(1), self.settings, Watch()):
             self.device.synchronise()
         self.device.free()
-        self.device.forget_peak()
-        seconds, digests, states = self._three()
+        self.device.reset_peak()
+        seconds, digests, states = self._render_three()
         row = Row(
             "B7",
             f"chunk {what} (first, second, third: {', '.join(f'{one:.2f}' for one in seconds)} s)",
@@ -121,7 +132,7 @@ class ChunkBench:
         self.table.add(row)
         self._resume(digests[1], states[0], what)
 
-    def _three(self) -> tuple[tuple[float, float, float], list[str], list[RenderState]]:
+    def _render_three(self) -> tuple[tuple[float, float, float], list[str], list[RenderState]]:
         seconds: list[float] = []
         digests: list[str] = []
         states: list[RenderState] = []
@@ -133,7 +144,7 @@ class ChunkBench:
             seconds.append(now - began)
             digests.append(_digest(frames))
             states.append(chunk.state)
-            # Hashing is not rendering: the clock of the next chunk starts behind it.
+            # Hashing does not count: the next chunk is timed from here.
             began = time.perf_counter()
         first, second, third = seconds
         return (first, second, third), digests, states
@@ -148,7 +159,7 @@ class ChunkBench:
         )
 
     def cancel(self, budget: Budget) -> None:
-        """B8: from the wish to stop, in the middle of a forward, to an idle device."""
+        """B8: from a cancel in the middle of a forward to an idle device."""
         what = f"cancel in mid-step {self.size.width}x{self.size.height}, {self.precision}"
         forward = self.forward_seconds
         if forward is None or budget.left < 5 * (2 * forward + 5):
@@ -159,25 +170,26 @@ class ChunkBench:
 
     def _cancel_once(self, forward: float) -> float:
         watch = Watch()
-        wished_at = 0.0
+        cancelled_at = 0.0
 
-        def wish() -> None:
-            nonlocal wished_at
-            wished_at = time.perf_counter()
-            watch.wanted.set()
+        def cancel() -> None:
+            nonlocal cancelled_at
+            cancelled_at = time.perf_counter()
+            watch.cancelled.set()
 
-        # Progress is told when the first forward has been asked for: soon it is in its middle.
-        watch.on_first_progress = threading.Timer(forward / 2, wish).start
+        # Progress is reported when the first forward has been launched: half a forward later the
+        # device is in the middle of it.
+        watch.on_first_progress = threading.Timer(forward / 2, cancel).start
         with contextlib.suppress(Cancelled):
             for _ in render(self.models, self.job(1), self.settings, watch):
                 pass
         self.device.synchronise()
         ended = time.perf_counter()
-        watch.wanted.wait(forward)
-        return max(0.0, ended - wished_at)
+        watch.cancelled.wait(forward)
+        return max(0.0, ended - cancelled_at)
 
     def between_jobs(self, budget: Budget) -> None:
-        """From an idle device to the first forward of a job: what stands between two jobs."""
+        """B8: from an idle device to the first forward of a job, the gap between two jobs."""
         size = f"{self.size.width}x{self.size.height}"
         what = f"next job's start {size} (CLIP, two encodes, keys and values)"
         models = Models(
@@ -185,23 +197,19 @@ class ChunkBench:
         )
 
         def start() -> None:
-            with contextlib.suppress(_FirstForwardAsked):
+            with contextlib.suppress(_FirstForwardReached):
                 next(render(models, self.job(1), self.settings, Watch()))
             self.device.synchronise()
 
-        try:
-            timed = measure(self.device, budget, start)
-        except OutOfTime:
-            self.table.skip("B8", what, "no time left")
-        else:
+        if timed := measure_or_skip(self.device, budget, lambda: start, (self.table, "B8", what)):
             self.table.add(Row("B8", what, timed.seconds))
 
     def _floor(self) -> float | None:
         scale, size = self.scale, self.size
-        work = forward_work(size, scale.frames, scale.shape)
+        work = forward_flops(size, scale.frames, scale.shape)
         forward = self.ceilings.floor(self.precision, work.linear, work.attention)
         codec = self.ceilings.floor(
-            "bf16", decode_work(size, scale.frames) + encode_work(size, scale.motion), 0.0
+            "bf16", decode_flops(size, scale.frames) + encode_flops(size, scale.motion), 0.0
         )
         return None if forward is None or codec is None else forward * scale.steps + codec
 
@@ -220,12 +228,12 @@ def _digest(frames: NDArray[np.uint8]) -> str:
     return hashlib.sha256(frames.tobytes()).hexdigest()
 
 
-class _FirstForwardAsked(Exception):
+class _FirstForwardReached(Exception):
     """Everything before the first forward of a job is done."""
 
 
 class _UpToFirstForward:
-    """A denoiser that prepares a job as the real one and never computes a forward."""
+    """A denoiser that prepares a job like the real one and never computes a forward."""
 
     def __init__(self, real: Denoiser) -> None:
         self._real = real
@@ -236,21 +244,21 @@ class _UpToFirstForward:
 
 
 class _Prepared:
-    """What `_UpToFirstForward` makes."""
+    """The conditioned denoiser of `_UpToFirstForward`."""
 
     def __init__(self, real: ConditionedDenoiser) -> None:
         self._real = real
 
-    def listen(self, voices: Tensor) -> Tensor:
+    def embed_audio(self, voices: Tensor) -> Tensor:
         """See `interfaces.ConditionedDenoiser`."""
-        return self._real.listen(voices)
+        return self._real.embed_audio(voices)
 
     def predict(
         self,
-        latent: Tensor,  # noqa: ARG002 - the protocol's
+        latent: Tensor,  # noqa: ARG002 - the protocol's signature
         timestep: float,  # noqa: ARG002
         text: Text,  # noqa: ARG002
         audio: Tensor,  # noqa: ARG002
     ) -> Tensor:
-        """Would be the first forward."""
-        raise _FirstForwardAsked
+        """Raises instead of computing the first forward."""
+        raise _FirstForwardReached

@@ -1,24 +1,25 @@
-"""B6: the video codec, in each precision, layout and tiling that the engine may choose."""
+"""B6: the video codec, in each precision and tiling that the engine may choose."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from gpu_bench.ceilings import Ceilings
-from gpu_bench.measure import Budget, Device, OutOfTime, measure
+from gpu_bench.measure import Budget, Device, measure_or_skip
 from gpu_bench.scale import Scale
 from gpu_bench.table import Row, Table
 from gpu_bench.weights import random_tensor
 from inference_sidecar.engines.engine import Size
+from inference_sidecar.engines.infinitetalk.capacity.flops import decode_flops, encode_flops
 from inference_sidecar.engines.infinitetalk.upstream_checks.tiny_weights.codec_shapes import (
     codec_shapes,
 )
-from inference_sidecar.engines.infinitetalk.work import decode_work, encode_work
 
 if TYPE_CHECKING:
     from inference_sidecar.engines.infinitetalk.encoders.codec import WanCodec
@@ -28,12 +29,12 @@ def make_codec(
     device: Device, scale: Scale, dtype: torch.dtype, *, is_tiled: bool = False
 ) -> WanCodec:
     """The engine's codec with random weights."""
-    # Not before it is needed: diffusers may be absent, and the rest is worth measuring without it.
+    # Imported late: diffusers may be missing, and everything else can be measured without it.
     from inference_sidecar.engines.infinitetalk.encoders.codec import WanCodec  # noqa: PLC0415
 
     shapes = codec_shapes(scale.weights)
     tensors = {
-        # A norm of ones: others would blow the signal up over so many layers.
+        # Norm weights of one: random ones would let the signal explode over this many layers.
         name: torch.ones(shape, device=device.torch)
         if name.endswith("gamma")
         else random_tensor(shape, device.torch, torch.float32)
@@ -44,7 +45,7 @@ def make_codec(
 
 @dataclass
 class CodecBench:
-    """Measures decoding a chunk, and encoding a portrait's window and a chunk's motion frames."""
+    """Measures decoding a chunk, and encoding the portrait's window and a chunk's motion frames."""
 
     device: Device
     scale: Scale
@@ -52,7 +53,7 @@ class CodecBench:
     ceilings: Ceilings
 
     def measure(self, size: Size, budget: Budget, *, is_brief: bool = False) -> None:
-        """All variants, or (is_brief) only the one that the engine uses."""
+        """All variants, or with `is_brief` only the one that the engine uses."""
         half = torch.bfloat16 if self.device.is_cuda else torch.float32
         if not is_brief:
             exact = make_codec(self.device, self.scale, torch.float32)
@@ -70,50 +71,16 @@ class CodecBench:
         latent = torch.randn(16, (frames - 1) // 4 + 1, size.height // 8, size.width // 8)
         latent = latent.to(self.device.torch)
         pixels = torch.rand(3, frames, size.height, size.width, device=self.device.torch) * 2 - 1
-        self._one(
-            f"decode {frames}",
-            name,
-            size,
-            decode_work(size, frames),
-            lambda: codec.decode(latent),
-            budget,
-        )
-        if is_whole:
-            carried = pixels[:, :motion]
-            self._one(
-                f"encode {motion}",
-                name,
-                size,
-                encode_work(size, motion),
-                lambda: codec.encode(carried),
-                budget,
-            )
-            self._one(
-                f"encode {frames}",
-                name,
-                size,
-                encode_work(size, frames),
-                lambda: codec.encode(pixels),
-                budget,
-            )
+        where = f"frames {size.width}x{size.height}, {name}"
+        decoding = decode_flops(size, frames)
+        self._one(f"codec decode {frames} {where}", decoding, lambda: codec.decode(latent), budget)
+        for count in (motion, frames) if is_whole else ():
+            video, encoding = pixels[:, :count], encode_flops(size, count)
+            encode = partial(codec.encode, video)
+            self._one(f"codec encode {count} {where}", encoding, encode, budget)
 
-    def _one(
-        self,
-        action: str,
-        name: str,
-        size: Size,
-        flops: float,
-        work: Callable[[], Tensor],
-        budget: Budget,
-    ) -> None:
-        what = f"codec {action} frames {size.width}x{size.height}, {name}"
-        # Against the bf16 matrix ceiling, which float32 convolutions cannot reach.
+    def _one(self, what: str, flops: float, run: Callable[[], Tensor], budget: Budget) -> None:
+        # The floor uses the bf16 matmul ceiling, which float32 convolutions cannot reach.
         floor = self.ceilings.floor("bf16", flops, 0.0)
-        try:
-            timed = measure(self.device, budget, work)
-        except OutOfTime:
-            self.table.skip("B6", what, "no time left")
-        except torch.OutOfMemoryError:
-            self.table.skip("B6", what, "out of memory")
-        else:
+        if timed := measure_or_skip(self.device, budget, lambda: run, (self.table, "B6", what)):
             self.table.add(Row("B6", what, timed.seconds, floor, flops, timed.peak_bytes))

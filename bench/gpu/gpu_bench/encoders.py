@@ -1,4 +1,4 @@
-"""B9: what runs once per job, in true shapes: speech, prompt, portrait."""
+"""B9: the encoders that run once per job (speech, prompt, portrait), in the published shapes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from gpu_bench.measure import Budget, Device, OutOfTime, measure
+from gpu_bench.measure import Budget, Device, measure_or_skip
 from gpu_bench.scale import Scale
 from gpu_bench.table import Row, Table
 from gpu_bench.weights import random_tensor
@@ -30,7 +30,7 @@ _RATE = 16_000
 
 def make_image_encoder(device: Device, scale: Scale) -> ClipImage:
     """CLIP's image half with random weights."""
-    from inference_sidecar.engines.infinitetalk.encoders.image import ClipImage  # noqa: PLC0415 - see codec
+    from inference_sidecar.engines.infinitetalk.encoders.image import ClipImage  # noqa: PLC0415 - as in codec
 
     dtype = torch.bfloat16 if device.is_cuda else torch.float32
     tensors = {
@@ -84,11 +84,5 @@ class EncoderBench:
         return lambda: encoder.embed([text])
 
     def _one(self, what: str, make: Callable[[], Callable[[], object]], budget: Budget) -> None:
-        try:
-            timed = measure(self.device, budget, make())
-        except OutOfTime:
-            self.table.skip("B9", what, "no time left")
-        except torch.OutOfMemoryError:
-            self.table.skip("B9", what, "out of memory")
-        else:
+        if timed := measure_or_skip(self.device, budget, make, (self.table, "B9", what)):
             self.table.add(Row("B9", what, timed.seconds, None, None, timed.peak_bytes))

@@ -1,4 +1,4 @@
-"""B2 to B5: one forward of the engine, in bf16 and fp8, with upstream's beside it."""
+"""B2 to B5: one forward of the engine, in bf16 and fp8, and one of upstream's transformer."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ import torch
 from torch import Tensor
 
 from gpu_bench.ceilings import Ceilings
-from gpu_bench.measure import Budget, Device, OutOfTime, measure
+from gpu_bench.measure import Budget, Device, Timed, measure_or_skip
 from gpu_bench.scale import Scale
 from gpu_bench.table import Row, Table
 from inference_sidecar.engines.engine import Size
-from inference_sidecar.engines.infinitetalk.interfaces import Conditions, Denoiser, Text
+from inference_sidecar.engines.infinitetalk.capacity.flops import forward_flops, tokens_of
 from inference_sidecar.engines.infinitetalk.native.denoiser import NativeDenoiser
-from inference_sidecar.engines.infinitetalk.upstream.forward import reference_denoiser
-from inference_sidecar.engines.infinitetalk.upstream.remedies import UpstreamUnusable
-from inference_sidecar.engines.infinitetalk.work import forward_work, tokens_of
+from inference_sidecar.engines.infinitetalk.sampling.interfaces import Conditions, Denoiser, Text
+from inference_sidecar.engines.infinitetalk.upstream.compatibility import UpstreamUnusable
+from inference_sidecar.engines.infinitetalk.upstream.forward import upstream_denoiser
 
 
 @dataclass(frozen=True)
 class Inputs:
-    """What one forward is given: noise of the right shapes, about as large as the real thing."""
+    """The inputs of one forward: noise in the right shapes and of realistic magnitude."""
 
     latent: Tensor
     anchor: Tensor
@@ -33,7 +33,7 @@ class Inputs:
 
     @classmethod
     def of(cls, device: Device, scale: Scale, size: Size) -> Inputs:
-        """At this size."""
+        """Inputs at this size."""
         grid = ((scale.frames - 1) // 4 + 1, size.height // 8, size.width // 8)
 
         def noise(*shape: int) -> Tensor:
@@ -49,20 +49,21 @@ class Inputs:
 
     @property
     def conditions(self) -> Conditions:
-        """As the engine takes them."""
+        """The job's part of the inputs."""
         return Conditions(self.prompt, None, self.image, self.anchor)
 
 
 def prepared_forward(denoiser: Denoiser, inputs: Inputs) -> Callable[[], Tensor]:
-    """One forward, with all that a job makes once already made."""
+    """One forward, with everything already prepared that a job prepares once."""
     conditioned = denoiser.condition(inputs.conditions)
-    audio = conditioned.listen(inputs.voices)
+    audio = conditioned.embed_audio(inputs.voices)
     return lambda: conditioned.predict(inputs.latent, 500.0, Text.PROMPT, audio)
 
 
 @dataclass
 class ForwardBench:
-    """Measures forwards and remembers their medians, from which whole chunks are foretold."""
+    """Measures forwards and keeps their medians, from which the time of whole chunks is
+    estimated."""
 
     device: Device
     scale: Scale
@@ -77,43 +78,43 @@ class ForwardBench:
         self, case: str, denoiser: NativeDenoiser, precision: str, size: Size, budget: Budget
     ) -> None:
         """B3 (bf16) or B4 (fp8)."""
-        kernels = f"attention {denoiser.attention}, {denoiser.small_ops} between"
+        kernels = f"attention {denoiser.attention}, {denoiser.block_ops} between"
         what = f"forward {size.width}x{size.height}, {precision}, {kernels}"
-        work = forward_work(size, self.scale.frames, self.scale.shape)
+        work = forward_flops(size, self.scale.frames, self.scale.shape)
         floor = self.ceilings.floor(precision, work.linear, work.attention)
-        try:
-            forward = prepared_forward(denoiser, Inputs.of(self.device, self.scale, size))
-            timed = measure(self.device, budget, forward)
-        except OutOfTime:
-            self.table.skip(case, what, "no time left")
-            return
-        except torch.OutOfMemoryError:
-            self.table.skip(case, what, "out of memory")
+        timed = self._measure(lambda: denoiser, size, budget, (case, what))
+        if timed is None:
             return
         row = self.table.add(
-            Row(case, what, timed.seconds, floor, work.total, timed.peak_bytes, self._tokens(size))
+            Row(
+                case,
+                what,
+                timed.seconds,
+                floor,
+                work.total,
+                timed.peak_bytes,
+                f"{tokens_of(size, self.scale.frames)} tokens",
+            )
         )
         self.seconds[precision, size] = row.median_seconds or 0.0
 
     @torch.inference_mode()
     def block(self, few: NativeDenoiser, layers: int, size: Size, budget: Budget) -> None:
-        """B2: what one more block costs, from a forward through few blocks and one through all."""
-        what = f"block {size.width}x{size.height}, bf16 (all blocks less {layers})"
+        """B2: the time of one block, from the difference between a forward through all blocks and
+        one through a few."""
+        what = f"block {size.width}x{size.height}, bf16 (all blocks minus {layers})"
         whole = self.seconds.get(("bf16", size))
         if whole is None:
-            self.table.skip("B2", what, "no whole forward was measured")
+            self.table.skip("B2", what, "no full forward was measured")
             return
-        try:
-            forward = prepared_forward(few, Inputs.of(self.device, self.scale, size))
-            timed = measure(self.device, budget, forward)
-        except OutOfTime:
-            self.table.skip("B2", what, "no time left")
+        timed = self._measure(lambda: few, size, budget, ("B2", what))
+        if timed is None:
             return
         more = self.scale.shape.layers - layers
         if more <= 0:
             self.table.skip("B2", what, "there are no more blocks")
             return
-        work = forward_work(size, self.scale.frames, self.scale.shape)
+        work = forward_flops(size, self.scale.frames, self.scale.shape)
         share = 1 / self.scale.shape.layers
         floor = self.ceilings.floor("bf16", work.linear * share, work.attention * share)
         each = tuple((whole - seconds) / more for seconds in timed.seconds)
@@ -123,27 +124,21 @@ class ForwardBench:
     def upstream(
         self, weights: dict[str, Tensor], root: Path | None, size: Size, budget: Budget
     ) -> None:
-        """B5: upstream's own class, unedited, over the very same weights."""
-        what = f"upstream's forward {size.width}x{size.height}, bf16, its map not compiled"
+        """B5: upstream's own class, unmodified, over the same weights."""
+        what = f"upstream's forward {size.width}x{size.height}, bf16, attention map not compiled"
         if root is None:
             self.table.skip("B5", what, "no --upstream DIR")
             return
-        work = forward_work(size, self.scale.frames, self.scale.shape)
+        work = forward_flops(size, self.scale.frames, self.scale.shape)
         floor = self.ceilings.floor("bf16", work.linear, work.attention)
-        try:
-            sizes = self.scale.weights
-            config = {"num_heads": sizes.heads, "text_len": sizes.text_tokens}
-            denoiser = reference_denoiser(root, weights, config)
-            forward = prepared_forward(denoiser, Inputs.of(self.device, self.scale, size))
-            timed = measure(self.device, budget, forward)
-        except OutOfTime:
-            self.table.skip("B5", what, "no time left")
-            return
-        except (UpstreamUnusable, ImportError) as error:
-            self.table.skip("B5", what, str(error))
-            return
-        except torch.OutOfMemoryError:
-            self.table.skip("B5", what, "out of memory")
+        timed = self._measure(
+            lambda: upstream_denoiser(root, weights, self.scale.config),
+            size,
+            budget,
+            ("B5", what),
+            (UpstreamUnusable, ImportError),
+        )
+        if timed is None:
             return
         row = Row("B5", what, timed.seconds, floor, work.total, timed.peak_bytes)
         ours = self.seconds.get(("bf16", size))
@@ -154,5 +149,15 @@ class ForwardBench:
         )
         self.table.add(Row(row.case, what, row.seconds, floor, row.flops, row.peak_bytes, note))
 
-    def _tokens(self, size: Size) -> str:
-        return f"{tokens_of(size, self.scale.frames)} tokens"
+    def _measure(
+        self,
+        make: Callable[[], Denoiser],
+        size: Size,
+        budget: Budget,
+        row: tuple[str, str],
+        refusals: tuple[type[Exception], ...] = (),
+    ) -> Timed | None:
+        def forward() -> Callable[[], Tensor]:
+            return prepared_forward(make(), Inputs.of(self.device, self.scale, size))
+
+        return measure_or_skip(self.device, budget, forward, (self.table, *row), refusals)

@@ -1,4 +1,4 @@
-"""Which machine this is, and how fast and hot its GPU ran."""
+"""The machine, and the clock, power and temperature of its GPU during the run."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _UNITS: Final = ("MHz", "W", "C")
 
 
 def machine_facts() -> dict[str, str]:
-    """Names and versions that a figure means nothing without."""
+    """Names and versions of hardware and software, without which a figure means nothing."""
     facts = {
         "Python, torch": f"{platform.python_version()}, {torch.__version__}",
         "threads": str(torch.get_num_threads()),
@@ -40,7 +40,7 @@ def machine_facts() -> dict[str, str]:
 
 
 class GpuWatch:
-    """Looks at clock, power and temperature once a second for as long as the block runs."""
+    """Samples clock, power and temperature once a second while the block runs."""
 
     def __init__(self) -> None:
         self._samples: list[tuple[float, ...]] = []
@@ -61,9 +61,9 @@ class GpuWatch:
         self._thread.join(5)
 
     def summary(self) -> str:
-        """Medians, and the lowest clock: a card that throttles shows it there."""
+        """Medians, and the lowest clock, which shows throttling."""
         if not self._samples:
-            return "not watched"
+            return "not sampled"
         columns = list(zip(*self._samples, strict=True))
         middles = [
             f"{median(values):.0f} {unit}" for values, unit in zip(columns, _UNITS, strict=True)
@@ -82,7 +82,7 @@ class GpuWatch:
 
 
 def _ask(*queries: str) -> list[str] | None:
-    """Answers of nvidia-smi about the first GPU; None where it cannot be asked."""
+    """Answers of nvidia-smi about the first GPU; None if it is missing or fails."""
     program = shutil.which("nvidia-smi")
     if program is None:
         return None

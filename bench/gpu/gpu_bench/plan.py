@@ -1,4 +1,4 @@
-"""Which section runs when, and on how much of the time."""
+"""The sections of the benchmark, their order and their time limits."""
 
 from __future__ import annotations
 
@@ -15,18 +15,21 @@ from gpu_bench.codec import CodecBench, make_codec
 from gpu_bench.encoders import EncoderBench, make_image_encoder
 from gpu_bench.forwards import ForwardBench
 from gpu_bench.measure import Budget, Device
-from gpu_bench.run import Options, Say
+from gpu_bench.options import Options
 from gpu_bench.scale import FULL, TINY
 from gpu_bench.table import Row, Table
-from gpu_bench.weights import build, denoiser_of, first_layers, transformer_weights
+from gpu_bench.weights import build, first_layers, transformer_weights
 from inference_sidecar.engines.engine import Size
-from inference_sidecar.engines.infinitetalk.driver import Models
+from inference_sidecar.engines.infinitetalk.native.denoiser import NativeDenoiser
+from inference_sidecar.engines.infinitetalk.sampling.chunk_loop import Models
 
 _FEW_LAYERS = 8
 
+Say = Callable[[str], None]
+
 
 def run_plan(options: Options, table: Table, failures: list[str], say: Say) -> None:
-    """Runs all sections; one that fails is told and does not stop the others."""
+    """Runs all sections. A failed one is reported in `failures` and does not stop the others."""
     plan = _Plan(options, table, say)
     for name, seconds, section in plan.sections():
         if plan.budget.left <= 0:
@@ -36,14 +39,14 @@ def run_plan(options: Options, table: Table, failures: list[str], say: Say) -> N
             section(plan.budget.share(seconds))
         except ModuleNotFoundError as error:
             table.skip("-", name, f"needs the wheel of {error.name} (--wheels DIR)")
-        except Exception as error:  # noqa: BLE001 - the table must come out whatever happens
+        except Exception as error:  # noqa: BLE001 - the table must be printed whatever happens
             failures.append(f"{name}: {type(error).__name__}: {error}")
             say(traceback.format_exc())
         say(f"{name}: {time.monotonic() - began:.0f} s")
 
 
 class _Plan:
-    """The sections and what they hand on: ceilings, weights, and the parts that render."""
+    """The sections, and what they share: ceilings, weights and models."""
 
     def __init__(self, options: Options, table: Table, say: Say) -> None:
         self._options = options
@@ -51,7 +54,7 @@ class _Plan:
         self._say = say
         self._scale = TINY if options.is_tiny else FULL
         if options.is_tiny:
-            # So little work is done sooner by one thread than it is handed out to others.
+            # Work this small is faster on one thread than distributed over several.
             torch.set_num_threads(1)
         self._device = Device(options.device)
         self._dtype = torch.bfloat16 if self._device.is_cuda else torch.float32
@@ -63,7 +66,8 @@ class _Plan:
         table.facts["scale"] = self._scale.name
 
     def sections(self) -> list[tuple[str, float, Callable[[Budget], None]]]:
-        """Name, most seconds and work; the smaller size first, for it is what is delivered."""
+        """Name, time limit in seconds, and function; the smaller size comes first, as the more
+        used."""
         return [
             ("B0 matrix products", 40, self._matmuls),
             ("B1 attention", 60, self._attention),
@@ -89,7 +93,7 @@ class _Plan:
         self._table.add(
             Row(
                 "-",
-                f"{values / 1e9:.2f} B random weights made on the device",
+                f"{values / 1e9:.2f} B random weights created on the device",
                 (seconds,),
                 note=f"{bytes_of_all / 1e9:.1f} GB",
             )
@@ -100,11 +104,11 @@ class _Plan:
 
     def _small_forwards(self, budget: Budget) -> None:
         small = self._scale.sizes[0]
-        whole = denoiser_of(build(self._weights, self._scale, "bf16", self._dtype))
+        whole = NativeDenoiser(build(self._weights, self._scale, "bf16", self._dtype))
         self._forwards.native("B3", whole, "bf16", small, budget)
         layers = min(_FEW_LAYERS, self._scale.shape.layers - 1)
         few = build(first_layers(self._weights, layers), self._scale, "bf16", self._dtype)
-        self._forwards.block(denoiser_of(few), layers, small, budget)
+        self._forwards.block(NativeDenoiser(few), layers, small, budget)
         self._upstream(small, budget)
 
     def _upstream(self, size: Size, budget: Budget) -> None:
@@ -112,7 +116,7 @@ class _Plan:
 
     def _small_fp8(self, budget: Budget) -> None:
         small = self._scale.sizes[0]
-        denoiser = denoiser_of(build(self._weights, self._scale, "fp8", self._dtype))
+        denoiser = NativeDenoiser(build(self._weights, self._scale, "fp8", self._dtype))
         self._forwards.native("B4", denoiser, "fp8", small, budget)
         chunks = ChunkBench(
             device=self._device,
@@ -137,7 +141,7 @@ class _Plan:
         large = self._scale.sizes[1]
         for case, precision in (("B4", "fp8"), ("B3", "bf16")):
             dit = build(self._weights, self._scale, precision, self._dtype)
-            self._forwards.native(case, denoiser_of(dit), precision, large, budget)
+            self._forwards.native(case, NativeDenoiser(dit), precision, large, budget)
             del dit
             self._device.free()
 

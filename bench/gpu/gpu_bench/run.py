@@ -1,8 +1,7 @@
-"""The plan, in the order of what matters most, within its time; the table comes last, always."""
+"""Runs the benchmark within its time and always ends with the table."""
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import sys
@@ -10,46 +9,33 @@ import tempfile
 import threading
 import time
 import zipfile
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
 from gpu_bench.machine import GpuWatch, machine_facts
+from gpu_bench.options import Options, parse_options
 from gpu_bench.table import Table
 
-_DEFAULT_BUDGET_SECONDS: Final = 540.0
 _GRACE_SECONDS: Final = 30.0
-"""A kernel or a compiler that does not come back is given so long beyond the budget."""
-
-
-@dataclass(frozen=True)
-class Options:
-    """The command's options."""
-
-    is_tiny: bool
-    device: str
-    upstream: Path | None
-    wheels: Path | None
-    json: Path | None
-    budget_seconds: float
+"""How far a hanging kernel or compiler may exceed the budget before the guard ends the process."""
 
 
 def main(arguments: Sequence[str]) -> int:
-    """0 if all went well, 1 if a section failed, 2 if a figure beats its floor."""
-    # As the engine does; read when CUDA is first used.
+    """Returns the exit status: 0, 1 if a section failed, 2 if a figure beats its floor."""
+    # As in the engine. CUDA reads this at its first use.
     os.environ.setdefault("PYTORCH_ALLOC_CONF", "expandable_segments:True")
-    options = _parse(arguments)
+    options = parse_options(arguments)
     table = Table()
-    guard = threading.Timer(options.budget_seconds + _GRACE_SECONDS, _give_up, (table, options))
+    guard = threading.Timer(options.budget_seconds + _GRACE_SECONDS, _end_process, (table, options))
     guard.daemon = True
     guard.start()
     failures: list[str] = []
     began = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="wheels-") as unpacked:
         if options.wheels is not None:
-            _bring_wheels(options.wheels, Path(unpacked))
-        # Only now: the wheels may hold what these modules import.
+            _unpack_wheels(options.wheels, Path(unpacked))
+        # Imported late: the wheels may contain what these modules import.
         from gpu_bench.plan import run_plan  # noqa: PLC0415
 
         table.facts.update(machine_facts())
@@ -73,18 +59,19 @@ def _finish(table: Table, options: Options) -> None:
     sys.stdout.flush()
 
 
-def _give_up(table: Table, options: Options) -> None:
-    """The guard: prints what there is and ends the process, for a wedged device never returns."""
-    table.facts["ended"] = "by the guard: a section did not come back"
+def _end_process(table: Table, options: Options) -> None:
+    """The guard: prints the table as it is and ends the process, because a hung device never
+    returns."""
+    table.facts["ended"] = "by the guard: a section did not return"
     _finish(table, options)
     os._exit(3)
 
 
-def _bring_wheels(folder: Path, into: Path) -> None:
-    """Unpacks wheels and puts them behind what is installed."""
+def _unpack_wheels(folder: Path, into: Path) -> None:
+    """Unpacks wheels and puts them behind the installed packages."""
     wheels = sorted(folder.glob("*.whl"))
     if not wheels:
-        raise SystemExit(f"{folder} has no *.whl in it.")
+        raise SystemExit(f"{folder} contains no *.whl.")
     for wheel in wheels:
         with zipfile.ZipFile(wheel) as archive:
             archive.extractall(into)
@@ -94,33 +81,3 @@ def _bring_wheels(folder: Path, into: Path) -> None:
 def _say(line: str) -> None:
     sys.stderr.write(f"{line}\n")
     sys.stderr.flush()
-
-
-def _parse(arguments: Sequence[str]) -> Options:
-    parser = argparse.ArgumentParser("python bench/gpu/main.py", description=__doc__)
-    parser.add_argument("--tiny", action="store_true", help="tiny shapes: does it run at all")
-    parser.add_argument(
-        "--device", default=None, help="cuda or cpu; by default CUDA if there is any"
-    )
-    parser.add_argument("--upstream", type=Path, help="upstream's folder, to run its forward too")
-    parser.add_argument("--wheels", type=Path, help="folder of wheels that this machine lacks")
-    parser.add_argument("--json", type=Path, help="file for all that was measured")
-    parser.add_argument("--budget", type=float, default=_DEFAULT_BUDGET_SECONDS, help="seconds")
-    parsed = parser.parse_args(arguments)
-    return Options(
-        is_tiny=parsed.tiny,
-        device=parsed.device or _default_device(),
-        upstream=parsed.upstream,
-        wheels=parsed.wheels,
-        json=parsed.json,
-        budget_seconds=parsed.budget,
-    )
-
-
-def _default_device() -> str:
-    import torch  # noqa: PLC0415 - slow to import, and --help needs none of it
-
-    return "cuda" if torch.cuda.is_available() else "cpu"
-
-
-Say = Callable[[str], None]

@@ -1,4 +1,4 @@
-"""What is measured: the real thing, or a tiny one that only shows that the benchmark runs."""
+"""What is measured: the published shapes, or tiny ones that only show that the benchmark runs."""
 
 from __future__ import annotations
 
@@ -6,19 +6,19 @@ from dataclasses import dataclass
 from typing import Final
 
 from inference_sidecar.engines.engine import Size
+from inference_sidecar.engines.infinitetalk.capacity.flops import TransformerShape
 from inference_sidecar.engines.infinitetalk.upstream_checks.tiny_weights.sizes import (
     PUBLISHED,
     TinySizes,
 )
-from inference_sidecar.engines.infinitetalk.work import TransformerShape
 
 
 @dataclass(frozen=True)
 class Scale:
-    """Sizes and lengths of everything that is run.
+    """Sizes and lengths of everything that runs.
 
-    sizes: the smaller first; chunks in a row are rendered at the first.
-    square: side of the matrices of the plain multiplication.
+    sizes: the smaller one first; whole chunks are rendered at it.
+    square: side of the square matrices of B0.
     """
 
     name: str
@@ -32,7 +32,7 @@ class Scale:
 
     @property
     def shape(self) -> TransformerShape:
-        """For arithmetic."""
+        """For counting FLOPs."""
         return TransformerShape(
             dim=self.weights.dim,
             ffn_dim=self.weights.ffn,
@@ -45,12 +45,12 @@ class Scale:
 
     @property
     def config(self) -> dict[str, object]:
-        """What the transformer's `config.json` would say."""
+        """The matching `config.json` of the transformer."""
         return {"num_heads": self.weights.heads, "text_len": self.weights.text_tokens}
 
 
 FULL: Final = Scale(
-    name="true shapes of the 14B model, random weights",
+    name="published shapes of the 14B model, random weights",
     weights=PUBLISHED,
     sizes=(Size(832, 480), Size(1280, 720)),
     frames=81,
@@ -61,7 +61,7 @@ FULL: Final = Scale(
 )
 
 TINY: Final = Scale(
-    name="tiny shapes: it runs, its figures mean nothing",
+    name="tiny shapes: the figures mean nothing",
     weights=TinySizes(),
     sizes=(Size(32, 32), Size(48, 32)),
     frames=9,

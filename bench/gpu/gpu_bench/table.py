@@ -1,4 +1,4 @@
-"""The result: one row per figure, with its floor, and whether any figure is too good to be true."""
+"""The result: one row per figure with its floor, and whether any figure beats its floor."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from statistics import median
 from typing import Final
 
 FLOOR_TOLERANCE: Final = 0.98
-"""Two clocks and a boost that ebbs may differ by this much; beyond it the floor was beaten."""
+"""Two clocks and a varying boost clock may differ by 2 %; a figure below that beats its floor."""
 
 
 @dataclass(frozen=True)
 class Row:
     """One figure.
 
-    seconds: every measured time; empty where the figure is no time or was skipped.
-    floor_seconds: arithmetic divided by the ceilings measured in this very run.
-    peak_bytes: most device memory in use meanwhile, weights included.
+    seconds: every measured time; empty if the figure is not a time or was skipped.
+    floor_seconds: arithmetic divided by the ceilings measured in the same run.
+    peak_bytes: peak of allocated device memory during the measurement, weights included.
     """
 
     case: str
@@ -29,24 +29,24 @@ class Row:
 
     @property
     def median_seconds(self) -> float | None:
-        """The middle of all times."""
+        """The median of all times."""
         return median(self.seconds) if self.seconds else None
 
     @property
     def ratio(self) -> float | None:
-        """How many times the floor the median is."""
+        """The median as a multiple of the floor."""
         middle = self.median_seconds
         return middle / self.floor_seconds if middle and self.floor_seconds else None
 
     @property
     def is_impossible(self) -> bool:
-        """Faster than arithmetic allows: then not the code is good but the benchmark wrong."""
+        """Faster than the arithmetic allows, which means that the benchmark is wrong."""
         if not self.seconds or self.floor_seconds is None:
             return False
         return min(self.seconds) < self.floor_seconds * FLOOR_TOLERANCE
 
     def cells(self) -> tuple[str, ...]:
-        """As the table shows them."""
+        """The cells of the table."""
         middle = self.median_seconds
         spread = f"{_time(min(self.seconds))}-{_time(max(self.seconds))}" if self.seconds else ""
         return (
@@ -70,18 +70,18 @@ _HEAD: Final = (
 
 @dataclass
 class Table:
-    """Grows while the benchmark runs, so that whatever ends it can still print it."""
+    """Filled while the benchmark runs, so that it can be printed at any moment."""
 
     facts: dict[str, str] = field(default_factory=dict[str, str])
     rows: list[Row] = field(default_factory=list[Row])
 
     def add(self, row: Row) -> Row:
-        """Keeps a row."""
+        """Appends a row and returns it."""
         self.rows.append(row)
         return row
 
     def skip(self, case: str, what: str, reason: str) -> None:
-        """A figure that is not there, and why."""
+        """Appends a row for a figure that was not measured, with the reason."""
         self.add(Row(case, what, note=f"skipped: {reason}"))
 
     @property
@@ -90,7 +90,7 @@ class Table:
         return [row for row in self.rows if row.is_impossible]
 
     def to_markdown(self) -> str:
-        """Facts, then the table; ready for docs/gpu-performance.md."""
+        """The facts and the table, ready for docs/gpu-performance.md."""
         facts = [f"- {name}: {value}" for name, value in self.facts.items()]
         lines = [" | ".join(("", *cells, "")).strip() for cells in (_HEAD, ("---",) * len(_HEAD))]
         lines += [" | ".join(("", *row.cells(), "")).strip() for row in self.rows]
@@ -98,7 +98,7 @@ class Table:
         return "\n".join([*facts, "", *lines, "", *verdict])
 
     def to_dict(self) -> dict[str, object]:
-        """All that was measured, for a machine to read."""
+        """Everything that was measured, for JSON."""
         return {"facts": self.facts, "rows": [asdict(row) for row in self.rows]}
 
 

@@ -1,7 +1,8 @@
-"""Random weights of the published names and shapes, made on the device in seconds.
+"""Random weights with the published names and shapes, created on the device in seconds.
 
-Random, never zero and never empty: multiplying zeros draws less power, and a card at a lower power
-clocks higher. They say nothing about quality, and nothing may be cached or skipped by their values.
+They are random, never zero or uninitialised: multiplying zeros draws less power, and a card that
+draws less power clocks higher. They say nothing about quality, so no optimisation that caches or
+skips work by value may be measured with them.
 """
 
 from __future__ import annotations
@@ -14,7 +15,6 @@ from torch import Tensor
 
 from gpu_bench.measure import Device
 from gpu_bench.scale import Scale
-from inference_sidecar.engines.infinitetalk.native.denoiser import NativeDenoiser
 from inference_sidecar.engines.infinitetalk.native.dit import Dit, build_dit
 from inference_sidecar.engines.infinitetalk.native.fp8 import quantise_weight
 from inference_sidecar.engines.infinitetalk.native.linear import SCALE, resident_linear
@@ -25,7 +25,7 @@ from inference_sidecar.engines.infinitetalk.upstream_checks.tiny_weights.transfo
 
 
 def random_tensor(shape: tuple[int, ...], device: torch.device, dtype: torch.dtype) -> Tensor:
-    """Scaled so that a layer keeps the size of what it is given."""
+    """Scaled so that a layer preserves the magnitude of its input."""
     inner = math.prod(shape[1:]) if len(shape) > 1 else 1
     return torch.empty(shape, device=device, dtype=dtype).normal_(0, 1 / math.sqrt(inner))
 
@@ -37,14 +37,14 @@ def transformer_weights(device: Device, scale: Scale, dtype: torch.dtype) -> dic
 
 
 class QuantisedWeights(Mapping[str, Tensor]):
-    """The same weights with the blocks' linear layers in fp8, quantised when they are asked for."""
+    """The same weights with the blocks' linear layers in fp8, quantised on access."""
 
     def __init__(self, weights: Mapping[str, Tensor]) -> None:
         self._weights = weights
         self._scales: dict[str, Tensor] = {}
 
     def __contains__(self, name: object) -> bool:
-        # The inherited one would quantise the tensor to find out.
+        # The inherited method would quantise the tensor.
         return isinstance(name, str) and (name in self._weights or self._quantised_by(name) != "")
 
     def __getitem__(self, name: str) -> Tensor:
@@ -66,7 +66,7 @@ class QuantisedWeights(Mapping[str, Tensor]):
         return sum(1 for _ in self)
 
     def _quantised_by(self, scale: str) -> str:
-        """The weight that a scale belongs to; empty if the name is none of a scale."""
+        """The weight that a scale belongs to; empty if the name is not that of a scale."""
         prefix, _, last = scale.rpartition(".")
         weight = f"{prefix}.weight"
         return (
@@ -84,7 +84,7 @@ class QuantisedWeights(Mapping[str, Tensor]):
 
 
 def build(weights: Mapping[str, Tensor], scale: Scale, precision: str, dtype: torch.dtype) -> Dit:
-    """The engine's own transformer over these weights; fp8 copies what it quantises."""
+    """The engine's transformer over these weights; fp8 copies what it quantises."""
     source = QuantisedWeights(weights) if precision == "fp8" else weights
     return build_dit(source, scale.config, linear=resident_linear, dtype=dtype)
 
@@ -97,8 +97,3 @@ def first_layers(weights: Mapping[str, Tensor], layers: int) -> dict[str, Tensor
         for name, tensor in weights.items()
         if not name.startswith("blocks.") or ".".join(name.split(".")[:2]) in wanted
     }
-
-
-def denoiser_of(dit: Dit) -> NativeDenoiser:
-    """With the attention that the engine would choose here."""
-    return NativeDenoiser(dit)

@@ -11,7 +11,7 @@ from pydantic import Field, SecretStr, ValidationError, field_validator
 from inference_sidecar.engines.registry import EngineName, missing_parts, read_settings
 from inference_sidecar.engines.settings import EngineSettings
 from inference_sidecar.foundation.contracts import NATS_USER, Timings, scaled_timings
-from inference_sidecar.foundation.settings import Settings
+from inference_sidecar.foundation.settings import Settings, mistakes_of
 
 
 class EngineChoice(Settings):
@@ -77,7 +77,7 @@ def load_configuration() -> tuple[SidecarConfig, EngineSettings | None]:
     try:
         config = SidecarConfig()  # pyright: ignore[reportCallIssue] - from the environment
     except ValidationError as error:
-        mistakes += _mistakes(error)
+        mistakes += mistakes_of(error)
     try:
         engine = EngineChoice().engine
         if missing := missing_parts(engine):
@@ -85,15 +85,8 @@ def load_configuration() -> tuple[SidecarConfig, EngineSettings | None]:
         settings = read_settings(engine)
     except ValidationError as error:
         # An unknown engine has been reported above.
-        mistakes += [mistake for mistake in _mistakes(error) if mistake not in mistakes]
+        mistakes += [mistake for mistake in mistakes_of(error) if mistake not in mistakes]
     if config is None or mistakes:
         lines = ["The configuration is not valid:", *(f"  {mistake}" for mistake in mistakes)]
         raise ConfigurationNotValid("\n".join(lines))
     return config, settings
-
-
-def _mistakes(error: ValidationError) -> list[str]:
-    return [
-        f"{'.'.join(map(str, each['loc'])).upper()}: {each['msg']}"
-        for each in error.errors(include_input=False, include_url=False)
-    ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,12 +10,13 @@ import pytest
 import torch
 
 from inference_sidecar.engines.engine import Size
+from inference_sidecar.engines.infinitetalk.capacity.flops import TransformerShape
 from inference_sidecar.engines.infinitetalk.encoders.codec import WanCodec
 from inference_sidecar.engines.infinitetalk.engine import InfiniteTalkEngine
-from inference_sidecar.engines.infinitetalk.interfaces import Conditions, Text
+from inference_sidecar.engines.infinitetalk.loading.loaded_model import LoadedModel
 from inference_sidecar.engines.infinitetalk.native.denoiser import NativeDenoiser
 from inference_sidecar.engines.infinitetalk.native.dit import build_dit
-from inference_sidecar.engines.infinitetalk.parts import Parts
+from inference_sidecar.engines.infinitetalk.sampling.interfaces import Conditions, Text
 from inference_sidecar.engines.infinitetalk.upstream_checks.tiny_weights.codec_shapes import (
     codec_shapes,
 )
@@ -27,15 +29,17 @@ from inference_sidecar.engines.infinitetalk.upstream_checks.tiny_weights.transfo
     audio_shapes,
     base_shapes,
 )
-from inference_sidecar.engines.infinitetalk.work import TransformerShape
 from inference_sidecar.weights.prepare.command import Preparation, PrepareOptions
-from stage.tiny_engine import TINY, parts_of, tiny_settings
+from stage.tiny_engine import TINY, tiny_loaded_model, tiny_settings
 
 
 @pytest.fixture(scope="session", autouse=True)
 def _one_thread() -> None:
-    """So little work is done sooner by one thread than it is handed out to others."""
+    """Work this small is faster on one thread than distributed over several."""
     torch.set_num_threads(1)
+    # Exempts everything that torch, diffusers and transformers created at import from garbage
+    # collection, which the engine runs between jobs.
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")
@@ -44,14 +48,14 @@ def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def tiny_parts(tiny_folder: Path) -> Parts:
-    return parts_of(tiny_folder)
+def tiny_model(tiny_folder: Path) -> LoadedModel:
+    return tiny_loaded_model(tiny_folder)
 
 
 @pytest.fixture
-def loaded(tiny_parts: Parts) -> InfiniteTalkEngine:
-    """An engine that is ready; its parts are shared, for they keep nothing between renders."""
-    engine = InfiniteTalkEngine(tiny_settings(), lambda _settings, _device: tiny_parts)
+def loaded(tiny_model: LoadedModel) -> InfiniteTalkEngine:
+    """A loaded engine. Its models are shared between tests: they keep nothing between renders."""
+    engine = InfiniteTalkEngine(tiny_settings(), lambda _settings, _device: tiny_model)
     engine.load()
     return engine
 
@@ -60,7 +64,7 @@ def loaded(tiny_parts: Parts) -> InfiniteTalkEngine:
 def forward_of() -> Callable[
     [TransformerShape, torch.dtype, Size, int], Callable[[], torch.Tensor]
 ]:
-    """One forward of a transformer of any shape, with what lasts a job already made."""
+    """One forward of a transformer of any shape, on a prepared job."""
 
     def make(
         shape: TransformerShape, dtype: torch.dtype, size: Size, frames: int
@@ -88,7 +92,7 @@ def forward_of() -> Callable[
                 anchor=torch.randn(20, *grid),
             )
         )
-        audio = conditioned.listen(torch.randn(1, frames, 5, 12, 768))
+        audio = conditioned.embed_audio(torch.randn(1, frames, 5, 12, 768))
         latent = torch.randn(16, *grid)
         return lambda: conditioned.predict(latent, 500.0, Text.PROMPT, audio)
 
@@ -97,7 +101,7 @@ def forward_of() -> Callable[
 
 @pytest.fixture
 def codec_of_width() -> Callable[[int, torch.dtype], WanCodec]:
-    """A video codec with so many channels in its first layer; the published one has 96."""
+    """A video codec with this many channels in its first layer; the published one has 96."""
 
     def make(width: int, dtype: torch.dtype) -> WanCodec:
         shapes = codec_shapes(TinySizes(codec_width=width))
@@ -107,8 +111,7 @@ def codec_of_width() -> Callable[[int, torch.dtype], WanCodec]:
 
 
 @pytest.fixture(scope="session")
-def resident_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of weights after `prepare`: the tiny ones, without a LoRA."""
-    folder = write_tiny_weights(tmp_path_factory.mktemp("storage") / "models", TINY)
-    Preparation(folder, PrepareOptions(precisions=("fp8", "fp32"), loras=())).run()
-    return folder
+def resident_folder(tiny_folder: Path) -> Path:
+    """The folder of tiny weights after `prepare`, without a LoRA."""
+    Preparation(tiny_folder, PrepareOptions(precisions=("fp8", "fp32"), loras=())).run()
+    return tiny_folder

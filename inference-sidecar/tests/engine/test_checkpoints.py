@@ -1,4 +1,4 @@
-"""Published names to ours: every tensor wanted, each exactly once, none unknown."""
+"""Published tensor names: every tensor is used, each exactly once, and none is unknown."""
 
 from __future__ import annotations
 
@@ -21,9 +21,12 @@ from inference_sidecar.engines.infinitetalk.checkpoints.tensor_files import (
     SafetensorsFiles,
     read_pickle,
 )
+from inference_sidecar.engines.infinitetalk.checkpoints.tensor_source import (
+    MissingTensor,
+    TensorSource,
+)
 from inference_sidecar.engines.infinitetalk.checkpoints.text_names import TextSizes, text_weights
 from inference_sidecar.engines.infinitetalk.native.dit import build_dit
-from inference_sidecar.engines.infinitetalk.native.tensors import MissingTensor, TensorSource
 from inference_sidecar.engines.infinitetalk.upstream_checks.tiny_weights.codec_shapes import (
     codec_shapes,
 )
@@ -45,11 +48,11 @@ TINY = TinySizes()
 
 
 def meta(shapes: Shapes) -> dict[str, Tensor]:
-    """Tensors that have a shape and no values: the published sizes cost nothing."""
+    """Tensors with shapes but without values, so that the published sizes cost nothing."""
     return {name: torch.empty(shape, device="meta") for name, shape in shapes.items()}
 
 
-def test_the_published_transformer_is_read_whole_and_its_sizes_follow() -> None:
+def test_every_tensor_of_the_published_transformer_is_used_and_gives_its_sizes() -> None:
     tensors = meta(base_shapes(PUBLISHED) | audio_shapes(PUBLISHED))
     assert sum(tensor.numel() for tensor in tensors.values()) == pytest.approx(18.882e9, rel=1e-3)
     config = build_dit(tensors, {"num_heads": 40, "eps": 1e-6, "text_len": 512}).config
@@ -58,7 +61,7 @@ def test_the_published_transformer_is_read_whole_and_its_sizes_follow() -> None:
     assert (config.patch, config.out_channels, config.frequency_dim) == ((1, 2, 2), 16, 256)
 
 
-def test_the_published_text_encoder_is_read_whole() -> None:
+def test_every_tensor_of_the_published_text_encoder_is_used() -> None:
     tensors = meta(text_shapes(PUBLISHED))
     assert sum(tensor.numel() for tensor in tensors.values()) == pytest.approx(5.681e9, rel=1e-3)
     assert len(text_weights(tensors)) == len(tensors) + 1
@@ -66,13 +69,13 @@ def test_the_published_text_encoder_is_read_whole() -> None:
     assert (sizes.heads, sizes.layers, sizes.inner, sizes.hidden) == (64, 24, 4096, 10240)
 
 
-def test_the_published_codec_is_read_whole() -> None:
+def test_every_tensor_of_the_published_codec_is_used() -> None:
     tensors = meta(codec_shapes(PUBLISHED))
     assert sum(tensor.numel() for tensor in tensors.values()) == pytest.approx(127e6, rel=5e-3)
     assert len(codec_weights(tensors)) == len(tensors)
 
 
-def test_the_image_encoder_is_read_but_for_its_last_layer_and_its_other_half() -> None:
+def test_the_image_encoder_leaves_out_only_its_last_layer_and_the_text_half() -> None:
     tensors = meta(image_shapes(TINY))
     renamed = image_weights(tensors)
     parts = ("cls_", "pos_", "patch_", "pre_norm", "transformer.0", "transformer.1")
@@ -93,7 +96,7 @@ def test_the_image_encoder_is_read_but_for_its_last_layer_and_its_other_half() -
         ),
     ],
 )
-def test_a_tensor_that_nobody_knows_is_an_error(
+def test_an_unknown_tensor_is_an_error(
     read: Callable[[dict[str, Tensor]], object], shapes: Shapes
 ) -> None:
     read(meta(shapes))
@@ -101,7 +104,7 @@ def test_a_tensor_that_nobody_knows_is_an_error(
         read(meta(shapes | {"blocks.0.self_attn.diff_b": (2,)}))
 
 
-def test_a_tensor_that_is_missing_is_an_error_that_names_it() -> None:
+def test_a_missing_tensor_is_an_error_that_names_it() -> None:
     shapes = base_shapes(TINY) | audio_shapes(TINY)
     del shapes["blocks.1.audio_cross_attn.proj.bias"]
     with pytest.raises(MissingTensor, match=r"blocks\.1\.audio_cross_attn\.proj\.bias"):
@@ -115,7 +118,7 @@ def test_no_tensor_is_taken_twice() -> None:
         source.take("one")
 
 
-def test_heads_must_fit_and_config_must_say_how_many() -> None:
+def test_the_number_of_heads_must_be_configured_and_divide_the_width() -> None:
     tensors = meta(base_shapes(TINY) | audio_shapes(TINY))
     with pytest.raises(TypeError, match="num_heads"):
         build_dit(tensors, {})
@@ -123,7 +126,7 @@ def test_heads_must_fit_and_config_must_say_how_many() -> None:
         build_dit(tensors, {"num_heads": 5})
 
 
-def test_later_files_win_and_tensors_are_cast_on_the_way(tmp_path: Path) -> None:
+def test_later_files_override_earlier_ones_and_tensors_are_cast(tmp_path: Path) -> None:
     save_file({"a": torch.zeros(2), "b": torch.zeros(2)}, tmp_path / "1.safetensors")
     save_file({"b": torch.ones(2, dtype=torch.bfloat16)}, tmp_path / "2.safetensors")
     files = SafetensorsFiles(
@@ -134,7 +137,7 @@ def test_later_files_win_and_tensors_are_cast_on_the_way(tmp_path: Path) -> None
     assert files["b"].dtype == torch.float32
 
 
-def test_pickles_hold_tensors_and_nothing_that_runs(tmp_path: Path) -> None:
+def test_pickles_with_anything_but_tensors_are_refused(tmp_path: Path) -> None:
     torch.save({"a": torch.ones(2, dtype=torch.bfloat16)}, tmp_path / "good.pth")
     assert read_pickle(tmp_path / "good.pth", torch.float32)["a"].dtype == torch.float32
     torch.save({"a": Path("/")}, tmp_path / "bad.pth")
@@ -145,7 +148,7 @@ def test_pickles_hold_tensors_and_nothing_that_runs(tmp_path: Path) -> None:
         read_pickle(tmp_path / "list.pth")
 
 
-def test_the_base_model_may_lie_in_shards_under_an_index_or_in_one_file(tmp_path: Path) -> None:
+def test_the_base_model_may_be_shards_an_index_or_a_single_file(tmp_path: Path) -> None:
     base = tmp_path / "Wan2.1-I2V-14B-480P"
     audio = tmp_path / "InfiniteTalk/single/infinitetalk.safetensors"
     audio.parent.mkdir(parents=True)

@@ -33,7 +33,7 @@ _ROOM = 1000
 
 @dataclass
 class Renderer:
-    """A render process with the engine in it, and how much memory it may find."""
+    """A render process with the engine, and a limit on its memory."""
 
     process: RenderProcess
     folder: Path
@@ -63,7 +63,7 @@ class Renderer:
         )
 
     def allow(self, values: int) -> None:
-        """How large a latent plane may be before memory runs out."""
+        """Sets the size of a latent plane at which memory runs out."""
         self.limit.write_text(str(values))
 
 
@@ -71,7 +71,7 @@ class Renderer:
 async def renderer(
     resident_folder: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[Renderer]:
-    """One process for all tests: each of them leaves it, or its successor, ready."""
+    """One process for all tests. Each test leaves it, or its successor, ready."""
     folder = tmp_path_factory.mktemp("renderer")
     limit = folder / "limit"
     limit.write_text(str(_ROOM))
@@ -104,7 +104,7 @@ async def renderer(
 
 
 def count_frames(path: str) -> tuple[int, float]:
-    """Frames of the picture, seconds of the sound."""
+    """The number of video frames, and the seconds of audio."""
     with av.open(path) as container:
         frames = sum(1 for _ in container.decode(video=0))
     with av.open(path) as container:
@@ -136,7 +136,7 @@ async def test_a_second_of_audio_becomes_a_second_of_video(
     assert count_frames(result.path)[0] == 10
 
 
-async def test_one_lack_of_memory_costs_the_size_and_a_second_one_the_job(
+async def test_running_out_of_memory_once_reduces_the_size_and_twice_fails_the_job(
     renderer: Renderer, tmp_path: Path
 ) -> None:
     request = a_request(tmp_path, 20)
@@ -158,7 +158,7 @@ async def test_one_lack_of_memory_costs_the_size_and_a_second_one_the_job(
     assert after.frames == 20
 
 
-async def test_a_cancelled_render_ends_in_mid_step_and_the_process_renders_on(
+async def test_a_cancelled_render_ends_within_a_step_and_the_process_stays_usable(
     renderer: Renderer, tmp_path: Path
 ) -> None:
     request = a_request(tmp_path, 400)
@@ -177,7 +177,7 @@ async def test_a_cancelled_render_ends_in_mid_step_and_the_process_renders_on(
     assert not list(renderer.folder.glob("long.mp4*"))
 
 
-async def test_a_render_past_its_deadline_is_ended(renderer: Renderer, tmp_path: Path) -> None:
+async def test_a_render_is_ended_at_its_deadline(renderer: Renderer, tmp_path: Path) -> None:
     with pytest.raises(DeadlineExceeded):
         await renderer.render(a_request(tmp_path, 4000), "late.mp4", deadline_seconds=1.5)
     await until(lambda: renderer.process.is_ready, "the next process", PATIENCE_SECONDS)

@@ -1,10 +1,14 @@
-"""Colour matching, against what CIE Lab says of known colours."""
+"""Colour matching, checked with known colours in CIE Lab."""
 
 import pytest
 import torch
 from torch import Tensor
 
-from inference_sidecar.engines.infinitetalk.colour import ColourMatch, lab_from_rgb, rgb_from_lab
+from inference_sidecar.engines.infinitetalk.sampling.colour_match import (
+    ColourMatch,
+    lab_from_rgb,
+    rgb_from_lab,
+)
 
 
 @pytest.mark.parametrize(
@@ -16,7 +20,7 @@ from inference_sidecar.engines.infinitetalk.colour import ColourMatch, lab_from_
         ((0.02, 0.02, 0.02), (1.3982, 0.0, 0.0)),
     ],
 )
-def test_known_colours_lie_where_lab_has_them(
+def test_known_colours_have_their_published_lab_values(
     rgb: tuple[float, ...], lab: tuple[float, ...]
 ) -> None:
     pixel = torch.tensor(rgb).view(3, 1, 1, 1)
@@ -30,7 +34,7 @@ def frames_with_a_cast() -> tuple[Tensor, Tensor]:
     return portrait, (0.6 * portrait[:, None].repeat(1, 3, 1, 1) + cast).clamp(-1, 1)
 
 
-def test_frames_take_the_portraits_mean_and_spread() -> None:
+def test_frames_take_the_portraits_mean_and_deviation() -> None:
     portrait, frames = frames_with_a_cast()
     matched = ColourMatch(portrait, 1.0)(frames)
     wanted = lab_from_rgb(((portrait + 1) / 2)[:, None])
@@ -46,7 +50,7 @@ def test_strength_blends_and_zero_changes_nothing() -> None:
     assert ColourMatch(portrait, 0.0)(frames) is frames
 
 
-def test_a_flat_frame_becomes_the_portraits_mean_colour_and_no_nan() -> None:
+def test_a_uniform_frame_becomes_the_portraits_mean_colour_without_nan() -> None:
     portrait, _ = frames_with_a_cast()
     matched = ColourMatch(portrait, 1.0)(torch.full((3, 1, 24, 32), 0.25))
     assert torch.isfinite(matched).all()

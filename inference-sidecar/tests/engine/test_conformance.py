@@ -1,20 +1,20 @@
-"""What every engine owes, asked of this one over tiny weights."""
+"""The conformance suite of all engines, run on this one over tiny weights."""
 
 from __future__ import annotations
 
 import pytest
 
-# The demands are tests; pytest finds them here by their names and gives them the engine below.
+# pytest finds the imported tests here by their names and passes them the engine below.
 from conformance.test_engines import *  # noqa: F403
 from inference_sidecar.engines.engine import Engine
 from inference_sidecar.engines.infinitetalk.engine import InfiniteTalkEngine
-from inference_sidecar.engines.infinitetalk.parts import Parts
+from inference_sidecar.engines.infinitetalk.loading.loaded_model import LoadedModel
 from stage.tiny_engine import tiny_settings
 
 
 @pytest.fixture(scope="module")
-def engine(tiny_parts: Parts) -> Engine:
-    loaded = InfiniteTalkEngine(tiny_settings(), lambda _settings, _device: tiny_parts)
+def engine(tiny_model: LoadedModel) -> Engine:
+    loaded = InfiniteTalkEngine(tiny_settings(), lambda _settings, _device: tiny_model)
     readiness = loaded.load()
     assert readiness.device
     assert readiness.seconds_per_video_second > 0

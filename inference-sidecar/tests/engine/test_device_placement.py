@@ -1,4 +1,4 @@
-"""What lies where on a GPU, without one: see `stage.pretended_cuda` for what that can show."""
+"""Device placement without a GPU: `stage.pretended_cuda` says what that can show."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def on_gpu() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("on_gpu")
-def test_the_pretended_device_keeps_its_tensors_apart() -> None:
+def test_the_pretended_device_refuses_tensors_of_the_host() -> None:
     x, stray = torch.ones(2, 3).to(DEVICE), torch.ones(2, 3)
     layer = torch.nn.Linear(3, 4).to(DEVICE)
     assert {x.device, layer(x).device, torch.zeros(2, device=DEVICE).device} == {DEVICE}
@@ -40,7 +40,7 @@ def test_the_pretended_device_keeps_its_tensors_apart() -> None:
 
 
 def rendered(device: str, folder: Path, inputs: Path) -> NDArray[np.uint8]:
-    """Three chunks; the last two once more, from the state that the first one left."""
+    """Renders three chunks, and the last two again from the state after the first."""
     settings = tiny_settings(model_storage_path=folder, infinitetalk_device=device)
     engine = InfiniteTalkEngine(settings)
     told = engine.load()
@@ -54,7 +54,7 @@ def rendered(device: str, folder: Path, inputs: Path) -> NDArray[np.uint8]:
     return np.concatenate([chunk.frames for chunk in chunks])
 
 
-def test_a_render_mixes_nothing_on_the_device_with_the_host(
+def test_a_render_never_mixes_device_and_host_tensors(
     resident_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(codec_layers, "_triton_norm", no_triton)

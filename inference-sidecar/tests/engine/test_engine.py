@@ -1,4 +1,4 @@
-"""The engine over tiny weights: what a job becomes, and every way it can end."""
+"""The engine over tiny weights: plans, renders, and every way a render can end."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from PIL import Image
 from torch import Tensor
 
 from inference_sidecar.engines.engine import FPS, Plan, RenderRequest, ResumeState, Size
-from inference_sidecar.engines.infinitetalk.device import Device
+from inference_sidecar.engines.infinitetalk.capacity.device import Device
 from inference_sidecar.engines.infinitetalk.engine import InfiniteTalkEngine
-from inference_sidecar.engines.infinitetalk.interfaces import Conditions, Text
-from inference_sidecar.engines.infinitetalk.parts import Parts
+from inference_sidecar.engines.infinitetalk.loading.loaded_model import LoadedModel
+from inference_sidecar.engines.infinitetalk.sampling.interfaces import Conditions, Text
 from inference_sidecar.foundation.errors import (
     AudioUnreadable,
     Cancelled,
@@ -25,7 +25,7 @@ from inference_sidecar.foundation.errors import (
     ImageUnreadable,
     ResumeRefused,
 )
-from stage.tiny_engine import Watched, a_request, parts_of, tiny_settings, write_voice
+from stage.tiny_engine import Watched, a_request, tiny_loaded_model, tiny_settings, write_voice
 
 THREE_CHUNKS = 41
 
@@ -44,7 +44,7 @@ def test_a_job_becomes_windows_that_add_up_to_its_frames(
     assert (plan.generation, plan.delivery) == (Size(48, 32), Size(96, 54))
 
 
-def test_three_chunks_come_as_planned_and_progress_tells_every_forward(
+def test_three_chunks_follow_the_plan_and_progress_covers_every_forward(
     loaded: InfiniteTalkEngine, tmp_path: Path
 ) -> None:
     request = a_request(tmp_path, THREE_CHUNKS)
@@ -61,7 +61,7 @@ def test_three_chunks_come_as_planned_and_progress_tells_every_forward(
     assert control.looks >= forwards
 
 
-def test_a_resume_at_the_second_chunk_is_equal_to_the_bit(
+def test_resuming_at_the_second_chunk_gives_the_same_bits(
     loaded: InfiniteTalkEngine, tmp_path: Path
 ) -> None:
     request = a_request(tmp_path, THREE_CHUNKS)
@@ -83,12 +83,12 @@ def test_a_resume_at_the_second_chunk_is_equal_to_the_bit(
         {"infinitetalk_prompt": "another", "request": {"prompt": ""}},
     ],
 )
-def test_other_settings_make_another_render_of_it(
-    tiny_parts: Parts, loaded: InfiniteTalkEngine, tmp_path: Path, changed: dict[str, Any]
+def test_a_resume_state_of_other_settings_is_refused(
+    tiny_model: LoadedModel, loaded: InfiniteTalkEngine, tmp_path: Path, changed: dict[str, Any]
 ) -> None:
     request = a_request(tmp_path, 20, **changed.get("request", {}))
     settings = {name: value for name, value in changed.items() if name != "request"}
-    other = InfiniteTalkEngine(tiny_settings(**settings), lambda *_: tiny_parts)
+    other = InfiniteTalkEngine(tiny_settings(**settings), lambda *_: tiny_model)
     other.load()
     plan = loaded.plan(request)
     assert other.fingerprint(request, plan) != loaded.fingerprint(request, plan)
@@ -97,7 +97,7 @@ def test_other_settings_make_another_render_of_it(
         next(loaded.render(request, plan, Watched(), foreign))
 
 
-def test_one_second_of_voice_is_padded_for_the_model_and_cut_back(
+def test_one_second_of_voice_is_padded_for_the_model_and_the_video_cut_back(
     loaded: InfiniteTalkEngine, tmp_path: Path
 ) -> None:
     engine = loaded
@@ -107,25 +107,23 @@ def test_one_second_of_voice_is_padded_for_the_model_and_cut_back(
     assert frames_of(engine, request, plan).shape == (10, 32, 48, 3)
 
 
-def test_a_voice_of_a_single_frame_is_rendered_too(
-    loaded: InfiniteTalkEngine, tmp_path: Path
-) -> None:
+def test_a_voice_of_a_single_frame_is_rendered(loaded: InfiniteTalkEngine, tmp_path: Path) -> None:
     voice = write_voice(tmp_path / "blip.wav", 0.02)
     request = a_request(tmp_path, 1, audio=voice)
     assert len(frames_of(loaded, request, loaded.plan(request))) == 1
 
 
-def test_what_sounds_after_the_last_frame_changes_nothing(
+def test_sound_after_the_last_frame_changes_nothing(
     loaded: InfiniteTalkEngine, tmp_path: Path
 ) -> None:
-    """The recording may end up to half a frame later than the video: no lip may move early."""
+    """The recording may end up to half a frame after the video, and that must not move the lips."""
     request = a_request(tmp_path, 20)
     longer = a_request(tmp_path, 20, audio=write_voice(tmp_path / "longer.wav", 20.4 / FPS))
     assert frames_of(loaded, request, loaded.plan(request)).shape == (20, 32, 48, 3)
     assert frames_of(loaded, longer, loaded.plan(longer)).shape == (20, 32, 48, 3)
 
 
-def test_the_seed_and_the_voice_decide_the_picture(
+def test_the_frames_depend_on_the_seed_and_the_voice(
     loaded: InfiniteTalkEngine, tmp_path: Path
 ) -> None:
     request = a_request(tmp_path, 17)
@@ -139,7 +137,9 @@ def test_the_seed_and_the_voice_decide_the_picture(
     assert not np.array_equal(first, frames_of(loaded, replace(request, audio=silent), plan))
 
 
-def test_no_prompt_is_the_configured_one(loaded: InfiniteTalkEngine, tmp_path: Path) -> None:
+def test_an_empty_prompt_means_the_configured_one(
+    loaded: InfiniteTalkEngine, tmp_path: Path
+) -> None:
     request = a_request(tmp_path, 17, prompt="  ")
     plan = loaded.plan(request)
     said = replace(request, prompt=tiny_settings().infinitetalk_prompt)
@@ -149,7 +149,7 @@ def test_no_prompt_is_the_configured_one(loaded: InfiniteTalkEngine, tmp_path: P
     )
 
 
-def test_transparent_pictures_are_flattened_on_white_and_turned_ones_set_upright(
+def test_transparent_portraits_are_flattened_on_white_and_rotated_ones_turned_upright(
     loaded: InfiniteTalkEngine, tmp_path: Path
 ) -> None:
     clear = tmp_path / "clear.png"
@@ -163,7 +163,7 @@ def test_transparent_pictures_are_flattened_on_white_and_turned_ones_set_upright
 
 
 @pytest.mark.parametrize("error", [Cancelled, DeadlineExceeded])
-def test_a_render_ends_within_a_forward_and_the_next_one_is_whole(
+def test_a_cancelled_render_ends_within_a_forward_and_the_next_one_is_complete(
     loaded: InfiniteTalkEngine, tmp_path: Path, error: type[Exception]
 ) -> None:
     request = a_request(tmp_path, THREE_CHUNKS)
@@ -197,7 +197,7 @@ def test_closing_the_render_frees_what_it_holds(loaded: InfiniteTalkEngine, tmp_
         ("audio", b"", AudioUnreadable),
     ],
 )
-def test_media_that_cannot_be_read_are_the_callers_mistake(
+def test_unreadable_media_are_an_input_error(
     loaded: InfiniteTalkEngine, tmp_path: Path, name: str, content: bytes, error: type[Exception]
 ) -> None:
     broken = tmp_path / "broken"
@@ -208,7 +208,7 @@ def test_media_that_cannot_be_read_are_the_callers_mistake(
 
 
 class HungryDenoiser:
-    """Runs out of memory at the forward it is told to."""
+    """Runs out of memory at a given forward."""
 
     def __init__(self, real: Any, forwards_left: int) -> None:
         self.real, self.forwards_left = real, forwards_left
@@ -218,8 +218,8 @@ class HungryDenoiser:
         self.conditioned = self.real.condition(conditions)
         return self
 
-    def listen(self, voices: Tensor) -> Tensor:
-        return self.conditioned.listen(voices)
+    def embed_audio(self, voices: Tensor) -> Tensor:
+        return self.conditioned.embed_audio(voices)
 
     def predict(self, latent: Tensor, timestep: float, text: Text, audio: Tensor) -> Tensor:
         self.forwards_left -= 1
@@ -228,11 +228,11 @@ class HungryDenoiser:
         return self.conditioned.predict(latent, timestep, text, audio)
 
 
-def test_running_out_of_memory_has_a_name_and_leaves_a_healthy_engine(
-    tiny_parts: Parts, tmp_path: Path
+def test_running_out_of_memory_has_a_failure_code_and_leaves_a_healthy_engine(
+    tiny_model: LoadedModel, tmp_path: Path
 ) -> None:
-    hungry = HungryDenoiser(tiny_parts.models.denoiser, 1000)
-    parts = replace(tiny_parts, models=replace(tiny_parts.models, denoiser=hungry))
+    hungry = HungryDenoiser(tiny_model.models.denoiser, 1000)
+    parts = replace(tiny_model, models=replace(tiny_model.models, denoiser=hungry))
     engine = InfiniteTalkEngine(tiny_settings(), lambda *_: parts)
     engine.load()
     request = a_request(tmp_path, THREE_CHUNKS)
@@ -248,7 +248,7 @@ def test_running_out_of_memory_has_a_name_and_leaves_a_healthy_engine(
     assert len(frames_of(engine, request, engine.plan(request, "352p"))) == THREE_CHUNKS
 
 
-def test_a_size_that_cannot_fit_is_not_tried(
+def test_a_size_that_cannot_fit_is_refused_before_rendering(
     loaded: InfiniteTalkEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     request = a_request(tmp_path, 17)
@@ -260,8 +260,8 @@ def test_a_size_that_cannot_fit_is_not_tried(
     assert control.looks == 0
 
 
-def test_a_device_that_is_too_small_takes_no_job_at_all(tiny_parts: Parts) -> None:
-    engine = InfiniteTalkEngine(tiny_settings(infinitetalk_memory_gib=0.001), lambda *_: tiny_parts)
+def test_loading_fails_on_a_device_that_is_too_small(tiny_model: LoadedModel) -> None:
+    engine = InfiniteTalkEngine(tiny_settings(infinitetalk_memory_gib=0.001), lambda *_: tiny_model)
     with pytest.raises(GpuOutOfMemory, match="INFINITETALK_SIZE"):
         engine.load()
 
@@ -277,8 +277,8 @@ def test_the_estimate_is_the_measured_pace_times_the_chunks(
     assert smaller.estimated_seconds < short.estimated_seconds
 
 
-def test_what_was_found_is_told(tiny_parts: Parts) -> None:
-    readiness = InfiniteTalkEngine(tiny_settings(), lambda *_: tiny_parts).load()
+def test_readiness_reports_what_was_found(tiny_model: LoadedModel) -> None:
+    readiness = InfiniteTalkEngine(tiny_settings(), lambda *_: tiny_model).load()
     assert (readiness.device, readiness.precision, readiness.attention_backend) == (
         "cpu",
         "fp32",
@@ -289,10 +289,12 @@ def test_what_was_found_is_told(tiny_parts: Parts) -> None:
     assert readiness.details["steps"] == "2 x 1"
 
 
-def test_guidance_takes_more_forwards_and_says_so(tiny_parts: Parts, tmp_path: Path) -> None:
+def test_guidance_takes_more_forwards_and_readiness_reports_them(
+    tiny_model: LoadedModel, tmp_path: Path
+) -> None:
     engine = InfiniteTalkEngine(
         tiny_settings(infinitetalk_text_guide=3.0, infinitetalk_audio_guide=2.0),
-        lambda *_: tiny_parts,
+        lambda *_: tiny_model,
     )
     assert engine.load().details["steps"] == "2 x 3"
     request = a_request(tmp_path, 17)
@@ -301,17 +303,17 @@ def test_guidance_takes_more_forwards_and_says_so(tiny_parts: Parts, tmp_path: P
     assert len(set(control.fractions)) >= 6
 
 
-def test_the_parts_of_the_folder_are_what_is_rendered_with(
+def test_the_published_folder_decides_what_is_rendered(
     tiny_folder: Path, loaded: InfiniteTalkEngine, tmp_path: Path
 ) -> None:
-    again = InfiniteTalkEngine(tiny_settings(), lambda *_: parts_of(tiny_folder))
+    again = InfiniteTalkEngine(tiny_settings(), lambda *_: tiny_loaded_model(tiny_folder))
     again.load()
     request = a_request(tmp_path, 17)
     plan = loaded.plan(request)
     assert np.array_equal(frames_of(again, request, plan), frames_of(loaded, request, plan))
 
 
-def test_nothing_comes_before_loading(tmp_path: Path) -> None:
+def test_an_engine_that_is_not_loaded_refuses_to_work(tmp_path: Path) -> None:
     engine = InfiniteTalkEngine(tiny_settings())
     with pytest.raises(RuntimeError, match="load"):
         engine.plan(a_request(tmp_path, 17))

@@ -1,9 +1,10 @@
-"""Quantised linear layers: how far from float32 they may be, by which kernel, and what is said."""
+"""Quantised linear layers: their error, their kernel, and what readiness reports."""
 
 import pytest
 import torch
 from torch import Tensor, nn
 
+from inference_sidecar.engines.infinitetalk.checkpoints.tensor_source import TensorSource
 from inference_sidecar.engines.infinitetalk.native import fp8
 from inference_sidecar.engines.infinitetalk.native.fp8 import (
     E4M3,
@@ -25,14 +26,16 @@ from inference_sidecar.engines.infinitetalk.native.linear import (
     resident_linear,
     takes_rows,
 )
-from inference_sidecar.engines.infinitetalk.native.tensors import TensorSource
+from stage.noise import noise
 
 CPU = torch.device("cpu")
 ROW, TENSOR = Granularity.ROW, Granularity.TENSOR
 
 
-def noise(*shape: int, seed: int = 0) -> Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+def quantised_linear(
+    weight: Tensor, bias: Tensor | None, granularity: Granularity = ROW
+) -> Fp8Linear:
+    return Fp8Linear(quantise_weight(weight, granularity), bias)
 
 
 def relative_error(result: Tensor, exact: Tensor) -> float:
@@ -48,12 +51,12 @@ def fresh_probes() -> None:
 def test_a_quantised_weight_is_within_half_a_step_of_each_value() -> None:
     weight = noise(64, 128)
     restored = quantise_weight(weight).dequantised(torch.float32)
-    # Three bits of mantissa: at most one sixteenth of the value, or half the smallest step.
+    # With three mantissa bits the error is at most 1/16 of the value, or half the smallest step.
     smallest = weight.abs().amax(dim=1, keepdim=True) / E4M3_MAX * 2**-10
     assert bool(((restored - weight).abs() <= weight.abs() / 16 + smallest).all())
 
 
-def test_the_largest_value_of_a_row_is_kept_exactly_and_none_overflows() -> None:
+def test_the_largest_value_of_a_row_is_exact_and_nothing_overflows() -> None:
     weight = noise(32, 64) * 1e4
     quantised = quantise_weight(weight)
     assert bool(torch.isfinite(quantised.values.float()).all())
@@ -76,7 +79,7 @@ def test_weights_that_are_not_finite_are_refused(broken: float) -> None:
         quantise_weight(weight)
 
 
-def test_rows_of_very_different_size_keep_their_precision_only_with_a_scale_each() -> None:
+def test_rows_of_very_different_magnitude_need_a_scale_each() -> None:
     weight = noise(64, 256) * torch.logspace(-5, 1, 64).unsqueeze(1)
     by_row = quantise_weight(weight, ROW).dequantised(torch.float32)
     by_tensor = quantise_weight(weight, TENSOR).dequantised(torch.float32)
@@ -104,7 +107,7 @@ def test_activations_are_scaled_row_by_row(
 @pytest.mark.parametrize("granularity", [ROW, TENSOR])
 @pytest.mark.parametrize("kernel", [Kernel.ROW, Kernel.TENSOR])
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
-def test_every_kernel_gives_what_the_emulation_gives(
+def test_every_kernel_matches_the_emulation(
     granularity: Granularity, kernel: Kernel, dtype: torch.dtype
 ) -> None:
     rows = quantise_activation(noise(33, 128).to(dtype), granularity)
@@ -125,7 +128,7 @@ def test_a_layer_is_within_four_percent_of_float32(
     weight, bias = noise(*shape, seed=1) / shape[1] ** 0.5, noise(shape[0], seed=2)
     x = noise(3, 50, shape[1], seed=3)
     exact = nn.functional.linear(x, weight, bias)
-    layer = Fp8Linear.quantised(weight, bias, granularity)
+    layer = quantised_linear(weight, bias, granularity)
     result = layer(x.bfloat16())
     assert result.dtype == torch.bfloat16
     assert result.shape == exact.shape
@@ -138,8 +141,8 @@ def test_the_error_does_not_grow_with_outliers_in_single_rows() -> None:
     x = noise(64, 256, seed=3)
     x[5] *= 1e6
     exact = nn.functional.linear(x, weight)
-    by_row = Fp8Linear.quantised(weight, None, ROW)(x)
-    by_tensor = Fp8Linear.quantised(weight, None, TENSOR)(x)
+    by_row = quantised_linear(weight, None, ROW)(x)
+    by_tensor = quantised_linear(weight, None, TENSOR)(x)
     others = [row for row in range(64) if row != 5]
     assert relative_error(by_row[others], exact[others]) < 0.042
     assert relative_error(by_tensor[others], exact[others]) > 0.1
@@ -147,17 +150,17 @@ def test_the_error_does_not_grow_with_outliers_in_single_rows() -> None:
 
 def test_the_bias_is_kept_in_float32_and_not_quantised() -> None:
     bias = noise(64) + 1e-4
-    layer = Fp8Linear.quantised(torch.zeros(64, 32), bias)
+    layer = quantised_linear(torch.zeros(64, 32), bias)
     assert layer.bias is not None
     assert layer.bias.dtype == torch.float32
     torch.testing.assert_close(layer(noise(2, 32)), bias.expand(2, 64), rtol=0, atol=1e-6)
 
 
-def test_a_device_without_such_kernels_dequantises_and_says_so(
+def test_a_device_without_fp8_kernels_dequantises_and_reports_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     weight = noise(64, 32, seed=1)
-    layer = Fp8Linear.quantised(weight, None)
+    layer = quantised_linear(weight, None)
     x = noise(7, 32, seed=2)
 
     def refused(*_: object, **__: object) -> Tensor:
@@ -166,7 +169,7 @@ def test_a_device_without_such_kernels_dequantises_and_says_so(
     monkeypatch.setattr(torch, "_scaled_mm", refused)
     assert kernel_of(CPU, torch.float32) is Kernel.DEQUANTISED
     exact = nn.functional.linear(x, weight)
-    # Only the weight is rounded, so that this is nearer than a real fp8 product.
+    # Only the weight is rounded, so this is closer than a real fp8 product.
     assert relative_error(layer(x), exact) < 0.03
     assert precision_of(nn.Sequential(layer)) == (
         "fp8 weights (row), bf16 arithmetic: this device cannot multiply fp8"
@@ -187,14 +190,14 @@ def test_a_kernel_with_wrong_results_is_not_used(monkeypatch: pytest.MonkeyPatch
 
 def test_a_device_with_row_wise_kernels_uses_them() -> None:
     assert kernel_of(CPU, torch.bfloat16) is Kernel.ROW
-    layer = Fp8Linear.quantised(noise(64, 32), None)
+    layer = quantised_linear(noise(64, 32), None)
     assert precision_of(nn.Sequential(layer)) == "fp8 (scale per row, row-wise kernel)"
 
 
 def test_a_layer_that_the_kernels_cannot_tile_is_dequantised() -> None:
     weight = noise(24, 20, seed=1)
     x = noise(5, 20, seed=2)
-    layer = Fp8Linear.quantised(weight, None)
+    layer = quantised_linear(weight, None)
     assert relative_error(layer(x), nn.functional.linear(x, weight)) < 0.03
 
 
@@ -238,7 +241,7 @@ def test_an_input_that_several_layers_share_is_quantised_once(dtype: torch.dtype
     x = noise(5, 64).to(dtype)
     rows = quantise_activation(x)
     for seed in (1, 2):
-        layer = Fp8Linear.quantised(noise(32, 64, seed=seed), noise(32, seed=seed))
+        layer = quantised_linear(noise(32, 64, seed=seed), noise(32, seed=seed))
         assert takes_rows(layer, dtype)
         assert torch.equal(layer(rows), layer(x))
         assert layer(rows).dtype == dtype
@@ -246,6 +249,6 @@ def test_an_input_that_several_layers_share_is_quantised_once(dtype: torch.dtype
 
 def test_only_layers_that_multiply_row_by_row_take_quantised_rows() -> None:
     plain = plain_linear(TensorSource({"a.weight": noise(32, 64), "a.bias": noise(32)}), "a")
-    by_tensor = Fp8Linear.quantised(noise(32, 64), None, TENSOR)
-    untiled = Fp8Linear.quantised(noise(24, 72), None)
+    by_tensor = quantised_linear(noise(32, 64), None, TENSOR)
+    untiled = quantised_linear(noise(24, 72), None)
     assert not any(takes_rows(layer, torch.bfloat16) for layer in (plain, by_tensor, untiled))

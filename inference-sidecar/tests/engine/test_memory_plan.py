@@ -1,4 +1,4 @@
-"""What a render is said to need, against what it really allocates."""
+"""The memory plan, compared with what a render really allocates."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ import torch
 from torch.profiler import ProfilerActivity, profile
 
 from inference_sidecar.engines.engine import Size
-from inference_sidecar.engines.infinitetalk.encoders.codec import WanCodec
-from inference_sidecar.engines.infinitetalk.memory_plan import (
+from inference_sidecar.engines.infinitetalk.capacity.flops import FULL_SIZE, TransformerShape
+from inference_sidecar.engines.infinitetalk.capacity.memory_plan import (
     GIB,
     MemoryPlan,
     cached_bytes,
     codec_bytes,
     forward_bytes,
 )
+from inference_sidecar.engines.infinitetalk.encoders.codec import WanCodec
 from inference_sidecar.engines.infinitetalk.settings import Precision
-from inference_sidecar.engines.infinitetalk.work import FULL_SIZE, TransformerShape
 
 L40S_BYTES = round(44.4 * GIB)
-"""What torch finds on a card that is sold with 48 GB."""
+"""What torch reports for a card sold with 48 GB."""
 WEIGHTS: dict[Precision, int] = {
     "fp8": round((18.1 + 1.2 + 0.25 + 0.4) * GIB),
     "bf16": round((35.2 + 1.2 + 0.25 + 0.4) * GIB),
@@ -44,7 +44,7 @@ def plan(precision: Precision = "fp8", **changes: float) -> MemoryPlan:
         ("bf16", Size(1280, 720), None),
     ],
 )
-def test_what_fits_on_an_l40s(
+def test_known_sizes_fit_or_do_not_fit_on_an_l40s(
     precision: Precision,
     size: Size,
     is_tiled: bool | None,  # noqa: FBT001 - a column of the table above
@@ -53,7 +53,7 @@ def test_what_fits_on_an_l40s(
     assert (need.is_tiled if need else None) == is_tiled
 
 
-def test_tiling_is_chosen_only_where_it_is_what_helps() -> None:
+def test_tiling_is_chosen_only_where_it_makes_the_render_fit() -> None:
     size = Size(1280, 720)
     whole, tiled = (plan().need(size, is_tiled=is_tiled) for is_tiled in (False, True))
     assert tiled.codec < whole.codec / 10
@@ -66,7 +66,7 @@ def test_tiling_is_chosen_only_where_it_is_what_helps() -> None:
     assert plan().fit(size, tiled.total - 1) is None
 
 
-def test_a_second_prompt_and_a_float32_codec_cost_what_they_hold() -> None:
+def test_a_second_prompt_and_a_float32_codec_are_counted() -> None:
     size = Size(832, 480)
     one, two = (plan(prompts=count).need(size, is_tiled=False) for count in (1, 2))
     assert two.cached - one.cached == 2 * 40 * 512 * 5120 * 2
@@ -74,22 +74,22 @@ def test_a_second_prompt_and_a_float32_codec_cost_what_they_hold() -> None:
     assert exact.codec > 1.5 * one.codec
 
 
-def test_the_forward_of_another_takes_what_it_takes() -> None:
+def test_the_forward_memory_of_another_transformer_is_counted() -> None:
     size = Size(832, 480)
     ours, theirs = (plan(forward_memory=factor).need(size, is_tiled=True) for factor in (1.0, 2.5))
     assert theirs.forward == pytest.approx(2.5 * ours.forward)
     assert theirs.total - ours.total == theirs.forward - ours.forward
 
 
-def test_the_figures_are_those_that_others_found() -> None:
-    """Others found 7.6 GiB to decode 640x640 in float32 and 4.5 GiB for 832x480 in bf16."""
+def test_the_plan_matches_published_measurements() -> None:
+    """Published measurements: 7.6 GiB to decode 640x640 in float32, 4.5 GiB for 832x480 in bf16."""
     assert codec_bytes(Size(640, 640), 4, is_tiled=False) / GIB == pytest.approx(7.6, rel=0.1)
     assert codec_bytes(Size(832, 480), 2, is_tiled=False) / GIB == pytest.approx(4.5, rel=0.15)
     assert cached_bytes("bf16", FULL_SIZE, 1) / 1e9 == pytest.approx(0.63, rel=0.01)
 
 
 def peak_bytes(work: Callable[[], object]) -> int:
-    """The most that was allocated at once while something ran, by torch's own account."""
+    """The peak of allocated memory during a call, according to torch's profiler."""
     with (
         profile(activities=[ProfilerActivity.CPU], profile_memory=True) as watched,
         torch.inference_mode(),
@@ -106,7 +106,7 @@ def peak_bytes(work: Callable[[], object]) -> int:
 
 
 @pytest.mark.parametrize("precision", ["bf16", "fp32"])
-def test_a_forward_allocates_what_the_plan_says(
+def test_a_forward_allocates_what_the_plan_predicts(
     precision: Precision,
     forward_of: Callable[[TransformerShape, torch.dtype, Size, int], Callable[[], object]],
 ) -> None:
@@ -123,12 +123,12 @@ def test_a_forward_allocates_what_the_plan_says(
 
 
 @pytest.mark.parametrize(("dtype", "bytes_per_value"), [(torch.float32, 4), (torch.bfloat16, 2)])
-def test_decoding_allocates_what_the_plan_says(
+def test_decoding_allocates_what_the_plan_predicts(
     codec_of_width: Callable[[int, torch.dtype], WanCodec],
     dtype: torch.dtype,
     bytes_per_value: int,
 ) -> None:
-    """A narrower codec than the published one, whose 96 channels the plan counts on."""
+    """Uses a narrower codec than the published one, whose 96 channels the plan assumes."""
     width, size = 64, Size(64, 64)
     codec = codec_of_width(width, dtype)
     latent = torch.randn(16, 3, size.height // 8, size.width // 8)

@@ -1,4 +1,4 @@
-"""Our forward: what it depends on and what it keeps."""
+"""The native forward: what it depends on, and its precision."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from inference_sidecar.engines.infinitetalk.interfaces import Conditions, Text
 from inference_sidecar.engines.infinitetalk.native.attention import Attention, AttentionBackend
 from inference_sidecar.engines.infinitetalk.native.denoiser import NativeDenoiser
 from inference_sidecar.engines.infinitetalk.native.dit import Dit, build_dit
 from inference_sidecar.engines.infinitetalk.native.rope import rotate, rotation
+from inference_sidecar.engines.infinitetalk.sampling.interfaces import Conditions, Text
 from inference_sidecar.engines.infinitetalk.upstream_checks.tiny_weights.folder import (
     random_tensors,
 )
@@ -19,6 +19,7 @@ from inference_sidecar.engines.infinitetalk.upstream_checks.tiny_weights.transfo
     audio_shapes,
     base_shapes,
 )
+from stage.noise import noise
 
 TINY = TinySizes()
 GRID = (5, 4, 6)
@@ -30,10 +31,6 @@ def a_transformer(dtype: torch.dtype = torch.float32) -> Dit:
     tensors = random_tensors(shapes, torch.Generator().manual_seed(1))
     weights = {name: tensor.to(dtype) for name, tensor in tensors.items()}
     return build_dit(weights, {"num_heads": TINY.heads, "text_len": 24}, dtype=dtype)
-
-
-def noise(*shape: int, seed: int = 0) -> Tensor:
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
 
 
 def conditions(**changes: Tensor | None) -> Conditions:
@@ -51,11 +48,11 @@ def velocity(
 ) -> Tensor:
     with torch.inference_mode():
         conditioned = NativeDenoiser(dit).condition(told)
-        audio = conditioned.listen(noise(1, 17, 5, 12, 768, seed=voice_seed))
+        audio = conditioned.embed_audio(noise(1, 17, 5, 12, 768, seed=voice_seed))
         return conditioned.predict(noise(16, *GRID), time, text, audio)
 
 
-def test_everything_that_it_is_told_shows() -> None:
+def test_every_input_affects_the_velocity() -> None:
     dit = a_transformer()
     base = velocity(dit, conditions())
     assert base.shape == (16, *GRID)
@@ -72,13 +69,13 @@ def test_everything_that_it_is_told_shows() -> None:
     assert torch.equal(velocity(dit, conditions(negative=None)), base)
 
 
-def test_a_latent_frame_hears_its_own_four_frames_and_two_around_them() -> None:
+def test_a_latent_frame_depends_on_the_voice_of_its_four_frames_and_two_around_them() -> None:
     dit = a_transformer()
     voice = noise(17, 5, 12, 768, seed=5)
     tokens = dit.audio_projection(voice)
     assert tokens.shape == (5, TINY.audio_tokens, TINY.audio_dim)
     changed = voice.clone()
-    # Frame 5 opens the second group: of its taps the past counts, its future does not.
+    # Frame 5 starts the second group: the past of its window counts, the future does not.
     changed[5, 3:] += 1
     assert torch.equal(dit.audio_projection(changed), tokens)
     changed[5, 0] += 1
@@ -93,18 +90,18 @@ def test_bf16_stays_near_float32() -> None:
     assert ((rough - exact).norm() / exact.norm()) < 0.03
 
 
-def test_positions_turn_pairs_and_keep_their_length() -> None:
+def test_rotary_embedding_preserves_the_length_of_pairs() -> None:
     by = rotation((2, 3, 4), 12, CPU, torch.float64)
     x = noise(24, 2, 12)
     turned = rotate(x, by)
     assert torch.equal(turned[0], x[0])
     assert torch.allclose(turned.norm(dim=-1), x.norm(dim=-1), atol=1e-5)
-    # Two pairs for each axis; one step in width turns the last two pairs alone.
+    # Two pairs per axis; one step in width rotates only the last two pairs.
     assert torch.equal(turned[1, :, :8], x[1, :, :8])
     assert not torch.allclose(turned[1, :, 8:], x[1, :, 8:])
 
 
-def test_kernels_that_this_machine_lacks_are_refused_and_never_replaced() -> None:
+def test_missing_attention_kernels_are_refused_and_never_replaced() -> None:
     assert Attention(AttentionBackend.AUTO, CPU, torch.float32).backend is AttentionBackend.CPU
     for backend in (AttentionBackend.SAGE, AttentionBackend.CUDNN, AttentionBackend.FLASH):
         with pytest.raises(ValueError, match="needs a CUDA device"):
@@ -116,10 +113,10 @@ def test_kernels_that_this_machine_lacks_are_refused_and_never_replaced() -> Non
         Attention(AttentionBackend.CPU, cuda, torch.bfloat16)
 
 
-def test_two_people_are_not_promised() -> None:
+def test_two_people_are_refused() -> None:
     dit = a_transformer()
     with pytest.raises(NotImplementedError):
         NativeDenoiser(dit).condition(conditions(person_masks=torch.ones(3, 4, 6)))
     conditioned = NativeDenoiser(dit).condition(conditions())
     with pytest.raises(NotImplementedError):
-        conditioned.listen(noise(2, 17, 5, 12, 768))
+        conditioned.embed_audio(noise(2, 17, 5, 12, 768))

@@ -1,4 +1,4 @@
-"""Our rendering against upstream's own code. Needs its checkout and `--with reference`."""
+"""Our rendering compared with upstream's own code. Needs its checkout and `--with reference`."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_every_chunk_agrees_with_upstreams(bench: Bench, case: Case) -> None:
     assert len(outcome.differences) == (1 if case.is_clip else 3)
 
 
-def test_a_replay_is_upstreams_render_from_files_to_frames(bench: Bench, tmp_path: Path) -> None:
+def test_a_replay_matches_upstream_from_files_to_frames(bench: Bench, tmp_path: Path) -> None:
     case = Case(1.0, 1.0, (48, 64), 0.0)
     out = tmp_path / "frames.npy"
     options = {
@@ -87,7 +87,7 @@ def test_a_replay_is_upstreams_render_from_files_to_frames(bench: Bench, tmp_pat
     assert np.abs(ours - theirs).max() <= 1e-6
 
 
-def test_a_base_of_the_positions_that_is_one_percent_off_shows(
+def test_a_rotary_base_that_is_one_percent_off_is_detected(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     case = Case(5.0, 4.0, (64, 48), 0.0)
@@ -96,8 +96,8 @@ def test_a_base_of_the_positions_that_is_one_percent_off_shows(
     assert max(bench.run(case).differences) > 2 * case.bound
 
 
-def test_a_video_that_is_cut_is_cut_as_upstream_cuts(bench: Bench) -> None:
-    """27 of 34 frames: the second window is the last one, and hears what comes after it."""
+def test_a_truncated_video_is_truncated_like_upstreams(bench: Bench) -> None:
+    """27 of 34 frames: the second window is the last, and its voice continues after its end."""
     case = Case(1.0, 2.0, (48, 64), 0.0)
     theirs = bench.render_upstream(case, max_frames=27)
     ours = torch.cat(list(bench.render_ours(case, frames=27)), dim=1)
@@ -105,7 +105,7 @@ def test_a_video_that_is_cut_is_cut_as_upstream_cuts(bench: Bench) -> None:
     assert (ours - theirs).abs().max() <= 1e-6
 
 
-def test_a_voice_of_more_than_a_minute_is_heard_as_upstream_hears_it(
+def test_a_voice_of_more_than_a_minute_is_embedded_like_upstreams(
     bench: Bench, tmp_path: Path
 ) -> None:
     """Beyond 1,500 frames convolutions run in pieces, and attention does not store its scores."""
@@ -119,26 +119,26 @@ def test_a_voice_of_more_than_a_minute_is_heard_as_upstream_hears_it(
         assert (window - theirs[start : start + 151]).abs().max() <= 2e-5
 
 
-def test_our_loop_over_upstreams_parts_is_upstreams_loop(bench: Bench) -> None:
+def test_our_loop_over_upstreams_models_matches_upstreams_loop(bench: Bench) -> None:
     case = Case(5.0, 4.0, (48, 64), 0.0)
     theirs = bench.render_upstream(case)
     frames = torch.cat(list(bench.render_ours(case, bench.upstream.models())), dim=1)
     assert (frames - theirs).abs().max() <= 1e-6
 
 
-def test_upstreams_pipeline_runs_on_a_gpu_whole_and_in_parts(bench: Bench) -> None:
+def test_upstreams_pipeline_and_its_models_run_on_a_gpu(bench: Bench) -> None:
     case = Case(5.0, 4.0, (48, 64), 1.0)
     with pretended_cuda():
         on_gpu = Bench(CODE, bench.weights.parent, device=DEVICE)
         outcome = on_gpu.run(case)
         assert outcome.is_equal, str(outcome)
         theirs = on_gpu.render_upstream(case)
-        parts = torch.cat(list(on_gpu.render_ours(case, on_gpu.upstream.models())), dim=1)
-        assert (parts - theirs).abs().max() <= case.bound
+        ours = torch.cat(list(on_gpu.render_ours(case, on_gpu.upstream.models())), dim=1)
+        assert (ours - theirs).abs().max() <= case.bound
 
 
 @pytest.mark.parametrize("device", ["cpu", "cuda"])
-def test_an_operator_may_render_by_upstreams_transformer(
+def test_an_operator_can_render_with_upstreams_transformer(
     resident_folder: Path, tmp_path: Path, device: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     request = a_request(tmp_path, 41)
@@ -157,8 +157,9 @@ def test_an_operator_may_render_by_upstreams_transformer(
     assert np.abs(ours.astype(int) - theirs.astype(int)).max() <= 1
 
 
-def test_every_tensor_of_the_published_models_is_wanted_exactly_once(bench: Bench) -> None:
-    """Upstream's own classes at their true sizes, on the meta device: 25 billion names' worth."""
+def test_every_tensor_of_the_published_models_is_used_exactly_once(bench: Bench) -> None:
+    """Upstream's own classes in their published sizes, on the meta device: 25 billion
+    parameters."""
     assert bench.upstream.pipeline is not None
     transformer, text, image, codec = (
         importlib.import_module(f"wan.modules.{name}")

@@ -8,11 +8,11 @@ import torch
 from PIL import Image
 
 from inference_sidecar.engines.engine import Size
-from inference_sidecar.engines.infinitetalk.portrait import read_portrait
+from inference_sidecar.engines.infinitetalk.inputs.portrait import read_portrait
 from inference_sidecar.foundation.errors import ImageUnreadable
 
 
-def test_it_covers_the_frame_and_is_cut_around_the_centre(tmp_path: Path) -> None:
+def test_it_covers_the_frame_and_is_cropped_at_the_centre(tmp_path: Path) -> None:
     stripes = np.zeros((40, 120, 3), np.uint8)
     stripes[:, 40:80] = 255
     Image.fromarray(stripes).save(tmp_path / "portrait.png")
@@ -25,7 +25,7 @@ def test_it_covers_the_frame_and_is_cut_around_the_centre(tmp_path: Path) -> Non
     assert (wide[:, :, 34:62] == 1).all()
 
 
-def test_phone_portraits_stand_upright_and_what_is_transparent_is_white(tmp_path: Path) -> None:
+def test_phone_portraits_are_upright_and_transparent_pixels_white(tmp_path: Path) -> None:
     halves = np.zeros((32, 32, 3), np.uint8)
     halves[:16] = 255
     exif = Image.Exif()
@@ -43,7 +43,7 @@ def test_phone_portraits_stand_upright_and_what_is_transparent_is_white(tmp_path
     assert (beneath == -1).all()
 
 
-def test_what_is_no_image_is_the_callers_mistake(tmp_path: Path) -> None:
+def test_a_file_that_is_not_an_image_is_an_input_error(tmp_path: Path) -> None:
     (tmp_path / "portrait.png").write_bytes(b"no image")
     with pytest.raises(ImageUnreadable):
         read_portrait(tmp_path / "portrait.png", Size(32, 32))

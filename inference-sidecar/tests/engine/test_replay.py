@@ -78,7 +78,7 @@ def replayed(folder: Path, **options: str) -> np.ndarray:
     return np.load(out)
 
 
-def test_it_renders_a_whole_voice_from_weights_of_any_size(folder: Path) -> None:
+def test_it_renders_a_whole_voice_with_weights_of_any_size(folder: Path) -> None:
     frames = replayed(folder)
     assert frames.dtype == np.float32
     assert frames.shape == (3, 34, 32, 48)
@@ -88,7 +88,7 @@ def test_it_renders_a_whole_voice_from_weights_of_any_size(folder: Path) -> None
     assert np.array_equal(clip, frames[:, :21])
 
 
-def test_a_voice_shorter_than_a_window_is_padded_and_the_video_cut_back(folder: Path) -> None:
+def test_a_voice_shorter_than_a_window_is_padded_and_the_video_cut(folder: Path) -> None:
     short = str(folder / "short.wav")
     assert replayed(folder, audio=short).shape == (3, 6, 32, 48)
     assert replayed(folder, audio=short, mode="clip").shape == (3, 6, 32, 48)
@@ -104,7 +104,7 @@ def test_a_voice_shorter_than_a_window_is_padded_and_the_video_cut_back(folder: 
     ],
     ids=["an object", "no archive", "no tensors", "no header"],
 )
-def test_damaged_or_dangerous_weights_are_one_sentence(
+def test_damaged_or_dangerous_weights_end_in_one_sentence(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, content: bytes
 ) -> None:
     weights = tmp_path / "weights"
@@ -119,7 +119,7 @@ def test_damaged_or_dangerous_weights_are_one_sentence(
     assert not (tmp_path / "x.npy").exists()
 
 
-def test_streaming_stops_after_upstreams_thousand_frames_unless_told_otherwise(
+def test_streaming_stops_after_a_thousand_frames_by_default(
     folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert replay_module._MOST_FRAMES == 1_000
@@ -132,7 +132,7 @@ def test_streaming_stops_after_upstreams_thousand_frames_unless_told_otherwise(
     assert replayed(folder).shape[1] == 27
 
 
-def test_a_replay_that_is_interrupted_leaves_nothing(
+def test_an_interrupted_replay_leaves_no_file(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def interrupted(*_: object) -> None:
@@ -146,7 +146,7 @@ def test_a_replay_that_is_interrupted_leaves_nothing(
     assert {path: path.stat().st_mtime_ns for path in folder.iterdir()} == before
 
 
-def test_a_negative_seed_is_a_random_one_that_is_told(
+def test_a_negative_seed_draws_a_random_one_and_prints_it(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     random = replayed(folder, mode="clip", seed="-1")
@@ -156,7 +156,7 @@ def test_a_negative_seed_is_a_random_one_that_is_told(
     assert not np.array_equal(replayed(folder, mode="clip", seed="-1"), random)
 
 
-def test_what_cannot_be_rendered_is_said_and_not_traced(
+def test_inputs_that_cannot_be_rendered_end_in_one_sentence(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     files = ["--image", str(folder / "portrait.png"), "--audio", str(folder / "voice.wav")]

@@ -1,4 +1,4 @@
-"""The model from resident files against the same model from the published ones."""
+"""The model from resident files, compared with the same model from the published files."""
 
 from __future__ import annotations
 
@@ -9,6 +9,10 @@ import torch
 from torch import Tensor
 
 from inference_sidecar.engines.infinitetalk.checkpoints.layout import PublishedLayout
+from inference_sidecar.engines.infinitetalk.checkpoints.resident_file import (
+    Precision,
+    ResidentFolder,
+)
 from inference_sidecar.engines.infinitetalk.checkpoints.tensor_files import (
     SafetensorsFiles,
     read_pickle,
@@ -16,12 +20,11 @@ from inference_sidecar.engines.infinitetalk.checkpoints.tensor_files import (
 from inference_sidecar.engines.infinitetalk.encoders.codec import WanCodec
 from inference_sidecar.engines.infinitetalk.encoders.image import ClipImage
 from inference_sidecar.engines.infinitetalk.encoders.text import UmT5
-from inference_sidecar.engines.infinitetalk.interfaces import Conditions, Text
 from inference_sidecar.engines.infinitetalk.native.denoiser import NativeDenoiser
 from inference_sidecar.engines.infinitetalk.native.dit import Dit, build_dit
 from inference_sidecar.engines.infinitetalk.native.fp8 import Granularity
 from inference_sidecar.engines.infinitetalk.native.linear import precision_of, resident_linear
-from inference_sidecar.engines.infinitetalk.resident_file import Precision, ResidentFolder
+from inference_sidecar.engines.infinitetalk.sampling.interfaces import Conditions, Text
 from inference_sidecar.engines.infinitetalk.upstream_checks.tiny_weights.folder import (
     write_tiny_weights,
 )
@@ -30,7 +33,7 @@ from inference_sidecar.weights.prepare.command import Preparation, PrepareOption
 
 CPU = torch.device("cpu")
 SIZES = TinySizes(dim=64, ffn=128)
-"""Multiples of sixteen, so that the fp8 kernels can be used."""
+"""Multiples of 16, which the fp8 kernels need."""
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +58,7 @@ def resident_dit(storage: Path, precision: Precision) -> Dit:
 
 
 def velocity(dit: Dit) -> Tensor:
-    """One forward with everything in it, the same for every model."""
+    """One forward with all inputs, the same for every model."""
     generator = torch.Generator().manual_seed(3)
 
     def noise(*shape: int) -> Tensor:
@@ -69,7 +72,7 @@ def velocity(dit: Dit) -> Tensor:
     )
     with torch.inference_mode():
         ready = NativeDenoiser(dit).condition(conditions)
-        audio = ready.listen(noise(1, 9, 5, 12, 768))
+        audio = ready.embed_audio(noise(1, 9, 5, 12, 768))
         return ready.predict(noise(16, 3, 8, 8), 700.0, Text.PROMPT, audio)
 
 
@@ -77,8 +80,8 @@ def error(result: Tensor, exact: Tensor) -> float:
     return float((result - exact).norm() / exact.norm())
 
 
-def test_float32_resident_is_the_published_model(storage: Path) -> None:
-    # The numbers are the same; where they lie in memory decides how they are added up.
+def test_the_float32_resident_model_matches_the_published_one(storage: Path) -> None:
+    # The values are the same, but their alignment in memory decides the order of sums.
     result = velocity(resident_dit(storage, "fp32"))
     assert error(result, velocity(published_dit(storage))) < 1e-6
 
@@ -95,7 +98,7 @@ def test_fp8_is_within_eight_percent_of_float32(storage: Path) -> None:
     assert 0.01 < error(velocity(dit), velocity(published_dit(storage))) < 0.08
 
 
-def test_fp8_with_one_scale_a_tensor_is_within_ten_percent(tmp_path: Path, storage: Path) -> None:
+def test_fp8_with_one_scale_per_tensor_is_within_ten_percent(tmp_path: Path, storage: Path) -> None:
     root = write_tiny_weights(tmp_path / "weights", SIZES)
     options = PrepareOptions(granularity=Granularity.TENSOR, loras=(), has_encoders=False)
     with pytest.MonkeyPatch.context() as patch:
@@ -106,7 +109,7 @@ def test_fp8_with_one_scale_a_tensor_is_within_ten_percent(tmp_path: Path, stora
     assert 0.01 < error(velocity(dit), velocity(published_dit(storage))) < 0.1
 
 
-def test_the_encoders_say_what_the_published_ones_say(storage: Path) -> None:
+def test_the_resident_encoders_match_the_published_ones(storage: Path) -> None:
     layout, folder = PublishedLayout(storage), ResidentFolder(storage)
     picture = torch.rand(3, 64, 64, generator=torch.Generator().manual_seed(1)) * 2 - 1
 

@@ -1,18 +1,25 @@
-"""Noise levels, noise, and guidance."""
+"""The schedule, the noise and the guidance."""
 
 import pytest
 import torch
 
-from inference_sidecar.engines.infinitetalk.guidance import Guidance
-from inference_sidecar.engines.infinitetalk.interfaces import Text
-from inference_sidecar.engines.infinitetalk.noise import PerChunkNoise, UpstreamNoise, make_noise
-from inference_sidecar.engines.infinitetalk.render_settings import RenderSettings, SeedPolicy
-from inference_sidecar.engines.infinitetalk.schedule import timesteps
+from inference_sidecar.engines.infinitetalk.sampling.guidance import Guidance
+from inference_sidecar.engines.infinitetalk.sampling.interfaces import Text
+from inference_sidecar.engines.infinitetalk.sampling.noise import (
+    PerChunkNoise,
+    UpstreamNoise,
+    make_noise,
+)
+from inference_sidecar.engines.infinitetalk.sampling.render_settings import (
+    RenderSettings,
+    SeedPolicy,
+)
+from inference_sidecar.engines.infinitetalk.sampling.schedule import timesteps
 
 SHAPE = (16, 5, 2, 4)
 
 
-def test_levels_fall_from_pure_noise_to_none_and_the_shift_bends_them() -> None:
+def test_timesteps_fall_from_pure_noise_to_zero_and_follow_the_shift() -> None:
     even = timesteps(4, shift=1.0)
     assert even == pytest.approx([1000, 667, 334, 1, 0], abs=1e-3)
     bent = timesteps(4, shift=5.0)
@@ -20,7 +27,7 @@ def test_levels_fall_from_pure_noise_to_none_and_the_shift_bends_them() -> None:
     assert bent[1] > even[1]
 
 
-def test_a_chunk_has_its_own_noise_and_needs_no_other_chunk() -> None:
+def test_the_noise_of_a_chunk_needs_no_other_chunk() -> None:
     noise = PerChunkNoise(7, SHAPE)
     later = noise.draw(3)
     assert torch.equal(PerChunkNoise(7, SHAPE).draw(3), later)
@@ -30,7 +37,7 @@ def test_a_chunk_has_its_own_noise_and_needs_no_other_chunk() -> None:
     assert later.std() == pytest.approx(1, abs=0.1)
 
 
-def test_upstreams_noise_is_one_stream_with_what_it_throws_away() -> None:
+def test_upstreams_noise_is_one_stream_including_discarded_draws() -> None:
     settings = RenderSettings(frames=17, motion=5, steps=2, seeds=SeedPolicy.UPSTREAM)
     torch.manual_seed(7)
     first = torch.randn(SHAPE)
@@ -43,12 +50,12 @@ def test_upstreams_noise_is_one_stream_with_what_it_throws_away() -> None:
         assert torch.equal(noise.draw(chunk), expected)
     resumed = UpstreamNoise(7, SHAPE, settings)
     assert torch.equal(resumed.draw(2), third)
-    with pytest.raises(ValueError, match="drawn already"):
+    with pytest.raises(ValueError, match="was drawn before"):
         resumed.draw(1)
 
 
 @pytest.mark.parametrize(("text", "audio", "passes"), [(1, 1, 1), (1, 2, 2), (5, 1, 2), (5, 4, 3)])
-def test_guidance_is_upstreams_formula_with_no_forward_too_many(
+def test_guidance_matches_upstreams_formula_without_unneeded_forwards(
     text: float, audio: float, passes: int
 ) -> None:
     guidance = Guidance(text, audio)

@@ -1,4 +1,4 @@
-"""The engine's part of the environment."""
+"""The engine's environment variables."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ from pydantic import ValidationError
 from inference_sidecar.engines.infinitetalk.settings import InfiniteTalkSettings
 
 
-def test_the_defaults_are_those_of_one_l40s() -> None:
+def test_the_defaults_suit_one_l40s() -> None:
     settings = InfiniteTalkSettings(model_storage_path=Path("/models"))
     how = settings.render_settings()
     assert (settings.infinitetalk_size, settings.infinitetalk_precision) == ("432p", "fp8")
@@ -17,7 +17,7 @@ def test_the_defaults_are_those_of_one_l40s() -> None:
     assert settings.infinitetalk_size_divisor == 1
 
 
-def test_every_setting_says_what_it_is_for() -> None:
+def test_every_setting_has_a_description() -> None:
     fields = InfiniteTalkSettings.model_fields
     assert all(field.description for field in fields.values())
     own = {name for name in fields if name != "model_storage_path"}
@@ -43,12 +43,12 @@ def test_every_setting_says_what_it_is_for() -> None:
         },
     ],
 )
-def test_what_cannot_be_rendered_is_refused_at_start_up(wrong: dict[str, object]) -> None:
+def test_settings_that_cannot_be_rendered_are_refused_at_start_up(wrong: dict[str, object]) -> None:
     with pytest.raises(ValidationError):
         InfiniteTalkSettings(model_storage_path=Path("/models"), **wrong)  # type: ignore[arg-type]
 
 
-def test_upstreams_transformer_may_be_asked_for_in_a_precision_that_it_has() -> None:
+def test_upstreams_transformer_is_accepted_only_in_a_precision_that_it_supports() -> None:
     settings = InfiniteTalkSettings(
         model_storage_path=Path("/models"),
         infinitetalk_upstream=Path("code"),
@@ -57,6 +57,6 @@ def test_upstreams_transformer_may_be_asked_for_in_a_precision_that_it_has() -> 
     assert settings.infinitetalk_upstream == Path("code").absolute()
 
 
-def test_the_folder_of_the_weights_must_be_named() -> None:
+def test_the_weights_folder_must_be_configured() -> None:
     with pytest.raises(ValidationError, match="model_storage_path"):
         InfiniteTalkSettings()  # pyright: ignore[reportCallIssue]

@@ -1,4 +1,4 @@
-"""From an audio file to what each frame hears."""
+"""From an audio file to the embeddings of each frame."""
 
 from pathlib import Path
 
@@ -8,18 +8,18 @@ import pytest
 import soundfile
 import torch
 
-from inference_sidecar.engines.infinitetalk.speech import (
+from inference_sidecar.engines.infinitetalk.encoders.stored_voice import StoredVoice, frame_indices
+from inference_sidecar.engines.infinitetalk.inputs.speech import (
     SAMPLE_RATE,
-    frames_heard,
     level_loudness,
     pad_to_frames,
     read_speech,
+    video_frames,
 )
-from inference_sidecar.engines.infinitetalk.voice_track import StoredVoice, heard_frames
 from inference_sidecar.foundation.errors import AudioUnreadable
 
 
-def test_a_file_becomes_16_khz_mono_as_long_as_it_was(tmp_path: Path) -> None:
+def test_a_file_becomes_16_khz_mono_of_the_same_length(tmp_path: Path) -> None:
     seconds = np.arange(44_100) / 44_100
     left, right = np.sin(2 * np.pi * 440 * seconds), np.sin(2 * np.pi * 880 * seconds)
     soundfile.write(tmp_path / "voice.wav", np.stack((left, right), axis=1), 44_100, "FLOAT")
@@ -31,13 +31,13 @@ def test_a_file_becomes_16_khz_mono_as_long_as_it_was(tmp_path: Path) -> None:
     assert np.abs(samples - expected)[500:-500].max() < 2e-3
 
 
-def test_what_is_no_audio_is_the_callers_mistake(tmp_path: Path) -> None:
+def test_a_file_that_is_not_audio_is_an_input_error(tmp_path: Path) -> None:
     (tmp_path / "voice.wav").write_bytes(b"RIFF, or not")
     with pytest.raises(AudioUnreadable):
         read_speech(tmp_path / "voice.wav")
 
 
-def test_speech_is_brought_to_minus_23_lufs_and_silence_is_left_alone() -> None:
+def test_speech_is_normalised_to_minus_23_lufs_and_silence_left_alone() -> None:
     tone = 0.7 * np.sin(np.arange(2 * SAMPLE_RATE) / 5)
     assert pyloudnorm.Meter(SAMPLE_RATE).integrated_loudness(level_loudness(tone)) == pytest.approx(
         -23, abs=0.01
@@ -48,36 +48,36 @@ def test_speech_is_brought_to_minus_23_lufs_and_silence_is_left_alone() -> None:
     assert np.array_equal(level_loudness(blip), blip)
 
 
-def test_frames_are_whole_ones_and_padding_is_silence() -> None:
+def test_only_whole_frames_count_and_padding_is_silence() -> None:
     samples = np.ones(16_639)
-    assert frames_heard(samples) == 25
+    assert video_frames(samples) == 25
     padded = pad_to_frames(samples, 30)
-    assert frames_heard(padded) == 30
+    assert video_frames(padded) == 30
     assert padded[16_639:].max() == 0
     assert len(pad_to_frames(samples, 3)) == len(samples)
 
 
-def test_every_frame_hears_two_on_either_side_and_stops_at_the_ends() -> None:
-    heard = heard_frames(0, 4, 100, is_last=False)
+def test_every_frame_takes_two_neighbours_on_either_side_clamped_at_the_ends() -> None:
+    heard = frame_indices(0, 4, 100, is_last=False)
     assert heard[0].tolist() == [0, 0, 0, 1, 2]
     assert heard[3].tolist() == [1, 2, 3, 4, 5]
-    assert heard_frames(97, 3, 100, is_last=False)[-1].tolist() == [97, 98, 99, 99, 99]
+    assert frame_indices(97, 3, 100, is_last=False)[-1].tolist() == [97, 98, 99, 99, 99]
 
 
-def test_the_last_window_hears_the_voice_backwards_as_upstream_extends_it() -> None:
+def test_the_last_window_mirrors_the_voice_like_upstream() -> None:
     voice = torch.arange(50)
     start, frames = 40, 17
     lacking = start + frames - 50 + 3
     extended = torch.cat((voice, voice[-lacking:].flip(0)))
     taps = torch.arange(start, start + frames)[:, None] + torch.arange(-2, 3)
     expected = extended[taps.clamp(0, len(extended) - 1)]
-    assert heard_frames(start, frames, 50, is_last=True).tolist() == expected.tolist()
+    assert frame_indices(start, frames, 50, is_last=True).tolist() == expected.tolist()
     longer = torch.cat((voice[:4], voice[:4].flip(0)))
     taps = torch.arange(0, 17)[:, None] + torch.arange(-2, 3)
-    assert heard_frames(0, 17, 4, is_last=True).tolist() == longer[taps.clamp(0, 7)].tolist()
+    assert frame_indices(0, 17, 4, is_last=True).tolist() == longer[taps.clamp(0, 7)].tolist()
 
 
-def test_a_stored_voice_gives_back_what_the_layers_said() -> None:
+def test_a_stored_voice_returns_the_hidden_states_of_all_layers() -> None:
     track = StoredVoice(20, 2, 3)
     said = torch.randn(2, 20, 3)
     for layer in range(2):

@@ -1,4 +1,4 @@
-"""wav2vec 2.0: every tensor of a folder has its place, and long voices are heard in pieces."""
+"""wav2vec 2.0: every tensor of a folder is used, and long voices are convolved in pieces."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from transformers import (
     Wav2Vec2Model,
 )
 
+from inference_sidecar.engines.infinitetalk.checkpoints.tensor_source import MissingTensor
 from inference_sidecar.engines.infinitetalk.encoders import voice as voice_module
 from inference_sidecar.engines.infinitetalk.encoders.voice import Wav2Vec2
 from inference_sidecar.engines.infinitetalk.encoders.voice_features import features_in_pieces
-from inference_sidecar.engines.infinitetalk.native.tensors import MissingTensor
-from inference_sidecar.engines.infinitetalk.speech import SAMPLE_RATE, SAMPLES_PER_FRAME
+from inference_sidecar.engines.infinitetalk.inputs.speech import SAMPLE_RATE, SAMPLES_PER_FRAME
 
 WEIGHT_NORM = {"original0": "weight_g", "original1": "weight_v"}
 
@@ -40,8 +40,8 @@ def config_of(**changes: Any) -> Any:
 
 
 def as_published(folder: Path) -> dict[str, torch.Tensor]:
-    """A folder as the published one is: a model with the heads that it was trained with, under the
-    names that weight norm had before."""
+    """A folder like the published one: a model with its training heads, and the older names of
+    weight norm."""
     model = cast("Any", Wav2Vec2ForPreTraining)(config_of())
     model.save_pretrained(str(folder))
     cast("Any", Wav2Vec2FeatureExtractor)().save_pretrained(str(folder))
@@ -74,7 +74,9 @@ def test_every_tensor_of_the_published_file_has_exactly_one_place(
     assert not found, "nothing is left as it was made"
 
 
-def test_a_tensor_too_few_or_too_many_is_refused_instead_of_random(tmp_path: Path) -> None:
+def test_a_missing_or_unknown_tensor_is_refused_instead_of_initialised_randomly(
+    tmp_path: Path,
+) -> None:
     tensors = as_published(tmp_path)
     lost = "wav2vec2.encoder.layers.3.attention.k_proj.weight"
     fewer = {name: tensor for name, tensor in tensors.items() if name != lost}
@@ -90,7 +92,7 @@ def test_a_tensor_too_few_or_too_many_is_refused_instead_of_random(tmp_path: Pat
     Wav2Vec2(tmp_path)
 
 
-def test_a_config_of_other_sizes_than_the_tensors_is_refused(tmp_path: Path) -> None:
+def test_a_config_that_does_not_fit_the_tensors_is_refused(tmp_path: Path) -> None:
     tensors = as_published(tmp_path)
     save_file(tensors, tmp_path / "model.safetensors", {"format": "pt"})
     config = json.loads((tmp_path / "config.json").read_text())
@@ -101,14 +103,14 @@ def test_a_config_of_other_sizes_than_the_tensors_is_refused(tmp_path: Path) -> 
 
 @pytest.mark.parametrize("norm", ["group", "layer"])
 @pytest.mark.parametrize("samples", [400, 719, 720, 64_000, 64_319])
-def test_convolutions_in_pieces_give_what_the_whole_gives(norm: str, samples: int) -> None:
+def test_convolutions_in_pieces_match_those_of_the_whole(norm: str, samples: int) -> None:
     torch.manual_seed(samples)
     model = cast("Any", Wav2Vec2Model)(
         config_of(num_hidden_layers=1, feat_extract_norm=norm, conv_bias=norm == "layer")
     ).eval()
     for parameter in model.feature_extractor.parameters():
         parameter.data.add_(0.1 * torch.randn(parameter.shape))
-    # Louder at the end: each piece for itself has another mean and deviation than the whole.
+    # Louder at the end, so that each piece has another mean and deviation than the whole.
     waveform = torch.randn(1, samples) * torch.linspace(0.1, 3, samples) + 0.3
     with torch.inference_mode():
         whole = model.feature_extractor(waveform)
@@ -117,7 +119,7 @@ def test_convolutions_in_pieces_give_what_the_whole_gives(norm: str, samples: in
     assert (pieces - whole).abs().max() <= 2e-6 * max(1.0, whole.abs().max().item())
 
 
-def test_a_long_voice_is_never_convolved_as_a_whole_and_sounds_the_same(
+def test_a_long_voice_is_convolved_in_pieces_with_the_same_result(
     tiny_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     encoder = Wav2Vec2(tiny_folder / "chinese-wav2vec2-base")

@@ -1,11 +1,11 @@
-"""Which frames each window makes, against upstream's own way of counting."""
+"""The frames of each window, compared with upstream's way of counting."""
 
 import math
 
 import pytest
 
-from inference_sidecar.engines.infinitetalk.render_settings import RenderSettings
-from inference_sidecar.engines.infinitetalk.windows import plan_windows
+from inference_sidecar.engines.infinitetalk.sampling.render_settings import RenderSettings
+from inference_sidecar.engines.infinitetalk.sampling.windows import plan_windows
 
 
 @pytest.mark.parametrize(("frames", "motion"), [(81, 9), (21, 9), (17, 5), (81, 25), (5, 1)])
@@ -21,12 +21,12 @@ def test_windows_deliver_every_frame_once(frames: int, motion: int, wanted: int)
 
 
 @pytest.mark.parametrize("voice", [82, 100, 153, 154, 225, 226, 999])
-def test_a_voice_that_outlasts_a_window_takes_as_many_windows_as_upstream(voice: int) -> None:
+def test_a_voice_longer_than_a_window_takes_as_many_windows_as_upstream(voice: int) -> None:
     windows = plan_windows(voice, RenderSettings(frames=81, motion=9))
     assert len(windows) == 1 + max(1, math.ceil((voice - 81) / 72))
 
 
-def test_what_fits_into_one_window_is_one_window() -> None:
+def test_a_video_that_fits_into_one_window_takes_one() -> None:
     windows = plan_windows(81, RenderSettings(frames=81, motion=9))
     assert [(window.drop, window.keep) for window in windows] == [(0, 81)]
 

@@ -1,4 +1,4 @@
-"""A local hub of model files that can be made to misbehave, and a volume to fetch to."""
+"""A local hub of model files that misbehaves on request, and a volume to fetch to."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-from inference_sidecar.weights.download import Pace
+from inference_sidecar.weights.download import Backoff
 from inference_sidecar.weights.fetch import Fetched, FetchOptions, fetch
 from inference_sidecar.weights.hub import Hub
 from inference_sidecar.weights.manifest import read_manifest
@@ -23,11 +23,11 @@ from inference_sidecar.weights.manifest import read_manifest
 REPOSITORY = "maker/model"
 REVISION = "a" * 40
 SHA256_FROM_BYTES = 10_000
-"""For files of this size or more the hub states a SHA-256."""
+"""The size from which the hub states a SHA-256."""
 
 
 def content_of(size: int, seed: int = 0) -> bytes:
-    """Bytes without repetition, so that no misplaced part goes unnoticed."""
+    """Bytes without repetition, so that a misplaced part is noticed."""
     blocks = (hashlib.sha256(f"{seed}/{i}".encode()).digest() for i in range(size // 32 + 1))
     return b"".join(blocks)[:size]
 
@@ -35,20 +35,20 @@ def content_of(size: int, seed: int = 0) -> bytes:
 LARGE = content_of(300_000)
 SMALL = b'{"a": 1}'
 OTHER = content_of(300_000, seed=1)
-"""Another file of the same length as the large one."""
+"""As long as the large file, with other content."""
 LARGE_SHA256 = hashlib.sha256(LARGE).hexdigest()
 
 
 @dataclass
 class Asked:
-    """A request as it was received."""
+    """A received request."""
 
     path: str
     headers: dict[str, str]
 
 
 class Answer:
-    """How one request for a file goes wrong."""
+    """The response to a request for a file, which a fault can distort."""
 
     def __init__(self, handler: _Handler, content: bytes, start: int) -> None:
         self.handler = handler
@@ -71,7 +71,7 @@ class Answer:
         sent: int | None = None,
         is_whole: bool = False,
     ) -> None:
-        """Sends the body, or a damaged one, and closes the connection."""
+        """Sends the body, possibly distorted, and closes the connection."""
         content = self.content if content is None else content
         start = 0 if is_whole else self.start
         body = content[start:]
@@ -101,7 +101,7 @@ def says(code: int, **headers: str) -> Fault:
 
 @dataclass
 class FakeHub:
-    """Files by path, faults by path (each used once, in order), and every request."""
+    """Files by path, faults by path (each used once, in order), and all received requests."""
 
     files: dict[str, bytes] = field(default_factory=dict[str, bytes])
     faults: dict[str, list[Fault]] = field(default_factory=lambda: defaultdict(list))
@@ -113,7 +113,7 @@ class FakeHub:
         return [one for one in self.asked if one.path.endswith(f"/{path}")]
 
     def ranges_of(self, path: str) -> list[str | None]:
-        """The part of the file that each request asked for."""
+        """The `Range` header of each request for the file."""
         return [one.headers.get("Range") for one in self.requests_for(path)]
 
     def listing(self) -> list[dict[str, Any]]:
@@ -164,7 +164,7 @@ class _Handler(BaseHTTPRequestHandler):
         if fault:
             fault(Answer(self, b"", 0))
             return
-        # Pages of one entry, where a real hub has pages of a thousand.
+        # One entry per page; the real hub has a thousand.
         entries = self.hub.listing()
         page = int(self.path.partition("page=")[2] or 0)
         body = json.dumps(entries[page : page + 1]).encode()
@@ -207,13 +207,13 @@ class World:
         self.manifest.write_text(head + "".join(f"[[repository.file]]\n{e}\n" for e in entries))
 
     def fetch(self, token: str | None = None, **options: Any) -> Fetched:
-        pace = Pace(first_pause_seconds=0.01)
+        backoff = Backoff(first_pause_seconds=0.01)
         with Hub(self.hub.url, token) as connection:
             return fetch(
                 self.volume,
                 read_manifest(self.manifest),
                 connection,
-                replace(FetchOptions(parallel=2, pace=pace), **options),
+                replace(FetchOptions(parallel=2, backoff=backoff), **options),
                 self.said,
             )
 

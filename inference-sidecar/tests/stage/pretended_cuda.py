@@ -1,8 +1,8 @@
-"""A CUDA device simulated by the CPU: its tensors must not be mixed with those of the host.
+"""A CUDA device simulated by the CPU: its tensors refuse to be combined with those of the host.
 
-The CPU does all the work. This checks device placement, which other tests on a CPU cannot see: a
-tensor that was left on the host, or one that went to NumPy without `cpu()`. Autocast for CUDA is
-simulated too, because upstream's code relies on it. Kernels, memory and speed are not checked.
+The CPU does all the work. This checks device placement, which ordinary CPU tests cannot: a tensor
+left on the host, or passed to NumPy without `cpu()`. It also follows autocast for CUDA, on which
+upstream's code relies. It does not check kernels, memory or speed.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class OnDevice(Tensor):
 
 
 class _Placement(TorchFunctionMode):
-    """Tracks which tensors are on the device, and checks every call."""
+    """Tracks which tensors are on the device, and answers questions about it."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -92,7 +92,7 @@ class _Placement(TorchFunctionMode):
             return pytree.tree_map(lambda x: _placed(x, is_on_device=is_on_device), made)
 
     def _cast(self, func, args, kwargs):
-        """Casts the arguments as autocast for CUDA does."""
+        """Casts like autocast for CUDA."""
         wanted = self.autocasts[-1] if self.autocasts else None
         if wanted is None or func not in _IN_LOW_PRECISION | _IN_FULL_PRECISION:
             return args, kwargs
@@ -105,7 +105,7 @@ class _Placement(TorchFunctionMode):
 
 
 def _require_one_place(func: object, tensors: list[Tensor]) -> None:
-    """Raises for a call that mixes devices; a tensor without dimensions may be on either."""
+    """Scalars may come from any device."""
     if all(isinstance(x, OnDevice) or x.dim() == 0 for x in tensors):
         return
     where = [("device" if isinstance(x, OnDevice) else "host", tuple(x.shape)) for x in tensors]
@@ -113,7 +113,7 @@ def _require_one_place(func: object, tensors: list[Tensor]) -> None:
 
 
 def _wanted_place(func: object, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool | None:
-    """Whether the result must be on the device; None where it follows the arguments."""
+    """Whether the result is on the device; None if that follows from the inputs."""
     if func in {Tensor.cuda, Tensor.cpu}:
         return func is Tensor.cuda
     if kwargs.get("device") is not None:
@@ -128,7 +128,7 @@ def _wanted_place(func: object, args: tuple[Any, ...], kwargs: dict[str, Any]) -
 
 
 def _on_host(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any, Any]:
-    """The same call without its device arguments."""
+    """The same call without the device argument."""
     if func in {Tensor.cuda, Tensor.cpu}:
         return Tensor.to, (args[0], _HOST), {}
     if func is Tensor.to:
@@ -144,7 +144,7 @@ def _is_cuda(device: torch.device | str | int) -> bool:
 
 @contextlib.contextmanager
 def _any_kernel(func: object) -> Generator[None]:
-    """Allows the attention kernels of the CPU, as the one that was chosen runs only on a GPU."""
+    """The chosen attention kernel runs only on a GPU."""
     if func is not functional.scaled_dot_product_attention:
         yield
         return
@@ -155,13 +155,13 @@ def _any_kernel(func: object) -> Generator[None]:
 def _placed(x: object, *, is_on_device: bool) -> object:
     if not isinstance(x, Tensor) or isinstance(x, OnDevice) == is_on_device:
         return x
-    # What leaves the device is a copy, never the same memory.
+    # A tensor that leaves the device is always a copy.
     return x.as_subclass(OnDevice) if is_on_device else x.detach().clone().as_subclass(Tensor)
 
 
 @contextlib.contextmanager
 def pretended_cuda() -> Generator[None]:
-    """Inside this context `torch.cuda` has a device."""
+    """While it runs, `torch.cuda` has a device."""
     placement = _Placement()
     generator = torch.Generator
 

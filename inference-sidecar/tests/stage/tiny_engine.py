@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 
 from inference_sidecar.engines.engine import FPS, RenderRequest, Size
-from inference_sidecar.engines.infinitetalk.parts import Parts
+from inference_sidecar.engines.infinitetalk.capacity.flops import TransformerShape
+from inference_sidecar.engines.infinitetalk.loading.loaded_model import LoadedModel
 from inference_sidecar.engines.infinitetalk.settings import InfiniteTalkSettings
 from inference_sidecar.engines.infinitetalk.upstream_checks.published_models import load_published
 from inference_sidecar.engines.infinitetalk.upstream_checks.tiny_weights.sizes import TinySizes
-from inference_sidecar.engines.infinitetalk.work import TransformerShape
 from stage.voice import write_wav
 
 EXAMPLES = Path(__file__).parents[3] / "examples"
@@ -35,11 +35,11 @@ def tiny_settings(**changes: Any) -> InfiniteTalkSettings:
     return InfiniteTalkSettings(**(defaults | changes))
 
 
-def parts_of(published: Path) -> Parts:
-    """All models in float32, from the published layout."""
+def tiny_loaded_model(published: Path) -> LoadedModel:
+    """A loaded model in float32 from the published layout."""
     loaded = load_published(published)
     dit = loaded.models.denoiser
-    return Parts(
+    return LoadedModel(
         models=loaded.models,
         codec=loaded.models.codec,
         text=loaded.text,
@@ -56,7 +56,7 @@ def parts_of(published: Path) -> Parts:
         text_dim=TINY.text_dim,
         precision="fp32",
         attention=str(dit.attention),
-        small_ops=dit.small_ops,
+        block_ops=dit.block_ops,
         weights="tiny",
         codec_bytes_per_value=4,
     )
@@ -64,7 +64,7 @@ def parts_of(published: Path) -> Parts:
 
 @dataclass
 class Watched:
-    """Records the progress, and raises an error after this many checks."""
+    """Records progress; raises an error after a number of checks."""
 
     looks_left: int = 1_000_000
     error: type[Exception] = RuntimeError
@@ -83,7 +83,7 @@ class Watched:
 
 
 def write_voice(path: Path, seconds: float, rate: int = 16_000) -> Path:
-    """Like a voice: a tone whose loudness goes up and down."""
+    """A voice-like sound: a tone of varying loudness."""
     moments = np.arange(round(seconds * rate)) / rate
     sound = np.sin(moments * 1200) * (0.3 + 0.3 * np.sin(moments * 9))
     return write_wav(path, (sound * 30_000).astype(np.int16), rate)

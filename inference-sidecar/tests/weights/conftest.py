@@ -1,4 +1,4 @@
-"""A hub that misbehaves when told to, another origin beside it, and a volume to fetch to."""
+"""A hub that misbehaves on request, a second origin, and a volume to fetch to."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ def hub() -> Iterator[FakeHub]:
 
 @pytest.fixture
 def other_host() -> Iterator[FakeHub]:
-    """Where a hub keeps its bytes: another origin."""
+    """A second origin, like the one where the hub stores its bytes."""
     with serving(FakeHub()) as hub:
         yield hub
 
 
 @pytest.fixture
 def world(tmp_path: Path, hub: FakeHub, monkeypatch: pytest.MonkeyPatch) -> World:
-    # What the tests write is small; the machine may be fuller than a volume should be.
+    # The tests write little, and this machine may be fuller than a volume should be.
     monkeypatch.setattr("inference_sidecar.weights.volume.RESERVE_BYTES", 0)
     volume = tmp_path / "volume"
     volume.mkdir()

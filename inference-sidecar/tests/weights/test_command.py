@@ -1,4 +1,4 @@
-"""The command as people call it: exit status, one sentence, no traceback, no token."""
+"""The weights command: exit status, one sentence, no traceback, no token."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def test_fetch_then_verify(world: World) -> None:
     manifest = ["--manifest", str(world.manifest)]
     storage = {"MODEL_STORAGE_PATH": str(world.volume), "HF_TOKEN": "hf_secret"}
     fetched = run(world, "fetch", *manifest, **storage)
-    # A real volume keeps a reserve, and this machine may have none: then it says so and no more.
+    # A real volume keeps a reserve, for which this machine may have no space.
     if "GB free" in fetched.stderr:
         pytest.skip("this disk is too full for a volume")
     assert (fetched.returncode, fetched.stdout) == (
@@ -47,7 +47,7 @@ def test_fetch_then_verify(world: World) -> None:
     assert wrong.stderr.startswith("weights: 1 files are not as pinned: `fetch` brings")
 
 
-def test_a_missing_volume_is_one_sentence(world: World) -> None:
+def test_a_missing_volume_ends_in_one_sentence(world: World) -> None:
     run_ = run(world, "fetch", "--dir", str(world.volume / "absent"))
     assert run_.returncode == 1
     assert run_.stderr == (
@@ -56,7 +56,7 @@ def test_a_missing_volume_is_one_sentence(world: World) -> None:
     )
 
 
-def test_no_volume_at_all_is_one_sentence(world: World) -> None:
+def test_no_volume_at_all_ends_in_one_sentence(world: World) -> None:
     run_ = run(world, "verify")
     assert run_.returncode == 1
     assert run_.stderr == (
@@ -64,7 +64,7 @@ def test_no_volume_at_all_is_one_sentence(world: World) -> None:
     )
 
 
-def test_the_mirror_of_the_command_goes_before_that_of_the_environment(world: World) -> None:
+def test_the_mirror_of_the_command_line_overrides_that_of_the_environment(world: World) -> None:
     run_ = run(
         world,
         *("fetch", "--manifest", str(world.manifest), "--dir", str(world.volume)),
@@ -75,11 +75,43 @@ def test_the_mirror_of_the_command_goes_before_that_of_the_environment(world: Wo
 
 
 @pytest.mark.parametrize("base", ["ftp://hub", "no address", "https://user:pass@hub"])
-def test_an_address_that_is_none_is_one_sentence(world: World, base: str) -> None:
+def test_an_invalid_address_ends_in_one_sentence(world: World, base: str) -> None:
     run_ = run(world, "fetch", "--dir", str(world.volume), "--from", base)
     assert run_.returncode == 1
     assert run_.stderr.startswith("weights: ")
     assert "pass" not in run_.stderr
+    assert len(run_.stderr.splitlines()) == 1
+
+
+def test_the_token_may_come_from_a_file(world: World) -> None:
+    secret = world.volume.with_name("token")
+    secret.write_text("hf_secret\n")
+    storage = {"MODEL_STORAGE_PATH": str(world.volume), "HF_TOKEN_FILE": str(secret)}
+    fetched = run(world, "fetch", "--manifest", str(world.manifest), **storage)
+    assert {one.headers["Authorization"] for one in world.hub.asked} == {"Bearer hf_secret"}
+    assert "hf_secret" not in fetched.stdout + fetched.stderr
+
+
+def test_a_token_given_twice_ends_in_one_sentence(world: World) -> None:
+    both = {"HF_TOKEN": "hf_secret", "HF_TOKEN_FILE": "/absent"}
+    run_ = run(world, "fetch", "--dir", str(world.volume), **both)
+    assert run_.returncode == 1
+    assert "HF_TOKEN and HF_TOKEN_FILE are both given" in run_.stderr
+    assert len(run_.stderr.splitlines()) == 1
+    assert world.hub.asked == []
+
+
+@pytest.mark.parametrize("content", [None, b"hf_secret\xff"])
+def test_an_unreadable_token_file_is_named_without_its_content(
+    world: World, content: bytes | None
+) -> None:
+    path = world.volume.with_name("token")
+    if content is not None:
+        path.write_bytes(content)
+    run_ = run(world, "fetch", "--dir", str(world.volume), HF_TOKEN_FILE=str(path))
+    assert run_.returncode == 1
+    assert str(path) in run_.stderr
+    assert "hf_secret" not in run_.stdout + run_.stderr
     assert len(run_.stderr.splitlines()) == 1
 
 

@@ -1,4 +1,4 @@
-"""What a fetch brings, what it records, and what it leaves as it is."""
+"""What a fetch downloads, records, and leaves alone."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from stage.hub import (
 )
 
 
-def test_everything_arrives_and_nothing_is_left_beside_it(world: World) -> None:
+def test_every_file_arrives_and_no_partial_file_is_left(world: World) -> None:
     fetched = world.fetch()
     assert (fetched.downloaded, fetched.present) == (2, 0)
     assert world.read("large.bin") == LARGE
@@ -33,11 +33,11 @@ def test_the_first_fetch_records_what_the_hub_states(world: World) -> None:
     files = json.loads((world.volume / "weights-lock.json").read_text())["files"]
     assert files["model/large.bin"]["sha256"] == LARGE_SHA256
     assert files["model/large.bin"]["size"] == len(LARGE)
-    # The hub states no SHA-256 of a small file: it is the content's, once that had git's name.
+    # The hub states no SHA-256 of a small file; it is recorded once the git hash is verified.
     assert files["model/folder/small.json"]["sha256"] == hashlib.sha256(SMALL).hexdigest()
 
 
-def test_a_second_fetch_asks_for_nothing(world: World, hub: FakeHub) -> None:
+def test_a_second_fetch_sends_no_request(world: World, hub: FakeHub) -> None:
     world.fetch()
     before = len(hub.asked)
     fetched = world.fetch()
@@ -45,15 +45,13 @@ def test_a_second_fetch_asks_for_nothing(world: World, hub: FakeHub) -> None:
     assert len(hub.asked) == before
 
 
-def test_what_the_manifest_pins_needs_no_list(world: World, hub: FakeHub) -> None:
+def test_files_pinned_by_the_manifest_need_no_list(world: World, hub: FakeHub) -> None:
     world.write_manifest(f'path = "large.bin"\nbytes = {len(LARGE)}\nsha256 = "{LARGE_SHA256}"')
     world.fetch()
     assert [one.path for one in hub.asked] == [f"/maker/model/resolve/{'a' * 40}/large.bin"]
 
 
-def test_a_file_changed_at_the_hub_is_held_against_the_first_fetch(
-    world: World, hub: FakeHub
-) -> None:
+def test_a_file_changed_at_the_hub_is_refused_by_its_pin(world: World, hub: FakeHub) -> None:
     world.fetch()
     (world.volume / "model/large.bin").unlink()
     hub.files["large.bin"] = OTHER
@@ -62,7 +60,7 @@ def test_a_file_changed_at_the_hub_is_held_against_the_first_fetch(
     assert not (world.volume / "model/large.bin").exists()
 
 
-def test_what_is_there_already_is_read_once_and_kept(world: World, hub: FakeHub) -> None:
+def test_a_file_that_is_already_there_is_read_once_and_kept(world: World, hub: FakeHub) -> None:
     (world.volume / "model").mkdir()
     (world.volume / "model/large.bin").write_bytes(LARGE)
     fetched = world.fetch()
@@ -75,15 +73,15 @@ def test_what_is_there_already_is_read_once_and_kept(world: World, hub: FakeHub)
 
 
 @pytest.mark.parametrize("wrong", [OTHER, LARGE[:1000]])
-def test_what_is_there_and_wrong_is_brought_anew(world: World, wrong: bytes) -> None:
+def test_a_wrong_file_is_downloaded_again(world: World, wrong: bytes) -> None:
     (world.volume / "model").mkdir()
     (world.volume / "model/large.bin").write_bytes(wrong)
     world.fetch()
     assert world.read("large.bin") == LARGE
-    assert "is not what was pinned; it is brought anew" in world.said.getvalue()
+    assert "is not what was pinned; downloading it again" in world.said.getvalue()
 
 
-def test_a_file_that_was_touched_since_is_read_again(world: World, hub: FakeHub) -> None:
+def test_a_file_modified_since_is_read_again(world: World, hub: FakeHub) -> None:
     world.fetch()
     path = world.volume / "model/large.bin"
     path.write_bytes(OTHER)
@@ -93,7 +91,7 @@ def test_a_file_that_was_touched_since_is_read_again(world: World, hub: FakeHub)
     assert len(hub.requests_for("large.bin")) == before + 1
 
 
-def test_a_broken_record_is_told_and_not_overwritten(world: World) -> None:
+def test_a_damaged_record_is_reported_and_not_overwritten(world: World) -> None:
     record = world.volume / "weights-lock.json"
     record.write_text('{"version": 1, "files"')
     with pytest.raises(WeightsError, match=r"cannot be read. Restore it, or delete it"):
@@ -101,7 +99,7 @@ def test_a_broken_record_is_told_and_not_overwritten(world: World) -> None:
     assert record.read_text() == '{"version": 1, "files"'
 
 
-def test_a_failure_of_one_file_ends_the_others(world: World, hub: FakeHub) -> None:
+def test_a_failed_file_stops_the_other_downloads(world: World, hub: FakeHub) -> None:
     for i in range(20):
         hub.files[f"{i}.bin"] = content_of(20_000, seed=i)
     world.write_manifest('path = "large.bin"', *[f'path = "{i}.bin"' for i in range(20)])
@@ -111,7 +109,7 @@ def test_a_failure_of_one_file_ends_the_others(world: World, hub: FakeHub) -> No
     assert len([one for one in hub.asked if "/resolve/" in one.path]) == 1
 
 
-def test_an_empty_file_is_a_file(world: World, hub: FakeHub) -> None:
+def test_an_empty_file_is_fetched(world: World, hub: FakeHub) -> None:
     hub.files["empty"] = b""
     world.write_manifest('path = "empty"')
     world.fetch()

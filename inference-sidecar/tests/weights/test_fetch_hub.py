@@ -1,4 +1,4 @@
-"""A hub that fails, lies, refuses and sends elsewhere."""
+"""A hub that fails, lies, refuses and redirects."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from stage.hub import (
 )
 
 
-def test_a_hub_that_contradicts_the_manifest_is_not_followed(world: World, hub: FakeHub) -> None:
+def test_a_hub_that_contradicts_the_manifest_is_refused(world: World, hub: FakeHub) -> None:
     world.write_manifest(f'path = "large.bin"\nsha256 = "{"b" * 64}"')
     with pytest.raises(WeightsError, match="nothing was taken"):
         world.fetch()
@@ -26,21 +26,21 @@ def test_a_hub_that_contradicts_the_manifest_is_not_followed(world: World, hub: 
 
 
 @pytest.mark.parametrize("code", [429, 500, 502, 503, 504])
-def test_a_hub_in_trouble_is_asked_three_times_more(world: World, hub: FakeHub, code: int) -> None:
+def test_a_failing_hub_is_retried_three_times(world: World, hub: FakeHub, code: int) -> None:
     hub.faults["large.bin"] += [says(code)] * 3
     world.fetch()
     assert len(hub.requests_for("large.bin")) == 4
     assert world.read("large.bin") == LARGE
 
 
-def test_after_three_retries_it_is_given_up_with_a_remedy(world: World, hub: FakeHub) -> None:
+def test_after_three_retries_the_fetch_fails_with_advice(world: World, hub: FakeHub) -> None:
     hub.faults["large.bin"] += [says(503)] * 9
     with pytest.raises(WeightsError, match=r"answered 503, also after 3 retries"):
         world.fetch()
     assert len(hub.requests_for("large.bin")) == 4
 
 
-def test_pauses_double_and_a_server_may_ask_for_more(world: World, hub: FakeHub) -> None:
+def test_pauses_double_and_a_server_may_ask_for_longer_ones(world: World, hub: FakeHub) -> None:
     hub.faults["large.bin"] += [says(503), says(503), says(503, Retry_After="1")]
     world.fetch()
     pauses = [
@@ -65,7 +65,7 @@ def test_wrong_content_is_deleted_and_refused(world: World, hub: FakeHub) -> Non
     assert "large.bin.part" not in world.leftovers()
 
 
-def test_wrong_content_of_a_small_file_is_refused_by_its_git_name(
+def test_wrong_content_of_a_small_file_is_refused_by_its_git_hash(
     world: World, hub: FakeHub
 ) -> None:
     hub.faults["folder/small.json"].append(lambda answer: answer.send(content=b'{"a": 2}'))
@@ -75,14 +75,14 @@ def test_wrong_content_of_a_small_file_is_refused_by_its_git_name(
 
 
 @pytest.mark.parametrize("announced", [200_000, 400_000])
-def test_a_wrong_length_is_not_believed(world: World, hub: FakeHub, announced: int) -> None:
+def test_a_wrong_content_length_is_retried(world: World, hub: FakeHub, announced: int) -> None:
     hub.faults["large.bin"].append(lambda answer: answer.send(announced=announced))
     world.fetch()
     assert world.read("large.bin") == LARGE
     assert f"announced {announced} bytes instead of 300000" in world.said.getvalue()
 
 
-def test_a_page_instead_of_the_file_is_not_taken(world: World, hub: FakeHub) -> None:
+def test_a_web_page_instead_of_the_file_is_refused(world: World, hub: FakeHub) -> None:
     page = b"<html>Please log in</html>"
     hub.faults["large.bin"] += [lambda answer: answer.send(content=page)] * 9
     with pytest.raises(WeightsError, match="announced 26 bytes instead of 300000"):
@@ -99,7 +99,7 @@ def test_a_page_instead_of_the_file_is_not_taken(world: World, hub: FakeHub) -> 
         (418, r"418.*proxy"),
     ],
 )
-def test_refusals_are_not_repeated_and_say_what_to_do(
+def test_client_errors_are_not_retried_and_say_what_to_do(
     world: World, hub: FakeHub, code: int, remedy: str
 ) -> None:
     hub.faults["large.bin"] += [says(code)] * 9
@@ -114,13 +114,13 @@ def test_a_file_that_the_revision_lacks_is_named(world: World) -> None:
         world.fetch()
 
 
-def test_a_dead_hub_is_retried_and_then_named(world: World, hub: FakeHub) -> None:
+def test_an_unreachable_hub_is_retried_and_then_reported(world: World, hub: FakeHub) -> None:
     hub.url = "http://127.0.0.1:9"
     with pytest.raises(WeightsError, match="list of maker/model: the connection failed"):
         world.fetch()
 
 
-def test_the_token_goes_to_the_hub_and_to_nobody_it_redirects_to(
+def test_the_token_is_sent_to_the_hub_and_not_to_hosts_it_redirects_to(
     world: World, hub: FakeHub, other_host: FakeHub
 ) -> None:
     other_host.files["bytes-of-large"] = LARGE
@@ -154,7 +154,7 @@ def test_the_token_does_not_follow_a_list_to_another_host(
     assert all("Authorization" not in one.headers for one in other_host.asked)
 
 
-def test_no_message_holds_the_token(world: World, hub: FakeHub) -> None:
+def test_no_message_contains_the_token(world: World, hub: FakeHub) -> None:
     hub.faults["large.bin"] += [says(401)]
     with pytest.raises(WeightsError, match="HF_TOKEN is not valid there") as error:
         world.fetch(token="hf_secret")

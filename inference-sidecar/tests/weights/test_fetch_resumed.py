@@ -1,4 +1,4 @@
-"""A fetch goes on where an earlier one broke off, if that is still the same file."""
+"""A fetch resumes where an earlier one stopped, if the file is still the same."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from stage.hub import (
 )
 
 
-def test_a_cut_connection_is_gone_on_with_where_it_broke(world: World, hub: FakeHub) -> None:
+def test_a_cut_connection_is_resumed_where_it_broke(world: World, hub: FakeHub) -> None:
     hub.faults["large.bin"] += [cut_after(100_000), cut_after(50_000)]
     world.fetch()
     assert world.read("large.bin") == LARGE
@@ -29,7 +29,7 @@ def test_a_cut_connection_is_gone_on_with_where_it_broke(world: World, hub: Fake
     ]
 
 
-def test_a_later_run_goes_on_with_what_an_earlier_one_left(world: World, hub: FakeHub) -> None:
+def test_a_later_run_resumes_what_an_earlier_one_left(world: World, hub: FakeHub) -> None:
     hub.faults["large.bin"] += [cut_after(100_000), says(503), says(503), says(503)]
     with pytest.raises(WeightsError, match="after 3 retries"):
         world.fetch()
@@ -41,20 +41,20 @@ def test_a_later_run_goes_on_with_what_an_earlier_one_left(world: World, hub: Fa
     assert world.leftovers() == []
 
 
-def test_a_server_that_ignores_ranges_is_started_over(world: World, hub: FakeHub) -> None:
+def test_a_download_starts_over_if_the_server_ignores_ranges(world: World, hub: FakeHub) -> None:
     hub.faults["large.bin"] += [cut_after(100_000), lambda answer: answer.send(is_whole=True)]
     world.fetch()
     assert world.read("large.bin") == LARGE
 
 
-def test_a_file_that_changed_between_two_parts_is_started_over(world: World, hub: FakeHub) -> None:
-    # The beginning of another version, with its own tag; If-Range then brings the whole.
+def test_a_download_starts_over_if_the_file_changed_in_between(world: World, hub: FakeHub) -> None:
+    # The start of another version with its own ETag; If-Range then returns the whole file.
     hub.faults["large.bin"].append(lambda answer: answer.send(content=OTHER, sent=100_000))
     world.fetch()
     assert world.read("large.bin") == LARGE
 
 
-def test_a_server_that_answers_a_range_of_another_version_is_started_over(
+def test_a_download_starts_over_if_the_range_is_of_another_version(
     world: World, hub: FakeHub
 ) -> None:
     hub.faults["large.bin"] += [
@@ -66,8 +66,8 @@ def test_a_server_that_answers_a_range_of_another_version_is_started_over(
     assert hub.ranges_of("large.bin") == [None, "bytes=100000-", None]
 
 
-def test_a_beginning_that_turns_out_wrong_is_brought_anew_once(world: World, hub: FakeHub) -> None:
-    # Same tag, other bytes: only the hash can tell, at the end.
+def test_a_part_that_turns_out_wrong_is_downloaded_again_once(world: World, hub: FakeHub) -> None:
+    # The same ETag with other bytes: only the hash detects it, at the end.
     hub.faults["large.bin"] += [
         lambda answer: answer.send(content=OTHER, etag=f'"{LARGE_SHA256}"', sent=100_000),
         *[says(503)] * 3,
@@ -79,13 +79,13 @@ def test_a_beginning_that_turns_out_wrong_is_brought_anew_once(world: World, hub
     assert hub.ranges_of("large.bin")[-2:] == ["bytes=100000-", None]
 
 
-def test_a_rest_that_the_server_does_not_know_is_started_over(world: World, hub: FakeHub) -> None:
+def test_a_download_starts_over_if_the_range_does_not_exist(world: World, hub: FakeHub) -> None:
     hub.faults["large.bin"] += [cut_after(100_000), says(416)]
     world.fetch()
     assert world.read("large.bin") == LARGE
 
 
-def test_a_part_of_another_revision_is_not_gone_on_with(world: World, hub: FakeHub) -> None:
+def test_a_part_of_another_revision_is_not_resumed(world: World, hub: FakeHub) -> None:
     hub.faults["large.bin"] += [cut_after(100_000), *[says(503)] * 3]
     with pytest.raises(WeightsError):
         world.fetch()
@@ -96,7 +96,7 @@ def test_a_part_of_another_revision_is_not_gone_on_with(world: World, hub: FakeH
     assert hub.ranges_of("large.bin")[-1] is None
 
 
-def test_a_run_killed_before_the_last_step_needs_no_request(world: World, hub: FakeHub) -> None:
+def test_a_run_killed_before_the_rename_needs_no_request(world: World, hub: FakeHub) -> None:
     hub.faults["large.bin"] += [cut_after(100_000), *[says(503)] * 3]
     with pytest.raises(WeightsError):
         world.fetch()

@@ -1,4 +1,4 @@
-"""The volume under a fetch: missing, full, in use, cut off from its power."""
+"""The volume of a fetch: missing, full, in use, or losing power."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from inference_sidecar.foundation.errors import WeightsError
-from inference_sidecar.weights import part_file
+from inference_sidecar.weights import partial_file
 from inference_sidecar.weights.volume import locked
 from stage.hub import (
     LARGE,
@@ -21,21 +21,21 @@ from stage.hub import (
 from stage.small_disk import mounted_disk
 
 
-def test_a_missing_volume_is_not_made(world: World) -> None:
+def test_a_missing_volume_is_not_created(world: World) -> None:
     world.volume.rmdir()
     with pytest.raises(WeightsError, match="does not exist: mount the volume"):
         world.fetch()
     assert not world.volume.exists()
 
 
-def test_a_file_in_place_of_the_volume_is_told(world: World) -> None:
+def test_a_file_in_place_of_the_volume_is_reported(world: World) -> None:
     world.volume.rmdir()
     world.volume.write_text("")
     with pytest.raises(WeightsError, match="is no folder"):
         world.fetch()
 
 
-def test_too_little_room_is_told_before_anything_is_brought(
+def test_too_little_space_is_reported_before_any_download(
     world: World, hub: FakeHub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("inference_sidecar.weights.volume.RESERVE_BYTES", 10**18)
@@ -45,20 +45,20 @@ def test_too_little_room_is_told_before_anything_is_brought(
 
 
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT])
-def test_a_disk_that_fills_up_is_told_and_the_part_is_kept(
+def test_a_disk_that_fills_up_is_reported_and_the_part_kept(
     world: World, hub: FakeHub, monkeypatch: pytest.MonkeyPatch, code: int
 ) -> None:
-    genuine = part_file.PartFile.append
+    genuine = partial_file.PartialFile.append
 
-    def full(part: part_file.PartFile, data: bytes) -> None:
+    def full(part: partial_file.PartialFile, data: bytes) -> None:
         genuine(part, data[: 50_000 - part.size])
         if part.size == 50_000:
             raise OSError(code, os.strerror(code))
 
-    monkeypatch.setattr(part_file.PartFile, "append", full)
+    monkeypatch.setattr(partial_file.PartialFile, "append", full)
     with pytest.raises(WeightsError, match="is full: make room and run the same command again"):
         world.fetch()
-    monkeypatch.setattr(part_file.PartFile, "append", genuine)
+    monkeypatch.setattr(partial_file.PartialFile, "append", genuine)
     world.fetch()
     assert hub.ranges_of("large.bin")[-1] == "bytes=50000-"
     assert world.read("large.bin") == LARGE
@@ -70,13 +70,13 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
         yield folder
 
 
-def test_a_real_disk_that_is_too_small_is_told(
+def test_a_real_disk_that_is_too_small_is_reported(
     world: World, small_disk: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     world.volume = small_disk
     with pytest.raises(WeightsError, match="make room, or use a larger volume"):
         world.fetch()
-    # As if others had filled it meanwhile.
+    # As if another process had filled the disk meanwhile.
     monkeypatch.setattr("inference_sidecar.weights.fetch.require_space", lambda *_: None)
     with pytest.raises(WeightsError, match="is full: make room"):
         world.fetch()
@@ -97,7 +97,7 @@ def test_a_second_fetch_waits_for_the_first(world: World) -> None:
     assert world.read("large.bin") == LARGE
 
 
-def test_no_name_appears_before_its_content_is_on_the_disk(
+def test_a_file_is_renamed_only_after_its_content_is_synced(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     events: list[tuple[str, str]] = []

@@ -12,7 +12,7 @@ from inference_sidecar.weights.manifest import read_manifest
 HEAD = f'[[repository]]\nid = "a/b"\nrevision = "{"c" * 40}"\nfolder = "f"\n'
 
 
-def test_the_packaged_one_has_every_file_of_the_published_layout() -> None:
+def test_the_packaged_manifest_has_every_file_of_the_published_layout() -> None:
     files = {file.local: file for file in read_manifest()}
     shards = [f"diffusion_pytorch_model-0000{i}-of-00007.safetensors" for i in range(1, 8)]
     assert {
@@ -36,7 +36,7 @@ def test_the_packaged_one_has_every_file_of_the_published_layout() -> None:
     assert all((file.size is None) == (file.sha256 is None) for file in files.values())
 
 
-def test_an_optional_part_is_only_there_when_it_is_asked_for() -> None:
+def test_an_optional_part_is_included_only_on_request() -> None:
     plain, more = read_manifest(), read_manifest(parts=["model", "reference"])
     extra = {file.local for file in more} - {file.local for file in plain}
     assert extra
@@ -59,7 +59,7 @@ def test_an_optional_part_is_only_there_when_it_is_asked_for() -> None:
         (HEAD + "file = []", "has no files"),
     ],
 )
-def test_what_is_not_a_manifest_is_refused_with_the_reason(
+def test_an_invalid_manifest_is_refused_with_the_reason(
     tmp_path: Path, text: str, reason: str
 ) -> None:
     path = tmp_path / "manifest.toml"

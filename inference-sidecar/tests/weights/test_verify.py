@@ -1,4 +1,4 @@
-"""What `verify` finds, and what it says of it."""
+"""What `verify` finds and reports."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ def states(world: World, *, reads_content: bool = True) -> dict[str, State]:
     return {finding.name: finding.state for finding in findings}
 
 
-def test_what_was_fetched_is_in_order(world: World) -> None:
+def test_fetched_files_are_ok(world: World) -> None:
     world.fetch()
     assert states(world) == {LARGE: State.OK, "model/folder/small.json": State.OK}
 
 
-def test_one_changed_bit_is_found_unless_only_sizes_are_asked_for(world: World) -> None:
+def test_a_changed_bit_is_found_unless_only_sizes_are_checked(world: World) -> None:
     world.fetch()
     content = bytearray(world.read("large.bin"))
     content[150_000] ^= 1
@@ -51,7 +51,7 @@ def test_verify_changes_nothing(world: World) -> None:
     assert {p: p.stat().st_mtime_ns for p in world.volume.rglob("*")} == before
 
 
-def test_a_pin_of_another_revision_does_not_count(world: World) -> None:
+def test_a_pin_of_another_revision_is_ignored(world: World) -> None:
     world.fetch()
     world.write_manifest('path = "large.bin"', revision="b" * 40)
     assert states(world) == {LARGE: State.UNPINNED}
@@ -68,10 +68,10 @@ def test_the_table_has_a_line_for_each_file_and_a_sum() -> None:
     ]
 
 
-def test_the_table_says_when_all_is_well() -> None:
+def test_the_table_says_when_everything_is_pinned() -> None:
     assert table([Finding("a", State.OK, 1)]).endswith("1 files, 0.000 GB: all as pinned")
 
 
 @pytest.mark.parametrize("state", [state for state in State if state is not State.OK])
-def test_no_other_state_passes_for_ok(state: State) -> None:
+def test_no_other_state_counts_as_ok(state: State) -> None:
     assert "1 not as pinned" in table([Finding("a", state, 1)])

@@ -42,7 +42,7 @@ ENGINES: Final[Mapping[EngineName, EngineSource]] = {
         "InfiniteTalkEngine",
         settings=("inference_sidecar.engines.infinitetalk.settings", "InfiniteTalkSettings"),
         packages=("torch", "diffusers", "transformers"),
-        remedy="install the extra `gpu`, or run `npm run setup -- --with engine`",
+        remedy="install the extra `engine`, or run `npm run setup -- --with engine`",
     ),
     "null": EngineSource(
         "inference_sidecar.engines.null.engine",

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import Any, get_args
 
-from pydantic import SecretStr, field_validator
+from pydantic import SecretStr, ValidationError, field_validator
 from pydantic.fields import FieldInfo
 from pydantic_settings import (
     BaseSettings,
@@ -50,6 +50,14 @@ class Settings(BaseSettings):
         if isinstance(value, _NotReadable):
             raise ValueError(value)  # noqa: TRY004 - only this becomes a mistake in pydantic's list
         return value
+
+
+def mistakes_of(error: ValidationError) -> list[str]:
+    """What is wrong with the environment, one line per variable, without any value."""
+    return [
+        f"{'.'.join(map(str, each['loc'])).upper()}: {each['msg']}"
+        for each in error.errors(include_input=False, include_url=False)
+    ]
 
 
 def is_secret(field: FieldInfo) -> bool:

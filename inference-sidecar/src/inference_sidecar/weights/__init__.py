@@ -1,1 +1,1 @@
-"""The model's files: fetched, verified, and made into what the engine maps into memory."""
+"""The model's files: fetching, verifying, and preparing them for the engine."""

@@ -1,4 +1,4 @@
-"""`python -m inference_sidecar.weights fetch|verify|prepare`: the model's files, start to end."""
+"""The command `python -m inference_sidecar.weights fetch|verify|prepare`."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from pydantic import Field, SecretStr
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import Field, SecretStr, ValidationError
+from pydantic_settings import SettingsConfigDict
 
 from inference_sidecar.foundation.errors import WeightsError
+from inference_sidecar.foundation.settings import Settings, mistakes_of
 from inference_sidecar.weights.fetch import FetchOptions, fetch
 from inference_sidecar.weights.hub import HUB, Hub
 from inference_sidecar.weights.manifest import MAIN_PART, WeightFile, read_manifest
@@ -20,28 +21,35 @@ from inference_sidecar.weights.verify import State, table, verify
 _INTERRUPTED: Final = 130
 
 
-class WeightsSettings(BaseSettings):
-    """The environment of these commands. The token comes from here and from nowhere else."""
+class WeightsSettings(Settings):
+    """The environment of these commands, and the only source of the token."""
 
-    model_config = SettingsConfigDict(frozen=True, extra="ignore", env_ignore_empty=True)
+    model_config = SettingsConfigDict(extra="ignore")
 
     model_storage_path: Path | None = Field(default=None, description="folder of the weights")
-    hf_token: SecretStr | None = Field(default=None, description="shown to the hub alone")
-    hf_endpoint: str = Field(default=HUB, description="the hub, or a mirror that speaks like it")
+    hf_token: SecretStr | None = Field(default=None, description="sent to the hub only")
+    hf_endpoint: str = Field(default=HUB, description="the hub, or a mirror with the same API")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs a command; its exit status."""
-    settings = WeightsSettings()
+    """Runs a command and returns its exit status."""
     options = _parser().parse_args(arguments)
     try:
-        return _run(options, settings)
+        return _run(options, _settings())
     except WeightsError as error:
-        print(f"weights: {error}", file=sys.stderr)  # noqa: T201
+        sys.stderr.write(f"weights: {error}\n")
         return 1
     except KeyboardInterrupt:
-        print("weights: stopped; what has arrived is kept.", file=sys.stderr)  # noqa: T201
+        sys.stderr.write("weights: stopped; what has arrived is kept.\n")
         return _INTERRUPTED
+
+
+def _settings() -> WeightsSettings:
+    """The environment. Raises `WeightsError` with everything that is wrong with it."""
+    try:
+        return WeightsSettings()
+    except ValidationError as error:
+        raise WeightsError("; ".join(mistakes_of(error))) from None
 
 
 def _run(options: argparse.Namespace, settings: WeightsSettings) -> int:
@@ -65,19 +73,20 @@ def _fetch(
     options: argparse.Namespace,
     settings: WeightsSettings,
 ) -> int:
-    token = settings.hf_token.get_secret_value() if settings.hf_token else None
-    with Hub(options.base or settings.hf_endpoint, token) as hub:
+    token = settings.hf_token
+    secret = token.get_secret_value() if token else None
+    with Hub(options.base or settings.hf_endpoint, secret) as hub:
         done = fetch(folder, files, hub, FetchOptions(parallel=options.parallel), sys.stderr)
-    _say(
-        f"{done.present + done.downloaded} files, {done.size / 1e9:.1f} GB, are in place"
-        f" ({done.downloaded} came now)."
+    count = done.present + done.downloaded
+    sys.stdout.write(
+        f"{count} files, {done.size / 1e9:.1f} GB, are in place ({done.downloaded} came now).\n"
     )
     return 0
 
 
 def _verify(folder: Path, files: Sequence[WeightFile], options: argparse.Namespace) -> int:
     findings = verify(folder, files, reads_content=not options.sizes_only)
-    _say(table(findings))
+    sys.stdout.write(f"{table(findings)}\n")
     wrong = [finding for finding in findings if finding.state is not State.OK]
     if wrong:
         raise WeightsError(
@@ -94,8 +103,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(dest="command", required=True)
     for name, text in (
-        ("fetch", "download what is missing, resumable, each file by its hash"),
-        ("verify", "hold sizes and hashes of everything against what is pinned"),
+        ("fetch", "download missing files, resumable, each verified by its hash"),
+        ("verify", "compare sizes and hashes of all files with their pins"),
         ("prepare", "merge the LoRA and write the files that the engine maps into memory"),
     ):
         command = commands.add_parser(name, help=text, description=text)
@@ -103,7 +112,7 @@ def _parser() -> argparse.ArgumentParser:
         if name == "prepare":
             _add_prepare_options(command)
             continue
-        command.add_argument("--manifest", type=Path, help="instead of the packaged one")
+        command.add_argument("--manifest", type=Path, help="instead of the packaged manifest")
         command.add_argument(
             "--with",
             dest="parts",
@@ -155,7 +164,7 @@ def _add_prepare_options(command: argparse.ArgumentParser) -> None:
         "--device",
         choices=["auto", "cpu", "cuda"],
         default="auto",
-        help="where the arithmetic runs; the files are the same up to rounding",
+        help="where to compute; the files are the same up to rounding",
     )
     command.add_argument("--only", choices=["transformer", "encoders"], help="make one half")
 
@@ -165,10 +174,6 @@ def _precisions(text: str) -> list[str]:
     if unknown := set(names) - {"fp8", "bf16", "fp32"}:
         raise argparse.ArgumentTypeError(f"no precision: {', '.join(sorted(unknown))}")
     return names
-
-
-def _say(line: str) -> None:
-    print(line)  # noqa: T201
 
 
 if __name__ == "__main__":

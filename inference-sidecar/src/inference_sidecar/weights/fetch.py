@@ -1,4 +1,4 @@
-"""Brings what is missing of the model's files and finds out whether what is there is right."""
+"""Downloads missing files of the model, and checks those that are present."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import hashlib
 import threading
 from collections.abc import Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final, TextIO
 
 from inference_sidecar.foundation.errors import WeightsError
-from inference_sidecar.weights.download import Delivery, Download, Pace, Stopped, with_retries
-from inference_sidecar.weights.hub import Hub, Stated
+from inference_sidecar.weights.download import Backoff, Download, Retrying, Stopped
+from inference_sidecar.weights.hub import Hub, HubFile
 from inference_sidecar.weights.manifest import WeightFile
 from inference_sidecar.weights.pins import Pin, Pins, refuse_contradiction
 from inference_sidecar.weights.progress import Progress
@@ -23,15 +23,15 @@ _BLOCK: Final = 1 << 22
 
 @dataclass(frozen=True)
 class FetchOptions:
-    """How a fetch goes about it. parallel: files at a time."""
+    """Options of `fetch`. parallel: files at a time."""
 
     parallel: int = 4
-    pace: Pace = field(default_factory=Pace)
+    backoff: Backoff = field(default_factory=Backoff)
 
 
 @dataclass(frozen=True)
 class Fetched:
-    """What a fetch found and did."""
+    """The number of files already present and newly downloaded, and the size of all in bytes."""
 
     present: int
     downloaded: int
@@ -45,10 +45,10 @@ def fetch(
     options: FetchOptions,
     output: TextIO,
 ) -> Fetched:
-    """Makes every file lie below the folder with the content that is pinned.
+    """Makes sure that every file is below the folder with its pinned content.
 
-    What is there and right stays; what is there and wrong is deleted and brought anew. Raises
-    `WeightsError`; whatever had arrived by then is kept for the next time.
+    Keeps correct files, and downloads wrong ones again. Raises `WeightsError`; partial downloads
+    are kept for the next run.
     """
     folder = require_volume(folder)
 
@@ -56,12 +56,12 @@ def fetch(
         output.write(f"{line}\n")
         output.flush()
 
-    with locked(folder, lambda: say(f"Another process works on {folder}; waiting for it.")):
+    with locked(folder, lambda: say(f"Another process uses {folder}; waiting for it.")):
         return _Fetch(folder, files, hub, options, output).run()
 
 
 def sha256_of(path: Path) -> str:
-    """Of a whole file."""
+    """SHA-256 of a file."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -81,15 +81,14 @@ class _Fetch:
         self._options = options
         self._output = output
         self._pins = Pins(folder)
-        self._stop = threading.Event()
+        self._retrying = Retrying(options.backoff, threading.Event(), self._say)
         self._recording = threading.Lock()
 
     def run(self) -> Fetched:
         pinned = self._pin_all()
         with explained(self._folder):
             missing = [(file, pin) for file, pin in pinned if not self._is_in_place(file, pin)]
-        arrived = {file.local: self._arrived(file) for file, _ in missing}
-        to_come = sum(pin.size - min(arrived[file.local], pin.size) for file, pin in missing)
+        to_come = sum(max(0, pin.size - self._arrived(file)) for file, pin in missing)
         if missing:
             require_space(self._folder, to_come)
             self._download_all(missing)
@@ -97,7 +96,7 @@ class _Fetch:
         return Fetched(len(pinned) - len(missing), len(missing), size)
 
     def _pin_all(self) -> list[tuple[WeightFile, Pin]]:
-        """What each file must be; the hub is asked only about those that nobody knows yet."""
+        """The pin of each file. Asks the hub only about files that are not pinned yet."""
         pins = {file.local: self._pins.find(file) for file in self._files}
         unknown = [file for file in self._files if pins[file.local] is None]
         for repository, revision in dict.fromkeys((f.repository, f.revision) for f in unknown):
@@ -110,13 +109,12 @@ class _Fetch:
                     pins[file.local] = pin
         return [(file, pin) for file in self._files if (pin := pins[file.local]) is not None]
 
-    def _list(self, repository: str, revision: str) -> Mapping[str, Stated]:
-        delivery = self._delivery(None)
-        return with_retries(
-            lambda: self._hub.list_files(repository, revision), f"list of {repository}", delivery
+    def _list(self, repository: str, revision: str) -> Mapping[str, HubFile]:
+        return self._retrying.run(
+            lambda: self._hub.list_files(repository, revision), f"list of {repository}"
         )
 
-    def _stated(self, file: WeightFile, listing: Mapping[str, Stated]) -> Pin:
+    def _stated(self, file: WeightFile, listing: Mapping[str, HubFile]) -> Pin:
         stated = listing.get(file.path)
         if stated is None:
             raise WeightsError(
@@ -145,7 +143,7 @@ class _Fetch:
             if sha256 == pin.sha256 or (pin.sha256 is None and _git_sha1(path) == pin.git_sha1):
                 self._pins.record(file, pin.seen(path, sha256))
                 return True
-        self._say(f"{file.local}: is there, but is not what was pinned; it is brought anew")
+        self._say(f"{file.local}: is there, but is not what was pinned; downloading it again")
         path.unlink()
         return False
 
@@ -155,47 +153,36 @@ class _Fetch:
 
     def _download_all(self, missing: Sequence[tuple[WeightFile, Pin]]) -> None:
         progress = Progress("Fetching", sum(pin.size for _, pin in missing), self._output)
-        delivery = self._delivery(progress)
+        self._retrying = replace(self._retrying, say=progress.say)
         with ThreadPoolExecutor(self._options.parallel) as pool:
             running = [
-                pool.submit(self._download, file, pin, delivery)
-                # The largest first: alone at the end, it would leave the line half used.
+                pool.submit(self._download, file, pin, progress)
+                # The largest first: downloaded last and alone, it would not use the whole
+                # bandwidth.
                 for file, pin in sorted(missing, key=lambda each: -each[1].size)
             ]
             try:
                 wait(running, return_when=FIRST_EXCEPTION)
             except KeyboardInterrupt:
-                self._stop.set()
+                self._retrying.stop.set()
                 raise
         progress.close()
         errors = [error for one in running if (error := one.exception())]
         for error in sorted(errors, key=lambda each: isinstance(each, Stopped)):
             raise error
 
-    def _download(self, file: WeightFile, pin: Pin, delivery: Delivery) -> None:
-        if self._stop.is_set():
+    def _download(self, file: WeightFile, pin: Pin, progress: Progress) -> None:
+        if self._retrying.stop.is_set():
             raise Stopped
         path = self._folder / file.local
         try:
-            sha256 = Download(self._hub, file, pin, path, delivery).run()
+            sha256 = Download(self._hub, file, pin, path, self._retrying, progress).run()
             with self._recording, explained(self._folder):
                 self._pins.record(file, pin.seen(path, sha256))
         except BaseException:
-            # From here: by the time that the main thread hears of it, the next one has begun.
-            self._stop.set()
+            # Set here, because by the time the main thread notices, the next download has started.
+            self._retrying.stop.set()
             raise
-
-    def _delivery(self, progress: Progress | None) -> Delivery:
-        def ignore(_: int) -> None:
-            pass
-
-        return Delivery(
-            pace=self._options.pace,
-            stop=self._stop,
-            on_present=progress.start_at if progress else ignore,
-            on_bytes=progress.add if progress else ignore,
-            on_retry=progress.say if progress else self._say,
-        )
 
     def _say(self, line: str) -> None:
         self._output.write(f"{line}\n")

@@ -1,4 +1,4 @@
-"""What is asked of the hub, or of a mirror that speaks like it: what it has, and the bytes."""
+"""Requests to the hub, or to a mirror with the same API: lists of files, and their bytes."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _TRANSIENT: Final = frozenset({408, 425, 429, 500, 502, 503, 504})
 
 
 class Transient(Exception):
-    """Something that may go away by itself. retry_after_seconds: what the server asked for."""
+    """A failure that may not repeat. retry_after_seconds: the pause that the server asked for."""
 
     def __init__(self, message: str, retry_after_seconds: float = 0) -> None:
         super().__init__(message)
@@ -30,8 +30,9 @@ class Transient(Exception):
 
 
 @dataclass(frozen=True)
-class Stated:
-    """What the hub says of a file: large ones by SHA-256, small ones by git's name for them."""
+class HubFile:
+    """A file as the hub lists it: large ones with their SHA-256, small ones with their git blob
+    SHA-1."""
 
     size: int
     sha256: str | None
@@ -39,9 +40,9 @@ class Stated:
 
 
 class _Token(httpx.Auth):
-    """Shows the token to the configured host and to nobody whom that host redirects to.
+    """Sends the token to the configured origin, and never to an origin that it redirects to.
 
-    On a redirect to another origin httpx drops the header; here it is only set where it belongs.
+    httpx drops the header on a redirect to another origin, and this class does not add it there.
     """
 
     def __init__(self, token: str, origin: httpx.URL) -> None:
@@ -56,19 +57,20 @@ class _Token(httpx.Auth):
 
 
 class Hub:
-    """A connection to one hub. Requests raise `Transient`, or `WeightsError` for good."""
+    """A connection to one hub. Requests raise `Transient`, or `WeightsError` for permanent
+    failures."""
 
     def __init__(self, base: str = HUB, token: str | None = None) -> None:
         try:
             self._base = httpx.URL(base.rstrip("/"))
         except httpx.InvalidURL as cause:
-            raise WeightsError(f"{base!r} is no address of a hub.") from cause
+            raise WeightsError(f"{base!r} is not the address of a hub.") from cause
         if self._base.scheme not in {"http", "https"} or not self._base.host:
-            raise WeightsError(f"{base!r} is no address of a hub.")
+            raise WeightsError(f"{base!r} is not the address of a hub.")
         if self._base.userinfo:
-            raise WeightsError("The hub's address holds credentials: use HF_TOKEN instead.")
+            raise WeightsError("The hub's address contains credentials: use HF_TOKEN instead.")
         is_private = self._base.scheme == "https" or self._base.host in _LOOPBACK
-        # A token must not travel where anybody can read it.
+        # The token must not be sent unencrypted to another machine.
         self._has_token = bool(token) and is_private
         self._client = httpx.Client(
             auth=_Token(token, self._base) if token and is_private else None,
@@ -86,13 +88,13 @@ class Hub:
 
     @property
     def name(self) -> str:
-        """The host, for people."""
+        """The host, for messages."""
         return self._base.netloc.decode("ascii")
 
-    def list_files(self, repository: str, revision: str) -> Mapping[str, Stated]:
+    def list_files(self, repository: str, revision: str) -> Mapping[str, HubFile]:
         """Every file of a revision by its path."""
         url: str | None = f"{self._base}/api/models/{repository}/tree/{revision}?recursive=true"
-        files: dict[str, Stated] = {}
+        files: dict[str, HubFile] = {}
         while url:
             with _translated():
                 response = self._client.get(url)
@@ -101,15 +103,15 @@ class Hub:
                 files.update(_stated(response.json()))
             except (ValueError, KeyError, TypeError, AttributeError) as cause:
                 raise WeightsError(
-                    f"{self.name} lists {repository} in a form that is not known: give the"
-                    " manifest the bytes and sha256 of each file, then no list is asked for."
+                    f"{self.name} lists {repository} in an unknown format: put the bytes and sha256"
+                    " of each file into the manifest, and no list is needed."
                 ) from cause
             url = response.links.get("next", {}).get("url")
         return files
 
     @contextmanager
     def open(self, file: WeightFile, headers: Mapping[str, str]) -> Generator[httpx.Response]:
-        """The file's bytes as a stream, status 200, 206 or 416."""
+        """A streaming response with the file's bytes; its status is 200, 206 or 416."""
         url = f"{self._base}/{file.repository}/resolve/{file.revision}/{quote(file.path)}"
         with _translated(), self._client.stream("GET", url, headers=headers) as response:
             if response.status_code not in {200, 206, 416}:
@@ -126,10 +128,10 @@ class Hub:
 
     def _remedy(self, status: int, what: str) -> str:
         if status == HTTPStatus.UNAUTHORIZED:
-            wrong = "HF_TOKEN is not valid there" if self._has_token else "it wants a token"
+            wrong = "HF_TOKEN is not valid there" if self._has_token else "it needs a token"
             return (
-                f"{self.name} does not give {what} (401): {wrong}. Put one that may read it in"
-                " HF_TOKEN."
+                f"{self.name} denies access to {what} (401): {wrong}. Put a token that may read it"
+                " into HF_TOKEN."
             )
         if status == HTTPStatus.FORBIDDEN:
             return (
@@ -154,13 +156,13 @@ def _translated() -> Generator[None]:
         raise Transient(f"the connection failed ({type(cause).__name__})") from cause
 
 
-def _stated(entries: object) -> dict[str, Stated]:
-    files: dict[str, Stated] = {}
+def _stated(entries: object) -> dict[str, HubFile]:
+    files: dict[str, HubFile] = {}
     for entry in cast("list[dict[str, Any]]", entries):
         if entry.get("type") != "file":
             continue
         large = cast("dict[str, Any] | None", entry.get("lfs"))
-        files[str(entry["path"])] = Stated(
+        files[str(entry["path"])] = HubFile(
             size=int(entry["size"]),
             sha256=str(large["oid"]).removeprefix("sha256:") if large else None,
             git_sha1=None if large else str(entry["oid"]),
@@ -169,6 +171,6 @@ def _stated(entries: object) -> dict[str, Stated]:
 
 
 def _retry_after(response: httpx.Response) -> float:
-    """In seconds; a date instead of a number is not worth the code."""
+    """In seconds. A date instead of a number is ignored."""
     value = response.headers.get("Retry-After", "")
     return float(value) if value.isdecimal() else 0

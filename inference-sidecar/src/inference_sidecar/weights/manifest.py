@@ -1,4 +1,4 @@
-"""Which files the model is made of, from which revision of which repository."""
+"""The manifest: the files of the model, each at a fixed revision of its repository."""
 
 from __future__ import annotations
 
@@ -24,8 +24,9 @@ MAIN_PART: Final = "model"
 class WeightFile:
     """One file.
 
-    path: in its repository. local: below the folder of all weights, with forward slashes.
-    size (bytes) and sha256: None where only the hub can tell. part: `model`, or an optional one.
+    path: in its repository. local: below the weights folder, with forward slashes.
+    size (bytes), sha256: None if the first fetch takes them from the hub. part: `model`, or an
+    optional part.
     """
 
     repository: str
@@ -35,13 +36,13 @@ class WeightFile:
     size: int | None
     sha256: str | None
     part: str
-    licence: str
 
 
 def read_manifest(
     path: Path | None = None, parts: Sequence[str] = (MAIN_PART,)
 ) -> tuple[WeightFile, ...]:
-    """The files of these parts, of the packaged manifest or another. Raises `WeightsError`."""
+    """The files of these parts, from the packaged manifest or from `path`. Raises
+    `WeightsError`."""
     name = str(path) if path else "the packaged manifest"
     try:
         packaged = resources.files("inference_sidecar.weights") / "manifest.toml"
@@ -70,7 +71,7 @@ def _files_of(repository: dict[str, Any]) -> list[WeightFile]:
         raise ValueError(f"{identity!r} is no repository")
     revision = str(repository["revision"])
     if not _COMMIT.fullmatch(revision):
-        # A branch would be other files tomorrow.
+        # A branch or tag can change its files.
         raise ValueError(f"the revision of {identity} is no commit (40 hexadecimal digits)")
     return [_file_of(repository, identity, revision, file) for file in _tables(repository["file"])]
 
@@ -97,7 +98,6 @@ def _file_of(
         size=size,
         sha256=sha256,
         part=str(repository.get("part", MAIN_PART)),
-        licence=str(repository.get("licence", "unknown")),
     )
 
 

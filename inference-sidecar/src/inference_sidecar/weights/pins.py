@@ -1,8 +1,8 @@
-"""What is known of each file beyond the manifest: recorded beside the files, held against later.
+"""Pins: the content that each file must have, recorded beside the files.
 
-`weights-lock.json` says for each file what the hub stated when it was first asked (size, SHA-256)
-and when the file's content was last found to be that. A file that is as it was then (size and
-time) is not read again by `fetch`; `verify` reads everything.
+`weights-lock.json` records for each file what the hub stated at the first fetch (size, SHA-256),
+and its size and modification time when the content was last verified. `fetch` does not read a file
+again if these are unchanged; `verify` reads everything.
 """
 
 from __future__ import annotations
@@ -21,11 +21,10 @@ _NAME: Final = "weights-lock.json"
 
 
 class Pin(BaseModel):
-    """One file's recorded facts.
+    """The record of one file.
 
-    size, sha256: what it must be. git_sha1: the hub's name for the content of a small file, which
-    has no stated SHA-256 until it was read. seen_size, seen_mtime_ns: how the file lay there when
-    its content was last found right.
+    size, sha256: what it must have. git_sha1: the git blob SHA-1 of a small file, for which the hub
+    states no SHA-256. seen_size, seen_mtime_ns: of the file when its content was last verified.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -40,7 +39,7 @@ class Pin(BaseModel):
     seen_mtime_ns: int | None = None
 
     def is_of(self, file: WeightFile) -> bool:
-        """Whether it was recorded for this very file; another revision has other content."""
+        """Whether it was recorded for this file at this revision."""
         return (self.repository, self.revision, self.path) == (
             file.repository,
             file.revision,
@@ -48,7 +47,7 @@ class Pin(BaseModel):
         )
 
     def is_seen(self, path: Path) -> bool:
-        """Whether the file lies there as it did when its content was right."""
+        """Whether the file is unchanged since its content was verified."""
         try:
             state = path.stat()
         except OSError:
@@ -56,14 +55,14 @@ class Pin(BaseModel):
         return (state.st_size, state.st_mtime_ns) == (self.seen_size, self.seen_mtime_ns)
 
     def seen(self, path: Path, sha256: str) -> Pin:
-        """The same, with the file's content found right just now."""
+        """The same pin, marked as verified now."""
         state = path.stat()
         now = {"sha256": sha256, "seen_size": state.st_size, "seen_mtime_ns": state.st_mtime_ns}
         return self.model_copy(update=now)
 
 
 class ResidentPin(BaseModel):
-    """A file that `prepare` made, as it was when it was finished."""
+    """The record of a file that `prepare` made."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -88,9 +87,9 @@ class Pins:
         self._record = _read(self._path)
 
     def find(self, file: WeightFile) -> Pin | None:
-        """What must hold of a file: the manifest's word, else the record; None if neither knows.
+        """The pin from the manifest, or else from the record; None if neither has one.
 
-        Raises `WeightsError` where the two contradict each other.
+        Raises `WeightsError` if the two contradict each other.
         """
         pin = self._record.files.get(file.local)
         if pin is not None and not pin.is_of(file):
@@ -110,12 +109,12 @@ class Pins:
         return pin.model_copy(update={"sha256": file.sha256})
 
     def record(self, file: WeightFile, pin: Pin) -> None:
-        """Keeps it, on the disk at once."""
+        """Records a pin, on disk at once."""
         self._record.files[file.local] = pin
         self._write()
 
     def known_sha256(self, path: Path) -> str | None:
-        """Of a file that is as it was when its content was found right; None for any other."""
+        """The SHA-256 of a file that is unchanged since it was verified; None for any other."""
         if not path.is_relative_to(self._folder):
             return None
         pin = self._record.files.get(path.relative_to(self._folder).as_posix())
@@ -123,11 +122,11 @@ class Pins:
 
     @property
     def resident(self) -> Mapping[str, ResidentPin]:
-        """What `prepare` made, by its path below the folder."""
+        """The files that `prepare` made, by path below the folder."""
         return self._record.resident
 
     def record_resident(self, path: Path, sha256: str) -> None:
-        """Keeps what was made, on the disk at once."""
+        """Records a file that `prepare` made, on disk at once."""
         name = path.relative_to(self._folder).as_posix()
         self._record.resident[name] = ResidentPin(size=path.stat().st_size, sha256=sha256)
         self._write()
@@ -140,7 +139,7 @@ class Pins:
 
 
 def refuse_contradiction(file: WeightFile, size: int, sha256: str | None, source: str) -> None:
-    """Raises if somebody states other content for a file than the manifest does."""
+    """Raises `WeightsError` if a source states other content for a file than the manifest."""
     is_same_size = file.size is None or file.size == size
     is_same_hash = file.sha256 is None or sha256 is None or file.sha256 == sha256
     if is_same_size and is_same_hash:

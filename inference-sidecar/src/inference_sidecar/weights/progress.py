@@ -1,4 +1,5 @@
-"""How far a long piece of work is: one line that changes, or one now and then."""
+"""Shows the progress of a long operation: one line rewritten on a terminal, else occasional
+lines."""
 
 from __future__ import annotations
 
@@ -11,7 +12,7 @@ _SECONDS_BETWEEN_CHANGES: Final = 0.5
 
 
 class Progress:
-    """Bytes done of bytes to do. May be told from several threads."""
+    """Counts bytes of a known total. Thread-safe."""
 
     def __init__(self, what: str, total: int, stream: TextIO) -> None:
         self._what = what
@@ -25,12 +26,12 @@ class Progress:
         self._lock = threading.Lock()
 
     def start_at(self, done: int) -> None:
-        """What was there before and does not count for the speed."""
+        """Adds bytes that were done before, which do not count for the speed."""
         with self._lock:
             self._done += done
 
     def add(self, count: int) -> None:
-        """More bytes are done (or fewer)."""
+        """Adds bytes, or subtracts discarded ones."""
         with self._lock:
             self._done += count
             self._fresh += count
@@ -39,13 +40,13 @@ class Progress:
                 self._show()
 
     def say(self, line: str) -> None:
-        """A line that stays."""
+        """Writes a permanent line."""
         with self._lock:
             self._stream.write(f"\r\x1b[K{line}\n" if self._is_live else f"{line}\n")
             self._stream.flush()
 
     def close(self) -> None:
-        """The last word."""
+        """Shows the final state."""
         with self._lock:
             self._show()
             if self._is_live:

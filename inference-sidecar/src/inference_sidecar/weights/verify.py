@@ -1,8 +1,8 @@
-"""Holds everything on the volume against what is pinned, and says so in a table."""
+"""Compares everything on the volume with its pins, and prints a table."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -14,7 +14,7 @@ from inference_sidecar.weights.volume import explained, require_volume
 
 
 class State(StrEnum):
-    """What was found of a file."""
+    """The state of a file."""
 
     OK = "ok"
     MISSING = "missing"
@@ -26,7 +26,7 @@ class State(StrEnum):
 
 @dataclass(frozen=True)
 class Finding:
-    """One line of the table. size: of what lies there; None if nothing does."""
+    """One line of the table. size: of the file in bytes; None if it is missing."""
 
     name: str
     state: State
@@ -38,29 +38,26 @@ def verify(
     files: Sequence[WeightFile],
     *,
     reads_content: bool = True,
-    on_file: Callable[[str], None] = lambda _: None,
 ) -> list[Finding]:
-    """Looks at every file, those that `prepare` made among them, and reads it unless told not to.
+    """Checks every file, including those that `prepare` made. Changes nothing.
 
-    Changes nothing.
+    reads_content: verifies hashes, not only sizes.
     """
     folder = require_volume(folder)
     pins = Pins(folder)
     findings: list[Finding] = []
     with explained(folder):
         for file in files:
-            on_file(file.local)
             pin = pins.find(file)
             path = folder / file.local
             findings.append(_look(path, file.local, pin, reads_content=reads_content))
         for name, made in pins.resident.items():
-            on_file(name)
             findings.append(_look(folder / name, name, made, reads_content=reads_content))
     return findings
 
 
 def table(findings: Iterable[Finding]) -> str:
-    """The findings in columns, with a last line that sums them up."""
+    """The findings in columns, with a summary in the last line."""
     rows = list(findings)
     width = max((len(row.name) for row in rows), default=0)
     lines = [f"{row.name:<{width}}  {_gigabytes(row.size):>12}  {row.state.value}" for row in rows]

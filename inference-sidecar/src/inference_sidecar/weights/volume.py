@@ -1,4 +1,4 @@
-"""The folder that holds the weights: there, writable, large enough, and used by one at a time."""
+"""The weights folder: exists, is writable, has room, and is used by one process at a time."""
 
 from __future__ import annotations
 
@@ -15,13 +15,14 @@ from typing import Final
 from inference_sidecar.foundation.errors import WeightsError
 
 RESERVE_BYTES: Final = 1_000_000_000
-"""Left free on the volume: a full one breaks whatever else lives there."""
+"""Always left free on the volume, for other users of it."""
 
 _LOCK: Final = ".weights.lock"
 
 
 def require_volume(folder: Path) -> Path:
-    """The folder, absolute. It is never made: an absent one is a volume that was not mounted."""
+    """The absolute path. Never creates the folder: a missing one is a volume that is not
+    mounted."""
     try:
         mode = folder.stat().st_mode
     except FileNotFoundError as cause:
@@ -33,12 +34,12 @@ def require_volume(folder: Path) -> Path:
             f"{folder} cannot be reached ({cause.strerror}): check the mount."
         ) from cause
     if not stat.S_ISDIR(mode):
-        raise WeightsError(f"{folder} is no folder: MODEL_STORAGE_PATH names one.")
+        raise WeightsError(f"{folder} is no folder: MODEL_STORAGE_PATH must name one.")
     return folder.absolute()
 
 
 def require_space(folder: Path, needed_bytes: int) -> None:
-    """Raises unless so much fits, with the reserve."""
+    """Raises `WeightsError` if this much does not fit, including the reserve."""
     free = shutil.disk_usage(folder).free
     if free >= needed_bytes + RESERVE_BYTES:
         return
@@ -50,7 +51,7 @@ def require_space(folder: Path, needed_bytes: int) -> None:
 
 @contextmanager
 def explained(folder: Path) -> Generator[None]:
-    """Turns what a disk can answer to a write into a sentence."""
+    """Turns the errors of a disk into a `WeightsError` that says what to do."""
     try:
         yield
     except OSError as cause:
@@ -74,7 +75,8 @@ def explained(folder: Path) -> Generator[None]:
 
 @contextmanager
 def locked(folder: Path, on_wait: Callable[[], None]) -> Generator[None]:
-    """Keeps others out for as long as the block runs; they wait. Ends with the process."""
+    """Holds the lock of the folder while the block runs; others wait. Released if the process
+    dies."""
     with explained(folder):
         handle = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:
@@ -89,7 +91,7 @@ def locked(folder: Path, on_wait: Callable[[], None]) -> Generator[None]:
 
 
 def publish(draft: Path, path: Path) -> None:
-    """Gives a finished file its name: on the disk first, so that no crash leaves half of it."""
+    """Syncs a finished file to disk and renames it, so that no crash leaves half a file."""
     with draft.open("rb") as file:
         os.fsync(file.fileno())
     draft.replace(path)
@@ -97,14 +99,14 @@ def publish(draft: Path, path: Path) -> None:
 
 
 def write_whole(path: Path, content: bytes) -> None:
-    """Replaces a small file at once."""
+    """Replaces a small file atomically."""
     draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     draft.write_bytes(content)
     publish(draft, path)
 
 
 def sync_folder(folder: Path) -> None:
-    """Makes a new name in a folder survive a power cut."""
+    """Makes renames in a folder survive a power cut."""
     handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(handle)

@@ -1,4 +1,4 @@
-"""Portraits that speak, rendered and encoded once for all that look at them."""
+"""Speaking portraits, rendered and encoded once for all tests that look at them."""
 
 # PyAV is typed in parts only.
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false

@@ -1,4 +1,4 @@
-"""Faces as they come: more than one, tilted, cut off, tiny, grey, and none."""
+"""Faces of all kinds: several, tilted, cut off, tiny, grey, and none."""
 
 from __future__ import annotations
 
@@ -67,7 +67,9 @@ def test_a_face_that_can_be_found_can_speak(film: Film, portrait: Image, make) -
 
 
 @pytest.mark.parametrize("side", [1, -1])
-def test_a_profile_is_told_from_a_face_turned_half(film: Film, portrait: Image, side: int) -> None:
+def test_a_profile_is_distinguished_from_a_half_turned_face(
+    film: Film, portrait: Image, side: int
+) -> None:
     points = film.landmarks(portrait)
     nose = points[1, 0]
     hidden = (points[:, 0] - nose) * side > 0
@@ -82,7 +84,7 @@ def test_a_profile_is_told_from_a_face_turned_half(film: Film, portrait: Image, 
     assert is_profile(with_hidden_half(-0.2))
 
 
-def test_a_profile_has_no_face_that_could_speak(
+def test_a_profile_is_refused(
     portrait: Image, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("inference_sidecar.engines.preview.engine.is_profile", lambda _: True)
@@ -94,7 +96,7 @@ def test_a_profile_has_no_face_that_could_speak(
         engine.plan(RenderRequest("job", path, VOICE, "", 1, Size(320, 180), 25))
 
 
-def test_of_two_faces_the_larger_one_speaks(film: Film, portrait: Image) -> None:
+def test_the_larger_of_two_faces_speaks(film: Film, portrait: Image) -> None:
     small = np.full_like(portrait, 128)
     small[200:500, 100:356] = resize(portrait, 256, 300)
     both = np.ascontiguousarray(np.hstack([small, portrait]))
@@ -106,7 +108,7 @@ def test_of_two_faces_the_larger_one_speaks(film: Film, portrait: Image) -> None
     assert np.array_equal(shut[:, :left], open_[:, :left])
 
 
-def test_what_is_behind_a_moving_head_stays(film: Film, portrait: Image) -> None:
+def test_the_background_behind_a_moving_head_stays(film: Film, portrait: Image) -> None:
     size = Size(960, 960)
     points = film.landmarks(portrait)
     rest, moved = spoken(portrait, points, size, HeadPose(0.012, 0.03, 0.012))
@@ -122,9 +124,7 @@ def test_what_is_behind_a_moving_head_stays(film: Film, portrait: Image) -> None
     assert change[eyes, int(placed[234, 0]) : int(placed[454, 0])].mean() > 8
 
 
-def test_a_picture_turned_upside_down_has_no_face_that_could_speak(
-    portrait: Image, tmp_path: Path
-) -> None:
+def test_an_upside_down_picture_is_refused(portrait: Image, tmp_path: Path) -> None:
     path = tmp_path / "portrait.ppm"
     upside_down = np.ascontiguousarray(portrait[::-1])
     path.write_bytes(b"P6 512 600 255\n" + upside_down.tobytes())

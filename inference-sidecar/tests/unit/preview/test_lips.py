@@ -38,7 +38,9 @@ def test_the_lips_follow_the_voice_without_delay(speaking: Footage, loudness: Se
     assert score > 0.6
 
 
-def test_they_follow_this_voice_and_no_shuffled_one(speaking: Footage, loudness: Series) -> None:
+def test_the_lips_follow_this_voice_and_not_a_shuffled_one(
+    speaking: Footage, loudness: Series
+) -> None:
     _, score = best_lag(speaking.aperture, loudness)
     random = np.random.default_rng(1)
     pieces: list[Series] = np.array_split(loudness, len(loudness) // 8)
@@ -68,7 +70,7 @@ def test_a_silent_mouth_is_still(speaking: Footage, silent: Footage) -> None:
 
 
 @pytest.mark.parametrize("kind", ["speaking", "silent"])
-def test_the_head_lives_even_while_the_mouth_is_still(
+def test_the_head_moves_even_while_the_mouth_is_still(
     kind: str, request: pytest.FixtureRequest
 ) -> None:
     footage: Footage = request.getfixturevalue(kind)
@@ -78,7 +80,7 @@ def test_the_head_lives_even_while_the_mouth_is_still(
         assert np.abs(first.astype(np.int16) - last).max() > 8
 
 
-def test_joins_of_chunks_cannot_be_seen(speaking: Footage) -> None:
+def test_joins_between_chunks_are_invisible(speaking: Footage) -> None:
     """The change from one frame to the next, against the half second before and after."""
     small = speaking.frames[:, ::2, ::2].astype(np.int16)
     change = np.abs(np.diff(small, axis=0)).mean(axis=(1, 2, 3))
@@ -94,7 +96,7 @@ def test_no_frame_is_black(speaking: Footage) -> None:
     assert brightness.min() > 0.97 * brightness.max()
 
 
-def test_what_does_not_speak_stays_as_it_is(speaking: Footage) -> None:
+def test_regions_that_do_not_speak_stay_unchanged(speaking: Footage) -> None:
     """Medals, flag and shoulders, all that a head cannot reach: no more than grain coded anew."""
     height = speaking.frames.shape[1]
     frames = speaking.frames.astype(np.int16)
@@ -103,7 +105,7 @@ def test_what_does_not_speak_stays_as_it_is(speaking: Footage) -> None:
         assert np.abs(still - still[0]).mean(axis=(1, 2, 3)).max() < 1.5
 
 
-def test_skin_does_not_boil(silent: Footage) -> None:
+def test_skin_does_not_flicker(silent: Footage) -> None:
     """Sharpness of the forehead keeps steady while the head moves by fractions of a pixel."""
     height, width = silent.frames.shape[1:3]
     brow = silent.frames[

@@ -67,7 +67,7 @@ def test_a_shut_smile_shows_no_sliver_of_teeth(
     assert tooth_pixels(posed(smiler, 0), placed) < 0.2 * shown
 
 
-def test_a_smile_that_speaks_opens_in_steps_beyond_the_photograph(
+def test_a_speaking_smile_opens_gradually_beyond_the_photograph(
     smiler: Compositor, smile: tuple[Framing, Points], film: Film
 ) -> None:
     gaps: list[float] = []
@@ -80,7 +80,7 @@ def test_a_smile_that_speaks_opens_in_steps_beyond_the_photograph(
     assert gaps[-1] > placed[14, 1] - placed[13, 1]
 
 
-def test_edges_that_the_mesh_has_wrong_are_found_in_the_picture(
+def test_wrong_lip_edges_of_the_mesh_are_corrected_from_the_picture(
     smile: tuple[Framing, Points],
 ) -> None:
     framing, points = smile
@@ -94,7 +94,7 @@ def test_edges_that_the_mesh_has_wrong_are_found_in_the_picture(
         assert np.abs(lower - right.lower_edge)[middle].mean() < 0.04
 
 
-def test_corners_that_the_mesh_has_too_far_inside_are_found_in_the_picture(
+def test_mouth_corners_too_far_inside_are_corrected_from_the_picture(
     smile: tuple[Framing, Points],
 ) -> None:
     framing, points = smile
@@ -141,7 +141,7 @@ def test_one_row_of_teeth_stays_with_the_head() -> None:
     assert teeth.upper[40, 60, 3] > 0.9
 
 
-def test_of_two_rows_the_lower_one_goes_with_the_jaw() -> None:
+def test_the_lower_of_two_rows_of_teeth_moves_with_the_jaw() -> None:
     teeth = inside(220, 220, 20, 20, 220)
     assert teeth.lower is not None
     top, bottom = (slice(22, 30), 60), (slice(52, 57), 60)
@@ -151,5 +151,5 @@ def test_of_two_rows_the_lower_one_goes_with_the_jaw() -> None:
     assert teeth.upper[(*bottom, 3)].max() == 0
 
 
-def test_parted_lips_with_nothing_but_dark_between_get_modelled_teeth() -> None:
+def test_parted_lips_with_darkness_between_get_modelled_teeth() -> None:
     assert not inside(30, 20, 30).are_own

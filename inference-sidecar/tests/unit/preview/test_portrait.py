@@ -1,4 +1,4 @@
-"""From a picture to a face on a canvas that can move."""
+"""From a picture to a moving face on a canvas."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def loaded() -> PreviewEngine:
     return engine
 
 
-def test_a_picture_without_a_face_is_refused_as_such(tmp_path: Path) -> None:
+def test_a_picture_without_a_face_is_refused_with_no_face(tmp_path: Path) -> None:
     path = tmp_path / "noise.ppm"
     noise = np.random.default_rng(1).integers(0, 255, (300, 300, 3), np.uint8)
     path.write_bytes(b"P6 300 300 255\n" + noise.tobytes())
@@ -47,7 +47,7 @@ def test_a_picture_without_a_face_is_refused_as_such(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [None, b"", b"not a picture"])
-def test_a_file_that_is_no_picture_is_refused_as_such(
+def test_a_file_that_is_not_a_picture_is_refused_as_unreadable(
     tmp_path: Path, content: bytes | None
 ) -> None:
     path = tmp_path / "portrait.png"
@@ -57,7 +57,7 @@ def test_a_file_that_is_no_picture_is_refused_as_such(
         loaded().plan(request_for(path))
 
 
-def test_an_engine_that_was_not_loaded_says_so() -> None:
+def test_an_engine_that_is_not_loaded_refuses_to_work() -> None:
     with pytest.raises(RuntimeError, match="load"):
         PreviewEngine().plan(request_for(VOICE))
 
@@ -83,7 +83,7 @@ def test_landmarks_follow_a_tilted_head(film: Film, portrait: Image, degrees: in
 
 
 @pytest.mark.parametrize("size", DELIVERY_SIZES)
-def test_the_whole_head_is_in_every_bucket(film: Film, portrait: Image, size: Size) -> None:
+def test_the_whole_head_is_inside_every_size(film: Film, portrait: Image, size: Size) -> None:
     points = film.landmarks(portrait)
     framing = frame_portrait(portrait, points, size)
     assert framing.canvas.shape == (size.height, size.width, 3)
@@ -102,7 +102,7 @@ def test_a_wide_picture_is_cropped_around_its_face(film: Film, portrait: Image) 
     assert framing.place(points)[list(EYES), 0].mean() == pytest.approx(480, abs=3)
 
 
-def test_an_upright_portrait_in_a_wide_frame_stands_on_a_quiet_backdrop(
+def test_an_upright_portrait_in_a_wide_frame_gets_a_blurred_backdrop(
     film: Film, portrait: Image
 ) -> None:
     canvas = frame_portrait(portrait, film.landmarks(portrait), Size(1280, 720)).canvas
@@ -117,7 +117,7 @@ def drawn(compositor: Compositor, pose: FacePose, size: Size) -> Image:
     return frame
 
 
-def test_at_rest_the_portrait_is_only_itself(film: Film, portrait: Image) -> None:
+def test_at_rest_the_portrait_is_unchanged(film: Film, portrait: Image) -> None:
     size = Size(480, 480)
     points = film.landmarks(portrait)
     framing = frame_portrait(portrait, points, size)
@@ -170,7 +170,7 @@ def test_a_blink_shuts_the_eyes(film: Film, portrait: Image) -> None:
         assert shut[pupil].mean() > open_[pupil].mean() + 15
 
 
-def test_blinks_come_every_few_seconds_and_are_the_seeds() -> None:
+def test_blinks_come_every_few_seconds_and_depend_on_the_seed() -> None:
     closed = plan_blinks(60 * FPS, 3)
     starts = np.flatnonzero((closed[1:] > 0) & (closed[:-1] == 0))
     assert 10 <= len(starts) <= 26

@@ -1,4 +1,4 @@
-"""What somebody finds in a finished video who has nothing but the file, a player and ffmpeg."""
+"""Finished videos, examined with nothing but a player and ffmpeg."""
 
 # PyAV is typed in parts only.
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
@@ -44,7 +44,7 @@ def test_the_video_is_never_frozen_or_black(speaking: Footage, detector: str) ->
     assert found_by(detector, speaking.video) == []
 
 
-def test_the_detectors_do_see_what_they_are_for(tmp_path: Path) -> None:
+def test_the_detectors_detect_their_faults(tmp_path: Path) -> None:
     frozen = tmp_path / "frozen.mp4"
     source = "color=black:size=64x64:rate=25:duration=2"
     subprocess.run([FFMPEG, "-loglevel", "error", "-f", "lavfi", "-i", source, frozen], check=True)
@@ -52,9 +52,7 @@ def test_the_detectors_do_see_what_they_are_for(tmp_path: Path) -> None:
     assert found_by(BLACK, frozen)
 
 
-def test_the_sound_is_the_voice_that_was_sent_at_its_place(
-    speaking: Footage, voice: NDArray[np.int16]
-) -> None:
+def test_the_sound_is_the_given_voice_in_sync(speaking: Footage, voice: NDArray[np.int16]) -> None:
     resampler = av.AudioResampler(format="s16", layout="mono", rate=RATE_HZ)
     with av.open(str(speaking.video)) as container:
         heard = np.concatenate(
@@ -72,7 +70,7 @@ def test_the_sound_is_the_voice_that_was_sent_at_its_place(
 
 
 @pytest.mark.parametrize("size", DELIVERY_SIZES)
-def test_every_bucket_is_delivered_as_every_player_plays_it(
+def test_every_size_is_delivered_in_a_widely_playable_format(
     film: Film, voice: NDArray[np.int16], size: Size
 ) -> None:
     video = film.make(voice[: RATE_HZ // 2], size=size)
@@ -97,7 +95,7 @@ def test_a_video_is_as_long_as_its_audio_however_short(
     assert abs(frames / FPS - seconds) <= 1 / FPS
 
 
-def test_a_video_is_made_without_the_network(tmp_path: Path) -> None:
+def test_a_video_is_rendered_without_network_access(tmp_path: Path) -> None:
     program = """
 import sys
 from pathlib import Path

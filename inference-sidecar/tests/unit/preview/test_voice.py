@@ -1,4 +1,4 @@
-"""From sound to measures, and from measures to motion."""
+"""From sound to measures of the voice, and from those to motion."""
 
 import tracemalloc
 import wave
@@ -47,7 +47,7 @@ def test_there_is_a_measure_for_every_hundredth_of_a_second(tmp_path: Path, rate
 
 
 @pytest.mark.parametrize(("width", "channels"), [(1, 1), (2, 2), (3, 1), (4, 2)])
-def test_every_width_and_number_of_channels_measures_alike(
+def test_sample_width_and_channels_do_not_change_the_measures(
     tmp_path: Path, width: int, channels: int
 ) -> None:
     sound = tone(800, 1)
@@ -65,7 +65,7 @@ def test_a_sound_is_measured_when_it_is_heard(tmp_path: Path) -> None:
     assert loud[-1] == pytest.approx(199, abs=2)
 
 
-def test_measuring_holds_seconds_of_sound_not_minutes(tmp_path: Path) -> None:
+def test_measuring_holds_only_seconds_of_sound_in_memory(tmp_path: Path) -> None:
     minute = write(tmp_path / "a.wav", np.tile(tone(700, 1, rate=48_000), 60), rate=48_000)
     tracemalloc.start()
     measure_voice(minute)
@@ -75,14 +75,14 @@ def test_measuring_holds_seconds_of_sound_not_minutes(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"RIFF", b"ID3 something else entirely" * 20])
-def test_what_is_no_wav_is_unreadable(tmp_path: Path, content: bytes) -> None:
+def test_a_file_that_is_not_wav_is_unreadable(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "a.wav"
     path.write_bytes(content)
     with pytest.raises(AudioUnreadable):
         measure_voice(path)
 
 
-def test_no_file_and_no_samples_are_unreadable(tmp_path: Path) -> None:
+def test_a_missing_file_and_an_empty_one_are_unreadable(tmp_path: Path) -> None:
     with pytest.raises(AudioUnreadable):
         measure_voice(tmp_path / "absent.wav")
     with pytest.raises(AudioUnreadable):
@@ -115,7 +115,7 @@ def test_noise_in_the_room_does_not_hold_the_lips_open(tmp_path: Path) -> None:
     assert motion.open[30:45].min() > 0.3
 
 
-def test_hissing_is_spoken_through_nearly_closed_lips(tmp_path: Path) -> None:
+def test_sibilants_are_spoken_through_nearly_closed_lips(tmp_path: Path) -> None:
     random = np.random.default_rng(1)
     hiss = np.diff(np.diff(random.normal(0, 0.05, 16_002)))
     sound = np.concatenate([tone(700, 1), hiss, tone(700, 1)])

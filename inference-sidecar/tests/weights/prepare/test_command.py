@@ -1,4 +1,4 @@
-"""`prepare` as people call it."""
+"""The `prepare` command."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from inference_sidecar.engines.infinitetalk.resident_file import ResidentFolder
+from inference_sidecar.engines.infinitetalk.checkpoints.resident_file import ResidentFolder
 from inference_sidecar.weights.__main__ import main
 
 
@@ -28,7 +28,7 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_prepare_makes_all_parts_in_every_precision(storage: Path) -> None:
+def test_prepare_makes_all_files_in_every_precision(storage: Path) -> None:
     if shutil.disk_usage(storage).free < 2_000_000_000:
         pytest.skip("this disk is too full for a volume")
     made = run(
@@ -61,7 +61,7 @@ def test_prepare_makes_all_parts_in_every_precision(storage: Path) -> None:
         ([], "rank64.safetensors is missing: run `python -m inference_sidecar.weights fetch`"),
     ],
 )
-def test_what_cannot_be_done_is_one_sentence(
+def test_options_that_cannot_work_end_in_one_sentence(
     storage: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], sentence: str
 ) -> None:
     assert main(["prepare", "--dir", str(storage), "--only", "transformer", *arguments]) == 1
@@ -70,7 +70,7 @@ def test_what_cannot_be_done_is_one_sentence(
     assert sentence in last
 
 
-def test_a_missing_volume_is_one_sentence(
+def test_a_missing_volume_ends_in_one_sentence(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["prepare", "--dir", str(tmp_path / "absent")]) == 1

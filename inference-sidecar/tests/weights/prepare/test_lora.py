@@ -1,4 +1,4 @@
-"""Every form of a LoRA lands where it belongs with its strength, or is refused by name."""
+"""Every LoRA format updates the right tensors with the right strength, or is refused by name."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ UP, DOWN = torch.randn(12, RANK), torch.randn(RANK, 8)
 
 
 def change_of(path: Path, name: str, scale: float = 1.0) -> Tensor:
-    """Everything that a file adds to one tensor, computed in two pieces."""
+    """The sum of all updates of a tensor, computed in two pieces."""
     changes = read_lora(path, "0" * 64, scale, SHAPES).changes[name]
     zeros = torch.zeros(SHAPES[name])
     half = SHAPES[name][0] // 2 or 1
@@ -61,7 +61,7 @@ def change_of(path: Path, name: str, scale: float = 1.0) -> Tensor:
         "transformer.",
     ],
 )
-def test_both_pairs_of_names_under_every_prefix(
+def test_both_pairs_of_names_are_read_under_every_prefix(
     write_lora: WriteLora, prefix: str, down: str, up: str
 ) -> None:
     path = write_lora({f"{prefix}{Q}.{down}": DOWN, f"{prefix}{Q}.{up}": UP})
@@ -69,7 +69,7 @@ def test_both_pairs_of_names_under_every_prefix(
 
 
 @pytest.mark.parametrize("prefix", ["lora_unet_", "lora_unet__"])
-def test_names_with_underscores(write_lora: WriteLora, prefix: str) -> None:
+def test_names_with_underscores_are_read(write_lora: WriteLora, prefix: str) -> None:
     name = f"{prefix}blocks_0_cross_attn_k_img"
     path = write_lora({f"{name}.lora_down.weight": DOWN, f"{name}.lora_up.weight": UP})
     torch.testing.assert_close(change_of(path, "blocks.0.cross_attn.k_img.weight"), UP @ DOWN)
@@ -87,7 +87,7 @@ def test_the_strength_is_scale_times_alpha_over_rank(
     torch.testing.assert_close(change, UP @ DOWN * strength * scale)
 
 
-def test_whole_differences_of_weight_bias_and_modulation(write_lora: WriteLora) -> None:
+def test_full_differences_of_weight_bias_and_modulation_are_read(write_lora: WriteLora) -> None:
     weight, bias = torch.randn(12, 8), torch.randn(12)
     norm, modulation = torch.randn(12), torch.randn(1, 6, 12)
     path = write_lora(
@@ -104,7 +104,7 @@ def test_whole_differences_of_weight_bias_and_modulation(write_lora: WriteLora) 
     torch.testing.assert_close(change_of(path, "blocks.0.modulation"), modulation)
 
 
-def test_a_difference_named_for_the_tensor_itself(write_lora: WriteLora) -> None:
+def test_a_difference_may_be_named_after_the_tensor_itself(write_lora: WriteLora) -> None:
     modulation = torch.randn(1, 6, 12)
     path = write_lora({"diffusion_model.blocks.0.modulation.diff": modulation})
     torch.testing.assert_close(change_of(path, "blocks.0.modulation"), modulation)
@@ -116,7 +116,7 @@ def test_a_pair_and_a_difference_of_one_layer_are_both_added(write_lora: WriteLo
     torch.testing.assert_close(change_of(path, f"{Q}.weight"), UP @ DOWN + whole)
 
 
-def test_a_convolution_is_changed_as_the_matrix_it_is(write_lora: WriteLora) -> None:
+def test_a_convolution_is_updated_as_a_matrix(write_lora: WriteLora) -> None:
     down, up = torch.randn(RANK, 4, 1, 2, 2), torch.randn(12, RANK, 1, 1, 1)
     name = "diffusion_model.patch_embedding"
     path = write_lora({f"{name}.lora_down.weight": down, f"{name}.lora_up.weight": up})
@@ -135,7 +135,7 @@ def test_unknown_names_are_refused_and_listed(write_lora: WriteLora) -> None:
 
 
 @pytest.mark.parametrize("ending", ["dora_scale", "lora_mid.weight", "hada_w1_a", "weight"])
-def test_other_kinds_of_changes_are_refused(write_lora: WriteLora, ending: str) -> None:
+def test_other_kinds_of_updates_are_refused(write_lora: WriteLora, ending: str) -> None:
     tensors = {f"{Q}.lora_A.weight": DOWN, f"{Q}.lora_B.weight": UP, f"{Q}.{ending}": DOWN}
     with pytest.raises(WeightsError, match=ending):
         read_lora(write_lora(tensors), "", 1.0, SHAPES)
@@ -154,22 +154,22 @@ def test_other_kinds_of_changes_are_refused(write_lora: WriteLora, ending: str) 
         {"patch_embedding.diff_b": torch.randn(12)},
     ],
 )
-def test_what_has_no_partner_or_another_shape_is_refused(
+def test_tensors_without_counterpart_or_of_another_shape_are_refused(
     write_lora: WriteLora, tensors: dict[str, Tensor]
 ) -> None:
-    with pytest.raises(WeightsError, match="without a partner, or of other shapes"):
+    with pytest.raises(WeightsError, match="without their counterpart, or of other shapes"):
         read_lora(write_lora(tensors), "", 1.0, SHAPES)
 
 
-def test_a_file_without_any_change_is_refused(write_lora: WriteLora) -> None:
+def test_a_file_without_any_update_is_refused(write_lora: WriteLora) -> None:
     with pytest.raises(WeightsError, match="changes nothing"):
         read_lora(write_lora({}), "", 1.0, SHAPES)
 
 
-def test_what_is_no_safetensors_file_is_refused(tmp_path: Path) -> None:
+def test_a_file_that_is_not_safetensors_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "lora.safetensors"
     with pytest.raises(WeightsError, match="There is no LoRA"):
         read_lora(path, "", 1.0, SHAPES)
     path.write_bytes(b"not a LoRA at all")
-    with pytest.raises(WeightsError, match="is no LoRA in safetensors form"):
+    with pytest.raises(WeightsError, match="is not a LoRA in safetensors format"):
         read_lora(path, "", 1.0, SHAPES)

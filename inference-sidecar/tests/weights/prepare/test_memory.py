@@ -1,4 +1,4 @@
-"""How much host memory `prepare` takes: that of a few rows, however large a tensor is."""
+"""`prepare` takes the host memory of a few rows, however large a tensor is."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import save_file
 
 SIDE = 5792
-"""128 MiB a tensor in float32."""
+"""128 MiB per tensor in float32."""
 
 CODE = """
 import resource, sys

@@ -1,4 +1,4 @@
-"""From the published layout to resident files: what is in them, and what is refused."""
+"""From the published layout to resident files: their content, and refusals."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from inference_sidecar.engines.infinitetalk.native.fp8 import E4M3, Granularity
-from inference_sidecar.engines.infinitetalk.resident_file import (
+from inference_sidecar.engines.infinitetalk.checkpoints.resident_file import (
     MergedLora,
     ResidentFile,
     ResidentFolder,
 )
+from inference_sidecar.engines.infinitetalk.native.fp8 import E4M3, Granularity
 from inference_sidecar.foundation.errors import WeightsError
 from inference_sidecar.weights.fetch import sha256_of
 from inference_sidecar.weights.prepare import sources
@@ -68,7 +68,7 @@ def test_every_tensor_is_there_and_quantised_ones_have_their_scales(storage: Pat
     assert float((restored - weight).norm() / weight.norm()) < 0.03
 
 
-def test_one_scale_for_a_whole_tensor_if_that_is_asked_for(storage: Path) -> None:
+def test_a_tensor_gets_a_single_scale_if_requested(storage: Path) -> None:
     file = prepare(storage, granularity=Granularity.TENSOR).transformer("fp8")
     tensors = file.load(CPU)
     weight = published()[f"{Q}.weight"]
@@ -129,7 +129,7 @@ def test_a_refused_lora_leaves_no_file(
     assert not (storage / "resident").exists()
 
 
-def test_the_header_says_what_it_was_made_of(storage: Path) -> None:
+def test_the_header_records_the_sources(storage: Path) -> None:
     info = prepare(storage).transformer("fp8").info
     assert info.part == "transformer"
     assert info.precision == "fp8-row"
@@ -139,7 +139,7 @@ def test_the_header_says_what_it_was_made_of(storage: Path) -> None:
     assert len(info.sources) == 8
 
 
-def test_the_fingerprint_follows_everything_that_decides_the_content(
+def test_the_fingerprint_covers_everything_that_decides_the_content(
     storage: Path, write_lora: Callable[[dict[str, Tensor]], Path]
 ) -> None:
     def fingerprint(**options: object) -> str:
@@ -161,14 +161,16 @@ def test_the_fingerprint_follows_everything_that_decides_the_content(
     assert len({first, *others}) == 5
 
 
-def test_what_is_in_place_is_not_made_again(storage: Path) -> None:
+def test_an_existing_file_is_not_made_again(storage: Path) -> None:
     prepare(storage)
     before = {p: p.stat().st_mtime_ns for p in (storage / "resident").glob("*.safetensors")}
     prepare(storage)
     assert {p: p.stat().st_mtime_ns for p in before} == before
 
 
-def test_a_half_written_file_has_no_name(storage: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_partly_written_file_is_never_visible(
+    storage: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def broken(*_: object) -> None:
         raise KeyboardInterrupt
 
@@ -179,7 +181,7 @@ def test_a_half_written_file_has_no_name(storage: Path, monkeypatch: pytest.Monk
     assert list((storage / "resident").iterdir()) == []
 
 
-def test_broken_weights_are_named_and_not_written(storage: Path) -> None:
+def test_damaged_weights_are_named_and_not_written(storage: Path) -> None:
     audio = audio_tensors()
     audio["blocks.0.audio_cross_attn.proj.weight"][3, 3] = float("nan")
     save_file(audio, storage / "InfiniteTalk/single/infinitetalk.safetensors")
@@ -188,14 +190,14 @@ def test_broken_weights_are_named_and_not_written(storage: Path) -> None:
     assert not (storage / TRANSFORMER).exists()
 
 
-def test_a_truncated_shard_is_told(storage: Path) -> None:
+def test_a_truncated_shard_is_reported(storage: Path) -> None:
     shard = storage / "Wan2.1-I2V-14B-480P/diffusion_pytorch_model-00003-of-00007.safetensors"
     shard.write_bytes(shard.read_bytes()[:-10])
     with pytest.raises(WeightsError, match=r"00003-of-00007.*cannot be read.*verify"):
         prepare(storage, has_encoders=False)
 
 
-def test_a_missing_file_is_told(storage: Path) -> None:
+def test_a_missing_file_is_reported(storage: Path) -> None:
     (storage / "InfiniteTalk/single/infinitetalk.safetensors").unlink()
     with pytest.raises(WeightsError, match=r"infinitetalk\.safetensors is missing.*fetch"):
         prepare(storage)
@@ -243,7 +245,7 @@ def test_a_pickle_that_holds_more_than_tensors_is_refused(
     assert "never run" not in capsys.readouterr().out
 
 
-def test_without_a_lora_of_its_own_the_manifest_s_is_wanted(storage: Path) -> None:
+def test_the_manifests_lora_is_used_by_default(storage: Path) -> None:
     with pytest.raises(WeightsError, match=r"rank64.*--no-lora"):
         prepare(storage, loras=None, has_encoders=False)
 
@@ -283,7 +285,9 @@ def test_uploading_gives_the_same_tensors_as_mapping(
 ) -> None:
     file = prepare(storage).transformer("fp8")
     mapped = file.load(CPU)
-    monkeypatch.setattr("inference_sidecar.engines.infinitetalk.resident_file._GROUP_BYTES", 3000)
+    monkeypatch.setattr(
+        "inference_sidecar.engines.infinitetalk.checkpoints.resident_file._GROUP_BYTES", 3000
+    )
     uploaded = dict(file._uploaded(CPU))
     assert set(uploaded) == set(mapped)
     for name, tensor in mapped.items():

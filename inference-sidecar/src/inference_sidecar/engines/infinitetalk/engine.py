@@ -1,4 +1,4 @@
-"""The `infinitetalk` engine: the published model, resident, one job at a time."""
+"""The `infinitetalk` engine: the published model, kept on the device, one job at a time."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ from inference_sidecar.engines.engine import (
     Size,
     fingerprint_of,
 )
-from inference_sidecar.engines.infinitetalk.calibration import (
+from inference_sidecar.engines.infinitetalk.capacity.device import Device
+from inference_sidecar.engines.infinitetalk.capacity.generation_sizes import GenerationSizes
+from inference_sidecar.engines.infinitetalk.capacity.memory_plan import GIB, MemoryPlan, gib
+from inference_sidecar.engines.infinitetalk.inputs.prepare_job import prepare_job
+from inference_sidecar.engines.infinitetalk.loading.calibration import (
     FIXED_SECONDS,
     Pace,
     calibrate,
     seconds_per_video_second,
 )
-from inference_sidecar.engines.infinitetalk.device import GIB, Device
-from inference_sidecar.engines.infinitetalk.driver import RenderState, render
-from inference_sidecar.engines.infinitetalk.guidance import Guidance
-from inference_sidecar.engines.infinitetalk.job_inputs import prepare_job
-from inference_sidecar.engines.infinitetalk.loading import load_parts
-from inference_sidecar.engines.infinitetalk.memory_plan import MemoryPlan, gib
-from inference_sidecar.engines.infinitetalk.parts import Parts
+from inference_sidecar.engines.infinitetalk.loading.load_model import load_model
+from inference_sidecar.engines.infinitetalk.loading.loaded_model import LoadedModel
+from inference_sidecar.engines.infinitetalk.sampling.chunk_loop import RenderState, render
+from inference_sidecar.engines.infinitetalk.sampling.guidance import Guidance
+from inference_sidecar.engines.infinitetalk.sampling.windows import plan_windows
 from inference_sidecar.engines.infinitetalk.settings import InfiniteTalkSettings
-from inference_sidecar.engines.infinitetalk.sizes import GenerationSizes
-from inference_sidecar.engines.infinitetalk.windows import plan_windows
 from inference_sidecar.foundation.errors import GpuOutOfMemory
 
 _VERSION: Final = "infinitetalk-1"
@@ -42,18 +42,18 @@ _LANDSCAPE: Final = Size(1280, 720)
 
 @dataclass(frozen=True)
 class _Loaded:
-    """What `load` leaves behind."""
+    """What exists after `load`."""
 
     device: Device
-    parts: Parts
+    model: LoadedModel
     memory: MemoryPlan
     pace: Pace
 
 
 class InfiniteTalkEngine:
-    """Loads once, then renders chunk by chunk in constant memory. CUDA; a CPU serves for tests.
+    """Loads once, then renders chunk by chunk in constant memory, on CUDA, or on a CPU in tests.
 
-    load: makes the parts out of the settings; tests give their own.
+    load: loads the model for these settings; tests pass their own.
     """
 
     name = "infinitetalk"
@@ -61,55 +61,55 @@ class InfiniteTalkEngine:
     def __init__(
         self,
         settings: InfiniteTalkSettings,
-        load: Callable[[InfiniteTalkSettings, Device], Parts] = load_parts,
+        load: Callable[[InfiniteTalkSettings, Device], LoadedModel] = load_model,
     ) -> None:
         self._settings = settings
         self._load = load
-        self._how = settings.render_settings()
-        self._guidance = Guidance(self._how.text_guide, self._how.audio_guide)
+        self._rendering = settings.render_settings()
+        self._guidance = Guidance(self._rendering.text_guide, self._rendering.audio_guide)
         self._sizes = GenerationSizes(settings.infinitetalk_size_divisor)
         self._maybe_loaded: _Loaded | None = None
 
     def load(self) -> Readiness:
         """Reads the weights, checks that the configured size fits, and times real forwards.
 
-        Raises `WeightsError` for weights that are not there, and `GpuOutOfMemory` when the device
-        is too small for the configured size: then no job is taken that could not be rendered.
+        Raises `WeightsError` if weights are missing, and `GpuOutOfMemory` if the device is too
+        small for the configured size, so that the worker never takes a job it cannot render.
         """
         limit = self._settings.infinitetalk_memory_gib
         device = Device(
             self._settings.infinitetalk_device, None if limit is None else round(limit * GIB)
         )
-        parts = self._load(self._settings, device)
+        model = self._load(self._settings, device)
         memory = MemoryPlan(
             precision=self._settings.infinitetalk_precision,
-            shape=parts.shape,
-            frames=self._how.frames,
+            shape=model.shape,
+            frames=self._rendering.frames,
             prompts=2 if self._guidance.needs_negative else 1,
-            codec_bytes_per_value=parts.codec_bytes_per_value,
-            forward_memory=parts.forward_memory,
+            codec_bytes_per_value=model.codec_bytes_per_value,
+            forward_memory=model.forward_memory,
         )
         size = self._sizes.of(self._settings.infinitetalk_size, _LANDSCAPE)
-        _make_room(device, parts, memory, size)
-        device.forget_peak()
-        pace = calibrate(parts, size, self._how, device)
-        self._maybe_loaded = _Loaded(device, parts, memory, pace)
+        _require_memory(device, model, memory, size)
+        device.reset_peak()
+        pace = calibrate(model, size, self._rendering, device)
+        self._maybe_loaded = _Loaded(device, model, memory, pace)
         return Readiness(
             device=device.name,
-            precision=parts.precision,
-            attention_backend=parts.attention,
+            precision=model.precision,
+            attention_backend=model.attention,
             peak_memory_bytes=device.peak_bytes(),
             seconds_per_video_second=seconds_per_video_second(
-                self._seconds_per_chunk(size), self._how
+                self._seconds_per_chunk(size), self._rendering
             ),
             details=self._details(size),
         )
 
     def plan(self, request: RenderRequest, size_class: str | None = None) -> Plan:
-        """Windows of the model as chunks. Refuses nothing: what it cannot take is repaired."""
+        """One chunk per window of the model. Refuses nothing: unusual inputs are adapted."""
         chosen = size_class or self._settings.infinitetalk_size
         generation = self._sizes.of(chosen, request.delivery)
-        windows = plan_windows(request.frames, self._how)
+        windows = plan_windows(request.frames, self._rendering)
         return Plan(
             generation=generation,
             delivery=request.delivery,
@@ -121,86 +121,85 @@ class InfiniteTalkEngine:
     def render(
         self, request: RenderRequest, plan: Plan, control: Control, resume: ResumeState | None
     ) -> Iterator[Chunk]:
-        """See `Engine.render`. A size that does not fit now is not tried: `GpuOutOfMemory`."""
+        """See `Engine.render`. Raises `GpuOutOfMemory` at once if the size does not fit now."""
         state = None
         if resume is not None:
             resume.require(self.fingerprint(request, plan))
             state = RenderState.from_bytes(resume.next_chunk, resume.state)
         loaded = self._loaded
-        _make_room(loaded.device, loaded.parts, loaded.memory, plan.generation)
-        said = ""
+        _require_memory(loaded.device, loaded.model, loaded.memory, plan.generation)
+        reason = ""
         try:
             yield from self._chunks(request, plan, control, state)
         except (torch.OutOfMemoryError, MemoryError) as error:
-            # Only its words are kept: the error holds frames, and those hold what is to be freed.
-            said = str(error).partition("\n")[0] or type(error).__name__
-        if said:
-            loaded.device.give_back()
+            # Only the text is kept: the error's traceback refers to the tensors that must be freed.
+            reason = str(error).partition("\n")[0] or type(error).__name__
+        if reason:
+            loaded.device.release_unused()
             raise GpuOutOfMemory(
                 f"{plan.generation.width}x{plan.generation.height} did not fit into the memory.",
-                context={"sizeClass": plan.size_class, "said": said},
+                context={"sizeClass": plan.size_class, "said": reason},
             )
 
     def fingerprint(self, request: RenderRequest, plan: Plan) -> str:
-        """See `Engine.fingerprint`. Settings, kernels and device count as weights do: each shows in
-        the last bits."""
+        """See `Engine.fingerprint`. It covers settings, kernels and device as well as weights: each
+        of them shows in the last bits."""
         loaded = self._loaded
-        decides = (
+        decisive = (
             _VERSION,
-            loaded.parts.weights,
-            loaded.parts.precision,
-            loaded.parts.attention,
-            loaded.parts.small_ops,
+            loaded.model.weights,
+            loaded.model.precision,
+            loaded.model.attention,
+            loaded.model.block_ops,
             loaded.device.name,
             torch.__version__,
-            self._how,
+            self._rendering,
             self._prompt_of(request),
         )
-        return fingerprint_of(request, plan, repr(decides))
+        return fingerprint_of(request, plan, repr(decisive))
 
     @property
     def _loaded(self) -> _Loaded:
         if self._maybe_loaded is None:
-            raise RuntimeError("load() comes before everything else.")
+            raise RuntimeError("Call load() first.")
         return self._maybe_loaded
 
     def _chunks(
         self, request: RenderRequest, plan: Plan, control: Control, state: RenderState | None
     ) -> Iterator[Chunk]:
-        parts = self._loaded.parts
-        job = prepare_job(
-            parts, request, plan.generation, self._prompt_of(request), self._how, control
-        )
-        for chunk in render(parts.models, job, self._how, control, state):
+        model = self._loaded.model
+        prompt, size = self._prompt_of(request), plan.generation
+        job = prepare_job(model.text, model.voice, request, size, prompt, self._rendering, control)
+        for chunk in render(model.models, job, self._rendering, control, state):
             yield Chunk(chunk.index, chunk.to_uint8(), chunk.state.to_bytes())
 
     def _prompt_of(self, request: RenderRequest) -> str:
         return request.prompt.strip() or self._settings.infinitetalk_prompt
 
     def _details(self, size: Size) -> dict[str, str]:
-        """What else decides pixels or pace."""
-        loaded, how = self._loaded, self._how
+        """What else affects the pixels or the speed."""
+        loaded, rendering = self._loaded, self._rendering
         return {
             "calibratedAt": f"{size.width}x{size.height}",
-            "steps": f"{how.steps} x {len(self._guidance.passes)}",
-            "shift": f"{how.shift:g}",
-            "guides": f"text {how.text_guide:g}, audio {how.audio_guide:g}",
-            "betweenLayers": loaded.parts.small_ops,
-            "codec": "tiled" if loaded.parts.codec.is_tiled else "whole",
+            "steps": f"{rendering.steps} x {len(self._guidance.passes)}",
+            "shift": f"{rendering.shift:g}",
+            "guides": f"text {rendering.text_guide:g}, audio {rendering.audio_guide:g}",
+            "betweenLayers": loaded.model.block_ops,
+            "codec": "tiled" if loaded.model.codec.is_tiled else "whole",
             "forwardSeconds": f"{loaded.pace.forward:.3f}",
             "secondsPerChunk": f"{self._seconds_per_chunk(size):.2f}",
-            "weights": loaded.parts.weights,
+            "weights": loaded.model.weights,
             "torch": torch.__version__,
         }
 
     def _seconds_per_chunk(self, size: Size) -> float:
         loaded = self._loaded
         passes = len(self._guidance.passes)
-        return loaded.pace.seconds_per_chunk(size, self._how, passes, loaded.parts.shape)
+        return loaded.pace.seconds_per_chunk(size, self._rendering, passes, loaded.model.shape)
 
 
-def _make_room(device: Device, parts: Parts, memory: MemoryPlan, size: Size) -> None:
-    """Tiles the codec if it must; raises `GpuOutOfMemory` if not even that is enough."""
+def _require_memory(device: Device, model: LoadedModel, memory: MemoryPlan, size: Size) -> None:
+    """Tiles the codec if necessary; raises `GpuOutOfMemory` if that is not enough either."""
     free = device.free_bytes()
     need = memory.fit(size, free)
     if need is None:
@@ -210,4 +209,4 @@ def _make_room(device: Device, parts: Parts, memory: MemoryPlan, size: Size) -> 
             f"{gib(free)} of {device.name} are free: choose a smaller INFINITETALK_SIZE.",
             context={"neededBytes": least.total, "freeBytes": free},
         )
-    parts.codec.is_tiled = need.is_tiled
+    model.codec.is_tiled = need.is_tiled

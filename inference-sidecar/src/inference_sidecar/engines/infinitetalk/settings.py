@@ -1,4 +1,5 @@
-"""What the `infinitetalk` engine reads from the environment. No torch: the parent checks it too."""
+"""Environment variables of the `infinitetalk` engine. No torch: the parent process validates them
+too."""
 
 from __future__ import annotations
 
@@ -7,7 +8,7 @@ from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from inference_sidecar.engines.infinitetalk.render_settings import RenderSettings
+from inference_sidecar.engines.infinitetalk.sampling.render_settings import RenderSettings
 from inference_sidecar.engines.settings import EngineSettings
 
 SizeClass = Literal["720p", "480p", "432p", "352p"]
@@ -18,13 +19,13 @@ DEFAULT_PROMPT = "A person speaks to the camera, calm background, natural gestur
 
 
 class InfiniteTalkSettings(EngineSettings):
-    """The defaults are those for one L40S with 48 GB."""
+    """The defaults suit one L40S with 48 GB."""
 
     model_storage_path: Path = Field(
         description="folder of the weights, made by `python -m inference_sidecar.weights`"
     )
     infinitetalk_device: Literal["auto", "cuda", "cpu"] = Field(
-        default="auto", description="where to render; `auto` takes CUDA where there is any"
+        default="auto", description="where to render; `auto` takes CUDA if available"
     )
     infinitetalk_precision: Precision = Field(
         default="fp8", description="of the transformer's linear layers"
@@ -32,11 +33,11 @@ class InfiniteTalkSettings(EngineSettings):
     infinitetalk_attention: Attention = Field(
         default="auto",
         description="attention kernel; `auto` takes the fastest exact one, `sage` (SageAttention) "
-        "computes in 8 bits; one that cannot run here stops the engine",
+        "computes in 8 bits; a kernel that cannot run on the device stops the engine",
     )
     infinitetalk_upstream: Path | None = Field(
         default=None,
-        description="folder of upstream's code: its transformer renders in the place of ours, as "
+        description="folder of upstream's code, whose transformer then replaces ours: equally "
         "exact, a third as fast, in bf16 or fp32 only; for when ours is in doubt",
     )
     infinitetalk_size: SizeClass = Field(
@@ -51,28 +52,34 @@ class InfiniteTalkSettings(EngineSettings):
         default=5.0, gt=0, le=100, description="above 1, more of the steps are spent at high noise"
     )
     infinitetalk_text_guide: float = Field(
-        default=1.0, ge=0, le=20, description="strength of the prompt; 1 saves a forward per step"
+        default=1.0,
+        ge=0,
+        le=20,
+        description="guidance scale of the prompt; 1 saves a forward per step",
     )
     infinitetalk_audio_guide: float = Field(
-        default=1.0, ge=0, le=20, description="strength of the voice; 1 saves a forward per step"
+        default=1.0,
+        ge=0,
+        le=20,
+        description="guidance scale of the voice; 1 saves a forward per step",
     )
     infinitetalk_color: float = Field(
-        default=1.0, ge=0, le=1, description="how far colours are pulled to the portrait's"
+        default=1.0, ge=0, le=1, description="strength of colour matching to the portrait"
     )
     infinitetalk_frames: int = Field(
         default=81, ge=5, description="frames of one chunk, 4n + 1; the model is trained on 81"
     )
     infinitetalk_motion_frames: int = Field(
-        default=9, ge=1, description="frames that a chunk takes over from the one before, 4n + 1"
+        default=9, ge=1, description="frames that a chunk shares with the previous one, 4n + 1"
     )
     infinitetalk_prompt: str = Field(
-        default=DEFAULT_PROMPT, min_length=1, description="prompt of jobs that bring none"
+        default=DEFAULT_PROMPT, min_length=1, description="prompt of jobs without one"
     )
     infinitetalk_memory_gib: float | None = Field(
         default=None, gt=0, description="most device memory to use; by default all that is free"
     )
     infinitetalk_size_divisor: int = Field(
-        default=1, ge=1, le=32, description="makes every generated size so much smaller; for tests"
+        default=1, ge=1, le=32, description="divides every generated size; for tests"
     )
 
     @field_validator("model_storage_path", "infinitetalk_upstream")
@@ -82,7 +89,7 @@ class InfiniteTalkSettings(EngineSettings):
 
     @model_validator(mode="after")
     def _renders(self) -> InfiniteTalkSettings:
-        """What no single field can tell; `RenderSettings` says it in its own words."""
+        """Checks combinations of fields; `RenderSettings` raises for its own."""
         self.render_settings()
         if self.infinitetalk_upstream is not None:
             if self.infinitetalk_precision == "fp8":
@@ -97,7 +104,7 @@ class InfiniteTalkSettings(EngineSettings):
         return self
 
     def render_settings(self) -> RenderSettings:
-        """How every job is rendered."""
+        """The settings of every render."""
         return RenderSettings(
             frames=self.infinitetalk_frames,
             motion=self.infinitetalk_motion_frames,

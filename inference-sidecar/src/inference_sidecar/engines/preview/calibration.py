@@ -1,4 +1,4 @@
-"""Guesses before the first render how fast this machine renders."""
+"""Estimates, before the first render, how fast this machine renders."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ _WIDTH: Final = 1280
 _HEIGHT: Final = 720
 _TRIES: Final = 9
 _READS_PER_VIDEO_SECOND: Final = 80.0
-"""A second of video takes as long as reading so many whole frames from a texture: a face that fills
-a third of the height, drawn on one core while the encoder has the other. Measured."""
+"""A second of video takes as long as reading this many whole frames from a texture. Measured with a
+face that fills a third of the height, drawn on one core while the encoder used the other."""
 
 
 def guess_seconds_per_video_second() -> float:
-    """Reads a frame from a texture a few times: what most of the drawing is. Takes 0.1 s."""
+    """Times reading a frame from a texture, which is most of the drawing. Takes 0.1 s."""
     picture = np.random.default_rng(1).integers(0, 256, (_HEIGHT, _WIDTH, 3), np.uint8)
     texture = Texture(picture)
     x, y = pixel_grid(_WIDTH, _HEIGHT)

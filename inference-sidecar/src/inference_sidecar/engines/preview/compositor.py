@@ -1,4 +1,4 @@
-"""Puts a posed face together: head, mouth and eyelids over the still portrait."""
+"""Composes a posed face: head, mouth and eyelids over the still portrait."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from inference_sidecar.engines.preview.raster import CoarseGrid, Image, Points, 
 
 @dataclass(frozen=True)
 class FacePose:
-    """Everything that moves in one frame; eyes: how far they are closed, 0 to 1."""
+    """Everything that moves in a frame. eyes: 0 open to 1 closed."""
 
     mouth: MouthPose
     head: HeadPose
@@ -23,7 +23,7 @@ class FacePose:
 
 
 class Compositor:
-    """Draws one portrait in any pose. Each call is independent of the ones before."""
+    """Draws one portrait in any pose. Calls are independent of each other."""
 
     def __init__(self, framing: Framing, landmarks: Points) -> None:
         """landmarks: the mesh in pixels of the portrait."""
@@ -31,8 +31,8 @@ class Compositor:
         placed = framing.place(landmarks)
         height, width = canvas.shape[:2]
         self._texture = Texture(canvas)
-        # All that ever moves is read from the texture, so what never moves is too: else the
-        # border between both would show as a change of sharpness.
+        # Moving pixels are read from the texture, so the still ones are too: otherwise the border
+        # between them would show as a change of sharpness.
         self._still = self._texture.at(*pixel_grid(width, height)).copy()
         head = Head(framing, landmarks)
         self._grid = CoarseGrid(*head.region())

@@ -1,4 +1,4 @@
-"""The `preview` engine: a real portrait, a real voice, no model that generates anything."""
+"""The `preview` engine: a real portrait and a real voice, without a generative model."""
 
 from __future__ import annotations
 
@@ -36,11 +36,11 @@ from inference_sidecar.foundation.errors import ImageUnreadable, NoFace
 from inference_sidecar.foundation.pace import Pace
 
 _CHUNK_FRAMES: Final = FPS
-"""One second: 70 MB of frames at 720p, and a cancel or a crash costs no more than that."""
+"""One second: 70 MB of frames at 720p, and the most that a cancel or a crash loses."""
 _SHRINK: Final = {"720p": (1, 1), "480p": (2, 3), "432p": (3, 5), "352p": (1, 2)}
 _VERSION: Final = "preview-3"
-_BEGINNING_SECONDS: Final = 0.5
-"""Finding the face and preparing it, whatever the video's length."""
+_SETUP_SECONDS: Final = 0.5
+"""Finding and preparing the face, whatever the video's length."""
 
 
 class PreviewEngine:
@@ -54,15 +54,15 @@ class PreviewEngine:
         self._pace: Pace | None = None
 
     def load(self) -> Readiness:
-        """Loads the face models (4 MB). The pace is a guess until renders have shown it."""
-        # The encoder needs the other core, and the frames are too small to gain from more.
+        """Loads the face models (4 MB). The pace is estimated until renders have been measured."""
+        # The encoder needs the other core, and the frames are too small to gain from more threads.
         use_threads(1)
         self._detector, self._mesh = FaceDetector(), FaceMesh()
         self._pace = Pace(guess_seconds_per_video_second())
         return Readiness("cpu", "uint8", "none", 0, self._pace.seconds_per_video_second)
 
     def plan(self, request: RenderRequest, size_class: str | None = None) -> Plan:
-        """Finds the face; raises `ImageUnreadable` or `NoFace`. Chunks are one second."""
+        """Finds the face. Chunks are one second long. Raises `ImageUnreadable` and `NoFace`."""
         self._find_face(request)
         pace = self._loaded_pace().seconds_per_video_second
         chosen = size_class or SIZE_CLASSES[0]
@@ -72,14 +72,14 @@ class PreviewEngine:
             generation=Size(width * part // whole // 2 * 2, height * part // whole // 2 * 2),
             delivery=request.delivery,
             chunks=split_frames(request.frames, _CHUNK_FRAMES),
-            estimated_seconds=_BEGINNING_SECONDS + pace * request.frames / FPS,
+            estimated_seconds=_SETUP_SECONDS + pace * request.frames / FPS,
             size_class=chosen,
         )
 
     def render(
         self, request: RenderRequest, plan: Plan, control: Control, resume: ResumeState | None
     ) -> Iterator[Chunk]:
-        """Draws frame by frame. Every frame follows from its number alone: there is no state."""
+        """Draws frame by frame. Each frame depends on its number alone, so there is no state."""
         if resume is not None:
             resume.require(self.fingerprint(request, plan))
         control.check()
@@ -99,12 +99,12 @@ class PreviewEngine:
                 done += 1
                 control.progress(done / plan.frames)
             yield Chunk(index, frames, b"")
-        # Whoever takes the chunks encodes them in between, so this is the pace of the whole job.
+        # The consumer encodes each chunk in between, so this is the pace of the whole job.
         self._loaded_pace().observe((done - resumed) / FPS, time.monotonic() - started)
 
     def _loaded_pace(self) -> Pace:
         if self._pace is None:
-            raise RuntimeError("load() comes before everything else.")
+            raise RuntimeError("Call load() first.")
         return self._pace
 
     def fingerprint(self, request: RenderRequest, plan: Plan) -> str:
@@ -112,12 +112,12 @@ class PreviewEngine:
         return fingerprint_of(request, plan, _VERSION)
 
     def _find_face(self, request: RenderRequest) -> tuple[Image, Points]:
-        """The portrait and the mesh on its main face."""
+        """The portrait, and the mesh of its main face."""
         if self._detector is None or self._mesh is None:
-            raise RuntimeError("load() comes before everything else.")
+            raise RuntimeError("Call load() first.")
         portrait = read_image(request.image)
         if portrait is None:
-            raise ImageUnreadable("The image is no PNG or JPEG.")
+            raise ImageUnreadable("The image is not a PNG or JPEG.")
         face = self._detector.find_main_face(portrait)
         landmarks = None if face is None else self._mesh.locate(portrait, face)
         if landmarks is None:
@@ -128,7 +128,7 @@ class PreviewEngine:
 
 
 def plan_poses(request: RenderRequest) -> list[FacePose]:
-    """The pose of every frame of a request: a few hundred bytes each, for minutes of video."""
+    """The pose of every frame of a request, a few hundred bytes each."""
     speech = plan_speech(measure_voice(request.audio), request.frames)
     heads = plan_head(speech.emphasis, request.seed)
     blinks = plan_blinks(request.frames, request.seed)

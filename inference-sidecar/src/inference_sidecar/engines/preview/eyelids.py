@@ -27,18 +27,19 @@ _RIGHT: Final = (
     (362, 398, 384, 385, 386, 387, 388, 466, 263),
     (362, 382, 381, 380, 374, 373, 390, 249, 263),
 )
-"""Upper and lower lid of each eye of the picture, from left to right."""
+"""Landmarks of the upper and lower lid of each eye, from left to right in the picture."""
 _LID_MEETS: Final = 1.14
-"""Shut, the upper lid covers the lower one's edge: the mesh puts that edge a little high."""
+"""A closed upper lid covers the edge of the lower lid, which the mesh places slightly too high."""
 _LASHES: Final = 0.42
 _SKIN: Final = 0.9
-"""In eye heights above the open lid: how far lashes reach, and where the lid's own skin ends."""
+"""In eye heights above the open lid: the reach of the lashes, and the end of the lid's skin."""
 _FOLDS: Final = (0.45, 0.75)
 _RIM_DARKNESS: Final = 0.55
-"""The lid folds as high up as lashes reach, lower if something as dark as a rim is there."""
+"""The lid folds as high as the lashes reach, or lower if a rim of glasses is there."""
 _LID_COLUMNS: Final = (-0.8, -0.4, 0.0, 0.4, 0.8)
 _LEAST_OPENING: Final = 0.12
-"""An eye that is open less than this, in half widths, is shut or half hidden: leave it alone."""
+"""An eye that is open less than this, in half widths, is closed or half hidden and stays
+unchanged."""
 _REACH: Final = 1.5
 _TABLE_STEPS: Final = 101
 
@@ -51,14 +52,14 @@ class Eyelids:
         self._eyes = [eye for eye in eyes if eye.is_open]
 
     def draw(self, canvas: Image, closed: float, head: HeadPose) -> None:
-        """Paints eyes closed to this part (0 open, 1 shut) into the canvas of a moved head."""
+        """Paints the eyes of a moved head onto the canvas. closed: 0 open to 1 closed."""
         if closed > 0:
             for eye in self._eyes:
                 eye.draw(canvas, closed, head)
 
 
 class _Eye:
-    """One eye, in a frame with its origin between the corners and y downwards.
+    """One eye, in a frame of reference with its origin between the corners and y downwards.
 
     x is in half widths of the eye, y in pixels.
     """
@@ -93,7 +94,7 @@ class _Eye:
             self._skin = self._lid_skin(canvas)
 
     def draw(self, canvas: Image, closed: float, head: HeadPose) -> None:
-        """Lowers the lashes and covers what they leave behind with the skin of the lid."""
+        """Lowers the lashes and covers the area above them with the skin of the lid."""
         grid, height = self._grid, self._height
         rest_x, rest_y = (grid.spread(field) for field in self._head.rest_position(head))
         x, y = self._coordinates(rest_x, rest_y)
@@ -106,7 +107,7 @@ class _Eye:
         )
         left, top = np.float32(grid.columns.start), np.float32(grid.rows.start)
         skin = sample_field(self._skin, rest_x - left, rest_y - top)
-        # Skin from where the lid folds down to the lashes, then the lashes as they are.
+        # Skin from the fold down to the lashes, then the lashes unchanged.
         strip = smooth_step(y - edge, -_LASHES * height, -0.35 * _LASHES * height)
         lid = skin + (lashes - skin) * strip[..., None]
         fold = smooth_step(y - upper, -self._fold * height, 0.25 * height - self._fold * height)
@@ -115,7 +116,7 @@ class _Eye:
         view[:] = np.clip(view + (lid - view) * cover[..., None] + 0.5, 0, 255)
 
     def _coordinates(self, x_px: Field, y_px: Field) -> tuple[Field, Field]:
-        """Places pixels in the eye's frame."""
+        """Converts pixels to the eye's frame."""
         right, down = x_px - self._centre[0], y_px - self._centre[1]
         x = (right * self._axes[0, 0] + down * self._axes[0, 1]) / np.float32(self._unit)
         return x, right * self._axes[1, 0] + down * self._axes[1, 1]
@@ -139,7 +140,7 @@ class _Eye:
         )
         self._fold = _FOLDS[0] if _has_rim(picture, x, above) else _FOLDS[1]
         skin = np.stack([np.interp(x, _LID_COLUMNS, colours[:, c]) for c in range(3)], axis=-1)
-        # A ball is under it: the middle of the lid is lit, its ends are not.
+        # The lid covers a ball: its middle is lit, its ends are not.
         skin *= (1 - 0.12 * np.clip(np.abs(x), 0, 1) ** 2)[..., None]
         mirrored = 2 * (lower - y) + 0.25 * self._height
         under = self._texture.at(
@@ -161,12 +162,12 @@ class _Eye:
 
     @staticmethod
     def _table(edge: Field) -> tuple[Field, Field]:
-        """x and y of an edge, as `np.interp` wants them."""
+        """x and y of an edge, for `np.interp`."""
         return np.linspace(-1, 1, _TABLE_STEPS, dtype=np.float32), edge
 
 
 def _has_rim(picture: Field, x: Field, above: Field) -> bool:
-    """Whether glasses, or hair, run across the skin above the eye."""
+    """Whether glasses or hair cross the skin above the eye."""
     brightness = picture.mean(axis=2)
     inner = np.abs(x) < 0.55
     heights = np.arange(0.55, 1.1, 0.1)
@@ -176,10 +177,10 @@ def _has_rim(picture: Field, x: Field, above: Field) -> bool:
 
 
 def _skin_colour(picture: Field, x: Field, away: Field, at: float) -> Field:
-    """Colour of the brighter skin beside a place of the eye; `away` is in eye heights.
+    """The colour of the brighter skin near a position of the eye; `away` is in eye heights.
 
-    The median would take lashes, make-up and the shadow of the fold for skin, the brightest would
-    take a highlight.
+    The median would include lashes, make-up and the shadow of the fold, the brightest pixels would
+    be highlights.
     """
     near = (np.abs(x - at) < 0.3) & (away > 0.6 * _LASHES) & (away < _SKIN)
     pixels = picture[near] if near.any() else picture.reshape(-1, 3)

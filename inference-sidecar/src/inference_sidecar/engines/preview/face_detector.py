@@ -32,7 +32,7 @@ class DetectedFace:
 
 @dataclass(frozen=True)
 class _Grid:
-    """How a model lays its anchors: (cells per side, anchors per cell) of each layer."""
+    """The layout of a model's anchors: (cells per side, anchors per cell) of each layer."""
 
     file_name: str
     layers: tuple[tuple[int, int], ...]
@@ -55,7 +55,7 @@ _FAR: Final = _Grid("face_detection_full_range_sparse.tflite", ((48, 1),))
 
 
 class FaceDetector:
-    """Looks for a near face first, then for smaller ones."""
+    """Looks for a close face first, then for smaller ones."""
 
     def __init__(self) -> None:
         self._stages = [(TfliteModel(grid.file_name), grid.anchors()) for grid in (_CLOSE, _FAR)]
@@ -70,7 +70,7 @@ class FaceDetector:
 
 
 def _detect(image: Image, model: TfliteModel, anchors: Points) -> list[DetectedFace]:
-    """All candidates above the threshold, overlapping ones too: only the best is of interest."""
+    """All candidates above the threshold, including overlapping ones: only the best is used."""
     height, width = image.shape[:2]
     scale = model.side_px / max(height, width)
     offset_x, offset_y = (model.side_px - width * scale) / 2, (model.side_px - height * scale) / 2
@@ -80,7 +80,7 @@ def _detect(image: Image, model: TfliteModel, anchors: Points) -> list[DetectedF
     scores = 1 / (1 + np.exp(-np.clip(raw_scores[:, 0], -_SCORE_LIMIT, _SCORE_LIMIT)))
     faces: list[DetectedFace] = []
     for index in np.flatnonzero(scores > _MIN_SCORE):
-        # Eight pairs: centre and size of the box, then six key points, the eyes first.
+        # Eight pairs: centre and size of the box, then six key points, eyes first.
         pairs = regressors[index].reshape(8, 2) / model.side_px
         size = pairs[1].copy()
         pairs = (pairs + anchors[index]) * model.side_px

@@ -1,4 +1,4 @@
-"""468 landmarks of a face, by MediaPipe's face mesh model."""
+"""Finds 468 landmarks of a face, with MediaPipe's face mesh model."""
 
 from __future__ import annotations
 
@@ -22,12 +22,14 @@ _FOREHEAD: Final = 10
 _CHIN: Final = 152
 _CHEEKS: Final = (234, 454)
 _LEAST_HALF: Final = 0.03
-"""Turned by 30 degrees, a face shows 0.19 of its width beyond its nose; by 45, 0.01."""
+"""A face turned by 30 degrees shows 0.19 of its width beyond the nose; turned by 45 degrees,
+0.01."""
 
 
 def is_profile(points: Points) -> bool:
     """Whether the nose hides the other half of the face, so that no mouth can be drawn."""
-    # Across the line from forehead to chin: that of the eyes is too short in a profile to tell.
+    # Measured across the line from forehead to chin: in a profile the line of the eyes is too
+    # short.
     down = points[_CHIN] - points[_FOREHEAD]
     along = np.array([down[1], -down[0]])
     left, right = (points[list(_CHEEKS)] - points[_NOSE_TIP]) @ along
@@ -35,7 +37,7 @@ def is_profile(points: Points) -> bool:
 
 
 class FaceMesh:
-    """Places the mesh on a detected face."""
+    """Fits the mesh to a detected face."""
 
     def __init__(self) -> None:
         self._model = TfliteModel(_MODEL)
@@ -43,7 +45,7 @@ class FaceMesh:
     def locate(self, image: Image, face: DetectedFace) -> Points | None:
         """Landmarks `[468, 2]` in image pixels, or None if the model sees no face there.
 
-        Runs twice: the second crop is laid by the first result, which is steadier than the box.
+        Runs twice: the second crop follows the first result, which is more stable than the box.
         """
         left, top, right, bottom = face.box
         points = self._locate_in(image, np.array([[left, top], [right, bottom]]), face.eyes)
@@ -53,7 +55,7 @@ class FaceMesh:
         return self._locate_in(image, points, eyes)
 
     def _locate_in(self, image: Image, around: Points, eyes: Points) -> Points | None:
-        """Runs the model on a square around the points, turned until the eyes are level."""
+        """Runs the model on a square around the points, rotated until the eyes are level."""
         side = self._model.side_px
         low, high = around.min(axis=0), around.max(axis=0)
         centre = (low + high) / 2

@@ -22,9 +22,9 @@ _FOREHEAD_TOP: Final = 10
 _CHIN: Final = 152
 _HAIR_ABOVE_FACE: Final = 0.45
 _ROOM_BELOW_CHIN: Final = 0.15
-"""Parts of the face's height that belong to the head beyond the mesh."""
+"""How far the head extends beyond the mesh, in face heights."""
 _EYE_LINE: Final = 0.40
-"""Where eyes look well: this far from the top of the frame."""
+"""Height of the eyes, from the top of the frame."""
 _EYES: Final = (33, 263)
 _SIDE_FEATHER: Final = 0.06
 _SIDE_DIM: Final = 0.8
@@ -34,26 +34,26 @@ _BACKDROP_SIGMA_PX: Final = 6.0
 
 @dataclass(frozen=True)
 class Framing:
-    """canvas: the portrait at generation size; matrix: 2x3, from the portrait's pixels to it."""
+    """canvas: the portrait at generation size. matrix: 2x3, from portrait to canvas pixels."""
 
     portrait: Image
     canvas: Image
     matrix: Field
 
     def place(self, points: Points) -> Points:
-        """Moves points of the portrait to the canvas."""
+        """Maps points of the portrait to the canvas."""
         return (points @ self.matrix[:, :2].T + self.matrix[:, 2]).astype(np.float32)
 
     def in_portrait(self, x: Field, y: Field) -> tuple[Field, Field]:
-        """Where places of the canvas are in the portrait."""
+        """Maps positions on the canvas to the portrait."""
         scale, (left, top) = self.matrix[0, 0], self.matrix[:, 2]
         return (x - left) / scale, (y - top) / scale
 
 
 def frame_portrait(portrait: Image, landmarks: Points, size: Size) -> Framing:
-    """Fills the canvas if the whole head stays in it, else sets the portrait on a backdrop.
+    """Fills the canvas if the whole head fits, otherwise places the portrait on a backdrop.
 
-    The crop keeps the face centred and the eyes at the upper third as far as the picture reaches.
+    The crop centres the face and puts the eyes at `_EYE_LINE`, as far as the picture reaches.
     """
     height, width = portrait.shape[:2]
     cover = max(size.width / width, size.height / height)
@@ -75,7 +75,7 @@ def frame_portrait(portrait: Image, landmarks: Points, size: Size) -> Framing:
 
 
 def _draw(portrait: Image, matrix: Field, size: Size) -> Image:
-    """Scales the portrait with a filter that fits, and cuts the canvas out of it."""
+    """Scales the portrait with a suitable filter and crops the canvas from it."""
     scale = float(matrix[0, 0])
     height, width = portrait.shape[:2]
     scaled = resize(portrait, round(width * scale), round(height * scale))
@@ -84,7 +84,7 @@ def _draw(portrait: Image, matrix: Field, size: Size) -> Image:
 
 
 def _with_pixel_centres(matrix: Field) -> Field:
-    """From edge-based coordinates (as scaling counts) to coordinates of pixel centres."""
+    """Converts a matrix for edge-based coordinates to one for pixel centres."""
     scale = matrix[0, 0]
     shifted = matrix.round().astype(np.float32)
     shifted[:, :2] = matrix[:, :2]
@@ -114,7 +114,7 @@ def _on_backdrop(portrait: Image, size: Size) -> Framing:
 
 
 def _soft_rectangle(size: Size, width: float, height: float) -> Field:
-    """1 inside the centred rectangle, fading to 0 at those of its edges that lie in the canvas."""
+    """1 inside the centred rectangle, fading to 0 at its edges that are inside the canvas."""
     feather = _SIDE_FEATHER * min(size)
 
     def along(length: int, inner: float) -> Field:

@@ -1,4 +1,4 @@
-"""Sways and nods the head a little, as people do who speak and photographs do not."""
+"""Sways and nods the head slightly, as speaking people do."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ _SIDES: Final = (234, 454)
 _SWAY: Final = 0.009
 _BOB: Final = 0.005
 _NOD: Final = 0.022
-"""Largest movements across and down, and the nod with the voice, in face heights."""
+"""The largest movements across and down, and the nod with the voice, in face heights."""
 _TILT_RADIANS: Final = 0.011
 _PERIODS_SECONDS: Final = (3.1, 5.3, 8.7)
 _STILL_SHARE: Final = 0.35
-"""How much of the sway is left while nobody speaks."""
+"""The fraction of the sway that remains in pauses."""
 _EASE_SECONDS: Final = 1.0
 _DEPTH: Final = 0.35
-"""How much further the nose moves than the rim of the head: it is nearer."""
+"""How much further the nose moves than the outline of the head, because it is closer."""
 _EDGE_PX: Final = 32.0
 
 
@@ -40,7 +40,7 @@ class HeadPose:
 
 
 def plan_head(emphasis: Track, seed: int) -> list[HeadPose]:
-    """A pose for every frame, decided by the seed and the voice's emphasis. Starts at rest."""
+    """The pose of every frame, from the seed and the voice's emphasis. Starts at rest."""
     frames = len(emphasis)
     seconds = np.arange(frames) / FPS
     random = np.random.default_rng([seed, 1])
@@ -60,7 +60,7 @@ def plan_head(emphasis: Track, seed: int) -> list[HeadPose]:
 
 
 def _wander(seconds: Field, random: np.random.Generator) -> Field:
-    """A slow curve between -1 and 1 that never seems to repeat."""
+    """A slow curve between -1 and 1 without visible repetition."""
     curve = np.zeros_like(seconds)
     for period in _PERIODS_SECONDS:
         pace = period * random.uniform(0.85, 1.15)
@@ -69,10 +69,10 @@ def _wander(seconds: Field, random: np.random.Generator) -> Field:
 
 
 class Head:
-    """Where a portrait's head is and how far each place around it follows its movement.
+    """The position of a portrait's head, and how far each position around it follows its movement.
 
-    Head and hat move as one; beside them and down the neck movement fades to stillness. Nothing is
-    cut out, so there is no edge that could show a ghost and no hole behind it to fill.
+    Head and hat move as one; around them and down the neck the movement fades out. Nothing is cut
+    out, so there is no edge with a ghost, and no hole to fill behind it.
     """
 
     def __init__(self, framing: Framing, in_portrait: Points) -> None:
@@ -87,13 +87,13 @@ class Head:
         self._half_width = float(np.hypot(*(right - left))) / 2
         self._pivot = chin + self._down * 0.35 * self._size
         self._framing = framing
-        # Looked for in the portrait itself: what is behind a head must not depend on the framing.
+        # Searched in the portrait itself, so that the background does not depend on the framing.
         self._silhouette = Silhouette(framing.portrait, in_portrait)
         height, width = framing.canvas.shape[:2]
         self._canvas = (width, height)
 
     def region(self) -> tuple[int, int, int, int]:
-        """The pixels (left, top, right, bottom) that ever move."""
+        """The rectangle (left, top, right, bottom) of pixels that can move."""
         reach_x, up, down = 2.3 * self._half_width, 1.6 * self._size, 1.1 * self._size
         left, right = self._centre[0] - reach_x, self._centre[0] + reach_x
         top, bottom = self._centre[1] - up, self._centre[1] + down
@@ -106,7 +106,7 @@ class Head:
         )
 
     def over(self, grid: CoarseGrid) -> HeadGrid:
-        """What `HeadGrid.rest_position` needs, worked out once for these places."""
+        """Precomputes `HeadGrid` for these positions."""
         x, y = grid.x, grid.y
         right, down = x - self._centre[0], y - self._centre[1]
         across = (right * self._down[1] - down * self._down[0]) / self._half_width
@@ -131,7 +131,7 @@ class Head:
         return sides * above * neck
 
     def _inside(self, x: Field, y: Field) -> Field:
-        """0 at the picture's edges: what is not in the picture cannot come in."""
+        """0 at the picture's edges, because nothing beyond them can move in."""
         width, height = self._canvas
         nearest = np.minimum(np.minimum(x, width - 1 - x), np.minimum(y, height - 1 - y))
         return smooth_step(nearest, 0.0, _EDGE_PX)
@@ -139,7 +139,7 @@ class Head:
 
 @dataclass(frozen=True)
 class HeadGrid:
-    """Places of a canvas, and how far each follows the head: its shifts, and its tilt."""
+    """Positions on a canvas, and how far each follows the head's shift and tilt."""
 
     x: Field
     y: Field
@@ -148,7 +148,7 @@ class HeadGrid:
     turn_y: Field
 
     def rest_position(self, pose: HeadPose) -> tuple[Field, Field]:
-        """Where the places, seen as the moved head's, are in the portrait."""
+        """The positions in the portrait that the moved head shows at these positions."""
         tilt = np.float32(pose.tilt)
         return (
             self.x - self.shift * np.float32(pose.across) + self.turn_x * tilt,

@@ -1,4 +1,4 @@
-"""How far lips, jaw and cheeks move in a pose of the mouth. All lengths are half mouth widths."""
+"""The movement of lips, jaw and cheeks in a pose of the mouth. Lengths are in half mouth widths."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ from inference_sidecar.engines.preview.raster import Field, smooth_step
 _WIDEST: Final = 0.092
 """Opening of the widest vowel, in face heights."""
 _WIDEST_BOUNDS: Final = (0.42, 0.72)
-"""The same in half mouth widths: a turned head foreshortens the mouth, a grin stretches it."""
+"""The same in half mouth widths, because a turned head foreshortens the mouth and a grin widens
+it."""
 _UPPER_SHARE: Final = 0.14
-"""The upper lip makes this part of an opening, the jaw the rest."""
+"""The upper lip's fraction of an opening; the jaw does the rest."""
 _UPPER_SHARE_CLOSING: Final = 0.35
 _CHIN_SHARE: Final = 0.6
 """How far the chin follows the lower lip."""
@@ -28,13 +29,13 @@ _OPEN_NARROWS: Final = 0.07
 _SMILE_OPENS: Final = 0.92
 _SMILE_NARROWS: Final = 0.22
 _SMILE_SHAPE: Final = 0.6
-"""Who speaks smiles less: corners come in with the gap that closes, and shape words less. What
-opens as wide as a straight mouth would laugh."""
+"""A speaking mouth smiles less: the corners come in as the gap closes, and form words less. A smile
+that opened as wide as a straight mouth would look like laughing."""
 REACH_BELOW_CHIN: Final = 1.15
-"""How far down the neck skin follows the jaw."""
+"""How far down the neck the skin follows the jaw."""
 _SOLVER_STEPS: Final = 2
 _SOLVER_STEPS_SHUTTING: Final = 4
-"""Lips that are shut over a smile move further and more unevenly."""
+"""Lips that close over a smile move further and less evenly."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ class MouthPose:
 
 @dataclass(frozen=True)
 class Motion:
-    """A pose in mouth units: how far the lips move from where they touch, and the corners."""
+    """A pose in mouth units: the movement of the lips from where they touch, and of the corners."""
 
     lower: float
     upper: float
@@ -56,9 +57,9 @@ class Motion:
 
 @dataclass(frozen=True)
 class LipEdges:
-    """y of the lips' inner edges as posed, for each pixel of the box.
+    """y of the posed lips' inner edges, for each pixel of the box.
 
-    gap: their distance at the middle; jaw: how far the lower one is below where it is at rest.
+    gap: their distance at the middle. jaw: how far the lower one is below its rest position.
     """
 
     upper: Field
@@ -68,11 +69,11 @@ class LipEdges:
 
 
 Shift = Callable[[Field, Field, Motion], Field]
-"""Downward shift at places of the portrait."""
+"""A downward shift as a function of positions in the portrait."""
 
 
 class LipMotion:
-    """What moves in one mouth. Parted lips are first shut, then opened like all others."""
+    """The movement of one mouth. Parted lips are closed first and then opened like any others."""
 
     def __init__(self, geometry: MouthGeometry) -> None:
         self._geometry = geometry
@@ -84,12 +85,12 @@ class LipMotion:
         self._solver_steps = _SOLVER_STEPS_SHUTTING if geometry.rest_gap > 0 else _SOLVER_STEPS
 
     def reach(self) -> tuple[float, float]:
-        """How far up and down the inside of the mouth can ever show."""
+        """How far up and down the inside of the mouth can become visible."""
         highest = float(self._geometry.upper_edge.min()) - self._widest * _UPPER_SHARE
         return highest, float(self._geometry.lower_edge.max()) + self._widest
 
     def motion(self, pose: MouthPose) -> Motion:
-        """How far everything moves for a pose."""
+        """The movement of lips and corners for a pose."""
         gap, smile = pose.open * self._widest, self._geometry.rest_gap
         widen = pose.spread * (_SPREAD if pose.spread >= 0 else _ROUND)
         if smile > 0:
@@ -98,7 +99,7 @@ class LipMotion:
         return Motion((1 - _UPPER_SHARE) * gap, -_UPPER_SHARE * gap, widen)
 
     def _profiles(self, x: Field) -> tuple[Field, Field]:
-        """How opening and shutting fall from 1 at the middle to 0 at the corners."""
+        """How opening and closing fall off from 1 at the middle to 0 at the corners."""
         inside = np.clip(1 - x * x, 0, 1) ** np.float32(0.8)
         rest_gap = self._geometry.rest_gap
         if rest_gap == 0:
@@ -115,7 +116,7 @@ class LipMotion:
         return np.float32(_CHIN_SHARE) * down * neck * np.exp(-square * square)
 
     def jaw_shift(self, x: Field, y: Field, motion: Motion) -> Field:
-        """Downward shift of what hangs on the jaw, at a place of the portrait."""
+        """Downward shift of everything attached to the jaw, at a position in the portrait."""
         geometry = self._geometry
         follow = self._follow(x, y)
         below_edge = np.maximum(y - geometry.lower_at(x), 0)
@@ -125,7 +126,7 @@ class LipMotion:
         return follow * (motion.lower + self._shut_lower) + (1 - follow) * fall * lips
 
     def skull_shift(self, x: Field, y: Field, motion: Motion) -> Field:
-        """Downward shift of upper lip and cheeks, at a place of the portrait."""
+        """Downward shift of upper lip and cheeks, at a position in the portrait."""
         geometry = self._geometry
         follow = self._follow(x, y)
         above_edge = np.maximum(geometry.upper_at(x) - y, 0)
@@ -138,16 +139,16 @@ class LipMotion:
         )
 
     def source(self, x: Field, y: Field, shift: Shift, motion: Motion) -> tuple[Field, Field]:
-        """Which places of the portrait are seen at these places of the posed mouth."""
+        """The positions in the portrait that are visible at these positions of the posed mouth."""
         source_x, source_y = x, y
-        # The shift is known at the source; a few rounds find the source that lands on this place.
+        # The shift is known at the source; a few iterations find the source that lands here.
         for _ in range(self._solver_steps):
             source_y = y - shift(source_x, source_y, motion)
             source_x = x - motion.widen * _widening(source_x, source_y)
         return source_x, source_y
 
     def edges(self, x: Field, motion: Motion) -> LipEdges:
-        """Where the lips' inner edges are in this pose."""
+        """The lips' inner edges in this pose."""
         geometry = self._geometry
         inner_x = x / np.float32(1 + motion.widen)
         opening, shutting = self._profiles(inner_x)

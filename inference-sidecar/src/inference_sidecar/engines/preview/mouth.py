@@ -1,4 +1,4 @@
-"""Moves lips and jaw of a portrait and lets the inside of an opening mouth show."""
+"""Moves the lips and the jaw of a portrait and shows the inside of an open mouth."""
 
 from __future__ import annotations
 
@@ -29,16 +29,16 @@ from inference_sidecar.engines.preview.raster import (
 
 _REACH_X: Final = 2.7
 _REACH_ABOVE: Final = 1.25
-"""The region that moves at all, in half mouth widths."""
+"""The region that moves, in half mouth widths."""
 
 
 class Mouth:
-    """The mouth of one portrait, ready to be posed again and again.
+    """The mouth of one portrait, ready to be posed for each frame.
 
-    The lower face is drawn twice, as it moves with the upper lip and as it moves with the jaw. Both
-    agree everywhere but between the corners; there the two are layers with the mouth's inside
-    behind them, so that nothing is ever stretched across the opening. Each layer is read straight
-    from the portrait, movement of the head included: sampled twice, skin would blur.
+    The lower face is drawn twice: moving with the upper lip, and moving with the jaw. The two agree
+    everywhere except between the corners; there they are layers with the mouth's inside behind
+    them, so that nothing is stretched across the opening. Each layer is sampled directly from the
+    portrait, including the movement of the head, because sampling twice would blur the skin.
     """
 
     def __init__(
@@ -76,20 +76,20 @@ class Mouth:
         picture = canvas[grid.rows, grid.columns]
         unit = geometry.frame.unit_px
         sharpest = max(1.2, 0.02 * unit)
-        # In a blurred picture a mouth with sharp edges looks like a sticker.
+        # A mouth with sharp edges looks pasted onto a blurred picture.
         softness = (
             np.clip(0.3 * edge_width_px(picture), sharpest, max(sharpest, 0.09 * unit)) / unit
         )
         upper, lower = geometry.upper_at(x), geometry.lower_at(x)
         self._above = 1 - smooth_step(y - upper, -softness, softness)
-        # Where lips touch, the lower one reaches a little under the upper one, so that nothing
-        # shines through; where teeth show, it would take a sliver of them along.
+        # Where lips touch, the lower one reaches slightly under the upper one, so that nothing
+        # shows through. Where teeth are visible, it would take a sliver of them along.
         reach = softness * (2.2 * smooth_step(lower - upper, 0.0, 0.06) - 2)
         self._below = smooth_step(y - lower - reach, -softness, softness)
         self._interior = MouthInterior(picture, x, y, geometry)
 
     def draw(self, canvas: Image, pose: MouthPose, head: HeadPose) -> None:
-        """Paints the posed lower face of a moved head into the canvas, in place."""
+        """Paints the posed lower face of a moved head onto the canvas, in place."""
         motion = self._lips.motion(pose)
         jaw_rest = self._lower_head.rest_position(head)
         jaw_x, jaw_y = self._sources(self._lower_grid, self._lips.jaw_shift, motion, jaw_rest)
@@ -123,7 +123,7 @@ class Mouth:
     def _sources(
         self, grid: CoarseGrid, shift: Shift, motion: Motion, rest: tuple[Field, Field]
     ) -> tuple[Field, Field]:
-        """For each pixel of the grid, the position in the texture that is seen there."""
+        """The position in the texture that each pixel of the grid shows."""
         rest_x, rest_y = rest
         x, y = self._geometry.frame.coordinates(rest_x, rest_y)
         source_x, source_y = self._lips.source(x, y, shift, motion)

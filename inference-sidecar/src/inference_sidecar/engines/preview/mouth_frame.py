@@ -1,4 +1,4 @@
-"""A frame of reference that lies on a portrait's mouth."""
+"""A frame of reference for a portrait's mouth."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class MouthFrame:
 
     Its unit is half the inner width of the mouth, so the inner corners are at x = -1 and 1.
 
-    centre, unit_px, axes: how the frame lies in the picture; the rows of `axes` are x and y.
+    centre, unit_px, axes: the frame in pixels of the picture; the rows of `axes` are x and y.
     """
 
     centre: Points
@@ -33,18 +33,18 @@ class MouthFrame:
         return cls(((left + right) / 2).astype(np.float32), width / 2, axes)
 
     def coordinates(self, x_px: Field, y_px: Field) -> tuple[Field, Field]:
-        """Places pixels in the frame."""
+        """Converts pixels to the frame."""
         right, down = x_px - self.centre[0], y_px - self.centre[1]
         x = (right * self.axes[0, 0] + down * self.axes[0, 1]) / self.unit_px
         y = (right * self.axes[1, 0] + down * self.axes[1, 1]) / self.unit_px
         return x.astype(np.float32), y.astype(np.float32)
 
     def place(self, points: Points) -> Points:
-        """Places points `[N, 2]` in the frame."""
+        """Converts points `[N, 2]` to the frame."""
         return ((points - self.centre) @ self.axes.T / self.unit_px).astype(np.float32)
 
     def pixels(self, x: Field, y: Field) -> tuple[Field, Field]:
-        """Where places of the frame are in the picture."""
+        """Converts positions in the frame to pixels."""
         across, down = x * self.unit_px, y * self.unit_px
         return (
             (self.centre[0] + across * self.axes[0, 0] + down * self.axes[1, 0]).astype(np.float32),
@@ -52,7 +52,7 @@ class MouthFrame:
         )
 
     def sample(self, picture: Image, x: Field, y: Field) -> Image:
-        """Colours of the picture at places of the frame."""
+        """The colours of the picture at positions in the frame."""
         return Texture(picture).at(*self.pixels(x, y))
 
     def pixels_around(

@@ -1,4 +1,4 @@
-"""Where a portrait's lips are and meet."""
+"""Finds the lips of a portrait, and the line where they meet."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ _SEAM_ROWS: Final = 35
 
 @dataclass(frozen=True)
 class MouthGeometry:
-    """All lengths are in the units of `frame`.
+    """The geometry of a mouth; lengths are in units of `frame`.
 
     upper_edge, lower_edge: y of the lips' inner edges over `table_x`. Equal where lips touch.
-    rest_gap: their distance at the middle; teeth show in the portrait when it is large.
+    rest_gap: their distance at the middle; if it is large, teeth are visible in the portrait.
     upper_lip, lower_lip: thickness of the lips; nose, chin: y of the nose's base and the chin.
     face: height of the face, from forehead to chin.
     """
@@ -61,13 +61,14 @@ class MouthGeometry:
 
 
 def measure_mouth(picture: Image, landmarks: Points) -> MouthGeometry:
-    """Reads the mouth's geometry off the mesh, and what the mesh gets wrong off the picture."""
+    """Takes the mouth's geometry from the mesh, and corrects it from the picture."""
     table_x = np.linspace(-1.0, 1.0, TABLE_STEPS, dtype=np.float32)
     middle = TABLE_STEPS // 2
     frame = MouthFrame.between(*landmarks[list(_INNER_CORNERS)])
     upper, lower = _mesh_edges(frame, landmarks, table_x)
     if lower[middle] - upper[middle] < _TOUCHING_GAP:
-        # The mesh lets lips that touch cross or part by a hair; both edges are the line between.
+        # In the mesh, lips that touch cross or part slightly; both edges become the line in
+        # between.
         upper = lower = _seam(picture, frame, (upper + lower) / 2, table_x)
     else:
         frame = MouthFrame.between(*find_corners(picture, frame, table_x, upper, lower))
@@ -89,7 +90,7 @@ def measure_mouth(picture: Image, landmarks: Points) -> MouthGeometry:
 
 
 def _mesh_edges(frame: MouthFrame, landmarks: Points, table_x: Field) -> tuple[Field, Field]:
-    """The lips' inner edges as the mesh has them, the upper one never below the lower one."""
+    """The lips' inner edges from the mesh, with the upper one never below the lower one."""
     local = frame.place(landmarks)
     upper, lower = (_edge(local, indices, table_x) for indices in (_INNER_UPPER, _INNER_LOWER))
     middle, half_gap = (upper + lower) / 2, np.maximum(lower - upper, 0) / 2
@@ -106,7 +107,7 @@ def _edge(local: Points, indices: tuple[int, ...], table_x: Field) -> Field:
 def _seam(picture: Image, frame: MouthFrame, middle: Field, table_x: Field) -> Field:
     """The line between closed lips: the darkest one near the mesh's, which can be off by a lip.
 
-    A split beside the seam would tear one lip in two when the mouth opens.
+    Splitting beside this line would tear a lip in two when the mouth opens.
     """
     offsets = np.linspace(-_SEAM_SEARCH, _SEAM_SEARCH, _SEAM_ROWS, dtype=np.float32)
     y = middle[None, :] + offsets[:, None]

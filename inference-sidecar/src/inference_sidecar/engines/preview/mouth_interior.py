@@ -1,4 +1,4 @@
-"""Paints what shows between parted lips: teeth, tongue, dark."""
+"""Paints the inside of the mouth: teeth, tongue and cavity."""
 
 from __future__ import annotations
 
@@ -16,13 +16,14 @@ _CAVITY: Final = np.array([58.0, 24.0, 21.0], np.float32)
 _TONGUE: Final = np.array([158.0, 82.0, 74.0], np.float32)
 _SHADE_TINT: Final = np.array([0.86, 1.06, 1.16], np.float32)
 _LEAST_TINT: Final = 0.12
-"""Skin whose channels differ less than this, relative to their mean, is from a faded picture."""
+"""If the channels of the skin differ by less than this, relative to their mean, the picture is
+faded."""
 _FULL_LIGHT: Final = 180.0
 """Brightness of well-lit fair skin; teeth and tongue are lit like the skin around them."""
 
 
 class MouthInterior:
-    """The inside of one mouth. Upper teeth stay with the head, lower teeth go with the jaw."""
+    """The inside of one mouth. Upper teeth stay with the head, lower teeth move with the jaw."""
 
     def __init__(self, picture: Image, x: Field, y: Field, geometry: MouthGeometry) -> None:
         """picture: the portrait under the box; x, y: the box's pixels in the mouth frame."""
@@ -34,7 +35,7 @@ class MouthInterior:
     def draw(self, x: Field, y: Field, rest_px: tuple[Field, Field], edges: LipEdges) -> Field:
         """The inside as floats `[H, W, 3]`; the lips go over it.
 
-        x, y: the pixels in the mouth frame, movement of the head taken out; rest_px: the same in
+        x, y: the pixels in the mouth frame, without the movement of the head; rest_px: the same in
         pixels of the box.
         """
         below_upper, above_lower = y - edges.upper, edges.lower - y
@@ -42,8 +43,8 @@ class MouthInterior:
         shade = _lip_shadow(below_upper, above_lower, inward)
         inside = self._flesh(below_upper, above_lower, inward, edges.gap) * shade[..., None]
         inside = self._faded(inside)
-        # Hardly any light reaches teeth in a narrow gap; a bright line there looks painted. What
-        # does has been through lips and gums: shade in a mouth is red, never grey.
+        # Hardly any light reaches teeth in a narrow gap; a bright line there looks painted. The
+        # light that does has passed lips and gums, so shade in a mouth is red, never grey.
         reached = float(smooth_step(np.array(edges.gap), 0.05, 0.4))
         dimmed = (0.9 + 0.1 * reached) * shade[..., None] ** (np.float32(0.25) * _SHADE_TINT)
         teeth = sample_field(self._teeth.upper, *rest_px)
@@ -68,7 +69,7 @@ class MouthInterior:
 
     def _flesh(self, below_upper: Field, above_lower: Field, inward: Field, gap: float) -> Field:
         """Cavity and tongue, before the lips' shadow."""
-        # Deepest in the middle of the opening; flesh near lips and corners catches light.
+        # Darkest in the middle of the opening; flesh near lips and corners catches light.
         depth = smooth_step(np.minimum(below_upper, above_lower), 0.0, 0.12)
         depth *= smooth_step(inward, 0.0, 0.35)
         inside = _CAVITY + (_DEEP - _CAVITY) * depth[..., None]
@@ -79,20 +80,20 @@ class MouthInterior:
 
 
 def _over(below: Field, above: Field, brightness: Field | float, cover: float = 1.0) -> Field:
-    """Colours with a cover `[H, W, 4]` over others `[H, W, 3]`."""
+    """Composites colours with alpha `[H, W, 4]` over others `[H, W, 3]`."""
     colour = above[..., :3] * np.asarray(brightness, np.float32)
     return below + (colour - below) * (above[..., 3:] * np.float32(cover))
 
 
 def _lip_shadow(below_upper: Field, above_lower: Field, inward: Field) -> Field:
-    """How much light is left near the lips, most of all under the upper one, and in the corners."""
+    """The fraction of light near the lips, least under the upper one and in the corners."""
     under_upper = 0.42 + 0.58 * smooth_step(below_upper, -0.02, 0.2)
     over_lower = 0.72 + 0.28 * smooth_step(above_lower, 0.0, 0.1)
     return under_upper * over_lower * (0.35 + 0.65 * smooth_step(inward, 0.0, 0.45))
 
 
 def _tint_of(picture: Image) -> Field:
-    """Colour of the light and the film, as the skin shows it: RGB with a mean of 1."""
+    """The colour cast of the picture, estimated from the skin: RGB with a mean of 1."""
     colour = np.median(picture.reshape(-1, 3), axis=0)
     return colour / max(float(colour.mean()), 1.0)
 

@@ -1,7 +1,7 @@
-"""Finds in the picture where parted lips end and the inside of the mouth begins.
+"""Finds the edge between parted lips and the inside of the mouth in the picture.
 
-The mesh can be off by a tooth. Lips that are moved along a wrong line take a sliver of teeth with
-them: the mouth never closes, and opens with a double rim.
+The mesh can be off by a tooth. Lips that move along a wrong line take a sliver of teeth along: the
+mouth never closes, and opens with a double rim.
 """
 
 from __future__ import annotations
@@ -21,26 +21,27 @@ from inference_sidecar.engines.preview.raster import (
 )
 
 _STEP: Final = 0.02
-"""Of the search, in half mouth widths; columns and rows alike."""
+"""Of the search, in half mouth widths, for columns and rows."""
 _SEARCH_UPPER: Final = (-0.14, 0.04)
 _SEARCH_LOWER: Final = (-0.14, 0.2)
-"""How far from the mesh's edge. Gums look like lips: hardly anything is sought below the upper."""
+"""Search range around the mesh's edges. It is small below the upper one, where gums look like
+lips."""
 _SEARCH_CORNERS: Final = 1.25
 _BAND: Final = 4
-"""How many steps on both sides of an edge are compared."""
+"""Steps on both sides of an edge that are compared."""
 _PRIOR: Final = 0.35
-"""What an edge at the end of the search loses against one where the mesh has it."""
+"""The penalty of an edge at the end of the search range."""
 _BEND: Final = 0.05
 _KERNEL: Final = 7.0
-"""Colours this far apart (CIELAB) are different things."""
+"""The CIELAB distance at which colours belong to different things."""
 _CERTAIN: Final = 3.0
 _SAMPLES: Final = 400
 _SAFETY: Final = 0.02
-"""Rather a hair of lip is lost than a tooth kept."""
+"""Prefers losing a little of a lip to keeping some of a tooth."""
 
 
 class _Strip:
-    """The mouth in its frame: how much each place looks like lip, and not like what is inside."""
+    """The mouth in its frame: how much each position looks like lip rather than like the inside."""
 
     def __init__(
         self, picture: Image, frame: MouthFrame, table_x: Field, upper: Field, lower: Field
@@ -72,7 +73,7 @@ def find_corners(
         while 0 < column + side < len(strip.x) - 1 and is_inside[column + side]:
             column += side
         if column in (1, len(strip.x) - 2) or abs(strip.x[column]) <= 1:
-            # Nothing but the mouth ends so early or so late: the picture cannot tell.
+            # A mouth does not end this early or this late: the picture is inconclusive.
             found.append((float(side), 0.0))
         else:
             weight = np.maximum(-strip.lip[rows, column], 0)
@@ -84,7 +85,7 @@ def find_corners(
 def find_edges(
     picture: Image, frame: MouthFrame, table_x: Field, upper: Field, lower: Field
 ) -> tuple[Field, Field]:
-    """Moves the mesh's inner edges (y over `table_x`) to where the picture has them."""
+    """Corrects the mesh's inner edges (y over `table_x`) from the picture."""
     strip = _Strip(picture, frame, table_x, upper, lower)
     between = np.abs(strip.x) <= 1
     x = strip.x[between]
@@ -100,7 +101,7 @@ def find_edges(
 
 def fit_between_corners(x: Field, y: Field, table_x: Field, degree: int) -> Field:
     """A smooth curve through points that ends in both corners at y = 0."""
-    # Times (1 - x²) keeps the ends in place whatever the coefficients are.
+    # The factor (1 - x²) fixes the ends, whatever the coefficients are.
     basis = np.stack([(1 - x * x) * x**power for power in range(degree + 1)], axis=1)
     coefficients = np.linalg.lstsq(basis, y, rcond=None)[0]
     powers = [(1 - table_x**2) * table_x**power for power in range(degree + 1)]
@@ -108,7 +109,7 @@ def fit_between_corners(x: Field, y: Field, table_x: Field, degree: int) -> Fiel
 
 
 def _likeness(colours: Field, where: Mask) -> Field:
-    """Logarithm of how common each colour is in a part of the strip."""
+    """The logarithm of how frequent each colour is in a region of the strip."""
     samples = np.asarray(colours[where], np.float32)
     samples = samples[:: max(1, len(samples) // _SAMPLES)]
     flat = colours.reshape(-1, 3)
@@ -118,7 +119,7 @@ def _likeness(colours: Field, where: Mask) -> Field:
 
 
 def _path(above: Field, rows: Field, mesh: Field, search: tuple[float, float]) -> Field:
-    """The line from left to right along which `above` changes most from high to low."""
+    """The line from left to right along which `above` falls most from high to low."""
     padded = np.pad(above, ((_BAND, _BAND), (0, 0)), mode="edge")
     sums = np.cumsum(np.pad(padded, ((1, 0), (0, 0))), axis=0)
     count, columns = above.shape

@@ -1,8 +1,8 @@
-"""The few raster operations of this engine, with types. OpenCV is spoken here and nowhere else.
+"""The raster operations of this engine, with types. Only this module calls OpenCV.
 
 Images are uint8 `[H, W, C]` in RGB, fields float32 `[H, W]`, points float32 `[N, 2]` as (x, y) in
 pixels with the centre of the first pixel at (0, 0). The types allow any float, because type stubs
-take float32 times a Python number for float64 where numpy does not.
+treat float32 times a Python number as float64, which numpy does not.
 """
 
 from __future__ import annotations
@@ -21,12 +21,13 @@ Mask = NDArray[np.bool_]
 
 
 def use_threads(count: int) -> None:
-    """Limits OpenCV to so many threads in this process; 1 leaves the other core to the encoder."""
+    """Limits the number of OpenCV's threads in this process; 1 leaves the other core to the
+    encoder."""
     cv2.setNumThreads(count)
 
 
 def read_image(path: Path) -> Image | None:
-    """Decodes a PNG or JPEG to RGB, or gives None if it is neither."""
+    """Decodes a PNG or JPEG to RGB; None if it is neither."""
     try:
         content = np.fromfile(path, np.uint8)
     except OSError:
@@ -38,7 +39,7 @@ def read_image(path: Path) -> Image | None:
 
 
 def resize(image: Image, width: int, height: int) -> Image:
-    """Scales with the filter that suits the direction: area averages down, cubic up."""
+    """Scales down with an area filter, and up with a cubic one."""
     smaller = width * height < image.shape[0] * image.shape[1]
     method = cv2.INTER_AREA if smaller else cv2.INTER_CUBIC
     return cast("Image", cv2.resize(image, (width, height), interpolation=method))
@@ -60,11 +61,11 @@ def warp_affine(image: Image, matrix: Field, width: int, height: int) -> Image:
 
 
 class Texture:
-    """An image that can be read between its pixels, thousands of times, without boiling.
+    """An image that can be sampled between its pixels without flicker.
 
-    Plain linear sampling softens by an amount that depends on the fraction of a pixel, so that slow
-    movement makes skin shimmer; cubic sampling costs nine times as much. Linear sampling of a copy
-    of twice the size does neither. The fourth channel is padding: OpenCV is twice as fast with it.
+    Plain linear sampling blurs by an amount that depends on the fraction of a pixel, so skin
+    shimmers under slow movement; cubic sampling costs nine times as much. Linear sampling of a copy
+    of twice the size avoids both. The fourth channel is padding, which makes OpenCV twice as fast.
     """
 
     def __init__(self, image: Image) -> None:
@@ -73,12 +74,13 @@ class Texture:
         self._doubled = cv2.cvtColor(doubled, cv2.COLOR_RGB2RGBA)
 
     def at(self, x: Field, y: Field) -> Image:
-        """The colours at these places, in pixels of the image; borders repeat."""
+        """The colours at these positions, in pixels of the image; borders repeat."""
         return self.at_positions(self.position(x), self.position(y))
 
     @staticmethod
     def position(coordinate: Field) -> Field:
-        """Where a coordinate of the image lies in the texture; linear, so it survives spreading."""
+        """Converts coordinates of the image to the texture; linear, so interpolation commutes with
+        it."""
         return coordinate * np.float32(2) + np.float32(0.5)
 
     @staticmethod
@@ -87,7 +89,7 @@ class Texture:
         return position * np.float32(0.5) - np.float32(0.25)
 
     def at_positions(self, x: Field, y: Field) -> Image:
-        """Like `at`, for who has converted already: sparse grids are cheaper to convert."""
+        """Like `at`, for coordinates already converted: converting sparse grids is cheaper."""
         colours = cv2.remap(
             self._doubled,
             np.asarray(x, np.float32),
@@ -99,7 +101,7 @@ class Texture:
 
 
 def sample_field(field: Field, x: Field, y: Field) -> Field:
-    """Reads a mask or colours (`[H, W]` or `[H, W, C]`) between pixels; borders repeat."""
+    """Samples a mask or colours (`[H, W]` or `[H, W, C]`) between pixels; borders repeat."""
     return cast(
         "Field",
         cv2.remap(
@@ -123,7 +125,7 @@ def blur_colours(colours: Field, sigma_px: float) -> Field:
 
 
 def edge_width_px(picture: Image) -> float:
-    """Over how many pixels the sharpest edges of a picture go from dark to light."""
+    """The width in pixels of the sharpest edges of a picture."""
     brightness = picture.mean(axis=2, dtype=np.float32)
     down, across = np.gradient(brightness)
     low, high = np.percentile(brightness, [2, 98])
@@ -137,7 +139,7 @@ def blur_image(image: Image, sigma_px: float) -> Image:
 
 
 def lab_colours(colours: Image | Field) -> Field:
-    """RGB from 0 to 255 as CIELAB, where distances are about as large as they look."""
+    """Converts RGB from 0 to 255 to CIELAB, where distances match perception."""
     scaled = np.asarray(colours, np.float32) / np.float32(255)
     return cast("Field", cv2.cvtColor(scaled, cv2.COLOR_RGB2LAB))
 
@@ -150,12 +152,12 @@ def fill_polygon(points: Points, width: int, height: int) -> Mask:
 
 
 def grow_cut(picture: Image, certain: Mask, likely: Mask, possible: Mask) -> Mask:
-    """The pixels that belong to what is surely there, by their colours (GrabCut), in one piece."""
+    """The connected pixels that belong to the certain foreground by colour (GrabCut)."""
     guess = np.full(picture.shape[:2], cv2.GC_BGD, np.uint8)
     guess[possible] = cv2.GC_PR_BGD
     guess[likely & possible] = cv2.GC_PR_FGD
     guess[certain] = cv2.GC_FGD
-    # Its clusters begin at random places: the same portrait must give the same video.
+    # GrabCut's clusters start at random, and the same portrait must give the same video.
     cv2.setRNGSeed(1)
     models = np.zeros((1, 65)), np.zeros((1, 65))
     cv2.grabCut(picture, guess, (0, 0, 1, 1), *models, 4, cv2.GC_INIT_WITH_MASK)
@@ -166,7 +168,7 @@ def grow_cut(picture: Image, certain: Mask, likely: Mask, possible: Mask) -> Mas
 
 
 def distance_from(mask: Mask) -> Field:
-    """How many pixels away the nearest one of a mask is."""
+    """The distance in pixels to the nearest pixel of a mask."""
     outside = (~mask).astype(np.uint8)
     return cast("Field", cv2.distanceTransform(outside, cv2.DIST_L2, cv2.DIST_MASK_5))
 
@@ -192,8 +194,8 @@ def pixel_grid(width: int, height: int) -> tuple[Field, Field]:
 class CoarseGrid:
     """A rectangle of pixels, and a sparse grid over it.
 
-    Movements are smooth, so they are computed on the sparse grid and interpolated: sixteen times
-    less work than for every pixel.
+    Movements are smooth, so they are computed on the sparse grid and interpolated, which takes a
+    sixteenth of the work.
     """
 
     _CELL_PX = 4
@@ -207,7 +209,7 @@ class CoarseGrid:
         self.x, self.y = x * cell + middle + np.float32(left), y * cell + middle + np.float32(top)
 
     def spread(self, field: Field) -> Field:
-        """A field on the grid's points, at every pixel of the rectangle."""
+        """Interpolates a field from the grid's points to every pixel of the rectangle."""
         points_down, points_across = field.shape
         full = cv2.resize(
             np.asarray(field, np.float32),

@@ -1,4 +1,4 @@
-"""Tells a head from what is behind it, so that the one can move and the other stay."""
+"""Separates a head from its background, so that the head can move and the background stay."""
 
 from __future__ import annotations
 
@@ -27,18 +27,19 @@ _FOREHEAD: Final = 10
 _CHIN: Final = 152
 _SIDES: Final = (234, 454)
 _FACE_PX: Final = 90.0
-"""Height of the face at which the cut is made: a hair's breadth is of no interest."""
+"""Height of the face, in pixels, at which the segmentation runs: finer detail is not needed."""
 _BELOW_CHIN: Final = 2.6
-"""The cut ends this far below the middle of the face, in half faces."""
+"""The segmentation ends this far below the middle of the face, in half faces."""
 _MARGIN_PX: Final = 80
-"""So much of what is surely background is looked at, to know its colours."""
+"""The margin of certain background that is used to learn its colours."""
 _NEAR: Final = 0.02
 _FAR: Final = 0.14
-"""In face heights from the silhouette: what moves with the head, and what stands still."""
+"""Distances from the silhouette, in face heights: up to where everything moves, and beyond which
+nothing does."""
 
 
 class Silhouette:
-    """How near each place of a portrait is to the person in it."""
+    """How close each position in a portrait is to the person."""
 
     def __init__(self, portrait: Image, landmarks: Points) -> None:
         """landmarks: the mesh on the portrait."""
@@ -50,13 +51,13 @@ class Silhouette:
         self._nearness = 1 - smooth_step(away, _NEAR, _FAR)
 
     def nearness(self, x: Field, y: Field) -> Field:
-        """1 on the person and right beside, 0 where the background must not move."""
+        """1 on the person and next to it, 0 where the background must not move."""
         half = (self._scale - 1) / 2
         return sample_field(self._nearness, x * self._scale + half, y * self._scale + half)
 
 
 def _cut_out(picture: Image, landmarks: Points) -> Mask:
-    """Where the person is. Colours decide, between what is surely face and surely not head."""
+    """The pixels of the person. Colours decide between certain face and certain background."""
     height, width = picture.shape[:2]
     forehead, chin = landmarks[_FOREHEAD], landmarks[_CHIN]
     centre, half_face = (forehead + chin) / 2, _distance(forehead, chin) / 2
@@ -73,7 +74,7 @@ def _cut_out(picture: Image, landmarks: Points) -> Mask:
     certain = fill_polygon(landmarks[list(_FACE_OVAL)], width, height)
     certain |= (along > 0.9) & (along < 1.5) & (across < 0.4)
     bottom = min(height, int(centre[1] + _BELOW_CHIN * half_face))
-    # Around a small face most of the picture is of no interest, and looking at it takes seconds.
+    # Around a small face most of the picture is irrelevant, and segmenting it takes seconds.
     beside = np.flatnonzero(possible[:bottom].any(axis=0))
     above = np.flatnonzero(possible[:bottom].any(axis=1))
     left, right = max(0, int(beside[0]) - _MARGIN_PX), int(beside[-1]) + _MARGIN_PX
@@ -82,7 +83,7 @@ def _cut_out(picture: Image, landmarks: Points) -> Mask:
     found[box] = grow_cut(
         np.ascontiguousarray(picture[box]), certain[box], (head | body)[box], possible[box]
     )
-    # Further down nothing moves; the person's lower edge must not look like a border.
+    # Nothing moves further down, and the person's lower edge must not count as an outline.
     found[bottom:] = found[bottom - 1]
     return found | certain
 

@@ -1,4 +1,4 @@
-"""From the measures of a voice to what lips and jaw do, frame by frame."""
+"""Derives the motion of lips and jaw, frame by frame, from the measures of a voice."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from inference_sidecar.engines.engine import FPS
 from inference_sidecar.engines.preview.voice import STEPS_PER_SECOND, Track, VoiceMeasures
 
 _SILENT_DB: Final = -58.0
-"""Quieter than this is never speech, however quiet the loudest part is."""
+"""Anything quieter is not speech, however quiet the loudest part is."""
 _RANGE_DB: Final = 26.0
 """From lips about to part to fully open."""
 _ABOVE_NOISE_DB: Final = 9.0
@@ -20,7 +20,7 @@ _SMOOTH_SHAPE_SECONDS: Final = 0.06
 _HISS_SPREAD: Final = 0.5
 _SLOW_SECONDS: Final = 0.35
 _CONTRAST: Final = 0.7
-"""How much a syllable is lifted out of the loudness around it: it shows the dips between."""
+"""How much a syllable is raised above the loudness around it, to show the dips in between."""
 
 
 @dataclass(frozen=True)
@@ -38,17 +38,17 @@ class SpeechMotion:
 
 
 def plan_speech(voice: VoiceMeasures, frames: int) -> SpeechMotion:
-    """Turns the whole voice into motion; deterministic, and a few bytes per second of it.
+    """Turns a whole voice into motion. Deterministic.
 
-    Every smoothing is symmetric in time: a filter that only looks back would make the lips late.
+    All smoothing is symmetric in time: a filter that only looks back would delay the lips.
     """
     level = _speech_level(voice)
     lifted = level + _CONTRAST * (level - _smooth(level, _SLOW_SECONDS)) * (level > 0)
-    # Hissing sounds are made with the teeth together, however loud they are.
+    # Sibilants are spoken with the teeth together, however loud they are.
     hiss = np.clip((voice.hiss_db - voice.vowel_db + 2) / 12, 0, 1)
     opening = np.clip(lifted, 0, 1) * (1 - 0.55 * hiss)
     opening = np.clip(_smooth(opening.astype(np.float32), _SMOOTH_OPEN_SECONDS), 0, 1)
-    # Below this nobody sees an opening, only lips that never quite meet.
+    # A smaller opening is invisible, and the lips only never quite meet.
     opening = np.clip((opening - 0.05) / 0.95, 0, 1)
     return SpeechMotion(
         open=_at_frames(opening.astype(np.float32), frames),
@@ -58,11 +58,11 @@ def plan_speech(voice: VoiceMeasures, frames: int) -> SpeechMotion:
 
 
 def _speech_level(voice: VoiceMeasures) -> Track:
-    """Loudness of speech from 0 (a pause) to 1, relative to this recording's voice and noise."""
+    """Loudness of speech from 0 (pause) to 1, relative to the recording's voice and noise."""
     level = voice.vowel_db
     loud = float(np.percentile(level, 97))
     noise = float(np.percentile(level, 5))
-    # A recording without pauses has no noise to measure: its quietest tenth is speech already.
+    # In a recording without pauses the noise cannot be measured: its quietest tenth is speech.
     threshold = max(loud - _RANGE_DB, min(noise + _ABOVE_NOISE_DB, loud - 12), _SILENT_DB)
     if loud <= threshold:
         return np.zeros_like(level)
@@ -75,7 +75,7 @@ def _spread(voice: VoiceMeasures, level: Track, hiss: Track) -> Track:
     if not voiced.any():
         return np.zeros_like(level)
     octaves = np.log2(np.maximum(voice.brightness_hz, 50))
-    # Vowels alone say what is bright for this voice; consonants between them are brighter.
+    # Only vowels show what is bright for this voice; consonants are brighter.
     low, middle, high = np.percentile(octaves[voiced], [10, 60, 90])
     half = max((float(high) - float(low)) / 2, 0.1)
     shape = np.clip((octaves - middle) / half, -1, 1) * np.clip(level * 2, 0, 1)
@@ -84,7 +84,7 @@ def _spread(voice: VoiceMeasures, level: Track, hiss: Track) -> Track:
 
 
 def _smooth(track: Track, sigma_seconds: float) -> Track:
-    """Gaussian smoothing without delay; the track goes on as silence beyond its ends."""
+    """Gaussian smoothing without delay; beyond its ends the track continues as silence."""
     sigma = sigma_seconds * STEPS_PER_SECOND
     reach = int(np.ceil(3 * sigma))
     kernel = np.exp(-0.5 * (np.arange(-reach, reach + 1) / sigma) ** 2)

@@ -1,4 +1,4 @@
-"""The teeth of one mouth: the portrait's own where it shows any, else modelled ones."""
+"""The teeth of one mouth: the portrait's own if it shows any, otherwise modelled ones."""
 
 from __future__ import annotations
 
@@ -12,25 +12,26 @@ from inference_sidecar.engines.preview.raster import Field, Image, smooth_step
 
 _TOOTH: Final = np.array([240.0, 224.0, 200.0], np.float32)
 _TINT_SHARE: Final = 0.22
-"""How much of the skin's tint teeth take on; pure ivory looks green beside a reddish face."""
+"""How much of the skin's tint teeth take on; pure ivory looks green next to a reddish face."""
 _TOOTH_LENGTH: Final = 0.16
 _TEETH_REACH: Final = 0.72
-"""Lower edge of the upper teeth below the lip at rest, and how far they go to the sides."""
+"""The lower edge of the upper teeth below the lip at rest, and their extent to the sides."""
 _TOOTH_BORDERS: Final = (0.0, 0.25, 0.44, 0.61)
-"""Where one upper tooth meets the next, from the middle outwards; both sides are alike."""
+"""The borders between upper teeth, from the middle outwards, on both sides."""
 _BRIGHT: Final = 0.8
-"""Teeth are about as bright as the skin around or brighter; this part of it can be nothing else."""
+"""Teeth are about as bright as the skin around them; anything above this fraction of it is a
+tooth."""
 _LEAST_TEETH: Final = 0.08
-"""Part of the inside that is bright if teeth show; less is a highlight on a lip."""
+"""The least bright fraction of the inside if teeth are visible; less is a highlight on a lip."""
 _DARK: Final = 0.6
 _PROFILE_STEPS: Final = 24
 
 
 @dataclass(frozen=True)
 class Teeth:
-    """Colour and cover `[H, W, 4]` over the mouth's box at rest.
+    """Colour and alpha `[H, W, 4]` over the mouth's box at rest.
 
-    upper: goes with the head; lower: goes with the jaw, if the portrait shows a row of its own.
+    upper: moves with the head. lower: moves with the jaw; only if the portrait shows a lower row.
     """
 
     upper: Field
@@ -49,7 +50,7 @@ def find_teeth(
     if geometry.rest_gap == 0 or not bright.size or bright.mean() < _LEAST_TEETH:
         modelled = _modelled_teeth(x, y - upper, light, tint)
         return Teeth(modelled, None, are_own=False)
-    # Corners are dark whatever is seen there: a wedge of cheek would shine.
+    # The corners are always dark: a wedge of cheek there would look bright.
     inside *= smooth_step(1 - np.abs(x), 0.02, 0.2)
     own = np.concatenate([picture.astype(np.float32), inside[..., None]], axis=2)
     part = _gap_between_rows(brightness, x, (y - upper) / np.maximum(lower - upper, 0.01))
@@ -63,7 +64,8 @@ def find_teeth(
 
 
 def _gap_between_rows(brightness: Field, x: Field, part: Field) -> float | None:
-    """Where the dark between two rows of teeth is, from 0 at the upper lip to 1 at the lower."""
+    """The position of the darkness between two rows of teeth, 0 at the upper lip to 1 at the
+    lower."""
     middle = np.abs(x) < 0.35
     steps = (np.arange(_PROFILE_STEPS) + 0.5) / _PROFILE_STEPS
     rows = [brightness[middle & (np.abs(part - step) < 0.5 / _PROFILE_STEPS)] for step in steps]
@@ -78,7 +80,7 @@ def _gap_between_rows(brightness: Field, x: Field, part: Field) -> float | None:
 def _modelled_teeth(x: Field, below_lip: Field, light: float, tint: Field) -> Field:
     """A row of upper teeth that hangs behind the upper lip."""
     away = np.abs(x)
-    # Middle incisors are the longest; each tooth ends in a slight curve of its own.
+    # The middle incisors are the longest, and each tooth ends in a slight curve.
     borders = np.array(_TOOTH_BORDERS, np.float32)
     nearest = np.min(np.abs(away[..., None] - borders), axis=-1)
     length = _TOOTH_LENGTH * (1 - 0.6 * away**2) - 0.025 * np.exp(-((nearest / 0.03) ** 2))

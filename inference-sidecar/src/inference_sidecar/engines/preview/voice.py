@@ -1,4 +1,4 @@
-"""Reads a voice recording piece by piece and measures it a hundred times a second."""
+"""Reads a voice recording in blocks and measures it a hundred times a second."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ STEPS_PER_SECOND: Final = 100
 _WINDOW_SECONDS: Final = 0.032
 _BLOCK_STEPS: Final = 200
 _FLOOR_DB: Final = -120.0
-# Voicing and nasal murmur live below the first band: lips are closed for both "m" and silence.
+# Voicing and nasal murmur are below the first band: lips are closed for both "m" and silence.
 _VOWEL_HZ: Final = (350.0, 3000.0)
 _HISS_HZ: Final = (3500.0, 7500.0)
 
@@ -29,7 +29,7 @@ class VoiceMeasures:
     """One value per hundredth of a second, centred on it.
 
     vowel_db: power between 350 and 3000 Hz, relative to full scale.
-    hiss_db: power between 3.5 and 7.5 kHz ("s", "f"; -120 where the recording has no such band).
+    hiss_db: power between 3.5 and 7.5 kHz ("s", "f"); -120 if the recording has no such band.
     brightness_hz: centre of gravity of the vowel band: low for "o" and "u", high for "e" and "i".
     """
 
@@ -39,14 +39,14 @@ class VoiceMeasures:
 
     @property
     def steps(self) -> int:
-        """How many values each track has."""
+        """The number of values of each track."""
         return len(self.vowel_db)
 
 
 def measure_voice(path: Path) -> VoiceMeasures:
     """Measures a PCM WAV file in one pass, holding two seconds of sound at a time.
 
-    Raises `AudioUnreadable` when it is no PCM WAV or has no samples.
+    Raises `AudioUnreadable` if it is not a PCM WAV file or has no samples.
     """
     parts = list(_measure_blocks(path))
     if not parts:
@@ -65,7 +65,7 @@ def _measure_blocks(path: Path) -> Iterator[tuple[Track, Track, Track]]:
 
 
 def _measure_reader(reader: wave.Wave_read) -> Iterator[tuple[Track, Track, Track]]:
-    """Slides a window over the samples; half a window of silence on both sides centres it."""
+    """Slides a window over the samples, centred by half a window of silence on both sides."""
     rate = reader.getframerate()
     hop, window = rate / STEPS_PER_SECOND, round(rate * _WINDOW_SECONDS)
     pending = np.zeros(window // 2, np.float32)
@@ -93,7 +93,7 @@ def _to_mono(raw: bytes, reader: wave.Wave_read) -> Track:
     if width == 1:
         samples = (pcm[:, 0].astype(np.float32) - 128) / 128
     else:
-        # The two most significant bytes are all that a loudness needs.
+        # Two significant bytes are enough for measuring loudness.
         samples = pcm[:, -2:].copy().view("<i2")[:, 0].astype(np.float32) / 32768
     return samples.reshape(-1, channels).mean(axis=1, dtype=np.float32)
 

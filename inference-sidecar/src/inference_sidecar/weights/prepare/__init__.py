@@ -1,1 +1,1 @@
-"""From the published files to one resident file per precision. The only part that needs torch."""
+"""Makes resident files from the published ones. The only command that needs torch."""

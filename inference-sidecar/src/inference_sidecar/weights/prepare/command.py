@@ -1,4 +1,4 @@
-"""`prepare`: from what was fetched to what the engine maps into memory."""
+"""`prepare`: makes the files that the engine maps into memory from the fetched ones."""
 
 from __future__ import annotations
 
@@ -16,21 +16,26 @@ from inference_sidecar.engines.infinitetalk.checkpoints.layout import (
     MissingWeights,
     PublishedLayout,
 )
-from inference_sidecar.engines.infinitetalk.native.fp8 import Granularity
-from inference_sidecar.engines.infinitetalk.resident_file import (
+from inference_sidecar.engines.infinitetalk.checkpoints.resident_file import (
     MergedLora,
     Precision,
     ResidentFile,
     ResidentFolder,
     ResidentInfo,
 )
+from inference_sidecar.engines.infinitetalk.native.fp8 import Granularity
 from inference_sidecar.foundation.errors import WeightsError
 from inference_sidecar.weights.fetch import sha256_of
 from inference_sidecar.weights.manifest import read_manifest
 from inference_sidecar.weights.pins import Pins
+from inference_sidecar.weights.prepare.components import (
+    COMPONENTS,
+    ComponentName,
+    write_component,
+    write_tokenizer,
+)
+from inference_sidecar.weights.prepare.components import write_voice as write_voice_folder
 from inference_sidecar.weights.prepare.lora import Lora, read_lora
-from inference_sidecar.weights.prepare.parts import PARTS, PartName, write_part, write_tokenizer
-from inference_sidecar.weights.prepare.parts import write_voice as write_voice_folder
 from inference_sidecar.weights.prepare.sources import Source, read_sources
 from inference_sidecar.weights.prepare.transformer import Conversion, write_transformer
 from inference_sidecar.weights.progress import Progress
@@ -39,7 +44,7 @@ from inference_sidecar.weights.volume import locked, require_volume
 
 @dataclass(frozen=True)
 class PrepareOptions:
-    """What is made. loras: files with their strength; None takes those of the manifest."""
+    """Options of `prepare`. loras: files with their strength; None takes those of the manifest."""
 
     precisions: tuple[Precision, ...] = ("fp8",)
     granularity: Granularity = Granularity.ROW
@@ -50,13 +55,13 @@ class PrepareOptions:
 
 
 def prepare(folder: Path, arguments: Namespace) -> int:
-    """The command; its exit status."""
+    """The command; returns its exit status."""
     Preparation(folder, _options(arguments)).run()
     return 0
 
 
 class Preparation:
-    """One run over one folder of weights."""
+    """One run of `prepare` over a weights folder."""
 
     def __init__(self, folder: Path, options: PrepareOptions) -> None:
         self._folder = require_volume(folder)
@@ -66,8 +71,8 @@ class Preparation:
         self._hashes: dict[Path, str] = {}
 
     def run(self) -> None:
-        """Makes everything that is not there yet. Raises `WeightsError`."""
-        with locked(self._folder, lambda: _say("Another process works on it; waiting.")):
+        """Makes every missing file. Raises `WeightsError`."""
+        with locked(self._folder, lambda: _say("Another process uses the folder; waiting.")):
             self._pins = Pins(self._folder)
             try:
                 if self._options.has_encoders:
@@ -80,16 +85,15 @@ class Preparation:
                 ) from cause
 
     def _make_encoders(self) -> None:
-        published: Mapping[PartName, Path] = {
+        published: Mapping[ComponentName, Path] = {
             "text": self._layout.text_weights,
             "image": self._layout.image_weights,
             "codec": self._layout.codec_weights,
         }
         for name, source in published.items():
-            part = PARTS[name]
-            info = self._info(name, part.precision, [source])
-
-            write = partial(write_part, part=part, info=info)
+            component = COMPONENTS[name]
+            info = self._info(name, component.precision, [source])
+            write = partial(write_component, component=component, info=info)
             self._make(self._resident.path / f"{name}.safetensors", [source], info, write)
         write_tokenizer(self._layout.tokenizer, self._resident.path / "tokenizer")
         write_voice_folder(self._layout.voice, self._resident.path / "voice")
@@ -121,7 +125,7 @@ class Preparation:
         info: ResidentInfo,
         write: Callable[[Path, Mapping[str, Source], Callable[[int], None]], str],
     ) -> None:
-        """Writes a file unless one of the same content is there."""
+        """Writes a file unless one with the same fingerprint exists."""
         if _is_made(path, info):
             _say(f"{path.name}: is in place")
             return
@@ -168,11 +172,11 @@ class Preparation:
         return read_lora(path, self._sha256(path), scale, shapes)
 
     def _sha256(self, path: Path) -> str:
-        """From the record where the file is as it was; otherwise it is read."""
+        """From the record if the file is unchanged; otherwise reads the file."""
         if path not in self._hashes:
             known = self._pins.known_sha256(path)
             if known is None:
-                _say(f"{path.name}: was not fetched by us; reading it for its sha256")
+                _say(f"{path.name}: has no recorded sha256; reading it")
             self._hashes[path] = known or sha256_of(path)
         return self._hashes[path]
 

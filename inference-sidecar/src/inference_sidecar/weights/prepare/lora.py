@@ -1,10 +1,11 @@
-"""Low-rank changes of weights, in the forms in which they are published.
+"""Reads LoRA files in all their published formats.
 
-Per layer there are two small matrices, `lora_down`/`lora_up` or `lora_A`/`lora_B`, whose product is
-added to the weight; `alpha` over their rank is their strength, and without it that is 1. Whole
-differences are there too: `diff` of a weight, `diff_b` of a bias, `diff_m` of a modulation. Names
-carry a prefix of the tool that wrote them. Everything that has no place is refused by name: a file
-of which a part is left out gives another model than the one that was asked for.
+A layer has two small matrices, `lora_down`/`lora_up` or `lora_A`/`lora_B`, whose product is added
+to the weight, scaled by `alpha` over their rank, or by 1 without `alpha`. There are also full
+differences: `diff` of a weight, `diff_b` of a bias, `diff_m` of a modulation. Names have a prefix
+that depends on the tool that wrote them. A file with any tensor that matches no layer is refused,
+and
+the names are listed: merging it in part would give another model than requested.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from inference_sidecar.engines.infinitetalk.resident_file import MergedLora
+from inference_sidecar.engines.infinitetalk.checkpoints.resident_file import MergedLora
 from inference_sidecar.foundation.errors import WeightsError
 
 _PREFIXES: Final = (
@@ -43,18 +44,18 @@ _SHOWN: Final = 10
 
 @dataclass(frozen=True)
 class Change:
-    """What is added to one tensor: `strength * up @ down`, or `strength * whole`."""
+    """The update of one tensor: `strength * up @ down`, or `strength * full`."""
 
     strength: float
     up: Tensor | None = None
     down: Tensor | None = None
-    whole: Tensor | None = None
+    full: Tensor | None = None
 
     def rows(self, start: int, block: Tensor) -> Tensor:
-        """The change of the rows from `start` on, as many as there are in `block`, float32."""
+        """The update of the rows of `block`, which starts at row `start`; float32."""
         rows = slice(start, start + block.shape[0])
-        if self.whole is not None:
-            change = self.whole[rows]
+        if self.full is not None:
+            change = self.full[rows]
         else:
             up, down = cast("Tensor", self.up), cast("Tensor", self.down)
             left = up[rows].flatten(1).to(block.device, torch.float32)
@@ -64,20 +65,21 @@ class Change:
 
 @dataclass(frozen=True)
 class Lora:
-    """A LoRA file with every change at its place."""
+    """A LoRA file, with its updates by tensor name."""
 
     merged: MergedLora
     changes: Mapping[str, Sequence[Change]]
 
 
 def read_lora(path: Path, sha256: str, scale: float, shapes: Mapping[str, tuple[int, ...]]) -> Lora:
-    """Finds the place of everything in the file among tensors of these shapes.
+    """Reads a LoRA for a model with these tensor shapes.
 
-    Raises `WeightsError` with the names of what has no place, no partner or the wrong shape.
+    Raises `WeightsError` with the names of tensors that match no layer, lack their counterpart or
+    have the wrong shape.
     """
     tensors = _read(path)
     layers = _LayerNames(shapes)
-    parts: dict[str, dict[str, Tensor]] = defaultdict(dict)
+    by_layer: dict[str, dict[str, Tensor]] = defaultdict(dict)
     unknown: list[str] = []
     for key, tensor in tensors.items():
         match = _ENDINGS.search(key)
@@ -85,11 +87,11 @@ def read_lora(path: Path, sha256: str, scale: float, shapes: Mapping[str, tuple[
         if match is None or layer is None or match.lastgroup is None:
             unknown.append(key)
             continue
-        parts[layer][match.lastgroup] = tensor
+        by_layer[layer][match.lastgroup] = tensor
     _refuse(path, "names that this model does not have", unknown)
     changes: dict[str, list[Change]] = defaultdict(list)
     misfits: list[str] = []
-    for layer, found in parts.items():
+    for layer, found in by_layer.items():
         for name, change in _changes_of(layer, found, scale, shapes):
             if _fits(change, shapes.get(name)):
                 changes[name].append(change)
@@ -97,18 +99,18 @@ def read_lora(path: Path, sha256: str, scale: float, shapes: Mapping[str, tuple[
                 misfits.append(f"{name} {_described(found)}")
         if not _is_complete(found):
             misfits.append(f"{layer} (only {', '.join(sorted(found))})")
-    _refuse(path, "parts without a partner, or of other shapes than the model's", misfits)
+    _refuse(path, "tensors without their counterpart, or of other shapes than the model's", misfits)
     if not changes:
         raise WeightsError(f"{path.name} changes nothing: it holds no LoRA.")
     return Lora(MergedLora(path.name, sha256, scale), changes)
 
 
 class _LayerNames:
-    """Finds a layer by the name that some tool gave it."""
+    """Finds a layer by the name that a tool gave it."""
 
     def __init__(self, names: Iterable[str]) -> None:
         self._layers = {layer for name in names for layer in (name, name.rpartition(".")[0])}
-        # Some tools write `_` for `.`; a name that has both is told apart by the whole of it.
+        # Some tools write `_` instead of `.`; only whole names tell which `_` was a `.`.
         self._flat = {layer.replace(".", "_"): layer for layer in self._layers}
 
     def find(self, name: str) -> str | None:
@@ -134,13 +136,13 @@ def _changes_of(
         yield f"{layer}.weight", change
     for kind, tensor in _TARGETS.items():
         if kind in found:
-            # Some tools name the tensor itself.
+            # Some tools use the name of the tensor instead of the layer.
             name = layer if layer in shapes else f"{layer}.{tensor}"
-            yield name, Change(scale, whole=found[kind])
+            yield name, Change(scale, full=found[kind])
 
 
 def _is_complete(found: Mapping[str, Tensor]) -> bool:
-    """Whether every part has what it belongs to."""
+    """Whether every tensor has its counterpart."""
     if ("up" in found) != ("down" in found):
         return False
     return "alpha" not in found or "up" in found or "diff" in found
@@ -149,8 +151,8 @@ def _is_complete(found: Mapping[str, Tensor]) -> bool:
 def _fits(change: Change, shape: tuple[int, ...] | None) -> bool:
     if shape is None:
         return False
-    if change.whole is not None:
-        return change.whole.shape == shape
+    if change.full is not None:
+        return change.full.shape == shape
     up, down = cast("Tensor", change.up), cast("Tensor", change.down)
     inputs = down[0].numel()
     return (
@@ -183,4 +185,4 @@ def _read(path: Path) -> dict[str, Tensor]:
     except FileNotFoundError as cause:
         raise WeightsError(f"There is no LoRA {path}.") from cause
     except (SafetensorError, OSError) as cause:
-        raise WeightsError(f"{path} is no LoRA in safetensors form: {cause}.") from cause
+        raise WeightsError(f"{path} is not a LoRA in safetensors format: {cause}.") from cause

@@ -1,7 +1,7 @@
-"""Published tensors by name, read a few rows at a time, so that none need fit in memory.
+"""Published tensors by name, read a few rows at a time, so that no tensor must fit into memory.
 
-A file is opened for each read: what a read maps is let go with it, and the memory that counts
-against us stays that of a few rows, however large the model is.
+Every read opens the file anew and releases its mapping afterwards, so that memory stays at a few
+rows, however large the model is.
 """
 
 from __future__ import annotations
@@ -13,19 +13,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, cast
 
-import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from inference_sidecar.engines.infinitetalk.checkpoints.tensor_files import read_pickle
 from inference_sidecar.foundation.errors import WeightsError
 
 BLOCK_BYTES: Final = 64 << 20
-"""Of the rows that are worked on at a time, counted in float32."""
+"""Of the rows processed at a time, counted in float32."""
 
 
 @dataclass(frozen=True)
 class Source:
-    """One tensor in a file, not read yet."""
+    """A tensor in a file, not read yet."""
 
     path: Path
     name: str
@@ -34,11 +34,11 @@ class Source:
 
     @property
     def size_bytes(self) -> int:
-        """As it is published."""
+        """Its published size."""
         return math.prod(self.shape) * self.value_bytes
 
     def blocks(self) -> Iterator[tuple[int, Tensor]]:
-        """Row number and rows, front to end; a tensor without dimensions is one row."""
+        """Yields the index of the first row and the rows, in order. A scalar is a single row."""
         if not self.shape:
             yield 0, self._read(None)
             return
@@ -49,7 +49,7 @@ class Source:
 
     def _read(self, rows: slice | None) -> Tensor:
         if self.path.suffix != ".safetensors":
-            tensor = _unpickled(self.path)[self.name]
+            tensor = read_pickle(self.path)[self.name]
             return tensor if rows is None else tensor[rows]
         with cast("Any", safe_open(self.path, framework="pt")) as file:
             if rows is None:
@@ -58,7 +58,8 @@ class Source:
 
 
 def read_sources(paths: Sequence[Path]) -> dict[str, Source]:
-    """Every tensor of the files. Where two have a name the later file wins, as upstream has it."""
+    """Every tensor of the files. If two files have the same name, the later one wins, as
+    upstream."""
     sources: dict[str, Source] = {}
     for path in paths:
         try:
@@ -72,6 +73,7 @@ def read_sources(paths: Sequence[Path]) -> dict[str, Source]:
             pickle.UnpicklingError,
             OSError,
             RuntimeError,
+            TypeError,
             ValueError,
         ) as cause:
             raise WeightsError(
@@ -83,28 +85,14 @@ def read_sources(paths: Sequence[Path]) -> dict[str, Source]:
 
 def _sources_of(path: Path) -> Iterator[Source]:
     if path.suffix != ".safetensors":
-        for name, tensor in _unpickled(path).items():
+        for name, tensor in read_pickle(path).items():
             yield Source(path, name, tuple(tensor.shape), tensor.dtype.itemsize)
         return
     with cast("Any", safe_open(path, framework="pt")) as file:
-        for name in file.keys():  # noqa: SIM118 - it is no mapping
+        for name in file.keys():  # noqa: SIM118 - not a mapping
             view = file.get_slice(name)
             bits = next((n for n in (64, 32, 16) if str(n) in view.get_dtype()), 8)
             yield Source(path, name, tuple(view.get_shape()), bits // 8)
-
-
-def _unpickled(path: Path) -> dict[str, Tensor]:
-    """The tensors of a `.pth` file, mapped; any other object in it is refused."""
-    with path.open("rb") as file:
-        # Files written before torch 1.6 are no zip archives and cannot be mapped.
-        is_zip = file.read(2) == b"PK"
-    content = torch.load(path, map_location="cpu", weights_only=True, mmap=is_zip)
-    if not isinstance(content, dict):
-        raise ValueError("it holds no tensors by name")  # noqa: TRY004 - a file's content, no type
-    tensors = cast("dict[str, object]", content)
-    if strangers := [name for name, value in tensors.items() if not isinstance(value, Tensor)]:
-        raise ValueError(f"it holds other things than tensors: {', '.join(strangers[:5])}")
-    return cast("dict[str, Tensor]", tensors)
 
 
 def _first_line(cause: Exception) -> str:

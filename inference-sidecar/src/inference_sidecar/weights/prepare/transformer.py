@@ -1,20 +1,19 @@
-"""The diffusion transformer: shards, audio branch and LoRA into one resident file."""
+"""Merges the transformer's shards, audio branch and LoRAs into one resident file."""
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, cast
+from typing import Final
 
 import torch
 from torch import Tensor
 
+from inference_sidecar.engines.infinitetalk.checkpoints.resident_file import Precision, ResidentInfo
 from inference_sidecar.engines.infinitetalk.native.fp8 import E4M3, Granularity, quantise_by
 from inference_sidecar.engines.infinitetalk.native.linear import SCALE
-from inference_sidecar.engines.infinitetalk.resident_file import Precision, ResidentInfo
 from inference_sidecar.foundation.errors import WeightsError
 from inference_sidecar.weights.prepare.lora import Change, Lora
 from inference_sidecar.weights.prepare.sources import Source
@@ -26,9 +25,9 @@ _EMBEDDING: Final = re.compile(r"(?:text_embedding|img_emb|audio_proj)\..+\.weig
 
 @dataclass(frozen=True)
 class Conversion:
-    """How the transformer is written.
+    """How the transformer is converted.
 
-    granularity: of fp8 scales. device: where the arithmetic runs.
+    granularity: of fp8 scales. device: where to compute.
     """
 
     precision: Precision
@@ -37,7 +36,7 @@ class Conversion:
 
     @property
     def name(self) -> str:
-        """As a resident file says it."""
+        """The precision as a resident file records it."""
         return f"fp8-{self.granularity}" if self.precision == "fp8" else self.precision
 
 
@@ -50,10 +49,11 @@ def write_transformer(
     conversion: Conversion,
     info: ResidentInfo,
 ) -> str:
-    """Writes it a few rows at a time; the SHA-256 of the file.
+    """Writes the file a few rows at a time and returns its SHA-256.
 
-    Linear layers of the blocks get the precision; the embeddings around them are bf16 at least, and
-    everything that upstream computes in float32 (time, head, norms, modulation, biases) stays so.
+    The linear layers of the blocks get the requested precision. The embeddings around them are at
+    least bf16, and what upstream computes in float32 (time, head, norms, modulation, biases) stays
+    float32.
     """
     kinds = {name: _dtype_of(source, conversion) for name, source in sources.items()}
     shapes: dict[str, Shape] = {}
@@ -75,26 +75,13 @@ def write_transformer(
         return writer.finish()
 
 
-def read_config(path: Path) -> dict[str, object]:
-    """What the base model's `config.json` says."""
-    try:
-        config = json.loads(path.read_text("utf-8"))
-    except FileNotFoundError as cause:
-        raise WeightsError(
-            f"{path} is missing: run `python -m inference_sidecar.weights fetch`."
-        ) from cause
-    except ValueError as cause:
-        raise WeightsError(f"{path} is no JSON: fetch it again.") from cause
-    return cast("dict[str, object]", config)
-
-
 def scale_name(weight: str) -> str:
-    """The name of the scales of a quantised weight."""
+    """The name of a quantised weight's scales."""
     return f"{weight.removesuffix('.weight')}.{SCALE}"
 
 
 class _Merged:
-    """A tensor with what the LoRAs add to it, in float32."""
+    """A tensor with its LoRA updates, in float32."""
 
     def __init__(self, source: Source, changes: Sequence[Change], device: torch.device) -> None:
         self.name = source.name
@@ -103,7 +90,8 @@ class _Merged:
         self._device = device
 
     def blocks(self) -> Iterator[tuple[int, Tensor, Tensor]]:
-        """The number of the first row, rows, and the largest value of each; front to end."""
+        """Yields the index of the first row, the rows, and the largest absolute value of each
+        row."""
         for start, rows in self._source.blocks():
             exact = rows.to(self._device, torch.float32)
             for change in self._changes:
@@ -126,7 +114,7 @@ def _write_quantised(writer: ResidentWriter, merged: _Merged, granularity: Granu
             writer.write(merged.name, quantised.values, start)
             writer.write(scale, quantised.scale, start)
         return
-    # One scale for all: it must be known before the first row is written.
+    # The single scale must be known before the first row is written.
     largest = torch.cat([largest for _, _, largest in merged.blocks()]).amax()
     for start, rows, _ in merged.blocks():
         quantised = quantise_by(rows, largest)

@@ -1,7 +1,7 @@
 """Writes a safetensors file tensor by tensor, a few rows at a time.
 
-The library's own writer wants every tensor in memory at once. The format is a length, a JSON header
-and the tensors' bytes; what is written here is read back by the library.
+The library's own writer needs all tensors in memory at once. The format is a length, a JSON header
+and the tensors' bytes; the library reads what is written here.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _ALIGNMENT: Final = 64
 
 @dataclass(frozen=True)
 class Shape:
-    """What a tensor will be."""
+    """Dtype and shape of a tensor to be written."""
 
     dtype: torch.dtype
     sizes: tuple[int, ...]
@@ -46,10 +46,11 @@ class Shape:
 
 
 class ResidentWriter(ClosedAtExit):
-    """A file under another name until `finish`. Tensors may be written in any order.
+    """A file with a temporary name until `finish`. Tensors may be written in any order.
 
-    They lie in the file by falling width of their numbers, so that each is aligned to it, and by
-    name below that, numbers in names counting as numbers: as they are wanted.
+    In the file they are sorted by decreasing size of their values, which keeps each one aligned,
+    and
+    then by name, with numbers in names compared as numbers: the order in which they are loaded.
     """
 
     def __init__(
@@ -67,7 +68,7 @@ class ResidentWriter(ClosedAtExit):
             require_space(path.parent, self._total)
             self._handle = os.open(self._draft, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
             try:
-                # The room is taken now: better no file than half of one an hour later.
+                # Allocates the space now, to fail at once instead of after an hour.
                 os.posix_fallocate(self._handle, 0, self._total)
                 os.pwrite(self._handle, header, 0)
             except OSError:
@@ -75,12 +76,12 @@ class ResidentWriter(ClosedAtExit):
                 raise
 
     def write(self, name: str, rows: Tensor, first_row: int = 0) -> None:
-        """Puts rows of a tensor where they belong."""
+        """Writes rows of a tensor to their place."""
         shape = self._shapes[name]
         if rows.dtype != shape.dtype:
             raise TypeError(f"{name} was to be {shape.dtype}, not {rows.dtype}.")
         flat = rows.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
-        # numpy arrays are buffers, which their types do not say yet.
+        # numpy arrays are buffers, but their types do not say so.
         data = memoryview(cast("Any", flat.numpy()))
         at = self._starts[name] + first_row * math.prod(shape.sizes[1:]) * shape.dtype.itemsize
         self._left[name] -= len(data)
@@ -90,9 +91,9 @@ class ResidentWriter(ClosedAtExit):
                 data, at = data[written:], at + written
 
     def finish(self) -> str:
-        """Gives the file its name; the SHA-256 of what now lies on the disk."""
+        """Renames the file and returns the SHA-256 of what is on disk."""
         if unfinished := [name for name, left in self._left.items() if left != 0]:
-            raise WeightsError(f"{self._path} lacks {', '.join(unfinished[:5])}: a defect of ours.")
+            raise WeightsError(f"{self._path} lacks {', '.join(unfinished[:5])}: this is a bug.")
         with explained(self._path.parent):
             os.fsync(self._handle)
             sha256 = sha256_of(self._draft)
@@ -100,7 +101,7 @@ class ResidentWriter(ClosedAtExit):
         return sha256
 
     def close(self) -> None:
-        """Removes what has no name yet; does nothing after `finish`."""
+        """Deletes an unfinished file; does nothing after `finish`."""
         if self._handle >= 0:
             os.close(self._handle)
             self._handle = -1
@@ -110,7 +111,7 @@ class ResidentWriter(ClosedAtExit):
 def _layout(
     order: list[str], shapes: Mapping[str, Shape], metadata: Mapping[str, str]
 ) -> tuple[bytes, dict[str, int], int]:
-    """The header's bytes, where each tensor begins, and how long the file is."""
+    """The header's bytes, the offset of each tensor, and the length of the file."""
     entries: dict[str, object] = {"__metadata__": dict(metadata)}
     starts: dict[str, int] = {}
     end = 0
@@ -123,7 +124,7 @@ def _layout(
             "data_offsets": [starts[name], end],
         }
     text = json.dumps(entries, separators=(",", ":")).encode()
-    # Layers of the usual widths then begin where vector instructions like them to.
+    # Aligns the tensors for vector instructions.
     text += b" " * (-(8 + len(text)) % _ALIGNMENT)
     begin = 8 + len(text)
     header = len(text).to_bytes(8, "little") + text
@@ -131,5 +132,5 @@ def _layout(
 
 
 def _natural(name: str) -> tuple[tuple[int, str], ...]:
-    """`blocks.2` before `blocks.10`, whatever is not in a block before both."""
+    """Sorts `blocks.2` before `blocks.10`, and names without a number before both."""
     return tuple((int(part), "") if part.isdigit() else (-1, part) for part in name.split("."))

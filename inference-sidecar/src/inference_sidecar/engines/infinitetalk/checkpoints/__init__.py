@@ -1,1 +1,1 @@
-"""Reads weights in the layout they are published in."""
+"""Files of weights: the published layout with its tensor names, and our resident files."""

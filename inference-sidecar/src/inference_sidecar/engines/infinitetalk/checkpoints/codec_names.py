@@ -1,4 +1,4 @@
-"""The video autoencoder's published names as diffusers names them."""
+"""Maps the video autoencoder's published tensor names to those of diffusers."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Final
 
 from torch import Tensor
 
-from inference_sidecar.engines.infinitetalk.native.tensors import TensorSource
+from inference_sidecar.engines.infinitetalk.checkpoints.tensor_source import TensorSource
 
 _RESIDUAL: Final = {
     "residual.0.gamma": "norm1.gamma",
@@ -29,33 +29,34 @@ _ATTENTION: Final = {
 _CONV: Final = {"weight": "weight", "bias": "bias"}
 _LEVELS: Final = 4
 _ENCODER_PER_LEVEL: Final = 3
-"""Two residual blocks and what halves the size; the last level halves nothing."""
+"""Two residual blocks and a downsampling layer, which the last level does not have."""
 _DECODER_PER_LEVEL: Final = 4
 
 
 def codec_weights(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Every tensor under its name in `AutoencoderKLWan`; raises if one is missing or unknown."""
+    """Every tensor under its name in `AutoencoderKLWan`. Raises `ValueError` for an unknown
+    name."""
     source = TensorSource(tensors)
     renamed: dict[str, Tensor] = {}
-    for published, ours, parts in _places():
-        for part, name in parts.items():
-            if f"{published}.{part}" in source:
-                renamed[f"{ours}.{name}"] = source.take(f"{published}.{part}")
+    for published, ours, names in _modules():
+        for theirs, name in names.items():
+            if f"{published}.{theirs}" in source:
+                renamed[f"{ours}.{name}"] = source.take(f"{published}.{theirs}")
     if unknown := source.leftovers():
-        raise ValueError(f"Nothing in the video codec is called {', '.join(unknown[:5])}.")
+        raise ValueError(f"The video codec has no tensors named {', '.join(unknown[:5])}.")
     return renamed
 
 
 def base_width(tensors: dict[str, Tensor]) -> int:
-    """Channels of the first convolution, from which all others follow."""
+    """Channels of the first convolution, from which all other widths follow."""
     return TensorSource(tensors).peek_shape("encoder.conv1.weight")[0]
 
 
-def _places() -> list[tuple[str, str, dict[str, str]]]:
+def _modules() -> list[tuple[str, str, dict[str, str]]]:
     """Published prefix, diffusers' prefix, and the names below it."""
-    places = [("conv1", "quant_conv", _CONV), ("conv2", "post_quant_conv", _CONV)]
+    modules = [("conv1", "quant_conv", _CONV), ("conv2", "post_quant_conv", _CONV)]
     for half in ("encoder", "decoder"):
-        places += [
+        modules += [
             (f"{half}.conv1", f"{half}.conv_in", _CONV),
             (f"{half}.middle.0", f"{half}.mid_block.resnets.0", _RESIDUAL),
             (f"{half}.middle.1", f"{half}.mid_block.attentions.0", _ATTENTION),
@@ -65,12 +66,12 @@ def _places() -> list[tuple[str, str, dict[str, str]]]:
         ]
     for index in range(_ENCODER_PER_LEVEL * _LEVELS - 1):
         is_resample = index % _ENCODER_PER_LEVEL == _ENCODER_PER_LEVEL - 1
-        parts = _RESAMPLE if is_resample else _RESIDUAL
-        places.append((f"encoder.downsamples.{index}", f"encoder.down_blocks.{index}", parts))
+        names = _RESAMPLE if is_resample else _RESIDUAL
+        modules.append((f"encoder.downsamples.{index}", f"encoder.down_blocks.{index}", names))
     for index in range(_DECODER_PER_LEVEL * _LEVELS - 1):
         level, place = divmod(index, _DECODER_PER_LEVEL)
         is_resample = place == _DECODER_PER_LEVEL - 1
         inner = "upsamplers.0" if is_resample else f"resnets.{place}"
-        parts = _RESAMPLE if is_resample else _RESIDUAL
-        places.append((f"decoder.upsamples.{index}", f"decoder.up_blocks.{level}.{inner}", parts))
-    return places
+        names = _RESAMPLE if is_resample else _RESIDUAL
+        modules.append((f"decoder.upsamples.{index}", f"decoder.up_blocks.{level}.{inner}", names))
+    return modules

@@ -1,8 +1,8 @@
-"""The image half of the published CLIP as transformers names it, without its last layer.
+"""Maps the tensor names of the published CLIP's image half to those of transformers.
 
-What is wanted is the output of the last layer but one, so the last one is never built. The text
-half, the head and the final norm are not wanted either; they are named here, so that a tensor that
-nobody knows is still noticed.
+The encoder needs the output of the penultimate layer, so the last layer is never built. The text
+half, the head and the final norm are not needed either; their names are listed so that an unknown
+tensor is still noticed.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Final
 
 from torch import Tensor
 
-from inference_sidecar.engines.infinitetalk.native.tensors import TensorSource
+from inference_sidecar.engines.infinitetalk.checkpoints.tensor_source import TensorSource
 
 _BLOCK: Final = {
     "norm1": "layer_norm1",
@@ -24,7 +24,7 @@ _UNUSED: Final = ("textual.", "log_scale", "visual.head", "visual.post_norm.")
 
 
 def image_depth(tensors: dict[str, Tensor]) -> int:
-    """Layers that are used: all but the last."""
+    """The number of layers that are used: all but the last."""
     depth = 0
     while f"visual.transformer.{depth}.norm1.weight" in tensors:
         depth += 1
@@ -34,7 +34,8 @@ def image_depth(tensors: dict[str, Tensor]) -> int:
 
 
 def image_weights(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Every used tensor under its name in `CLIPVisionModel`; a missing or unknown one raises."""
+    """Every used tensor under its name in `CLIPVisionModel`. Raises `MissingTensor`, and
+    `ValueError` for an unknown name."""
     source = TensorSource(tensors)
     depth = image_depth(tensors)
     renamed = {
@@ -55,5 +56,5 @@ def image_weights(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
             renamed[f"{ours}.self_attn.v_proj.{part}"] = value
     unused = (*_UNUSED, f"visual.transformer.{depth}.")
     if unknown := [name for name in source.leftovers() if not name.startswith(unused)]:
-        raise ValueError(f"Nothing in the image encoder is called {', '.join(unknown[:5])}.")
+        raise ValueError(f"The image encoder has no tensors named {', '.join(unknown[:5])}.")
     return renamed

@@ -1,4 +1,4 @@
-"""Where the published weights lie: one folder with the three repositories under their names."""
+"""The published layout: one folder that holds the three repositories under their names."""
 
 from __future__ import annotations
 
@@ -15,24 +15,25 @@ IMAGE_WEIGHTS: Final = "models_clip_open-clip-xlm-roberta-large-vit-huge-14.pth"
 CODEC_WEIGHTS: Final = "Wan2.1_VAE.pth"
 TOKENIZER: Final = "google/umt5-xxl"
 IMAGE_TOKENIZER: Final = "xlm-roberta-large"
-"""Read by upstream, never used: only the image half of CLIP runs."""
+"""Upstream reads it and never uses it: only the image half of CLIP runs."""
 SHARDS: Final = tuple(f"diffusion_pytorch_model-{n:05}-of-00007.safetensors" for n in range(1, 8))
 
 
 class MissingWeights(Exception):
-    """A file of the published layout is not there."""
+    """A file of the published layout is missing."""
 
 
 class PublishedLayout:
-    """The files of a folder in the published layout; raises `MissingWeights` when asked for one
-    that is not there."""
+    """The files of a folder in the published layout. Each property raises `MissingWeights` if its
+    file is missing."""
 
     def __init__(self, root: Path) -> None:
         self._root = root
 
     @property
     def transformer_files(self) -> list[Path]:
-        """The base model's shards, or its one file, then the audio branch, which may override."""
+        """The base model's shards, or its single file, then the audio branch, which may
+        override."""
         return [*self._base_files(), self._existing(AUDIO)]
 
     @property
@@ -43,7 +44,7 @@ class PublishedLayout:
 
     @property
     def text_weights(self) -> Path:
-        """umT5, the encoder alone."""
+        """umT5, only the encoder."""
         return self._existing(f"{BASE}/{TEXT_WEIGHTS}")
 
     @property

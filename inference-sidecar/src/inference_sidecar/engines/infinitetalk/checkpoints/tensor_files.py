@@ -1,4 +1,4 @@
-"""Tensors in files, by name, loaded when they are asked for. Nothing here unpickles objects."""
+"""Tensors in files, by name, loaded on access. Nothing here unpickles objects."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ from torch import Tensor
 
 
 class SafetensorsFiles(Mapping[str, Tensor]):
-    """The tensors of several files. Where two have a name, the later file wins, as upstream's do.
+    """The tensors of several files. If two files have the same name, the later one wins, as
+    upstream.
 
-    dtype: floating point tensors are converted to it on the way; None leaves them as they are.
+    dtype: floating-point tensors are converted to it; None leaves them as they are.
     """
 
     def __init__(
@@ -32,7 +33,8 @@ class SafetensorsFiles(Mapping[str, Tensor]):
 
     def __getitem__(self, name: str) -> Tensor:
         tensor = self._files[name].get_tensor(name)
-        # A copy, for in the file tensors lie at odd addresses, where the BLAS rounds otherwise.
+        # Copied even if the dtype fits: tensors in the file are not aligned, and BLAS rounds
+        # differently at unaligned addresses.
         return tensor if self._dtype is None else _cast(tensor, self._dtype, is_copy=True)
 
     def __iter__(self) -> Iterator[str]:
@@ -43,15 +45,17 @@ class SafetensorsFiles(Mapping[str, Tensor]):
 
 
 def read_pickle(path: Path, dtype: torch.dtype | None = None) -> dict[str, Tensor]:
-    """The tensors of a `.pth` file, memory-mapped; any other object in it is refused."""
+    """The tensors of a `.pth` file, memory-mapped. Raises `TypeError` if it holds anything else."""
     content = torch.load(path, map_location="cpu", weights_only=True, mmap=_is_mappable(path))
     if not isinstance(content, dict):
         raise TypeError(f"{path.name} holds no named tensors.")
+    if others := [name for name, value in content.items() if not isinstance(value, Tensor)]:
+        raise TypeError(f"{path.name} holds other objects than tensors: {', '.join(others[:5])}.")
     return {name: _cast(tensor, dtype) for name, tensor in content.items()}
 
 
 def _is_mappable(path: Path) -> bool:
-    """Files written before torch 1.6 are no zip archives and are read as a whole."""
+    """Files written before torch 1.6 are not zip archives and must be read as a whole."""
     with path.open("rb") as file:
         return file.read(2) == b"PK"
 

@@ -1,4 +1,4 @@
-"""The published umT5 encoder as transformers names it, and its sizes."""
+"""Maps the published umT5 encoder's tensor names to those of transformers, and reads its sizes."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Final
 
 from torch import Tensor
 
-from inference_sidecar.engines.infinitetalk.native.tensors import TensorSource
+from inference_sidecar.engines.infinitetalk.checkpoints.tensor_source import TensorSource
 
 _BLOCK: Final = {
     "norm1": "layer.0.layer_norm",
@@ -26,7 +26,7 @@ _BLOCK: Final = {
 
 @dataclass(frozen=True)
 class TextSizes:
-    """What the tensors say about the encoder."""
+    """The encoder's sizes, from its tensors."""
 
     vocabulary: int
     width: int
@@ -38,7 +38,7 @@ class TextSizes:
 
     @classmethod
     def of(cls, tensors: Mapping[str, Tensor]) -> TextSizes:
-        """Heads follow from the position embedding, which has one number per head."""
+        """The number of heads follows from the position embedding, which has one value per head."""
         source = TensorSource(tensors)
         layers = 0
         while f"blocks.{layers}.norm1.weight" in source:
@@ -57,7 +57,8 @@ class TextSizes:
 
 
 def text_weights(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Every tensor under its name in `UMT5EncoderModel`; raises if one is missing or unknown."""
+    """Every tensor under its name in `UMT5EncoderModel`. Raises `MissingTensor`, and `ValueError`
+    for an unknown name."""
     source = TensorSource(tensors)
     vocabulary = source.take("token_embedding.weight")
     renamed = {
@@ -71,5 +72,5 @@ def text_weights(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
                 f"blocks.{index}.{published}.weight"
             )
     if unknown := source.leftovers():
-        raise ValueError(f"Nothing in the text encoder is called {', '.join(unknown[:5])}.")
+        raise ValueError(f"The text encoder has no tensors named {', '.join(unknown[:5])}.")
     return renamed

@@ -1,1 +1,1 @@
-"""Text, image, voice and video codec, from maintained libraries."""
+"""The text, image and voice encoders and the video codec, built on maintained libraries."""

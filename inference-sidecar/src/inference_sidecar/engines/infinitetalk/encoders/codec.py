@@ -1,4 +1,4 @@
-"""Frames to latents and back, by diffusers' Wan autoencoder."""
+"""The video codec: frames to latents and back, with diffusers' Wan autoencoder."""
 
 from __future__ import annotations
 
@@ -9,15 +9,18 @@ from diffusers.models.autoencoders.autoencoder_kl_wan import AutoencoderKLWan
 from torch import Tensor
 
 from inference_sidecar.engines.infinitetalk.checkpoints.codec_names import base_width, codec_weights
-from inference_sidecar.engines.infinitetalk.encoders.codec_layers import put_channels_last, quicken
+from inference_sidecar.engines.infinitetalk.encoders.codec_layers import (
+    put_channels_last,
+    use_fused_layers,
+)
 
 
 class WanCodec:
     """`interfaces.VideoCodec`.
 
-    dtype: float32 is upstream's; bf16 needs a third of the time on a GPU.
-    is_tiled: works on overlapping squares, in a fraction of the memory and with more work; the
-    blended seams differ a little from what the whole frame would give.
+    dtype: float32 like upstream; bf16 takes a third of the time on a GPU.
+    is_tiled: works on overlapping tiles, with a fraction of the memory and more arithmetic. The
+    blended seams differ slightly from an untiled result.
     """
 
     def __init__(
@@ -30,17 +33,17 @@ class WanCodec:
     ) -> None:
         self._device = torch.device(device)
         self._dtype = dtype
-        # On the meta device, for random numbers that are replaced at once cost seconds.
+        # Built on the meta device: initialising weights that are replaced at once takes seconds.
         with torch.device("meta"):
             model = cast("Any", AutoencoderKLWan)(base_dim=base_width(tensors))
         model.load_state_dict(codec_weights(tensors), assign=True)
         self._model = model.eval().requires_grad_(False).to(self._device, dtype)
         self._layout = torch.contiguous_format
         if self._device.type == "cuda":
-            # Convolutions are faster there with the channels last.
+            # cuDNN's convolutions are faster with channels last.
             self._layout = torch.channels_last_3d
             put_channels_last(self._model)
-            quicken(self._model, self._device)
+            use_fused_layers(self._model, self._device)
         self.is_tiled = is_tiled
         mean, std = (
             torch.tensor(values, device=self._device).view(-1, 1, 1, 1)
@@ -50,7 +53,7 @@ class WanCodec:
 
     @property
     def is_tiled(self) -> bool:
-        """See the class; may change from one call to the next."""
+        """See the class; may be changed between calls."""
         return self._model.use_tiling
 
     @is_tiled.setter
@@ -59,7 +62,8 @@ class WanCodec:
 
     @torch.inference_mode()
     def encode(self, frames: Tensor) -> Tensor:
-        """See `interfaces.VideoCodec.encode`. The mean of the distribution: nothing is drawn."""
+        """See `interfaces.VideoCodec.encode`. Takes the mean of the distribution, without
+        sampling."""
         latent = self._model.encode(self._batch(frames)).latent_dist.mode()[0].float()
         return (latent - self._mean) * self._inverse_std
 

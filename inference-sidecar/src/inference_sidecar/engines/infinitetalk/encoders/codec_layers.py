@@ -1,8 +1,8 @@
-"""Layers of diffusers' video codec that move less memory and compute the same.
+"""Replacements for layers of diffusers' video codec that compute the same with less memory traffic.
 
-Between its convolutions that codec works operation by operation: a norm with its activation reads
-and writes each value a dozen times, in float32 in between, and each causal convolution copies its
-input twice. On a GPU these copies take longer than the convolutions.
+Between convolutions, that codec runs one operation at a time: a norm with its activation reads and
+writes each value a dozen times, partly in float32, and each causal convolution copies its input
+twice. On a GPU this traffic takes longer than the convolutions.
 """
 
 from __future__ import annotations
@@ -22,19 +22,20 @@ from diffusers.models.autoencoders.autoencoder_kl_wan import (
 from torch import Tensor, nn
 from torch.nn import functional
 
-from inference_sidecar.engines.infinitetalk.fused import fused_or
+from inference_sidecar.engines.infinitetalk.kernels.fused import fused_or
 
 _SMALLEST_NORM: Final = 1e-12
-"""As `functional.normalize` has it."""
+"""The epsilon of `functional.normalize`."""
 
 ChannelNorm = Callable[[Tensor, Tensor, bool], Tensor]
-"""`[batch, channels, …]`, float32 `[channels]` and whether SiLU follows → the input's shape.
+"""Takes `[batch, channels, …]`, the weight (float32 `[channels]`) and whether SiLU follows; returns
+the input's shape.
 
-Scales the channels of each pixel to unit root mean square, then by a weight."""
+Normalises the channels of each pixel to unit root mean square and multiplies by the weight."""
 
 
 def channel_norm(x: Tensor, weight: Tensor, is_activated: bool) -> Tensor:  # noqa: FBT001 - ChannelNorm
-    """`ChannelNorm`, operation by operation."""
+    """`ChannelNorm` with torch, one operation at a time."""
     length = torch.linalg.vector_norm(x, dim=1, keepdim=True, dtype=torch.float32)
     factor = x.shape[1] ** 0.5 / length.clamp(min=_SMALLEST_NORM)
     normed = x.float() * factor * weight.view(-1, *(1,) * (x.ndim - 2))
@@ -42,36 +43,37 @@ def channel_norm(x: Tensor, weight: Tensor, is_activated: bool) -> Tensor:  # no
 
 
 def put_channels_last(model: nn.Module) -> None:
-    """`Module.to(memory_format=…)` takes one format, and refuses the convolutions of the other."""
+    """Converts 2D and 3D convolutions; `Module.to(memory_format=…)` takes only one of the
+    formats."""
     formats = {4: torch.channels_last, 5: torch.channels_last_3d}
     for weight in model.parameters():
         if weight.ndim in formats:
             weight.data = weight.data.contiguous(memory_format=formats[weight.ndim])
 
 
-def quicken(model: nn.Module, device: torch.device) -> None:
-    """Replaces the layers of a codec that lies on this device, in channels-last format."""
+def use_fused_layers(model: nn.Module, device: torch.device) -> None:
+    """Replaces the layers of a codec on this device, which must be in channels-last format."""
     norm = fastest_channel_norm(device)
     for module in list(model.modules()):
-        part = cast("Any", module)
+        layer = cast("Any", module)
         if isinstance(module, WanResidualBlock):
-            part.norm1, part.norm2 = (_Norm(one, norm) for one in (part.norm1, part.norm2))
-            part.nonlinearity = nn.Identity()
+            layer.norm1, layer.norm2 = (_Norm(one, norm) for one in (layer.norm1, layer.norm2))
+            layer.nonlinearity = nn.Identity()
         elif isinstance(module, WanEncoder3d | WanDecoder3d):
-            part.norm_out, part.nonlinearity = _Norm(part.norm_out, norm), nn.Identity()
+            layer.norm_out, layer.nonlinearity = _Norm(layer.norm_out, norm), nn.Identity()
         elif isinstance(module, WanAttentionBlock):
-            part.norm = _Norm(part.norm, norm, is_activated=False)
+            layer.norm = _Norm(layer.norm, norm, is_activated=False)
         for name, child in list(module.named_children()):
             if isinstance(child, WanCausalConv3d):
                 setattr(module, name, _CausalConv(child))
             elif isinstance(child, WanUpsample):
-                # Copying the nearest pixel needs no float32.
+                # diffusers upsamples in float32, which copying the nearest pixel does not need.
                 plain = nn.Upsample(scale_factor=child.scale_factor, mode=child.mode)
                 setattr(module, name, plain)
 
 
 class _Norm(nn.Module):
-    """A `WanRMS_norm` and the activation behind it."""
+    """A `WanRMS_norm` with the activation that follows it."""
 
     def __init__(self, of: nn.Module, norm: ChannelNorm, *, is_activated: bool = True) -> None:
         super().__init__()
@@ -84,7 +86,7 @@ class _Norm(nn.Module):
 
 
 class _CausalConv(nn.Module):
-    """A `WanCausalConv3d` that lets the convolution itself pad height and width."""
+    """A `WanCausalConv3d` whose convolution pads height and width itself."""
 
     def __init__(self, of: nn.Conv3d) -> None:
         super().__init__()
@@ -103,7 +105,7 @@ class _CausalConv(nn.Module):
 
 
 def fastest_channel_norm(device: torch.device) -> ChannelNorm:
-    """Triton's, where it runs on this device and agrees with torch's; else torch's."""
+    """Triton's if it runs on this device and agrees with torch's, otherwise torch's."""
     if device.type != "cuda":
         return channel_norm
     return fused_or(
@@ -116,7 +118,7 @@ def fastest_channel_norm(device: torch.device) -> ChannelNorm:
 
 def _triton_norm() -> ChannelNorm:
     # Triton is not installed beside a CPU build of torch.
-    from inference_sidecar.engines.infinitetalk.encoders.codec_kernels import (  # noqa: PLC0415
+    from inference_sidecar.engines.infinitetalk.kernels.codec_norm import (  # noqa: PLC0415
         fused_channel_norm,
     )
 
@@ -124,7 +126,8 @@ def _triton_norm() -> ChannelNorm:
 
 
 def agrees(norm: ChannelNorm, device: torch.device) -> bool:
-    """Whether it gives what torch gives, to the rounding of bf16, for an awkward shape."""
+    """Whether a norm agrees with torch's up to bf16 rounding, for a shape that no block size
+    divides."""
     generator = torch.Generator().manual_seed(1)
     x = torch.randn(1, 96, 2, 3, 5, generator=generator).to(device, torch.bfloat16)
     x = x.contiguous(memory_format=torch.channels_last_3d)

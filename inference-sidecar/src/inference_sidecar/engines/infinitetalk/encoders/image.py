@@ -1,4 +1,4 @@
-"""The portrait to tokens, by the image half of CLIP from transformers."""
+"""Embeds the portrait, with the image half of CLIP from transformers."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ _SIDE: Final = 224
 _MEAN: Final = (0.48145466, 0.4578275, 0.40821073)
 _STD: Final = (0.26862954, 0.26130258, 0.27577711)
 _HEADS: Final = 16
-"""The tensors cannot say how many."""
+"""The tensors do not reveal this number."""
 
 
 class ClipImage:
-    """`interfaces.ImageEncoder`: the output of the last layer but one."""
+    """`interfaces.ImageEncoder`: the output of the penultimate layer."""
 
     def __init__(
         self,
@@ -34,7 +34,8 @@ class ClipImage:
 
     @torch.inference_mode()
     def embed(self, image: Tensor) -> Tensor:
-        """See `interfaces.ImageEncoder.embed`. Squeezed to a square, bicubic, without a filter."""
+        """See `interfaces.ImageEncoder.embed`. Resizes to a square, bicubic, without
+        antialiasing."""
         square = functional.interpolate(
             image[None].to(self._model.device, torch.float32),
             size=(_SIDE, _SIDE),
@@ -48,7 +49,7 @@ class ClipImage:
         return cast("Tensor", output.last_hidden_state)[0].float()
 
 
-def _build(tensors: dict[str, Tensor]) -> Any:  # noqa: ANN401 - transformers is typed by halves
+def _build(tensors: dict[str, Tensor]) -> Any:  # noqa: ANN401 - transformers is only partly typed
     width, _, patch, _ = tensors["visual.patch_embedding.weight"].shape
     config = CLIPVisionConfig(
         hidden_size=width,
@@ -60,10 +61,10 @@ def _build(tensors: dict[str, Tensor]) -> Any:  # noqa: ANN401 - transformers is
         hidden_act="gelu",
         layer_norm_eps=1e-5,
     )
-    # On the meta device, for random numbers that are replaced at once cost seconds.
+    # Built on the meta device: initialising weights that are replaced at once takes seconds.
     with torch.device("meta"):
         model = cast("Any", CLIPVisionModel)(config)
-    # The final norm comes after what is wanted: what it is does not matter, if it is there.
+    # The final norm comes after the output that is used: any weights will do.
     unused = {
         name: torch.zeros(tensor.shape)
         for name, tensor in model.state_dict().items()

@@ -1,4 +1,4 @@
-"""Prompts to embeddings, by umT5 from transformers."""
+"""Embeds prompts, with umT5 from transformers."""
 
 from __future__ import annotations
 
@@ -15,25 +15,16 @@ from transformers import AutoTokenizer, UMT5Config, UMT5EncoderModel
 
 from inference_sidecar.engines.infinitetalk.checkpoints.text_names import TextSizes, text_weights
 
-NEGATIVE_PROMPT: Final = (
-    "bright tones, overexposed, static, blurred details, subtitles, style, works, paintings, "
-    "images, static, overall gray, worst quality, low quality, JPEG compression residue, ugly, "
-    "incomplete, extra fingers, poorly drawn hands, poorly drawn faces, deformed, disfigured, "
-    "misshapen limbs, fused fingers, still picture, messy background, three legs, many people in "
-    "the background, walking backwards"
-)
-"""What upstream tells the model to avoid when nothing else is said."""
-
 _MAX_DISTANCE: Final = 128
-"""Beyond it, all relative positions share one bucket. The tensors do not say so."""
+"""Beyond it, all relative positions share one bucket. The tensors do not reveal this value."""
 
 
 class UmT5:
     """`interfaces.TextEncoder`. The published encoder has 5.7 billion parameters.
 
-    tokens: what longer prompts are cut to, the transformer's text length.
-    is_exact: all texts in one batch with their padding, as upstream does it. Padding is masked, so
-    leaving it out changes only the last bits, and the time: to a tenth for a usual prompt.
+    tokens: longer prompts are cut to this many, the transformer's text length.
+    is_exact: embeds all texts as one padded batch, as upstream does. Padding is masked, so leaving
+    it out changes only the last bits, and takes a tenth of the time for a typical prompt.
     """
 
     def __init__(
@@ -82,12 +73,12 @@ class UmT5:
 
 
 def clean_prompt(text: str) -> str:
-    """Repairs broken encodings and entities, and makes every run of white space one blank."""
+    """Repairs broken encodings and HTML entities, and collapses whitespace to single spaces."""
     repaired = html.unescape(html.unescape(ftfy.fix_text(text))).strip()
     return regex.sub(r"\s+", " ", repaired).strip()
 
 
-def _build(tensors: Mapping[str, Tensor]) -> Any:  # noqa: ANN401 - transformers is typed by halves
+def _build(tensors: Mapping[str, Tensor]) -> Any:  # noqa: ANN401 - transformers is only partly typed
     sizes = TextSizes.of(tensors)
     config = UMT5Config(
         vocab_size=sizes.vocabulary,

@@ -1,8 +1,8 @@
-"""Speech to embeddings, one per video frame, by wav2vec 2.0 from transformers.
+"""Embeds speech, one embedding per video frame, with wav2vec 2.0 from transformers.
 
-Upstream subclasses the model, which current versions of transformers do not allow any more. Here
-the stock model runs in parts, with its features stretched to the video's frame rate on the way, and
-a hook on every layer collects what it says.
+Upstream subclasses the model, which current versions of transformers do not support. Here the stock
+model runs in stages: its features are interpolated to the video's frame rate in between, and a hook
+on every layer collects the hidden states.
 """
 
 from __future__ import annotations
@@ -17,23 +17,24 @@ from torch import Tensor
 from torch.nn import functional
 from transformers import Wav2Vec2FeatureExtractor, Wav2Vec2Model
 
+from inference_sidecar.engines.infinitetalk.checkpoints.tensor_source import MissingTensor
+from inference_sidecar.engines.infinitetalk.encoders.stored_voice import StoredVoice
 from inference_sidecar.engines.infinitetalk.encoders.voice_features import features_in_pieces
-from inference_sidecar.engines.infinitetalk.native.tensors import MissingTensor
-from inference_sidecar.engines.infinitetalk.speech import SAMPLE_RATE
-from inference_sidecar.engines.infinitetalk.voice_track import StoredVoice
+from inference_sidecar.engines.infinitetalk.sampling.interfaces import SAMPLE_RATE
 
 _EXACT_FRAMES: Final = 1_500
-"""Up to a minute, convolutions run in one piece and attention stores its scores (108 MB a layer):
-both then round as upstream's do. Beyond it neither grows with the square, or at all."""
-_OURS: Final = ("feature_extractor.", "feature_projection.", "encoder.")
-"""Whatever lies beside these is a head that it was trained or tuned with. A tensor among them that
-nobody knows is noticed."""
+"""Up to a minute, convolutions run in one piece and attention stores its scores (108 MB per layer),
+so that both round like upstream's. Longer voices use convolutions in pieces, whose memory stays
+constant, and attention whose memory does not grow with the square of the length."""
+_PREFIXES: Final = ("feature_extractor.", "feature_projection.", "encoder.")
+"""Prefixes of the tensors that are used. Other tensors belong to training heads; an unknown tensor
+with one of these prefixes is an error."""
 _NOT_NEEDED: Final = {"masked_spec_embed"}
-"""Used in training alone, and absent from some files."""
+"""Used only in training, and missing from some files."""
 
 
 class Wav2Vec2:
-    """`interfaces.VoiceEncoder`, from a folder with weights, config and preprocessor config."""
+    """`interfaces.VoiceEncoder` from a folder with weights, config and preprocessor config."""
 
     def __init__(self, folder: Path, device: torch.device | str = "cpu") -> None:
         self._device = torch.device(device)
@@ -62,7 +63,7 @@ class Wav2Vec2:
         layers = self._model.encoder.layers
         track = StoredVoice(hidden.shape[1], len(layers), hidden.shape[2])
 
-        def keep(index: int) -> Any:  # noqa: ANN401 - the signature that torch asks of a hook
+        def keep(index: int) -> Any:  # noqa: ANN401 - torch's signature of a hook
             def hook(_module: object, _inputs: object, output: Any) -> None:  # noqa: ANN401
                 track.store(index, (output[0] if isinstance(output, tuple) else output)[0])
 
@@ -76,15 +77,15 @@ class Wav2Vec2:
         finally:
             for hook in hooks:
                 hook.remove()
-        # Some variants normalise after the last layer, where a hook does not reach.
+        # Some variants have a norm after the last layer, which a hook on the layer does not see.
         track.store(len(layers) - 1, last[0])
         return track
 
 
-def _read_model(folder: Path) -> Any:  # noqa: ANN401 - transformers is typed by halves
-    """Raises `MissingTensor`, or `ValueError` for a tensor that nothing is called after.
+def _read_model(folder: Path) -> Any:  # noqa: ANN401 - transformers is only partly typed
+    """Raises `MissingTensor`, and `ValueError` for an unknown tensor.
 
-    Left alone, transformers fills what is missing with random numbers and goes on.
+    Without these checks transformers would initialise missing tensors randomly and continue.
     """
     model, found = cast("Any", Wav2Vec2Model).from_pretrained(
         str(folder), local_files_only=True, dtype=torch.float32, output_loading_info=True
@@ -94,6 +95,6 @@ def _read_model(folder: Path) -> Any:  # noqa: ANN401 - transformers is typed by
     if wrong := sorted(found["mismatched_keys"]):
         raise MissingTensor(f"The speech encoder's weights and config.json differ: {wrong[:5]}.")
     unexpected = (name.removeprefix("wav2vec2.") for name in sorted(found["unexpected_keys"]))
-    if unknown := [name for name in unexpected if name.startswith(_OURS)]:
-        raise ValueError(f"Nothing in the speech encoder is called {', '.join(unknown[:5])}.")
+    if unknown := [name for name in unexpected if name.startswith(_PREFIXES)]:
+        raise ValueError(f"The speech encoder has no tensors named {', '.join(unknown[:5])}.")
     return model

@@ -1,11 +1,13 @@
-"""wav2vec 2.0's convolutions over a voice of any length, in pieces.
+"""Runs wav2vec 2.0's convolutions over a voice of any length, in pieces.
 
-The first of them gives 3,200 values a second for each of 512 channels: two gigabytes for five
-minutes, and its norm and activation as much again. No convolution pads, so a feature depends on a
-fixed stretch of samples, and pieces that overlap by that stretch give what the whole would.
+The first convolution outputs 3,200 values per second for each of 512 channels: 2 GB for five
+minutes, and as much again for its norm and its activation. No convolution pads, so a feature
+depends on a fixed number of samples, and pieces that overlap by that many give the same features as
+the whole.
 
-One norm stands in the way: in the base models, the first layer's is over the whole time. There the
-first convolution runs twice: once for mean and variance, once for the features.
+The exception is the first layer's norm, which in the base models spans the whole time. For those
+the
+first convolution runs twice: once for mean and variance, and once for the features.
 """
 
 from __future__ import annotations
@@ -16,13 +18,13 @@ import torch
 from torch import Tensor, nn
 
 _FEATURES_AT_A_TIME: Final = 1_000
-"""Twenty seconds of voice: 130 MB for the first layer's output."""
+"""20 s of voice: 130 MB for the first layer's output."""
 
 
 def features_in_pieces(extractor: Any, waveform: Tensor, most: int = _FEATURES_AT_A_TIME) -> Tensor:  # noqa: ANN401 - transformers' module
-    """`[1, samples]` → `[1, channels, features]`, as `extractor(waveform)` within rounding.
+    """`[1, samples]` → `[1, channels, features]`, equal to `extractor(waveform)` up to rounding.
 
-    most: features that are made at a time.
+    most: features computed at a time.
     """
     layers = list(extractor.conv_layers)
     reach, stride = _reach_and_stride(layers)
@@ -32,12 +34,12 @@ def features_in_pieces(extractor: Any, waveform: Tensor, most: int = _FEATURES_A
     norm = getattr(layers[0], "layer_norm", None)
     is_over_time = isinstance(norm, nn.GroupNorm)
     statistics = _over_time(layers[0].conv, waveform, most * stride) if is_over_time else None
-    made = []
+    pieces = []
     for start in range(0, features, most):
         end = min(features, start + most)
         piece = waveform[:, None, start * stride : (end - 1) * stride + reach]
-        made.append(_features(layers, piece, statistics))
-    return torch.cat(made, dim=2)
+        pieces.append(_features(layers, piece, statistics))
+    return torch.cat(pieces, dim=2)
 
 
 def _features(layers: list[Any], piece: Tensor, statistics: tuple[Tensor, Tensor] | None) -> Tensor:
@@ -56,9 +58,9 @@ def _features(layers: list[Any], piece: Tensor, statistics: tuple[Tensor, Tensor
 
 
 def _over_time(conv: nn.Conv1d, waveform: Tensor, most: int) -> tuple[Tensor, Tensor]:
-    """Mean and variance of every channel over the whole voice, in float64.
+    """Mean and variance of each channel over the whole voice, in float64.
 
-    most: samples at a time. Each output of the convolution is counted exactly once.
+    most: samples at a time. Every output of the convolution counts exactly once.
     """
     kernel, stride = conv.kernel_size[0], conv.stride[0]
     outputs = (waveform.shape[1] - kernel) // stride + 1
@@ -76,7 +78,7 @@ def _over_time(conv: nn.Conv1d, waveform: Tensor, most: int) -> tuple[Tensor, Te
 
 
 def _reach_and_stride(layers: list[Any]) -> tuple[int, int]:
-    """How many samples a feature depends on, and how far apart two of them begin."""
+    """The number of samples that a feature depends on, and the distance between two features."""
     reach, stride = 1, 1
     for layer in layers:
         reach += (layer.conv.kernel_size[0] - 1) * stride

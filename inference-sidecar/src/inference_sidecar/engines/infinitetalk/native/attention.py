@@ -1,7 +1,7 @@
-"""Full attention, by a kernel that was chosen and is asserted.
+"""Full attention with one chosen kernel, and no fallback.
 
-`scaled_dot_product_attention` falls back to a kernel that stores every score: 43 GB at 480p. It is
-never allowed to on a GPU; a shape that no fast kernel takes is an error there.
+`scaled_dot_product_attention` can fall back to a kernel that stores every score: 43 GB at 480p. On
+a GPU that is never allowed; a shape that the chosen kernel does not take is an error.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 
 class AttentionBackend(StrEnum):
-    """Which kernel computes attention. AUTO is decided once, by device and what is installed."""
+    """The kernel that computes attention. AUTO is resolved once, from device and dtype."""
 
     AUTO = "auto"
     SAGE = "sage"
@@ -37,14 +37,14 @@ _KERNELS = {
 
 
 class Attention:
-    """Attends with one kernel. `backend` is what is really used, for the result's record."""
+    """Attention with one kernel. `backend` is the kernel that is really used, never AUTO."""
 
     def __init__(self, wanted: AttentionBackend, device: torch.device, dtype: torch.dtype) -> None:
         self.backend = _decide(wanted, device, dtype)
         self._sage = _sage() if self.backend is AttentionBackend.SAGE else None
 
     def __call__(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-        """`[batch, tokens, heads, head_dim]` each → the same as `query`."""
+        """`[batch, tokens, heads, head_dim]` each → the shape of `query`."""
         if self._sage is not None:
             return self._sage(query, key, value, tensor_layout="NHD")
         q, k, v = (x.transpose(1, 2) for x in (query, key, value))
@@ -57,7 +57,7 @@ class Attention:
 
 
 def _decide(wanted: AttentionBackend, device: torch.device, dtype: torch.dtype) -> AttentionBackend:
-    """Raises `ValueError` for a kernel that this device or this precision does not have."""
+    """Raises `ValueError` for a kernel that this device or dtype does not support."""
     if device.type != "cuda":
         if wanted not in {AttentionBackend.AUTO, AttentionBackend.CPU}:
             raise ValueError(f"Attention by {wanted} needs a CUDA device, not {device}.")
@@ -75,5 +75,5 @@ def _decide(wanted: AttentionBackend, device: torch.device, dtype: torch.dtype) 
 
 
 def _sage() -> Callable[..., Tensor]:
-    """Chosen by name alone: it changes results, so it is never taken because it is installed."""
+    """Used only when configured by name: it changes results, so being installed is not enough."""
     return cast("Callable[..., Tensor]", cast("Any", import_module("sageattention")).sageattn)

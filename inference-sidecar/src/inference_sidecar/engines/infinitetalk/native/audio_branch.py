@@ -1,19 +1,22 @@
-"""From a voice to tokens: what each latent frame hears."""
+"""Projects an embedded voice to the audio tokens of each latent frame."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
 
+from inference_sidecar.engines.infinitetalk.checkpoints.tensor_source import (
+    LinearFactory,
+    TensorSource,
+)
 from inference_sidecar.engines.infinitetalk.native.config import VAE_FRAMES, DitConfig
 from inference_sidecar.engines.infinitetalk.native.layers import LayerNorm
-from inference_sidecar.engines.infinitetalk.native.tensors import LinearFactory, TensorSource
 
 _NORM_EPSILON = 1e-5
 
 
 class AudioProjection(nn.Module):
-    """The voice around the first frame, and around four later ones, to the same kind of tokens."""
+    """Projects the voice around the first frame, and around each four later frames, to tokens."""
 
     def __init__(self, source: TensorSource, config: DitConfig, linear: LinearFactory) -> None:
         super().__init__()
@@ -31,12 +34,13 @@ class AudioProjection(nn.Module):
     def forward(self, voice: Tensor) -> Tensor:
         """`[frames, window, layers, width]` → `[latent frames, tokens, audio_dim]`."""
         first = self.first(voice[:1].flatten(1)).relu()
-        later = self.later(self._heard_by_four(voice[1:])).relu()
+        later = self.later(self._around_four(voice[1:])).relu()
         hidden = self.second(torch.cat((first, later))).relu()
         return self.norm(self.third(hidden).unflatten(1, (self._tokens, -1)))
 
-    def _heard_by_four(self, voice: Tensor) -> Tensor:
-        """Four frames share a latent frame: the past of the first, the future of the last."""
+    def _around_four(self, voice: Tensor) -> Tensor:
+        """The windows of four frames that share a latent frame, joined without their overlap: the
+        past of the first frame, the middle of all, the future of the last."""
         groups = voice.unflatten(0, (-1, VAE_FRAMES))
         first = groups[:, 0, : self._middle + 1]
         between = groups[:, 1:-1, self._middle]

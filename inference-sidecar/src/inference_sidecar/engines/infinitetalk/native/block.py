@@ -1,4 +1,5 @@
-"""One transformer block: self-attention, prompt and portrait, voice, feed-forward."""
+"""One transformer block: self-attention, cross-attention to prompt and portrait, cross-attention to
+the voice, feed-forward."""
 
 from __future__ import annotations
 
@@ -6,7 +7,12 @@ from typing import NamedTuple
 
 from torch import Tensor, nn
 
+from inference_sidecar.engines.infinitetalk.checkpoints.tensor_source import (
+    LinearFactory,
+    TensorSource,
+)
 from inference_sidecar.engines.infinitetalk.native.attention import Attention
+from inference_sidecar.engines.infinitetalk.native.block_ops import BlockOps, LinearInput
 from inference_sidecar.engines.infinitetalk.native.config import DitConfig
 from inference_sidecar.engines.infinitetalk.native.layers import (
     LayerNorm,
@@ -16,33 +22,31 @@ from inference_sidecar.engines.infinitetalk.native.layers import (
 )
 from inference_sidecar.engines.infinitetalk.native.linear import takes_rows
 from inference_sidecar.engines.infinitetalk.native.rope import Rotation
-from inference_sidecar.engines.infinitetalk.native.small_ops import LinearInput, SmallOps
-from inference_sidecar.engines.infinitetalk.native.tensors import LinearFactory, TensorSource
 
 
 class KeyValue(NamedTuple):
-    """What is attended to, `[1, tokens, heads, head_dim]` each."""
+    """Keys and values, `[1, tokens, heads, head_dim]` each."""
 
     key: Tensor
     value: Tensor
 
 
 class Shared(NamedTuple):
-    """What all blocks of a forward are given alike.
+    """The inputs that all blocks of a forward share.
 
-    time: `[1, 6, dim]` float32, what the time step says; audio: `[latent frames, audio tokens,
-    audio_dim]`; attend, ops: how they compute.
+    time: modulation from the timestep, `[1, 6, dim]` float32. audio: `[latent frames, audio tokens,
+    audio_dim]`. attend, ops: the kernels to compute with.
     """
 
     time: Tensor
     positions: Rotation
     audio: Tensor
     attend: Attention
-    ops: SmallOps
+    ops: BlockOps
 
 
-class SelfAttention(nn.Module):
-    """Every token of the window with every other."""
+class _TokenAttention(nn.Module):
+    """The layers that self-attention and prompt attention have in common."""
 
     def __init__(
         self, source: TensorSource, prefix: str, config: DitConfig, linear: LinearFactory
@@ -56,8 +60,12 @@ class SelfAttention(nn.Module):
         self.norm_q = RmsNorm(source, f"{prefix}.norm_q", config.epsilon)
         self.norm_k = RmsNorm(source, f"{prefix}.norm_k", config.epsilon)
 
+
+class SelfAttention(_TokenAttention):
+    """Every token of the window attends to every other."""
+
     def forward(self, x: LinearInput, shared: Shared) -> Tensor:
-        """`[tokens, dim]` → the same."""
+        """`[tokens, dim]` → the same shape."""
         ops, positions = shared.ops, shared.positions
         query = ops.heads(self.q(x), self.norm_q, self._heads, positions)
         key = ops.heads(self.k(x), self.norm_k, self._heads, positions)
@@ -66,22 +74,15 @@ class SelfAttention(nn.Module):
         return self.o(ops.rows(attended, as_rows=takes_rows(self.o, attended.dtype)))
 
 
-class PromptAttention(nn.Module):
-    """Every token with the prompt and with the portrait. Their keys and values last a job."""
+class PromptAttention(_TokenAttention):
+    """Every token attends to the prompt and to the portrait, whose keys and values are cached."""
 
     def __init__(
         self, source: TensorSource, prefix: str, config: DitConfig, linear: LinearFactory
     ) -> None:
-        super().__init__()
-        self._heads = config.heads
-        self.q = linear(source, f"{prefix}.q")
-        self.k = linear(source, f"{prefix}.k")
-        self.v = linear(source, f"{prefix}.v")
+        super().__init__(source, prefix, config, linear)
         self.k_img = linear(source, f"{prefix}.k_img")
         self.v_img = linear(source, f"{prefix}.v_img")
-        self.o = linear(source, f"{prefix}.o")
-        self.norm_q = RmsNorm(source, f"{prefix}.norm_q", config.epsilon)
-        self.norm_k = RmsNorm(source, f"{prefix}.norm_k", config.epsilon)
         self.norm_k_img = RmsNorm(source, f"{prefix}.norm_k_img", config.epsilon)
 
     def text(self, tokens: Tensor) -> KeyValue:
@@ -95,15 +96,15 @@ class PromptAttention(nn.Module):
         return KeyValue(key[None], _heads(self.v_img(tokens), self._heads)[None])
 
     def forward(self, x: LinearInput, text: KeyValue, image: KeyValue, shared: Shared) -> Tensor:
-        """`[tokens, dim]` → the same."""
+        """`[tokens, dim]` → the same shape."""
         query = shared.ops.heads(self.q(x), self.norm_q, self._heads, None)[None]
         as_rows = takes_rows(self.o, query.dtype)
-        read_and_seen = (shared.attend(query, *one)[0].flatten(1) for one in (text, image))
-        return self.o(shared.ops.sum(*read_and_seen, as_rows=as_rows))
+        attended = (shared.attend(query, *one)[0].flatten(1) for one in (text, image))
+        return self.o(shared.ops.sum(*attended, as_rows=as_rows))
 
 
 class VoiceAttention(nn.Module):
-    """The tokens of each latent frame with what that frame hears, and nothing else."""
+    """The tokens of each latent frame attend to the audio tokens of that frame alone."""
 
     def __init__(
         self, source: TensorSource, prefix: str, config: DitConfig, linear: LinearFactory
@@ -115,7 +116,7 @@ class VoiceAttention(nn.Module):
         self.proj = linear(source, f"{prefix}.proj")
 
     def forward(self, x: LinearInput, shared: Shared) -> Tensor:
-        """`[tokens, dim]` → the same."""
+        """`[tokens, dim]` → the same shape."""
         audio = shared.audio
         query = self.q_linear(x).unflatten(0, (audio.shape[0], -1))
         key, value = self.kv_linear(audio).chunk(2, dim=-1)
@@ -125,7 +126,7 @@ class VoiceAttention(nn.Module):
 
 
 class Block(nn.Module):
-    """A block of the transformer, under the published names."""
+    """A block of the transformer, with the published names."""
 
     def __init__(
         self, source: TensorSource, prefix: str, config: DitConfig, linear: LinearFactory
@@ -142,14 +143,15 @@ class Block(nn.Module):
         self.ffn_out = linear(source, f"{prefix}.ffn.2")
 
     def forward(self, x: Tensor, text: KeyValue, image: KeyValue, shared: Shared) -> Tensor:
-        """`[tokens, dim]` → the same."""
+        """`[tokens, dim]` → the same shape."""
         ops, dtype = shared.ops, x.dtype
         shift, scale, gate, ffn_shift, ffn_scale, ffn_gate = (self.modulation + shared.time)[0]
 
         modulation = Modulation(shift, scale, self._epsilon)
         normed = ops.norm(x, modulation, as_rows=takes_rows(self.self_attn.q, dtype))
 
-        # No update has a name: each is as large as x, and is freed with the sum that takes it.
+        # Updates are never bound to a name: each is as large as x and must be freed once it is
+        # added.
         as_rows = takes_rows(self.cross_attn.q, dtype)
         x, normed = ops.sum_norm(
             x, self.self_attn(normed, shared), gate, self.norm3, as_rows=as_rows
@@ -170,7 +172,7 @@ class Block(nn.Module):
 
 
 def _optional_norm(source: TensorSource, prefix: str, epsilon: float) -> LayerNorm | None:
-    """Published models have it; the architecture allows one without."""
+    """The published models have this norm; the architecture allows leaving it out."""
     has_norm = f"{prefix}.weight" in source
     return LayerNorm(source, prefix, epsilon) if has_norm else None
 

@@ -7,22 +7,21 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from inference_sidecar.engines.infinitetalk.native.tensors import TensorSource
+from inference_sidecar.engines.infinitetalk.checkpoints.tensor_source import TensorSource
 
 AUDIO_LAYERS: Final = 12
 AUDIO_WIDTH: Final = 768
 """What the voice encoder gives per frame; fixed by upstream."""
 VAE_FRAMES: Final = 4
 """Video frames in a latent frame."""
-IMAGE_TOKENS: Final = 257
 
 
 @dataclass(frozen=True)
 class DitConfig:
-    """Everything that decides the shape of a forward.
+    """Everything that decides the shapes of a forward.
 
-    audio_window: frames of voice that one frame hears, itself in the middle.
-    audio_tokens: tokens that one latent frame's voice becomes.
+    audio_window: frames of voice around each frame, itself in the middle.
+    audio_tokens: audio tokens per latent frame.
     """
 
     dim: int
@@ -41,7 +40,7 @@ class DitConfig:
 
     @property
     def head_dim(self) -> int:
-        """Width of one head; even, because positions rotate pairs."""
+        """Width of one head; even, because rotary embedding rotates pairs."""
         return self.dim // self.heads
 
     @classmethod

@@ -1,4 +1,5 @@
-"""The transformer as the chunk loop sees it: prepared once per job, then one forward at a time."""
+"""The native transformer behind the chunk loop's protocol: prepared once per job, then one forward
+at a time."""
 
 from __future__ import annotations
 
@@ -7,17 +8,18 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from inference_sidecar.engines.infinitetalk.interfaces import Conditions, Text
 from inference_sidecar.engines.infinitetalk.native.attention import Attention, AttentionBackend
 from inference_sidecar.engines.infinitetalk.native.block import KeyValue, Shared
+from inference_sidecar.engines.infinitetalk.native.block_ops import BlockOps
 from inference_sidecar.engines.infinitetalk.native.dit import Dit
+from inference_sidecar.engines.infinitetalk.native.fastest_block_ops import fastest_block_ops
 from inference_sidecar.engines.infinitetalk.native.rope import Rotation, rotation
-from inference_sidecar.engines.infinitetalk.native.small_ops import SmallOps, small_ops
+from inference_sidecar.engines.infinitetalk.sampling.interfaces import Conditions, Text
 
 
 @dataclass(frozen=True)
 class _JobCache:
-    """What the forwards of a job share: a block's keys and values at its index."""
+    """What the forwards of a job share; the lists hold the keys and values of each block."""
 
     anchor: Tensor
     image: list[KeyValue]
@@ -25,35 +27,36 @@ class _JobCache:
 
 
 class NativeDenoiser:
-    """`interfaces.Denoiser` by our own forward.
+    """`interfaces.Denoiser` with the native forward.
 
-    ops: what computes between the linear layers; None takes the fastest that runs here.
+    ops: the operations between the linear layers; None takes the fastest that runs on the device.
     """
 
     def __init__(
         self,
         dit: Dit,
         attention: AttentionBackend = AttentionBackend.AUTO,
-        ops: SmallOps | None = None,
+        ops: BlockOps | None = None,
     ) -> None:
         self._dit = dit
         self._attend = Attention(attention, dit.device, dit.dtype)
-        self._ops = ops or small_ops(dit.device, dit.dtype)
+        self._ops = ops or fastest_block_ops(dit.device, dit.dtype)
 
     @property
     def attention(self) -> AttentionBackend:
-        """The kernel that is really used, for the record of a result."""
+        """The kernel that is really used, as readiness reports it."""
         return self._attend.backend
 
     @property
-    def small_ops(self) -> str:
-        """What is really used between the linear layers, for the record of a result."""
+    def block_ops(self) -> str:
+        """What is really used between the linear layers, as readiness reports it."""
         return self._ops.name
 
     def condition(self, conditions: Conditions) -> NativeConditioned:
-        """Keys and values of prompt and portrait for all blocks; 0.6 GB per prompt in bf16."""
+        """Computes the keys and values of prompt and portrait for all blocks; 0.6 GB per prompt in
+        bf16."""
         if conditions.person_masks is not None:
-            raise NotImplementedError("The native forward knows one person.")
+            raise NotImplementedError("The native forward renders one person.")
         texts = {Text.PROMPT: conditions.prompt}
         if conditions.negative is not None:
             texts[Text.NEGATIVE] = conditions.negative
@@ -71,19 +74,19 @@ class NativeDenoiser:
 
 
 class NativeConditioned:
-    """`interfaces.ConditionedDenoiser`; holds a job's caches."""
+    """`interfaces.ConditionedDenoiser`; holds the caches of a job."""
 
-    def __init__(self, dit: Dit, attend: Attention, ops: SmallOps, cache: _JobCache) -> None:
+    def __init__(self, dit: Dit, attend: Attention, ops: BlockOps, cache: _JobCache) -> None:
         self._dit = dit
         self._attend = attend
         self._ops = ops
         self._cache = cache
         self._positions: dict[tuple[int, int, int], Rotation] = {}
 
-    def listen(self, voices: Tensor) -> Tensor:
-        """See `interfaces.ConditionedDenoiser.listen`."""
+    def embed_audio(self, voices: Tensor) -> Tensor:
+        """See `interfaces.ConditionedDenoiser.embed_audio`."""
         if voices.shape[0] != 1:
-            raise NotImplementedError("The native forward knows one person.")
+            raise NotImplementedError("The native forward renders one person.")
         return self._dit.audio_projection(voices[0].to(self._dit.device, self._dit.dtype))
 
     def predict(self, latent: Tensor, timestep: float, text: Text, audio: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""The diffusion transformer: latents, prompt, portrait and voice to a velocity."""
+"""The diffusion transformer: predicts the velocity from latent, prompt, portrait and voice."""
 
 from __future__ import annotations
 
@@ -10,6 +10,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from inference_sidecar.engines.infinitetalk.checkpoints.tensor_source import (
+    LinearFactory,
+    TensorSource,
+)
 from inference_sidecar.engines.infinitetalk.native.audio_branch import AudioProjection
 from inference_sidecar.engines.infinitetalk.native.block import Block
 from inference_sidecar.engines.infinitetalk.native.config import DitConfig
@@ -20,15 +24,14 @@ from inference_sidecar.engines.infinitetalk.native.layers import (
     float_weight,
 )
 from inference_sidecar.engines.infinitetalk.native.linear import plain_linear
-from inference_sidecar.engines.infinitetalk.native.tensors import LinearFactory, TensorSource
 
 _IMAGE_NORM_EPSILON: Final = 1e-5
 
 
 class Dit(nn.Module):
-    """The published transformer. Sizes come from the tensors, devices from where they lie.
+    """The published transformer. Its sizes and its device are those of the tensors.
 
-    dtype: what activations travel in between layers; norms, time and head compute in float32.
+    dtype: of activations between layers; norms, time embedding and head compute in float32.
     """
 
     def __init__(
@@ -61,12 +64,12 @@ class Dit(nn.Module):
 
     @property
     def device(self) -> torch.device:
-        """Where the weights lie."""
+        """The device of the weights."""
         return self.patch_weight.device
 
     def text_tokens(self, embedding: Tensor) -> Tensor:
-        """`[tokens, text_dim]` → `[text_tokens, dim]`. The padding is not masked: upstream attends
-        to it too."""
+        """`[tokens, text_dim]` → `[text_tokens, dim]`. The padding is not masked, because upstream
+        attends to it too."""
         padding = self.config.text_tokens - embedding.shape[0]
         padded = functional.pad(embedding.to(self.device, self.dtype), (0, 0, 0, padding))
         return self.text_out(functional.gelu(self.text_in(padded), approximate="tanh"))
@@ -77,7 +80,8 @@ class Dit(nn.Module):
         return self.image_norm_out(self.image_out(functional.gelu(self.image_in(normed))))
 
     def time_tokens(self, timestep: float) -> tuple[Tensor, Tensor]:
-        """What a timestep says to the head, `[1, dim]`, and to the blocks, `[1, 6, dim]`."""
+        """The embedding of a timestep for the head, `[1, dim]`, and for the blocks, `[1, 6,
+        dim]`."""
         half = self.config.frequency_dim // 2
         powers = -torch.arange(half, dtype=torch.float64, device=self.device) / half
         angles = timestep * 10000**powers
@@ -86,7 +90,7 @@ class Dit(nn.Module):
         return time, self.time_projection(functional.silu(time)).unflatten(1, (6, -1))
 
     def patches(self, latent: Tensor) -> tuple[Tensor, tuple[int, int, int]]:
-        """`[channels, T, H, W]` → `[tokens, dim]`, and the grid the tokens form."""
+        """`[channels, T, H, W]` → `[tokens, dim]`, and the grid that the tokens form."""
         frames, rows, columns = self.config.patch
         channels, t, h, w = latent.shape
         grid = (t // frames, h // rows, w // columns)
@@ -109,16 +113,16 @@ def build_dit(
     linear: LinearFactory = plain_linear,
     dtype: torch.dtype = torch.float32,
 ) -> Dit:
-    """Makes the transformer out of tensors under their published names.
+    """Builds the transformer from tensors with their published names.
 
-    tensors: the base model's and the audio branch's; the mapping may load lazily and decides the
-    device. Every one must be wanted: a name too many raises, as one too few does.
+    tensors: of the base model and the audio branch; the mapping may load lazily and decides the
+    device. A missing name raises `MissingTensor`, an unknown one `ValueError`.
     config: the base model's `config.json`.
-    linear: makes the linear layers of the blocks. The embeddings are made by `plain_linear`, in the
-    dtype their tensors have, which must be `dtype`; time and head are computed in float32.
+    linear: makes the linear layers of the blocks. `plain_linear` makes the embeddings, in the dtype
+    of their tensors, which must be `dtype`; time embedding and head compute in float32.
     """
     source = TensorSource(tensors)
     dit = Dit(source, DitConfig.of(source, config), linear, dtype)
     if unknown := source.leftovers():
-        raise ValueError(f"Nothing in the model is called {', '.join(unknown[:5])}.")
+        raise ValueError(f"The model has no tensors named {', '.join(unknown[:5])}.")
     return dit.eval()

@@ -1,8 +1,8 @@
-"""Eight-bit floats: how tensors become them, and how two of them are multiplied.
+"""8-bit floats: how tensors are quantised, and how two of them are multiplied.
 
-A quantised tensor is `values * scale` with values in e4m3 (four exponent bits, three of mantissa,
-largest 448). Scales are float32, one for each row or one for the whole tensor. Weights are
-quantised once; activations each time, by the rows of the moment.
+A quantised tensor is `values * scale` with values in e4m3 (4 exponent bits, 3 mantissa bits,
+largest value 448). Scales are float32, one per row or one for the whole tensor. Weights are
+quantised once, activations at every call.
 """
 
 from __future__ import annotations
@@ -18,26 +18,26 @@ from torch import Tensor
 E4M3: Final = torch.float8_e4m3fn
 E4M3_MAX: Final = 448.0
 _SMALLEST_SCALE: Final = 1e-12
-"""A row of zeros has no largest value; any scale does for it, except none."""
+"""For a row of zeros, whose scale would otherwise be zero."""
 
 _ROW_BLOCK: Final = 8192
 _SCALE_BLOCK: Final = 256
-"""The row-wise kernel of some torch versions reads scales up to a full tile of rows."""
+"""In some torch versions the row-wise kernel reads scales up to a full tile of rows."""
 
 
 class Granularity(StrEnum):
-    """How many values share a scale."""
+    """Which values share a scale."""
 
     ROW = "row"
     TENSOR = "tensor"
 
 
 class Kernel(StrEnum):
-    """What multiplies, best first.
+    """How two quantised tensors are multiplied, best first.
 
-    ROW: one kernel that applies a scale to each row and each column.
-    TENSOR: a kernel that knows one scale a side; scales of rows are applied to its result.
-    DEQUANTISED: the weights are made bf16 at each call; activations stay as they are.
+    ROW: one kernel that applies a scale per row and per column.
+    TENSOR: a kernel that takes one scale per operand; row scales are applied to its result.
+    DEQUANTISED: weights are converted to bf16 at each call; activations are not quantised.
     """
 
     ROW = "row-wise"
@@ -53,24 +53,24 @@ class Quantised:
     scale: Tensor
 
     def dequantised(self, dtype: torch.dtype) -> Tensor:
-        """The tensor it stands for."""
+        """The tensor that it represents."""
         scale = self.scale if self.scale.ndim == 0 else self.scale.unsqueeze(1)
         return (self.values.to(torch.float32) * scale).to(dtype)
 
 
 @dataclass(frozen=True)
 class QuantisedRows(Quantised):
-    """Activations. dtype: what they were, and what their products are."""
+    """Quantised activations. dtype: before quantisation, and of products with them."""
 
     dtype: torch.dtype
 
 
 class NotFinite(ValueError):
-    """A weight holds infinities or NaNs: it was read wrongly, or it is broken."""
+    """A weight holds infinities or NaNs: the file is damaged, or was read wrongly."""
 
 
 def quantise_weight(weight: Tensor, granularity: Granularity = Granularity.ROW) -> Quantised:
-    """Quantises `[out, in]` once and for all, in float32. Raises `NotFinite`."""
+    """Quantises `[out, in]`, computing in float32. Raises `NotFinite`."""
     exact = weight.to(torch.float32)
     largest = torch.linalg.vector_norm(exact, ord=float("inf"), dim=1)
     if granularity is Granularity.TENSOR:
@@ -81,20 +81,21 @@ def quantise_weight(weight: Tensor, granularity: Granularity = Granularity.ROW) 
 
 
 def quantise_by(exact: Tensor, largest: Tensor) -> Quantised:
-    """Quantises float32 rows whose largest values, one for each or one for all, are known."""
+    """Quantises float32 rows with known largest absolute values, one per row or one for all."""
     scale = (largest / E4M3_MAX).clamp(min=_SMALLEST_SCALE)
     divisor = scale if scale.ndim == 0 else scale.unsqueeze(1)
-    # Nothing exceeds the range by more than the rounding of the scale, and that rounds back.
+    # Values exceed the range at most by the rounding error of the scale, which rounds back.
     return Quantised((exact / divisor).to(E4M3), scale)
 
 
 def row_scales(rows: Tensor) -> Tensor:
-    """Room for a scale for each row, float32, with what kernels read beyond the last."""
+    """An uninitialised float32 scale per row, padded in memory for kernels that read past the
+    end."""
     return rows.new_empty(_whole_blocks(rows.shape[0]), dtype=torch.float32)[: rows.shape[0]]
 
 
 def quantise_activation(rows: Tensor, granularity: Granularity = Granularity.ROW) -> QuantisedRows:
-    """Quantises `[rows, in]` by its own largest values. Nothing waits for the device."""
+    """Quantises `[rows, in]` by its own largest values, without synchronising with the device."""
     scales = row_scales(rows)
     torch.linalg.vector_norm(rows, ord=float("inf"), dim=1, dtype=torch.float32, out=scales)
     scales.div_(E4M3_MAX).clamp_(min=_SMALLEST_SCALE)
@@ -124,7 +125,7 @@ def multiply(
 def multiply_emulated(
     rows: Quantised, weight: Quantised, bias: Tensor | None, dtype: torch.dtype
 ) -> Tensor:
-    """The same in plain float32: what the kernels are held against."""
+    """The same in plain float32: the reference for the kernels."""
     product = rows.values.to(torch.float32) @ weight.values.to(torch.float32).t()
     product = product * _column(rows.scale) * _column(weight.scale).t()
     return (product if bias is None else product + bias).to(dtype)
@@ -132,20 +133,20 @@ def multiply_emulated(
 
 @functools.cache
 def kernel_of(device: torch.device, dtype: torch.dtype) -> Kernel:
-    """The best kernel that runs on this device and gives what the emulation gives.
+    """The best kernel that runs on this device and agrees with the emulation.
 
-    Asked of the device instead of a table of compute capabilities: which kernels a build of torch
-    has differs more than the hardware does.
+    It is tried on the device rather than looked up by compute capability, because builds of torch
+    differ more in their kernels than the hardware does.
     """
     for kernel in (Kernel.ROW, Kernel.TENSOR):
-        if _gives_right_results(device, dtype, kernel):
+        if _is_correct(device, dtype, kernel):
             return kernel
     return Kernel.DEQUANTISED
 
 
-def _gives_right_results(device: torch.device, dtype: torch.dtype, kernel: Kernel) -> bool:
+def _is_correct(device: torch.device, dtype: torch.dtype, kernel: Kernel) -> bool:
     generator = torch.Generator().manual_seed(1)
-    # An odd number of rows, as a video has; columns as the kernels want them, multiples of 16.
+    # An odd number of rows, as in a video; columns in multiples of 16, as the kernels require.
     rows = torch.randn(257, 64, generator=generator).to(device=device, dtype=dtype)
     weight = quantise_weight(torch.randn(96, 64, generator=generator).to(device))
     bias = torch.randn(96, generator=generator).to(device=device, dtype=dtype)
@@ -160,7 +161,7 @@ def _gives_right_results(device: torch.device, dtype: torch.dtype, kernel: Kerne
 
 @functools.cache
 def _writes_e4m3(device: torch.device) -> bool:
-    """Whether a product can be stored as e4m3 at once, which saves two passes over memory."""
+    """Whether a product can be written directly as e4m3, which saves two passes over memory."""
     ones = torch.ones(4, 16, dtype=torch.bfloat16, device=device)
     values = torch.empty(4, 16, dtype=E4M3, device=device)
     try:
@@ -171,12 +172,12 @@ def _writes_e4m3(device: torch.device) -> bool:
 
 
 def _divided(rows: Tensor, scales: Tensor) -> Tensor:
-    """`rows / scales` as e4m3. Scales come from the rows, so that nothing exceeds the range."""
+    """`rows / scales` as e4m3. The scales come from the same rows, so nothing exceeds the range."""
     values = torch.empty(rows.shape, dtype=E4M3, device=rows.device)
     factors = scales.reciprocal()
     if _writes_e4m3(rows.device):
         return torch.mul(rows, factors, out=values)
-    # In blocks: the product is float32, four times as large as what it becomes.
+    # In blocks, because the float32 product is four times as large as the result.
     for start in range(0, rows.shape[0], _ROW_BLOCK):
         block = slice(start, start + _ROW_BLOCK)
         values[block] = (rows[block] * factors[block]).to(E4M3)
@@ -191,7 +192,7 @@ def _scaled_mm(
     bias: Tensor | None,
     dtype: torch.dtype,
 ) -> Tensor:
-    # The public `scaled_mm` of torch.nn.functional is younger than some GPU images.
+    # The public `scaled_mm` of torch.nn.functional is missing from the torch of some GPU images.
     return torch._scaled_mm(  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
         rows,
         weight.t(),
@@ -199,7 +200,7 @@ def _scaled_mm(
         scale_b=right,
         bias=bias,
         out_dtype=dtype,
-        # A third faster on Hopper; what it loses is a hundredth of what e4m3 has lost before.
+        # A third faster on Hopper; its error is a hundredth of that of e4m3.
         use_fast_accum=True,
     )
 

@@ -1,4 +1,5 @@
-"""The small layers between the linear ones. They compute in float32 and keep the input's dtype."""
+"""The small layers between the linear ones. They compute in float32 and return the input's
+dtype."""
 
 from __future__ import annotations
 
@@ -8,16 +9,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from inference_sidecar.engines.infinitetalk.native.tensors import TensorSource
+from inference_sidecar.engines.infinitetalk.checkpoints.tensor_source import TensorSource
 
 
 def float_weight(source: TensorSource, name: str) -> nn.Parameter:
-    """A weight that is kept in float32, whatever it was published in."""
+    """A weight converted to float32, whatever its published dtype."""
     return nn.Parameter(source.take(name).float(), requires_grad=False)
 
 
 class RmsNorm(nn.Module):
-    """Scales to unit root mean square over the last dimension, then by a weight."""
+    """RMS norm over the last dimension, with a weight."""
 
     def __init__(self, source: TensorSource, prefix: str, epsilon: float) -> None:
         super().__init__()
@@ -26,7 +27,7 @@ class RmsNorm(nn.Module):
 
     @classmethod
     def of(cls, weight: Tensor, epsilon: float) -> Self:
-        """Of a tensor at hand."""
+        """From a tensor instead of a source."""
         return cls(TensorSource({"it.weight": weight}), "it", epsilon)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -47,7 +48,7 @@ class LayerNorm(nn.Module):
 
     @classmethod
     def of(cls, weight: Tensor, bias: Tensor, epsilon: float) -> Self:
-        """Of tensors at hand."""
+        """From tensors instead of a source."""
         return cls(TensorSource({"it.weight": weight, "it.bias": bias}), "it", epsilon)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -58,7 +59,7 @@ class LayerNorm(nn.Module):
 
 
 class FloatLinear(nn.Module):
-    """A linear layer in float32: where time becomes modulation, bf16 is too coarse."""
+    """A linear layer in float32: bf16 is too coarse for the time embedding."""
 
     def __init__(self, source: TensorSource, prefix: str) -> None:
         super().__init__()
@@ -71,7 +72,7 @@ class FloatLinear(nn.Module):
 
 
 class Modulation(NamedTuple):
-    """Layer norm without weights, then scaled and shifted by what the time step says; float32."""
+    """Layer norm without weights, then scaled and shifted by the timestep's modulation; float32."""
 
     shift: Tensor
     scale: Tensor
@@ -89,5 +90,5 @@ def gated_sum(x: Tensor, update: Tensor, gate: Tensor) -> Tensor:
 
 
 def _multiply_add(x: Tensor, factor: Tensor, summand: Tensor) -> Tensor:
-    """One kernel on a GPU; on a CPU two roundings, as upstream has them."""
+    """One kernel on a GPU; on a CPU two roundings, like upstream."""
     return torch.addcmul(summand, x, factor) if x.is_cuda else (x * factor).add_(summand)

@@ -1,4 +1,4 @@
-"""Linear layers by precision. See `native.tensors.LinearFactory`."""
+"""Linear layers in each precision. See `tensor_source.LinearFactory`."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from inference_sidecar.engines.infinitetalk.checkpoints.tensor_source import TensorSource
 from inference_sidecar.engines.infinitetalk.native.fp8 import (
     E4M3,
     Granularity,
@@ -15,9 +16,7 @@ from inference_sidecar.engines.infinitetalk.native.fp8 import (
     kernel_of,
     multiply,
     quantise_activation,
-    quantise_weight,
 )
-from inference_sidecar.engines.infinitetalk.native.tensors import TensorSource
 
 SCALE = "weight_scale"
 """A quantised layer has `<prefix>.weight_scale` beside its weight: float32, `[out]` or `[]`."""
@@ -34,7 +33,7 @@ def plain_linear(source: TensorSource, prefix: str) -> nn.Module:
 
 
 def resident_linear(source: TensorSource, prefix: str) -> nn.Module:
-    """A linear layer as a resident file has it: quantised if a scale lies beside the weight."""
+    """A linear layer from a resident file: quantised if the weight has a scale beside it."""
     if f"{prefix}.{SCALE}" not in source:
         return plain_linear(source, prefix)
     weight = Quantised(source.take(f"{prefix}.weight"), source.take(f"{prefix}.{SCALE}"))
@@ -42,12 +41,12 @@ def resident_linear(source: TensorSource, prefix: str) -> nn.Module:
 
 
 class Fp8Linear(nn.Module):
-    """A linear layer whose weight is e4m3.
+    """A linear layer with an e4m3 weight.
 
-    Activations `[..., in]` are quantised at each call, a scale for each row (or one for all, if the
-    weight has only one); the product is accumulated in float32, and the bias, which is kept in
-    float32, is added before the one rounding to the activations' dtype. Where the device cannot
-    multiply e4m3 the weight is dequantised at each call instead: right, and slower.
+    Activations `[..., in]` are quantised at each call with one scale per row, or one for all rows
+    if the weight has only one. The product is accumulated in float32, and the float32 bias is added
+    before the result is rounded once, to the activations' dtype. If the device cannot multiply
+    e4m3, the weight is dequantised at each call instead: correct, but slower.
     """
 
     def __init__(self, weight: Quantised, bias: Tensor | None) -> None:
@@ -65,18 +64,11 @@ class Fp8Linear(nn.Module):
             None if bias is None else nn.Parameter(bias.to(torch.float32), requires_grad=False)
         )
 
-    @classmethod
-    def quantised(
-        cls, weight: Tensor, bias: Tensor | None, granularity: Granularity = Granularity.ROW
-    ) -> Fp8Linear:
-        """Quantises a weight of higher precision."""
-        return cls(quantise_weight(weight, granularity), bias)
-
     def forward(self, x: Tensor | QuantisedRows) -> Tensor:
-        """`[..., in]` → `[..., out]`, in the dtype of `x`; or rows that `takes_rows` asked for."""
+        """`[..., in]` → `[..., out]`, in the dtype of `x`. Takes quantised rows if `takes_rows`."""
         kernel = linear_kernel(self.weight, self.weight.device, x.dtype)
         weight = Quantised(self.weight, self.weight_scale)
-        # Kernels take a bias only in the dtype of what they write.
+        # Kernels take a bias only in the dtype of their output.
         bias = None if self.bias is None else self.bias.to(x.dtype)
         if isinstance(x, QuantisedRows):
             return multiply(x, weight, bias, x.dtype, kernel)
@@ -87,7 +79,8 @@ class Fp8Linear(nn.Module):
 
 
 def takes_rows(layer: nn.Module, dtype: torch.dtype) -> bool:
-    """Whether a layer takes `QuantisedRows`, so that layers with one input quantise it once."""
+    """Whether a layer takes `QuantisedRows`, so that layers sharing an input can quantise it
+    once."""
     return (
         isinstance(layer, Fp8Linear)
         and layer.granularity is Granularity.ROW
@@ -96,15 +89,15 @@ def takes_rows(layer: nn.Module, dtype: torch.dtype) -> bool:
 
 
 def linear_kernel(weight: Tensor, device: torch.device, dtype: torch.dtype) -> Kernel:
-    """What multiplies a weight of this shape with activations of this dtype on this device."""
-    # The kernels load sixteen values at a time.
+    """The kernel that multiplies this weight with activations of this dtype on this device."""
+    # The kernels load 16 values at a time.
     if weight.shape[0] % 16 or weight.shape[1] % 16:
         return Kernel.DEQUANTISED
     return kernel_of(device, dtype)
 
 
 def precision_of(model: nn.Module) -> str:
-    """What a model's linear layers compute in, for people: goes into `Readiness.precision`."""
+    """The precision of a model's linear layers as text for `Readiness.precision`."""
     quantised = [layer for layer in model.modules() if isinstance(layer, Fp8Linear)]
     if not quantised:
         return str(next(model.parameters()).dtype).removeprefix("torch.")

@@ -1,8 +1,8 @@
-"""Rotary positions over time, height and width.
+"""Rotary position embedding over time, height and width.
 
-Upstream rotates complex128 numbers; GPUs have next to no float64. The angles are computed in
-float64 once per size, and the rotation in the tables' precision: float32 changes the last bit,
-which is nothing beside bf16, and float64 on a CPU gives what upstream gives.
+Upstream rotates complex128 numbers, and GPUs are slow at float64. Here the angles are computed in
+float64 once per size, and the rotation in the precision of the tables. float32 tables change the
+last bit, which is negligible beside bf16; float64 tables, used on a CPU, give upstream's bits.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ _THETA: Final = 10000.0
 
 
 class Rotation(NamedTuple):
-    """Cosine and sine of every token's angles, `[tokens, 1, head_dim / 2]`."""
+    """Cosine and sine of each token's angles, `[tokens, 1, head_dim / 2]`."""
 
     cos: Tensor
     sin: Tensor
@@ -27,7 +27,7 @@ def rotation(
 ) -> Rotation:
     """The angles of a grid of latent frames, rows and columns.
 
-    Height and width get a third of the pairs each, rounded down, time gets the rest.
+    Height and width get a third of the pairs each, rounded down; time gets the rest.
     """
     side = head_dim // 6
     shares = (head_dim // 2 - 2 * side, side, side)
@@ -43,7 +43,7 @@ def rotation(
 
 
 def rotate(x: Tensor, by: Rotation) -> Tensor:
-    """Turns each pair of neighbours in the heads of `x`, `[tokens, heads, head_dim]`."""
+    """Rotates each pair of neighbours in the heads of `x`, `[tokens, heads, head_dim]`."""
     even, odd = x.to(by.cos.dtype).unflatten(-1, (-1, 2)).unbind(-1)
     turned = (even * by.cos - odd * by.sin, even * by.sin + odd * by.cos)
     return torch.stack(turned, dim=-1).flatten(-2).to(x.dtype)

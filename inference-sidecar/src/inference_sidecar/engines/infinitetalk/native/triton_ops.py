@@ -1,4 +1,4 @@
-"""`small_ops.SmallOps` by the kernels of `triton_kernels`. Importing it needs Triton."""
+"""`block_ops.BlockOps` with the kernels of `block_kernels`. Importing it needs Triton."""
 
 from __future__ import annotations
 
@@ -8,24 +8,24 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from inference_sidecar.engines.infinitetalk.fused import power_of_two
-from inference_sidecar.engines.infinitetalk.native import triton_kernels
+from inference_sidecar.engines.infinitetalk.kernels import block_kernels
+from inference_sidecar.engines.infinitetalk.kernels.fused import power_of_two
+from inference_sidecar.engines.infinitetalk.native.block_ops import EagerOps, LinearInput, Norm
 from inference_sidecar.engines.infinitetalk.native.fp8 import E4M3, QuantisedRows, row_scales
 from inference_sidecar.engines.infinitetalk.native.layers import LayerNorm, Modulation, RmsNorm
 from inference_sidecar.engines.infinitetalk.native.rope import Rotation
-from inference_sidecar.engines.infinitetalk.native.small_ops import EagerOps, LinearInput, Norm
 
 _VALUES_PER_WARP: Final = 1024
-"""Thirty-two for each thread: the whole row stays in registers."""
+"""32 per thread: the whole row stays in registers."""
 
 
 class TritonOps:
-    """See `SmallOps`."""
+    """See `BlockOps`."""
 
     name = "triton"
 
     def norm(self, x: Tensor, by: Norm, *, as_rows: bool) -> LinearInput:
-        """See `SmallOps`."""
+        """See `BlockOps`."""
         if by is None:
             return self.rows(x, as_rows=as_rows)
         return _layer_norm(x, by, as_rows=as_rows)[1]
@@ -33,19 +33,19 @@ class TritonOps:
     def sum_norm(
         self, x: Tensor, update: Tensor, gate: Tensor | None, by: Norm, *, as_rows: bool
     ) -> tuple[Tensor, LinearInput]:
-        """See `SmallOps`."""
+        """See `BlockOps`."""
         if by is None:
             summed = x + update if gate is None else self.gated_sum(x, update, gate)
             return summed, self.rows(summed, as_rows=as_rows)
         return _layer_norm(x, by, update, gate, as_rows=as_rows)
 
     def gated_sum(self, x: Tensor, update: Tensor, gate: Tensor) -> Tensor:
-        """See `SmallOps`."""
+        """See `BlockOps`."""
         tokens, width = x.shape
         block, out = power_of_two(width), torch.empty_like(x)
         arguments = (x, update.contiguous(), gate.contiguous(), out, width)
         _launch(
-            triton_kernels.gated_sum_kernel,
+            block_kernels.gated_sum_kernel,
             tokens,
             block,
             *arguments,
@@ -54,7 +54,7 @@ class TritonOps:
         return out
 
     def heads(self, x: Tensor, norm: RmsNorm, heads: int, positions: Rotation | None) -> Tensor:
-        """See `SmallOps`."""
+        """See `BlockOps`."""
         tokens, width = x.shape
         if power_of_two(width // heads) != width // heads:
             return EagerOps().heads(x, norm, heads, positions)
@@ -62,7 +62,7 @@ class TritonOps:
         cos, sin = (norm.weight, norm.weight) if positions is None else positions
         out = torch.empty_like(x)
         _launch(
-            triton_kernels.rms_norm_kernel,
+            block_kernels.rms_norm_kernel,
             tokens,
             padded * (width // heads),
             *(x, norm.weight, cos, sin, out, norm.epsilon),
@@ -74,17 +74,17 @@ class TritonOps:
         return out.unflatten(-1, (heads, -1))
 
     def sum(self, x: Tensor, other: Tensor, *, as_rows: bool) -> LinearInput:
-        """See `SmallOps`."""
+        """See `BlockOps`."""
         return _quantise(x, other, is_sum=True) if as_rows else x + other
 
     def gelu(self, x: Tensor, *, as_rows: bool) -> LinearInput:
-        """See `SmallOps`."""
+        """See `BlockOps`."""
         if as_rows:
             return _quantise(x, x, is_gelu=True)
         return functional.gelu(x, approximate="tanh")
 
     def rows(self, x: Tensor, *, as_rows: bool) -> LinearInput:
-        """See `SmallOps`."""
+        """See `BlockOps`."""
         return _quantise(x, x) if as_rows else x
 
 
@@ -96,7 +96,7 @@ def _layer_norm(
     *,
     as_rows: bool,
 ) -> tuple[Tensor, LinearInput]:
-    """The sum, which is `x` if there is nothing to add, and its norm."""
+    """The sum, which is `x` itself if there is nothing to add, and its norm."""
     tokens, width = x.shape
     if isinstance(by, LayerNorm):
         factor, summand = by.weight, by.bias
@@ -105,12 +105,12 @@ def _layer_norm(
     summed = x if update is None else torch.empty_like(x)
     out = torch.empty(x.shape, dtype=E4M3 if as_rows else x.dtype, device=x.device)
     block = power_of_two(width)
-    # A kernel is given something for each argument; what a constant switches off, it never touches.
+    # Every argument of a kernel needs a tensor; those that a constant switches off are never read.
     scales = row_scales(x) if as_rows else factor
     update_or_any = x if update is None else update.contiguous()
     gate_or_any = factor if gate is None else gate.contiguous()
     _launch(
-        triton_kernels.layer_norm_kernel,
+        block_kernels.layer_norm_kernel,
         tokens,
         block,
         *(x, update_or_any, gate_or_any, factor, summand, summed, out, scales),
@@ -130,7 +130,7 @@ def _quantise(
     out = torch.empty(x.shape, dtype=E4M3, device=x.device)
     scales, block = row_scales(x), power_of_two(width)
     _launch(
-        triton_kernels.quantise_kernel,
+        block_kernels.quantise_kernel,
         tokens,
         block,
         *(x.contiguous(), other.contiguous(), out, scales, width),

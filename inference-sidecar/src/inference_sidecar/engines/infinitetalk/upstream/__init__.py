@@ -1,1 +1,2 @@
-"""Upstream's own transformer behind our protocols: a fallback, and the oracle of the checks."""
+"""Upstream's transformer behind our protocols: an operator's fallback, and the reference of the
+checks."""

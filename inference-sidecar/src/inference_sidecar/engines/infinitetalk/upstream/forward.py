@@ -1,7 +1,7 @@
-"""Upstream's transformer behind our protocol: the oracle of ours, and an operator's fallback.
+"""Upstream's transformer behind our protocol: the reference for ours, and an operator's fallback.
 
-It keeps nothing between forwards, computes a map of who is looked at that one person does not need,
-and so takes three times as long and more than twice the memory.
+It caches nothing between forwards and computes an attention map that one person does not need, so
+it takes three times as long and more than twice the memory.
 """
 
 from __future__ import annotations
@@ -17,64 +17,64 @@ from typing import Any, Final, cast
 import torch
 from torch import Tensor
 
-from inference_sidecar.engines.infinitetalk.interfaces import Conditions, Text
+from inference_sidecar.engines.infinitetalk.checkpoints.tensor_source import TensorSource
 from inference_sidecar.engines.infinitetalk.native.config import DitConfig
-from inference_sidecar.engines.infinitetalk.native.tensors import TensorSource
-from inference_sidecar.engines.infinitetalk.upstream.remedies import import_upstream
+from inference_sidecar.engines.infinitetalk.sampling.interfaces import Conditions, Text
+from inference_sidecar.engines.infinitetalk.upstream.compatibility import import_upstream
 
 FORWARD_MEMORY: Final = 2.5
-"""Times what our forward takes; on an H100 at 832x480 it was 10.5 GiB beside 4.3."""
+"""Relative to the native forward: on an H100 at 832x480, 10.5 GiB compared with 4.3 GiB."""
 
 
 @dataclass(frozen=True)
-class ReferenceDenoiser:
-    """`interfaces.Denoiser` by a `WanModel` of upstream's that lies on its device, in its dtype."""
+class UpstreamDenoiser:
+    """`interfaces.Denoiser` over upstream's `WanModel`. device, dtype: those of the model."""
 
     model: Any
     device: torch.device
     dtype: torch.dtype
 
-    def condition(self, conditions: Conditions) -> ReferenceConditioned:
+    def condition(self, conditions: Conditions) -> UpstreamConditioned:
         """See `interfaces.Denoiser.condition`."""
         self.model.disable_teacache()
         masks = conditions.person_masks
-        return ReferenceConditioned(
+        return UpstreamConditioned(
             by=self,
-            prompt=self.taken(conditions.prompt),
-            negative=None if conditions.negative is None else self.taken(conditions.negative),
-            image=self.taken(conditions.image)[None],
-            anchor=self.taken(conditions.anchor)[None],
+            prompt=self.moved(conditions.prompt),
+            negative=None if conditions.negative is None else self.moved(conditions.negative),
+            image=self.moved(conditions.image)[None],
+            anchor=self.moved(conditions.anchor)[None],
             masks=None if masks is None else masks.to(self.device),
         )
 
-    def taken(self, given: Tensor) -> Tensor:
-        """A tensor where and as the model computes."""
+    def moved(self, given: Tensor) -> Tensor:
+        """A tensor on the model's device, in its dtype."""
         return given.to(self.device, self.dtype)
 
 
 @dataclass(frozen=True)
-class ReferenceConditioned:
-    """`interfaces.ConditionedDenoiser`; the fields are what `WanModel` takes."""
+class UpstreamConditioned:
+    """`interfaces.ConditionedDenoiser`; the fields are arguments of `WanModel`."""
 
-    by: ReferenceDenoiser
+    by: UpstreamDenoiser
     prompt: Tensor
     negative: Tensor | None
     image: Tensor
     anchor: Tensor
     masks: Tensor | None
 
-    def listen(self, voices: Tensor) -> Tensor:
-        """Upstream makes audio tokens anew in each forward."""
-        return self.by.taken(voices)
+    def embed_audio(self, voices: Tensor) -> Tensor:
+        """The voices themselves: upstream computes audio tokens in each forward."""
+        return self.by.moved(voices)
 
     def predict(self, latent: Tensor, timestep: float, text: Text, audio: Tensor) -> Tensor:
         """See `interfaces.ConditionedDenoiser.predict`."""
         words = self.prompt if text is Text.PROMPT else self.negative
         if words is None:
-            raise ValueError("Guidance asks for a negative prompt, and the job has none.")
+            raise ValueError("Guidance needs a negative prompt, and the job has none.")
         latent = latent.to(self.by.device)
         masks = latent.new_ones(3, *latent.shape[2:]) if self.masks is None else self.masks
-        with contextlib.redirect_stdout(io.StringIO()):  # It prints.
+        with contextlib.redirect_stdout(io.StringIO()):  # The model prints.
             velocity = self.by.model(
                 [latent],
                 t=torch.tensor([timestep], device=self.by.device),
@@ -88,12 +88,12 @@ class ReferenceConditioned:
         return velocity[0]
 
 
-def reference_denoiser(
+def upstream_denoiser(
     code: Path, tensors: Mapping[str, Tensor], config: Mapping[str, object]
-) -> ReferenceDenoiser:
-    """Upstream's transformer over these very tensors, where they are.
+) -> UpstreamDenoiser:
+    """Upstream's transformer over these tensors, on their device.
 
-    code: upstream's checkout. tensors, config: as for `build_dit`, not quantised. Like upstream it
+    code: upstream's checkout. tensors, config: as for `build_dit`, not quantised. The whole model
     has one dtype, that of its matrices, which are not copied. Raises `UpstreamUnusable`.
     """
     first = tensors["patch_embedding.weight"]
@@ -121,6 +121,6 @@ def reference_denoiser(
             weight_init=False,
         )
     model.load_state_dict({name: each.to(dtype) for name, each in tensors.items()}, assign=True)
-    # Not among the weights, so they would have stayed on the meta device.
+    # The rotary frequencies are not among the weights and are still on the meta device.
     model.init_freqs()
-    return ReferenceDenoiser(model.eval().requires_grad_(False), device, dtype)
+    return UpstreamDenoiser(model.eval().requires_grad_(False), device, dtype)

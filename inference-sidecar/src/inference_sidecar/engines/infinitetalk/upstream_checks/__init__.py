@@ -1,1 +1,1 @@
-"""What only checks us against upstream: parity, replay, and tiny weights to run both with."""
+"""Checks against upstream only: parity, replay, and tiny weights to run both sides with."""

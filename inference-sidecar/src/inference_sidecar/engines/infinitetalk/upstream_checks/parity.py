@@ -1,13 +1,13 @@
-"""Holds our rendering against upstream's own code, with the same random weights on both sides.
+"""Compares our rendering with upstream's own code, with the same random weights on both sides.
 
     python -m inference_sidecar.engines.infinitetalk.upstream_checks.parity --upstream DIR
 
-DIR is a checkout of upstream (the submodule). Runs `generate_infinitetalk` unedited, on the CPU in
-float32, and our chunk loop with upstream's random numbers; prints for every case how far the frames
-(-1..1) of each chunk are apart, and exits non-zero when one is further than its bound.
+DIR is a checkout of upstream (the submodule). Runs `generate_infinitetalk` unmodified, on the CPU
+in float32, and our chunk loop with upstream's random numbers. Prints for every case the largest
+difference between the frames (-1..1) of each chunk, and exits non-zero if one exceeds its bound.
 
-The bounds are about twice the noise of float32 itself: with another thread count upstream differs
-from itself by half of them. They catch an epsilon of 1e-5 in the place of 1e-6.
+The bounds are about twice the rounding noise of float32: with another number of threads, upstream
+differs from itself by half of them. They detect an epsilon of 1e-5 instead of 1e-6.
 """
 
 from __future__ import annotations
@@ -28,12 +28,14 @@ from torch import Tensor
 
 from inference_sidecar.engines.engine import Size
 from inference_sidecar.engines.infinitetalk.checkpoints.layout import VOICE
-from inference_sidecar.engines.infinitetalk.driver import Models, RenderJob, render
-from inference_sidecar.engines.infinitetalk.encoders.text import NEGATIVE_PROMPT
-from inference_sidecar.engines.infinitetalk.portrait import read_portrait
-from inference_sidecar.engines.infinitetalk.render_settings import RenderSettings, SeedPolicy
-from inference_sidecar.engines.infinitetalk.upstream.remedies import UpstreamUnusable
-from inference_sidecar.engines.infinitetalk.upstream_checks.adapter import Upstream, UpstreamInput
+from inference_sidecar.engines.infinitetalk.inputs.portrait import read_portrait
+from inference_sidecar.engines.infinitetalk.inputs.prepare_job import NEGATIVE_PROMPT
+from inference_sidecar.engines.infinitetalk.sampling.chunk_loop import Models, RenderJob, render
+from inference_sidecar.engines.infinitetalk.sampling.render_settings import (
+    RenderSettings,
+    SeedPolicy,
+)
+from inference_sidecar.engines.infinitetalk.upstream.compatibility import UpstreamUnusable
 from inference_sidecar.engines.infinitetalk.upstream_checks.published_models import (
     PublishedModels,
     load_published,
@@ -47,11 +49,15 @@ from inference_sidecar.engines.infinitetalk.upstream_checks.tiny_weights.folder 
     write_tiny_weights,
 )
 from inference_sidecar.engines.infinitetalk.upstream_checks.tiny_weights.sizes import TinySizes
+from inference_sidecar.engines.infinitetalk.upstream_checks.upstream_pipeline import (
+    Upstream,
+    UpstreamInput,
+)
 
 BOUND: Final = 1e-5
-"""For frames in -1..1 as they come out of the codec."""
+"""For frames in -1..1 as decoded by the codec."""
 COLOUR_BOUND: Final = 5e-4
-"""With colour matching, which divides by the deviation of a channel."""
+"""With colour matching, which divides by the standard deviation of a channel."""
 _PROMPT: Final = "A woman is talking to the camera"
 _WINDOW: Final = 17
 _MOTION: Final = 5
@@ -61,7 +67,7 @@ _VOICE_FRAMES: Final = 34
 
 @dataclass(frozen=True)
 class Case:
-    """One render, made twice. `size` is height and width."""
+    """One render, run on both sides. `size` is height and width."""
 
     text_guide: float
     audio_guide: float
@@ -71,7 +77,7 @@ class Case:
 
     @property
     def settings(self) -> RenderSettings:
-        """What both sides are told."""
+        """The settings of both sides."""
         return RenderSettings(
             frames=_WINDOW,
             motion=_MOTION,
@@ -85,7 +91,7 @@ class Case:
 
     @property
     def bound(self) -> float:
-        """How far apart frames may be."""
+        """The largest allowed difference between frames."""
         return COLOUR_BOUND if self.colour else BOUND
 
     def __str__(self) -> str:
@@ -112,14 +118,14 @@ CASES: Final = (
 
 @dataclass(frozen=True)
 class Outcome:
-    """How far apart the frames of each chunk were."""
+    """The largest difference between the frames of each chunk."""
 
     case: Case
     differences: tuple[float, ...]
 
     @property
     def is_equal(self) -> bool:
-        """Whether all chunks are within the bound; one that is missing is not."""
+        """Whether all chunks are within the bound. A missing chunk is not."""
         return bool(self.differences) and max(self.differences) <= self.case.bound
 
     def __str__(self) -> str:
@@ -129,7 +135,7 @@ class Outcome:
 
 
 class Bench:
-    """Both sides, loaded once with the same tiny weights, and one input for all cases.
+    """Both sides, loaded once with the same tiny weights, and the input of all cases.
 
     device: upstream's; ours is the CPU.
     """
@@ -184,7 +190,7 @@ class Bench:
     def render_ours(
         self, case: Case, models: Models | None = None, frames: int | None = None
     ) -> Iterator[Tensor]:
-        """The frames of each chunk, by our models or by others in our loop."""
+        """The frames of each chunk, rendered by our chunk loop with our models or with `models`."""
         height, width = case.size
         prompt, negative = self._texts
         job = RenderJob(
@@ -200,13 +206,13 @@ class Bench:
 
 
 def write_portrait(path: Path) -> None:
-    """Smooth random colours, in an aspect that both sizes must cut."""
+    """Smooth random colours, in an aspect that must be cropped for both sizes."""
     colours = np.random.default_rng(0).integers(0, 255, (5, 4, 3)).astype(np.uint8)
     Image.fromarray(colours).resize((120, 150), Image.Resampling.BICUBIC).save(path)
 
 
 def write_voice(path: Path, frames: int) -> None:
-    """A few tones that come and go, in stereo at 44.1 kHz, so that both are converted."""
+    """Tones of varying loudness, in stereo at 44.1 kHz, so that channels and rate are converted."""
     seconds = np.arange(int(44_100 * (frames + 0.5) / 25)) / 44_100
     tones = sum(np.sin(2 * np.pi * pitch * seconds) / pitch for pitch in (140, 410, 1730, 3100))
     loud = 20 * tones * (0.55 + 0.45 * np.sin(2 * np.pi * 1.7 * seconds))

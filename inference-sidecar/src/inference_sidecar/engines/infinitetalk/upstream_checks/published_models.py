@@ -1,6 +1,6 @@
-"""All parts from a folder in the published layout, on the CPU in float32: for replays and parity.
+"""Loads all models from the published layout, on the CPU in float32, for replay and parity.
 
-The engine does not come this way: it loads what `weights prepare` has made.
+The engine does not use this: it loads what `weights prepare` made.
 """
 
 from __future__ import annotations
@@ -15,18 +15,18 @@ from inference_sidecar.engines.infinitetalk.checkpoints.tensor_files import (
     SafetensorsFiles,
     read_pickle,
 )
-from inference_sidecar.engines.infinitetalk.driver import Models
 from inference_sidecar.engines.infinitetalk.encoders.codec import WanCodec
 from inference_sidecar.engines.infinitetalk.encoders.image import ClipImage
 from inference_sidecar.engines.infinitetalk.encoders.text import UmT5
 from inference_sidecar.engines.infinitetalk.encoders.voice import Wav2Vec2
 from inference_sidecar.engines.infinitetalk.native.denoiser import NativeDenoiser
 from inference_sidecar.engines.infinitetalk.native.dit import build_dit
+from inference_sidecar.engines.infinitetalk.sampling.chunk_loop import Models
 
 
 @dataclass(frozen=True)
 class PublishedModels:
-    """What the chunk loop drives, and the two encoders that run before it."""
+    """The models of the chunk loop, and the two encoders that run before it."""
 
     models: Models
     text: UmT5
@@ -34,7 +34,7 @@ class PublishedModels:
 
 
 def load_published(root: Path) -> PublishedModels:
-    """Reads every size from tensors and configs; raises `MissingWeights` for what is not there."""
+    """Takes every size from tensors and configs. Raises `MissingWeights` for a missing file."""
     layout = PublishedLayout(root)
     exact = torch.float32
     dit = build_dit(

@@ -1,17 +1,16 @@
 """Renders one input with weights in the published layout, exactly as upstream would.
 
-CPU, float32, upstream's random numbers and tail: for holding any weights and any input against
-upstream, and for looking at one job again. Needs no broker and no GPU; with the published weights
-it needs 110 GB of memory and much patience.
+Runs on the CPU in float32, with upstream's random numbers and its treatment of the last window. Use
+it to compare any weights and input with upstream, or to look at one job again. It needs no broker
+and no GPU; the published weights take 110 GB of memory and many hours.
 
     python -m inference_sidecar.engines.infinitetalk.upstream_checks.replay \
         --weights DIR --image FILE --audio FILE \
         --mode streaming --size 448x896 --frames 81 --motion 9 --steps 40 --out frames.npy
 
-Writes float32 `[3, T, H, W]` in -1..1. As upstream's command line does, streaming stops after 1,000
-frames unless told otherwise, and a negative seed is a random one. Where upstream refuses (a voice
-that does not outlast one window), the voice is padded with silence and the video cut back to its
-length.
+Writes float32 `[3, T, H, W]` in -1..1. Like upstream's command line, streaming stops after 1,000
+frames by default, and a negative seed means a random one. Upstream refuses a voice that is not
+longer than one window; here it is padded with silence, and the video is cut to its length.
 """
 
 from __future__ import annotations
@@ -30,17 +29,20 @@ from safetensors import SafetensorError
 
 from inference_sidecar.engines.engine import Size
 from inference_sidecar.engines.infinitetalk.checkpoints.layout import MissingWeights
-from inference_sidecar.engines.infinitetalk.driver import RenderJob, render
-from inference_sidecar.engines.infinitetalk.encoders.text import NEGATIVE_PROMPT
-from inference_sidecar.engines.infinitetalk.interfaces import VoiceEncoder, VoiceTrack
-from inference_sidecar.engines.infinitetalk.native.tensors import MissingTensor
-from inference_sidecar.engines.infinitetalk.portrait import read_portrait
-from inference_sidecar.engines.infinitetalk.render_settings import RenderSettings, SeedPolicy
-from inference_sidecar.engines.infinitetalk.speech import (
-    frames_heard,
+from inference_sidecar.engines.infinitetalk.checkpoints.tensor_source import MissingTensor
+from inference_sidecar.engines.infinitetalk.inputs.portrait import read_portrait
+from inference_sidecar.engines.infinitetalk.inputs.prepare_job import NEGATIVE_PROMPT
+from inference_sidecar.engines.infinitetalk.inputs.speech import (
     level_loudness,
     pad_to_frames,
     read_speech,
+    video_frames,
+)
+from inference_sidecar.engines.infinitetalk.sampling.chunk_loop import RenderJob, render
+from inference_sidecar.engines.infinitetalk.sampling.interfaces import VoiceEncoder, VoiceTrack
+from inference_sidecar.engines.infinitetalk.sampling.render_settings import (
+    RenderSettings,
+    SeedPolicy,
 )
 from inference_sidecar.engines.infinitetalk.upstream_checks.published_models import (
     PublishedModels,
@@ -50,16 +52,16 @@ from inference_sidecar.foundation.errors import InputError
 
 _USAGE_ERROR: Final = 2
 _MOST_FRAMES: Final = 1_000
-"""Upstream's `--max_frame_num`, 40 s; it says nothing when it cuts."""
+"""Upstream's `--max_frame_num`, 40 s. Upstream cuts without a message."""
 _SEEDS: Final = 100_000_000
-"""Upstream draws a random seed below it."""
+"""Upstream draws random seeds below this number."""
 
 
 @dataclass(frozen=True)
 class Replay:
-    """What is rendered; the fields are the command's options.
+    """One replay; the fields are the command's options.
 
-    most_frames: what a longer video is cut to; one window for a clip.
+    most_frames: longer videos are cut to this; one window for a clip.
     """
 
     image: Path
@@ -73,23 +75,23 @@ class Replay:
 
 
 class Uninterrupted:
-    """`engine.Control` for a render that nobody stops."""
+    """`engine.Control` of a render that nobody cancels."""
 
     def check(self) -> None:
-        """Never stops."""
+        """Never raises."""
 
     def progress(self, fraction: float) -> None:
-        """One line on stderr that is written over."""
+        """Rewrites one line on stderr."""
         sys.stderr.write(f"\r{fraction:6.1%}")
 
 
 def replay(loaded: PublishedModels, wanted: Replay, out: Path) -> tuple[int, ...]:
-    """Renders into a `.npy` file, chunk by chunk, and returns its shape. `out` is whole or as it
-    was: what is being written lies beside it as `.part`."""
-    voice, heard = embed_speech(loaded.voice, wanted.audio, wanted.settings.frames)
-    frames = min(heard, wanted.most_frames)
-    if frames < heard:
-        sys.stderr.write(f"The voice lasts {heard} frames, of which {frames} are rendered.\n")
+    """Renders into a `.npy` file chunk by chunk and returns its shape. `out` appears only when it
+    is complete; until then the file beside it is called `.part`."""
+    voice, lasts = embed_speech(loaded.voice, wanted.audio, wanted.settings.frames)
+    frames = min(lasts, wanted.most_frames)
+    if frames < lasts:
+        sys.stderr.write(f"The voice lasts {lasts} frames, of which {frames} are rendered.\n")
     prompt, negative = loaded.text.embed([wanted.prompt, wanted.negative or NEGATIVE_PROMPT])
     job = RenderJob(
         portrait=read_portrait(wanted.image, wanted.size, is_repaired=False),
@@ -116,11 +118,11 @@ def replay(loaded: PublishedModels, wanted: Replay, out: Path) -> tuple[int, ...
 
 
 def embed_speech(encoder: VoiceEncoder, audio: Path, window: int) -> tuple[VoiceTrack, int]:
-    """The embedded voice, at least a window long, and how many frames of it are to be shown."""
+    """The embedded voice, padded to at least one window, and its own length in frames."""
     samples = read_speech(audio)
-    heard = frames_heard(samples)
-    samples = level_loudness(pad_to_frames(samples, window) if heard < window else samples)
-    return encoder.embed(samples, max(heard, window)), max(heard, 1)
+    lasts = video_frames(samples)
+    samples = level_loudness(pad_to_frames(samples, window) if lasts < window else samples)
+    return encoder.embed(samples, max(lasts, window)), max(lasts, 1)
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -137,12 +139,12 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _load(weights: Path) -> PublishedModels:
-    """Whatever a damaged file or a wrong size makes the libraries raise becomes a `ValueError`."""
+    """Turns the errors that libraries raise for damaged files or wrong sizes into `ValueError`."""
     try:
         return load_published(weights)
     except (RuntimeError, KeyError, SafetensorError, pickle.UnpicklingError) as cause:
-        said = str(cause).strip().partition("\n")[0]
-        raise ValueError(f"The weights in {weights} cannot be used: {said}") from cause
+        reason = str(cause).strip().partition("\n")[0]
+        raise ValueError(f"The weights in {weights} cannot be used: {reason}") from cause
 
 
 def _wanted(options: argparse.Namespace) -> Replay:
@@ -189,15 +191,17 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--max-frames", type=int, default=_MOST_FRAMES, help="of the whole video, in streaming mode"
     )
-    parser.add_argument("--motion", type=int, default=9, help="carried to the next window, 4n + 1")
+    parser.add_argument(
+        "--motion", type=int, default=9, help="frames passed to the next window, 4n + 1"
+    )
     parser.add_argument("--steps", type=int, default=40)
     parser.add_argument("--shift", type=float, default=7.0)
     parser.add_argument("--text-guide", type=float, default=5.0)
     parser.add_argument("--audio-guide", type=float, default=4.0)
     parser.add_argument("--color", type=float, default=1.0, help="0 (off) to 1")
-    parser.add_argument("--seed", type=int, default=42, help="negative: a random one")
+    parser.add_argument("--seed", type=int, default=42, help="negative: random")
     parser.add_argument("--prompt", default="")
-    parser.add_argument("--negative", default="", help="empty: upstream's own")
+    parser.add_argument("--negative", default="", help="empty: upstream's default")
     parser.add_argument("--out", type=Path, help="a .npy file", required=True)
     return parser
 

@@ -1,4 +1,4 @@
-"""A voice as upstream hears it: its own encoder class, called the way its command line calls it."""
+"""Embeds a voice with upstream's own encoder class, called like its command line calls it."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ _FPS: Final = 25
 
 
 def upstream_voice(folder: Path, audio: Path) -> Tensor:
-    """`[frames, 12, 768]`. Upstream's code must be importable: make an `Upstream` first.
+    """`[frames, 12, 768]`. Upstream's code must be importable: create an `Upstream` first.
 
-    Its encoder asks for hidden states in a way that current transformers answer with nothing, so
-    hooks collect them: they are the same tensors.
+    Current versions of transformers return no hidden states to upstream's encoder, so hooks collect
+    the same tensors.
     """
     encoder = _encoder(folder)
     extractor = cast("Any", Wav2Vec2FeatureExtractor).from_pretrained(
@@ -43,12 +43,12 @@ def upstream_voice(folder: Path, audio: Path) -> Tensor:
         )
     for hook in hooks:
         hook.remove()
-    # Some variants normalise after the last layer, where a hook does not reach.
+    # Some variants have a norm after the last layer, which a hook on the layer does not see.
     layers[-1] = output.last_hidden_state[0]
     return torch.stack(layers, dim=1)
 
 
-def _encoder(folder: Path) -> Any:  # noqa: ANN401 - upstream is not typed
+def _encoder(folder: Path) -> Any:  # noqa: ANN401 - upstream is untyped
     theirs = cast("Any", importlib.import_module("src.audio_analysis.wav2vec2")).Wav2Vec2Model
     return theirs.from_pretrained(
         str(folder), local_files_only=True, attn_implementation="eager"
@@ -64,5 +64,5 @@ def _levelled(samples: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
         return pyloudnorm.normalize.loudness(samples, loudness, -23)
 
 
-def _librosa() -> Any:  # noqa: ANN401 - comes with `--with reference` alone, so its types may be absent
+def _librosa() -> Any:  # noqa: ANN401 - only `--with reference` installs it, so its types may be missing
     return importlib.import_module("librosa")

@@ -1,5 +1,5 @@
-"""Random weights of every part, tiny, in the published layout: for tests and parity.
+"""Tiny random weights of every model in the published layout, for tests and parity.
 
-Names and shapes are written out here and not taken from our models or upstream's, so that neither
-can agree with itself.
+Names and shapes are spelled out here instead of being derived from our models or upstream's, so
+that neither is only compared with itself.
 """

@@ -1,8 +1,8 @@
-"""Writes random, tiny weights in the published layout: to try `replay`, `prepare` and the engine.
+"""Writes tiny random weights in the published layout, to try `replay`, `prepare` and the engine.
 
     python -m inference_sidecar.engines.infinitetalk.upstream_checks.tiny_weights DIR
 
-What they render is noise.
+They render noise.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ def main(arguments: Sequence[str]) -> int:
     """The command; returns its exit code."""
     summary = cast("str", __doc__).splitlines()[0]
     parser = argparse.ArgumentParser("tiny_weights", description=summary)
-    parser.add_argument("folder", type=Path, help="is made; must not hold weights yet")
+    parser.add_argument("folder", type=Path, help="is created; must not contain weights yet")
     try:
         write_tiny_weights(parser.parse_args(arguments).folder, TinySizes())
     except OSError as problem:

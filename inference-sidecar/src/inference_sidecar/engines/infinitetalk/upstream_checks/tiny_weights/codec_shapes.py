@@ -1,4 +1,4 @@
-"""The tensors of the video autoencoder."""
+"""Names and shapes of the video autoencoder's tensors."""
 
 from __future__ import annotations
 

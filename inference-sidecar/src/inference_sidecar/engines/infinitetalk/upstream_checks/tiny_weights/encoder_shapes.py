@@ -1,4 +1,4 @@
-"""The tensors of the text encoder and of CLIP."""
+"""Names and shapes of the tensors of the text encoder and of CLIP."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def text_shapes(sizes: TinySizes) -> Shapes:
 
 
 def image_shapes(sizes: TinySizes) -> Shapes:
-    """CLIP: the image half, and a text half with one tiny layer that upstream loads too."""
+    """CLIP: the image half, and a text half of one tiny layer, because upstream loads that too."""
     width, text = _IMAGE_WIDTH, 32
     shapes: Shapes = {
         "log_scale": (),

@@ -1,7 +1,7 @@
-"""Writes a folder in the published layout, every part random and tiny.
+"""Writes a folder in the published layout with tiny random models.
 
-Values have the size that trained layers give a signal: with those of a fresh network, where whole
-branches are zero, most mistakes would not show.
+The values have the magnitude of trained weights. In a freshly initialised network whole branches
+are zero, and most mistakes would not show.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from torch import Tensor
 from transformers import Wav2Vec2Config, Wav2Vec2FeatureExtractor, Wav2Vec2Model
 
 from inference_sidecar.engines.infinitetalk.checkpoints import layout
-from inference_sidecar.engines.infinitetalk.encoders.text import NEGATIVE_PROMPT
+from inference_sidecar.engines.infinitetalk.inputs.prepare_job import NEGATIVE_PROMPT
 from inference_sidecar.engines.infinitetalk.upstream_checks.tiny_weights.codec_shapes import (
     codec_shapes,
 )
@@ -40,7 +40,8 @@ _SPECIAL: Final = ("<pad>", "</s>", "<unk>")
 
 
 def write_tiny_weights(root: Path, sizes: TinySizes, seed: int = 0) -> Path:
-    """Fills `root` with the three repositories and returns it. The same seed, the same bytes."""
+    """Fills `root` with the three repositories and returns it. The same seed gives the same
+    bytes."""
     generator = torch.Generator().manual_seed(seed)
     base = root / layout.BASE
     audio = root / layout.AUDIO
@@ -62,20 +63,20 @@ def write_tiny_weights(root: Path, sizes: TinySizes, seed: int = 0) -> Path:
 
 
 def random_tensors(shapes: Shapes, generator: torch.Generator) -> dict[str, Tensor]:
-    """A random tensor for every shape, scaled by what it does, which its name and shape tell."""
+    """A random tensor for every shape, scaled by its role, which follows from name and shape."""
     return {name: _random(name, shape, generator) for name, shape in shapes.items()}
 
 
 def _random(name: str, shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
     values = torch.randn(shape, generator=generator)
     if name.endswith("gamma") or ("norm" in name and name.endswith("weight")):
-        # Sharp enough for where a token is to matter: else a wrong base of the positions, 1 % off,
-        # stays within rounding.
+        # Large enough for positions to matter: otherwise a base of the rotary embedding that is
+        # 1 % off would stay within rounding.
         return (2 if "self_attn" in name else 1) * (1 + 0.1 * values)
     is_convolution = len(shape) >= 4
     is_codec = name.startswith(("encoder.", "decoder.", "conv"))
     if name.endswith("bias"):
-        # The codec divides by the norm of a few channels; biases keep it away from zero.
+        # The codec divides by the norm of a few channels, which these biases keep away from zero.
         return (0.2 if is_codec else 0.1) * values
     if "modulation" in name:
         return 0.3 * values
@@ -83,8 +84,8 @@ def _random(name: str, shape: tuple[int, ...], generator: torch.Generator) -> Te
         return 0.5 * values
     if name in {"token_embedding.weight", "log_scale"} or "pos_embedding" in name:
         return values
-    # Linear layers keep the size of what they are given. Convolutions shrink it, and the last one
-    # more: frames stay inside -1..1, and what rounding does to one chunk does not grow in the next.
+    # Linear layers preserve the magnitude of their input. Convolutions reduce it, the last one
+    # most: frames stay within -1..1, and rounding errors of one chunk do not grow in the next.
     gain = 0.4 if name == "decoder.head.2.weight" else 0.6 if is_convolution else 1.0
     return gain * values / math.sqrt(math.prod(shape[1:]) if len(shape) > 1 else 1)
 
@@ -138,7 +139,7 @@ def _write_tokenizer(folder: Path, vocabulary: int) -> None:
 
 
 def _write_voice(folder: Path, sizes: TinySizes, generator: torch.Generator) -> None:
-    """The transformer hears 12 layers of 768, so these are the one thing that cannot be tiny."""
+    """wav2vec2. The transformer expects 12 layers of 768, so these sizes cannot be tiny."""
     config = cast("Any", Wav2Vec2Config)(
         hidden_size=768,
         num_hidden_layers=12,

@@ -1,4 +1,4 @@
-"""Shapes of the layers that everything is made of."""
+"""Shapes of the basic layers."""
 
 from __future__ import annotations
 

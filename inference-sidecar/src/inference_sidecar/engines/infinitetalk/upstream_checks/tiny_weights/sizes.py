@@ -1,4 +1,4 @@
-"""What the tensors do not share: one set of sizes for tests, one of the published weights."""
+"""The sizes of the models: one set for tests, and that of the published weights."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import Final
 
 @dataclass(frozen=True)
 class TinySizes:
-    """Sizes of the parts. Heads are an even number: upstream halves them.
+    """Sizes of the models. The number of heads is even, because upstream halves it.
 
-    dim: with heads of 12 a wrong base of the positions would hardly show.
+    dim: with a head width of 12, a wrong base of the rotary embedding would hardly show.
     """
 
     dim: int = 48
@@ -53,7 +53,7 @@ PUBLISHED: Final = TinySizes(
     image_hidden=5120,
     codec_width=96,
 )
-"""The sizes of the real weights, for checking names and shapes without them."""
+"""The sizes of the published weights, to check names and shapes without them."""
 
 Shapes = dict[str, tuple[int, ...]]
 """Shapes of tensors by published name."""

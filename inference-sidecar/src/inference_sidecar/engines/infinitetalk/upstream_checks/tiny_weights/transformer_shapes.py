@@ -1,4 +1,4 @@
-"""The tensors of the transformer: the base model, and what InfiniteTalk adds."""
+"""Names and shapes of the transformer's tensors: the base model and InfiniteTalk's audio branch."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def base_shapes(sizes: TinySizes) -> Shapes:
 
 
 def audio_shapes(sizes: TinySizes) -> Shapes:
-    """What InfiniteTalk adds to the base transformer."""
+    """The audio branch, which InfiniteTalk adds to the base transformer."""
     hidden = sizes.audio_hidden
     shapes = linear("audio_proj.proj1", 5 * _AUDIO_INPUTS, hidden)
     shapes |= linear("audio_proj.proj1_vf", 8 * _AUDIO_INPUTS, hidden)

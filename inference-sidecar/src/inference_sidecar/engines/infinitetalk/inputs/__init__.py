@@ -1,0 +1,1 @@
+"""A request's portrait, voice and prompt, read and prepared for the model."""

@@ -1,0 +1,1 @@
+"""Start-up: weights onto the device, and the speed of real forwards."""

@@ -1,0 +1,153 @@
+"""Loads the folder that `weights prepare` made into everything that renders."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+import torch
+from torch import Tensor
+
+from inference_sidecar.engines.infinitetalk.capacity.device import Device
+from inference_sidecar.engines.infinitetalk.capacity.flops import TransformerShape
+from inference_sidecar.engines.infinitetalk.capacity.memory_plan import RESERVE_BYTES, gib
+from inference_sidecar.engines.infinitetalk.checkpoints.resident_file import (
+    ResidentFile,
+    ResidentFolder,
+)
+from inference_sidecar.engines.infinitetalk.checkpoints.tensor_source import TensorSource
+from inference_sidecar.engines.infinitetalk.encoders.codec import WanCodec
+from inference_sidecar.engines.infinitetalk.encoders.image import ClipImage
+from inference_sidecar.engines.infinitetalk.encoders.prompt_cache import PromptCache
+from inference_sidecar.engines.infinitetalk.encoders.text import UmT5
+from inference_sidecar.engines.infinitetalk.encoders.voice import Wav2Vec2
+from inference_sidecar.engines.infinitetalk.loading.loaded_model import LoadedModel
+from inference_sidecar.engines.infinitetalk.native.attention import AttentionBackend
+from inference_sidecar.engines.infinitetalk.native.config import DitConfig
+from inference_sidecar.engines.infinitetalk.native.denoiser import NativeDenoiser
+from inference_sidecar.engines.infinitetalk.native.dit import build_dit
+from inference_sidecar.engines.infinitetalk.native.linear import precision_of, resident_linear
+from inference_sidecar.engines.infinitetalk.sampling.chunk_loop import Models
+from inference_sidecar.engines.infinitetalk.sampling.interfaces import Denoiser
+from inference_sidecar.engines.infinitetalk.settings import InfiniteTalkSettings
+from inference_sidecar.engines.infinitetalk.upstream.compatibility import import_upstream
+from inference_sidecar.engines.infinitetalk.upstream.forward import (
+    FORWARD_MEMORY,
+    upstream_denoiser,
+)
+from inference_sidecar.foundation.errors import GpuOutOfMemory
+
+_PROMPTS: Final = "prompts"
+"""Below the folder of the weights."""
+_UPSTREAMS: Final = "upstream"
+"""Reported instead of a kernel's name, because upstream's code makes the choice."""
+
+
+def load_model(settings: InfiniteTalkSettings, device: Device) -> LoadedModel:
+    """Reads the resident weights.
+
+    Raises `WeightsError`, naming the command to run, if they are missing. Raises `GpuOutOfMemory`
+    before reading anything if the weights alone do not fit, and `UpstreamUnusable` if upstream's
+    code is configured and cannot be used.
+    """
+    if settings.infinitetalk_upstream is not None:
+        import_upstream(settings.infinitetalk_upstream, device.torch)
+    folder, precision = ResidentFolder(settings.model_storage_path), settings.infinitetalk_precision
+    transformer = folder.transformer(precision)
+    image, codec, text = folder.part("image"), folder.part("codec"), folder.part("text")
+    voice, tokenizer = folder.voice, folder.tokenizer
+    _require_room((transformer, image, codec), device)
+
+    is_exact = precision == "fp32" or not device.is_cuda
+    tensors = transformer.load(device.torch)
+    config = DitConfig.of(TensorSource(tensors), transformer.info.config)
+    forward = _forward(settings, tensors, transformer.info.config)
+    del tensors
+    video = WanCodec(
+        codec.load(device.torch), device.torch, torch.float32 if is_exact else torch.bfloat16
+    )
+    models = Models(
+        denoiser=forward.denoiser,
+        codec=video,
+        image_encoder=ClipImage(
+            image.load(device.torch), device.torch, torch.float32 if is_exact else torch.float16
+        ),
+    )
+    return LoadedModel(
+        models=models,
+        codec=video,
+        text=PromptCache(
+            settings.model_storage_path / _PROMPTS,
+            text.info.fingerprint,
+            # Mapped, on the CPU: a prompt seen for the first time costs seconds, and 10.6 GiB of
+            # device memory stay free.
+            lambda: UmT5(text.load(torch.device("cpu")), tokenizer, config.text_tokens),
+        ),
+        voice=Wav2Vec2(voice, device.torch),
+        shape=_shape_of(config),
+        text_dim=config.text_dim,
+        precision=forward.precision,
+        attention=forward.attention,
+        block_ops=forward.block_ops,
+        weights=transformer.info.fingerprint,
+        codec_bytes_per_value=4 if is_exact else 2,
+        forward_memory=forward.memory,
+    )
+
+
+@dataclass(frozen=True)
+class _Forward:
+    """A loaded transformer, and what readiness reports of it. memory: see
+    `LoadedModel.forward_memory`."""
+
+    denoiser: Denoiser
+    precision: str
+    attention: str
+    block_ops: str
+    memory: float = 1.0
+
+
+def _forward(
+    settings: InfiniteTalkSettings, tensors: Mapping[str, Tensor], config: Mapping[str, object]
+) -> _Forward:
+    """The native transformer, or upstream's if the operator configured it, over the same
+    weights."""
+    precision = settings.infinitetalk_precision
+    if settings.infinitetalk_upstream is not None:
+        denoiser = upstream_denoiser(settings.infinitetalk_upstream, tensors, config)
+        return _Forward(denoiser, precision, _UPSTREAMS, _UPSTREAMS, FORWARD_MEMORY)
+    activations = torch.float32 if precision == "fp32" else torch.bfloat16
+    dit = build_dit(tensors, config, resident_linear, activations)
+    native = NativeDenoiser(dit, AttentionBackend(settings.infinitetalk_attention))
+    return _Forward(
+        native,
+        precision_of(dit) if precision == "fp8" else precision,
+        native.attention.value,
+        native.block_ops,
+    )
+
+
+def _require_room(files: tuple[ResidentFile, ...], device: Device) -> None:
+    """Fails at once instead of after minutes of reading."""
+    needed = sum(file.size_bytes for file in files) + RESERVE_BYTES
+    free = device.free_bytes()
+    if device.is_cuda and needed > free:
+        raise GpuOutOfMemory(
+            f"The weights take {gib(needed)} and {gib(free)} of {device.name} are free: choose "
+            "INFINITETALK_PRECISION=fp8, free the device, or use a larger one.",
+            context={"neededBytes": needed, "freeBytes": free},
+        )
+
+
+def _shape_of(config: DitConfig) -> TransformerShape:
+    """The sizes that decide arithmetic and memory."""
+    return TransformerShape(
+        dim=config.dim,
+        ffn_dim=config.ffn_dim,
+        layers=config.layers,
+        heads=config.heads,
+        text_tokens=config.text_tokens,
+        audio_tokens=config.audio_tokens,
+        audio_dim=config.audio_dim,
+    )

@@ -1,0 +1,50 @@
+"""Everything that a loaded engine renders with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from inference_sidecar.engines.infinitetalk.capacity.flops import TransformerShape
+from inference_sidecar.engines.infinitetalk.sampling.chunk_loop import Models
+from inference_sidecar.engines.infinitetalk.sampling.interfaces import (
+    TextEncoder,
+    VideoCodec,
+    VoiceEncoder,
+)
+
+
+class TilingCodec(VideoCodec, Protocol):
+    """A video codec that can trade time for memory from one render to the next."""
+
+    @property
+    def is_tiled(self) -> bool:
+        """Whether it works on overlapping tiles."""
+        ...
+
+    @is_tiled.setter
+    def is_tiled(self, wanted: bool) -> None: ...
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """The result of `load_model`.
+
+    precision, attention, block_ops: what is really used, as readiness reports it.
+    weights: fingerprint of the transformer's weights.
+    codec: the one in `models`, with its tiling switch; codec_bytes_per_value: 2 or 4.
+    forward_memory: memory of one forward relative to the native transformer's.
+    """
+
+    models: Models
+    codec: TilingCodec
+    text: TextEncoder
+    voice: VoiceEncoder
+    shape: TransformerShape
+    text_dim: int
+    precision: str
+    attention: str
+    block_ops: str
+    weights: str
+    codec_bytes_per_value: int
+    forward_memory: float = 1.0

@@ -1,0 +1,268 @@
+"""The chunk loop: denoises and decodes a video window by window, in constant memory.
+
+Only the motion latent passes from one window to the next. It is encoded from the last frames of a
+window after colour matching, and is all that a resumed render needs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import safetensors.torch
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from inference_sidecar.engines.engine import Control
+from inference_sidecar.engines.infinitetalk.sampling.colour_match import ColourMatch
+from inference_sidecar.engines.infinitetalk.sampling.guidance import Guidance
+from inference_sidecar.engines.infinitetalk.sampling.interfaces import (
+    ConditionedDenoiser,
+    Conditions,
+    Denoiser,
+    ImageEncoder,
+    VideoCodec,
+    VoiceTrack,
+)
+from inference_sidecar.engines.infinitetalk.sampling.noise import Noise, make_noise
+from inference_sidecar.engines.infinitetalk.sampling.render_settings import RenderSettings
+from inference_sidecar.engines.infinitetalk.sampling.schedule import TRAIN_TIMESTEPS, timesteps
+from inference_sidecar.engines.infinitetalk.sampling.windows import Window, plan_windows
+from inference_sidecar.foundation.errors import RenderFailed, ResumeRefused
+
+_LATENT_CHANNELS: Final = 16
+_PIXELS_PER_LATENT: Final = 8
+
+
+@dataclass(frozen=True)
+class Models:
+    """The models that the loop drives. Text and voices are embedded before it starts."""
+
+    denoiser: Denoiser
+    codec: VideoCodec
+    image_encoder: ImageEncoder
+
+
+@dataclass(frozen=True)
+class RenderJob:
+    """One video to render.
+
+    portrait: `[3, H, W]` in -1..1 at generation size, both sides multiples of 16.
+    prompt, negative: text embeddings; the negative may be None if guidance does not use it.
+    voices: one per speaking person, each at least one window long.
+    frames: number of frames to deliver.
+    """
+
+    portrait: Tensor
+    prompt: Tensor
+    negative: Tensor | None
+    voices: tuple[VoiceTrack, ...]
+    seed: int
+    frames: int
+    person_masks: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class RenderState:
+    """All that `next_chunk` needs from earlier chunks: the motion latent, float32 on the CPU."""
+
+    next_chunk: int
+    motion: Tensor | None
+
+    def to_bytes(self) -> bytes:
+        """A safetensors file of about a megabyte."""
+        tensors = {} if self.motion is None else {"motion": self.motion.contiguous()}
+        return safetensors.torch.save(tensors, {"next_chunk": str(self.next_chunk)})
+
+    @classmethod
+    def from_bytes(cls, next_chunk: int, content: bytes) -> RenderState:
+        """Reads what `to_bytes` wrote. Raises `ResumeRefused` for anything else."""
+        try:
+            tensors = safetensors.torch.load(content)
+        except Exception as cause:
+            raise ResumeRefused("The motion latent cannot be read.") from cause
+        return cls(next_chunk, tensors.get("motion"))
+
+
+@dataclass(frozen=True)
+class RenderedChunk:
+    """The frames that a window adds: `[3, T, H, W]` in -1..1, float32, on the codec's device."""
+
+    index: int
+    frames: Tensor
+    state: RenderState
+
+    def to_uint8(self) -> NDArray[np.uint8]:
+        """`[T, H, W, 3]` on the host, rounded to the nearest level. Converts before the copy, which
+        is then a quarter of the size."""
+        levels = self.frames.add(1).mul_(127.5).round_().clamp_(0, 255).to(torch.uint8)
+        return levels.permute(1, 2, 3, 0).contiguous().cpu().numpy()
+
+
+@torch.inference_mode()
+def render(
+    models: Models,
+    job: RenderJob,
+    settings: RenderSettings,
+    control: Control,
+    resume: RenderState | None = None,
+) -> Iterator[RenderedChunk]:
+    """Yields the chunks of a job in order, starting at `resume.next_chunk` if given.
+
+    Calls `control.check` before every forward, encode and decode, and `control.progress` after
+    every forward and chunk. With the same models, job and settings, a resumed render yields the
+    same bits as an uninterrupted one.
+    """
+    loop = _Loop(models, job, settings, control)
+    yield from loop.run(resume or RenderState(0, None))
+
+
+class _Loop:
+    """One render: what is constant during a job, and the steps of a window."""
+
+    def __init__(
+        self, models: Models, job: RenderJob, settings: RenderSettings, control: Control
+    ) -> None:
+        _require_usable(job, settings)
+        self._models = models
+        self._job = job
+        self._settings = settings
+        self._control = control
+        self._guidance = _guidance(settings)
+        self._timesteps = timesteps(settings.steps, settings.shift)
+        self._windows = plan_windows(job.frames, settings)
+        self._match_colours = ColourMatch(job.portrait, settings.colour)
+        self._noise = self._make_noise()
+
+    def run(self, state: RenderState) -> Iterator[RenderedChunk]:
+        """Renders the windows from `state` on."""
+        self._report(state.next_chunk, 0)
+        anchor = self._anchor()
+        denoiser = self._condition(anchor)
+        # The codec is causal, so the first latent frame of the anchor encodes the portrait alone.
+        first_motion = anchor[4:, :1]
+        for window in self._windows[state.next_chunk :]:
+            motion = first_motion if state.motion is None else state.motion.to(anchor.device)
+            latent = self._denoise(denoiser, window, motion)
+            self._control.check()
+            frames = self._match_colours(self._models.codec.decode(latent))
+            state = RenderState(window.index + 1, self._motion_after(window, frames))
+            self._report(window.index + 1, 0)
+            yield RenderedChunk(
+                window.index, frames[:, window.drop : window.drop + window.keep], state
+            )
+
+    def _make_noise(self) -> Noise:
+        _, height, width = self._job.portrait.shape
+        shape = (
+            _LATENT_CHANNELS,
+            self._settings.latent_frames,
+            height // _PIXELS_PER_LATENT,
+            width // _PIXELS_PER_LATENT,
+        )
+        return make_noise(self._job.seed, shape, self._settings)
+
+    def _condition(self, anchor: Tensor) -> ConditionedDenoiser:
+        """Prepares the denoiser once per job."""
+        self._control.check()
+        image = self._models.image_encoder.embed(self._job.portrait)
+        conditions = Conditions(
+            prompt=self._job.prompt,
+            negative=self._job.negative if self._guidance.needs_negative else None,
+            image=image,
+            anchor=anchor,
+            person_masks=self._job.person_masks,
+        )
+        try:
+            return self._models.denoiser.condition(conditions)
+        except NotImplementedError as cause:
+            raise RenderFailed("This denoiser renders only one person.") from cause
+
+    def _anchor(self) -> Tensor:
+        """The latent of a window whose first frame is the portrait and the rest black, with the
+        mask of the given frame."""
+        portrait = self._job.portrait[:, None]
+        black = portrait.new_zeros(3, self._settings.frames - 1, *portrait.shape[2:])
+        latent = self._encode(torch.cat((portrait, black), dim=1))
+        mask = latent.new_zeros(4, *latent.shape[1:])
+        mask[:, 0] = 1
+        return torch.cat((mask, latent))
+
+    def _denoise(self, denoiser: ConditionedDenoiser, window: Window, motion: Tensor) -> Tensor:
+        """All denoising steps of a window. The first latent frames stay fixed at the motion
+        latent."""
+        latent = self._noise.draw(window.index).to(motion.device)
+        fixed = motion.shape[1]
+        audio = self._embed_audio(denoiser, window)
+        passes = self._guidance.passes
+        latent[:, :fixed] = motion
+        done = 0
+        for now, after in zip(self._timesteps, self._timesteps[1:], strict=False):
+            velocities: list[Tensor] = []
+            for one in passes:
+                self._control.check()
+                velocities.append(denoiser.predict(latent, now, one.text, audio[one.has_audio]))
+                done += 1
+                self._report(window.index, done)
+            latent = latent - self._guidance.combine(velocities) * _step(now, after)
+            latent[:, :fixed] = motion
+        return latent
+
+    def _embed_audio(self, denoiser: ConditionedDenoiser, window: Window) -> dict[bool, Tensor]:
+        """Audio tokens of the window by `Pass.has_audio`; those of silence only if guidance uses
+        them."""
+        voices = torch.stack(
+            [
+                voice.window(window.start, self._settings.frames, is_last=window.is_last)
+                for voice in self._job.voices
+            ]
+        )
+        tokens = {True: denoiser.embed_audio(voices)}
+        if any(not one.has_audio for one in self._guidance.passes):
+            tokens[False] = denoiser.embed_audio(torch.zeros_like(voices[-1:]))
+        return tokens
+
+    def _motion_after(self, window: Window, frames: Tensor) -> Tensor | None:
+        """The motion latent that the next window starts from; None after the last window."""
+        if window is self._windows[-1]:
+            return None
+        return self._encode(frames[:, -self._settings.motion :]).float().cpu()
+
+    def _encode(self, frames: Tensor) -> Tensor:
+        self._control.check()
+        return self._models.codec.encode(frames)
+
+    def _report(self, chunk: int, forwards: int) -> None:
+        """Reports progress. Decoding counts as one forward, so a chunk is done when its frames
+        are."""
+        of_chunk = 1 + self._settings.steps * len(self._guidance.passes)
+        self._control.progress((chunk + forwards / of_chunk) / len(self._windows))
+
+
+def _guidance(settings: RenderSettings) -> Guidance:
+    return Guidance(settings.text_guide, settings.audio_guide, settings.skips_forwards)
+
+
+def _step(now: float, after: float) -> float:
+    """The length of an Euler step, in float32 as upstream computes it."""
+    return float((np.float32(now) - np.float32(after)) / np.float32(TRAIN_TIMESTEPS))
+
+
+def _require_usable(job: RenderJob, settings: RenderSettings) -> None:
+    """Raises `ValueError` for mistakes that would otherwise show much later, or never."""
+    _, height, width = job.portrait.shape
+    if height % 16 or width % 16:
+        raise ValueError(f"Width and height are multiples of 16, not {width}x{height}.")
+    if not job.voices:
+        raise ValueError("A job needs at least one voice.")
+    if len(job.voices) > 1 and job.person_masks is None:
+        raise ValueError("Several people need person masks.")
+    shortest = min(voice.frames for voice in job.voices)
+    needed = min(max(job.frames, settings.frames), settings.frames)
+    if shortest < needed:
+        raise ValueError(f"A voice of {shortest} frames is shorter than a window; pad it.")
+    if _guidance(settings).needs_negative and job.negative is None:
+        raise ValueError("Guidance by text needs a negative prompt.")

@@ -4,6 +4,7 @@ import {
   expectCompletedOnce,
   type System,
   startSystem,
+  until,
 } from '../harness/index.ts'
 
 const deadlineSeconds = 3
@@ -17,10 +18,13 @@ describe('a render that goes badly', () => {
     expect(await system.stop()).toEqual([])
   }, 90_000)
 
-  const endsOf = async (jobId: string) => {
-    const facts = (await (await system.broker()).factsOf(jobId)).map(({ type }) => type)
-    return facts.filter((type) => /^job\.(completed|failed|cancelled)$/.test(type))
-  }
+  /** The terminal events of a job, of which there should be one. It follows the record by a moment. */
+  const endsOf = (jobId: string) =>
+    until(async () => {
+      const facts = (await (await system.broker()).factsOf(jobId)).map(({ type }) => type)
+      const ends = facts.filter((type) => /^job\.(completed|failed|cancelled)$/.test(type))
+      return ends.length > 0 && ends
+    })
 
   it('a job that kills its worker each time fails at the sixth death, and the others complete', async () => {
     const poison = await system.client.submit({ prompt: 'null:crash null:seconds=0.2' })

@@ -6,11 +6,10 @@ import {
   type JobRecord,
   jobKey,
   limits,
-  type Timings,
   type Warning,
 } from '@avatar/contracts'
 import { factOf, type JobRecords, plainEvent, publishEvent } from '@avatar/job-kit'
-import { AppError, type Bus, type Clock } from '@avatar/service-kit'
+import { AppError, type Foundation } from '@avatar/service-kit'
 import type { Board } from './board.ts'
 import { blocksAdmission, type FullStreams } from './full-streams.ts'
 import type { InputTaker, TakenInputs } from './take-inputs.ts'
@@ -45,17 +44,16 @@ export type Admission = (submission: Submission) => Promise<Admitted>
  * @throws AppError IDEMPOTENCY_KEY_REUSED for another request under the same id; BROKER_UNAVAILABLE,
  * STORE_UNAVAILABLE; whatever the media checks throw
  */
-export function createAdmission(deps: {
-  bus: Bus
-  records: JobRecords
-  inputs: InputTaker
-  board: Board
-  workers: Workers
-  fullStreams: FullStreams
-  clock: Clock
-  timings: Timings
-  minDeadlineSeconds: number
-}): Admission {
+export function createAdmission(
+  deps: Pick<Foundation, 'bus' | 'clock' | 'timings'> & {
+    records: JobRecords
+    inputs: InputTaker
+    board: Board
+    workers: Workers
+    fullStreams: FullStreams
+    minDeadlineSeconds: number
+  },
+): Admission {
   const { bus, records, inputs, board, workers, fullStreams, clock, timings } = deps
 
   return async (submission) => {

@@ -1,6 +1,5 @@
-import type { Timings } from '@avatar/contracts'
 import type { JobRecords } from '@avatar/job-kit'
-import type { Bus, Clock, Log, Metrics, ObjectStore, Trace } from '@avatar/service-kit'
+import type { Foundation, ObjectStore, Trace } from '@avatar/service-kit'
 import type { FastifyPluginCallbackZod } from 'fastify-type-provider-zod'
 import type { Admission } from './admission.ts'
 import type { ApiKeys } from './api-keys.ts'
@@ -11,8 +10,7 @@ import type { UploadSpool } from './upload-spool.ts'
 import type { Workers } from './workers.ts'
 
 /** Everything the API is built from. */
-export type AppDeps = {
-  bus: Bus
+export type AppDeps = Omit<Foundation, 'config'> & {
   records: JobRecords
   objects: ObjectStore
   apiKeys: ApiKeys
@@ -22,10 +20,6 @@ export type AppDeps = {
   changes: JobChanges
   fullStreams: FullStreams
   spool: UploadSpool
-  clock: Clock
-  log: Log
-  timings: Timings
-  metrics: Metrics
   allowedOrigins: readonly string[]
   hasDocs: boolean
   resultUrlTtlSeconds: number

@@ -11,9 +11,8 @@ import {
 import { publishNotification } from '@avatar/job-kit'
 import {
   AppError,
-  type Bus,
-  type Clock,
   type Delivery,
+  type Foundation,
   logFailure,
   type ObjectStore,
 } from '@avatar/service-kit'
@@ -30,13 +29,13 @@ const jobIdNamespace = '1d2f1bb4-5b7e-4e64-8a55-0c5a7f1c9e21'
  * must lie in its own folder. An event that cannot become a job is dead-lettered with a reason, and
  * its publisher is notified.
  */
-export function intakeHandler(deps: {
-  bus: Bus
-  objects: ObjectStore
-  admit: Admission
-  spool: UploadSpool
-  clock: Clock
-}) {
+export function intakeHandler(
+  deps: Pick<Foundation, 'bus' | 'clock'> & {
+    objects: ObjectStore
+    admit: Admission
+    spool: UploadSpool
+  },
+) {
   const { bus, objects, admit, spool, clock } = deps
 
   async function handle(submission: IntakeSubmission, delivery: Delivery): Promise<void> {

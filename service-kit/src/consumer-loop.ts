@@ -1,3 +1,4 @@
+import { addAbortListener } from 'node:events'
 import { type ConsumerSpec, type DeadLetter, subjects, type Timings } from '@avatar/contracts'
 import type { JsMsg } from '@nats-io/jetstream'
 import type { z } from 'zod'
@@ -55,9 +56,7 @@ export function consumerLoop<S extends z.ZodType>(options: ConsumerLoopOptions<S
   async function readWhileItLasts(signal: AbortSignal, turned: () => void) {
     const consumer = await bus.consumer(spec)
     const messages = await consumer.consume({ max_messages: options.concurrency })
-    const stop = () => messages.stop()
-    signal.addEventListener('abort', stop, { once: true })
-    if (signal.aborted) stop() // It was stopped while the consumer was opened.
+    using _listening = addAbortListener(signal, () => messages.stop())
     const inHand = new Set<Promise<void>>()
     isBound = true
     void (async () => {
@@ -76,7 +75,6 @@ export function consumerLoop<S extends z.ZodType>(options: ConsumerLoopOptions<S
       }
     } finally {
       isBound = false
-      signal.removeEventListener('abort', stop)
       await Promise.all(inHand)
       await messages.close()
     }

@@ -13,7 +13,7 @@ import {
   resultViewSchema,
   statusViewSchema,
 } from '@avatar/contracts'
-import type { Clock } from '@avatar/service-kit'
+import { systemClock } from '@avatar/service-kit'
 import type { z } from 'zod'
 import { exitCodes, UserError } from './exit-codes.ts'
 
@@ -27,21 +27,21 @@ export type Submission = { image: string; audio: string; prompt?: string; seed?:
 export type ApiClient = ReturnType<typeof createApiClient>
 
 /** The REST API as the command line uses it. It waits through short outages of the system. */
-export function createApiClient(url: string, key: string | undefined, clock: Clock) {
+export function createApiClient(url: string, key?: string) {
   /** @throws UserError when the API refuses, or cannot be reached for a minute */
   async function call<S extends z.ZodType>(
     path: string,
     data: S,
     request: () => Promise<RequestInit>,
   ): Promise<z.output<ReturnType<typeof envelopeOf<S>>>> {
-    const deadline = clock.monotonicMs() + patienceMs
+    const deadline = systemClock.monotonicMs() + patienceMs
     for (;;) {
       const answer = await tryOnce(path, await request())
       if (answer?.status === 503 || answer?.status === 429 || answer === undefined) {
-        if (clock.monotonicMs() > deadline)
+        if (systemClock.monotonicMs() > deadline)
           throw new UserError(`${url} did not answer for a minute.`, exitCodes.unreachable)
         const retryAfterMs = Number(answer?.headers.get('retry-after') ?? 0) * 1000
-        await clock.wait(Math.max(retryEveryMs, retryAfterMs))
+        await systemClock.wait(Math.max(retryEveryMs, retryAfterMs))
         continue
       }
       const body: unknown = await answer.json().catch(() => undefined)

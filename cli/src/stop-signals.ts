@@ -1,3 +1,4 @@
+import { once } from 'node:events'
 import type { Clock } from '@avatar/service-kit'
 
 /** A terminal and npm both pass on one Ctrl-C; signals within this time count as one. */
@@ -42,9 +43,6 @@ export function listenForStop(signals: SignalSource, clock: Clock): StopSignals 
 }
 
 /** Resolves once the signal is aborted; at once if it already is. */
-export function aborted(signal: AbortSignal): Promise<void> {
-  return new Promise((resolve) => {
-    if (signal.aborted) return resolve()
-    signal.addEventListener('abort', () => resolve(), { once: true })
-  })
+export async function aborted(signal: AbortSignal): Promise<void> {
+  if (!signal.aborted) await once(signal, 'abort')
 }

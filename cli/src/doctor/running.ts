@@ -130,7 +130,7 @@ function keys(system: System, repair: string): Promise<Finding> {
 
 async function api(url: string, start: string): Promise<Finding[]> {
   const health = await Promise.race([
-    createApiClient(url, undefined, systemClock).health(),
+    createApiClient(url).health(),
     systemClock.wait(healthWithinMs),
   ])
   const workers = health?.workers ?? []

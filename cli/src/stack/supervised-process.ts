@@ -1,7 +1,7 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { createInterface } from 'node:readline'
-import { background, type Clock, createLog, type Runnable } from '@avatar/service-kit'
+import { background, systemClock as clock, createLog, type Runnable } from '@avatar/service-kit'
 import { signalIfThere } from '../process-table.ts'
 import type { Program } from './programs.ts'
 
@@ -22,14 +22,13 @@ export type SupervisedProcess = Runnable & {
 }
 
 type Supervision = {
-  clock: Clock
   onLine: (line: string) => void
   onStart: (pid: number) => void
   onEnd: (how: string) => void
 }
 
 export function superviseProcess(program: Program, supervision: Supervision): SupervisedProcess {
-  const { clock, onLine, onStart, onEnd } = supervision
+  const { onLine, onStart, onEnd } = supervision
   let child: ChildProcess | undefined
   let hasStoppedBadly = false
 

@@ -11,7 +11,9 @@ import {
 import { factOf, type JobRecords, plainEvent, publishEvent } from '@avatar/job-kit'
 import { AppError, type Foundation } from '@avatar/service-kit'
 import type { Board } from './board.ts'
+import type { IngestConfig } from './config.ts'
 import { blocksAdmission, type FullStreams } from './full-streams.ts'
+import type { RawMedium } from './input-media.ts'
 import type { InputTaker, TakenInputs } from './take-inputs.ts'
 import type { Workers } from './workers.ts'
 
@@ -20,10 +22,8 @@ export type Submission = {
   jobId: string
   owner: string
   door: JobRecord['door']
-  imagePath: string
-  imageSha256: string
-  audioPath: string
-  audioSha256: string
+  image: RawMedium
+  audio: RawMedium
   prompt: string
   seed: number | undefined
   reference?: string | undefined
@@ -45,13 +45,12 @@ export type Admission = (submission: Submission) => Promise<Admitted>
  * STORE_UNAVAILABLE; whatever the media checks throw
  */
 export function createAdmission(
-  deps: Pick<Foundation, 'bus' | 'clock' | 'timings'> & {
+  deps: Foundation<IngestConfig> & {
     records: JobRecords
     inputs: InputTaker
     board: Board
     workers: Workers
     fullStreams: FullStreams
-    minDeadlineSeconds: number
   },
 ): Admission {
   const { bus, records, inputs, board, workers, fullStreams, clock, timings } = deps
@@ -123,7 +122,10 @@ export function createAdmission(
       traceparent: submission.traceparent,
       createdAtMs: clock.nowMs(),
       estimatedSeconds,
-      deadlineSeconds: deadlineSecondsFor(estimatedSeconds, deps.minDeadlineSeconds),
+      deadlineSeconds: deadlineSecondsFor(
+        estimatedSeconds,
+        deps.config.RENDER_DEADLINE_MIN_SECONDS,
+      ),
       failures: 0,
       deaths: 0,
       losses: 0,
@@ -142,7 +144,7 @@ export function createAdmission(
 
 /** Covers what the client sent, so that a repeated request is recognised before anything is decoded. */
 function fingerprintOf(submission: Submission): string {
-  const { imageSha256, audioSha256, prompt, seed, reference } = submission
-  const parts = [imageSha256, audioSha256, prompt, seed ?? null, reference ?? null]
+  const { image, audio, prompt, seed, reference } = submission
+  const parts = [image.sha256, audio.sha256, prompt, seed ?? null, reference ?? null]
   return createHash('sha256').update(JSON.stringify(parts)).digest('hex')
 }

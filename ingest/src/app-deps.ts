@@ -4,13 +4,14 @@ import type { FastifyPluginCallbackZod } from 'fastify-type-provider-zod'
 import type { Admission } from './admission.ts'
 import type { ApiKeys } from './api-keys.ts'
 import type { Board } from './board.ts'
+import type { IngestConfig } from './config.ts'
 import type { FullStreams } from './full-streams.ts'
 import type { JobChanges } from './job-changes.ts'
 import type { UploadSpool } from './upload-spool.ts'
 import type { Workers } from './workers.ts'
 
 /** Everything the API is built from. */
-export type AppDeps = Omit<Foundation, 'config'> & {
+export type AppDeps = Foundation<IngestConfig> & {
   records: JobRecords
   objects: ObjectStore
   apiKeys: ApiKeys
@@ -20,9 +21,6 @@ export type AppDeps = Omit<Foundation, 'config'> & {
   changes: JobChanges
   fullStreams: FullStreams
   spool: UploadSpool
-  allowedOrigins: readonly string[]
-  hasDocs: boolean
-  resultUrlTtlSeconds: number
 }
 
 /** The app as routes use it: their zod schemas give the types. */

@@ -72,16 +72,12 @@ export function intakeHandler(
     delivery: Delivery,
   ) {
     await spool.withFolder(async (folder) => {
-      const image = await fetchInput(publisher, submission.image_key, folder, 'image')
-      const audio = await fetchInput(publisher, submission.audio_key, folder, 'audio')
       const { job, isNew } = await admit({
         jobId,
         owner: publisher,
         door: 'event',
-        imagePath: image.path,
-        imageSha256: image.sha256,
-        audioPath: audio.path,
-        audioSha256: audio.sha256,
+        image: await fetchInput(publisher, submission.image_key, folder, 'image'),
+        audio: await fetchInput(publisher, submission.audio_key, folder, 'audio'),
         prompt: submission.prompt ?? '',
         seed: submission.seed,
         reference: submission.reference,

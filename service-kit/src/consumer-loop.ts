@@ -56,7 +56,7 @@ export function consumerLoop<S extends z.ZodType>(options: ConsumerLoopOptions<S
   async function readWhileItLasts(signal: AbortSignal, turned: () => void) {
     const consumer = await bus.consumer(spec)
     const messages = await consumer.consume({ max_messages: options.concurrency })
-    using _listening = addAbortListener(signal, () => messages.stop())
+    const listening = addAbortListener(signal, () => messages.stop())
     const inHand = new Set<Promise<void>>()
     isBound = true
     void (async () => {
@@ -75,6 +75,7 @@ export function consumerLoop<S extends z.ZodType>(options: ConsumerLoopOptions<S
       }
     } finally {
       isBound = false
+      listening[Symbol.dispose]()
       await Promise.all(inHand)
       await messages.close()
     }

@@ -105,7 +105,7 @@ export async function openRecordStore<S extends z.ZodType>(
       let isCurrent = (await kv.status()).values === 0
       if (isCurrent) onCurrent()
       const changes = await kv.watch({ key: '>' })
-      using _listening = addAbortListener(signal, () => changes.stop())
+      const listening = addAbortListener(signal, () => changes.stop())
       try {
         for await (const entry of changes) {
           const { key, revision, isUpdate } = entry
@@ -120,6 +120,7 @@ export async function openRecordStore<S extends z.ZodType>(
           onCurrent()
         }
       } finally {
+        listening[Symbol.dispose]()
         changes.stop()
       }
     },

@@ -10,18 +10,23 @@ const paddingBytes = 4_096
  * most, in bounded time, because it runs in the service itself and not in a limited child process.
  */
 export async function detectAudioFormat(path: string): Promise<AudioFormat | undefined> {
-  await using file = await open(path, 'r')
-  const start = await readAt(file, 0, 12)
+  const { start, frame } = await readStart(path)
   if (start.toString('latin1', 0, 4) === 'RIFF' && start.toString('latin1', 8, 12) === 'WAVE')
     return 'wav'
-  return isLayer3Header(await firstFrame(file, start)) ? 'mp3' : undefined
+  return isLayer3Header(frame) ? 'mp3' : undefined
 }
 
-/** The bytes behind the tag and its padding; empty when there is only padding. */
-async function firstFrame(file: FileHandle, start: Buffer): Promise<Buffer> {
-  const frames = await readAt(file, id3TagBytes(start), paddingBytes)
-  const first = frames.findIndex((byte) => byte !== 0)
-  return first >= 0 ? frames.subarray(first) : Buffer.alloc(0)
+/** The first bytes, and those behind the tag and its padding: none when there is only padding. */
+async function readStart(path: string): Promise<{ start: Buffer; frame: Buffer }> {
+  const file = await open(path, 'r')
+  try {
+    const start = await readAt(file, 0, 12)
+    const frames = await readAt(file, id3TagBytes(start), paddingBytes)
+    const first = frames.findIndex((byte) => byte !== 0)
+    return { start, frame: first >= 0 ? frames.subarray(first) : Buffer.alloc(0) }
+  } finally {
+    await file.close()
+  }
 }
 
 /**
@@ -29,8 +34,7 @@ async function firstFrame(file: FileHandle, start: Buffer): Promise<Buffer> {
  * when it makes no claim. Players show it and seek by it, but the samples may differ.
  */
 export async function claimedMp3Seconds(path: string): Promise<number | undefined> {
-  await using file = await open(path, 'r')
-  const frame = await firstFrame(file, await readAt(file, 0, 12))
+  const { frame } = await readStart(path)
   const frames = isLayer3Header(frame) ? claimedFrames(frame) : undefined
   if (frames === undefined) return undefined
   const version = (frame.readUInt8(1) >> 3) & 3

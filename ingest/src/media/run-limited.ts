@@ -26,12 +26,13 @@ export async function runLimited(
     timedOut = true
     killGroup(child)
   }, wallMs)
-  using _listening = addAbortListener(signal, () => killGroup(child))
+  const listening = addAbortListener(signal, () => killGroup(child))
   try {
     const [exitCode, killedBy] = await once(child, 'close')
     const { aborted } = signal
     return { exitCode, signal: killedBy, timedOut, aborted, complaint: complaint() }
   } finally {
     clearTimeout(timer)
+    listening[Symbol.dispose]()
   }
 }

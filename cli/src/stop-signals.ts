@@ -12,18 +12,8 @@ export type SignalSource = {
   removeListener(signal: NodeJS.Signals, listener: () => void): unknown
 }
 
-/** What the user wants: nothing, an orderly stop, or an end at once. */
-type StopSignals = {
-  /** Aborted by the first signal. */
-  readonly requested: AbortSignal
-  /** Aborted by a signal that comes more than a second after the first. */
-  readonly insisted: AbortSignal
-  /** From here on signals have their default effect again. */
-  forget(): void
-}
-
 /** Listens for stop signals: the first Ctrl-C, SIGTERM or SIGHUP asks, a later one insists. */
-export function listenForStop(signals: SignalSource, clock: Clock): StopSignals {
+export function listenForStop(signals: SignalSource, clock: Clock) {
   const requested = new AbortController()
   const insisted = new AbortController()
   let firstAtMs: number | undefined
@@ -34,8 +24,11 @@ export function listenForStop(signals: SignalSource, clock: Clock): StopSignals 
   }
   for (const signal of stopSignals) signals.on(signal, onSignal)
   return {
+    /** Aborted by the first signal. */
     requested: requested.signal,
+    /** Aborted by a signal that comes more than a second after the first. */
     insisted: insisted.signal,
+    /** From here on signals have their default effect again. */
     forget() {
       for (const signal of stopSignals) signals.removeListener(signal, onSignal)
     },

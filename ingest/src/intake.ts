@@ -40,14 +40,27 @@ export function intakeHandler(
 
   async function handle(submission: IntakeSubmission, delivery: Delivery): Promise<void> {
     const { publisher, jobId } = identityOf(submission, delivery)
-    try {
-      await admitSubmission(publisher, jobId, submission, delivery)
-    } catch (error) {
+    const admitting = spool.withFolder(async (folder) => {
+      const { job, isNew } = await admit({
+        jobId,
+        owner: publisher,
+        door: 'event',
+        image: await fetchInput(publisher, submission.image_key, folder, 'image'),
+        audio: await fetchInput(publisher, submission.audio_key, folder, 'audio'),
+        prompt: submission.prompt ?? '',
+        seed: submission.seed,
+        reference: submission.reference,
+        traceparent: delivery.traceparent,
+        folder,
+      })
+      delivery.log.info({ jobId, attempt: job.epoch, isNew }, 'job accepted')
+    })
+    await admitting.catch((error) => {
       if (!(error instanceof AppError && error.code === 'STORAGE_FULL')) throw error
       // The event has to wait. As it is, the fifth failure would dead-letter it.
       logFailure(delivery.log, error, 'no room for the inputs of an event', { jobId })
       throw new AppError('STORE_UNAVAILABLE', { cause: error })
-    }
+    })
   }
 
   /** Two events under one idempotency key may both be refused: `instance` notifies of each. */
@@ -63,29 +76,6 @@ export function intakeHandler(
       error: { code: failure.code, message: failure.message, details: failure.details },
     }
     await publishNotification(bus, publisher, note, { instance: delivery.sequence })
-  }
-
-  async function admitSubmission(
-    publisher: string,
-    jobId: string,
-    submission: IntakeSubmission,
-    delivery: Delivery,
-  ) {
-    await spool.withFolder(async (folder) => {
-      const { job, isNew } = await admit({
-        jobId,
-        owner: publisher,
-        door: 'event',
-        image: await fetchInput(publisher, submission.image_key, folder, 'image'),
-        audio: await fetchInput(publisher, submission.audio_key, folder, 'audio'),
-        prompt: submission.prompt ?? '',
-        seed: submission.seed,
-        reference: submission.reference,
-        traceparent: delivery.traceparent,
-        folder,
-      })
-      delivery.log.info({ jobId, attempt: job.epoch, isNew }, 'job accepted')
-    })
   }
 
   async function fetchInput(publisher: string, key: string, folder: string, medium: InputMedium) {

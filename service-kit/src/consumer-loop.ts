@@ -5,7 +5,7 @@ import type { z } from 'zod'
 import { background, type Runnable } from './background.ts'
 import { type Bus, parseJson } from './bus.ts'
 import type { Clock } from './clock.ts'
-import { type AppError, asAppError, invalidMessage } from './errors.ts'
+import { type AppError, asAppError, parseMessage } from './errors.ts'
 import { type Log, logFailure } from './log.ts'
 import type { Metrics } from './telemetry.ts'
 import { continueTrace } from './trace.ts'
@@ -98,9 +98,7 @@ export function consumerLoop<S extends z.ZodType>(options: ConsumerLoopOptions<S
     let body: unknown
     try {
       body = parseJson(message.string())
-      const parsed = options.schema.safeParse(body)
-      if (!parsed.success) throw invalidMessage(parsed.error)
-      await options.handle(parsed.data, delivery)
+      await options.handle(parseMessage(options.schema, body), delivery)
       message.ack()
       failuresOf.delete(message.seq)
     } catch (error) {

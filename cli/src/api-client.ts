@@ -56,11 +56,8 @@ export function createApiClient(url: string, key?: string) {
     const headers = new Headers(init.headers)
     if (key) headers.set('authorization', `Bearer ${key}`)
     try {
-      return await fetch(url + path, {
-        ...init,
-        headers,
-        signal: AbortSignal.timeout(answerWithinMs),
-      })
+      const signal = AbortSignal.timeout(answerWithinMs)
+      return await fetch(url + path, { ...init, headers, signal })
     } catch {
       return undefined
     }
@@ -112,9 +109,13 @@ function refusal(status: number, body: unknown): UserError {
 /**
  * Downloads a presigned URL beside `path`, and renames the file once its SHA-256 is right.
  *
- * @throws DownloadFailed when the store did not answer, or with something else
+ * @returns why that failed, if the store did not answer, or with something else; another try may help
  */
-export async function download(url: string, path: string, sha256: string): Promise<void> {
+export async function download(
+  url: string,
+  path: string,
+  sha256: string,
+): Promise<string | undefined> {
   const partial = `${path}.${process.pid}.part`
   const hash = createHash('sha256')
   const hashing = new Transform({
@@ -129,15 +130,11 @@ export async function download(url: string, path: string, sha256: string): Promi
     await pipeline(Readable.fromWeb(answer.body), hashing, createWriteStream(partial))
     if (hash.digest('hex') !== sha256) throw new Error('what arrived was damaged')
     await rename(partial, path)
+    return undefined
   } catch (error) {
     const reason = error instanceof Error ? error.message : String(error)
-    throw new DownloadFailed(`The video could not be downloaded: ${reason}.`, { cause: error })
+    return `The video could not be downloaded: ${reason}.`
   } finally {
     await rm(partial, { force: true })
   }
-}
-
-/** The store did not answer, or not with the video; another try may help. */
-export class DownloadFailed extends Error {
-  override readonly name = 'DownloadFailed'
 }

@@ -3,7 +3,7 @@ import { access, mkdir, stat } from 'node:fs/promises'
 import { dirname, resolve } from 'node:path'
 import { failures, type ResultView, type StatusView } from '@avatar/contracts'
 import { systemClock } from '@avatar/service-kit'
-import { type ApiClient, DownloadFailed, download, type Submission } from './api-client.ts'
+import { type ApiClient, download, type Submission } from './api-client.ts'
 import { exitCodes, UserError } from './exit-codes.ts'
 
 /** How often the status of a running job is fetched. */
@@ -58,10 +58,10 @@ export async function renderVideo(render: RenderVideo): Promise<ResultView & { p
 async function writablePath(out: string): Promise<string> {
   const path = resolve(out)
   const folder = dirname(path)
-  const fault = await faultOf(
-    mkdir(folder, { recursive: true }).then(() => access(folder, constants.W_OK)),
-  )
-  if (fault) throw new UserError(`${path} cannot be written: ${fault.message}`, exitCodes.usage)
+  const made = mkdir(folder, { recursive: true }).then(() => access(folder, constants.W_OK))
+  await made.catch((error: Error) => {
+    throw new UserError(`${path} cannot be written: ${error.message}`, exitCodes.usage)
+  })
   const isFolder = (await stat(path).catch(() => undefined))?.isDirectory()
   if (isFolder) throw new UserError(`${path} is a folder; name a file in it.`, exitCodes.usage)
   return path
@@ -72,22 +72,10 @@ async function fetchVideo(client: ApiClient, jobId: string, path: string): Promi
   const deadline = systemClock.monotonicMs() + downloadWithinMs
   for (;;) {
     const result = await client.result(jobId)
-    const fault = await faultOf(download(result.url, path, result.sha256))
+    const fault = await download(result.url, path, result.sha256)
     if (!fault) return result
-    if (!(fault instanceof DownloadFailed)) throw fault
-    if (systemClock.monotonicMs() > deadline)
-      throw new UserError(fault.message, exitCodes.unreachable)
+    if (systemClock.monotonicMs() > deadline) throw new UserError(fault, exitCodes.unreachable)
     await systemClock.wait(downloadRetryMs)
-  }
-}
-
-/** The error that the work failed with, as a value. */
-async function faultOf(work: Promise<unknown>): Promise<Error | undefined> {
-  try {
-    await work
-    return undefined
-  } catch (error) {
-    return error instanceof Error ? error : new Error(String(error))
   }
 }
 

@@ -7,7 +7,7 @@
  * 2. Add its rights in `users.ts`, and what it must not do in
  *    `backing-services/test/permission-matrix.ts`. Neither compiles without it.
  * 3. Write `<name>/src/main.ts`, and name the folder where folders are listed: `package.json`,
- *    `tsconfig.json`, `vitest.config.ts`, `.dependency-cruiser.mjs`, and `scripts/generate/configuration.ts`
+ *    `tsconfig.json`, `vitest.config.ts`, `scripts/check/boundaries.ts`, and `scripts/generate/configuration.ts`
  *    for its variables.
  */
 export type ProcessSpec = {

@@ -25,7 +25,7 @@ export type Submission = {
   image: RawMedium
   audio: RawMedium
   prompt: string
-  seed: number | undefined
+  seed?: number | undefined
   reference?: string | undefined
   traceparent: string
   /** A private folder for the normalised inputs. */

@@ -34,21 +34,15 @@ export function createBoard(deps: { records: JobRecords; clock: Clock; log: Log 
   const current = new AbortController()
 
   function note(job: JobRecord) {
-    const entry: Entry = {
-      jobId: job.jobId,
-      createdAtMs: job.createdAtMs,
-      epoch: job.epoch,
-      state: job.state,
-      estimatedSeconds: job.estimatedSeconds,
-      startedAtMs: job.startedAtMs,
-      queuedAtMs: job.queuedAtMs ?? job.createdAtMs,
-    }
-    const jobs = owners.get(job.owner) ?? new Map<string, Entry>()
-    owners.set(job.owner, jobs.set(job.jobId, entry))
-    if (job.state === 'queued' || job.state === 'pending') waiting.set(job.jobId, entry)
-    else waiting.delete(job.jobId)
-    if (job.state === 'claimed' || job.state === 'rendering') underWay.set(job.jobId, entry)
-    else underWay.delete(job.jobId)
+    const { jobId, owner, state, epoch, estimatedSeconds, createdAtMs, startedAtMs } = job
+    const { queuedAtMs = createdAtMs } = job
+    const entry = { jobId, state, epoch, estimatedSeconds, createdAtMs, queuedAtMs, startedAtMs }
+    const jobs = owners.get(owner) ?? new Map<string, Entry>()
+    owners.set(owner, jobs.set(jobId, entry))
+    if (state === 'queued' || state === 'pending') waiting.set(jobId, entry)
+    else waiting.delete(jobId)
+    if (state === 'claimed' || state === 'rendering') underWay.set(jobId, entry)
+    else underWay.delete(jobId)
   }
 
   const following = followJobs({

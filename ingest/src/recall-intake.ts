@@ -32,12 +32,6 @@ export function recallIntake(
     return true
   }
 
-  const loop = background({
-    name: 'recall of intake',
-    everyMs: timings.entryMissingMs,
-    clock,
-    log,
-    pass: runOnce,
-  })
-  return { ...loop, runOnce }
+  const everyMs = timings.entryMissingMs
+  return { ...background({ ...deps, name: 'recall of intake', everyMs, pass: runOnce }), runOnce }
 }

@@ -123,12 +123,6 @@ export function reconciler(
     await publishEvent(bus, event, { traceparent: job.traceparent, timeoutMs })
   }
 
-  const loop = background({
-    name: 'reconciler',
-    everyMs: Math.min(timings.reconcileEveryMs, timings.entryMissingMs),
-    clock,
-    log,
-    pass: runOnce,
-  })
-  return { ...loop, runOnce }
+  const everyMs = Math.min(timings.reconcileEveryMs, timings.entryMissingMs)
+  return { ...background({ ...deps, name: 'reconciler', everyMs, pass: runOnce }), runOnce }
 }

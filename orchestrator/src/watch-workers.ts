@@ -75,10 +75,9 @@ export function watchWorkers(
   }
 
   const watch = background({
+    ...deps,
     name: 'liveness watch',
     everyMs: timings.watchEveryMs,
-    clock,
-    log,
     async pass(signal) {
       // Without an answer nothing is declared lost: it may be the broker that is silent.
       if (!(await bus.ping(timings.watchRoundTripMs))) return
@@ -91,11 +90,7 @@ export function watchWorkers(
     },
   })
 
-  const beats = subscription({
-    bus,
-    subject: subjects.beat('*'),
-    schema: beatSchema,
-    handle: onBeat,
-  })
+  const subject = subjects.beat('*')
+  const beats = subscription({ bus, subject, schema: beatSchema, handle: onBeat })
   return together(beats, watch)
 }

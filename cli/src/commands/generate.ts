@@ -1,6 +1,6 @@
 import { statSync } from 'node:fs'
 import { systemClock } from '@avatar/service-kit'
-import { createApiClient } from '../api-client.ts'
+import { createApiClient, type Submission } from '../api-client.ts'
 import type { CommandContext } from '../command-context.ts'
 import { exitCodes, UserError } from '../exit-codes.ts'
 import { withKeyRing } from '../key-ring.ts'
@@ -10,12 +10,8 @@ import { readIfThere, writePrivately } from '../stack/data-folder.ts'
 import { aborted, listenForStop } from '../stop-signals.ts'
 import { findSystem, type System } from '../system.ts'
 
-export type GenerateOptions = {
-  image: string
-  audio: string
+export type GenerateOptions = Submission & {
   out: string
-  prompt?: string
-  seed?: number
   key?: string
   url?: string
   data?: string
@@ -43,12 +39,7 @@ export async function generate(options: GenerateOptions, context: CommandContext
   try {
     const rendering = renderVideo({
       client: createApiClient(system.url, key),
-      submission: {
-        image: options.image,
-        audio: options.audio,
-        ...(options.prompt === undefined ? {} : { prompt: options.prompt }),
-        ...(options.seed === undefined ? {} : { seed: options.seed }),
-      },
+      submission: options,
       out: options.out,
       signal: stop.requested,
       onWarning: (message) => context.stderr.write(`warning: ${message}\n`),

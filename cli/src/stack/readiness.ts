@@ -1,8 +1,7 @@
 import { provisionBroker } from '@avatar/backing-services'
 import { envelopeOf, healthSchema, scaledTimings } from '@avatar/contracts'
 import { systemClock } from '@avatar/service-kit'
-import type { Credentials } from './credentials.ts'
-import type { Ports } from './ports.ts'
+import type { Wiring } from './settings.ts'
 import { type StackFile, storeOf } from './stack-file.ts'
 
 const pollEveryMs = 100
@@ -49,14 +48,11 @@ export async function provisionStore({ s3 }: StackFile, signal: AbortSignal) {
  * Provisions the broker, again and again until that succeeds: the broker may be killed in the middle, and
  * repeating it is harmless.
  */
-export async function provisionUntilDone(options: {
-  credentials: Credentials
-  ports: Ports
-  env: Readonly<Record<string, string | undefined>>
-  signal: AbortSignal
-  onTrouble: (reason: string) => void
-}): Promise<void> {
-  const { credentials, ports, env, signal, onTrouble } = options
+export async function provisionUntilDone(
+  { credentials, ports, env }: Wiring,
+  signal: AbortSignal,
+  onTrouble: (reason: string) => void,
+): Promise<void> {
   const operator = {
     url: `nats://127.0.0.1:${ports.nats}`,
     user: 'operator',

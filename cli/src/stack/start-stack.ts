@@ -76,7 +76,8 @@ async function startClaimed(options: StackOptions, ffmpeg: string, claim: Claim)
   const { ports, release } = await choosePorts(data, options.httpPort)
   await writeServerFiles(data, credentials, ports)
 
-  const all = programs({ data, credentials, ports, env, ffmpeg }, mark)
+  const wiring = { data, credentials, ports, env, ffmpeg }
+  const all = programs(wiring, mark)
   const pids: Partial<Record<ProcessName, number>> = {}
   const stackFile = serialised(() => writeStackFile(data, describeStack(credentials, ports, pids)))
   let isStopping = false
@@ -102,13 +103,9 @@ async function startClaimed(options: StackOptions, ffmpeg: string, claim: Claim)
       for (const name of serverNames) await processes[name].start()
       await until(() => isUp(`http://127.0.0.1:${ports.natsMonitor}/healthz`), signal)
       if (signal.aborted) return
-      await provisionUntilDone({
-        credentials,
-        ports,
-        env,
-        signal,
-        onTrouble: (reason) => write('avatar', `nats is not set up yet, trying again: ${reason}`),
-      })
+      await provisionUntilDone(wiring, signal, (reason) =>
+        write('avatar', `nats is not set up yet, trying again: ${reason}`),
+      )
       await provisionStore(describeStack(credentials, ports, pids), signal)
       if (signal.aborted) return
       for (const name of serviceNames) await processes[name].start()

@@ -1,4 +1,4 @@
-import { AppError, type Log, logFailure, type Runnable } from '@avatar/service-kit'
+import { AppError, type Log, logFailure } from '@avatar/service-kit'
 import type { z } from 'zod'
 import type { CheckBounds } from './check-bounds.ts'
 import { CheckerDied, type CheckerProcess, startCheckerProcess } from './checker-process.ts'
@@ -25,11 +25,6 @@ export type Checker = {
   ): Promise<z.output<Schema>>
 }
 
-export type CheckerPool = Runnable & {
-  /** Waits for a free place, in order of arrival, and lends it for the length of `work`. */
-  use<T>(work: (checker: Checker) => Promise<T>): Promise<T>
-}
-
 type Place = { process?: Promise<CheckerProcess> | undefined; isWarm: boolean }
 
 /** The errors of a full disk. EDQUOT is that of an exhausted quota. */
@@ -44,7 +39,7 @@ export function createCheckerPool(options: {
   tempDir: string
   bounds: CheckBounds
   log: Log
-}): CheckerPool {
+}) {
   const { concurrency, tempDir, bounds, log } = options
   const places = Array.from({ length: concurrency }, (): Place => ({ isWarm: false }))
   const free: Place[] = [...places]
@@ -161,7 +156,8 @@ export function createCheckerPool(options: {
       await Promise.all(running)
     },
 
-    async use(work) {
+    /** Waits for a free place, in order of arrival, and lends it for the length of `work`. */
+    async use<T>(work: (checker: Checker) => Promise<T>): Promise<T> {
       const place = await takePlace()
       try {
         return await track(work(lend(place)))

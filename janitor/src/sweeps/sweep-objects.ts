@@ -111,12 +111,6 @@ export function sweepObjects(
     return isTerminal(job) && nowMs >= (job.expiresAtMs ?? Infinity) ? 'expired' : 'keep'
   }
 
-  const loop = background({
-    name: 'object sweep',
-    everyMs: timings.sweepEveryMs,
-    clock,
-    log,
-    pass: runOnce,
-  })
-  return { ...loop, runOnce }
+  const everyMs = timings.sweepEveryMs
+  return { ...background({ ...deps, name: 'object sweep', everyMs, pass: runOnce }), runOnce }
 }

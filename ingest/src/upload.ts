@@ -80,7 +80,8 @@ async function spoolFile(
     part.fieldname === 'image' || part.fieldname === 'audio' ? part.fieldname : undefined
   if (!medium) {
     part.file.resume()
-    return invalid(part.fieldname.slice(0, 100), 'unknown file field')
+    const name: string | undefined = part.fieldname // The library's type forgets a part without a name.
+    return invalid((name ?? '').slice(0, 100), 'unknown file field')
   }
   const { maxBytes, tooLarge } = inputMedia[medium]
   const path = join(folder, medium)

@@ -89,14 +89,10 @@ try {
   const alone: Awaited<ReturnType<typeof oneJobAlone>>[] = []
   for (let left = count.alone; left > 0; left--)
     alone.push(await oneJobAlone(system, sender, small))
-  report(
-    'accepted → render start, idle system',
-    alone.map((one) => one.toRenderStartMs),
-  )
-  report(
-    'render end → completed',
-    alone.map((one) => one.toCompletedMs),
-  )
+  const toRenderStart = alone.map((one) => one.toRenderStartMs)
+  report('accepted → render start, idle system', toRenderStart)
+  const toCompleted = alone.map((one) => one.toCompletedMs)
+  report('render end → completed', toCompleted)
 
   const drained = await drainBacklog(system, sender, { job: small, blocker }, count.queued)
   report('render of the null engine, 1 s of audio', drained.rendersMs)

@@ -1,3 +1,4 @@
+import { recordOf } from '@avatar/contracts'
 import { statOf } from '../../scripts/setup/process-identity.mjs'
 import { childrenOf, processNames, type System } from '../../tests/harness/index.ts'
 
@@ -10,13 +11,11 @@ const msPerTick = 10
 /** The time that each process spends until the returned function is called; 0 where there is no /proc. */
 export async function watchProcessorTime(system: System): Promise<() => ProcessorTime> {
   const { processes } = await system.stack()
-  const spent = () =>
-    Object.fromEntries(processNames.map((name) => [name, familyMs(processes[name].pid)]))
+  const spent = () => recordOf(processNames, (name) => familyMs(processes[name].pid))
   const before = spent()
   return () => {
     const after = spent()
-    const difference = processNames.map((name) => [name, (after[name] ?? 0) - (before[name] ?? 0)])
-    return Object.fromEntries(difference) as ProcessorTime // Object.fromEntries forgets the keys.
+    return recordOf(processNames, (name) => after[name] - before[name])
   }
 }
 

@@ -1,13 +1,11 @@
-/** A series of measurements in three numbers. */
-export type Summary = { count: number; median: number; p95: number }
-
 /** The value at this share of the sorted values (nearest rank); NaN if there are none. */
 export function quantile(values: readonly number[], share: number): number {
   const sorted = values.toSorted((a, b) => a - b)
   return sorted[Math.max(0, Math.ceil(share * sorted.length) - 1)] ?? Number.NaN
 }
 
-export function summarise(values: readonly number[]): Summary {
+/** A series of measurements in three numbers. */
+export function summarise(values: readonly number[]) {
   return { count: values.length, median: quantile(values, 0.5), p95: quantile(values, 0.95) }
 }
 

@@ -13,7 +13,7 @@ import {
   resultViewSchema,
   statusViewSchema,
 } from '@avatar/contracts'
-import type { Clock } from '@avatar/service-kit'
+import { systemClock } from '@avatar/service-kit'
 import type { z } from 'zod'
 import { exitCodes, UserError } from './exit-codes.ts'
 
@@ -27,21 +27,21 @@ export type Submission = { image: string; audio: string; prompt?: string; seed?:
 export type ApiClient = ReturnType<typeof createApiClient>
 
 /** The REST API as the command line uses it. It waits through short outages of the system. */
-export function createApiClient(url: string, key: string | undefined, clock: Clock) {
+export function createApiClient(url: string, key?: string) {
   /** @throws UserError when the API refuses, or cannot be reached for a minute */
   async function call<S extends z.ZodType>(
     path: string,
     data: S,
     request: () => Promise<RequestInit>,
   ): Promise<z.output<ReturnType<typeof envelopeOf<S>>>> {
-    const deadline = clock.monotonicMs() + patienceMs
+    const deadline = systemClock.monotonicMs() + patienceMs
     for (;;) {
       const answer = await tryOnce(path, await request())
       if (answer?.status === 503 || answer?.status === 429 || answer === undefined) {
-        if (clock.monotonicMs() > deadline)
+        if (systemClock.monotonicMs() > deadline)
           throw new UserError(`${url} did not answer for a minute.`, exitCodes.unreachable)
         const retryAfterMs = Number(answer?.headers.get('retry-after') ?? 0) * 1000
-        await clock.wait(Math.max(retryEveryMs, retryAfterMs))
+        await systemClock.wait(Math.max(retryEveryMs, retryAfterMs))
         continue
       }
       const body: unknown = await answer.json().catch(() => undefined)
@@ -56,11 +56,8 @@ export function createApiClient(url: string, key: string | undefined, clock: Clo
     const headers = new Headers(init.headers)
     if (key) headers.set('authorization', `Bearer ${key}`)
     try {
-      return await fetch(url + path, {
-        ...init,
-        headers,
-        signal: AbortSignal.timeout(answerWithinMs),
-      })
+      const signal = AbortSignal.timeout(answerWithinMs)
+      return await fetch(url + path, { ...init, headers, signal })
     } catch {
       return undefined
     }
@@ -112,9 +109,13 @@ function refusal(status: number, body: unknown): UserError {
 /**
  * Downloads a presigned URL beside `path`, and renames the file once its SHA-256 is right.
  *
- * @throws DownloadFailed when the store did not answer, or with something else
+ * @returns why that failed, if the store did not answer, or with something else; another try may help
  */
-export async function download(url: string, path: string, sha256: string): Promise<void> {
+export async function download(
+  url: string,
+  path: string,
+  sha256: string,
+): Promise<string | undefined> {
   const partial = `${path}.${process.pid}.part`
   const hash = createHash('sha256')
   const hashing = new Transform({
@@ -129,15 +130,11 @@ export async function download(url: string, path: string, sha256: string): Promi
     await pipeline(Readable.fromWeb(answer.body), hashing, createWriteStream(partial))
     if (hash.digest('hex') !== sha256) throw new Error('what arrived was damaged')
     await rename(partial, path)
+    return undefined
   } catch (error) {
     const reason = error instanceof Error ? error.message : String(error)
-    throw new DownloadFailed(`The video could not be downloaded: ${reason}.`, { cause: error })
+    return `The video could not be downloaded: ${reason}.`
   } finally {
     await rm(partial, { force: true })
   }
-}
-
-/** The store did not answer, or not with the video; another try may help. */
-export class DownloadFailed extends Error {
-  override readonly name = 'DownloadFailed'
 }

@@ -5,23 +5,21 @@ import {
   hashApiKey,
   type RecordStore,
   randomBase62,
+  systemClock,
 } from '@avatar/service-kit'
 import { UserError } from './exit-codes.ts'
-
-/** A key that was just created: shown to its owner now and never again. */
-export type FreshKey = { key: string; record: ApiKeyRecord }
+import { asOperator, type System } from './system.ts'
 
 /** The API keys of a system. */
-export type KeyRing = {
-  create(name: string): Promise<FreshKey>
-  list(): Promise<ApiKeyRecord[]>
-  /** A new secret for the same owner; the old one works for `graceMs` more. */
-  rotate(which: string, graceMs: number): Promise<FreshKey>
-  revoke(which: string): Promise<ApiKeyRecord>
+export type KeyRing = Awaited<ReturnType<typeof openKeyRing>>
+
+/** Does something with the keys of a system. @throws UserError when the broker cannot be reached */
+export async function withKeyRing<T>(system: System, act: (keys: KeyRing) => Promise<T>) {
+  return asOperator(system, async (bus) => act(await openKeyRing(bus)))
 }
 
-/** Opens the keys of a system; `nowMs` gives the time for the records. */
-export async function openKeyRing(bus: Bus, nowMs: () => number): Promise<KeyRing> {
+async function openKeyRing(bus: Bus) {
+  const { nowMs } = systemClock
   const records = await bus.records(buckets.apikey, apiKeyRecordSchema)
 
   function secretOf(publicId: string) {
@@ -46,32 +44,33 @@ export async function openKeyRing(bus: Bus, nowMs: () => number): Promise<KeyRin
   }
 
   return {
-    async create(name) {
+    /** Returns the key, which is shown to its owner now and never again. */
+    async create(name: string): Promise<string> {
       const publicId = randomBase62(12)
       const { key, secret } = secretOf(publicId)
-      const record: ApiKeyRecord = {
+      await records.create(publicId, {
         publicId,
         owner: `o_${randomBase62(12)}`,
         name,
         createdAtMs: nowMs(),
         secrets: [secret],
-      }
-      await records.create(publicId, record)
-      return { key, record }
+      })
+      return key
     },
     list: () => listAll(records),
-    async rotate(which, graceMs) {
+    /** A new secret for the same owner; the old one works for `graceMs` more. */
+    async rotate(which: string, graceMs: number): Promise<string> {
       let fresh = ''
-      const record = await change(which, (old) => {
+      await change(which, (old) => {
         if (old.revokedAtMs !== undefined) throw new UserError(`The key "${which}" is revoked.`)
         const { key, secret } = secretOf(old.publicId)
         fresh = key
         const former = old.secrets.slice(0, 1).map((s) => ({ ...s, notAfterMs: nowMs() + graceMs }))
         return { ...old, secrets: [secret, ...former] }
       })
-      return { key: fresh, record }
+      return fresh
     },
-    revoke: (which) => change(which, (old) => ({ revokedAtMs: nowMs(), ...old })),
+    revoke: (which: string) => change(which, (old) => ({ revokedAtMs: nowMs(), ...old })),
   }
 }
 

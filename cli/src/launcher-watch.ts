@@ -1,5 +1,6 @@
+import { readlink } from 'node:fs/promises'
 import type { Clock } from '@avatar/service-kit'
-import { executableOf, statOf } from './process-table.ts'
+import { statOf } from './process-table.ts'
 
 const pollEveryMs = 200
 
@@ -15,13 +16,11 @@ export async function launcherGone(
   const above = process.ppid
   if (!env['npm_execpath']) return new Promise(() => undefined)
   // A shell that `exec`s its only command leaves npm as the parent; npm's own parent does not matter.
-  const isNpm = (await executableOf(above)) === env['npm_node_execpath']
+  const executable = await readlink(`/proc/${above}/exe`).catch(() => undefined)
+  const isNpm = executable === env['npm_node_execpath']
+  const parentOf = async (pid: number) => (await statOf(pid))?.parent
   const npm = isNpm ? undefined : await parentOf(above)
   if (!isNpm && (npm === undefined || npm <= 1)) return new Promise(() => undefined)
   while (process.ppid === above && (isNpm || (await parentOf(above)) === npm))
     await clock.wait(pollEveryMs)
-}
-
-async function parentOf(pid: number): Promise<number | undefined> {
-  return (await statOf(pid))?.parent
 }

@@ -1,5 +1,5 @@
 /** Reads `/proc`, which only Linux has: elsewhere no process is found. */
-import { readdir, readFile, readlink } from 'node:fs/promises'
+import { readdir, readFile } from 'node:fs/promises'
 
 /** One process, as `/proc/PID/stat` shows it. */
 type ProcessStat = {
@@ -15,10 +15,6 @@ export async function statOf(pid: number): Promise<ProcessStat | undefined> {
   const [state, parent, ...rest] = stat.slice(stat.lastIndexOf(')') + 2).split(' ')
   const started = rest[17]
   return started === undefined || state === 'Z' ? undefined : { parent: Number(parent), started }
-}
-
-export async function executableOf(pid: number): Promise<string | undefined> {
-  return readlink(`/proc/${pid}/exe`).catch(() => undefined)
 }
 
 /** The pids of all processes that have this variable in their environment, except this one's. */

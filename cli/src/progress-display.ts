@@ -1,14 +1,15 @@
 import type { StatusView } from '@avatar/contracts'
+import { systemClock } from '@avatar/service-kit'
 import type { CommandContext } from './command-context.ts'
 
 const barCells = 28
 
 /** Shows a job's progress: one changing line on a terminal, a line for each change elsewhere. */
-export function progressDisplay({ stderr }: CommandContext, nowMs: () => number) {
+export function progressDisplay({ stderr }: CommandContext) {
   let last = ''
   return {
     show(view: StatusView) {
-      const line = describeProgress(view, nowMs())
+      const line = describeProgress(view, systemClock.nowMs())
       if (line === last) return
       last = line
       stderr.write(stderr.isTTY ? `\r\u001b[2K${line}` : `${line}\n`)

@@ -2,8 +2,8 @@ import { constants } from 'node:fs'
 import { access, mkdir, stat } from 'node:fs/promises'
 import { dirname, resolve } from 'node:path'
 import { failures, type ResultView, type StatusView } from '@avatar/contracts'
-import type { Clock } from '@avatar/service-kit'
-import { type ApiClient, DownloadFailed, download, type Submission } from './api-client.ts'
+import { systemClock } from '@avatar/service-kit'
+import { type ApiClient, download, type Submission } from './api-client.ts'
 import { exitCodes, UserError } from './exit-codes.ts'
 
 /** How often the status of a running job is fetched. */
@@ -17,7 +17,6 @@ type RenderVideo = {
   submission: Submission
   /** The path of the video; its folder is created if it is missing. */
   out: string
-  clock: Clock
   /** Aborted when the user gives up; the job is then cancelled. */
   signal: AbortSignal
   onAccepted: (job: { job_id: string; audio_seconds: number; estimated_seconds: number }) => void
@@ -48,7 +47,7 @@ export async function renderVideo(render: RenderVideo): Promise<ResultView & { p
       exitCodes.jobFailed,
       view.error !== null && failures[view.error.code].blame === 'caller',
     )
-  return { ...(await fetchVideo(jobId, path, render)), path }
+  return { ...(await fetchVideo(client, jobId, path)), path }
 }
 
 /**
@@ -59,49 +58,34 @@ export async function renderVideo(render: RenderVideo): Promise<ResultView & { p
 async function writablePath(out: string): Promise<string> {
   const path = resolve(out)
   const folder = dirname(path)
-  const fault = await faultOf(
-    mkdir(folder, { recursive: true }).then(() => access(folder, constants.W_OK)),
-  )
-  if (fault) throw new UserError(`${path} cannot be written: ${fault.message}`, exitCodes.usage)
+  const made = mkdir(folder, { recursive: true }).then(() => access(folder, constants.W_OK))
+  await made.catch((error: Error) => {
+    throw new UserError(`${path} cannot be written: ${error.message}`, exitCodes.usage)
+  })
   const isFolder = (await stat(path).catch(() => undefined))?.isDirectory()
   if (isFolder) throw new UserError(`${path} is a folder; name a file in it.`, exitCodes.usage)
   return path
 }
 
 /** Takes a fresh link for each try: the store may be away for a moment. */
-async function fetchVideo(
-  jobId: string,
-  path: string,
-  { client, clock }: RenderVideo,
-): Promise<ResultView> {
-  const deadline = clock.monotonicMs() + downloadWithinMs
+async function fetchVideo(client: ApiClient, jobId: string, path: string): Promise<ResultView> {
+  const deadline = systemClock.monotonicMs() + downloadWithinMs
   for (;;) {
     const result = await client.result(jobId)
-    const fault = await faultOf(download(result.url, path, result.sha256))
+    const fault = await download(result.url, path, result.sha256)
     if (!fault) return result
-    if (!(fault instanceof DownloadFailed)) throw fault
-    if (clock.monotonicMs() > deadline) throw new UserError(fault.message, exitCodes.unreachable)
-    await clock.wait(downloadRetryMs)
+    if (systemClock.monotonicMs() > deadline) throw new UserError(fault, exitCodes.unreachable)
+    await systemClock.wait(downloadRetryMs)
   }
 }
 
-/** The error that the work failed with, as a value. */
-async function faultOf(work: Promise<unknown>): Promise<Error | undefined> {
-  try {
-    await work
-    return undefined
-  } catch (error) {
-    return error instanceof Error ? error : new Error(String(error))
-  }
-}
-
-async function untilEnded(jobId: string, { client, clock, signal, onView }: RenderVideo) {
+async function untilEnded(jobId: string, { client, signal, onView }: RenderVideo) {
   let isCancelled = false
   for (;;) {
     if (signal.aborted && !isCancelled) isCancelled = await client.cancel(jobId)
     const view = await client.status(jobId)
     onView(view)
     if (view.finished_at !== null) return view
-    await clock.wait(pollEveryMs, signal.aborted ? undefined : signal)
+    await systemClock.wait(pollEveryMs, signal.aborted ? undefined : signal)
   }
 }

@@ -1,3 +1,4 @@
+import { once } from 'node:events'
 import type { Clock } from '@avatar/service-kit'
 
 /** A terminal and npm both pass on one Ctrl-C; signals within this time count as one. */
@@ -11,18 +12,8 @@ export type SignalSource = {
   removeListener(signal: NodeJS.Signals, listener: () => void): unknown
 }
 
-/** What the user wants: nothing, an orderly stop, or an end at once. */
-type StopSignals = {
-  /** Aborted by the first signal. */
-  readonly requested: AbortSignal
-  /** Aborted by a signal that comes more than a second after the first. */
-  readonly insisted: AbortSignal
-  /** From here on signals have their default effect again. */
-  forget(): void
-}
-
 /** Listens for stop signals: the first Ctrl-C, SIGTERM or SIGHUP asks, a later one insists. */
-export function listenForStop(signals: SignalSource, clock: Clock): StopSignals {
+export function listenForStop(signals: SignalSource, clock: Clock) {
   const requested = new AbortController()
   const insisted = new AbortController()
   let firstAtMs: number | undefined
@@ -33,8 +24,11 @@ export function listenForStop(signals: SignalSource, clock: Clock): StopSignals 
   }
   for (const signal of stopSignals) signals.on(signal, onSignal)
   return {
+    /** Aborted by the first signal. */
     requested: requested.signal,
+    /** Aborted by a signal that comes more than a second after the first. */
     insisted: insisted.signal,
+    /** From here on signals have their default effect again. */
     forget() {
       for (const signal of stopSignals) signals.removeListener(signal, onSignal)
     },
@@ -42,9 +36,6 @@ export function listenForStop(signals: SignalSource, clock: Clock): StopSignals 
 }
 
 /** Resolves once the signal is aborted; at once if it already is. */
-export function aborted(signal: AbortSignal): Promise<void> {
-  return new Promise((resolve) => {
-    if (signal.aborted) return resolve()
-    signal.addEventListener('abort', () => resolve(), { once: true })
-  })
+export async function aborted(signal: AbortSignal): Promise<void> {
+  if (!signal.aborted) await once(signal, 'abort')
 }

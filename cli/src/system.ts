@@ -1,5 +1,5 @@
 import { inboxPrefix } from '@avatar/contracts'
-import { type Bus, connectBus, createLog, systemClock } from '@avatar/service-kit'
+import { type Bus, connectBus, createLog, inTime, systemClock } from '@avatar/service-kit'
 import { exitCodes, UserError } from './exit-codes.ts'
 import { type DataFolder, dataFolder } from './stack/data-folder.ts'
 import type { Environment } from './stack/settings.ts'
@@ -101,7 +101,6 @@ export async function connectTo(
   withinMs = brokerAnswersMs,
 ): Promise<Bus> {
   const { url, user, password } = nats
-  const late = systemClock.wait(withinMs).then(() => undefined)
   const connecting = connectBus({
     url,
     user,
@@ -109,8 +108,8 @@ export async function connectTo(
     inboxPrefix: inboxPrefix(user),
     log: createLog('cli', 'silent'),
   })
-  const bus = await Promise.race([connecting, late])
-  if (bus) return bus
+  const bus = await inTime(systemClock, withinMs, connecting)
+  if (bus !== 'late') return bus
   throw new UserError(
     `The broker at ${url} did not let us in within ${withinMs / 1000} s; is avatar up running?`,
     exitCodes.unreachable,

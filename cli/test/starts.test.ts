@@ -4,7 +4,6 @@ import { copyFile, mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node
 import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
-import { systemClock } from '@avatar/service-kit'
 import { until } from '@avatar/service-kit/testing'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { dataFolder, ensureDataFolder, ensureStackMark } from '../src/stack/data-folder.ts'
@@ -90,10 +89,10 @@ describe('ports', () => {
 describe('the data folder', () => {
   it('belongs to one system until it is released', async () => {
     const data = await newData('a')
-    const claim = await claimDataFolder(data, systemClock)
-    await expect(claimDataFolder(data, systemClock)).rejects.toThrow('already running')
+    const claim = await claimDataFolder(data)
+    await expect(claimDataFolder(data)).rejects.toThrow('already running')
     await claim.stopping()
-    const next = claimDataFolder(data, systemClock)
+    const next = claimDataFolder(data)
     await claim.release()
     await (await next).release()
   })
@@ -102,7 +101,7 @@ describe('the data folder', () => {
     const data = await newData('a')
     for (const left of [`{"pid":${process.pid},"started":"1"}`, '{"pid":', '']) {
       await writeFile(data.supervisorFile, left)
-      await (await claimDataFolder(data, systemClock)).release()
+      await (await claimDataFolder(data)).release()
     }
   })
 
@@ -122,7 +121,7 @@ describe('the data folder', () => {
     }
     const ours = await start({ [stackMarkVariable]: mark })
     const theirs = await start({ AVATAR_DATA_DIR: data.path })
-    expect(await stopLeftovers(mark, systemClock)).toEqual([ours.pid])
+    expect(await stopLeftovers(mark)).toEqual([ours.pid])
     await until(() => ours.signalCode === 'SIGKILL')
     expect(theirs.exitCode ?? theirs.signalCode).toBeNull()
     theirs.kill('SIGKILL')

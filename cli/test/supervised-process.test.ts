@@ -1,4 +1,3 @@
-import { systemClock } from '@avatar/service-kit'
 import { itKeepsTheRunnableContract, until } from '@avatar/service-kit/testing'
 import { afterEach, describe, expect, it } from 'vitest'
 import type { Program } from '../src/stack/programs.ts'
@@ -17,7 +16,6 @@ function supervise(script: string, difference: Partial<Program> = {}) {
       ...difference,
     },
     {
-      clock: systemClock,
       onLine: (line) => seen.lines.push(line),
       onStart: (pid) => seen.pids.push(pid),
       onEnd: (how) => seen.ends.push(how),

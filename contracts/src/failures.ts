@@ -72,28 +72,24 @@ export const failures = {
   ),
   DRAINING: retry(503, 'dependency', 'This instance is shutting down; try again.'),
   UNEXPECTED: retry(500, 'us', 'Something went wrong on our side.'),
-  INPUT_GONE: { ...reject(410, 'The inputs of the job are gone; submit it again.'), blame: 'us' },
+  INPUT_GONE: reject(410, 'The inputs of the job are gone; submit it again.', 'us'),
   RENDER_FAILED: retry(500, 'us', 'The engine could not render the job.'),
   RENDER_PROCESS_DIED: retry(500, 'us', 'The render process died.'),
-  GPU_OUT_OF_MEMORY: {
-    ...reject(500, 'The job does not fit into GPU memory, even at a smaller size.'),
-    blame: 'us',
-  },
-  DEADLINE_EXCEEDED: { ...reject(500, 'The render passed its deadline.'), blame: 'us' },
-  UPLOAD_FAILED: {
-    ...reject(500, 'The finished video could not be stored; submit the job again.'),
-    blame: 'dependency',
-  },
+  GPU_OUT_OF_MEMORY: reject(
+    500,
+    'The job does not fit into GPU memory, even at a smaller size.',
+    'us',
+  ),
+  DEADLINE_EXCEEDED: reject(500, 'The render passed its deadline.', 'us'),
+  UPLOAD_FAILED: reject(
+    500,
+    'The finished video could not be stored; submit the job again.',
+    'dependency',
+  ),
   OUTPUT_INVALID: retry(500, 'us', 'The stored video differs from the one that was rendered.'),
   WORKER_LOST: retry(500, 'us', 'The workers that took the job stopped responding.'),
-  QUEUE_TIMEOUT: {
-    ...reject(500, 'No worker took the job in time; submit it again.'),
-    blame: 'us',
-  },
-  PUBLISH_REFUSED: {
-    ...reject(500, 'The broker permanently rejected one of our messages.'),
-    blame: 'us',
-  },
+  QUEUE_TIMEOUT: reject(500, 'No worker took the job in time; submit it again.', 'us'),
+  PUBLISH_REFUSED: reject(500, 'The broker permanently rejected one of our messages.', 'us'),
   FOREIGN_OBJECT: reject(
     400,
     'The event names an object outside the intake folder of its publisher.',
@@ -107,8 +103,8 @@ export type FailureCode = keyof typeof failures
 /** The codes as a list, for schemas and generated files. */
 export const failureCodes = Object.keys(failures) as [FailureCode, ...FailureCode[]]
 
-function reject(httpStatus: number, summary: string): Failure {
-  return { outcome: 'reject', httpStatus, blame: 'caller', summary }
+function reject(httpStatus: number, summary: string, blame: Blame = 'caller'): Failure {
+  return { outcome: 'reject', httpStatus, blame, summary }
 }
 
 function retry(httpStatus: number, blame: Blame, summary: string): Failure {

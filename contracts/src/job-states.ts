@@ -1,4 +1,5 @@
 import type { JobState } from './job.ts'
+import { recordOf } from './services.ts'
 
 /** Everything that can reach a job's record: events, requests, and what the storage stage found. */
 export const jobMessages = [
@@ -151,9 +152,7 @@ export const transitions: Readonly<Record<JobState, Row>> = {
 }
 
 function unchanged(state: JobState): Row {
-  const stays: Cell = { next: [state] }
-  const row = Object.fromEntries(jobMessages.map((message) => [message, stays]))
-  return row as Record<JobMessage, Cell> // Object.fromEntries loses the keys.
+  return recordOf(jobMessages, () => ({ next: [state] }))
 }
 
 function terminal(state: JobState): Row {

@@ -64,8 +64,6 @@ type Size = { width: number; height: number }
 export function deliverySizeFor(portrait: Size): Size {
   const aspect = Math.log(portrait.width / portrait.height)
   const distance = (bucket: Size) => Math.abs(Math.log(bucket.width / bucket.height) - aspect)
-  const [first, ...others] = deliveryBuckets
-  let best: (typeof deliveryBuckets)[number] = first
-  for (const bucket of others) if (distance(bucket) < distance(best)) best = bucket
-  return { width: best.width, height: best.height }
+  const sizes = deliveryBuckets.map(({ width, height }): Size => ({ width, height }))
+  return sizes.reduce((best, size) => (distance(size) < distance(best) ? size : best))
 }

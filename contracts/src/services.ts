@@ -7,8 +7,8 @@
  * 2. Add its rights in `users.ts`, and what it must not do in
  *    `backing-services/test/permission-matrix.ts`. Neither compiles without it.
  * 3. Write `<name>/src/main.ts`, and name the folder where folders are listed: `package.json`,
- *    `tsconfig.json`, `vitest.config.ts`, `scripts/check/boundaries.ts`, and, for its variables,
- *    `scripts/generate/configuration.ts`.
+ *    `tsconfig.json`, `vitest.config.ts`, `scripts/check/boundaries.ts`, and `scripts/generate/configuration.ts`
+ *    for its variables.
  */
 export type ProcessSpec = {
   /** A server that others made, a service on Node (`<name>/src/main.ts`), or the one in Python. */

@@ -6,13 +6,14 @@ import {
   type JobRecord,
   jobKey,
   limits,
-  type Timings,
   type Warning,
 } from '@avatar/contracts'
 import { factOf, type JobRecords, plainEvent, publishEvent } from '@avatar/job-kit'
-import { AppError, type Bus, type Clock } from '@avatar/service-kit'
+import { AppError, type Foundation } from '@avatar/service-kit'
 import type { Board } from './board.ts'
+import type { IngestConfig } from './config.ts'
 import { blocksAdmission, type FullStreams } from './full-streams.ts'
+import type { RawMedium } from './input-media.ts'
 import type { InputTaker, TakenInputs } from './take-inputs.ts'
 import type { Workers } from './workers.ts'
 
@@ -21,12 +22,10 @@ export type Submission = {
   jobId: string
   owner: string
   door: JobRecord['door']
-  imagePath: string
-  imageSha256: string
-  audioPath: string
-  audioSha256: string
+  image: RawMedium
+  audio: RawMedium
   prompt: string
-  seed: number | undefined
+  seed?: number | undefined
   reference?: string | undefined
   traceparent: string
   /** A private folder for the normalised inputs. */
@@ -45,17 +44,15 @@ export type Admission = (submission: Submission) => Promise<Admitted>
  * @throws AppError IDEMPOTENCY_KEY_REUSED for another request under the same id; BROKER_UNAVAILABLE,
  * STORE_UNAVAILABLE; whatever the media checks throw
  */
-export function createAdmission(deps: {
-  bus: Bus
-  records: JobRecords
-  inputs: InputTaker
-  board: Board
-  workers: Workers
-  fullStreams: FullStreams
-  clock: Clock
-  timings: Timings
-  minDeadlineSeconds: number
-}): Admission {
+export function createAdmission(
+  deps: Foundation<IngestConfig> & {
+    records: JobRecords
+    inputs: InputTaker
+    board: Board
+    workers: Workers
+    fullStreams: FullStreams
+  },
+): Admission {
   const { bus, records, inputs, board, workers, fullStreams, clock, timings } = deps
 
   return async (submission) => {
@@ -125,7 +122,10 @@ export function createAdmission(deps: {
       traceparent: submission.traceparent,
       createdAtMs: clock.nowMs(),
       estimatedSeconds,
-      deadlineSeconds: deadlineSecondsFor(estimatedSeconds, deps.minDeadlineSeconds),
+      deadlineSeconds: deadlineSecondsFor(
+        estimatedSeconds,
+        deps.config.RENDER_DEADLINE_MIN_SECONDS,
+      ),
       failures: 0,
       deaths: 0,
       losses: 0,
@@ -144,7 +144,7 @@ export function createAdmission(deps: {
 
 /** Covers what the client sent, so that a repeated request is recognised before anything is decoded. */
 function fingerprintOf(submission: Submission): string {
-  const { imageSha256, audioSha256, prompt, seed, reference } = submission
-  const parts = [imageSha256, audioSha256, prompt, seed ?? null, reference ?? null]
+  const { image, audio, prompt, seed, reference } = submission
+  const parts = [image.sha256, audio.sha256, prompt, seed ?? null, reference ?? null]
   return createHash('sha256').update(JSON.stringify(parts)).digest('hex')
 }

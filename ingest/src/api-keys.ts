@@ -8,7 +8,7 @@ import {
 } from '@avatar/service-kit'
 
 /** Finds the owner of an API key. */
-export type ApiKeys = { ownerOf(authorization: string | undefined): Promise<string> }
+export type ApiKeys = ReturnType<typeof createApiKeys>
 
 /**
  * Looks keys up in the store and caches those it finds for `timings.apiKeyCacheMs`. A revocation
@@ -19,7 +19,7 @@ export function createApiKeys(deps: {
   records: RecordStore<ApiKeyRecord>
   clock: Clock
   timings: Timings
-}): ApiKeys {
+}) {
   const { records, clock, timings } = deps
   const cache = new Map<string, { record: ApiKeyRecord; untilMs: number }>()
 
@@ -39,7 +39,7 @@ export function createApiKeys(deps: {
 
   return {
     /** @throws AppError UNAUTHORIZED, the same for every reason; BROKER_UNAVAILABLE */
-    async ownerOf(authorization) {
+    async ownerOf(authorization: string | undefined): Promise<string> {
       const [, key] = /^Bearer +(\S+)$/i.exec(authorization ?? '') ?? []
       const parsed = key === undefined ? undefined : parseApiKey(key)
       if (!parsed) throw new AppError('UNAUTHORIZED')

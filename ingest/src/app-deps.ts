@@ -1,18 +1,17 @@
-import type { Timings } from '@avatar/contracts'
 import type { JobRecords } from '@avatar/job-kit'
-import type { Bus, Clock, Log, Metrics, ObjectStore, Trace } from '@avatar/service-kit'
+import type { Foundation, ObjectStore, Trace } from '@avatar/service-kit'
 import type { FastifyPluginCallbackZod } from 'fastify-type-provider-zod'
 import type { Admission } from './admission.ts'
 import type { ApiKeys } from './api-keys.ts'
 import type { Board } from './board.ts'
+import type { IngestConfig } from './config.ts'
 import type { FullStreams } from './full-streams.ts'
 import type { JobChanges } from './job-changes.ts'
 import type { UploadSpool } from './upload-spool.ts'
 import type { Workers } from './workers.ts'
 
 /** Everything the API is built from. */
-export type AppDeps = {
-  bus: Bus
+export type AppDeps = Foundation<IngestConfig> & {
   records: JobRecords
   objects: ObjectStore
   apiKeys: ApiKeys
@@ -22,13 +21,6 @@ export type AppDeps = {
   changes: JobChanges
   fullStreams: FullStreams
   spool: UploadSpool
-  clock: Clock
-  log: Log
-  timings: Timings
-  metrics: Metrics
-  allowedOrigins: readonly string[]
-  hasDocs: boolean
-  resultUrlTtlSeconds: number
 }
 
 /** The app as routes use it: their zod schemas give the types. */

@@ -57,7 +57,7 @@ export async function buildApp(deps: AppDeps): Promise<FastifyInstance> {
   refuseExpectations(app)
   ignoreBodies(app)
   await app.register(cors, {
-    origin: [...deps.allowedOrigins],
+    origin: deps.config.ALLOWED_ORIGINS,
     exposedHeaders: ['location', 'retry-after', 'x-request-id', 'traceparent'],
     // The plugin would answer a preflight without an origin in plain text.
     strictPreflight: false,
@@ -79,18 +79,16 @@ export async function buildApp(deps: AppDeps): Promise<FastifyInstance> {
     },
     throwFileSizeLimit: false,
   })
-  if (deps.hasDocs) await useOpenapi(app)
+  if (deps.config.API_DOCS) await useOpenapi(app)
   await app.register(async (routes) => {
-    for (const route of [
-      routeGenerate,
-      routeStatus,
-      routeResult,
-      routeCancel,
-      routeEvents,
-      routeJobs,
-      routeHealth,
-    ])
-      route(routes.withTypeProvider<ZodTypeProvider>(), deps)
+    const api = routes.withTypeProvider<ZodTypeProvider>()
+    routeGenerate(api, deps)
+    routeStatus(api, deps)
+    routeResult(api, deps)
+    routeCancel(api, deps)
+    routeEvents(api, deps)
+    routeJobs(api, deps)
+    routeHealth(api, deps)
   })
   return app
 }

@@ -1,6 +1,6 @@
 import { isTerminal, type JobRecord } from '@avatar/contracts'
 import { followJobs, type JobRecords } from '@avatar/job-kit'
-import type { Clock, Log, Runnable } from '@avatar/service-kit'
+import type { Clock, Log } from '@avatar/service-kit'
 
 /** Where a page of an owner's jobs ended. Pages go by creation, newest first. */
 export type PageEnd = { createdAtMs: number; jobId: string }
@@ -18,17 +18,7 @@ type Entry = RenderAhead & { createdAtMs: number; queuedAtMs: number }
  * All jobs as of a moment ago, without their payload: enough for queue positions, the order of
  * `GET /jobs` and the depth of the queue. The state of one job is in its record alone.
  */
-export type Board = Runnable & {
-  /** 1 for the job that is next; undefined for one that is not queued. */
-  queuePosition(jobId: string): number | undefined
-  queueDepth(): number
-  /** The renders that come before this job's: those under way, and those queued ahead of it. */
-  rendersAhead(jobId: string): RenderAhead[]
-  /** The owner's jobs, newest first, starting behind `after`. */
-  listOf(owner: string, after: PageEnd | undefined, max: number): PageEnd[]
-  /** Adds a job that this process created, which the watch has not delivered yet. */
-  note(job: JobRecord): void
-}
+export type Board = ReturnType<typeof createBoard>
 
 /**
  * How long a start waits until every record is read. A list that lacks jobs would be wrong; a service
@@ -36,7 +26,7 @@ export type Board = Runnable & {
  */
 const currentWithinMs = 15_000
 
-export function createBoard(deps: { records: JobRecords; clock: Clock; log: Log }): Board {
+export function createBoard(deps: { records: JobRecords; clock: Clock; log: Log }) {
   const { clock, log } = deps
   const owners = new Map<string, Map<string, Entry>>()
   const waiting = new Map<string, Entry>()
@@ -44,21 +34,15 @@ export function createBoard(deps: { records: JobRecords; clock: Clock; log: Log 
   const current = new AbortController()
 
   function note(job: JobRecord) {
-    const entry: Entry = {
-      jobId: job.jobId,
-      createdAtMs: job.createdAtMs,
-      epoch: job.epoch,
-      state: job.state,
-      estimatedSeconds: job.estimatedSeconds,
-      startedAtMs: job.startedAtMs,
-      queuedAtMs: job.queuedAtMs ?? job.createdAtMs,
-    }
-    const jobs = owners.get(job.owner) ?? new Map<string, Entry>()
-    owners.set(job.owner, jobs.set(job.jobId, entry))
-    if (job.state === 'queued' || job.state === 'pending') waiting.set(job.jobId, entry)
-    else waiting.delete(job.jobId)
-    if (job.state === 'claimed' || job.state === 'rendering') underWay.set(job.jobId, entry)
-    else underWay.delete(job.jobId)
+    const { jobId, owner, state, epoch, estimatedSeconds, createdAtMs, startedAtMs } = job
+    const { queuedAtMs = createdAtMs } = job
+    const entry = { jobId, state, epoch, estimatedSeconds, createdAtMs, queuedAtMs, startedAtMs }
+    const jobs = owners.get(owner) ?? new Map<string, Entry>()
+    owners.set(owner, jobs.set(jobId, entry))
+    if (state === 'queued' || state === 'pending') waiting.set(jobId, entry)
+    else waiting.delete(jobId)
+    if (state === 'claimed' || state === 'rendering') underWay.set(jobId, entry)
+    else underWay.delete(jobId)
   }
 
   const following = followJobs({
@@ -74,25 +58,29 @@ export function createBoard(deps: { records: JobRecords; clock: Clock; log: Log 
 
   return {
     ...following,
-    note(job) {
+    /** Adds a job that this process created, which the watch has not delivered yet. */
+    note(job: JobRecord): void {
       if (!isTerminal(job) && !owners.get(job.owner)?.has(job.jobId)) note(job)
     },
     queueDepth: () => waiting.size,
-    queuePosition(jobId) {
+    /** 1 for the job that is next; undefined for one that is not queued. */
+    queuePosition(jobId: string): number | undefined {
       const own = waiting.get(jobId)
       if (!own) return undefined
       let ahead = 0
       for (const other of waiting.values()) if (isBefore(other, own)) ahead++
       return ahead + 1
     },
-    rendersAhead(jobId) {
+    /** The renders that come before this job's: those under way, and those queued ahead of it. */
+    rendersAhead(jobId: string): RenderAhead[] {
       const own = waiting.get(jobId)
       if (own)
         return [...underWay.values(), ...[...waiting.values()].filter((o) => isBefore(o, own))]
       // A claimed job may have been prefetched, while its worker still renders another one.
       return [...underWay.values()].filter((other) => other.state === 'rendering')
     },
-    listOf(owner, after, max) {
+    /** The owner's jobs, newest first, starting behind `after`. */
+    listOf(owner: string, after: PageEnd | undefined, max: number): PageEnd[] {
       return [...(owners.get(owner)?.values() ?? [])]
         .filter((job) => !after || newestFirst(after, job) < 0)
         .sort(newestFirst)

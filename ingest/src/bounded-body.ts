@@ -2,18 +2,6 @@ import type { IncomingMessage } from 'node:http'
 import { finished } from 'node:stream/promises'
 import { AppError } from '@avatar/service-kit'
 
-/** The body of a request, of which no more than a bound is read. */
-export type BoundedBody = {
-  /** Bytes received so far. */
-  bytes(): number
-  /** Aborts when the bound is passed; after that nothing is read. */
-  signal: AbortSignal
-  /** Rejects with BODY_TOO_LARGE when the bound is passed; never resolves. */
-  exceeded: Promise<never>
-  /** Reads and discards the rest, within the bound, so that the client gets to read the answer. */
-  drain(): Promise<void>
-}
-
 /**
  * Counts a body while something else reads it, because neither Fastify nor the multipart library
  * bounds a whole multipart body, and a chunked one announces no length.
@@ -22,11 +10,7 @@ export type BoundedBody = {
  * @param allowedMaxBytes the limit that a refusal names. It may be smaller: a client that sends a
  * little too much still gets to read the answer.
  */
-export function boundBody(
-  raw: IncomingMessage,
-  maxBytes: number,
-  allowedMaxBytes: number,
-): BoundedBody {
+export function boundBody(raw: IncomingMessage, maxBytes: number, allowedMaxBytes: number) {
   let bytes = 0
   const abort = new AbortController()
   const exceeded = Promise.withResolvers<never>()
@@ -43,10 +27,14 @@ export function boundBody(
   })
 
   return {
+    /** Bytes received so far. */
     bytes: () => bytes,
+    /** Aborts when the bound is passed; after that nothing is read. */
     signal: abort.signal,
+    /** Rejects with BODY_TOO_LARGE when the bound is passed; never resolves. */
     exceeded: exceeded.promise,
-    async drain() {
+    /** Reads and discards the rest, within the bound, so that the client gets to read the answer. */
+    async drain(): Promise<void> {
       if (abort.signal.aborted || raw.readableEnded || raw.destroyed) return
       raw.unpipe()
       raw.resume()

@@ -53,11 +53,7 @@ export async function buildIngest(foundation: Foundation<IngestConfig>): Promise
   const fullStreams = createFullStreams(foundation)
   const shared = { ...foundation, records, objects, board, workers, fullStreams, spool }
   const admit = measureAdmission(
-    createAdmission({
-      ...shared,
-      inputs: createInputTaker({ ...shared, media }),
-      minDeadlineSeconds: config.RENDER_DEADLINE_MIN_SECONDS,
-    }),
+    createAdmission({ ...shared, inputs: createInputTaker({ ...shared, media }) }),
     shared,
   )
   const spec = consumers(timings).ingest
@@ -74,9 +70,6 @@ export async function buildIngest(foundation: Foundation<IngestConfig>): Promise
     changes,
     apiKeys: createApiKeys({ records: apiKeyRecords, clock, timings }),
     admit,
-    allowedOrigins: config.ALLOWED_ORIGINS,
-    hasDocs: config.API_DOCS,
-    resultUrlTtlSeconds: config.RESULT_URL_TTL_SECONDS,
   })
   const door: Runnable = {
     async start() {

@@ -1,5 +1,5 @@
 import { buckets, streams } from '@avatar/contracts'
-import type { Bus, Clock, StreamState } from '@avatar/service-kit'
+import type { Foundation, StreamState } from '@avatar/service-kit'
 
 const recordStream = `KV_${buckets.job.name}`
 /** A job cannot be accepted unless both of these take a message. */
@@ -13,7 +13,7 @@ const leastRoomBytes = 2_048
 /** The names of the streams that refuse messages for lack of room. A stream that cannot be read is not named. */
 export type FullStreams = () => Promise<readonly string[]>
 
-export function createFullStreams({ bus, clock }: { bus: Bus; clock: Clock }): FullStreams {
+export function createFullStreams({ bus, clock }: Pick<Foundation, 'bus' | 'clock'>): FullStreams {
   const names = [...Object.keys(streams), recordStream]
   let shared: { answer: Promise<readonly string[]>; untilMs: number } | undefined
 

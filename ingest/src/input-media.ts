@@ -6,4 +6,7 @@ export const inputMedia = {
   audio: { maxBytes: limits.audioMaxBytes, tooLarge: 'AUDIO_TOO_LARGE' },
 } as const satisfies Record<string, { maxBytes: number; tooLarge: FailureCode }>
 
+/** One of the two on disk, as the client sent it, with its SHA-256. */
+export type RawMedium = { path: string; sha256: string }
+
 export type InputMedium = keyof typeof inputMedia

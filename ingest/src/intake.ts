@@ -11,9 +11,8 @@ import {
 import { publishNotification } from '@avatar/job-kit'
 import {
   AppError,
-  type Bus,
-  type Clock,
   type Delivery,
+  type Foundation,
   logFailure,
   type ObjectStore,
 } from '@avatar/service-kit'
@@ -30,25 +29,38 @@ const jobIdNamespace = '1d2f1bb4-5b7e-4e64-8a55-0c5a7f1c9e21'
  * must lie in its own folder. An event that cannot become a job is dead-lettered with a reason, and
  * its publisher is notified.
  */
-export function intakeHandler(deps: {
-  bus: Bus
-  objects: ObjectStore
-  admit: Admission
-  spool: UploadSpool
-  clock: Clock
-}) {
+export function intakeHandler(
+  deps: Pick<Foundation, 'bus' | 'clock'> & {
+    objects: ObjectStore
+    admit: Admission
+    spool: UploadSpool
+  },
+) {
   const { bus, objects, admit, spool, clock } = deps
 
   async function handle(submission: IntakeSubmission, delivery: Delivery): Promise<void> {
     const { publisher, jobId } = identityOf(submission, delivery)
-    try {
-      await admitSubmission(publisher, jobId, submission, delivery)
-    } catch (error) {
+    const admitting = spool.withFolder(async (folder) => {
+      const { job, isNew } = await admit({
+        jobId,
+        owner: publisher,
+        door: 'event',
+        image: await fetchInput(publisher, submission.image_key, folder, 'image'),
+        audio: await fetchInput(publisher, submission.audio_key, folder, 'audio'),
+        prompt: submission.prompt ?? '',
+        seed: submission.seed,
+        reference: submission.reference,
+        traceparent: delivery.traceparent,
+        folder,
+      })
+      delivery.log.info({ jobId, attempt: job.epoch, isNew }, 'job accepted')
+    })
+    await admitting.catch((error) => {
       if (!(error instanceof AppError && error.code === 'STORAGE_FULL')) throw error
       // The event has to wait. As it is, the fifth failure would dead-letter it.
       logFailure(delivery.log, error, 'no room for the inputs of an event', { jobId })
       throw new AppError('STORE_UNAVAILABLE', { cause: error })
-    }
+    })
   }
 
   /** Two events under one idempotency key may both be refused: `instance` notifies of each. */
@@ -64,33 +76,6 @@ export function intakeHandler(deps: {
       error: { code: failure.code, message: failure.message, details: failure.details },
     }
     await publishNotification(bus, publisher, note, { instance: delivery.sequence })
-  }
-
-  async function admitSubmission(
-    publisher: string,
-    jobId: string,
-    submission: IntakeSubmission,
-    delivery: Delivery,
-  ) {
-    await spool.withFolder(async (folder) => {
-      const image = await fetchInput(publisher, submission.image_key, folder, 'image')
-      const audio = await fetchInput(publisher, submission.audio_key, folder, 'audio')
-      const { job, isNew } = await admit({
-        jobId,
-        owner: publisher,
-        door: 'event',
-        imagePath: image.path,
-        imageSha256: image.sha256,
-        audioPath: audio.path,
-        audioSha256: audio.sha256,
-        prompt: submission.prompt ?? '',
-        seed: submission.seed,
-        reference: submission.reference,
-        traceparent: delivery.traceparent,
-        folder,
-      })
-      delivery.log.info({ jobId, attempt: job.epoch, isNew }, 'job accepted')
-    })
   }
 
   async function fetchInput(publisher: string, key: string, folder: string, medium: InputMedium) {

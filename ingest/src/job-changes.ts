@@ -1,24 +1,11 @@
 import { type Beat, jobIdSchema } from '@avatar/contracts'
-import { type Bus, type Clock, type Runnable, subscription } from '@avatar/service-kit'
+import { type Foundation, subscription } from '@avatar/service-kit'
 import { z } from 'zod'
 
-/** One follower's view of a job. */
-export type JobWatch = {
-  /**
-   * Resolves at the next change, at once if there was one since the last wait, and after `ms` at the
-   * latest.
-   */
-  next(ms: number, signal: AbortSignal): Promise<void>
-  close(): void
-}
-
 /** Wakes whoever follows a job when an event or a heartbeat names it. It carries no content. */
-export type JobChanges = Runnable & {
-  watch(jobId: string): JobWatch
-  onBeat(beat: Beat): void
-}
+export type JobChanges = ReturnType<typeof createJobChanges>
 
-export function createJobChanges({ bus, clock }: { bus: Bus; clock: Clock }): JobChanges {
+export function createJobChanges({ bus, clock }: Pick<Foundation, 'bus' | 'clock'>) {
   const watches = new Map<string, Set<() => void>>()
   const wake = (jobId: string) => {
     for (const notify of watches.get(jobId) ?? []) notify()
@@ -31,16 +18,21 @@ export function createJobChanges({ bus, clock }: { bus: Bus; clock: Clock }): Jo
       schema: z.object({ jobId: jobIdSchema }),
       handle: ({ jobId }) => wake(jobId),
     }),
-    onBeat: ({ jobs }) => {
+    onBeat: ({ jobs }: Beat) => {
       for (const { jobId } of jobs) wake(jobId)
     },
-    watch(jobId) {
+    /** One follower's view of a job. */
+    watch(jobId: string) {
       let changed = new AbortController()
       const notify = () => changed.abort()
       const ofJob = watches.get(jobId) ?? new Set()
       watches.set(jobId, ofJob.add(notify))
       return {
-        async next(ms, signal) {
+        /**
+         * Resolves at the next change, at once if there was one since the last wait, and after `ms` at
+         * the latest.
+         */
+        async next(ms: number, signal: AbortSignal) {
           await clock.wait(ms, AbortSignal.any([changed.signal, signal]))
           changed = new AbortController()
         },

@@ -1,5 +1,5 @@
-import type { ConsumerSpec, Timings } from '@avatar/contracts'
-import { type Bus, background, type Clock, type Log, type Runnable } from '@avatar/service-kit'
+import type { ConsumerSpec } from '@avatar/contracts'
+import { background, type Foundation, type Runnable } from '@avatar/service-kit'
 
 /** The loop, and one pass of it, which returns whether it reset the consumer. */
 export type Recall = Runnable & { runOnce(): Promise<boolean> }
@@ -9,13 +9,9 @@ export type Recall = Runnable & { runOnce(): Promise<boolean> }
  * broker that stops badly can come back counting some of it as acknowledged. Then the consumer is
  * reset to the oldest of them. Events in flight are delivered twice by that, and still make one job.
  */
-export function recallIntake(deps: {
-  bus: Bus
-  spec: ConsumerSpec
-  clock: Clock
-  log: Log
-  timings: Timings
-}): Recall {
+export function recallIntake(
+  deps: Pick<Foundation, 'bus' | 'clock' | 'log' | 'timings'> & { spec: ConsumerSpec },
+): Recall {
   const { bus, spec, clock, log, timings } = deps
   /**
    * The oldest event, since it was first seen behind the ack floor. One look proves nothing: the event
@@ -36,12 +32,6 @@ export function recallIntake(deps: {
     return true
   }
 
-  const loop = background({
-    name: 'recall of intake',
-    everyMs: timings.entryMissingMs,
-    clock,
-    log,
-    pass: runOnce,
-  })
-  return { ...loop, runOnce }
+  const everyMs = timings.entryMissingMs
+  return { ...background({ ...deps, name: 'recall of intake', everyMs, pass: runOnce }), runOnce }
 }

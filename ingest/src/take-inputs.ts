@@ -1,5 +1,6 @@
-import { inputKey, type Timings } from '@avatar/contracts'
-import { AppError, type Log, logFailure, type ObjectStore } from '@avatar/service-kit'
+import { inputKey } from '@avatar/contracts'
+import { AppError, type Foundation, logFailure, type ObjectStore } from '@avatar/service-kit'
+import type { RawMedium } from './input-media.ts'
 import type { CheckedAudio } from './media/audio-check.ts'
 import type { CheckedImage } from './media/image-check.ts'
 import type { MediaChecks } from './media/media-checks.ts'
@@ -9,8 +10,8 @@ export type RawInputs = {
   jobId: string
   /** Random, one for each admission; part of the keys, see `inputKey`. */
   nonce: string
-  imagePath: string
-  audioPath: string
+  image: RawMedium
+  audio: RawMedium
   /** A private folder for the normalised inputs. */
   folder: string
 }
@@ -21,37 +22,31 @@ export type TakenInputs = {
   audio: CheckedAudio & { key: string }
 }
 
-export type InputTaker = {
-  /**
-   * Checks, normalises and stores both inputs. When it throws, nothing uses the folder any more and,
-   * unless the store is unavailable, no object is left behind.
-   */
-  take(inputs: RawInputs): Promise<TakenInputs>
-  /** Deletes inputs that no record names. What cannot be deleted now is left for the janitor's sweep. */
-  discard(keys: readonly string[]): Promise<void>
-}
+export type InputTaker = ReturnType<typeof createInputTaker>
 
 /**
  * Stores each input as soon as it has passed, while the other one may still be decoded, which halves
  * the time that a submission waits for the store. If the other one is refused, the stored one is
  * deleted before the caller gets the answer.
  */
-export function createInputTaker(deps: {
-  media: MediaChecks
-  objects: ObjectStore
-  timings: Timings
-  log: Log
-}): InputTaker {
+export function createInputTaker(
+  deps: Pick<Foundation, 'log' | 'timings'> & { media: MediaChecks; objects: ObjectStore },
+) {
   const { media, objects, timings, log } = deps
   const inTime = () => AbortSignal.timeout(Math.ceil(timings.storeAtDoorMs))
 
+  /** Deletes inputs that no record names. What cannot be deleted now is left for the janitor's sweep. */
   async function discard(keys: readonly string[]) {
     const deleted = await Promise.allSettled(keys.map((key) => objects.delete(key, inTime())))
     for (const one of deleted)
       if (one.status === 'rejected') logFailure(log, one.reason, 'input left for the sweep')
   }
 
-  async function take({ jobId, nonce, imagePath, audioPath, folder }: RawInputs) {
+  /**
+   * Checks, normalises and stores both inputs. When it throws, nothing uses the folder any more and,
+   * unless the store is unavailable, no object is left behind.
+   */
+  async function take({ jobId, nonce, image, audio, folder }: RawInputs): Promise<TakenInputs> {
     const stored: string[] = []
     async function store<Checked extends CheckedImage | CheckedAudio>(check: Promise<Checked>) {
       const checked = await check
@@ -63,14 +58,15 @@ export function createInputTaker(deps: {
     }
 
     // `Promise.all` would return at the first failure, and the folder be removed under the other check.
-    const [image, audio] = await Promise.allSettled([
-      store(media.checkImage(imagePath, folder)),
-      store(media.checkAudio(audioPath, folder)),
+    const [checkedImage, checkedAudio] = await Promise.allSettled([
+      store(media.checkImage(image.path, folder)),
+      store(media.checkAudio(audio.path, folder)),
     ])
-    if (image.status === 'fulfilled' && audio.status === 'fulfilled')
-      return { image: image.value, audio: audio.value }
+    if (checkedImage.status === 'fulfilled' && checkedAudio.status === 'fulfilled')
+      return { image: checkedImage.value, audio: checkedAudio.value }
 
-    const reasons = [image, audio].flatMap((one) => (one.status === 'rejected' ? [one.reason] : []))
+    const outcomes = [checkedImage, checkedAudio]
+    const reasons = outcomes.flatMap((one) => (one.status === 'rejected' ? [one.reason] : []))
     // A fault of a medium is reported even while the store is unavailable: a retry would not cure it.
     const fault = reasons.find((reason) => !isStoreUnavailable(reason))
     if (!reasons.some(isStoreUnavailable)) await discard(stored)

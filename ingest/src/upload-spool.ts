@@ -4,19 +4,9 @@ import { join } from 'node:path'
 import { AppError, type Log, logFailure } from '@avatar/service-kit'
 
 /** Private folders for uploads while they are checked. */
-export type UploadSpool = {
-  /** Empties the spool. No upload outlives the process that received it. */
-  wipe(): Promise<void>
-  /**
-   * Runs `work` with a folder of its own and removes the folder whether it succeeds or fails. A
-   * successful result does not wait for the removal.
-   *
-   * @throws AppError STORAGE_FULL when the disk is full, after removing what earlier uploads left
-   */
-  withFolder<T>(work: (folder: string) => Promise<T>): Promise<T>
-}
+export type UploadSpool = ReturnType<typeof createUploadSpool>
 
-export function createUploadSpool(directory: string, log: Log): UploadSpool {
+export function createUploadSpool(directory: string, log: Log) {
   const inUse = new Set<string>()
 
   /** A folder that cannot be removed becomes a leftover. It never changes the outcome of an upload. */
@@ -33,11 +23,18 @@ export function createUploadSpool(directory: string, log: Log): UploadSpool {
   }
 
   return {
-    async wipe() {
+    /** Empties the spool. No upload outlives the process that received it. */
+    async wipe(): Promise<void> {
       await rm(directory, { recursive: true, force: true })
       await mkdir(directory, { recursive: true, mode: 0o700 })
     },
-    async withFolder(work) {
+    /**
+     * Runs `work` with a folder of its own and removes the folder whether it succeeds or fails. A
+     * successful result does not wait for the removal.
+     *
+     * @throws AppError STORAGE_FULL when the disk is full, after removing what earlier uploads left
+     */
+    async withFolder<T>(work: (folder: string) => Promise<T>): Promise<T> {
       const folder = join(directory, randomUUID())
       inUse.add(folder)
       try {

@@ -8,14 +8,12 @@ import { AppError } from '@avatar/service-kit'
 import type { MultipartFile } from '@fastify/multipart'
 import type { FastifyRequest } from 'fastify'
 import { boundBody } from './bounded-body.ts'
-import { type InputMedium, inputMedia } from './input-media.ts'
+import { type InputMedium, inputMedia, type RawMedium } from './input-media.ts'
 
 /** The raw inputs on disk, with the SHA-256 of what the client sent. */
 export type Upload = {
-  imagePath: string
-  imageSha256: string
-  audioPath: string
-  audioSha256: string
+  image: RawMedium
+  audio: RawMedium
   fields: SubmissionFields
 }
 
@@ -47,7 +45,7 @@ async function readParts(
   folder: string,
   signal: AbortSignal,
 ): Promise<Upload> {
-  const files = new Map<InputMedium, { path: string; sha256: string }>()
+  const files = new Map<InputMedium, RawMedium>()
   const fields: Record<string, string> = {}
   let fault: AppError | undefined
   for await (const part of request.parts()) {
@@ -70,25 +68,20 @@ async function readParts(
   const audio = files.get('audio')
   if (!image) throw new AppError('IMAGE_MISSING')
   if (!audio) throw new AppError('AUDIO_MISSING')
-  return {
-    imagePath: image.path,
-    imageSha256: image.sha256,
-    audioPath: audio.path,
-    audioSha256: audio.sha256,
-    fields: parseFields(fields),
-  }
+  return { image, audio, fields: parseFields(fields) }
 }
 
 async function spoolFile(
   part: MultipartFile,
   folder: string,
   signal: AbortSignal,
-): Promise<{ medium: InputMedium; path: string; sha256: string } | AppError> {
+): Promise<(RawMedium & { medium: InputMedium }) | AppError> {
   const medium =
     part.fieldname === 'image' || part.fieldname === 'audio' ? part.fieldname : undefined
   if (!medium) {
     part.file.resume()
-    return invalid(part.fieldname.slice(0, 100), 'unknown file field')
+    const name: string | undefined = part.fieldname // The library's type forgets a part without a name.
+    return invalid((name ?? '').slice(0, 100), 'unknown file field')
   }
   const { maxBytes, tooLarge } = inputMedia[medium]
   const path = join(folder, medium)

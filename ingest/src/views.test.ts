@@ -1,5 +1,6 @@
 import { type Beat, type JobRecord, jobStates, stateTable } from '@avatar/contracts'
 import { aJob, aRender } from '@avatar/contracts/testing'
+import type { ObjectStore } from '@avatar/service-kit'
 import { describe, expect, it } from 'vitest'
 import type { Board, RenderAhead } from './board.ts'
 import { requireResult, resultView, statusView } from './views.ts'
@@ -126,9 +127,11 @@ describe('the result', () => {
       )
   })
 
-  it('describes the video, the engine and how it rendered', () => {
+  it('describes the video, the engine and how it rendered', async () => {
+    const objects = { presignDownload: async () => 'http://s3/x' } as Partial<ObjectStore>
     const made = aRender({ engine: 'preview', degraded: true, renderSeconds: 3 })
-    expect(resultView(done, made, 'http://s3/x')).toMatchObject({
+    const when = { nowMs, maxSeconds: 60 }
+    expect(await resultView(objects as ObjectStore, done, made, when)).toMatchObject({
       ...{ url: 'http://s3/x', engine: 'preview', degraded: true, render_seconds: 3 },
       ...{ width: made.width, height: made.height, fps: 25, sha256: made.sha256 },
       expires_at: new Date(nowMs + 1).toISOString(),

@@ -2,13 +2,15 @@ import {
   type EngineFacts,
   isTerminal,
   type JobRecord,
+  type Rendered,
   type ResultView,
   type Stage,
   type Status,
   type StatusView,
   stateTable,
 } from '@avatar/contracts'
-import { AppError } from '@avatar/service-kit'
+import { describeResult } from '@avatar/job-kit'
+import { AppError, type ObjectStore } from '@avatar/service-kit'
 import type { Board, RenderAhead } from './board.ts'
 import type { Workers } from './workers.ts'
 
@@ -42,7 +44,7 @@ export function statusView(
 }
 
 /** The job's result. @throws AppError JOB_NOT_COMPLETED; RESULT_DELETED from the moment of expiry on */
-export function requireResult(job: JobRecord, nowMs: number): NonNullable<JobRecord['result']> {
+export function requireResult(job: JobRecord, nowMs: number): Rendered {
   if (job.state !== 'completed' || !job.result)
     throw new AppError('JOB_NOT_COMPLETED', { details: { status: stateTable[job.state].status } })
   if (job.deletedAtMs !== undefined || nowMs >= (job.expiresAtMs ?? 0))
@@ -51,25 +53,17 @@ export function requireResult(job: JobRecord, nowMs: number): NonNullable<JobRec
 }
 
 /** What `/result` answers: a presigned link, and what it leads to. */
-export function resultView(
+export async function resultView(
+  objects: ObjectStore,
   job: JobRecord,
-  result: NonNullable<JobRecord['result']>,
-  url: string,
-): ResultView {
+  result: Rendered,
+  when: { nowMs: number; maxSeconds: number },
+): Promise<ResultView> {
   return {
     job_id: job.jobId,
-    url,
-    expires_at: new Date(job.expiresAtMs ?? 0).toISOString(),
-    bytes: result.bytes,
-    sha256: result.sha256,
-    width: result.width,
-    height: result.height,
-    fps: result.fps,
-    video_seconds: result.videoSeconds,
-    engine: result.engine,
+    ...(await describeResult(objects, job, result, when)),
     engine_facts: engineFactsView(result.engineFacts),
     generation: result.generation,
-    degraded: result.degraded,
     render_seconds: result.renderSeconds,
   }
 }

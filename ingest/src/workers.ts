@@ -1,31 +1,20 @@
-import { type Beat, beatSchema, subjects, type Timings } from '@avatar/contracts'
-import { type Bus, type Clock, type Runnable, subscription } from '@avatar/service-kit'
+import { type Beat, beatSchema, subjects } from '@avatar/contracts'
+import { type Foundation, subscription } from '@avatar/service-kit'
 
 /** The workers, as their latest heartbeats describe them. */
-export type Workers = Runnable & {
-  /** Workers whose latest heartbeat is recent, including those that still load their engine. */
-  alive(): { beat: Beat; seenMsAgo: number }[]
-  /** How many of them take jobs, now or once their engine is loaded. */
-  serving(): number
-  /** Percent of the job's render that its worker last reported for this epoch; 0 when it has not. */
-  percentOf(jobId: string, epoch: number): number
-  /** Seconds of rendering per second of video on the fastest worker; an assumption while none is measured. */
-  secondsPerVideoSecond(): number
-}
+export type Workers = ReturnType<typeof createWorkers>
 
 /** The preview engine's pace, rounded up. */
 const assumedSecondsPerVideoSecond = 2
 
 /** Follows the workers' heartbeats. `onBeat` is called once a heartbeat has been taken in. */
-export function createWorkers(deps: {
-  bus: Bus
-  clock: Clock
-  timings: Timings
-  onBeat: (beat: Beat) => void
-}): Workers {
+export function createWorkers(
+  deps: Pick<Foundation, 'bus' | 'clock' | 'timings'> & { onBeat: (beat: Beat) => void },
+) {
   const { bus, clock, timings, onBeat } = deps
   const latest = new Map<string, { beat: Beat; atMs: number }>()
 
+  /** Workers whose latest heartbeat is recent, including those that still load their engine. */
   const alive = () => {
     const nowMs = clock.monotonicMs()
     for (const [id, { atMs }] of latest) if (nowMs - atMs > timings.silentAfterMs) latest.delete(id)
@@ -34,14 +23,17 @@ export function createWorkers(deps: {
 
   return {
     alive,
+    /** How many of them take jobs, now or once their engine is loaded. */
     serving: () => alive().filter(({ beat }) => beat.state !== 'draining').length,
-    percentOf(jobId, epoch) {
+    /** Percent of the job's render that its worker last reported for this epoch; 0 when it has not. */
+    percentOf(jobId: string, epoch: number): number {
       for (const { beat } of latest.values())
         for (const held of beat.jobs)
           if (held.jobId === jobId && held.epoch === epoch) return held.percent
       return 0
     },
-    secondsPerVideoSecond() {
+    /** Seconds of rendering per second of video on the fastest worker; an assumption while none is measured. */
+    secondsPerVideoSecond(): number {
       const measured = alive().flatMap(({ beat }) => beat.secondsPerVideoSecond ?? [])
       return measured.length > 0 ? Math.min(...measured) : assumedSecondsPerVideoSecond
     },

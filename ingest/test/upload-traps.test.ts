@@ -63,6 +63,13 @@ const filePart = (name: string) =>
   `--b\r\ncontent-disposition: form-data; name="${name}"; filename="f"\r\n\r\n`
 
 describe('what the multipart library accepts', () => {
+  it('is refused: a file without a name', async () => {
+    const unnamed = '--b\r\ncontent-disposition: form-data; filename="f"\r\n\r\nx\r\n--b--\r\n'
+    const answer = await sendChunked([Buffer.from(unnamed)])
+    expect(answer.status).toBe(400)
+    expect(answer.text).toContain('unknown file field')
+  })
+
   it('is refused: fields truncated, sent twice, sent as JSON, named like a file', async () => {
     const cut = aForm()
     cut.append('prompt', 'x'.repeat(20_000))

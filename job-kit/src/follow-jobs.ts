@@ -22,12 +22,11 @@ export function followJobs(options: {
   let isCurrent = false
 
   const loop = background({
+    ...options,
     name: 'job watch',
     everyMs: watchAgainMs,
     // There may be no change for days.
     silentForMs: Infinity,
-    clock: options.clock,
-    log: options.log,
     async pass(signal) {
       try {
         const changes = records.watch(signal, () => {

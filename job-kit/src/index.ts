@@ -1,6 +1,6 @@
 export * from './config.ts'
+export * from './describe-result.ts'
 export * from './follow-jobs.ts'
 export * from './job-records.ts'
 export * from './notifications.ts'
-export * from './presign-result.ts'
 export * from './publish-event.ts'

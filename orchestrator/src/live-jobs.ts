@@ -1,19 +1,13 @@
 import { hasOpenAttempt, isTerminal, type JobRecord } from '@avatar/contracts'
 import { followJobs, type JobRecords } from '@avatar/job-kit'
-import type { Clock, Log, Runnable, Versioned } from '@avatar/service-kit'
+import type { Clock, Log, Versioned } from '@avatar/service-kit'
 import type { OpenAttempt } from './liveness.ts'
 
 /** The unfinished jobs as of a moment ago. Only the record itself is the truth about a job. */
-export type LiveJobs = Runnable & {
-  all(): IterableIterator<Versioned<JobRecord>>
-  find(jobId: string): Versioned<JobRecord> | undefined
-  /** The attempts that a worker has and has not uploaded yet. */
-  openAttempts(): OpenAttempt[]
-  count(): number
-}
+export type LiveJobs = ReturnType<typeof createLiveJobs>
 
 /** Follows the records from its start on; until then it knows no jobs. */
-export function createLiveJobs(options: { records: JobRecords; clock: Clock; log: Log }): LiveJobs {
+export function createLiveJobs(options: { records: JobRecords; clock: Clock; log: Log }) {
   const jobs = new Map<string, Versioned<JobRecord>>()
   return {
     ...followJobs({
@@ -25,9 +19,10 @@ export function createLiveJobs(options: { records: JobRecords; clock: Clock; log
       onGone: (jobId) => void jobs.delete(jobId),
     }),
     all: () => jobs.values(),
-    find: (jobId) => jobs.get(jobId),
+    find: (jobId: string) => jobs.get(jobId),
     count: () => jobs.size,
-    openAttempts() {
+    /** The attempts that a worker has and has not uploaded yet. */
+    openAttempts(): OpenAttempt[] {
       const open: OpenAttempt[] = []
       for (const { value: job } of jobs.values())
         if (hasOpenAttempt(job) && !job.uploaded && job.worker)

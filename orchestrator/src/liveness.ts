@@ -1,13 +1,8 @@
-import type { Beat, Timings } from '@avatar/contracts'
+import type { Beat, HeldJob, Timings } from '@avatar/contracts'
 
 /** An attempt that a worker has and whose video is not uploaded yet. */
-export type OpenAttempt = {
-  jobId: string
-  owner: string
-  epoch: number
-  workerId: string
-  incarnation: string
-}
+export type OpenAttempt = Pick<HeldJob, 'jobId' | 'owner' | 'epoch'> &
+  Pick<Beat, 'workerId' | 'incarnation'>
 
 /** Finds the attempts that no worker works on any more. Pure: time is an argument, in monotonic ms. */
 export type Liveness = ReturnType<typeof createLiveness>

@@ -6,7 +6,7 @@ import {
   streams,
   subjects,
 } from '@avatar/contracts'
-import { presignResult, publishEvent, publishNotification } from '@avatar/job-kit'
+import { describeResult, publishEvent, publishNotification } from '@avatar/job-kit'
 import type { Bus, Clock, ObjectStore } from '@avatar/service-kit'
 import { type Output, outputsOf } from './outputs.ts'
 
@@ -21,37 +21,32 @@ export function createPublishOutputs(deps: {
 }): PublishOutputs {
   const { bus, objects, clock } = deps
 
-  async function publish(job: JobRecord, output: Output): Promise<void> {
+  async function publish(job: JobRecord, output: Output): Promise<unknown> {
     const { jobId, owner, traceparent } = job
     switch (output.kind) {
       case 'event':
         // The deletion, hours later, publishes the end of the job again: its id is forgotten by then.
-        await publishEvent(bus, output.event, { traceparent, isFirstOfSubject: isTerminal(job) })
-        return
+        return publishEvent(bus, output.event, { traceparent, isFirstOfSubject: isTerminal(job) })
       case 'gpu-entry':
         // No message id: a duplicate would be acknowledged and not stored. The subject is unique.
-        await bus.publish(subjects.gpuWork(jobId), { jobId, owner }, { traceparent })
-        return
+        return bus.publish(subjects.gpuWork(jobId), { jobId, owner }, { traceparent })
       case 'no-gpu-entry':
-        await bus.purge(streams.GPU.name, subjects.gpuWork(jobId))
-        return
+        return bus.purge(streams.GPU.name, subjects.gpuWork(jobId))
       case 'deletion-timer':
-        await bus.schedule(
+        return bus.schedule(
           subjects.scheduledDeletion(jobId),
           subjects.dueDeletion(jobId),
           output.atMs,
           { jobId, owner },
           { traceparent },
         )
-        return
       case 'stop': {
         const order: StopOrder = { jobId, epoch: output.epoch }
-        bus.publishCore(subjects.stop(output.workerId), order)
-        return
+        return bus.publishCore(subjects.stop(output.workerId), order)
       }
       case 'notification': {
         const note = await notificationOf(job, output.status)
-        await publishNotification(bus, owner, note, { traceparent })
+        return publishNotification(bus, owner, note, { traceparent })
       }
     }
   }
@@ -67,18 +62,7 @@ export function createPublishOutputs(deps: {
       reference: job.reference,
       at: new Date(job.finishedAtMs ?? clock.nowMs()).toISOString(),
       error: job.error,
-      result: result && {
-        url: await presignResult(objects, job, result, { nowMs: clock.nowMs() }),
-        expires_at: new Date(job.expiresAtMs ?? 0).toISOString(),
-        bytes: result.bytes,
-        sha256: result.sha256,
-        width: result.width,
-        height: result.height,
-        fps: result.fps,
-        video_seconds: result.videoSeconds,
-        engine: result.engine,
-        degraded: result.degraded,
-      },
+      result: result && (await describeResult(objects, job, result, { nowMs: clock.nowMs() })),
     }
   }
 

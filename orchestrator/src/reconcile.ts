@@ -1,13 +1,6 @@
-import {
-  consumers,
-  type EventOf,
-  type JobRecord,
-  streams,
-  subjects,
-  type Timings,
-} from '@avatar/contracts'
+import { consumers, type EventOf, type JobRecord, streams, subjects } from '@avatar/contracts'
 import { factOf, plainEvent, publishEvent } from '@avatar/job-kit'
-import { type Bus, background, type Clock, type Log, type Runnable } from '@avatar/service-kit'
+import { background, type Foundation, type Runnable } from '@avatar/service-kit'
 import type { LiveJobs } from './live-jobs.ts'
 
 /** What one pass did. */
@@ -24,13 +17,9 @@ export type Reconciled = {
  * is gone or will never be delivered, a job that has waited too long, and a request to cancel or an
  * upload that the broker stored but never delivered.
  */
-export function reconciler(deps: {
-  bus: Bus
-  liveJobs: LiveJobs
-  clock: Clock
-  log: Log
-  timings: Timings
-}): Runnable & { runOnce(signal?: AbortSignal): Promise<Reconciled> } {
+export function reconciler(
+  deps: Pick<Foundation, 'bus' | 'clock' | 'log' | 'timings'> & { liveJobs: LiveJobs },
+): Runnable & { runOnce(signal?: AbortSignal): Promise<Reconciled> } {
   const { bus, liveJobs, clock, log, timings } = deps
   const timeoutMs = timings.publishInPassMs
   /** Queued jobs without an entry to deliver, and since when. A worker may acknowledge between two reads. */
@@ -134,12 +123,6 @@ export function reconciler(deps: {
     await publishEvent(bus, event, { traceparent: job.traceparent, timeoutMs })
   }
 
-  const loop = background({
-    name: 'reconciler',
-    everyMs: Math.min(timings.reconcileEveryMs, timings.entryMissingMs),
-    clock,
-    log,
-    pass: runOnce,
-  })
-  return { ...loop, runOnce }
+  const everyMs = Math.min(timings.reconcileEveryMs, timings.entryMissingMs)
+  return { ...background({ ...deps, name: 'reconciler', everyMs, pass: runOnce }), runOnce }
 }

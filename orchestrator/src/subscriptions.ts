@@ -7,14 +7,10 @@ import {
   orchestratorEventTypes,
   storeRequestSchema,
   subjects,
-  type Timings,
 } from '@avatar/contracts'
 import {
-  type Bus,
-  type Clock,
   consumerLoop,
-  type Log,
-  type Metrics,
+  type Foundation,
   type ObjectStore,
   type Runnable,
   responder,
@@ -27,15 +23,10 @@ import { answerClaim } from './requests/claim.ts'
 import { answerStore } from './requests/store.ts'
 import { onRenderCompleted } from './storage/render-completed.ts'
 
-type SubscriptionDeps = {
-  bus: Bus
+type SubscriptionDeps = Omit<Foundation, 'config'> & {
   ledger: JobLedger
   objects: ObjectStore
   publishOutputs: PublishOutputs
-  clock: Clock
-  log: Log
-  metrics: Metrics
-  timings: Timings
   urlTtlSeconds: number
 }
 

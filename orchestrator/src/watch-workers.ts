@@ -1,18 +1,10 @@
-import {
-  type Beat,
-  beatSchema,
-  type HeldJob,
-  type StopOrder,
-  subjects,
-  type Timings,
-} from '@avatar/contracts'
+import { type Beat, beatSchema, type HeldJob, type StopOrder, subjects } from '@avatar/contracts'
 import { plainEvent, publishEvent } from '@avatar/job-kit'
 import {
   AppError,
-  type Bus,
   background,
-  type Clock,
   continueTrace,
+  type Foundation,
   type Log,
   logFailure,
   type Runnable,
@@ -29,14 +21,12 @@ import { createLiveness } from './liveness.ts'
  * deadline, and workers that hold attempts they should not. It only publishes events, whose handlers
  * act, and `ctl.stop`.
  */
-export function watchWorkers(deps: {
-  bus: Bus
-  ledger: JobLedger
-  liveJobs: LiveJobs
-  clock: Clock
-  log: Log
-  timings: Timings
-}): Runnable {
+export function watchWorkers(
+  deps: Pick<Foundation, 'bus' | 'clock' | 'log' | 'timings'> & {
+    ledger: JobLedger
+    liveJobs: LiveJobs
+  },
+): Runnable {
   const { bus, ledger, liveJobs, clock, log, timings } = deps
   const liveness = createLiveness(timings, clock.monotonicMs())
 
@@ -85,10 +75,9 @@ export function watchWorkers(deps: {
   }
 
   const watch = background({
+    ...deps,
     name: 'liveness watch',
     everyMs: timings.watchEveryMs,
-    clock,
-    log,
     async pass(signal) {
       // Without an answer nothing is declared lost: it may be the broker that is silent.
       if (!(await bus.ping(timings.watchRoundTripMs))) return
@@ -101,11 +90,7 @@ export function watchWorkers(deps: {
     },
   })
 
-  const beats = subscription({
-    bus,
-    subject: subjects.beat('*'),
-    schema: beatSchema,
-    handle: onBeat,
-  })
+  const subject = subjects.beat('*')
+  const beats = subscription({ bus, subject, schema: beatSchema, handle: onBeat })
   return together(beats, watch)
 }

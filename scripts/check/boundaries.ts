@@ -21,7 +21,8 @@ const testsMayUse = ['contracts', 'service-kit', 'backing-services']
 
 const any = (names: readonly string[]) => `(${names.join('|')})`
 const packages = any(Object.keys(mayUse))
-const rooms = any([...Object.keys(mayUse), 'tests', 'bench', 'scripts', 'examples'])
+const folders = [...Object.keys(mayUse), 'tests', 'bench', 'scripts', 'examples']
+const rooms = any(folders)
 const test = '\\.test\\.ts$'
 const forTests = `${test}|^[^/]+/(test|testing)/|^(tests|bench|examples)/`
 
@@ -128,7 +129,7 @@ const rules: readonly IForbiddenRuleType[] = [
 /** Every import that a rule forbids, with the sentence that says why. */
 export async function boundaryProblems(root: string): Promise<string[]> {
   const { output } = await cruise(
-    [...Object.keys(mayUse), 'tests', 'bench', 'scripts', 'examples'],
+    folders,
     {
       baseDir: root,
       parser: 'swc', // TypeScript 7 has no API that dependency-cruiser could use.

@@ -2,22 +2,15 @@ import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 
 /**
- * The hashed locks of the sidecar: the parts of pyproject.toml that each must hold, and the locks that are
- * installed beside it. torch is in none: the same version is a different file on every kind of machine.
+ * The hashed locks of the sidecar, and the parts of pyproject.toml that each must hold. `beside` are the
+ * locks that are installed beside it: all those before it. torch is in none: the same version is a
+ * different file on every kind of machine.
  */
 export const pythonLocks = [
-  { file: 'requirements.lock', parts: ['dependencies', 'preview', 'stack', 'dev'], beside: [] },
-  {
-    file: 'requirements-engine.lock',
-    parts: ['dependencies', 'engine'],
-    beside: ['requirements.lock'],
-  },
-  {
-    file: 'requirements-reference.lock',
-    parts: ['dependencies', 'engine', 'reference'],
-    beside: ['requirements.lock', 'requirements-engine.lock'],
-  },
-]
+  { file: 'requirements.lock', parts: ['dependencies', 'preview', 'stack', 'dev'] },
+  { file: 'requirements-engine.lock', parts: ['dependencies', 'engine'] },
+  { file: 'requirements-reference.lock', parts: ['dependencies', 'engine', 'reference'] },
+].map((lock, at, all) => ({ ...lock, beside: all.slice(0, at).map(({ file }) => file) }))
 
 export async function pythonLockfileProblems(sidecar: string): Promise<string[]> {
   const read = (file: string) => readFile(join(sidecar, file), 'utf8')

@@ -1,12 +1,8 @@
 import { execFileSync } from 'node:child_process'
 import { join } from 'node:path'
 import {
-  beatSchema,
-  claimAnswerSchema,
-  claimRequestSchema,
   claimTries,
   consumers,
-  deadLetterSchema,
   type EventType,
   engineFactsSchema,
   eventId,
@@ -14,7 +10,6 @@ import {
   failureCodes,
   failures,
   framesPerSecond,
-  gpuEntrySchema,
   heldJobSchema,
   inboxPrefix,
   jobIdSchema,
@@ -23,87 +18,75 @@ import {
   presignedInputSchema,
   renderedSchema,
   renderOrderSchema,
-  requestErrorSchema,
   servicePermissions,
   sha256Schema,
   sizeSchema,
-  stopOrderSchema,
-  storeAnswerSchema,
-  storeRequestSchema,
   streams,
   subjects,
   timings,
   traceparentSchema,
   uploadTries,
   wireName,
+  wireSchemas,
 } from '@avatar/contracts'
+import type { z } from 'zod'
 import type { GeneratedFiles } from './generated-files.ts'
-import { type PythonModel, renderPythonModels, snake } from './python-models.ts'
+import { renderPythonModels, snake } from './python-models.ts'
 
 const path = 'inference-sidecar/src/inference_sidecar/foundation/contracts.py'
 
-/** The sidecar's messages in the order of the Python file: each shape stands before those that use it. */
-const models: readonly PythonModel[] = [
-  { name: 'JobId', schema: jobIdSchema, doc: 'The id of a job, a UUID.' },
-  { name: 'Owner', schema: ownerSchema, doc: 'Whom a job belongs to: a key owner or a publisher.' },
-  { name: 'Sha256', schema: sha256Schema, doc: 'SHA-256 in lower-case hexadecimal.' },
-  { name: 'Traceparent', schema: traceparentSchema, doc: 'W3C trace context, version 00.' },
-  { name: 'FrameSize', schema: sizeSchema, doc: 'Width and height in pixels.' },
-  { name: 'GpuEntry', schema: gpuEntrySchema, doc: 'One entry of the GPU queue: names a job.' },
-  { name: 'ClaimRequest', schema: claimRequestSchema, doc: 'A worker asks for a job it pulled.' },
-  {
-    name: 'PresignedInput',
-    schema: presignedInputSchema,
-    doc: 'One input of a job, fetched by a short-lived URL and checked.',
-  },
-  { name: 'RenderOrder', schema: renderOrderSchema, doc: 'The job is yours, under this epoch.' },
-  {
-    name: 'ClaimAnswer',
-    schema: claimAnswerSchema,
-    doc: '`render`: yours. `later`: nak with this delay. `drop`: the job has ended, ack the entry.',
-  },
-  {
-    name: 'StoreRequest',
-    schema: storeRequestSchema,
-    doc: 'A worker asks for permission to upload.',
-  },
-  {
-    name: 'StoreAnswer',
-    schema: storeAnswerSchema,
-    doc: '`grant`: PUT with exactly these headers. `stop`: cancelled. `lost`: not yours. `drop`: ended.',
-  },
-  {
-    name: 'RequestError',
-    schema: requestErrorSchema,
-    doc: 'The request could not be answered; ask again.',
-  },
-  { name: 'StopOrder', schema: stopOrderSchema, doc: 'Stop this attempt and forget it.' },
-  {
-    name: 'EngineFacts',
-    schema: engineFactsSchema,
-    doc: 'What an engine found and uses, once it is loaded.',
-  },
-  { name: 'HeldJob', schema: heldJobSchema, doc: 'One job that a worker holds.' },
-  {
-    name: 'Beat',
-    schema: beatSchema,
-    doc: 'The heartbeat of a worker: registry, liveness and progress in one.',
-  },
-  {
-    name: 'Rendered',
-    schema: renderedSchema,
-    doc: 'What a worker reports about a rendered video; all of it is shown on the result.',
-  },
-  ...renderEvents(),
-  {
-    name: 'DeadLetter',
-    schema: deadLetterSchema,
-    doc: 'A message that could not be handled, as it was, and the reason.',
-  },
-]
+/** Shapes that are part of a message and no message of their own. */
+const parts = {
+  JobId: jobIdSchema,
+  Owner: ownerSchema,
+  Sha256: sha256Schema,
+  Traceparent: traceparentSchema,
+  FrameSize: sizeSchema,
+  PresignedInput: presignedInputSchema,
+  RenderOrder: renderOrderSchema,
+  EngineFacts: engineFactsSchema,
+  HeldJob: heldJobSchema,
+  Rendered: renderedSchema,
+}
+
+/** Docstrings in the order of the Python file: each shape stands before those that use it. */
+const docs = {
+  JobId: 'The id of a job, a UUID.',
+  Owner: 'Whom a job belongs to: a key owner or a publisher.',
+  Sha256: 'SHA-256 in lower-case hexadecimal.',
+  Traceparent: 'W3C trace context, version 00.',
+  FrameSize: 'Width and height in pixels.',
+  GpuEntry: 'One entry of the GPU queue: names a job.',
+  ClaimRequest: 'A worker asks for a job it pulled.',
+  PresignedInput: 'One input of a job, fetched by a short-lived URL and checked.',
+  RenderOrder: 'The job is yours, under this epoch.',
+  ClaimAnswer:
+    '`render`: yours. `later`: nak with this delay. `drop`: the job has ended, ack the entry.',
+  StoreRequest: 'A worker asks for permission to upload.',
+  StoreAnswer:
+    '`grant`: PUT with exactly these headers. `stop`: cancelled. `lost`: not yours. `drop`: ended.',
+  RequestError: 'The request could not be answered; ask again.',
+  StopOrder: 'Stop this attempt and forget it.',
+  EngineFacts: 'What an engine found and uses, once it is loaded.',
+  HeldJob: 'One job that a worker holds.',
+  Beat: 'The heartbeat of a worker: registry, liveness and progress in one.',
+  Rendered: 'What a worker reports about a rendered video; all of it is shown on the result.',
+  RenderStarted: "The attempt's first forward pass began.",
+  RenderCompleted: 'The video is uploaded.',
+  RenderFailed: "The attempt failed; the code's outcome decides whether another may follow.",
+  RenderReleased: 'The worker hands the attempt back; it does not count.',
+  RenderCancelled: 'The worker stopped the attempt on request.',
+  DeadLetter: 'A message that could not be handled, as it was, and the reason.',
+}
 
 /** The contracts in Python, for the sidecar. */
 export function writePythonContracts(): GeneratedFiles {
+  const schemas: Readonly<Record<string, z.ZodType>> = { ...wireSchemas, ...parts }
+  const models = Object.entries(docs).map(([name, doc]) => {
+    const schema = schemas[name]
+    if (!schema) throw new Error(`there is no shape named ${name}`)
+    return { name, schema, doc }
+  })
   const sections = [
     head,
     renderFailures(),
@@ -176,28 +159,9 @@ class WireModel(BaseModel):
         return self.model_dump_json().encode()
 `
 
-function renderEventTypes(): EventType[] {
-  const types = Object.keys(eventSchemas) as EventType[] // Object.keys forgets the keys.
-  return types.filter((type) => type.startsWith('render.'))
-}
-
-function renderEvents(): PythonModel[] {
-  const docs: Partial<Record<EventType, string>> = {
-    'render.started': "The attempt's first forward pass began.",
-    'render.completed': 'The video is uploaded.',
-    'render.failed': "The attempt failed; the code's outcome decides whether another may follow.",
-    'render.released': 'The worker hands the attempt back; it does not count.',
-    'render.cancelled': 'The worker stopped the attempt on request.',
-  }
-  return renderEventTypes().map((type) => {
-    const doc = docs[type]
-    if (!doc) throw new Error(`${type} needs a docstring in scripts/generate/python-contracts.ts`)
-    return { name: wireName(type), schema: eventSchemas[type], doc }
-  })
-}
-
 function renderEventUnion(): string {
-  const names = renderEventTypes().map(wireName)
+  const types = Object.keys(eventSchemas).filter((type) => type.startsWith('render.'))
+  const names = types.map(wireName)
   const id = eventId({
     type: '{event.type}' as EventType, // Placeholders of a Python f-string.
     jobId: '{event.job_id}',

@@ -7,28 +7,15 @@ export type PythonModel = {
   readonly doc: string
 }
 
-/** The part of JSON Schema that zod writes for our shapes; anything else stops the generator. */
+/** JSON Schema as zod writes it for our shapes, which need less than the standard allows. */
 type Node = {
-  readonly type?: string | readonly string[]
-  readonly title?: string
-  readonly $ref?: string
-  readonly const?: string
-  readonly enum?: readonly string[]
-  readonly pattern?: string
-  readonly format?: string
-  readonly minLength?: number
-  readonly maxLength?: number
-  readonly minimum?: number
-  readonly maximum?: number
-  readonly exclusiveMinimum?: number
-  readonly maxItems?: number
-  readonly items?: Node
-  readonly anyOf?: readonly Node[]
-  readonly oneOf?: readonly Node[]
-  readonly properties?: Readonly<Record<string, Node>>
-  readonly required?: readonly string[]
-  readonly additionalProperties?: Node | boolean
-}
+  const?: string
+  exclusiveMinimum?: number
+  items?: Node
+  anyOf?: Node[]
+  oneOf?: Node[]
+  properties?: Record<string, Node>
+} & z.core.JSONSchema.JSONSchema
 
 /**
  * Python source of the given shapes, in their order; a shape that uses another names it. `literals`
@@ -49,7 +36,7 @@ export function renderPythonModels(
     .map(({ name, doc }) => renderDefinition(name, schemas[name] ?? {}, doc))
     .join('\n')
   return Object.entries(literals).reduce(
-    (text, [name, words]) => text.replaceAll(pythonType({ enum: words }), name),
+    (text, [name, words]) => text.replaceAll(pythonType({ enum: [...words] }), name),
     source,
   )
 }
@@ -70,7 +57,8 @@ function renderUnion(name: string, members: readonly Node[], doc: string): strin
     if (!memberName) throw new Error(`a member of ${name} has no title`)
     names.push(memberName)
     if (!member.$ref) {
-      const says = `The ${spaced(name).toLowerCase()} \`${tag?.[1].const}\`.`
+      const words = snake(name).replaceAll('_', ' ').trim()
+      const says = `The ${words} \`${tag?.[1].const}\`.`
       classes += `\n${renderClass(memberName, member, says)}\n`
     }
   }
@@ -145,13 +133,4 @@ function constrained(type: string, limits: Record<string, number | string | unde
 /** `renderedForSeconds` → `rendered_for_seconds`, which pydantic's `to_camel` turns back. */
 export function snake(camel: string): string {
   return camel.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`)
-}
-
-function pascal(word: string): string {
-  return word.charAt(0).toUpperCase() + word.slice(1)
-}
-
-function spaced(name: string): string {
-  const words = snake(name.charAt(0).toLowerCase() + name.slice(1)).replaceAll('_', ' ')
-  return pascal(words)
 }

@@ -5,16 +5,15 @@ import { askProgram } from './run-program.mjs'
 const candidates = ['python3', 'python3.11', 'python3.12', 'python3.13']
 
 /** The base interpreter (never another project's environment) that is new enough. */
-export async function findPython(/** @type {string} */ root) {
+export function findPython(/** @type {string} */ root) {
   const chosen = process.env.PYTHON
   let hasVenv = true
   for (const name of chosen ? [chosen] : candidates) {
     const probe = 'import sys; print(sys.version_info >= (3, 11), sys._base_executable)'
-    const { code, stdout } = await askProgram(root, name, ['-c', probe])
-    if (code !== 0 || !stdout.startsWith('True')) continue
-    const base = stdout.trim().slice('True '.length)
-    const made = await askProgram(root, base, ['-c', 'import venv, ensurepip'])
-    if (made.code === 0) return base
+    const answer = askProgram(root, name, ['-c', probe])
+    if (!answer?.startsWith('True')) continue
+    const base = answer.trim().slice('True '.length)
+    if (askProgram(root, base, ['-c', 'import venv, ensurepip']) !== undefined) return base
     hasVenv = false
   }
   if (!hasVenv) {

@@ -26,8 +26,7 @@ export function nodePackages(root) {
         ...['ci', '--loglevel=error', '--engine-strict=false', '--ignore-scripts=false'],
         ...['--include=dev', '--no-audit', '--no-fund'],
       ])
-      const { code, stdout } = await askProgram(root, node, ['--version'])
-      if (code === 0 && stdout.startsWith('v24.')) return
+      if (askProgram(root, node, ['--version'])?.startsWith('v24.')) return
       throw new SetupError(
         'npm finished, but there is no Node 24 in node_modules',
         'Does your npm configuration forbid install scripts or optional packages? See `npm config ls`.',

@@ -117,9 +117,12 @@ function pythonPart(root, packages) {
     async install(run) {
       const before = readIfThere(stamp)
       rmSync(stamp, { force: true })
-      if (packages === environment && !(await canKeep())) {
+      // Without a stamp nobody knows what a run that was cut off has left.
+      const isSamePlace = before.split('\n')[0] === wanted().split('\n')[0]
+      const canKeep = isSamePlace && askProgram(root, python, ['--version']) !== undefined
+      if (packages === environment && !canKeep) {
         rmSync(home, { recursive: true, force: true })
-        await run(await findPython(root), ['-m', 'venv', home])
+        await run(findPython(root), ['-m', 'venv', home])
       }
       if (lock) await run(python, [...pip, '--no-deps', ...wheels, '--require-hashes', '-r', lock])
       if (pinned) await run(python, [...pip, ...wheels, pinOf(pyproject, pinned)])
@@ -130,12 +133,6 @@ function pythonPart(root, packages) {
       await run(python, ['-c', `import ${imports}`])
       writeFileSync(`${stamp}.new`, wanted())
       renameSync(`${stamp}.new`, stamp)
-
-      /** Without a stamp nobody knows what a run that was cut off has left. */
-      async function canKeep() {
-        const isSamePlace = before.split('\n')[0] === wanted().split('\n')[0]
-        return isSamePlace && (await askProgram(root, python, ['--version'])).code === 0
-      }
     },
   }
 }

@@ -1,4 +1,5 @@
-import { spawn } from 'node:child_process'
+import { spawn, spawnSync } from 'node:child_process'
+import { once } from 'node:events'
 import { delimiter, join } from 'node:path'
 import { explain } from './failures.mjs'
 
@@ -15,51 +16,37 @@ import { explain } from './failures.mjs'
  */
 export function programRunner(root, note) {
   return async (program, args) => {
-    // With a group of its own it can be ended together with everything that it started.
-    const { code, output } = await runToEnd(root, program, args, { isGroup: true, note })
+    const child = spawn(program, args, {
+      cwd: root,
+      env: cleanEnvironment(root),
+      stdio: ['ignore', 'pipe', 'pipe'],
+      detached: true, // With a group of its own it can be ended together with everything that it started.
+    })
+    if (child.pid) note(child.pid)
+    let output = ''
+    for (const stream of [child.stdout, child.stderr])
+      stream.on('data', (chunk) => {
+        output += chunk
+      })
+    const [code] = await once(child, 'close').catch((error) => {
+      output = String(error)
+      return [127]
+    })
     if (code !== 0) throw explain([program, ...args].join(' '), output)
   }
 }
 
 /**
- * Asks a program something that takes a moment. Its failure is an answer too; 127: it does not exist.
+ * Asks a program something that takes a moment: what it printed, or undefined if it failed or does not exist.
  *
  * @param {string} root
  * @param {string} program
  * @param {readonly string[]} args
  */
 export function askProgram(root, program, args) {
-  return runToEnd(root, program, args, { isGroup: false, note: () => {} })
-}
-
-/**
- * @param {string} root
- * @param {string} program
- * @param {readonly string[]} args
- * @param {{ isGroup: boolean, note: (pid: number) => void }} options
- * @returns {Promise<{ code: number, stdout: string, output: string }>} `output` is stdout and stderr together
- */
-function runToEnd(root, program, args, { isGroup, note }) {
-  const child = spawn(program, args, {
-    cwd: root,
-    env: cleanEnvironment(root),
-    stdio: ['ignore', 'pipe', 'pipe'],
-    detached: isGroup,
-  })
-  if (child.pid) note(child.pid)
-  let stdout = ''
-  let output = ''
-  child.stdout.on('data', (chunk) => {
-    stdout += chunk
-    output += chunk
-  })
-  child.stderr.on('data', (chunk) => {
-    output += chunk
-  })
-  return new Promise((resolve) => {
-    child.once('error', (error) => resolve({ code: 127, stdout: '', output: String(error) }))
-    child.once('close', (code) => resolve({ code: code ?? 1, stdout, output }))
-  })
+  const env = cleanEnvironment(root)
+  const { status, stdout } = spawnSync(program, args, { cwd: root, env, encoding: 'utf8' })
+  return status === 0 ? stdout : undefined
 }
 
 /**

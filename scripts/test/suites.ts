@@ -61,21 +61,15 @@ function runner(tallyOf: (report: string) => Tally, start: (run: SuiteRun) => St
   return async (run: SuiteRun): Promise<SuiteOutcome> => {
     const { program, cwd, args } = start(run)
     const exit = await runToEnd(program, [...args, ...run.args], { ...run, cwd })
-    return outcome(exit, run.report, tallyOf)
+    const text = await readFile(run.report, 'utf8').catch(() => undefined)
+    const tally = text === undefined ? noTests : tallyOf(text)
+    if (exit === 'exit code 0') return { tally }
+    const isExplained = tally.failed > 0
+    const about = isExplained
+      ? ''
+      : ' without a failed test: see its output for coverage or an error'
+    return { tally, trouble: `ended with ${exit}${about}` }
   }
-}
-
-async function outcome(
-  exit: string,
-  report: string,
-  tallyOf: (report: string) => Tally,
-): Promise<SuiteOutcome> {
-  const text = await readFile(report, 'utf8').catch(() => undefined)
-  const tally = text === undefined ? noTests : tallyOf(text)
-  if (exit === 'exit code 0') return { tally }
-  const isExplained = tally.failed > 0
-  const about = isExplained ? '' : ' without a failed test: see its output for coverage or an error'
-  return { tally, trouble: `ended with ${exit}${about}` }
 }
 
 async function runToEnd(

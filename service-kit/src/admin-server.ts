@@ -1,3 +1,4 @@
+import { once } from 'node:events'
 import { createServer, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import type { Runnable } from './background.ts'
@@ -7,16 +8,14 @@ import type { Metrics } from './telemetry.ts'
 /**
  * The operators' door of a service: `/metrics` for Prometheus; `/livez`, which says whether to restart
  * the process; `/readyz`, also under its old name `/healthz`, which says whether to send it work.
+ * Not meant for the public: it listens on loopback unless it is configured otherwise.
  */
-export type AdminServer = Runnable & { port(): number }
-
-/** Not meant for the public. It listens on loopback unless it is configured otherwise. */
 export function createAdminServer(options: {
   host: string
   port: number
   metrics: Metrics
   health: Health
-}): AdminServer {
+}): Runnable & { port(): number } {
   const { metrics, health } = options
   const server = createServer(async (request, response) => {
     try {
@@ -45,11 +44,10 @@ export function createAdminServer(options: {
   })
   return {
     port: () => (server.address() as AddressInfo).port, // Never a pipe: it listens on a port.
-    start: () =>
-      new Promise((resolve, reject) => {
-        server.once('error', reject)
-        server.listen(options.port, options.host, () => resolve())
-      }),
+    async start() {
+      server.listen(options.port, options.host)
+      await once(server, 'listening')
+    },
     stop: () =>
       new Promise((resolve) => {
         server.closeAllConnections()

@@ -20,32 +20,22 @@ export type StreamState = {
 }
 
 /** What can be read of streams and consumers. Every failure is BROKER_UNAVAILABLE. */
-export type StreamReader = {
-  /** Messages of a stream on a subject (wildcards allowed) from a sequence on, oldest first. */
-  readStream(
-    stream: string,
-    subject: string,
-    fromSequence: number,
-    max: number,
-  ): Promise<StoredMessage[]>
-  /** Whether a stream holds a message on exactly this subject, after a sequence if one is given. */
-  hasMessage(stream: string, subject: string, afterSequence?: number): Promise<boolean>
-  streamState(stream: string): Promise<StreamState>
-  /**
-   * The consumer's ack floor: a message at or before this stream sequence is never delivered again,
-   * whether or not the stream still has it.
-   */
-  ackFloor(consumer: Pick<ConsumerSpec, 'stream' | 'name'>): Promise<number>
-  /** Resets a consumer, so that it delivers everything from a sequence on again. */
-  resetConsumer(consumer: Pick<ConsumerSpec, 'stream' | 'name'>, toSequence: number): Promise<void>
-}
+export type StreamReader = ReturnType<typeof streamReader>
+
+type ConsumerName = Pick<ConsumerSpec, 'stream' | 'name'>
 
 export function streamReader(
   manager: JetStreamManager,
   request: (subject: string, body: unknown, options: { timeoutMs: number }) => Promise<unknown>,
-): StreamReader {
+) {
   return {
-    async readStream(stream, subject, fromSequence, max) {
+    /** Messages of a stream on a subject (wildcards allowed) from a sequence on, oldest first. */
+    async readStream(
+      stream: string,
+      subject: string,
+      fromSequence: number,
+      max: number,
+    ): Promise<StoredMessage[]> {
       try {
         const found = await manager.direct.getBatch(stream, {
           seq: fromSequence,
@@ -61,13 +51,14 @@ export function streamReader(
         throw new AppError('BROKER_UNAVAILABLE', { cause: error })
       }
     },
-    async hasMessage(stream, subject, afterSequence = 0) {
+    /** Whether a stream holds a message on exactly this subject, after a sequence if one is given. */
+    async hasMessage(stream: string, subject: string, afterSequence = 0): Promise<boolean> {
       const message = await orUnavailable(
         manager.direct.getMessage(stream, { last_by_subj: subject }),
       )
       return message !== null && message.seq > afterSequence
     },
-    async streamState(stream) {
+    async streamState(stream: string): Promise<StreamState> {
       const { config, state } = await orUnavailable(manager.streams.info(stream))
       return {
         messages: state.messages,
@@ -78,10 +69,15 @@ export function streamReader(
         firstSequence: state.messages === 0 ? undefined : state.first_seq,
       }
     },
-    async ackFloor({ stream, name }) {
+    /**
+     * The consumer's ack floor: a message at or before this stream sequence is never delivered again,
+     * whether or not the stream still has it.
+     */
+    async ackFloor({ stream, name }: ConsumerName): Promise<number> {
       return (await orUnavailable(manager.consumers.info(stream, name))).ack_floor.stream_seq
     },
-    async resetConsumer({ stream, name }, toSequence) {
+    /** Resets a consumer, so that it delivers everything from a sequence on again. */
+    async resetConsumer({ stream, name }: ConsumerName, toSequence: number): Promise<void> {
       // The client library has no call for this request.
       const subject = `$JS.API.CONSUMER.RESET.${stream}.${name}`
       const answer = await request(subject, { seq: toSequence }, { timeoutMs: publishTryMs })

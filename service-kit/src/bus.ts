@@ -5,7 +5,7 @@ import { connect, headers, type Msg, type NatsConnection } from '@nats-io/transp
 import type { z } from 'zod'
 import { type PublishOutcome, publishTryMs, untilStored } from './bus-publish.ts'
 import { type StreamReader, streamReader } from './bus-streams.ts'
-import { type Clock, systemClock } from './clock.ts'
+import { type Clock, inTime, systemClock } from './clock.ts'
 import { AppError } from './errors.ts'
 import { type Log, logFailure } from './log.ts'
 import { openRecordStore, type RecordStore } from './record-store.ts'
@@ -176,16 +176,10 @@ export async function connectBus(options: BusOptions): Promise<Bus> {
       return { stop: () => subscription.unsubscribe() }
     },
     async ping(withinMs) {
-      const late = new AbortController()
       try {
-        return await Promise.race([
-          connection.flush().then(() => true),
-          clock.wait(withinMs, late.signal).then(() => false),
-        ])
+        return (await inTime(clock, withinMs, connection.flush())) !== 'late'
       } catch {
         return false
-      } finally {
-        late.abort()
       }
     },
     consumer: ({ stream, name }) => client.consumers.get(stream, name),

@@ -1,3 +1,5 @@
+import { setTimeout as sleep } from 'node:timers/promises'
+
 /** Time and waiting as an argument, so that a test can control both. */
 export type Clock = {
   /** Milliseconds since 1970, UTC, for whatever people and other processes read. */
@@ -11,15 +13,15 @@ export type Clock = {
 export const systemClock: Clock = {
   nowMs: () => Date.now(),
   monotonicMs: () => performance.now(),
-  wait: (ms, signal) =>
-    new Promise((resolve) => {
-      if (signal?.aborted) return resolve()
-      const timer = setTimeout(done, ms)
-      signal?.addEventListener('abort', done, { once: true })
-      function done() {
-        clearTimeout(timer)
-        signal?.removeEventListener('abort', done)
-        resolve()
-      }
-    }),
+  wait: (ms, signal) => sleep(ms, undefined, { signal }).catch(() => undefined), // It was aborted.
+}
+
+/** What the work results in, or `late` after `ms`. Work that is late goes on, unobserved. */
+export async function inTime<T>(clock: Clock, ms: number, work: Promise<T>): Promise<T | 'late'> {
+  const settled = new AbortController()
+  try {
+    return await Promise.race([work, clock.wait(ms, settled.signal).then(() => 'late' as const)])
+  } finally {
+    settled.abort()
+  }
 }

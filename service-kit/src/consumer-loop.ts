@@ -1,10 +1,11 @@
+import { addAbortListener } from 'node:events'
 import { type ConsumerSpec, type DeadLetter, subjects, type Timings } from '@avatar/contracts'
 import type { JsMsg } from '@nats-io/jetstream'
 import type { z } from 'zod'
 import { background, type Runnable } from './background.ts'
 import { type Bus, parseJson } from './bus.ts'
 import type { Clock } from './clock.ts'
-import { type AppError, asAppError, invalidMessage } from './errors.ts'
+import { type AppError, asAppError, parseMessage } from './errors.ts'
 import { type Log, logFailure } from './log.ts'
 import type { Metrics } from './telemetry.ts'
 import { continueTrace } from './trace.ts'
@@ -55,9 +56,7 @@ export function consumerLoop<S extends z.ZodType>(options: ConsumerLoopOptions<S
   async function readWhileItLasts(signal: AbortSignal, turned: () => void) {
     const consumer = await bus.consumer(spec)
     const messages = await consumer.consume({ max_messages: options.concurrency })
-    const stop = () => messages.stop()
-    signal.addEventListener('abort', stop, { once: true })
-    if (signal.aborted) stop() // It was stopped while the consumer was opened.
+    const listening = addAbortListener(signal, () => messages.stop())
     const inHand = new Set<Promise<void>>()
     isBound = true
     void (async () => {
@@ -76,7 +75,7 @@ export function consumerLoop<S extends z.ZodType>(options: ConsumerLoopOptions<S
       }
     } finally {
       isBound = false
-      signal.removeEventListener('abort', stop)
+      listening[Symbol.dispose]()
       await Promise.all(inHand)
       await messages.close()
     }
@@ -99,9 +98,7 @@ export function consumerLoop<S extends z.ZodType>(options: ConsumerLoopOptions<S
     let body: unknown
     try {
       body = parseJson(message.string())
-      const parsed = options.schema.safeParse(body)
-      if (!parsed.success) throw invalidMessage(parsed.error)
-      await options.handle(parsed.data, delivery)
+      await options.handle(parseMessage(options.schema, body), delivery)
       message.ack()
       failuresOf.delete(message.seq)
     } catch (error) {

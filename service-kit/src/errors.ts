@@ -32,10 +32,16 @@ export class AppError extends Error {
   }
 }
 
-/** A message that does not follow its schema, with the fields that are wrong and none of their values. */
-export function invalidMessage(error: z.ZodError): AppError {
+/**
+ * The message if it follows its schema.
+ *
+ * @throws AppError INVALID_MESSAGE with the fields that are wrong and none of their values
+ */
+export function parseMessage<S extends z.ZodType>(schema: S, body: unknown): z.output<S> {
+  const { success, data, error } = schema.safeParse(body)
+  if (success) return data
   const problems = error.issues.map(({ path, message }) => `${path.join('.')}: ${message}`)
-  return new AppError('INVALID_MESSAGE', { cause: error, details: { problems } })
+  throw new AppError('INVALID_MESSAGE', { cause: error, details: { problems } })
 }
 
 /** The error itself if it is ours, else UNEXPECTED around it. */

@@ -1,5 +1,5 @@
 import type { Runnable } from './background.ts'
-import type { Clock } from './clock.ts'
+import { type Clock, inTime } from './clock.ts'
 
 /** Whether a dependency answers. It is given `answerWithinMs`; a later answer counts as none. */
 export type Check = (withinMs: number) => Promise<boolean>
@@ -42,13 +42,11 @@ export function createHealth(options: {
   }
 
   async function look(): Promise<Readiness> {
-    const late = new AbortController()
-    const timeout = clock.wait(answerWithinMs, late.signal).then(() => false)
     const dependencies = Object.entries(options.checks).map(async ([name, check]) => {
       const answer = check(answerWithinMs).catch(() => false)
-      return state(name, await Promise.race([answer, timeout]))
+      return state(name, (await inTime(clock, answerWithinMs, answer)) === true)
     })
-    const answers = await Promise.all(dependencies).finally(() => late.abort())
+    const answers = await Promise.all(dependencies)
     const isWorking = parts().every((part) => part.isReady?.() ?? true)
     const checks = [...answers, state('work', isWorking && !options.isStopping())]
     const isReady = checks.every(([, { ok }]) => ok)

@@ -1,17 +1,11 @@
 import type { Timings } from '@avatar/contracts'
-import type { Secret } from './config.ts'
+import type { z } from 'zod'
+import type { storeConfig } from './config.ts'
 import { createObjectStore, type ObjectStore } from './object-store.ts'
 
 /** The object store that a service's configuration names. */
 export function objectStoreOf(
-  config: {
-    S3_ENDPOINT?: string | undefined
-    S3_PUBLIC_ENDPOINT?: string | undefined
-    R2_ACCOUNT_ID?: string | undefined
-    R2_ACCESS_KEY_ID: string
-    R2_SECRET_ACCESS_KEY: Secret
-    R2_BUCKET_NAME: string
-  },
+  config: z.output<z.ZodObject<typeof storeConfig>>,
   timings: Timings,
 ): ObjectStore {
   return createObjectStore({

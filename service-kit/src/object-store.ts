@@ -1,6 +1,6 @@
 import { createReadStream, createWriteStream } from 'node:fs'
 import { writeFile } from 'node:fs/promises'
-import { Readable, Transform } from 'node:stream'
+import { Readable } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
 import {
   CreateBucketCommand,
@@ -181,15 +181,9 @@ export function createObjectStore(options: ObjectStoreOptions) {
         retried(async () => {
           const found = await client.send(command)
           if (!(found.Body instanceof Readable)) throw new Error('the answer has no body')
-          let bytes = 0
-          const counting = new Transform({
-            transform(chunk: Buffer, _encoding, done) {
-              bytes += chunk.length
-              done(null, chunk)
-            },
-          })
-          await pipeline(found.Body, counting, createWriteStream(path))
-          return bytes
+          const file = createWriteStream(path)
+          await pipeline(found.Body, file)
+          return file.bytesWritten
         }),
       )
       return copied.catch(async (error) => {

@@ -1,3 +1,4 @@
+import { addAbortListener } from 'node:events'
 import type { BucketSpec } from '@avatar/contracts'
 import type { JetStreamClient, JetStreamManager } from '@nats-io/jetstream'
 import type { KV, Kvm } from '@nats-io/kv'
@@ -55,15 +56,23 @@ export async function openRecordStore<S extends z.ZodType>(
     throw new AppError('UNEXPECTED', { cause: parsed.error, details: { bucket: bucket.name, key } })
   }
 
-  /** A KV update drops the key's time to live, so values are written by a publish. */
-  async function write(key: string, value: T, revision: number, ttlMs?: number): Promise<number> {
-    const written = await client.publish(subject(key), JSON.stringify(value), {
-      headers: headers(),
-      timeout: tryMs,
-      expect: { lastSubjectSequence: revision },
-      ...(ttlMs ? { ttl: `${Math.ceil(ttlMs / 1000)}s` } : {}),
-    })
-    return written.seq
+  /**
+   * Undefined when the key has another revision. A KV update drops the key's time to live, so values are
+   * written by a publish.
+   */
+  async function write(key: string, value: T, revision: number, ttlMs?: number) {
+    try {
+      const written = await client.publish(subject(key), JSON.stringify(value), {
+        headers: headers(),
+        timeout: tryMs,
+        expect: { lastSubjectSequence: revision },
+        ...(ttlMs ? { ttl: `${Math.ceil(ttlMs / 1000)}s` } : {}),
+      })
+      return written.seq
+    } catch (error) {
+      if (isWrongRevision(error)) return undefined
+      throw publishFailure(error, subject(key))
+    }
   }
 
   return {
@@ -83,22 +92,9 @@ export async function openRecordStore<S extends z.ZodType>(
       if (!found || found.data.length === 0) return undefined
       return { value: parse(pattern, found.json()), revision: found.seq }
     },
-    async create(key, value) {
-      try {
-        return await write(key, value, 0)
-      } catch (error) {
-        if (isWrongRevision(error)) return 'exists'
-        throw publishFailure(error, subject(key))
-      }
-    },
-    async update(key, value, revision, ttlMs) {
-      try {
-        return await write(key, value, revision, ttlMs)
-      } catch (error) {
-        if (isWrongRevision(error)) return 'conflict'
-        throw publishFailure(error, subject(key))
-      }
-    },
+    create: async (key, value) => (await write(key, value, 0)) ?? 'exists',
+    update: async (key, value, revision, ttlMs) =>
+      (await write(key, value, revision, ttlMs)) ?? 'conflict',
     async list() {
       const entries = await orUnavailable(allEntries(kv))
       return entries.flatMap((entry) =>
@@ -109,9 +105,7 @@ export async function openRecordStore<S extends z.ZodType>(
       let isCurrent = (await kv.status()).values === 0
       if (isCurrent) onCurrent()
       const changes = await kv.watch({ key: '>' })
-      const stop = () => changes.stop()
-      signal.addEventListener('abort', stop, { once: true })
-      if (signal.aborted) stop() // It was stopped while the watch was opened.
+      const listening = addAbortListener(signal, () => changes.stop())
       try {
         for await (const entry of changes) {
           const { key, revision, isUpdate } = entry
@@ -126,7 +120,7 @@ export async function openRecordStore<S extends z.ZodType>(
           onCurrent()
         }
       } finally {
-        signal.removeEventListener('abort', stop)
+        listening[Symbol.dispose]()
         changes.stop()
       }
     },

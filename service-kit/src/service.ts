@@ -4,14 +4,14 @@ import { createAdminServer } from './admin-server.ts'
 import type { Runnable } from './background.ts'
 import { type Bus, connectBus } from './bus.ts'
 import { type Clock, systemClock } from './clock.ts'
-import { ConfigError, loadConfig, type Secret } from './config.ts'
+import { ConfigError, loadConfig, type natsConfig, type runtimeConfig } from './config.ts'
 import { type Check, createHealth } from './health.ts'
 import { createLog, type Log } from './log.ts'
 import { type StopPhase, stopInPhases, stopSignal } from './shutdown.ts'
 import { createMetrics, type Metrics } from './telemetry.ts'
 
 /** What every service is given before it builds anything of its own. */
-export type Foundation<C> = {
+export type Foundation<C = unknown> = {
   config: Readonly<C>
   log: Log
   bus: Bus
@@ -20,15 +20,7 @@ export type Foundation<C> = {
   timings: Timings
 }
 
-type SharedConfig = {
-  NATS_URL: string
-  NATS_USER: string
-  NATS_PASSWORD: Secret
-  LOG_LEVEL: string
-  METRICS_HOST: string
-  METRICS_PORT: number
-  TIMINGS_DIVISOR: number
-}
+type SharedConfig = z.output<z.ZodObject<typeof natsConfig & typeof runtimeConfig>>
 
 /**
  * The parts of a service, started in order. `stopPhases` end its work before the bus is closed;

@@ -1,5 +1,5 @@
 import type { Runnable } from './background.ts'
-import type { Clock } from './clock.ts'
+import { type Clock, inTime } from './clock.ts'
 import type { Log } from './log.ts'
 
 /** One named phase of a shutdown. Whatever has not stopped by the deadline is left behind and logged. */
@@ -26,16 +26,11 @@ export async function stopInPhases(
 ): Promise<boolean> {
   let isOrderly = true
   for (const phase of phases) {
-    const late = new AbortController()
-    const timeout = clock.wait(phase.deadlineMs, late.signal).then(() => 'late' as const)
     try {
-      const ended = await Promise.race([phase.stop().then(() => 'stopped' as const), timeout])
-      if (ended === 'stopped') continue
+      if ((await inTime(clock, phase.deadlineMs, phase.stop())) !== 'late') continue
       log.warn({ phase: phase.name }, 'shutdown phase passed its deadline')
     } catch (error) {
       log.error({ err: error, phase: phase.name }, 'shutdown phase failed')
-    } finally {
-      late.abort()
     }
     isOrderly = false
   }

@@ -1,7 +1,7 @@
 import type { z } from 'zod'
 import type { Runnable } from './background.ts'
 import type { Bus, BusMessage } from './bus.ts'
-import { asAppError, invalidMessage } from './errors.ts'
+import { asAppError, parseMessage } from './errors.ts'
 import { logFailure } from './log.ts'
 
 type SubscriptionOptions<S extends z.ZodType> = {
@@ -22,7 +22,7 @@ export function subscription<S extends z.ZodType>(
   },
 ): Runnable {
   const { schema, handle } = options
-  return receiver(options, async (message) => handle(parse(schema, message)))
+  return receiver(options, async (message) => handle(parseMessage(schema, message.json())))
 }
 
 /**
@@ -37,7 +37,7 @@ export function responder<S extends z.ZodType>(
   const { bus, subject, schema, answer } = options
   return receiver(options, async (message) => {
     try {
-      message.respond(await answer(parse(schema, message), message.traceparent))
+      message.respond(await answer(parseMessage(schema, message.json()), message.traceparent))
     } catch (error) {
       logFailure(bus.log, error, 'request failed', { subject })
       message.respond({ answer: 'error', code: asAppError(error).code })
@@ -73,11 +73,4 @@ function receiver(
       await Promise.all(inHand)
     },
   }
-}
-
-/** @throws AppError INVALID_MESSAGE */
-function parse<S extends z.ZodType>(schema: S, message: BusMessage): z.output<S> {
-  const parsed = schema.safeParse(message.json())
-  if (!parsed.success) throw invalidMessage(parsed.error)
-  return parsed.data
 }

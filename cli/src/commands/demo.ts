@@ -6,7 +6,7 @@ import { createApiClient } from '../api-client.ts'
 import type { CommandContext } from '../command-context.ts'
 import { withEnvFile } from '../env-file.ts'
 import { exitCodes, UserError } from '../exit-codes.ts'
-import { openKeyRing } from '../key-ring.ts'
+import { withKeyRing } from '../key-ring.ts'
 import { progressDisplay } from '../progress-display.ts'
 import { renderVideo } from '../render-video.ts'
 import { dataFolder } from '../stack/data-folder.ts'
@@ -14,7 +14,7 @@ import { repositoryRoot } from '../stack/installation.ts'
 import { prefixedLines } from '../stack/log-lines.ts'
 import { startStack } from '../stack/start-stack.ts'
 import { aborted, listenForStop } from '../stop-signals.ts'
-import { asOperator, findSystem } from '../system.ts'
+import { findSystem } from '../system.ts'
 import { refuseMissing } from './generate.ts'
 
 export type DemoOptions = { image?: string; audio?: string; out: string; data: string }
@@ -35,25 +35,21 @@ export async function demo(options: DemoOptions, context: CommandContext): Promi
     data,
     httpPort: 0,
     env: await withEnvFile(context),
-    clock: systemClock,
     write: prefixedLines((line) => log.push(line), { hasColours: false, nowMs: Date.now }),
     isVerbose: false,
   })
-  const display = progressDisplay(context, systemClock.nowMs)
+  const display = progressDisplay(context)
   try {
     context.stderr.write('Starting the system …\n')
     await stack.ready(stop.requested)
     stop.requested.throwIfAborted()
     const system = await findSystem(options.data, {})
-    const { key } = await asOperator(system, async (bus) =>
-      (await openKeyRing(bus, systemClock.nowMs)).create('demo'),
-    )
+    const key = await withKeyRing(system, (keys) => keys.create('demo'))
     context.stderr.write(`${stack.url} is ready. Rendering ${image} with ${audio}\n`)
     const video = await renderVideo({
-      client: createApiClient(stack.url, key, systemClock),
+      client: createApiClient(stack.url, key),
       submission: { image, audio },
       out: options.out,
-      clock: systemClock,
       signal: stop.requested,
       onAccepted: () => undefined,
       onView: display.show,

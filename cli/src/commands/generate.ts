@@ -1,21 +1,17 @@
 import { statSync } from 'node:fs'
 import { systemClock } from '@avatar/service-kit'
-import { createApiClient } from '../api-client.ts'
+import { createApiClient, type Submission } from '../api-client.ts'
 import type { CommandContext } from '../command-context.ts'
 import { exitCodes, UserError } from '../exit-codes.ts'
-import { openKeyRing } from '../key-ring.ts'
+import { withKeyRing } from '../key-ring.ts'
 import { progressDisplay } from '../progress-display.ts'
 import { renderVideo } from '../render-video.ts'
 import { readIfThere, writePrivately } from '../stack/data-folder.ts'
 import { aborted, listenForStop } from '../stop-signals.ts'
-import { asOperator, findSystem, type System } from '../system.ts'
+import { findSystem, type System } from '../system.ts'
 
-export type GenerateOptions = {
-  image: string
-  audio: string
+export type GenerateOptions = Submission & {
   out: string
-  prompt?: string
-  seed?: number
   key?: string
   url?: string
   data?: string
@@ -37,20 +33,14 @@ export async function generate(options: GenerateOptions, context: CommandContext
   const json = (event: string, fields: object) => {
     if (options.json) context.stdout.write(`${JSON.stringify({ event, ...fields })}\n`)
   }
-  const display = progressDisplay(context, systemClock.nowMs)
+  const display = progressDisplay(context)
   const stop = listenForStop(context.signals, systemClock)
   let told = ''
   try {
     const rendering = renderVideo({
-      client: createApiClient(system.url, key, systemClock),
-      submission: {
-        image: options.image,
-        audio: options.audio,
-        ...(options.prompt === undefined ? {} : { prompt: options.prompt }),
-        ...(options.seed === undefined ? {} : { seed: options.seed }),
-      },
+      client: createApiClient(system.url, key),
+      submission: options,
       out: options.out,
-      clock: systemClock,
       signal: stop.requested,
       onWarning: (message) => context.stderr.write(`warning: ${message}\n`),
       onAccepted: (job) => {
@@ -103,9 +93,7 @@ async function keyOfThisMachine(system: System): Promise<string> {
     throw new UserError('Give an API key: --key, or AVATAR_API_KEY.', exitCodes.usage)
   const kept = await readIfThere(system.data.cliKeyFile)
   if (kept) return kept.trim()
-  const { key } = await asOperator(system, async (bus) =>
-    (await openKeyRing(bus, systemClock.nowMs)).create('avatar generate'),
-  )
+  const key = await withKeyRing(system, (keys) => keys.create('avatar generate'))
   await writePrivately(system.data.cliKeyFile, `${key}\n`)
   return key
 }

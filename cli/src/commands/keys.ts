@@ -1,18 +1,14 @@
-import { systemClock } from '@avatar/service-kit'
 import type { CommandContext } from '../command-context.ts'
-import { type FreshKey, type KeyRing, openKeyRing } from '../key-ring.ts'
-import { asOperator, findSystem } from '../system.ts'
+import { type KeyRing, withKeyRing } from '../key-ring.ts'
+import { findSystem } from '../system.ts'
 import { table } from '../table.ts'
 
 export type KeysOptions = { data?: string; json?: boolean }
 
 /** `avatar keys create`: prints the new key, which is never shown again. */
 export async function createKey(options: KeysOptions & { name: string }, context: CommandContext) {
-  showFreshKey(
-    await withKeys(options, context, (keys) => keys.create(options.name)),
-    options,
-    context,
-  )
+  const fresh = await withKeys(options, context, (keys) => keys.create(options.name))
+  showFreshKey(fresh, options, context)
 }
 
 /** `avatar keys list`: the owners of keys, never a key itself. */
@@ -62,11 +58,10 @@ async function withKeys<T>(
   { env }: CommandContext,
   act: (keys: KeyRing) => Promise<T>,
 ): Promise<T> {
-  const system = await findSystem(options.data, env)
-  return asOperator(system, async (bus) => act(await openKeyRing(bus, systemClock.nowMs)))
+  return withKeyRing(await findSystem(options.data, env), act)
 }
 
-function showFreshKey({ key }: FreshKey, { json }: KeysOptions, context: CommandContext) {
+function showFreshKey(key: string, { json }: KeysOptions, context: CommandContext) {
   if (json) context.stdout.write(`${JSON.stringify({ key })}\n`)
   else context.stdout.write(`${key}\n\nKeep it now: it is stored hashed and never shown again.\n`)
 }

@@ -1,4 +1,3 @@
-import { systemClock } from '@avatar/service-kit'
 import { createApiClient } from '../api-client.ts'
 import type { CommandContext } from '../command-context.ts'
 import { exitCodes, UserError } from '../exit-codes.ts'
@@ -14,7 +13,7 @@ export async function status(
 ) {
   const system = await findSystem(options.data, env)
   if (!system.url) throw new UserError('Set AVATAR_URL, or give --data.')
-  const health = await createApiClient(system.url, undefined, systemClock).health()
+  const health = await createApiClient(system.url).health()
   if (!health) throw new UserError(`${system.url} does not answer.`, exitCodes.unreachable)
   const stack = system.data && (await readStackFile(system.data))
   const readiness = stack ? await readinessOf(stack) : []

@@ -32,7 +32,6 @@ export async function up(options: UpOptions, context: CommandContext): Promise<n
     data: folderOf(options.data, context.env),
     httpPort: options.port ?? wantedHttpPort(env),
     env,
-    clock: systemClock,
     write,
     isVerbose: env['LOG_LEVEL'] === 'debug' || env['LOG_LEVEL'] === 'trace',
   })

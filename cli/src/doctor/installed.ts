@@ -15,19 +15,15 @@ const earliestSaneYear = 2025
 
 /** What this machine needs whether or not a system runs. */
 export function installed(env: Environment): Finding[] {
+  const { natsServer, weed, python } = installation
   const version = process.versions.node
   const ffmpeg = env['FFMPEG_PATH'] || findFfmpeg()
   return [
     finding('Node', Number(version.split('.')[0]) >= oldestNode, version, setup),
-    answers('NATS server', installation.natsServer, ['--version'], setup),
-    answers('S3 server', installation.weed, ['version'], setup),
-    answers('Python', installation.python, ['--version'], setup),
-    answers(
-      'sidecar',
-      installation.python,
-      ['-c', 'import inference_sidecar.worker.worker'],
-      setup,
-    ),
+    answers('NATS server', natsServer, ['--version'], setup),
+    answers('S3 server', weed, ['version'], setup),
+    answers('Python', python, ['--version'], setup),
+    answers('sidecar', python, ['-c', 'import inference_sidecar.worker.worker'], setup),
     ffmpeg
       ? answers('ffmpeg', ffmpeg, ['-hide_banner', '-version'], ffmpegRepair(env))
       : finding('ffmpeg', false, 'not found', setup),

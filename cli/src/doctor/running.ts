@@ -20,30 +20,27 @@ export async function runningFindings(
   stack: StackFile | undefined,
 ): Promise<Finding[]> {
   const start = `npx avatar up${system.data ? ` --data ${system.data.path}` : ''}`
-  const isWatched = system.data !== undefined && (await livingSupervisor(system.data)) !== undefined
+  const watcher = system.data && (await livingSupervisor(system.data))
   const restart = (name: ProcessName) => {
     const pid = stack?.processes[name].pid ?? 0
-    return isWatched && processLives(pid) ? `kill -9 ${pid} # avatar up starts it again` : start
+    return watcher && processLives(pid) ? `kill -9 ${pid} # avatar up starts it again` : start
   }
-  return [
-    ...(stack && system.data
-      ? [await supervisor(system.data, start), processes(stack, start)]
-      : []),
-    ...(stack
-      ? [
-          await durability(stack, restart('nats')),
-          await objects(stack, restart('s3')),
-          await readiness(stack),
-        ]
-      : []),
-    ...(system.nats ? [await broker(system, restart('nats'))] : []),
-    ...(system.nats ? [await keys(system, restart('nats'))] : []),
-    ...(system.url ? await api(system.url, restart('ingest')) : []),
-  ]
+  const findings: Finding[] = []
+  if (stack && system.data) findings.push(supervisor(watcher, start), processes(stack, start))
+  if (stack) {
+    findings.push(await durability(stack, restart('nats')))
+    findings.push(await objects(stack, restart('s3')))
+    findings.push(await readiness(stack))
+  }
+  if (system.nats) {
+    findings.push(await broker(system, restart('nats')))
+    findings.push(await keys(system, restart('nats')))
+  }
+  if (system.url) findings.push(...(await api(system.url, restart('ingest'))))
+  return findings
 }
 
-async function supervisor(data: NonNullable<System['data']>, start: string): Promise<Finding> {
-  const found = await livingSupervisor(data)
+function supervisor(found: { pid: number } | undefined, start: string): Finding {
   return finding(
     'supervisor',
     found !== undefined,
@@ -130,7 +127,7 @@ function keys(system: System, repair: string): Promise<Finding> {
 
 async function api(url: string, start: string): Promise<Finding[]> {
   const health = await Promise.race([
-    createApiClient(url, undefined, systemClock).health(),
+    createApiClient(url).health(),
     systemClock.wait(healthWithinMs),
   ])
   const workers = health?.workers ?? []

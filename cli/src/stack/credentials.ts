@@ -4,7 +4,6 @@ import { z } from 'zod'
 import { type DataFolder, readIfThere, writePrivately } from './data-folder.ts'
 
 const s3IdentitySchema = z.object({ accessKeyId: z.string(), secretAccessKey: z.string() })
-export type S3Identity = z.infer<typeof s3IdentitySchema>
 
 const publisherSchema = z.object({ natsPassword: z.string(), s3: s3IdentitySchema })
 export type Publisher = z.infer<typeof publisherSchema>
@@ -20,7 +19,11 @@ export type Credentials = z.infer<typeof credentialsSchema>
 export async function ensureCredentials(data: DataFolder): Promise<Credentials> {
   const text = await readIfThere(data.credentialsFile)
   if (text !== undefined) return credentialsSchema.parse(JSON.parse(text))
-  const credentials = generateCredentials()
+  const credentials: Credentials = {
+    nats: recordOf(serviceUsers, randomSecret),
+    s3: generateS3Identity('avatar'),
+    publishers: {},
+  }
   await saveCredentials(data, credentials)
   return credentials
 }
@@ -33,15 +36,7 @@ export function generatePublisher(name: string): Publisher {
   return { natsPassword: randomSecret(), s3: generateS3Identity(name) }
 }
 
-function generateCredentials(): Credentials {
-  return {
-    nats: recordOf(serviceUsers, randomSecret),
-    s3: generateS3Identity('avatar'),
-    publishers: {},
-  }
-}
-
-function generateS3Identity(prefix: string): S3Identity {
+function generateS3Identity(prefix: string) {
   return {
     accessKeyId: `${prefix}-${randomBytes(8).toString('hex')}`,
     secretAccessKey: randomSecret(),

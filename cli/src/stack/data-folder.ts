@@ -3,6 +3,7 @@ import { constants } from 'node:fs'
 import { access, chmod, mkdir, readFile, rename, writeFile } from 'node:fs/promises'
 import { join, resolve } from 'node:path'
 import { type ServiceName, serviceNames, specOf } from '@avatar/contracts'
+import type { z } from 'zod'
 import { UserError } from '../exit-codes.ts'
 
 /** The paths inside the data folder of a stack. */
@@ -65,6 +66,19 @@ export async function writePrivately(path: string, text: string) {
   await writeFile(fresh, text, { mode: 0o600 })
   await chmod(fresh, 0o600)
   await rename(fresh, path)
+}
+
+/** What a JSON file holds, or undefined when there is none or it does not follow the schema. */
+export async function readJsonIfThere<S extends z.ZodType>(
+  path: string,
+  schema: S,
+): Promise<z.output<S> | undefined> {
+  const text = await readIfThere(path)
+  try {
+    return text === undefined ? undefined : schema.parse(JSON.parse(text))
+  } catch {
+    return undefined
+  }
 }
 
 /** A file's text, or undefined when there is none. */

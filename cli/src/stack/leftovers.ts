@@ -1,9 +1,9 @@
 import { rm } from 'node:fs/promises'
-import type { Clock } from '@avatar/service-kit'
+import { systemClock } from '@avatar/service-kit'
 import { z } from 'zod'
 import { UserError } from '../exit-codes.ts'
 import { pidsWithVariable, processLives, signalIfThere, statOf } from '../process-table.ts'
-import { type DataFolder, readIfThere, writePrivately } from './data-folder.ts'
+import { type DataFolder, readJsonIfThere, writePrivately } from './data-folder.ts'
 import { type HeldName, holdName } from './held-name.ts'
 
 /** Marks every process of a stack in its environment, which tells leftovers from strangers. */
@@ -25,11 +25,7 @@ const unawareGraceMs = 1_000
 const claimRetryMs = 100
 
 /** The data folder belongs to this process until it is released. */
-export type Claim = {
-  /** Tells the next supervisor that it is worth waiting. */
-  stopping(): Promise<void>
-  release(): Promise<void>
-}
+export type Claim = Awaited<ReturnType<typeof claimFor>>
 
 /**
  * Claims the data folder for this process: by a name that only one process can hold, and by a file
@@ -38,28 +34,29 @@ export type Claim = {
  *
  * @throws UserError when a living supervisor has it
  */
-export async function claimDataFolder(data: DataFolder, clock: Clock): Promise<Claim> {
-  const sinceMs = clock.monotonicMs()
+export async function claimDataFolder(data: DataFolder): Promise<Claim> {
+  const sinceMs = systemClock.monotonicMs()
   for (;;) {
     const name = await holdName(`data:${data.path}`)
     const other = await livingSupervisor(data)
     if (name && !other) return claimFor(data, name)
     name?.release()
     const patienceMs = other?.isStopping ? predecessorGraceMs : unawareGraceMs
-    if (clock.monotonicMs() - sinceMs > patienceMs) {
+    if (systemClock.monotonicMs() - sinceMs > patienceMs) {
       const who = other ? ` (process ${other.pid}); stop it with: kill ${other.pid}` : ''
       throw new UserError(`avatar up is already running on ${data.path}${who}`)
     }
-    await clock.wait(claimRetryMs)
+    await systemClock.wait(claimRetryMs)
   }
 }
 
-async function claimFor(data: DataFolder, name: HeldName): Promise<Claim> {
+async function claimFor(data: DataFolder, name: HeldName) {
   const mine = { pid: process.pid, started: (await statOf(process.pid))?.started ?? '' }
   const write = (isStopping: boolean) =>
     writePrivately(data.supervisorFile, `${JSON.stringify({ ...mine, isStopping })}\n`)
   await write(false)
   return {
+    /** Tells the next supervisor that it is worth waiting. */
     stopping: () => write(true),
     async release() {
       await rm(data.supervisorFile, { force: true })
@@ -70,7 +67,7 @@ async function claimFor(data: DataFolder, name: HeldName): Promise<Claim> {
 
 /** The supervisor that has the folder; undefined when its process has ended. */
 export async function livingSupervisor(data: DataFolder) {
-  const found = await readSupervisor(data)
+  const found = await readJsonIfThere(data.supervisorFile, supervisorSchema)
   if (!found) return undefined
   const { pid, started } = found
   // Without /proc a later process with the same pid looks the same.
@@ -78,21 +75,11 @@ export async function livingSupervisor(data: DataFolder) {
   return lives ? found : undefined
 }
 
-async function readSupervisor(data: DataFolder) {
-  const text = await readIfThere(data.supervisorFile)
-  if (text === undefined) return undefined
-  try {
-    return supervisorSchema.parse(JSON.parse(text))
-  } catch {
-    return undefined // No supervisor wrote that.
-  }
-}
-
 /**
  * Stops what a killed supervisor left running, and returns the pids. The mark in the environment
  * identifies these processes and their children; a pid that now belongs to a stranger is left alone.
  */
-export async function stopLeftovers(mark: string, clock: Clock): Promise<number[]> {
+export async function stopLeftovers(mark: string): Promise<number[]> {
   const marked = await pidsWithVariable(stackMarkVariable, mark)
   const found: { pid: number; started: string }[] = []
   for (const pid of marked) {
@@ -104,9 +91,10 @@ export async function stopLeftovers(mark: string, clock: Clock): Promise<number[
     return found.filter((one, at) => stats[at]?.started === one.started).map(({ pid }) => pid)
   }
   for (const pid of await living()) signalIfThere(pid, 'SIGTERM')
-  const deadline = clock.monotonicMs() + leftoverGraceMs
-  while (clock.monotonicMs() < deadline && (await living()).length > 0) await clock.wait(50)
+  const deadline = systemClock.monotonicMs() + leftoverGraceMs
+  while (systemClock.monotonicMs() < deadline && (await living()).length > 0)
+    await systemClock.wait(50)
   for (const pid of await living()) signalIfThere(pid, 'SIGKILL')
-  while ((await living()).length > 0) await clock.wait(20)
+  while ((await living()).length > 0) await systemClock.wait(20)
   return found.map(({ pid }) => pid)
 }

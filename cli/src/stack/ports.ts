@@ -39,9 +39,6 @@ const usualHttpPort = 8080
  */
 const newPorts = { from: 10_240, below: 22_760 }
 
-/** Ports that no other stack on this machine takes until they are released. */
-type HeldPorts = { ports: Ports; release(): void }
-
 /**
  * Takes the ports of the last start where they are still free, so that addresses survive a restart, and
  * new ones otherwise. Each port is held by name from before the check until the stack ends: two stacks
@@ -50,10 +47,7 @@ type HeldPorts = { ports: Ports; release(): void }
  * @param httpPort the port to insist on; 0 for any free one
  * @throws UserError when the HTTP port that the caller insists on is taken
  */
-export async function choosePorts(
-  data: DataFolder,
-  httpPort: number | undefined,
-): Promise<HeldPorts> {
+export async function choosePorts(data: DataFolder, httpPort: number | undefined) {
   const before = await readPorts(data)
   const chosen = new Map<string, number>()
   const held: HeldName[] = []

@@ -1,15 +1,14 @@
 import { provisionBroker } from '@avatar/backing-services'
 import { envelopeOf, healthSchema, scaledTimings } from '@avatar/contracts'
-import type { Clock } from '@avatar/service-kit'
-import type { Credentials } from './credentials.ts'
-import type { Ports } from './ports.ts'
+import { systemClock } from '@avatar/service-kit'
+import type { Wiring } from './settings.ts'
 import { type StackFile, storeOf } from './stack-file.ts'
 
 const pollEveryMs = 100
 
 /** Repeats the look until it succeeds or the signal is aborted. */
-export async function until(look: () => Promise<boolean>, clock: Clock, signal: AbortSignal) {
-  while (!signal.aborted && !(await look())) await clock.wait(pollEveryMs, signal)
+export async function until(look: () => Promise<boolean>, signal: AbortSignal) {
+  while (!signal.aborted && !(await look())) await systemClock.wait(pollEveryMs, signal)
 }
 
 /** Whether a URL answers 2xx. */
@@ -36,10 +35,10 @@ export async function isHealthy(url: string): Promise<boolean> {
  * Waits for the S3 server and creates our bucket in it. SeaweedFS could create the bucket itself, but it
  * tries only once.
  */
-export async function provisionStore({ s3 }: StackFile, clock: Clock, signal: AbortSignal) {
+export async function provisionStore({ s3 }: StackFile, signal: AbortSignal) {
   const store = storeOf(s3)
   try {
-    await until(store.ensureBucket, clock, signal)
+    await until(store.ensureBucket, signal)
   } finally {
     store.stop()
   }
@@ -49,15 +48,11 @@ export async function provisionStore({ s3 }: StackFile, clock: Clock, signal: Ab
  * Provisions the broker, again and again until that succeeds: the broker may be killed in the middle, and
  * repeating it is harmless.
  */
-export async function provisionUntilDone(options: {
-  credentials: Credentials
-  ports: Ports
-  env: Readonly<Record<string, string | undefined>>
-  clock: Clock
-  signal: AbortSignal
-  onTrouble: (reason: string) => void
-}): Promise<void> {
-  const { credentials, ports, env, clock, signal, onTrouble } = options
+export async function provisionUntilDone(
+  { credentials, ports, env }: Wiring,
+  signal: AbortSignal,
+  onTrouble: (reason: string) => void,
+): Promise<void> {
   const operator = {
     url: `nats://127.0.0.1:${ports.nats}`,
     user: 'operator',
@@ -73,5 +68,5 @@ export async function provisionUntilDone(options: {
         return false
       },
     )
-  await until(isProvisioned, clock, signal)
+  await until(isProvisioned, signal)
 }

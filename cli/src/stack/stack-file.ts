@@ -1,7 +1,7 @@
 import { processNames } from '@avatar/contracts'
 import { createObjectStore, type ObjectStore } from '@avatar/service-kit'
 import { z } from 'zod'
-import { type DataFolder, readIfThere, writePrivately } from './data-folder.ts'
+import { type DataFolder, readJsonIfThere, writePrivately } from './data-folder.ts'
 
 const processSchema = z.object({ pid: z.int(), ports: z.record(z.string(), z.int()) })
 
@@ -31,13 +31,7 @@ export function storeOf(s3: StackFile['s3']): ObjectStore {
 
 /** The stack file of a data folder, or undefined when it is missing or incomplete. */
 export async function readStackFile(data: DataFolder): Promise<StackFile | undefined> {
-  const text = await readIfThere(data.stackFile)
-  if (text === undefined) return undefined
-  try {
-    return stackFileSchema.parse(JSON.parse(text))
-  } catch {
-    return undefined
-  }
+  return readJsonIfThere(data.stackFile, stackFileSchema)
 }
 
 export async function writeStackFile(data: DataFolder, stack: StackFile) {

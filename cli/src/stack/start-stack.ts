@@ -8,7 +8,6 @@ import {
   serverNames,
   serviceNames,
 } from '@avatar/contracts'
-import type { Clock } from '@avatar/service-kit'
 import { UserError } from '../exit-codes.ts'
 import { type Credentials, ensureCredentials } from './credentials.ts'
 import { type DataFolder, ensureDataFolder, ensureStackMark } from './data-folder.ts'
@@ -28,7 +27,6 @@ type StackOptions = {
   /** The port to insist on, 0 for any free one. Without it, the last one or 8080 where that is free. */
   httpPort?: number | undefined
   env: Environment
-  clock: Clock
   write: LineWriter
   /** Shows every line of the servers, not only their warnings. */
   isVerbose: boolean
@@ -58,7 +56,7 @@ export async function startStack(options: StackOptions): Promise<Stack> {
   const { data } = options
   const ffmpeg = ffmpegOrRefuse(options.env)
   await ensureDataFolder(data)
-  const claim = await claimDataFolder(data, options.clock)
+  const claim = await claimDataFolder(data)
   try {
     return await startClaimed(options, ffmpeg, claim)
   } catch (error) {
@@ -68,9 +66,9 @@ export async function startStack(options: StackOptions): Promise<Stack> {
 }
 
 async function startClaimed(options: StackOptions, ffmpeg: string, claim: Claim): Promise<Stack> {
-  const { data, env, clock, write } = options
+  const { data, env, write } = options
   const mark = await ensureStackMark(data)
-  const leftovers = await stopLeftovers(mark, clock)
+  const leftovers = await stopLeftovers(mark)
   await rm(data.stackFile, { force: true }) // It names processes that have ended.
   if (leftovers.length > 0) write('avatar', `stopped ${leftovers.length} left-over processes`)
 
@@ -78,13 +76,13 @@ async function startClaimed(options: StackOptions, ffmpeg: string, claim: Claim)
   const { ports, release } = await choosePorts(data, options.httpPort)
   await writeServerFiles(data, credentials, ports)
 
-  const all = programs({ data, credentials, ports, env, ffmpeg }, mark)
+  const wiring = { data, credentials, ports, env, ffmpeg }
+  const all = programs(wiring, mark)
   const pids: Partial<Record<ProcessName, number>> = {}
   const stackFile = serialised(() => writeStackFile(data, describeStack(credentials, ports, pids)))
   let isStopping = false
   const processes = recordOf(processNames, (name) =>
     superviseProcess(all[name], {
-      clock,
       onLine: (line) => {
         if (options.isVerbose || isNotable(name, line)) write(name, readableLine(line))
       },
@@ -103,20 +101,15 @@ async function startClaimed(options: StackOptions, ffmpeg: string, claim: Claim)
     url,
     async ready(signal) {
       for (const name of serverNames) await processes[name].start()
-      await until(() => isUp(`http://127.0.0.1:${ports.natsMonitor}/healthz`), clock, signal)
+      await until(() => isUp(`http://127.0.0.1:${ports.natsMonitor}/healthz`), signal)
       if (signal.aborted) return
-      await provisionUntilDone({
-        credentials,
-        ports,
-        env,
-        clock,
-        signal,
-        onTrouble: (reason) => write('avatar', `nats is not set up yet, trying again: ${reason}`),
-      })
-      await provisionStore(describeStack(credentials, ports, pids), clock, signal)
+      await provisionUntilDone(wiring, signal, (reason) =>
+        write('avatar', `nats is not set up yet, trying again: ${reason}`),
+      )
+      await provisionStore(describeStack(credentials, ports, pids), signal)
       if (signal.aborted) return
       for (const name of serviceNames) await processes[name].start()
-      await until(() => isHealthy(url), clock, signal)
+      await until(() => isHealthy(url), signal)
     },
     async stop() {
       isStopping = true

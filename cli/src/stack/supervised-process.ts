@@ -1,7 +1,7 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { createInterface } from 'node:readline'
-import { background, type Clock, createLog, type Runnable } from '@avatar/service-kit'
+import { background, systemClock as clock, createLog } from '@avatar/service-kit'
 import { signalIfThere } from '../process-table.ts'
 import type { Program } from './programs.ts'
 
@@ -10,26 +10,20 @@ const restartPauseMs = 300
 const crashLoopPauseMs = 500
 const crashLoopUptimeMs = 5_000
 
-/**
- * A process that is started again whenever it ends, until it is stopped. `stop` sends SIGTERM, and
- * SIGKILL to the whole process group when the process does not end in time.
- */
-export type SupervisedProcess = Runnable & {
-  /** Stops at once, by SIGKILL. */
-  kill(): void
-  /** Whether the last stop had to kill it, or it ended with an exit code other than 0. */
-  stoppedBadly(): boolean
-}
-
 type Supervision = {
-  clock: Clock
   onLine: (line: string) => void
   onStart: (pid: number) => void
   onEnd: (how: string) => void
 }
 
-export function superviseProcess(program: Program, supervision: Supervision): SupervisedProcess {
-  const { clock, onLine, onStart, onEnd } = supervision
+export type SupervisedProcess = ReturnType<typeof superviseProcess>
+
+/**
+ * A process that is started again whenever it ends, until it is stopped. `stop` sends SIGTERM, and
+ * SIGKILL to the whole process group when the process does not end in time.
+ */
+export function superviseProcess(program: Program, supervision: Supervision) {
+  const { onLine, onStart, onEnd } = supervision
   let child: ChildProcess | undefined
   let hasStoppedBadly = false
 
@@ -84,10 +78,12 @@ export function superviseProcess(program: Program, supervision: Supervision): Su
   return {
     start: loop.start,
     stop: loop.stop,
+    /** Stops at once, by SIGKILL. */
     kill() {
       void loop.stop()
       if (child?.exitCode === null && child.signalCode === null) signalGroup(child, 'SIGKILL')
     },
+    /** Whether the last stop had to kill it, or it ended with an exit code other than 0. */
     stoppedBadly: () => hasStoppedBadly,
   }
 }

@@ -8,11 +8,9 @@ import { detectedFormatSchema, type NormalisedWav, plainWavSchema } from './chec
 import { decodeAudio, decodedSeconds } from './decode-audio.ts'
 
 /** An audio file that passed. */
-export type CheckedAudio = {
+export type CheckedAudio = Pick<NormalisedWav, 'bytes' | 'sha256'> & {
   /** The normalised WAV file: 16-bit PCM, at most 48 kHz and two channels. */
   readonly path: string
-  readonly bytes: number
-  readonly sha256: string
   /** The length of the decoded samples, whatever the headers claim. */
   readonly seconds: number
   readonly warnings: readonly Warning[]
@@ -68,30 +66,28 @@ async function normalise(
   check: AudioCheck,
   format: AudioFormat,
 ): Promise<NormalisedWav | null> {
-  const { path, out, decoded, bounds } = check
+  const { out, decoded, bounds } = check
+  const normalisePcm = (path: string, maxSeconds: number) =>
+    checker.ask(
+      { op: 'normalisePcmWav', path, out, maxSeconds },
+      plainWavSchema,
+      bounds.audioWallMs,
+    )
   if (format === 'wav') {
-    const plain = { op: 'normalisePcmWav', path, out, maxSeconds: limits.audioMaxSeconds } as const
-    const wav = await checker.ask(plain, plainWavSchema, bounds.audioWallMs)
+    const wav = await normalisePcm(check.path, limits.audioMaxSeconds)
     if (wav) return wav
   }
   try {
     await decodeAudio({ ...check, format, out: decoded, signal: checker.signal })
-    return await checker.ask(
-      { op: 'normalisePcmWav', path: decoded, out, maxSeconds: decodedSeconds },
-      plainWavSchema,
-      bounds.audioWallMs,
-    )
+    return await normalisePcm(decoded, decodedSeconds)
   } finally {
     await rm(decoded, { force: true })
   }
 }
 
 async function invalidFormat(checker: Checker, { path, bounds }: AudioCheck): Promise<AppError> {
-  const found = await checker.ask(
-    { op: 'detectFormat', path },
-    detectedFormatSchema,
-    bounds.audioWallMs,
-  )
+  const asked = { op: 'detectFormat', path } as const
+  const found = await checker.ask(asked, detectedFormatSchema, bounds.audioWallMs)
   // An MP3 tag without a frame behind it.
   if (found === 'audio/mpeg') return new AppError('AUDIO_UNREADABLE')
   return new AppError('INVALID_AUDIO_FORMAT', {

@@ -10,23 +10,23 @@ const paddingBytes = 4_096
  * most, in bounded time, because it runs in the service itself and not in a limited child process.
  */
 export async function detectAudioFormat(path: string): Promise<AudioFormat | undefined> {
+  const { start, frame } = await readStart(path)
+  if (start.toString('latin1', 0, 4) === 'RIFF' && start.toString('latin1', 8, 12) === 'WAVE')
+    return 'wav'
+  return isLayer3Header(frame) ? 'mp3' : undefined
+}
+
+/** The first bytes, and those behind the tag and its padding: none when there is only padding. */
+async function readStart(path: string): Promise<{ start: Buffer; frame: Buffer }> {
   const file = await open(path, 'r')
   try {
     const start = await readAt(file, 0, 12)
-    if (start.toString('latin1', 0, 4) === 'RIFF' && start.toString('latin1', 8, 12) === 'WAVE') {
-      return 'wav'
-    }
-    return isLayer3Header(await firstFrame(file, start)) ? 'mp3' : undefined
+    const frames = await readAt(file, id3TagBytes(start), paddingBytes)
+    const first = frames.findIndex((byte) => byte !== 0)
+    return { start, frame: first >= 0 ? frames.subarray(first) : Buffer.alloc(0) }
   } finally {
     await file.close()
   }
-}
-
-/** The bytes behind the tag and its padding; empty when there is only padding. */
-async function firstFrame(file: FileHandle, start: Buffer): Promise<Buffer> {
-  const frames = await readAt(file, id3TagBytes(start), paddingBytes)
-  const first = frames.findIndex((byte) => byte !== 0)
-  return first >= 0 ? frames.subarray(first) : Buffer.alloc(0)
 }
 
 /**
@@ -34,18 +34,13 @@ async function firstFrame(file: FileHandle, start: Buffer): Promise<Buffer> {
  * when it makes no claim. Players show it and seek by it, but the samples may differ.
  */
 export async function claimedMp3Seconds(path: string): Promise<number | undefined> {
-  const file = await open(path, 'r')
-  try {
-    const frame = await firstFrame(file, await readAt(file, 0, 12))
-    const frames = isLayer3Header(frame) ? claimedFrames(frame) : undefined
-    if (frames === undefined) return undefined
-    const version = (frame.readUInt8(1) >> 3) & 3
-    const rate = mpeg1SampleRates[(frame.readUInt8(2) >> 2) & 3] ?? Number.NaN
-    if (version === 3) return (frames * 1152) / rate
-    return (frames * 576) / (rate / (version === 2 ? 2 : 4))
-  } finally {
-    await file.close()
-  }
+  const { frame } = await readStart(path)
+  const frames = isLayer3Header(frame) ? claimedFrames(frame) : undefined
+  if (frames === undefined) return undefined
+  const version = (frame.readUInt8(1) >> 3) & 3
+  const rate = mpeg1SampleRates[(frame.readUInt8(2) >> 2) & 3] ?? Number.NaN
+  if (version === 3) return (frames * 1152) / rate
+  return (frames * 576) / (rate / (version === 2 ? 2 : 4))
 }
 
 /** The rates of MPEG-1. MPEG-2 has half of each, MPEG-2.5 a quarter. */

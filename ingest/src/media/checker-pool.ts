@@ -1,13 +1,8 @@
-import { AppError, type Log, logFailure, type Runnable } from '@avatar/service-kit'
+import { AppError, type Log, logFailure } from '@avatar/service-kit'
 import type { z } from 'zod'
 import type { CheckBounds } from './check-bounds.ts'
-import {
-  type Answer,
-  CheckerDied,
-  type CheckerProcess,
-  startCheckerProcess,
-} from './checker-process.ts'
-import type { CheckerRequest } from './checker-protocol.ts'
+import { CheckerDied, type CheckerProcess, startCheckerProcess } from './checker-process.ts'
+import type { Answer, CheckerRequest } from './checker-protocol.ts'
 
 /** A medium took a process past its limits or crashed it. */
 export class MediumTooCostly extends Error {
@@ -30,12 +25,7 @@ export type Checker = {
   ): Promise<z.output<Schema>>
 }
 
-export type CheckerPool = Runnable & {
-  /** Waits for a free place, in order of arrival, and lends it for the length of `work`. */
-  use<T>(work: (checker: Checker) => Promise<T>): Promise<T>
-}
-
-type Place = { process: Promise<CheckerProcess> | undefined; isWarm: boolean }
+type Place = { process?: Promise<CheckerProcess> | undefined; isWarm: boolean }
 
 /** The errors of a full disk. EDQUOT is that of an exhausted quota. */
 const fullDiskErrnos: ReadonlySet<unknown> = new Set(['ENOSPC', 'EDQUOT'])
@@ -49,12 +39,9 @@ export function createCheckerPool(options: {
   tempDir: string
   bounds: CheckBounds
   log: Log
-}): CheckerPool {
+}) {
   const { concurrency, tempDir, bounds, log } = options
-  const places: readonly Place[] = Array.from(
-    { length: concurrency },
-    (): Place => ({ process: undefined, isWarm: false }),
-  )
+  const places = Array.from({ length: concurrency }, (): Place => ({ isWarm: false }))
   const free: Place[] = [...places]
   let waiting: PromiseWithResolvers<Place>[] = []
   let stopping = new AbortController()
@@ -68,9 +55,9 @@ export function createCheckerPool(options: {
         place.isWarm = true
         return process
       },
-      (cause) => {
+      (cause: NodeJS.ErrnoException) => {
         place.process = undefined
-        throw startFailure(cause)
+        throw ourFailure(cause.code, cause)
       },
     )
     return place.process
@@ -169,7 +156,8 @@ export function createCheckerPool(options: {
       await Promise.all(running)
     },
 
-    async use(work) {
+    /** Waits for a free place, in order of arrival, and lends it for the length of `work`. */
+    async use<T>(work: (checker: Checker) => Promise<T>): Promise<T> {
       const place = await takePlace()
       try {
         return await track(work(lend(place)))
@@ -191,13 +179,10 @@ function answeredValue(answer: Answer): unknown {
     case 'failed':
       // The file size limit. Node ignores its signal and gets the error.
       if (answer.errno === 'EFBIG') throw new MediumTooCostly(answer.reason)
-      throw new AppError(fullDiskErrnos.has(answer.errno) ? 'STORAGE_FULL' : 'UNEXPECTED', {
-        cause: new Error(answer.reason),
-      })
+      throw ourFailure(answer.errno, new Error(answer.reason))
   }
 }
 
-function startFailure(cause: unknown): AppError {
-  const isFull = cause instanceof Error && 'code' in cause && fullDiskErrnos.has(cause.code)
-  return new AppError(isFull ? 'STORAGE_FULL' : 'UNEXPECTED', { cause })
+function ourFailure(errno: unknown, cause: unknown): AppError {
+  return new AppError(fullDiskErrnos.has(errno) ? 'STORAGE_FULL' : 'UNEXPECTED', { cause })
 }

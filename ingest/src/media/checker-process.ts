@@ -2,20 +2,16 @@ import type { ChildProcess } from 'node:child_process'
 import { mkdir, mkdtemp, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { CheckBounds } from './check-bounds.ts'
-import { type CheckerReply, type CheckerRequest, checkerReplySchema } from './checker-protocol.ts'
-import { killGroup, spawnLimited } from './limited-process.ts'
-
-export type Answer = Exclude<CheckerReply, { kind: 'ready' }>
+import {
+  type Answer,
+  type CheckerReply,
+  type CheckerRequest,
+  checkerReplySchema,
+} from './checker-protocol.ts'
+import { complaintOf, killGroup, spawnLimited } from './limited-process.ts'
 
 /** A warm child process that checks media, one request at a time. */
-export type CheckerProcess = {
-  /** Whether it is gone, or so used up that the next request should get a new one. */
-  readonly isWorn: boolean
-  /** @throws CheckerDied when the process ends first, by its limits, at `wallMs` or from outside */
-  ask(request: CheckerRequest, wallMs: number): Promise<Answer>
-  /** Kills it and removes its temporary folder. Resolves when both are gone. Calling it twice is fine. */
-  stop(): Promise<void>
-}
+export type CheckerProcess = Omit<ReturnType<typeof converse>, 'untilReady'>
 
 /** A checker ended before it answered. */
 export class CheckerDied extends Error {
@@ -75,7 +71,7 @@ function spawnChecker(home: string, bounds: CheckBounds): ChildProcess {
 function converse(child: ChildProcess, home: string, bounds: CheckBounds) {
   let waiting: PromiseWithResolvers<CheckerReply> | undefined
   let timedOut = false
-  let complaint = ''
+  const complaint = complaintOf(child)
   let checks = 0
   let isWorn = false
   let end: Error | undefined
@@ -86,9 +82,6 @@ function converse(child: ChildProcess, home: string, bounds: CheckBounds) {
     closed.resolve()
   }
 
-  child.stderr?.setEncoding('utf8').on('data', (text: string) => {
-    complaint = (complaint + text).slice(-2_000)
-  })
   child.on('message', (message) => {
     const reply = checkerReplySchema.safeParse(message)
     if (reply.success) waiting?.resolve(reply.data)
@@ -98,7 +91,7 @@ function converse(child: ChildProcess, home: string, bounds: CheckBounds) {
     // A send to a dying child fails too, but then `close` follows. Only without a pid it was never started.
     if (child.pid === undefined) onEnd(error)
   })
-  child.on('close', (_code, signal) => onEnd(new CheckerDied(signal, timedOut, complaint)))
+  child.on('close', (_code, signal) => onEnd(new CheckerDied(signal, timedOut, complaint())))
 
   async function nextReply(wallMs: number): Promise<CheckerReply> {
     if (end) throw end
@@ -118,9 +111,11 @@ function converse(child: ChildProcess, home: string, bounds: CheckBounds) {
 
   return {
     untilReady: nextReply(bounds.checkerStartMs),
+    /** Whether it is gone, or so used up that the next request should get a new one. */
     get isWorn() {
       return isWorn || end !== undefined
     },
+    /** @throws CheckerDied when the process ends first, by its limits, at `wallMs` or from outside */
     async ask(request: CheckerRequest, wallMs: number): Promise<Answer> {
       const reply = nextReply(wallMs)
       child.send(request, () => undefined)
@@ -133,6 +128,7 @@ function converse(child: ChildProcess, home: string, bounds: CheckBounds) {
         answer.usage.rssBytes >= bounds.checkerWornRssBytes
       return answer
     },
+    /** Kills it and removes its temporary folder. Resolves when both are gone. Calling it twice is fine. */
     async stop() {
       killGroup(child)
       await closed.promise

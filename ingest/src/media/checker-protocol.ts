@@ -22,6 +22,7 @@ export const normalisedImageSchema = z.object({
   ...writtenSchema,
   width: z.int().positive(),
   height: z.int().positive(),
+  /** Its format, the same as the upload's. */
   extension: z.enum(['png', 'jpg']),
 })
 export type NormalisedImage = z.infer<typeof normalisedImageSchema>
@@ -67,3 +68,4 @@ export const checkerReplySchema = z.discriminatedUnion('kind', [
   }),
 ])
 export type CheckerReply = z.infer<typeof checkerReplySchema>
+export type Answer = Exclude<CheckerReply, { kind: 'ready' }>

@@ -56,23 +56,22 @@ export async function decodeAudio(request: {
 
 async function runFfmpeg(request: Parameters<typeof decodeAudio>[0]): Promise<LimitedOutcome> {
   const { ffmpegPath, format, path, out, workingDir, bounds, signal } = request
-  try {
-    return await runLimited({
-      command: ffmpegPath,
-      args: ffmpegArguments(format, path, out),
-      limits: {
-        cpuSeconds: bounds.decoderCpuSeconds,
-        memoryBytes: bounds.decoderMemoryBytes,
-        fileBytes: bounds.fileBytes,
-      },
-      workingDir,
-      env: {},
-      wallMs: bounds.audioWallMs,
-      signal,
-    })
-  } catch (cause) {
+  const running = runLimited({
+    command: ffmpegPath,
+    args: ffmpegArguments(format, path, out),
+    limits: {
+      cpuSeconds: bounds.decoderCpuSeconds,
+      memoryBytes: bounds.decoderMemoryBytes,
+      fileBytes: bounds.fileBytes,
+    },
+    workingDir,
+    env: {},
+    wallMs: bounds.audioWallMs,
+    signal,
+  })
+  return running.catch((cause) => {
     throw new AppError('UNEXPECTED', { cause })
-  }
+  })
 }
 
 /**

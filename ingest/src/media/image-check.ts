@@ -3,18 +3,12 @@ import { limits } from '@avatar/contracts'
 import { AppError } from '@avatar/service-kit'
 import type { CheckBounds } from './check-bounds.ts'
 import type { Checker } from './checker-pool.ts'
-import { normalisedImageSchema } from './checker-protocol.ts'
+import { type NormalisedImage, normalisedImageSchema } from './checker-protocol.ts'
 
 /** An image that passed. */
-export type CheckedImage = {
+export type CheckedImage = NormalisedImage & {
   /** The normalised image: upright, sRGB, three channels of 8 bits, no metadata. */
   readonly path: string
-  readonly bytes: number
-  readonly sha256: string
-  readonly width: number
-  readonly height: number
-  /** Its format, the same as the upload's. */
-  readonly extension: 'png' | 'jpg'
 }
 
 /** Larger portraits are scaled down to this. No delivered video shows more. */

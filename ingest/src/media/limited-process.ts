@@ -49,6 +49,15 @@ export function spawnLimited(options: LimitedSpawn): ChildProcess {
   })
 }
 
+/** The end of what a child has written to its standard error so far. */
+export function complaintOf(child: ChildProcess): () => string {
+  let complaint = ''
+  child.stderr?.setEncoding('utf8').on('data', (text: string) => {
+    complaint = (complaint + text).slice(-2_000)
+  })
+  return () => complaint
+}
+
 /** Kills the process group of a child of `spawnLimited`. A child that is gone is fine. */
 export function killGroup(child: ChildProcess): void {
   if (child.pid === undefined || child.exitCode !== null || child.signalCode !== null) return

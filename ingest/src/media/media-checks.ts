@@ -1,21 +1,13 @@
 import { access, constants, rm } from 'node:fs/promises'
 import { basename, resolve } from 'node:path'
 import type { FailureCode } from '@avatar/contracts'
-import { AppError, asAppError, type Log, type Runnable } from '@avatar/service-kit'
+import { AppError, asAppError, type Log } from '@avatar/service-kit'
 import { type CheckedAudio, checkAudioFile } from './audio-check.ts'
 import { type CheckBounds, checkBounds } from './check-bounds.ts'
 import { createCheckerPool, MediumTooCostly } from './checker-pool.ts'
 import { type CheckedImage, checkImageFile } from './image-check.ts'
 
-export type MediaChecks = Runnable & {
-  /**
-   * Checks an uploaded image by its content and writes the normalised one into `outDir`, named after
-   * it. When it throws, it leaves nothing there.
-   */
-  checkImage(path: string, outDir: string): Promise<CheckedImage>
-  /** The same for audio. */
-  checkAudio(path: string, outDir: string): Promise<CheckedAudio>
-}
+export type MediaChecks = ReturnType<typeof createMediaChecks>
 
 /**
  * Checks uploaded media by their content, never by name or Content-Type. Each check runs in a child
@@ -33,7 +25,7 @@ export function createMediaChecks(options: {
   concurrency?: number
   log: Log
   bounds?: Partial<CheckBounds>
-}): MediaChecks {
+}) {
   const { ffmpegPath, concurrency = 2, log } = options
   // Absolute, because the children have working directories of their own.
   const tempDir = resolve(options.tempDir)
@@ -54,7 +46,11 @@ export function createMediaChecks(options: {
 
     stop: () => pool.stop(),
 
-    checkImage(path, outDir) {
+    /**
+     * Checks an uploaded image by its content and writes the normalised one into `outDir`, named after
+     * it. When it throws, it leaves nothing there.
+     */
+    checkImage(path: string, outDir: string): Promise<CheckedImage> {
       const out = resolve(outDir, `${basename(path)}.normalised`)
       const check = { path: resolve(path), out, bounds }
       return pool.use((checker) =>
@@ -62,7 +58,8 @@ export function createMediaChecks(options: {
       )
     },
 
-    checkAudio(path, outDir) {
+    /** The same for audio. */
+    checkAudio(path: string, outDir: string): Promise<CheckedAudio> {
       const out = resolve(outDir, `${basename(path)}.normalised.wav`)
       const decoded = resolve(outDir, `${basename(path)}.decoded.wav`)
       const workingDir = resolve(outDir)

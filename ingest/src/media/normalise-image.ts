@@ -57,19 +57,12 @@ export async function normaliseImage(request: {
 }
 
 async function requirePngOrJpeg(original: Buffer): Promise<AllowedFormat> {
-  const found = (await detectMime(original)) ?? 'unknown'
+  // The detector may throw on hostile bytes.
+  const detected = await fileTypeFromBuffer(original).catch(() => undefined)
+  const found = detected?.mime ?? 'unknown'
   const allowed = allowedFormats.find((mime) => mime === found)
   if (allowed) return allowed
   throw new MediumRefused('INVALID_IMAGE_FORMAT', { details: { found, allowed: allowedFormats } })
-}
-
-/** Undefined also when the detector throws on hostile bytes. */
-async function detectMime(original: Buffer): Promise<string | undefined> {
-  try {
-    return (await fileTypeFromBuffer(original))?.mime
-  } catch {
-    return undefined
-  }
 }
 
 /** Reads the header alone, however many pixels it claims: an image that is too large is not unreadable. */

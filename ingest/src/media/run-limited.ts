@@ -1,4 +1,5 @@
-import { killGroup, type LimitedSpawn, spawnLimited } from './limited-process.ts'
+import { addAbortListener, once } from 'node:events'
+import { complaintOf, killGroup, type LimitedSpawn, spawnLimited } from './limited-process.ts'
 
 /** How a process ended. `timedOut` and `aborted` mean that we killed it, and why. */
 export type LimitedOutcome = {
@@ -10,43 +11,28 @@ export type LimitedOutcome = {
   readonly complaint: string
 }
 
-const complaintCharacters = 2_000
-
 /**
  * Runs a process under limits to its end. Kills its process group at `wallMs` and when `signal`
  * aborts. Rejects only when the process cannot be started.
  */
-export function runLimited(
+export async function runLimited(
   options: Omit<LimitedSpawn, 'stdio'> & { wallMs: number; signal: AbortSignal },
 ): Promise<LimitedOutcome> {
   const { wallMs, signal } = options
-  return new Promise((resolve, reject) => {
-    const child = spawnLimited({ ...options, stdio: ['ignore', 'ignore', 'pipe'] })
-    let complaint = ''
-    let timedOut = false
-    child.stderr?.setEncoding('utf8').on('data', (text: string) => {
-      complaint = (complaint + text).slice(-complaintCharacters)
-    })
-
-    const timer = setTimeout(() => {
-      timedOut = true
-      killGroup(child)
-    }, wallMs)
-    const onAbort = () => killGroup(child)
-    if (signal.aborted) onAbort()
-    signal.addEventListener('abort', onAbort)
-
-    const settle = () => {
-      clearTimeout(timer)
-      signal.removeEventListener('abort', onAbort)
-    }
-    child.once('error', (error) => {
-      settle()
-      reject(error)
-    })
-    child.once('close', (exitCode, killedBy) => {
-      settle()
-      resolve({ exitCode, signal: killedBy, timedOut, aborted: signal.aborted, complaint })
-    })
-  })
+  const child = spawnLimited({ ...options, stdio: ['ignore', 'ignore', 'pipe'] })
+  const complaint = complaintOf(child)
+  let timedOut = false
+  const timer = setTimeout(() => {
+    timedOut = true
+    killGroup(child)
+  }, wallMs)
+  const listening = addAbortListener(signal, () => killGroup(child))
+  try {
+    const [exitCode, killedBy] = await once(child, 'close')
+    const { aborted } = signal
+    return { exitCode, signal: killedBy, timedOut, aborted, complaint: complaint() }
+  } finally {
+    clearTimeout(timer)
+    listening[Symbol.dispose]()
+  }
 }

@@ -45,6 +45,7 @@ type Follower = { reply: FastifyReply; signal: AbortSignal; authorization: strin
  * of an event is its sequence in that stream; progress has no id.
  */
 export function routeEvents(app: Api, deps: AppDeps) {
+  const { bus } = deps
   /** The open streams and their owners. */
   const open = new Map<AbortController, string>()
   // The server does not close while a stream is open.
@@ -110,12 +111,7 @@ export function routeEvents(app: Api, deps: AppDeps) {
         await deps.apiKeys.ownerOf(follower.authorization)
         const current = await getOwnJob(deps, owner, jobId)
         const subject = subjects.eventsOfJob(jobId)
-        const messages = await deps.bus.readStream(
-          eventStream,
-          subject,
-          nextSequence,
-          batchMessages,
-        )
+        const messages = await bus.readStream(eventStream, subject, nextSequence, batchMessages)
         for (const message of messages) {
           nextSequence = message.sequence + 1
           const fact = message.body as Fact // Only our own services may publish on these subjects.
@@ -146,7 +142,7 @@ export function routeEvents(app: Api, deps: AppDeps) {
   async function isEndBefore(sequence: number, job: JobRecord): Promise<boolean> {
     const type = terminalTypeOf[job.state]
     if (!type) return false
-    const [end] = await deps.bus.readStream(eventStream, subjects.event(type, job.jobId), 1, 1)
+    const [end] = await bus.readStream(eventStream, subjects.event(type, job.jobId), 1, 1)
     if (end) return end.sequence < sequence
     const endedMsAgo = deps.clock.nowMs() - (job.finishedAtMs ?? 0)
     return endedMsAgo > streams.EVENTS.maxAgeMs

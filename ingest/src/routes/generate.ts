@@ -57,19 +57,9 @@ export function routeGenerate(app: Api, deps: AppDeps) {
       const { owner, trace } = request
       const jobId = jobIdOf(owner, request.headers['idempotency-key'])
       const admitted = await deps.spool.withFolder(async (folder) => {
-        const { fields, ...upload } = await readUpload(request, folder)
-        const { prompt, seed } = fields
+        const { fields, ...media } = await readUpload(request, folder)
         const { traceparent } = trace
-        return deps.admit({
-          jobId,
-          owner,
-          door: 'rest',
-          ...upload,
-          prompt,
-          seed,
-          traceparent,
-          folder,
-        })
+        return deps.admit({ jobId, owner, door: 'rest', ...media, ...fields, traceparent, folder })
       })
       const { job, isNew, warnings } = admitted
       request.log.info({ jobId, attempt: job.epoch, isNew }, 'job accepted')

@@ -1,5 +1,4 @@
 import { envelopeOf, resultViewSchema } from '@avatar/contracts'
-import { presignResult } from '@avatar/job-kit'
 import type { Api, AppDeps } from '../app-deps.ts'
 import { getOwnJob } from '../own-job.ts'
 import { requireResult, resultView } from '../views.ts'
@@ -29,9 +28,9 @@ export function routeResult(app: Api, deps: AppDeps) {
       const job = await getOwnJob(deps, request.owner, request.params.job_id)
       const nowMs = deps.clock.nowMs()
       const result = requireResult(job, nowMs)
-      const maxSeconds = deps.resultUrlTtlSeconds
-      const url = await presignResult(deps.objects, job, result, { nowMs, maxSeconds })
-      return { data: resultView(job, result, url), meta: { request_id: request.id } }
+      const maxSeconds = deps.config.RESULT_URL_TTL_SECONDS
+      const data = await resultView(deps.objects, job, result, { nowMs, maxSeconds })
+      return { data, meta: { request_id: request.id } }
     },
   )
 }

@@ -1,19 +1,19 @@
 import { type DeletionDue, isTerminal, jobKey, jobPrefix } from '@avatar/contracts'
 import { type JobRecords, plainEvent, publishEvent } from '@avatar/job-kit'
-import type { Bus, Clock, Delivery, ObjectStore } from '@avatar/service-kit'
+import type { Delivery, Foundation, ObjectStore } from '@avatar/service-kit'
 
 /**
  * The deletion timer of a job fired: delete everything that the job owns, then publish that. Deleting
  * what is gone succeeds, so a timer may fire twice. The record decides: a job that has not ended keeps
  * its media, whatever a timer says.
  */
-export function onDeletionDue(deps: {
-  bus: Bus
-  objects: ObjectStore
-  records: JobRecords
-  clock: Clock
-  onDeleted?: (objects: number) => void
-}) {
+export function onDeletionDue(
+  deps: Pick<Foundation, 'bus' | 'clock'> & {
+    objects: ObjectStore
+    records: JobRecords
+    onDeleted?: (objects: number) => void
+  },
+) {
   const { bus, objects, records, clock } = deps
   return async ({ jobId, owner }: DeletionDue, delivery: Delivery): Promise<void> => {
     const found = await records.find(jobKey(owner, jobId))

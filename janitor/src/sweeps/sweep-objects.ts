@@ -1,12 +1,10 @@
-import { isTerminal, type JobRecord, jobIdOfKey, type Timings } from '@avatar/contracts'
+import { isTerminal, type JobRecord, jobIdOfKey } from '@avatar/contracts'
 import { factOf, type JobRecords, plainEvent, publishEvent } from '@avatar/job-kit'
 import {
   asAppError,
-  type Bus,
   background,
-  type Clock,
+  type Foundation,
   type ListedObject,
-  type Log,
   logFailure,
   type ObjectStore,
   type Runnable,
@@ -32,16 +30,14 @@ type Fate = 'keep' | 'expired' | 'orphaned' | 'stale'
  * late); objects without a record that are older than any admission; and publishers' inputs that nobody
  * needs any more. It publishes each deletion that was never published.
  */
-export function sweepObjects(deps: {
-  bus: Bus
-  objects: ObjectStore
-  records: JobRecords
-  retentionMs: number
-  clock: Clock
-  log: Log
-  timings: Timings
-  onDeleted?: (objects: number) => void
-}): Runnable & { runOnce(signal?: AbortSignal): Promise<Swept> } {
+export function sweepObjects(
+  deps: Pick<Foundation, 'bus' | 'clock' | 'log' | 'timings'> & {
+    objects: ObjectStore
+    records: JobRecords
+    retentionMs: number
+    onDeleted?: (objects: number) => void
+  },
+): Runnable & { runOnce(signal?: AbortSignal): Promise<Swept> } {
   const { bus, objects, records, clock, log, timings } = deps
 
   async function runOnce(signal?: AbortSignal): Promise<Swept> {
@@ -115,12 +111,6 @@ export function sweepObjects(deps: {
     return isTerminal(job) && nowMs >= (job.expiresAtMs ?? Infinity) ? 'expired' : 'keep'
   }
 
-  const loop = background({
-    name: 'object sweep',
-    everyMs: timings.sweepEveryMs,
-    clock,
-    log,
-    pass: runOnce,
-  })
-  return { ...loop, runOnce }
+  const everyMs = timings.sweepEveryMs
+  return { ...background({ ...deps, name: 'object sweep', everyMs, pass: runOnce }), runOnce }
 }

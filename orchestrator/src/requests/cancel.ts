@@ -1,18 +1,15 @@
-import type { CancelAnswer, CancelRequest, Timings } from '@avatar/contracts'
+import type { CancelAnswer, CancelRequest } from '@avatar/contracts'
 import { factOf, plainEvent, publishEvent } from '@avatar/job-kit'
-import type { Bus, Clock } from '@avatar/service-kit'
+import type { Foundation } from '@avatar/service-kit'
 import type { JobLedger } from '../job-ledger.ts'
 
 /**
  * Answers a request to cancel a job. It only publishes an event, whose handler cancels the job: a
  * transition made here could lose its outputs in a crash.
  */
-export function answerCancel(deps: {
-  ledger: JobLedger
-  bus: Bus
-  clock: Clock
-  timings: Timings
-}) {
+export function answerCancel(
+  deps: Pick<Foundation, 'bus' | 'clock' | 'timings'> & { ledger: JobLedger },
+) {
   return async (
     { jobId, owner }: CancelRequest,
     traceparent: string | undefined,

@@ -1,7 +1,7 @@
 import { aJob, aRender } from '@avatar/contracts/testing'
 import { createObjectStore } from '@avatar/service-kit'
 import { afterAll, describe, expect, it } from 'vitest'
-import { presignResult } from './presign-result.ts'
+import { describeResult } from './describe-result.ts'
 
 const objects = createObjectStore({
   ...{ endpoint: 'http://127.0.0.1:9', bucket: 'b', accessKeyId: 'a', secretAccessKey: 's' },
@@ -10,12 +10,10 @@ afterAll(() => objects.stop())
 
 describe('the presigned URL of a result', () => {
   const job = aJob({ expiresAtMs: 1_000_000 })
-  const url = async (nowMs: number, maxSeconds?: number) =>
-    new URL(
-      await presignResult(objects, job, aRender(), {
-        ...{ nowMs, ...(maxSeconds === undefined ? {} : { maxSeconds }) },
-      }),
-    )
+  const url = async (nowMs: number, maxSeconds?: number) => {
+    const when = { nowMs, ...(maxSeconds === undefined ? {} : { maxSeconds }) }
+    return new URL((await describeResult(objects, job, aRender(), when)).url)
+  }
   const secondsOf = async (...when: Parameters<typeof url>) =>
     Number((await url(...when)).searchParams.get('X-Amz-Expires'))
 

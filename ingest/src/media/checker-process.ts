@@ -113,7 +113,8 @@ function converse(child: ChildProcess, home: string, bounds: CheckBounds) {
     untilReady: nextReply(bounds.checkerStartMs),
     /** Whether it is gone, or so used up that the next request should get a new one. */
     get isWorn() {
-      return isWorn || end !== undefined
+      // The channel closes before the process is seen to have ended.
+      return isWorn || end !== undefined || !child.connected
     },
     /** @throws CheckerDied when the process ends first, by its limits, at `wallMs` or from outside */
     async ask(request: CheckerRequest, wallMs: number): Promise<Answer> {

@@ -11,7 +11,8 @@ from pathlib import Path
 
 from inference_sidecar.engines.engine import Chunk, Plan
 from inference_sidecar.foundation.closed_at_exit import ClosedAtExit
-from inference_sidecar.media.encoder import EncodedVideo, Encoder, join, key_frames
+from inference_sidecar.media.encoder import Encoder, join, key_frames
+from inference_sidecar.media.ffmpeg_run import EncodedVideo
 
 
 def pieces_of(chunks: tuple[int, ...]) -> tuple[range, ...]:

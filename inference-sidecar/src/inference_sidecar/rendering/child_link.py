@@ -140,7 +140,11 @@ class ChildLink:
         self._numbers += 1
         order = OpenOrder(self._numbers)
         self._orders[order.number] = order
-        await self._send(RenderOrderLine.of(order.number, request, output, started_at_ms))
+        await self._send(
+            RenderOrderLine(
+                order=order.number, request=request, output=output, started_at_ms=started_at_ms
+            )
+        )
         return order
 
     async def stop(self, order: OpenOrder) -> None:

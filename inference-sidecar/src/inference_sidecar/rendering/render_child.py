@@ -106,7 +106,7 @@ class RenderChild:
         Resumes from what an earlier process kept of the same render. If the device runs out of
         memory, it tries once more at the next smaller size.
         """
-        request, folder = order.request(), Path(order.output).parent / _PIECES
+        request, folder = order.request, order.output.parent / _PIECES
         kept = KeptRender.read(folder)
         is_degraded = kept is not None and kept.is_degraded
         plan = self._engine.plan(request, kept.size_class if kept is not None else None)
@@ -138,8 +138,7 @@ class RenderChild:
         *,
         is_degraded: bool,
     ) -> PiecewiseEncoder:
-        request, output = order.request(), Path(order.output)
-        folder = output.parent / _PIECES
+        request, folder = order.request, order.output.parent / _PIECES
         # It reads the media, and only a render that is kept or resumed needs it.
         fingerprint = functools.cache(lambda: self._engine.fingerprint(request, plan))
         resume = kept.resume if kept is not None else None
@@ -155,7 +154,7 @@ class RenderChild:
             control.kept(next_chunk)
 
         encoder = PiecewiseEncoder(
-            output,
+            order.output,
             request.audio,
             plan,
             ffmpeg=self._ffmpeg,
@@ -187,11 +186,7 @@ class RenderChild:
             result = RenderResult(
                 engine=self._engine.name,
                 engine_facts=self._facts,
-                path=str(video.path),
-                width=video.width,
-                height=video.height,
-                frames=video.frames,
-                bytes=video.bytes,
+                video=video,
                 generation=FrameSize(width=plan.generation.width, height=plan.generation.height),
                 degraded=is_degraded,
                 started_at_ms=started_at_ms,

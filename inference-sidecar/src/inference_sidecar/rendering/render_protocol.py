@@ -10,7 +10,7 @@ from typing import Annotated, Final, Literal
 
 from pydantic import Field, TypeAdapter
 
-from inference_sidecar.engines.engine import Readiness, RenderRequest, Size
+from inference_sidecar.engines.engine import Readiness, RenderRequest
 from inference_sidecar.foundation.contracts import (
     EngineFacts,
     FailureCode,
@@ -21,6 +21,7 @@ from inference_sidecar.foundation.contracts import (
     WireModel,
 )
 from inference_sidecar.foundation.errors import SidecarError
+from inference_sidecar.media.ffmpeg_run import EncodedVideo
 
 MAX_LINE_BYTES: Final = 1 << 20
 _TRACEBACK_TAIL_CHARACTERS: Final = 4_000
@@ -37,48 +38,9 @@ class RenderOrderLine(WireModel):
 
     kind: Literal["render"] = "render"
     order: PositiveInt
-    job_id: str
-    image: str
-    audio: str
-    output: str
-    prompt: str
-    seed: NonNegativeInt
-    delivery: FrameSize
-    frames: PositiveInt
-    options: dict[str, str]
+    request: RenderRequest
+    output: Path
     started_at_ms: NonNegativeInt | None = None
-
-    @classmethod
-    def of(
-        cls, order: int, request: RenderRequest, output: Path, started_at_ms: int | None = None
-    ) -> RenderOrderLine:
-        """The order to render a request into a file."""
-        return cls(
-            order=order,
-            job_id=request.job_id,
-            image=str(request.image),
-            audio=str(request.audio),
-            output=str(output),
-            prompt=request.prompt,
-            seed=request.seed,
-            delivery=FrameSize(width=request.delivery.width, height=request.delivery.height),
-            frames=request.frames,
-            options=dict(request.options),
-            started_at_ms=started_at_ms,
-        )
-
-    def request(self) -> RenderRequest:
-        """What the engine is asked for."""
-        return RenderRequest(
-            job_id=self.job_id,
-            image=Path(self.image),
-            audio=Path(self.audio),
-            prompt=self.prompt,
-            seed=self.seed,
-            delivery=Size(self.delivery.width, self.delivery.height),
-            frames=self.frames,
-            options=self.options,
-        )
 
 
 class StopLine(WireModel):
@@ -149,11 +111,7 @@ class RenderResult(WireModel):
 
     engine: str
     engine_facts: EngineFacts
-    path: str
-    width: PositiveInt
-    height: PositiveInt
-    frames: PositiveInt
-    bytes: PositiveInt
+    video: EncodedVideo
     generation: FrameSize
     degraded: bool
     started_at_ms: NonNegativeInt

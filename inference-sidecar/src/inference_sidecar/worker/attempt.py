@@ -210,17 +210,17 @@ class Attempt:
     async def _into_spool(self, result: RenderResult) -> SpooledRender:
         """Raises `OSError` when our disk fails; that loses the render, but not the job."""
         job, name = self._job, self._job.name
-        video = Path(result.path)
+        video = result.video
         rendered = Rendered(
             # The upload grant will name this key.
             key=f"jobs/{name.job_id}/out/{name.epoch}/video.mp4",
-            bytes=result.bytes,
-            sha256=await asyncio.to_thread(sha256_of, video),
-            width=result.width,
-            height=result.height,
-            frames=result.frames,
+            bytes=video.bytes,
+            sha256=await asyncio.to_thread(sha256_of, video.path),
+            width=video.width,
+            height=video.height,
+            frames=video.frames,
             fps=FPS,
-            video_seconds=result.frames / FPS,
+            video_seconds=video.frames / FPS,
             engine=result.engine,
             engine_facts=result.engine_facts,
             generation=result.generation,
@@ -237,7 +237,7 @@ class Attempt:
             render_started_at_ms=result.started_at_ms,
             render_ended_at_ms=result.ended_at_ms,
         )
-        await asyncio.to_thread(self._services.workplace.spool.add, render, video)
+        await asyncio.to_thread(self._services.workplace.spool.add, render, video.path)
         return render
 
     async def _keep(self, render: SpooledRender | None) -> None:

@@ -8,6 +8,7 @@ import os
 import signal
 import socket
 import sys
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -62,20 +63,15 @@ class OpenOrder:
         return line
 
 
+@dataclass(eq=False)
 class ChildLink:
     """A render process and its end of the socket pair; made by `start`."""
 
-    def __init__(
-        self,
-        process: asyncio.subprocess.Process,
-        reader: asyncio.StreamReader,
-        writer: asyncio.StreamWriter,
-    ) -> None:
-        self._process = process
-        self._reader = reader
-        self._writer = writer
-        self._orders: dict[int, OpenOrder] = {}
-        self._numbers = 0
+    _process: asyncio.subprocess.Process
+    _reader: asyncio.StreamReader
+    _writer: asyncio.StreamWriter
+    _orders: dict[int, OpenOrder] = field(default_factory=dict[int, OpenOrder])
+    _numbers: int = 0
 
     @classmethod
     async def start(cls, engine: str, ffmpeg: str | None) -> ChildLink:

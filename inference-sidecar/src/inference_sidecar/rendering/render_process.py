@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from inference_sidecar.engines.engine import FPS, RenderRequest
+from inference_sidecar.foundation.background_tasks import run_until
 from inference_sidecar.foundation.contracts import EngineFacts, Timings
 from inference_sidecar.foundation.errors import DeadlineExceeded, RenderProcessDied, SidecarError
 from inference_sidecar.foundation.log import Log
@@ -257,12 +258,7 @@ class RenderProcess:
 
     async def _loaded_link(self) -> ChildLink:
         """Waits for a loaded process. Raises `EngineNotLoaded` when loading fails meanwhile."""
-        waits = [asyncio.ensure_future(e.wait()) for e in (self._loaded, self._not_loading)]
-        try:
-            await asyncio.wait(waits, return_when="FIRST_COMPLETED")
-        finally:
-            for wait in waits:
-                wait.cancel()
+        await run_until(self._not_loading.wait(), self._loaded.wait())
         if not self._loaded.is_set() or self._link is None:
             raise EngineNotLoaded("The engine did not load.")
         return self._link

@@ -18,7 +18,7 @@ from inference_sidecar.engines.infinitetalk.checkpoints.resident_file import (
 )
 from inference_sidecar.engines.infinitetalk.native.fp8 import E4M3, Granularity
 from inference_sidecar.foundation.errors import WeightsError
-from inference_sidecar.weights.fetch import sha256_of
+from inference_sidecar.weights.hashes import sha256_of
 from inference_sidecar.weights.prepare import sources
 from inference_sidecar.weights.prepare.command import Preparation, PrepareOptions
 from stage.published import audio_tensors, base_tensors

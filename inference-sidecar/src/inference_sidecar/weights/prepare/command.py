@@ -25,7 +25,7 @@ from inference_sidecar.engines.infinitetalk.checkpoints.resident_file import (
 )
 from inference_sidecar.engines.infinitetalk.native.fp8 import Granularity
 from inference_sidecar.foundation.errors import WeightsError
-from inference_sidecar.weights.fetch import sha256_of
+from inference_sidecar.weights.hashes import sha256_of
 from inference_sidecar.weights.manifest import read_manifest
 from inference_sidecar.weights.pins import Pins
 from inference_sidecar.weights.prepare.components import (

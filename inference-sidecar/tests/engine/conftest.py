@@ -17,17 +17,15 @@ from inference_sidecar.engines.infinitetalk.loading.loaded_model import LoadedMo
 from inference_sidecar.engines.infinitetalk.native.denoiser import NativeDenoiser
 from inference_sidecar.engines.infinitetalk.native.dit import build_dit
 from inference_sidecar.engines.infinitetalk.sampling.interfaces import Conditions, Text
-from inference_sidecar.engines.infinitetalk.upstream_checks.tiny_weights.codec_shapes import (
-    codec_shapes,
-)
 from inference_sidecar.engines.infinitetalk.upstream_checks.tiny_weights.folder import (
     random_tensors,
     write_tiny_weights,
 )
 from inference_sidecar.engines.infinitetalk.upstream_checks.tiny_weights.sizes import TinySizes
-from inference_sidecar.engines.infinitetalk.upstream_checks.tiny_weights.transformer_shapes import (
+from inference_sidecar.engines.infinitetalk.upstream_checks.tiny_weights.tensor_shapes import (
     audio_shapes,
     base_shapes,
+    codec_shapes,
 )
 from inference_sidecar.weights.prepare.command import Preparation, PrepareOptions
 from stage.tiny_engine import TINY, tiny_loaded_model, tiny_settings

@@ -90,13 +90,19 @@ class RenderChild:
         except Exception as error:  # noqa: BLE001 - whatever an engine raises is a failed render
             self._report(order.order, error)
             return
-        ended_at_ms = now_ms()
+        assert control.started_at_ms is not None  # noqa: S101 - narrows the type; each chunk is checked
+        result_of = functools.partial(
+            RenderResult,
+            engine=self._engine.name,
+            engine_facts=self._facts,
+            generation=FrameSize(width=plan.generation.width, height=plan.generation.height),
+            degraded=is_degraded,
+            started_at_ms=control.started_at_ms,
+            ended_at_ms=now_ms(),
+        )
         self._lines.send(RenderedLine(order=order.order))
         # The next render must not wait for the file: the device is free while it is finished.
-        threading.Thread(
-            target=self._finish,
-            args=(order.order, encoder, plan, is_degraded, control.started_at_ms, ended_at_ms),
-        ).start()
+        threading.Thread(target=self._finish, args=(order.order, encoder, result_of)).start()
 
     def _render(
         self, order: RenderOrderLine, control: OrderControl
@@ -172,26 +178,11 @@ class RenderChild:
         return encoder
 
     def _finish(
-        self,
-        order: int,
-        encoder: PiecewiseEncoder,
-        plan: Plan,
-        is_degraded: bool,  # noqa: FBT001 - passed on as it is
-        started_at_ms: int,
-        ended_at_ms: int,
+        self, order: int, encoder: PiecewiseEncoder, result_of: Callable[..., RenderResult]
     ) -> None:
         try:
             with encoder:
-                video = encoder.finish()
-            result = RenderResult(
-                engine=self._engine.name,
-                engine_facts=self._facts,
-                video=video,
-                generation=FrameSize(width=plan.generation.width, height=plan.generation.height),
-                degraded=is_degraded,
-                started_at_ms=started_at_ms,
-                ended_at_ms=ended_at_ms,
-            )
+                result = result_of(video=encoder.finish())
         except Exception as error:  # noqa: BLE001 - a file that cannot be finished is a failed render
             self._report(order, error)
         else:

@@ -30,24 +30,26 @@ _DETAIL_CHARACTERS: Final = 200
 _DETAILS_MAX: Final = 20
 
 
-class RenderOrderLine(WireModel):
+class _AboutOrder(WireModel):
+    order: PositiveInt
+
+
+class RenderOrderLine(_AboutOrder):
     """Parent: render this, as order number `order`.
 
     started_at_ms: when an earlier process began it; its finished pieces lie beside the output.
     """
 
     kind: Literal["render"] = "render"
-    order: PositiveInt
     request: RenderRequest
     output: Path
     started_at_ms: NonNegativeInt | None = None
 
 
-class StopLine(WireModel):
+class StopLine(_AboutOrder):
     """Parent: stop this order within one forward pass."""
 
     kind: Literal["stop"] = "stop"
-    order: PositiveInt
 
 
 ParentLine = Annotated[RenderOrderLine | StopLine, Field(discriminator="kind")]
@@ -70,40 +72,36 @@ class NotLoadedLine(WireModel):
     context: dict[str, object]
 
 
-class StartedLine(WireModel):
+class StartedLine(_AboutOrder):
     """Child: the first forward pass begins.
 
     fraction: how much of the render an earlier process has done, 0 to 1.
     """
 
     kind: Literal["started"] = "started"
-    order: PositiveInt
     at_ms: NonNegativeInt
     estimated_seconds: NonNegativeFloat
     fraction: NonNegativeFloat
 
 
-class ProgressLine(WireModel):
+class ProgressLine(_AboutOrder):
     """Child: this much is done, 0 to 1."""
 
     kind: Literal["progress"] = "progress"
-    order: PositiveInt
     fraction: NonNegativeFloat
 
 
-class KeptLine(WireModel):
+class KeptLine(_AboutOrder):
     """Child: this many chunks are safe on disk; another process can resume after them."""
 
     kind: Literal["kept"] = "kept"
-    order: PositiveInt
     chunks: PositiveInt
 
 
-class RenderedLine(WireModel):
+class RenderedLine(_AboutOrder):
     """Child: the last frame is made and the device is free; the file is not yet complete."""
 
     kind: Literal["rendered"] = "rendered"
-    order: PositiveInt
 
 
 class RenderResult(WireModel):
@@ -118,29 +116,26 @@ class RenderResult(WireModel):
     ended_at_ms: NonNegativeInt
 
 
-class DoneLine(WireModel):
+class DoneLine(_AboutOrder):
     """Child: the file is complete."""
 
     kind: Literal["done"] = "done"
-    order: PositiveInt
     result: RenderResult
 
 
-class FailedLine(WireModel):
+class FailedLine(_AboutOrder):
     """Child: the order failed; the process can take the next one."""
 
     kind: Literal["failed"] = "failed"
-    order: PositiveInt
     code: FailureCode
     message: str
     context: dict[str, object]
 
 
-class StoppedLine(WireModel):
+class StoppedLine(_AboutOrder):
     """Child: the order was stopped on request."""
 
     kind: Literal["stopped"] = "stopped"
-    order: PositiveInt
 
 
 OrderLine = (

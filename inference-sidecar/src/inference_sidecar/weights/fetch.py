@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import threading
 from collections.abc import Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
@@ -79,15 +80,13 @@ class _Fetch:
     def _pin_all(self) -> list[tuple[WeightFile, Pin]]:
         """The pin of each file. Asks the hub only about files that are not pinned yet."""
         pins = {file.local: self.pins.find(file) for file in self.files}
-        unknown = [file for file in self.files if pins[file.local] is None]
-        for repository, revision in dict.fromkeys((f.repository, f.revision) for f in unknown):
-            listing = self._list(repository, revision)
-            for file in unknown:
-                if (file.repository, file.revision) == (repository, revision):
-                    pin = self._stated(file, listing)
-                    with explained(self.folder):
-                        self.pins.record(file, pin)
-                    pins[file.local] = pin
+        list_once = functools.cache(self._list)
+        for file in self.files:
+            if pins[file.local] is None:
+                pin = self._stated(file, list_once(file.repository, file.revision))
+                with explained(self.folder):
+                    self.pins.record(file, pin)
+                pins[file.local] = pin
         return [(file, pin) for file in self.files if (pin := pins[file.local]) is not None]
 
     def _list(self, repository: str, revision: str) -> Mapping[str, HubFile]:
@@ -103,14 +102,7 @@ class _Fetch:
                 " check the manifest."
             )
         refuse_contradiction(file, stated.size, stated.sha256, f"{self.hub.name} states")
-        return Pin(
-            repository=file.repository,
-            revision=file.revision,
-            path=file.path,
-            size=stated.size,
-            sha256=file.sha256 or stated.sha256,
-            git_sha1=stated.git_sha1,
-        )
+        return Pin.of(file, stated.size, file.sha256 or stated.sha256, stated.git_sha1)
 
     def _is_in_place(self, file: WeightFile, pin: Pin) -> bool:
         path, say = self.folder / file.local, self.retrying.say

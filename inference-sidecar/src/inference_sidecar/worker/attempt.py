@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -206,10 +206,7 @@ class Attempt:
             render_seconds=max(0, result.ended_at_ms - result.started_at_ms) / 1000,
         )
         render = SpooledRender(
-            job_id=name.job_id,
-            owner=name.owner,
-            epoch=name.epoch,
-            traceparent=name.traceparent,
+            **asdict(name),
             deadline_seconds=job.order.deadline_seconds,
             rendered=rendered,
             render_started_at_ms=result.started_at_ms,

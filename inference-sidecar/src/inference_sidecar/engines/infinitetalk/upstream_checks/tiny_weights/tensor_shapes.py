@@ -140,11 +140,10 @@ def _codec_encoder_levels(width: int) -> Shapes:
             shapes |= _residual(f"encoder.downsamples.{index}", inputs, outputs)
             inputs, index = outputs, index + 1
         if level < 3:
-            shapes |= _layer(f"encoder.downsamples.{index}.resample.1", outputs, outputs, 3, 3)
+            block = f"encoder.downsamples.{index}"
+            shapes |= _layer(f"{block}.resample.1", outputs, outputs, 3, 3)
             if level > 0:
-                shapes |= _layer(
-                    f"encoder.downsamples.{index}.time_conv", outputs, outputs, 3, 1, 1
-                )
+                shapes |= _layer(f"{block}.time_conv", outputs, outputs, 3, 1, 1)
             index += 1
     return shapes
 
@@ -158,11 +157,10 @@ def _codec_decoder_levels(width: int) -> Shapes:
             shapes |= _residual(f"decoder.upsamples.{index}", inputs, outputs)
             inputs, index = outputs, index + 1
         if level < 3:
-            shapes |= _layer(f"decoder.upsamples.{index}.resample.1", outputs, outputs // 2, 3, 3)
+            block = f"decoder.upsamples.{index}"
+            shapes |= _layer(f"{block}.resample.1", outputs, outputs // 2, 3, 3)
             if level < 2:
-                shapes |= _layer(
-                    f"decoder.upsamples.{index}.time_conv", outputs, 2 * outputs, 3, 1, 1
-                )
+                shapes |= _layer(f"{block}.time_conv", outputs, 2 * outputs, 3, 1, 1)
             inputs, index = outputs // 2, index + 1
     return shapes
 

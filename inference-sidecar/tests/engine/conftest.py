@@ -27,7 +27,7 @@ from inference_sidecar.engines.infinitetalk.upstream_checks.tiny_weights.tensor_
     base_shapes,
     codec_shapes,
 )
-from inference_sidecar.weights.prepare.command import Preparation, PrepareOptions
+from inference_sidecar.weights.prepare.command import Preparation
 from stage.tiny_engine import TINY, tiny_loaded_model, tiny_settings
 
 
@@ -111,5 +111,5 @@ def codec_of_width() -> Callable[[int, torch.dtype], WanCodec]:
 @pytest.fixture(scope="session")
 def resident_folder(tiny_folder: Path) -> Path:
     """The folder of tiny weights after `prepare`, without a LoRA."""
-    Preparation(tiny_folder, PrepareOptions(precisions=("fp8", "fp32"), loras=())).run()
+    Preparation(tiny_folder, precisions=("fp8", "fp32"), loras=()).run()
     return tiny_folder

@@ -155,7 +155,7 @@ async def test_running_out_of_memory_once_reduces_the_size_and_twice_fails_the_j
     renderer.allow(_ROOM)
     after = await renderer.render(request, "whole.mp4")
     assert not after.degraded
-    assert after.frames == 20
+    assert after.video.frames == 20
 
 
 async def test_a_cancelled_render_ends_within_a_step_and_the_process_stays_usable(

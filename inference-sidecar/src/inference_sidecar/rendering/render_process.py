@@ -62,37 +62,32 @@ class _Render:
     order: tuple[ChildLink, OpenOrder] | None = None
 
 
+@dataclass(eq=False)
 class RenderProcess:
     """One render process at a time, replaced whenever it dies.
 
-    on_change is called whenever `is_ready`, `is_rendering` or the progress changes.
+    _on_change is called whenever `is_ready`, `is_rendering` or the progress changes.
     """
 
-    def __init__(
-        self,
-        engine: str,
-        ffmpeg: str | None,
-        timings: Timings,
-        log: Log,
-        on_change: Callable[[], None],
-    ) -> None:
-        self._engine = engine
-        self._ffmpeg = ffmpeg
-        self._timings = timings
-        self._log = log
-        self._on_change = on_change
+    _engine: str
+    _ffmpeg: str | None
+    _timings: Timings
+    _log: Log
+    _on_change: Callable[[], None]
+
+    def __post_init__(self) -> None:
+        self.facts: EngineFacts | None = None
+        self.is_rendering = False
         self._link: ChildLink | None = None
         self._died_in_render_of: ChildLink | None = None
         self._loaded = asyncio.Event()
         self._not_loading = asyncio.Event()
         self._turn = asyncio.Lock()
+        self._pace: Pace | None = None
         self._started_at: float | None = None
         self._fraction = 0.0
         self._first_fraction = 0.0
         self._estimated_seconds = 0.0
-        self.is_rendering = False
-        self._pace: Pace | None = None
-        self.facts: EngineFacts | None = None
 
     @property
     def is_ready(self) -> bool:

@@ -181,4 +181,4 @@ async def test_a_render_is_ended_at_its_deadline(renderer: Renderer, tmp_path: P
     with pytest.raises(DeadlineExceeded):
         await renderer.render(a_request(tmp_path, 4000), "late.mp4", deadline_seconds=1.5)
     await until(lambda: renderer.process.is_ready, "the next process", PATIENCE_SECONDS)
-    assert (await renderer.render(a_request(tmp_path, 17), "next.mp4")).frames == 17
+    assert (await renderer.render(a_request(tmp_path, 17), "next.mp4")).video.frames == 17

@@ -15,10 +15,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from gpu_bench.ceilings import Ceilings
-from gpu_bench.measure import Budget, Device, measure_or_skip
-from gpu_bench.scale import Scale
-from gpu_bench.table import Row, Table
+from gpu_bench.measure import Bench, Budget
+from gpu_bench.table import Row
 from inference_sidecar.engines.engine import Size
 from inference_sidecar.engines.infinitetalk.capacity.flops import (
     decode_flops,
@@ -75,16 +73,12 @@ class Watch:
 
 
 @dataclass
-class ChunkBench:
+class ChunkBench(Bench):
     """Renders with the given models.
 
     forward_seconds: median of a forward measured alone, to compare with its share of a chunk.
     """
 
-    device: Device
-    scale: Scale
-    table: Table
-    ceilings: Ceilings
     models: Models
     precision: str
     size: Size
@@ -117,7 +111,7 @@ class ChunkBench:
             return
         for _ in render(self.models, self.job(1), self.settings, Watch()):
             self.device.synchronise()
-        self.device.free()
+        self.device.release_unused()
         self.device.reset_peak()
         seconds, digests, states = self._render_three()
         row = Row(
@@ -201,7 +195,7 @@ class ChunkBench:
                 next(render(models, self.job(1), self.settings, Watch()))
             self.device.synchronise()
 
-        if timed := measure_or_skip(self.device, budget, lambda: start, (self.table, "B8", what)):
+        if timed := self.time_or_skip("B8", what, budget, lambda: start):
             self.table.add(Row("B8", what, timed.seconds))
 
     def _floor(self) -> float | None:
@@ -218,9 +212,9 @@ class ChunkBench:
         drift = max(second, third) / min(second, third) - 1
         if self.forward_seconds is None:
             return f"drift {drift:.1%}"
-        forwards = self.forward_seconds * self.scale.steps
-        rest = second - forwards
         steps = self.scale.steps
+        forwards = self.forward_seconds * steps
+        rest = second - forwards
         return f"{steps} forwards {forwards:.2f} s + the rest {rest:.2f} s; drift {drift:.1%}"
 
 

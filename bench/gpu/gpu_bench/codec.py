@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from gpu_bench.ceilings import Ceilings
-from gpu_bench.measure import Budget, Device, measure_or_skip
+from gpu_bench.measure import Bench, Budget, Device
 from gpu_bench.scale import Scale
-from gpu_bench.table import Row, Table
+from gpu_bench.table import Row
 from gpu_bench.weights import random_tensor
 from inference_sidecar.engines.engine import Size
 from inference_sidecar.engines.infinitetalk.capacity.flops import decode_flops, encode_flops
-from inference_sidecar.engines.infinitetalk.upstream_checks.tiny_weights.codec_shapes import (
+from inference_sidecar.engines.infinitetalk.upstream_checks.tiny_weights.tensor_shapes import (
     codec_shapes,
 )
 
@@ -43,14 +41,8 @@ def make_codec(
     return WanCodec(tensors, device.torch, dtype, is_tiled=is_tiled)
 
 
-@dataclass
-class CodecBench:
+class CodecBench(Bench):
     """Measures decoding a chunk, and encoding the portrait's window and a chunk's motion frames."""
-
-    device: Device
-    scale: Scale
-    table: Table
-    ceilings: Ceilings
 
     def measure(self, size: Size, budget: Budget, *, is_brief: bool = False) -> None:
         """All variants, or with `is_brief` only the one that the engine uses."""
@@ -82,5 +74,5 @@ class CodecBench:
     def _one(self, what: str, flops: float, run: Callable[[], Tensor], budget: Budget) -> None:
         # The floor uses the bf16 matmul ceiling, which float32 convolutions cannot reach.
         floor = self.ceilings.floor("bf16", flops, 0.0)
-        if timed := measure_or_skip(self.device, budget, lambda: run, (self.table, "B6", what)):
+        if timed := self.time_or_skip("B6", what, budget, lambda: run):
             self.table.add(Row("B6", what, timed.seconds, floor, flops, timed.peak_bytes))

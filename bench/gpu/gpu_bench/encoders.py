@@ -4,23 +4,22 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
-from gpu_bench.measure import Budget, Device, measure_or_skip
+from gpu_bench.measure import Bench, Budget, Device
 from gpu_bench.scale import Scale
-from gpu_bench.table import Row, Table
+from gpu_bench.table import Row
 from gpu_bench.weights import random_tensor
 from inference_sidecar.engines.infinitetalk.checkpoints import layout
-from inference_sidecar.engines.infinitetalk.upstream_checks.tiny_weights.encoder_shapes import (
+from inference_sidecar.engines.infinitetalk.upstream_checks.tiny_weights.sizes import TinySizes
+from inference_sidecar.engines.infinitetalk.upstream_checks.tiny_weights.tensor_shapes import (
     image_shapes,
     text_shapes,
 )
-from inference_sidecar.engines.infinitetalk.upstream_checks.tiny_weights.sizes import TinySizes
 
 if TYPE_CHECKING:
     from inference_sidecar.engines.infinitetalk.encoders.image import ClipImage
@@ -40,13 +39,8 @@ def make_image_encoder(device: Device, scale: Scale) -> ClipImage:
     return ClipImage(tensors, device.torch, dtype)
 
 
-@dataclass
-class EncoderBench:
+class EncoderBench(Bench):
     """Measures each encoder where the engine runs it."""
-
-    device: Device
-    scale: Scale
-    table: Table
 
     def measure_all(self, image_encoder: ClipImage, budget: Budget) -> None:
         """Speech, prompt, portrait."""
@@ -84,5 +78,5 @@ class EncoderBench:
         return lambda: encoder.embed([text])
 
     def _one(self, what: str, make: Callable[[], Callable[[], object]], budget: Budget) -> None:
-        if timed := measure_or_skip(self.device, budget, make, (self.table, "B9", what)):
+        if timed := self.time_or_skip("B9", what, budget, make):
             self.table.add(Row("B9", what, timed.seconds, None, None, timed.peak_bytes))

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from statistics import median
 
 import torch
 from torch import Tensor
 
-from gpu_bench.ceilings import Ceilings
-from gpu_bench.measure import Budget, Device, Timed, measure_or_skip
+from gpu_bench.measure import Bench, Budget, Device, Timed
 from gpu_bench.scale import Scale
-from gpu_bench.table import Row, Table
+from gpu_bench.table import Row
 from inference_sidecar.engines.engine import Size
 from inference_sidecar.engines.infinitetalk.capacity.flops import forward_flops, tokens_of
 from inference_sidecar.engines.infinitetalk.native.denoiser import NativeDenoiser
@@ -61,17 +61,13 @@ def prepared_forward(denoiser: Denoiser, inputs: Inputs) -> Callable[[], Tensor]
 
 
 @dataclass
-class ForwardBench:
+class ForwardBench(Bench):
     """Measures forwards and keeps their medians, from which the time of whole chunks is
     estimated."""
 
-    device: Device
-    scale: Scale
-    table: Table
-    ceilings: Ceilings
-
-    def __post_init__(self) -> None:
-        self.seconds: dict[tuple[str, Size], float] = {}
+    seconds: dict[tuple[str, Size], float] = field(
+        default_factory=dict[tuple[str, Size], float], init=False
+    )
 
     @torch.inference_mode()
     def native(
@@ -82,21 +78,12 @@ class ForwardBench:
         what = f"forward {size.width}x{size.height}, {precision}, {kernels}"
         work = forward_flops(size, self.scale.frames, self.scale.shape)
         floor = self.ceilings.floor(precision, work.linear, work.attention)
-        timed = self._measure(lambda: denoiser, size, budget, (case, what))
-        if timed is None:
-            return
-        row = self.table.add(
-            Row(
-                case,
-                what,
-                timed.seconds,
-                floor,
-                work.total,
-                timed.peak_bytes,
-                f"{tokens_of(size, self.scale.frames)} tokens",
+        if timed := self._forward(case, what, size, budget, lambda: denoiser):
+            tokens = f"{tokens_of(size, self.scale.frames)} tokens"
+            self.table.add(
+                Row(case, what, timed.seconds, floor, work.total, timed.peak_bytes, tokens)
             )
-        )
-        self.seconds[precision, size] = row.median_seconds or 0.0
+            self.seconds[precision, size] = median(timed.seconds)
 
     @torch.inference_mode()
     def block(self, few: NativeDenoiser, layers: int, size: Size, budget: Budget) -> None:
@@ -107,7 +94,7 @@ class ForwardBench:
         if whole is None:
             self.table.skip("B2", what, "no full forward was measured")
             return
-        timed = self._measure(lambda: few, size, budget, ("B2", what))
+        timed = self._forward("B2", what, size, budget, lambda: few)
         if timed is None:
             return
         more = self.scale.shape.layers - layers
@@ -131,33 +118,30 @@ class ForwardBench:
             return
         work = forward_flops(size, self.scale.frames, self.scale.shape)
         floor = self.ceilings.floor("bf16", work.linear, work.attention)
-        timed = self._measure(
-            lambda: upstream_denoiser(root, weights, self.scale.config),
+        if timed := self._forward(
+            "B5",
+            what,
             size,
             budget,
-            ("B5", what),
+            lambda: upstream_denoiser(root, weights, self.scale.config),
             (UpstreamUnusable, ImportError),
-        )
-        if timed is None:
-            return
-        row = Row("B5", what, timed.seconds, floor, work.total, timed.peak_bytes)
-        ours = self.seconds.get(("bf16", size))
-        note = (
-            f"ours is {row.median_seconds / ours:.2f}x as fast"
-            if ours and row.median_seconds
-            else ""
-        )
-        self.table.add(Row(row.case, what, row.seconds, floor, row.flops, row.peak_bytes, note))
+        ):
+            ours = self.seconds.get(("bf16", size))
+            note = f"ours is {median(timed.seconds) / ours:.2f}x as fast" if ours else ""
+            self.table.add(
+                Row("B5", what, timed.seconds, floor, work.total, timed.peak_bytes, note)
+            )
 
-    def _measure(
+    def _forward(
         self,
-        make: Callable[[], Denoiser],
+        case: str,
+        what: str,
         size: Size,
         budget: Budget,
-        row: tuple[str, str],
+        make: Callable[[], Denoiser],
         refusals: tuple[type[Exception], ...] = (),
     ) -> Timed | None:
         def forward() -> Callable[[], Tensor]:
             return prepared_forward(make(), Inputs.of(self.device, self.scale, size))
 
-        return measure_or_skip(self.device, budget, forward, (self.table, *row), refusals)
+        return self.time_or_skip(case, what, budget, forward, refusals)

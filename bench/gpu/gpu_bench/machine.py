@@ -7,10 +7,11 @@ import shutil
 import subprocess
 import threading
 from statistics import median
-from types import TracebackType
-from typing import Final, Self
+from typing import Final
 
 import torch
+
+from inference_sidecar.foundation.closed_at_exit import ClosedAtExit
 
 _QUERIES: Final = ("clocks.sm", "power.draw", "temperature.gpu")
 _UNITS: Final = ("MHz", "W", "C")
@@ -39,24 +40,17 @@ def machine_facts() -> dict[str, str]:
     return facts
 
 
-class GpuWatch:
-    """Samples clock, power and temperature once a second while the block runs."""
+class GpuWatch(ClosedAtExit):
+    """Samples clock, power and temperature once a second until it is closed."""
 
     def __init__(self) -> None:
         self._samples: list[tuple[float, ...]] = []
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
-
-    def __enter__(self) -> Self:
         self._thread.start()
-        return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
+        """Ends the sampling."""
         self._ended.set()
         self._thread.join(5)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,7 +9,10 @@ from typing import Final
 
 import torch
 
+from gpu_bench.ceilings import Ceilings
+from gpu_bench.scale import Scale
 from gpu_bench.table import Table
+from inference_sidecar.engines.infinitetalk.capacity.device import Device as EngineDevice
 
 REPEATS: Final = 5
 LONG_SECONDS: Final = 4.0
@@ -45,38 +47,14 @@ class Budget:
 
 @dataclass(frozen=True)
 class Timed:
-    """Seconds of every repeat, and the peak of allocated memory during them."""
+    """Seconds of every repeat, and the peak of allocated memory during them; 0 on a CPU."""
 
     seconds: tuple[float, ...]
-    peak_bytes: int | None
+    peak_bytes: int
 
 
-class Device:
+class Device(EngineDevice):
     """The device under test, with its clock."""
-
-    def __init__(self, name: str) -> None:
-        self.torch = torch.device(name)
-        self.is_cuda = self.torch.type == "cuda"
-
-    def synchronise(self) -> None:
-        """Waits until the device has finished all queued work."""
-        if self.is_cuda:
-            torch.cuda.synchronize()
-
-    def free(self) -> None:
-        """Frees unreferenced memory."""
-        gc.collect()
-        if self.is_cuda:
-            torch.cuda.empty_cache()
-
-    def peak_bytes(self) -> int | None:
-        """Peak of allocated memory since `reset_peak`; None on a CPU."""
-        return torch.cuda.max_memory_allocated() if self.is_cuda else None
-
-    def reset_peak(self) -> None:
-        """Starts a new measurement of the peak."""
-        if self.is_cuda:
-            torch.cuda.reset_peak_memory_stats()
 
     def time(self, work: Callable[[], object]) -> float:
         """Seconds of one run; on CUDA, between two events."""
@@ -94,7 +72,7 @@ class Device:
 
 def measure(device: Device, budget: Budget, work: Callable[[], object]) -> Timed:
     """Warms up, then times. Raises `OutOfTime` if that does not fit into the budget."""
-    device.free()
+    device.release_unused()
     device.reset_peak()
     device.synchronise()
     if budget.left <= 0:
@@ -113,26 +91,35 @@ def measure(device: Device, budget: Budget, work: Callable[[], object]) -> Timed
     return Timed(seconds, device.peak_bytes())
 
 
-def measure_or_skip(
-    device: Device,
-    budget: Budget,
-    make: Callable[[], Callable[[], object]],
-    row: tuple[Table, str, str],
-    refusals: tuple[type[Exception], ...] = (),
-) -> Timed | None:
-    """Times what `make` returns; if that is impossible, adds a row with the reason to the table.
+@dataclass
+class Bench:
+    """What every section measures with, and the table that its figures go to."""
 
-    row: table, case and description. refusals: errors that count as such a reason, beside too
-    little time or memory.
-    """
-    table, case, what = row
-    try:
-        return measure(device, budget, make())
-    except OutOfTime:
-        reason = "no time left"
-    except torch.OutOfMemoryError:
-        reason = "out of memory"
-    except refusals as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:120]
-    table.skip(case, what, reason)
-    return None
+    device: Device
+    scale: Scale
+    table: Table
+    ceilings: Ceilings
+
+    def time_or_skip(
+        self,
+        case: str,
+        what: str,
+        budget: Budget,
+        make: Callable[[], Callable[[], object]],
+        refusals: tuple[type[Exception], ...] = (),
+    ) -> Timed | None:
+        """Times what `make` returns; if that is impossible, adds a row with the reason to the
+        table.
+
+        refusals: errors that count as such a reason, beside too little time or memory.
+        """
+        try:
+            return measure(self.device, budget, make())
+        except OutOfTime:
+            reason = "no time left"
+        except torch.OutOfMemoryError:
+            reason = "out of memory"
+        except refusals as error:
+            reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:120]
+        self.table.skip(case, what, reason)
+        return None

@@ -9,11 +9,12 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from gpu_bench.ceilings import Ceilings, measure_attention, measure_matmuls
+from gpu_bench.ceilings import Ceilings
 from gpu_bench.chunks import ChunkBench
 from gpu_bench.codec import CodecBench, make_codec
 from gpu_bench.encoders import EncoderBench, make_image_encoder
 from gpu_bench.forwards import ForwardBench
+from gpu_bench.kernels import KernelBench
 from gpu_bench.measure import Budget, Device
 from gpu_bench.options import Options
 from gpu_bench.scale import FULL, TINY
@@ -58,9 +59,11 @@ class _Plan:
             torch.set_num_threads(1)
         self._device = Device(options.device)
         self._dtype = torch.bfloat16 if self._device.is_cuda else torch.float32
-        self._ceilings = Ceilings(is_meaningful=not options.is_tiny)
-        self._forwards = ForwardBench(self._device, self._scale, table, self._ceilings)
-        self._codecs = CodecBench(self._device, self._scale, table, self._ceilings)
+        ceilings = Ceilings(is_meaningful=not options.is_tiny)
+        self._shared = (self._device, self._scale, table, ceilings)
+        self._kernels = KernelBench(*self._shared)
+        self._forwards = ForwardBench(*self._shared)
+        self._codecs = CodecBench(*self._shared)
         self._weights: dict[str, Tensor] = {}
         self.budget = Budget.of(options.budget_seconds)
         table.facts["scale"] = self._scale.name
@@ -69,8 +72,8 @@ class _Plan:
         """Name, time limit in seconds, and function; the smaller size comes first, as the more
         used."""
         return [
-            ("B0 matrix products", 40, self._matmuls),
-            ("B1 attention", 60, self._attention),
+            ("B0 matrix products", 40, self._kernels.matmuls),
+            ("B1 attention", 60, self._kernels.attention),
             ("weights", 60, self._make_weights),
             ("B3, B2, B5 at the smaller size", 130, self._small_forwards),
             ("B4 and B6 to B8 at the smaller size", 230, self._small_fp8),
@@ -79,12 +82,6 @@ class _Plan:
             ("B9 encoders", 60, self._encoders),
             ("B5 at the larger size", 150, self._large_upstream),
         ]
-
-    def _matmuls(self, budget: Budget) -> None:
-        measure_matmuls(self._device, self._scale, self._table, self._ceilings, budget)
-
-    def _attention(self, budget: Budget) -> None:
-        measure_attention(self._device, self._scale, self._table, self._ceilings, budget)
 
     def _make_weights(self, _budget: Budget) -> None:
         seconds = self._device.time(self._fill)
@@ -119,10 +116,7 @@ class _Plan:
         denoiser = NativeDenoiser(build(self._weights, self._scale, "fp8", self._dtype))
         self._forwards.native("B4", denoiser, "fp8", small, budget)
         chunks = ChunkBench(
-            device=self._device,
-            scale=self._scale,
-            table=self._table,
-            ceilings=self._ceilings,
+            *self._shared,
             models=Models(
                 denoiser,
                 make_codec(self._device, self._scale, self._dtype),
@@ -143,7 +137,7 @@ class _Plan:
             dit = build(self._weights, self._scale, precision, self._dtype)
             self._forwards.native(case, NativeDenoiser(dit), precision, large, budget)
             del dit
-            self._device.free()
+            self._device.release_unused()
 
     def _large_codec(self, budget: Budget) -> None:
         self._codecs.measure(self._scale.sizes[1], budget, is_brief=True)
@@ -152,5 +146,5 @@ class _Plan:
         self._upstream(self._scale.sizes[1], budget)
 
     def _encoders(self, budget: Budget) -> None:
-        encoders = EncoderBench(self._device, self._scale, self._table)
+        encoders = EncoderBench(*self._shared)
         encoders.measure_all(make_image_encoder(self._device, self._scale), budget)

@@ -8,7 +8,7 @@ skips work by value may be measured with them.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor
@@ -18,7 +18,7 @@ from gpu_bench.scale import Scale
 from inference_sidecar.engines.infinitetalk.native.dit import Dit, build_dit
 from inference_sidecar.engines.infinitetalk.native.fp8 import quantise_weight
 from inference_sidecar.engines.infinitetalk.native.linear import SCALE, resident_linear
-from inference_sidecar.engines.infinitetalk.upstream_checks.tiny_weights.transformer_shapes import (
+from inference_sidecar.engines.infinitetalk.upstream_checks.tiny_weights.tensor_shapes import (
     audio_shapes,
     base_shapes,
 )
@@ -36,56 +36,21 @@ def transformer_weights(device: Device, scale: Scale, dtype: torch.dtype) -> dic
     return {name: random_tensor(shape, device.torch, dtype) for name, shape in shapes.items()}
 
 
-class QuantisedWeights(Mapping[str, Tensor]):
-    """The same weights with the blocks' linear layers in fp8, quantised on access."""
-
-    def __init__(self, weights: Mapping[str, Tensor]) -> None:
-        self._weights = weights
-        self._scales: dict[str, Tensor] = {}
-
-    def __contains__(self, name: object) -> bool:
-        # The inherited method would quantise the tensor.
-        return isinstance(name, str) and (name in self._weights or self._quantised_by(name) != "")
-
-    def __getitem__(self, name: str) -> Tensor:
-        if self._quantised_by(name):
-            return self._scales[name]
-        if not self._is_quantised(name):
-            return self._weights[name]
-        quantised = quantise_weight(self._weights[name])
-        self._scales[name.replace(".weight", f".{SCALE}")] = quantised.scale
-        return quantised.values
-
-    def __iter__(self) -> Iterator[str]:
-        for name in self._weights:
-            yield name
-            if self._is_quantised(name):
-                yield name.replace(".weight", f".{SCALE}")
-
-    def __len__(self) -> int:
-        return sum(1 for _ in self)
-
-    def _quantised_by(self, scale: str) -> str:
-        """The weight that a scale belongs to; empty if the name is not that of a scale."""
-        prefix, _, last = scale.rpartition(".")
-        weight = f"{prefix}.weight"
-        return (
-            weight
-            if last == SCALE and weight in self._weights and self._is_quantised(weight)
-            else ""
-        )
-
-    def _is_quantised(self, name: str) -> bool:
-        return (
-            name.startswith("blocks.")
-            and name.endswith(".weight")
-            and self._weights[name].ndim == 2
-        )
+def _quantised(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The same weights with the blocks' linear layers in fp8; the others share their memory."""
+    tensors: dict[str, Tensor] = {}
+    for name, tensor in weights.items():
+        tensors[name] = tensor
+        if name.startswith("blocks.") and name.endswith(".weight") and tensor.ndim == 2:
+            quantised = quantise_weight(tensor)
+            tensors[name] = quantised.values
+            tensors[name.replace(".weight", f".{SCALE}")] = quantised.scale
+    return tensors
 
 
 def build(weights: Mapping[str, Tensor], scale: Scale, precision: str, dtype: torch.dtype) -> Dit:
     """The engine's transformer over these weights; fp8 copies what it quantises."""
-    source = QuantisedWeights(weights) if precision == "fp8" else weights
+    source = _quantised(weights) if precision == "fp8" else weights
     return build_dit(source, scale.config, linear=resident_linear, dtype=dtype)
 
 

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from functools import cached_property
-from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic import Field, SecretStr, ValidationError
 
 from inference_sidecar.engines.registry import EngineName, missing_parts, read_settings
 from inference_sidecar.engines.settings import EngineSettings
 from inference_sidecar.foundation.contracts import NATS_USER, Timings, scaled_timings
-from inference_sidecar.foundation.settings import Settings, mistakes_of
+from inference_sidecar.foundation.settings import AbsolutePath, Settings, mistakes_of
 
 
 class EngineChoice(Settings):
@@ -38,7 +37,7 @@ class SidecarConfig(EngineChoice):
         pattern=r"^[A-Za-z0-9_-]{1,100}$",
         description="stable name of this worker; by default made once and kept in SPOOL_DIR",
     )
-    spool_dir: Path = Field(
+    spool_dir: AbsolutePath = Field(
         description="folder of this worker alone; holds unfinished work and renders to be uploaded"
     )
     ffmpeg_path: str | None = Field(
@@ -53,11 +52,6 @@ class SidecarConfig(EngineChoice):
         le=10_000,
         description="makes every wait and back-off so many times shorter; for tests",
     )
-
-    @field_validator("spool_dir")
-    @classmethod
-    def _is_absolute(cls, path: Path) -> Path:
-        return path.absolute()
 
     @cached_property
     def timings(self) -> Timings:

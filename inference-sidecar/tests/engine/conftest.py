@@ -17,19 +17,17 @@ from inference_sidecar.engines.infinitetalk.loading.loaded_model import LoadedMo
 from inference_sidecar.engines.infinitetalk.native.denoiser import NativeDenoiser
 from inference_sidecar.engines.infinitetalk.native.dit import build_dit
 from inference_sidecar.engines.infinitetalk.sampling.interfaces import Conditions, Text
-from inference_sidecar.engines.infinitetalk.upstream_checks.tiny_weights.codec_shapes import (
-    codec_shapes,
-)
 from inference_sidecar.engines.infinitetalk.upstream_checks.tiny_weights.folder import (
     random_tensors,
     write_tiny_weights,
 )
 from inference_sidecar.engines.infinitetalk.upstream_checks.tiny_weights.sizes import TinySizes
-from inference_sidecar.engines.infinitetalk.upstream_checks.tiny_weights.transformer_shapes import (
+from inference_sidecar.engines.infinitetalk.upstream_checks.tiny_weights.tensor_shapes import (
     audio_shapes,
     base_shapes,
+    codec_shapes,
 )
-from inference_sidecar.weights.prepare.command import Preparation, PrepareOptions
+from inference_sidecar.weights.prepare.command import Preparation
 from stage.tiny_engine import TINY, tiny_loaded_model, tiny_settings
 
 
@@ -113,5 +111,5 @@ def codec_of_width() -> Callable[[int, torch.dtype], WanCodec]:
 @pytest.fixture(scope="session")
 def resident_folder(tiny_folder: Path) -> Path:
     """The folder of tiny weights after `prepare`, without a LoRA."""
-    Preparation(tiny_folder, PrepareOptions(precisions=("fp8", "fp32"), loras=())).run()
+    Preparation(tiny_folder, precisions=("fp8", "fp32"), loras=()).run()
     return tiny_folder

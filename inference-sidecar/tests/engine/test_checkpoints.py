@@ -27,21 +27,17 @@ from inference_sidecar.engines.infinitetalk.checkpoints.tensor_source import (
 )
 from inference_sidecar.engines.infinitetalk.checkpoints.text_names import TextSizes, text_weights
 from inference_sidecar.engines.infinitetalk.native.dit import build_dit
-from inference_sidecar.engines.infinitetalk.upstream_checks.tiny_weights.codec_shapes import (
-    codec_shapes,
-)
-from inference_sidecar.engines.infinitetalk.upstream_checks.tiny_weights.encoder_shapes import (
-    image_shapes,
-    text_shapes,
-)
 from inference_sidecar.engines.infinitetalk.upstream_checks.tiny_weights.sizes import (
     PUBLISHED,
     Shapes,
     TinySizes,
 )
-from inference_sidecar.engines.infinitetalk.upstream_checks.tiny_weights.transformer_shapes import (
+from inference_sidecar.engines.infinitetalk.upstream_checks.tiny_weights.tensor_shapes import (
     audio_shapes,
     base_shapes,
+    codec_shapes,
+    image_shapes,
+    text_shapes,
 )
 
 TINY = TinySizes()

@@ -118,8 +118,8 @@ async def test_a_job_of_three_chunks_becomes_a_video_as_long_as_its_audio(
     result = await renderer.render(a_request(tmp_path, THREE_CHUNKS), "video.mp4")
     assert (result.engine, result.degraded) == ("infinitetalk", False)
     assert (result.generation.width, result.generation.height) == (48, 32)
-    assert (result.width, result.height, result.frames) == (96, 54, THREE_CHUNKS)
-    frames, sound = count_frames(result.path)
+    assert (result.video.width, result.video.height, result.video.frames) == (96, 54, THREE_CHUNKS)
+    frames, sound = count_frames(result.video.path)
     assert frames == THREE_CHUNKS
     assert sound == pytest.approx(THREE_CHUNKS / FPS, abs=1 / FPS)
     facts = result.engine_facts
@@ -133,7 +133,7 @@ async def test_a_second_of_audio_becomes_a_second_of_video(
     renderer: Renderer, tmp_path: Path
 ) -> None:
     result = await renderer.render(a_request(tmp_path, 10), "video.mp4")
-    assert count_frames(result.path)[0] == 10
+    assert count_frames(result.video.path)[0] == 10
 
 
 async def test_running_out_of_memory_once_reduces_the_size_and_twice_fails_the_job(
@@ -144,7 +144,7 @@ async def test_running_out_of_memory_once_reduces_the_size_and_twice_fails_the_j
     result = await renderer.render(request, "smaller.mp4")
     assert result.degraded
     assert (result.generation.width, result.generation.height) == (32, 16)
-    assert (result.width, result.height, result.frames) == (96, 54, 20)
+    assert (result.video.width, result.video.height, result.video.frames) == (96, 54, 20)
 
     renderer.allow(1)
     with pytest.raises(ReportedFailure) as caught:
@@ -155,7 +155,7 @@ async def test_running_out_of_memory_once_reduces_the_size_and_twice_fails_the_j
     renderer.allow(_ROOM)
     after = await renderer.render(request, "whole.mp4")
     assert not after.degraded
-    assert after.frames == 20
+    assert after.video.frames == 20
 
 
 async def test_a_cancelled_render_ends_within_a_step_and_the_process_stays_usable(
@@ -173,7 +173,7 @@ async def test_a_cancelled_render_ends_within_a_step_and_the_process_stays_usabl
         await asked
     assert renderer.fractions[-1] < 0.5
     result = await renderer.render(a_request(tmp_path, 17), "next.mp4")
-    assert result.frames == 17
+    assert result.video.frames == 17
     assert not list(renderer.folder.glob("long.mp4*"))
 
 
@@ -181,4 +181,4 @@ async def test_a_render_is_ended_at_its_deadline(renderer: Renderer, tmp_path: P
     with pytest.raises(DeadlineExceeded):
         await renderer.render(a_request(tmp_path, 4000), "late.mp4", deadline_seconds=1.5)
     await until(lambda: renderer.process.is_ready, "the next process", PATIENCE_SECONDS)
-    assert (await renderer.render(a_request(tmp_path, 17), "next.mp4")).frames == 17
+    assert (await renderer.render(a_request(tmp_path, 17), "next.mp4")).video.frames == 17

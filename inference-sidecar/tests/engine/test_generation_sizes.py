@@ -35,17 +35,18 @@ def test_the_delivered_aspect_selects_the_generated_size(
 
 def test_every_class_has_a_size_for_every_aspect_that_the_model_can_cut_into_tokens() -> None:
     assert set(GENERATION_SIZES) == set(SIZE_CLASSES)
-    for sizes in GENERATION_SIZES.values():
-        for size in sizes.values():
+    for size_class in GENERATION_SIZES:
+        for delivery in DELIVERY_SIZES:
+            size = GenerationSizes().of(size_class, delivery)
             assert size.width % PIXELS_PER_TOKEN == size.height % PIXELS_PER_TOKEN == 0
 
 
 def test_the_square_size_of_a_class_costs_as_much_as_its_landscape_size() -> None:
     for sizes in GENERATION_SIZES.values():
-        landscape, square = (tokens_per_latent_frame(sizes[a]) for a in ("landscape", "square"))
+        landscape, square = map(tokens_per_latent_frame, sizes)
         assert square == pytest.approx(landscape, rel=0.03)
-    exact = GENERATION_SIZES["432p"]
-    assert tokens_per_latent_frame(exact["square"]) == tokens_per_latent_frame(exact["landscape"])
+    landscape, square = GENERATION_SIZES["432p"]
+    assert tokens_per_latent_frame(square) == tokens_per_latent_frame(landscape)
 
 
 @pytest.mark.parametrize("delivery", DELIVERY_SIZES)

@@ -15,7 +15,7 @@ from inference_sidecar.engines.infinitetalk.upstream_checks.tiny_weights.folder 
     random_tensors,
 )
 from inference_sidecar.engines.infinitetalk.upstream_checks.tiny_weights.sizes import TinySizes
-from inference_sidecar.engines.infinitetalk.upstream_checks.tiny_weights.transformer_shapes import (
+from inference_sidecar.engines.infinitetalk.upstream_checks.tiny_weights.tensor_shapes import (
     audio_shapes,
     base_shapes,
 )

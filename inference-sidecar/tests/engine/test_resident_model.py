@@ -29,7 +29,7 @@ from inference_sidecar.engines.infinitetalk.upstream_checks.tiny_weights.folder 
     write_tiny_weights,
 )
 from inference_sidecar.engines.infinitetalk.upstream_checks.tiny_weights.sizes import TinySizes
-from inference_sidecar.weights.prepare.command import Preparation, PrepareOptions
+from inference_sidecar.weights.prepare.command import Preparation
 
 CPU = torch.device("cpu")
 SIZES = TinySizes(dim=64, ffn=128)
@@ -41,7 +41,7 @@ def storage(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = write_tiny_weights(tmp_path_factory.mktemp("weights"), SIZES)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("inference_sidecar.weights.volume.RESERVE_BYTES", 0)
-        Preparation(root, PrepareOptions(precisions=("fp8", "bf16", "fp32"), loras=())).run()
+        Preparation(root, precisions=("fp8", "bf16", "fp32"), loras=()).run()
     return root
 
 
@@ -100,10 +100,9 @@ def test_fp8_is_within_eight_percent_of_float32(storage: Path) -> None:
 
 def test_fp8_with_one_scale_per_tensor_is_within_ten_percent(tmp_path: Path, storage: Path) -> None:
     root = write_tiny_weights(tmp_path / "weights", SIZES)
-    options = PrepareOptions(granularity=Granularity.TENSOR, loras=(), has_encoders=False)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("inference_sidecar.weights.volume.RESERVE_BYTES", 0)
-        Preparation(root, options).run()
+        Preparation(root, granularity=Granularity.TENSOR, loras=(), has_encoders=False).run()
     dit = resident_dit(root, "fp8")
     assert precision_of(dit) == "fp8 (scale per tensor, row-wise kernel)"
     assert 0.01 < error(velocity(dit), velocity(published_dit(storage))) < 0.1

@@ -10,13 +10,12 @@ import threading
 from collections import defaultdict
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-from inference_sidecar.weights.download import Backoff
-from inference_sidecar.weights.fetch import Fetched, FetchOptions, fetch
+from inference_sidecar.weights.fetch import Fetched, fetch
 from inference_sidecar.weights.hub import Hub
 from inference_sidecar.weights.manifest import read_manifest
 
@@ -207,14 +206,13 @@ class World:
         self.manifest.write_text(head + "".join(f"[[repository.file]]\n{e}\n" for e in entries))
 
     def fetch(self, token: str | None = None, **options: Any) -> Fetched:
-        backoff = Backoff(first_pause_seconds=0.01)
         with Hub(self.hub.url, token) as connection:
             return fetch(
                 self.volume,
                 read_manifest(self.manifest),
                 connection,
-                replace(FetchOptions(parallel=2, backoff=backoff), **options),
                 self.said,
+                **{"parallel": 2, "first_pause_seconds": 0.01, **options},
             )
 
     def read(self, name: str) -> bytes:

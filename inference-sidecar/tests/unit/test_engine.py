@@ -62,7 +62,6 @@ def test_the_fingerprint_of_a_render_does_not_depend_on_paths(
         {"prompt": "b"},
         {"seed": 2},
         {"frames": 29},
-        {"options": {"steps": "4"}},
     ],
 )
 def test_another_request_has_another_fingerprint(

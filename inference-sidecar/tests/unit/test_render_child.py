@@ -112,7 +112,9 @@ class Parent:
         )
         output = self._folder / folder / f"{number}.mp4"
         output.parent.mkdir(exist_ok=True)
-        line = RenderOrderLine.of(number, request, output, started_at_ms)
+        line = RenderOrderLine(
+            order=number, request=request, output=output, started_at_ms=started_at_ms
+        )
         self._socket.sendall(line.to_json() + b"\n")
 
     def stop(self, number: int) -> None:
@@ -169,9 +171,10 @@ def test_a_render_is_reported_from_the_first_forward_pass_to_the_complete_file(
     assert isinstance(parent.receive_without_progress(), RenderedLine)
     done = parent.receive_without_progress()
     assert isinstance(done, DoneLine)
-    assert (done.result.frames, done.result.degraded, done.result.engine) == (50, False, "null")
-    assert Path(done.result.path) == tmp_path / "1.mp4"
-    assert (tmp_path / "1.mp4").stat().st_size == done.result.bytes
+    result, video = done.result, done.result.video
+    assert (video.frames, result.degraded, result.engine) == (50, False, "null")
+    assert video.path == tmp_path / "1.mp4"
+    assert (tmp_path / "1.mp4").stat().st_size == video.bytes
 
 
 def test_the_next_order_starts_before_the_file_is_complete(parent: Parent) -> None:
@@ -226,7 +229,7 @@ def test_out_of_memory_is_retried_once_at_the_next_smaller_size(parent: Parent) 
     done = lines[-1]
     assert isinstance(done, DoneLine)
     assert done.result.degraded
-    assert done.result.generation.width < done.result.width
+    assert done.result.generation.width < done.result.video.width
 
 
 def test_the_memory_of_the_first_try_is_free_at_the_second(tmp_path: Path) -> None:
@@ -285,7 +288,7 @@ def test_a_degraded_render_resumes_at_its_smaller_size(parent: Parent, tmp_path:
     done = _following(parent, DoneLine)
     assert isinstance(done, DoneLine)
     assert done.result.degraded
-    assert done.result.generation.width < done.result.width
+    assert done.result.generation.width < done.result.video.width
 
 
 def test_a_file_that_cannot_be_finished_is_a_failed_render(parent: Parent, tmp_path: Path) -> None:

@@ -49,8 +49,6 @@ class RenderRequest:
     image: RGB PNG, sides at most 2048 px, upright, no alpha.
     audio: PCM WAV with the customer's channels and rate, up to 48 kHz stereo.
     frames: how many frames to deliver, `frames_for(audio seconds)`.
-    options: engine-specific switches; unknown ones are ignored. The contracts give a job none, and
-    no engine knows any: steps and guidance are the operator's settings.
     """
 
     job_id: str
@@ -60,7 +58,6 @@ class RenderRequest:
     seed: int
     delivery: Size
     frames: int
-    options: Mapping[str, str] = field(default_factory=dict[str, str])
 
 
 @dataclass(frozen=True)
@@ -207,7 +204,7 @@ def split_frames(frames: int, chunk_frames: int) -> tuple[int, ...]:
 def fingerprint_of(request: RenderRequest, plan: Plan, weights: str) -> str:
     """SHA-256 over everything that decides the pixels.
 
-    That is the content of the media, prompt, seed, options, sizes, chunks and weights. The id of
+    That is the content of the media, prompt, seed, sizes, chunks and weights. The id of
     the job and the paths are left out: the same render on another machine is the same render.
     """
     digest = hashlib.sha256()
@@ -218,7 +215,6 @@ def fingerprint_of(request: RenderRequest, plan: Plan, weights: str) -> str:
         request.prompt,
         request.seed,
         request.frames,
-        sorted(request.options.items()),
         plan.generation,
         plan.chunks,
         weights,

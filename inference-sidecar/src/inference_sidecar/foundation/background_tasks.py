@@ -1,4 +1,4 @@
-"""Tasks that run beside their owner until it stops them."""
+"""Tasks that run beside their owner until it, or something else, stops them."""
 
 from __future__ import annotations
 
@@ -43,3 +43,17 @@ class BackgroundTasks:
         for task in tasks:
             if not task.cancelled() and (error := task.exception()) is not None:
                 raise error
+
+
+async def run_until(
+    stop: Coroutine[Any, Any, object], work: Coroutine[Any, Any, Result]
+) -> asyncio.Task[Result]:
+    """Runs the work, and cancels it when `stop` returns first. The task returned has ended."""
+    working, stopping = asyncio.create_task(work), asyncio.create_task(stop)
+    try:
+        await asyncio.wait({working, stopping}, return_when="FIRST_COMPLETED")
+        return working
+    finally:
+        stopping.cancel()
+        working.cancel()
+        await asyncio.wait({working})

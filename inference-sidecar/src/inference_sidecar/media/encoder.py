@@ -10,7 +10,6 @@ import contextlib
 import shutil
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
 from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import Final
@@ -20,23 +19,12 @@ from numpy.typing import NDArray
 
 from inference_sidecar.engines.engine import FPS, Plan
 from inference_sidecar.foundation.closed_at_exit import ClosedAtExit
-from inference_sidecar.media.ffmpeg_run import COMMON_OPTIONS, FfmpegRun
+from inference_sidecar.media.ffmpeg_run import COMMON_OPTIONS, EncodedVideo, FfmpegRun
 
 AUDIO_RATE_HZ: Final = 48_000
 _AUDIO_BITRATE: Final = "160k"
 _LEAST_GOP_FRAMES: Final = 240
 """The least distance of key frames, which are visible: the grain of skin changes at each."""
-
-
-@dataclass(frozen=True)
-class EncodedVideo:
-    """The file that was written, by ffmpeg's own count."""
-
-    path: Path
-    width: int
-    height: int
-    frames: int
-    bytes: int
 
 
 def find_ffmpeg(configured: str | None = None) -> Path:

@@ -6,6 +6,7 @@ import contextlib
 import subprocess
 import tempfile
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Final
 
@@ -20,6 +21,17 @@ COMMON_OPTIONS: Final = (
 _PIPE_BYTES: Final = 1 << 20
 """The most that an unprivileged user may set: a frame takes 3 context switches instead of 43."""
 _LOG_TAIL_CHARACTERS: Final = 2_000
+
+
+@dataclass(frozen=True)
+class EncodedVideo:
+    """The file that was written, by ffmpeg's own count."""
+
+    path: Path
+    width: int
+    height: int
+    frames: int
+    bytes: int
 
 
 class FfmpegRun:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import shutil
 import threading
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import KW_ONLY, dataclass, replace
 from itertools import accumulate, pairwise, starmap
 from pathlib import Path
 
 from inference_sidecar.engines.engine import Chunk, Plan
 from inference_sidecar.foundation.closed_at_exit import ClosedAtExit
-from inference_sidecar.media.encoder import EncodedVideo, Encoder, join, key_frames
+from inference_sidecar.media.encoder import Encoder, join, key_frames
+from inference_sidecar.media.ffmpeg_run import EncodedVideo
 
 
 def pieces_of(chunks: tuple[int, ...]) -> tuple[range, ...]:
@@ -24,44 +25,37 @@ def pieces_of(chunks: tuple[int, ...]) -> tuple[range, ...]:
     return tuple(starmap(range, pairwise([*firsts, len(chunks)])))
 
 
+@dataclass(eq=False)
 class PiecewiseEncoder(ClosedAtExit):
     """Encodes the chunks of a plan in order, and joins the finished pieces without re-encoding.
 
     The same frames give the same video, interrupted or not, because each piece is encoded by
     itself. A video of one piece is encoded as a whole. Leaving the context without `finish` kills
     what runs; finished pieces stay. Call everything but `finish` in the thread of the render.
+
+    first_chunk: the first of a piece; earlier pieces are already in `folder`. on_kept: called from
+    another thread with the next chunk and the state that it needs, once everything before it is
+    safe on disk.
     """
 
-    def __init__(
-        self,
-        output: Path,
-        audio: Path,
-        plan: Plan,
-        *,
-        ffmpeg: Path,
-        folder: Path,
-        first_chunk: int,
-        on_kept: Callable[[int, bytes], None],
-    ) -> None:
-        """Begins with `first_chunk`, the first of a piece; earlier pieces are already in `folder`.
+    output: Path
+    audio: Path
+    plan: Plan
+    _: KW_ONLY
+    ffmpeg: Path
+    folder: Path
+    first_chunk: int
+    on_kept: Callable[[int, bytes], None]
 
-        on_kept: called from another thread with the next chunk and the state that it needs, once
-        everything before it is safe on disk.
-        """
-        self._output = output
-        self._audio = audio
-        self._plan = plan
-        self.ffmpeg = ffmpeg
-        self._folder = folder
-        self._on_kept = on_kept
-        self._pieces = pieces_of(plan.chunks)
+    def __post_init__(self) -> None:
+        self._pieces = pieces_of(self.plan.chunks)
         self._encoder: Encoder | None = None
         self._last: Encoder | None = None
         self._sealing: threading.Thread | None = None
         self._trouble: Exception | None = None
-        if first_chunk == 0:
-            shutil.rmtree(folder, ignore_errors=True)
-            folder.mkdir()
+        if self.first_chunk == 0:
+            shutil.rmtree(self.folder, ignore_errors=True)
+            self.folder.mkdir()
             self._open(self._pieces[0])
 
     def write(self, chunk: Chunk) -> None:
@@ -86,7 +80,7 @@ class PiecewiseEncoder(ClosedAtExit):
         if self._encoder is not None:
             return self._encoder.finish()
         files = [self._file(piece) for piece in self._pieces]
-        return join(files, self._audio, self._plan, self._output, ffmpeg=self.ffmpeg)
+        return join(files, self.audio, self.plan, self.output, ffmpeg=self.ffmpeg)
 
     def close(self) -> None:
         """Kills what runs. Twice is fine."""
@@ -97,22 +91,22 @@ class PiecewiseEncoder(ClosedAtExit):
 
     def _open(self, piece: range) -> Encoder:
         if len(self._pieces) == 1:
-            encoder = Encoder(self._output, self._audio, self._plan, ffmpeg=self.ffmpeg)
+            encoder = Encoder(self.output, self.audio, self.plan, ffmpeg=self.ffmpeg)
         else:
-            plan = replace(self._plan, chunks=self._plan.chunks[piece.start : piece.stop])
+            plan = replace(self.plan, chunks=self.plan.chunks[piece.start : piece.stop])
             encoder = Encoder(self._file(piece), None, plan, ffmpeg=self.ffmpeg)
         self._encoder = encoder
         return encoder
 
     def _file(self, piece: range) -> Path:
-        return self._folder / f"{piece.start:05}.mp4"
+        return self.folder / f"{piece.start:05}.mp4"
 
     def _seal(self, encoder: Encoder, next_chunk: int, state: bytes) -> None:
         """Runs beside the render, which must not wait for the last frames of a piece."""
         try:
             with encoder:
                 encoder.finish()
-            self._on_kept(next_chunk, state)
+            self.on_kept(next_chunk, state)
         except Exception as error:  # noqa: BLE001 - raised again in the thread of the render
             self._trouble = error
 

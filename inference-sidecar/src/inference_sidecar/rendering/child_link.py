@@ -8,6 +8,7 @@ import os
 import signal
 import socket
 import sys
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -62,20 +63,15 @@ class OpenOrder:
         return line
 
 
+@dataclass(eq=False)
 class ChildLink:
     """A render process and its end of the socket pair; made by `start`."""
 
-    def __init__(
-        self,
-        process: asyncio.subprocess.Process,
-        reader: asyncio.StreamReader,
-        writer: asyncio.StreamWriter,
-    ) -> None:
-        self._process = process
-        self._reader = reader
-        self._writer = writer
-        self._orders: dict[int, OpenOrder] = {}
-        self._numbers = 0
+    _process: asyncio.subprocess.Process
+    _reader: asyncio.StreamReader
+    _writer: asyncio.StreamWriter
+    _orders: dict[int, OpenOrder] = field(default_factory=dict[int, OpenOrder])
+    _numbers: int = 0
 
     @classmethod
     async def start(cls, engine: str, ffmpeg: str | None) -> ChildLink:
@@ -140,7 +136,11 @@ class ChildLink:
         self._numbers += 1
         order = OpenOrder(self._numbers)
         self._orders[order.number] = order
-        await self._send(RenderOrderLine.of(order.number, request, output, started_at_ms))
+        await self._send(
+            RenderOrderLine(
+                order=order.number, request=request, output=output, started_at_ms=started_at_ms
+            )
+        )
         return order
 
     async def stop(self, order: OpenOrder) -> None:

@@ -90,13 +90,19 @@ class RenderChild:
         except Exception as error:  # noqa: BLE001 - whatever an engine raises is a failed render
             self._report(order.order, error)
             return
-        ended_at_ms = now_ms()
+        assert control.started_at_ms is not None  # noqa: S101 - narrows the type; each chunk is checked
+        result_of = functools.partial(
+            RenderResult,
+            engine=self._engine.name,
+            engine_facts=self._facts,
+            generation=FrameSize(width=plan.generation.width, height=plan.generation.height),
+            degraded=is_degraded,
+            started_at_ms=control.started_at_ms,
+            ended_at_ms=now_ms(),
+        )
         self._lines.send(RenderedLine(order=order.order))
         # The next render must not wait for the file: the device is free while it is finished.
-        threading.Thread(
-            target=self._finish,
-            args=(order.order, encoder, plan, is_degraded, control.started_at_ms, ended_at_ms),
-        ).start()
+        threading.Thread(target=self._finish, args=(order.order, encoder, result_of)).start()
 
     def _render(
         self, order: RenderOrderLine, control: OrderControl
@@ -106,7 +112,7 @@ class RenderChild:
         Resumes from what an earlier process kept of the same render. If the device runs out of
         memory, it tries once more at the next smaller size.
         """
-        request, folder = order.request(), Path(order.output).parent / _PIECES
+        request, folder = order.request, order.output.parent / _PIECES
         kept = KeptRender.read(folder)
         is_degraded = kept is not None and kept.is_degraded
         plan = self._engine.plan(request, kept.size_class if kept is not None else None)
@@ -138,8 +144,7 @@ class RenderChild:
         *,
         is_degraded: bool,
     ) -> PiecewiseEncoder:
-        request, output = order.request(), Path(order.output)
-        folder = output.parent / _PIECES
+        request, folder = order.request, order.output.parent / _PIECES
         # It reads the media, and only a render that is kept or resumed needs it.
         fingerprint = functools.cache(lambda: self._engine.fingerprint(request, plan))
         resume = kept.resume if kept is not None else None
@@ -155,7 +160,7 @@ class RenderChild:
             control.kept(next_chunk)
 
         encoder = PiecewiseEncoder(
-            output,
+            order.output,
             request.audio,
             plan,
             ffmpeg=self._ffmpeg,
@@ -173,30 +178,11 @@ class RenderChild:
         return encoder
 
     def _finish(
-        self,
-        order: int,
-        encoder: PiecewiseEncoder,
-        plan: Plan,
-        is_degraded: bool,  # noqa: FBT001 - passed on as it is
-        started_at_ms: int,
-        ended_at_ms: int,
+        self, order: int, encoder: PiecewiseEncoder, result_of: Callable[..., RenderResult]
     ) -> None:
         try:
             with encoder:
-                video = encoder.finish()
-            result = RenderResult(
-                engine=self._engine.name,
-                engine_facts=self._facts,
-                path=str(video.path),
-                width=video.width,
-                height=video.height,
-                frames=video.frames,
-                bytes=video.bytes,
-                generation=FrameSize(width=plan.generation.width, height=plan.generation.height),
-                degraded=is_degraded,
-                started_at_ms=started_at_ms,
-                ended_at_ms=ended_at_ms,
-            )
+                result = result_of(video=encoder.finish())
         except Exception as error:  # noqa: BLE001 - a file that cannot be finished is a failed render
             self._report(order, error)
         else:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from inference_sidecar.engines.engine import FPS, RenderRequest
+from inference_sidecar.foundation.background_tasks import run_until
 from inference_sidecar.foundation.contracts import EngineFacts, Timings
 from inference_sidecar.foundation.errors import DeadlineExceeded, RenderProcessDied, SidecarError
 from inference_sidecar.foundation.log import Log
@@ -61,37 +62,32 @@ class _Render:
     order: tuple[ChildLink, OpenOrder] | None = None
 
 
+@dataclass(eq=False)
 class RenderProcess:
     """One render process at a time, replaced whenever it dies.
 
-    on_change is called whenever `is_ready`, `is_rendering` or the progress changes.
+    _on_change is called whenever `is_ready`, `is_rendering` or the progress changes.
     """
 
-    def __init__(
-        self,
-        engine: str,
-        ffmpeg: str | None,
-        timings: Timings,
-        log: Log,
-        on_change: Callable[[], None],
-    ) -> None:
-        self._engine = engine
-        self._ffmpeg = ffmpeg
-        self._timings = timings
-        self._log = log
-        self._on_change = on_change
+    _engine: str
+    _ffmpeg: str | None
+    _timings: Timings
+    _log: Log
+    _on_change: Callable[[], None]
+
+    def __post_init__(self) -> None:
+        self.facts: EngineFacts | None = None
+        self.is_rendering = False
         self._link: ChildLink | None = None
         self._died_in_render_of: ChildLink | None = None
         self._loaded = asyncio.Event()
         self._not_loading = asyncio.Event()
         self._turn = asyncio.Lock()
+        self._pace: Pace | None = None
         self._started_at: float | None = None
         self._fraction = 0.0
         self._first_fraction = 0.0
         self._estimated_seconds = 0.0
-        self.is_rendering = False
-        self._pace: Pace | None = None
-        self.facts: EngineFacts | None = None
 
     @property
     def is_ready(self) -> bool:
@@ -257,12 +253,7 @@ class RenderProcess:
 
     async def _loaded_link(self) -> ChildLink:
         """Waits for a loaded process. Raises `EngineNotLoaded` when loading fails meanwhile."""
-        waits = [asyncio.ensure_future(e.wait()) for e in (self._loaded, self._not_loading)]
-        try:
-            await asyncio.wait(waits, return_when="FIRST_COMPLETED")
-        finally:
-            for wait in waits:
-                wait.cancel()
+        await run_until(self._not_loading.wait(), self._loaded.wait())
         if not self._loaded.is_set() or self._link is None:
             raise EngineNotLoaded("The engine did not load.")
         return self._link

@@ -10,7 +10,7 @@ from typing import Annotated, Final, Literal
 
 from pydantic import Field, TypeAdapter
 
-from inference_sidecar.engines.engine import Readiness, RenderRequest, Size
+from inference_sidecar.engines.engine import Readiness, RenderRequest
 from inference_sidecar.foundation.contracts import (
     EngineFacts,
     FailureCode,
@@ -21,6 +21,7 @@ from inference_sidecar.foundation.contracts import (
     WireModel,
 )
 from inference_sidecar.foundation.errors import SidecarError
+from inference_sidecar.media.ffmpeg_run import EncodedVideo
 
 MAX_LINE_BYTES: Final = 1 << 20
 _TRACEBACK_TAIL_CHARACTERS: Final = 4_000
@@ -29,63 +30,26 @@ _DETAIL_CHARACTERS: Final = 200
 _DETAILS_MAX: Final = 20
 
 
-class RenderOrderLine(WireModel):
+class _AboutOrder(WireModel):
+    order: PositiveInt
+
+
+class RenderOrderLine(_AboutOrder):
     """Parent: render this, as order number `order`.
 
     started_at_ms: when an earlier process began it; its finished pieces lie beside the output.
     """
 
     kind: Literal["render"] = "render"
-    order: PositiveInt
-    job_id: str
-    image: str
-    audio: str
-    output: str
-    prompt: str
-    seed: NonNegativeInt
-    delivery: FrameSize
-    frames: PositiveInt
-    options: dict[str, str]
+    request: RenderRequest
+    output: Path
     started_at_ms: NonNegativeInt | None = None
 
-    @classmethod
-    def of(
-        cls, order: int, request: RenderRequest, output: Path, started_at_ms: int | None = None
-    ) -> RenderOrderLine:
-        """The order to render a request into a file."""
-        return cls(
-            order=order,
-            job_id=request.job_id,
-            image=str(request.image),
-            audio=str(request.audio),
-            output=str(output),
-            prompt=request.prompt,
-            seed=request.seed,
-            delivery=FrameSize(width=request.delivery.width, height=request.delivery.height),
-            frames=request.frames,
-            options=dict(request.options),
-            started_at_ms=started_at_ms,
-        )
 
-    def request(self) -> RenderRequest:
-        """What the engine is asked for."""
-        return RenderRequest(
-            job_id=self.job_id,
-            image=Path(self.image),
-            audio=Path(self.audio),
-            prompt=self.prompt,
-            seed=self.seed,
-            delivery=Size(self.delivery.width, self.delivery.height),
-            frames=self.frames,
-            options=self.options,
-        )
-
-
-class StopLine(WireModel):
+class StopLine(_AboutOrder):
     """Parent: stop this order within one forward pass."""
 
     kind: Literal["stop"] = "stop"
-    order: PositiveInt
 
 
 ParentLine = Annotated[RenderOrderLine | StopLine, Field(discriminator="kind")]
@@ -108,40 +72,36 @@ class NotLoadedLine(WireModel):
     context: dict[str, object]
 
 
-class StartedLine(WireModel):
+class StartedLine(_AboutOrder):
     """Child: the first forward pass begins.
 
     fraction: how much of the render an earlier process has done, 0 to 1.
     """
 
     kind: Literal["started"] = "started"
-    order: PositiveInt
     at_ms: NonNegativeInt
     estimated_seconds: NonNegativeFloat
     fraction: NonNegativeFloat
 
 
-class ProgressLine(WireModel):
+class ProgressLine(_AboutOrder):
     """Child: this much is done, 0 to 1."""
 
     kind: Literal["progress"] = "progress"
-    order: PositiveInt
     fraction: NonNegativeFloat
 
 
-class KeptLine(WireModel):
+class KeptLine(_AboutOrder):
     """Child: this many chunks are safe on disk; another process can resume after them."""
 
     kind: Literal["kept"] = "kept"
-    order: PositiveInt
     chunks: PositiveInt
 
 
-class RenderedLine(WireModel):
+class RenderedLine(_AboutOrder):
     """Child: the last frame is made and the device is free; the file is not yet complete."""
 
     kind: Literal["rendered"] = "rendered"
-    order: PositiveInt
 
 
 class RenderResult(WireModel):
@@ -149,40 +109,33 @@ class RenderResult(WireModel):
 
     engine: str
     engine_facts: EngineFacts
-    path: str
-    width: PositiveInt
-    height: PositiveInt
-    frames: PositiveInt
-    bytes: PositiveInt
+    video: EncodedVideo
     generation: FrameSize
     degraded: bool
     started_at_ms: NonNegativeInt
     ended_at_ms: NonNegativeInt
 
 
-class DoneLine(WireModel):
+class DoneLine(_AboutOrder):
     """Child: the file is complete."""
 
     kind: Literal["done"] = "done"
-    order: PositiveInt
     result: RenderResult
 
 
-class FailedLine(WireModel):
+class FailedLine(_AboutOrder):
     """Child: the order failed; the process can take the next one."""
 
     kind: Literal["failed"] = "failed"
-    order: PositiveInt
     code: FailureCode
     message: str
     context: dict[str, object]
 
 
-class StoppedLine(WireModel):
+class StoppedLine(_AboutOrder):
     """Child: the order was stopped on request."""
 
     kind: Literal["stopped"] = "stopped"
-    order: PositiveInt
 
 
 OrderLine = (

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import shutil
 from pathlib import Path
 from typing import Final
@@ -20,6 +19,7 @@ from inference_sidecar.foundation.contracts import (
     Traceparent,
     WireModel,
 )
+from inference_sidecar.foundation.sync import sync
 
 _MANIFEST: Final = "render.json"
 _VIDEO: Final = "video.mp4"
@@ -60,10 +60,10 @@ class Spool:
             manifest = partial / _MANIFEST
             manifest.write_bytes(render.to_json())
             for path in (partial / _VIDEO, manifest, partial):
-                _sync(path)
+                sync(path)
             shutil.rmtree(folder, ignore_errors=True)
             partial.rename(folder)
-            _sync(self._directory)
+            sync(self._directory)
         except OSError:
             shutil.rmtree(partial, ignore_errors=True)
             raise
@@ -105,11 +105,3 @@ def sha256_of(path: Path) -> str:
     """SHA-256 of a file, in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

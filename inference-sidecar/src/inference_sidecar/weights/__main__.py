@@ -13,7 +13,7 @@ from pydantic_settings import SettingsConfigDict
 
 from inference_sidecar.foundation.errors import WeightsError
 from inference_sidecar.foundation.settings import Settings, mistakes_of
-from inference_sidecar.weights.fetch import FetchOptions, fetch
+from inference_sidecar.weights.fetch import fetch
 from inference_sidecar.weights.hub import HUB, Hub
 from inference_sidecar.weights.manifest import MAIN_PART, WeightFile, read_manifest
 from inference_sidecar.weights.verify import State, table, verify
@@ -76,7 +76,7 @@ def _fetch(
     token = settings.hf_token
     secret = token.get_secret_value() if token else None
     with Hub(options.base or settings.hf_endpoint, secret) as hub:
-        done = fetch(folder, files, hub, FetchOptions(parallel=options.parallel), sys.stderr)
+        done = fetch(folder, files, hub, sys.stderr, parallel=options.parallel)
     count = done.present + done.downloaded
     sys.stdout.write(
         f"{count} files, {done.size / 1e9:.1f} GB, are in place ({done.downloaded} came now).\n"

@@ -21,7 +21,7 @@ class PartialFile:
 
     def __init__(self, path: Path, identity: str) -> None:
         self._target = path
-        self._path = path.with_name(f"{path.name}.part")
+        self.path = path.with_name(f"{path.name}.part")
         self._record = path.with_name(f"{path.name}.part.json")
         self._identity = identity
         self._file: FileIO | None = None
@@ -42,14 +42,14 @@ class PartialFile:
         """Discards the bytes so far and starts a part of this version."""
         self.discard()
         self.etag = etag
-        self._path.parent.mkdir(parents=True, exist_ok=True)
+        self.path.parent.mkdir(parents=True, exist_ok=True)
         write_whole(self._record, json.dumps({"of": self._identity, "etag": etag}).encode())
-        self._path.touch()
+        self.path.touch()
 
     def append(self, data: bytes) -> None:
         """Appends bytes."""
         if self._file is None:
-            self._file = self._path.open("ab", buffering=0)
+            self._file = self.path.open("ab", buffering=0)
         view = memoryview(data)
         while view:
             view = view[self._file.write(view) :]
@@ -65,34 +65,28 @@ class PartialFile:
     def discard(self) -> None:
         """Deletes the part and its record."""
         self.close()
-        self._path.unlink(missing_ok=True)
+        self.path.unlink(missing_ok=True)
         self._record.unlink(missing_ok=True)
         self._digest = hashlib.sha256()
         self.size = 0
         self.etag = None
 
-    def git_sha1(self) -> str:
-        """The git blob SHA-1 of the content."""
-        digest = hashlib.sha1(f"blob {self.size}\0".encode(), usedforsecurity=False)
-        digest.update(self._path.read_bytes())
-        return digest.hexdigest()
-
     def finish(self) -> None:
         """Gives it the name of the file. The caller has verified the content."""
         self.close()
-        publish(self._path, self._target)
+        publish(self.path, self._target)
         self._record.unlink(missing_ok=True)
 
     def _is_resumable(self) -> bool:
         try:
             record = cast("dict[str, Any]", json.loads(self._record.read_bytes()))
             self.etag = cast("str | None", record["etag"])
-            return record["of"] == self._identity and self._path.is_file()
+            return record["of"] == self._identity and self.path.is_file()
         except (OSError, ValueError, KeyError, TypeError):
             return False
 
     def _read(self) -> None:
-        with self._path.open("rb") as file:
+        with self.path.open("rb") as file:
             while block := file.read(_BLOCK):
                 self._digest.update(block)
                 self.size += len(block)

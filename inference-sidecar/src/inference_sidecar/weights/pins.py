@@ -38,6 +38,18 @@ class Pin(BaseModel):
     seen_size: int | None = None
     seen_mtime_ns: int | None = None
 
+    @classmethod
+    def of(cls, file: WeightFile, size: int, sha256: str | None, git_sha1: str | None) -> Pin:
+        """The pin of a file, with the content that it must have."""
+        return cls(
+            repository=file.repository,
+            revision=file.revision,
+            path=file.path,
+            size=size,
+            sha256=sha256,
+            git_sha1=git_sha1,
+        )
+
     def is_of(self, file: WeightFile) -> bool:
         """Whether it was recorded for this file at this revision."""
         return (self.repository, self.revision, self.path) == (
@@ -96,15 +108,8 @@ class Pins:
             pin = None
         if file.size is None or file.sha256 is None:
             return pin
-        stated = Pin(
-            repository=file.repository,
-            revision=file.revision,
-            path=file.path,
-            size=file.size,
-            sha256=file.sha256,
-        )
         if pin is None:
-            return stated
+            return Pin.of(file, file.size, file.sha256, None)
         refuse_contradiction(file, pin.size, pin.sha256, f"{self._path.name} records")
         return pin.model_copy(update={"sha256": file.sha256})
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from inference_sidecar.weights.fetch import sha256_of
+from inference_sidecar.weights.hashes import sha256_of
 from inference_sidecar.weights.manifest import WeightFile
 from inference_sidecar.weights.pins import Pin, Pins, ResidentPin
 from inference_sidecar.weights.volume import explained, require_volume

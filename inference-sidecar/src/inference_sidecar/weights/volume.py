@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from inference_sidecar.foundation.errors import WeightsError
+from inference_sidecar.foundation.sync import sync
 
 RESERVE_BYTES: Final = 1_000_000_000
 """Always left free on the volume, for other users of it."""
@@ -92,10 +93,9 @@ def locked(folder: Path, on_wait: Callable[[], None]) -> Generator[None]:
 
 def publish(draft: Path, path: Path) -> None:
     """Syncs a finished file to disk and renames it, so that no crash leaves half a file."""
-    with draft.open("rb") as file:
-        os.fsync(file.fileno())
+    sync(draft)
     draft.replace(path)
-    sync_folder(path.parent)
+    sync(path.parent)
 
 
 def write_whole(path: Path, content: bytes) -> None:
@@ -105,10 +105,6 @@ def write_whole(path: Path, content: bytes) -> None:
     publish(draft, path)
 
 
-def sync_folder(folder: Path) -> None:
-    """Makes renames in a folder survive a power cut."""
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+def not_fetched(path: Path) -> WeightsError:
+    """The error for a file, or a folder, that `fetch` should have brought."""
+    return WeightsError(f"{path} is missing: run `python -m inference_sidecar.weights fetch`.")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,24 +16,16 @@ from inference_sidecar.foundation.contracts import (
     PresignedInput,
     Rendered,
     RenderOrder,
-    Timings,
 )
 from inference_sidecar.foundation.errors import RenderFailed, SidecarError, StoreError
 from inference_sidecar.foundation.log import Log
 from inference_sidecar.foundation.log_failure import log_failure
-from inference_sidecar.rendering.render_process import (
-    EngineNotLoaded,
-    KilledByAnotherRender,
-    RenderProcess,
-)
+from inference_sidecar.rendering.render_process import EngineNotLoaded, KilledByAnotherRender
 from inference_sidecar.rendering.render_protocol import RenderResult
 from inference_sidecar.store.spool import SpooledRender, sha256_of
-from inference_sidecar.store.transfers import InputDamaged, StoreRefused, Transfers
-from inference_sidecar.store.workplace import Workplace
+from inference_sidecar.store.transfers import InputDamaged, StoreRefused
 from inference_sidecar.worker.held_job import HeldJob
-from inference_sidecar.worker.leases import Leases
-from inference_sidecar.worker.orchestrator_requests import OrchestratorRequests
-from inference_sidecar.worker.reports import Reports
+from inference_sidecar.worker.job_services import JobServices
 
 _DAMAGED_TRIES: Final = 3
 """An input that arrives damaged this often is damaged in the store."""
@@ -51,37 +43,23 @@ class AttemptGone(Exception):
 
 
 @dataclass(frozen=True)
-class AttemptServices:
-    """What every attempt works with.
+class Attempt:
+    """Runs once. However it ends, it reports that once and settles the queue entry accordingly.
 
-    on_rendered: takes over a render that is safe in the spool. in_background: runs what nobody
-    waits for.
+    on_rendered: takes over a render that is safe in the spool. forget: called when the worker does
+    not hold the job any more. in_background: runs what nobody waits for.
     """
 
-    workplace: Workplace
-    transfers: Transfers
-    process: RenderProcess
-    requests: OrchestratorRequests
-    reports: Reports
-    leases: Leases
-    timings: Timings
-    on_change: Callable[[], None]
+    job: HeldJob
+    services: JobServices
     on_rendered: Callable[[HeldJob, SpooledRender], None]
     forget: Callable[[HeldJob], None]
     in_background: Callable[[Coroutine[Any, Any, None]], object]
-
-
-class Attempt:
-    """Runs once. However it ends, it reports that once and settles the queue entry accordingly."""
-
-    def __init__(self, job: HeldJob, services: AttemptServices, log: Log) -> None:
-        self._job = job
-        self._services = services
-        self._log = log
+    log: Log
 
     async def run(self) -> None:
         """Ends with the render in the spool, or with a report of why it is not."""
-        job, services = self._job, self._services
+        job, services = self.job, self.services
         render: SpooledRender | None = None
         try:
             try:
@@ -92,12 +70,12 @@ class Attempt:
         except asyncio.CancelledError:
             await self._end_early()
         except AttemptGone as gone:
-            self._log.info("attempt is not ours any more")
+            self.log.info("attempt is not ours any more")
             if gone.is_terminal:
                 await services.leases.ack(job.name.job_id)
             else:
                 services.leases.forget(job.name.job_id)
-            services.forget(job)
+            self.forget(job)
         except EngineNotLoaded as error:
             await self._release("engine not loaded, handing the job back", error)
         except KilledByAnotherRender as error:
@@ -108,7 +86,7 @@ class Attempt:
             why = "own disk failed, handing the job back"
             await self._release(why, "UNEXPECTED", reason=str(error))
         except Exception as error:  # noqa: BLE001 - a mistake of ours ends the attempt, not the worker
-            log_failure(self._log, "UNEXPECTED", "attempt broke off")
+            log_failure(self.log, "UNEXPECTED", "attempt broke off")
             await self._fail(RenderFailed(f"{type(error).__name__}: {error}"))
         else:
             await self._keep(render)
@@ -117,7 +95,7 @@ class Attempt:
                 services.workplace.end(job.folder)
 
     async def _make(self) -> SpooledRender:
-        job, services = self._job, self._services
+        job, services = self.job, self.services
         job.folder = services.workplace.begin(job.name.job_id, job.name.epoch)
         await self._fetch_inputs(job.folder)
         job.stage = "ready"
@@ -142,40 +120,40 @@ class Attempt:
         damaged = 0
         while True:
             try:
-                await self._services.transfers.fetch(self._input(name), folder / name)
+                await self.services.transfers.fetch(self._input(name), folder / name)
             except InputDamaged as error:
                 damaged += 1
                 if damaged == _DAMAGED_TRIES:
                     raise
-                log_failure(self._log, error, "input arrived damaged, fetching it again")
+                log_failure(self.log, error, "input arrived damaged, fetching it again")
             except StoreRefused as error:
                 # The URL expires while a store is away for long.
-                log_failure(self._log, error, "input refused, asking for a new URL")
+                log_failure(self.log, error, "input refused, asking for a new URL")
                 await self._renew_order()
             except StoreError as error:
-                log_failure(self._log, error, "input not fetched, trying again")
+                log_failure(self.log, error, "input not fetched, trying again")
             else:
                 return
-            await asyncio.sleep(self._services.timings.input_again_seconds)
+            await asyncio.sleep(self.services.timings.input_again_seconds)
 
     def _input(self, name: str) -> PresignedInput:
-        return self._job.order.image if name == "image" else self._job.order.audio
+        return self.job.order.image if name == "image" else self.job.order.audio
 
     async def _renew_order(self) -> None:
         """Claims again: while the attempt is ours, the answer is the same but for fresh URLs."""
-        name = self._job.name
-        answer = await self._services.requests.claim(
+        name = self.job.name
+        answer = await self.services.requests.claim(
             GpuEntry(job_id=name.job_id, owner=name.owner),
-            self._services.process.seconds_per_video_second or 1.0,
+            self.services.process.seconds_per_video_second or 1.0,
             name.traceparent,
         )
         if isinstance(answer, RenderOrder) and answer.epoch == name.epoch:
-            self._job.order = answer
+            self.job.order = answer
         elif answer is not None:
             raise AttemptGone(is_terminal=isinstance(answer, ClaimDrop))
 
     async def _render(self, folder: Path) -> RenderResult:
-        job, services = self._job, self._services
+        job, services = self.job, self.services
         order = job.order
         request = RenderRequest(
             job_id=job.name.job_id,
@@ -189,8 +167,8 @@ class Attempt:
 
         def on_started() -> None:
             job.start_clock()
-            self._log.info("render started")
-            services.in_background(services.reports.started(job.name))
+            self.log.info("render started")
+            self.in_background(services.reports.started(job.name))
 
         def on_progress(fraction: float) -> None:
             job.percent = max(job.percent, min(100.0, round(fraction * 100, 1)))
@@ -202,25 +180,25 @@ class Attempt:
                 deadline_seconds=order.deadline_seconds,
                 on_started=on_started,
                 on_progress=on_progress,
-                log=self._log,
+                log=self.log,
             )
         finally:
             job.stop_clock()
 
     async def _into_spool(self, result: RenderResult) -> SpooledRender:
         """Raises `OSError` when our disk fails; that loses the render, but not the job."""
-        job, name = self._job, self._job.name
-        video = Path(result.path)
+        job, name = self.job, self.job.name
+        video = result.video
         rendered = Rendered(
             # The upload grant will name this key.
             key=f"jobs/{name.job_id}/out/{name.epoch}/video.mp4",
-            bytes=result.bytes,
-            sha256=await asyncio.to_thread(sha256_of, video),
-            width=result.width,
-            height=result.height,
-            frames=result.frames,
+            bytes=video.bytes,
+            sha256=await asyncio.to_thread(sha256_of, video.path),
+            width=video.width,
+            height=video.height,
+            frames=video.frames,
             fps=FPS,
-            video_seconds=result.frames / FPS,
+            video_seconds=video.frames / FPS,
             engine=result.engine,
             engine_facts=result.engine_facts,
             generation=result.generation,
@@ -228,57 +206,54 @@ class Attempt:
             render_seconds=max(0, result.ended_at_ms - result.started_at_ms) / 1000,
         )
         render = SpooledRender(
-            job_id=name.job_id,
-            owner=name.owner,
-            epoch=name.epoch,
-            traceparent=name.traceparent,
+            **asdict(name),
             deadline_seconds=job.order.deadline_seconds,
             rendered=rendered,
             render_started_at_ms=result.started_at_ms,
             render_ended_at_ms=result.ended_at_ms,
         )
-        await asyncio.to_thread(self._services.workplace.spool.add, render, video)
+        await asyncio.to_thread(self.services.workplace.spool.add, render, video.path)
         return render
 
     async def _keep(self, render: SpooledRender | None) -> None:
         """Hands the render to the uploads, unless a stop came at the very last moment."""
         assert render is not None  # noqa: S101 - narrows the type; nothing was raised
-        self._log.info(
+        self.log.info(
             "rendered",
             durationMs=round(render.rendered.render_seconds * 1000),
             degraded=render.rendered.degraded,
         )
-        if self._job.ending == "stopped":
-            self._services.workplace.spool.remove(render.job_id)
+        if self.job.ending == "stopped":
+            self.services.workplace.spool.remove(render.job_id)
             await self._end_early()
         else:
-            self._services.on_rendered(self._job, render)
+            self.on_rendered(self.job, render)
 
     async def _end_early(self) -> None:
         """Reports a stopped attempt. A drained one is handed back by `Worker.drain`."""
-        job, services = self._job, self._services
+        job, services = self.job, self.services
         if job.ending != "stopped":
             return
-        self._log.info("attempt stopped")
+        self.log.info("attempt stopped")
         await services.reports.cancelled(job.name)
         services.leases.forget(job.name.job_id)
-        services.forget(job)
+        self.forget(job)
 
     async def _fail(self, error: SidecarError) -> None:
         """Reports the failure, unless our own full disk may be the cause of it."""
-        services, name = self._services, self._job.name
+        services, name = self.services, self.job.name
         if not services.workplace.has_room():
             await self._release("disk full, handing the job back", "STORAGE_FULL")
             return
-        log_failure(self._log, error, "attempt failed")
+        log_failure(self.log, error, "attempt failed")
         await services.reports.failed(name, error.code, str(error))
         await services.leases.nak(name.job_id, services.timings.after_failure_nak_seconds)
-        services.forget(self._job)
+        self.forget(self.job)
 
     async def _release(self, why: str, failure: SidecarError | FailureCode, **keys: object) -> None:
         """Hands the job back without counting the attempt, which is not to blame."""
-        services, name = self._services, self._job.name
-        log_failure(self._log, failure, why, **keys)
+        services, name = self.services, self.job.name
+        log_failure(self.log, failure, why, **keys)
         await services.reports.released(name)
         await services.leases.nak(name.job_id, services.timings.later_nak_seconds)
-        services.forget(self._job)
+        self.forget(self.job)

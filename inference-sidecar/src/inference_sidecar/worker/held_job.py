@@ -10,6 +10,7 @@ from typing import Literal
 
 from inference_sidecar.foundation.contracts import HeldJob as HeldJobInHeartbeat
 from inference_sidecar.foundation.contracts import RenderOrder
+from inference_sidecar.foundation.trace import trace_id_of
 from inference_sidecar.store.spool import SpooledRender
 
 Stage = Literal["fetching", "ready", "rendering", "spooled", "uploading", "uploaded"]
@@ -23,6 +24,12 @@ class AttemptName:
     owner: str
     epoch: int
     traceparent: str
+
+    @property
+    def log_keys(self) -> dict[str, str | int]:
+        """What every log line about it carries."""
+        trace_id = trace_id_of(self.traceparent)
+        return {"jobId": self.job_id, "attempt": self.epoch, "traceId": trace_id}
 
 
 @dataclass

@@ -13,6 +13,7 @@ from nats.errors import Error as NatsError
 from nats.js import JetStreamContext
 from nats.js.errors import APIError
 
+from inference_sidecar.foundation.background_tasks import run_until
 from inference_sidecar.foundation.errors import PublishRefused
 from inference_sidecar.foundation.log import Log
 from inference_sidecar.foundation.log_failure import log_failure
@@ -97,14 +98,13 @@ class Publisher:
             # The client buffers what is published while it reconnects, so every try of a long
             # outage would be sent when the broker is back.
             raise ConnectionReconnectingError
-        publishing = asyncio.ensure_future(
-            self._js.publish(subject, body, headers=headers, timeout=_TRY_SECONDS)
+        publishing = await run_until(
+            self._refused.wait_for(subject),
+            self._js.publish(subject, body, headers=headers, timeout=_TRY_SECONDS),
         )
-        refused = asyncio.ensure_future(self._refused.wait_for(subject))
+        if publishing.cancelled():
+            raise PublishRefused("There is no permission to publish to this subject.")
         try:
-            await asyncio.wait({publishing, refused}, return_when="FIRST_COMPLETED")
-            if not publishing.done():
-                raise PublishRefused("There is no permission to publish to this subject.")
             publishing.result()
         except MaxPayloadError as error:
             raise PublishRefused("The message is larger than the broker accepts.") from error
@@ -112,9 +112,6 @@ class Publisher:
             if error.err_code in _NEVER:
                 raise PublishRefused(f"{error}.") from error
             raise
-        finally:
-            publishing.cancel()
-            refused.cancel()
 
 
 def _log_trouble(log: Log, error: Exception, tries: int) -> None:

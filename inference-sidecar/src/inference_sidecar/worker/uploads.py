@@ -5,28 +5,23 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Callable
 from typing import Final
 
-from inference_sidecar.foundation.background_tasks import BackgroundTasks
+from inference_sidecar.foundation.background_tasks import BackgroundTasks, run_until
 from inference_sidecar.foundation.contracts import (
     UPLOAD_TRIES,
     StoreAnswer,
     StoreDrop,
     StoreGrant,
     StoreStop,
-    Timings,
 )
 from inference_sidecar.foundation.errors import StoreError
 from inference_sidecar.foundation.log import Log
 from inference_sidecar.foundation.log_failure import log_failure
-from inference_sidecar.foundation.trace import trace_id_of
-from inference_sidecar.store.spool import Spool, sha256_of
-from inference_sidecar.store.transfers import StoreAway, StoreRefused, Transfers
+from inference_sidecar.store.spool import sha256_of
+from inference_sidecar.store.transfers import StoreAway, StoreRefused
 from inference_sidecar.worker.held_job import SpooledJob, Stage
-from inference_sidecar.worker.leases import Leases
-from inference_sidecar.worker.orchestrator_requests import OrchestratorRequests
-from inference_sidecar.worker.reports import Reports
+from inference_sidecar.worker.job_services import JobServices
 
 _LOOK_AGAIN_SECONDS: Final = 0.05
 
@@ -34,25 +29,8 @@ _LOOK_AGAIN_SECONDS: Final = 0.05
 class Uploads:
     """The spooled jobs, with a task for each."""
 
-    def __init__(
-        self,
-        *,
-        spool: Spool,
-        transfers: Transfers,
-        requests: OrchestratorRequests,
-        reports: Reports,
-        leases: Leases,
-        timings: Timings,
-        on_change: Callable[[], None],
-        log: Log,
-    ) -> None:
-        self._spool = spool
-        self._transfers = transfers
-        self._requests = requests
-        self._reports = reports
-        self._leases = leases
-        self._timings = timings
-        self._on_change = on_change
+    def __init__(self, services: JobServices, log: Log) -> None:
+        self._services = services
         self._log = log
         self._background = BackgroundTasks()
         self._tasks: dict[str, asyncio.Task[None]] = {}
@@ -66,7 +44,7 @@ class Uploads:
             earlier.cancel()
         self.jobs[job_id] = job
         self._tasks[job_id] = self._background.start(self._upload(job))
-        self._on_change()
+        self._services.on_change()
 
     def stop(self, job_id: str, epoch: int) -> None:
         """Ends the upload of this attempt on the orchestrator's order."""
@@ -96,16 +74,12 @@ class Uploads:
         return [job for job in self.jobs.values() if not job.is_reported]
 
     async def _hand_back(self, job: SpooledJob) -> None:
-        await self._reports.released(job.name)
-        await self._leases.nak(job.render.job_id, 0)
+        await self._services.reports.released(job.name)
+        await self._services.leases.nak(job.render.job_id, 0)
 
     async def _upload(self, job: SpooledJob) -> None:
         """Ends when the record is terminal, or the attempt is not ours any more."""
-        log = self._log.bind(
-            jobId=job.render.job_id,
-            attempt=job.render.epoch,
-            traceId=trace_id_of(job.render.traceparent),
-        )
+        log = self._log.bind(**job.name.log_keys)
         while True:
             try:
                 await self._offer(job, log)
@@ -113,7 +87,7 @@ class Uploads:
                 await self._release_damaged(job, log, error)
             except Exception:  # noqa: BLE001 - a mistake of ours must not cost a finished render
                 log_failure(log, "UNEXPECTED", "upload broke off, offering it again")
-                await self._pause(job, self._timings.upload_pause_seconds)
+                await self._pause(job, self._services.timings.upload_pause_seconds)
                 continue
             return
 
@@ -130,34 +104,34 @@ class Uploads:
                     await self._wait_spooled(job, error, log)
                     if not isinstance(error, StoreAway):
                         tried_seconds += time.monotonic() - began
-                    if tried_seconds > self._timings.upload_give_up_seconds:
+                    if tried_seconds > self._services.timings.upload_give_up_seconds:
                         await self._give_up(job, log)
                         return
                 else:
                     if is_stored and not await self._report(job, answer, log):
                         return
             elif answer is None or isinstance(answer, StoreGrant):
-                await self._pause(job, self._timings.store_again_seconds)
+                await self._pause(job, self._services.timings.store_again_seconds)
                 await self._remind(job, log)
             else:
                 await self._end(job, answer, log)
                 return
 
     async def _ask(self, job: SpooledJob) -> StoreAnswer | None:
-        return StoreStop() if job.stop.is_set() else await self._requests.store(job.render)
+        return StoreStop() if job.stop.is_set() else await self._services.requests.store(job.render)
 
     async def _wait_spooled(self, job: SpooledJob, error: StoreError, log: Log) -> None:
         """Raises `OSError` when the spooled file is not the one that was rendered."""
         log_failure(log, error, "render stays spooled")
         self._set_stage(job, "spooled")
         if not isinstance(error, StoreRefused):
-            await self._pause(job, self._timings.upload_pause_seconds)
+            await self._pause(job, self._services.timings.upload_pause_seconds)
             return
         # An expired grant is replaced soon. If the file has changed on our disk, no grant fits it.
-        video = self._spool.video(job.render.job_id)
+        video = self._services.workplace.spool.video(job.render.job_id)
         if await asyncio.to_thread(sha256_of, video) != job.render.rendered.sha256:
             raise OSError("The spooled video is damaged.")
-        await self._pause(job, self._timings.store_again_seconds)
+        await self._pause(job, self._services.timings.store_again_seconds)
 
     async def _store(self, job: SpooledJob, grant: StoreGrant, log: Log) -> bool:
         """Tries a few times with growing pauses. False when it was stopped meanwhile.
@@ -173,7 +147,7 @@ class Uploads:
                 if tries_left == 0 or isinstance(error, StoreRefused):
                     raise
                 log_failure(log, error, "upload failed, trying again")
-                seconds = self._timings.upload_backoff_seconds
+                seconds = self._services.timings.upload_backoff_seconds
                 seconds *= 2.0 ** (UPLOAD_TRIES - 1 - tries_left)
                 await self._pause(job, seconds * random.uniform(0.75, 1.25))  # noqa: S311
             else:
@@ -184,20 +158,14 @@ class Uploads:
 
     async def _put(self, job: SpooledJob, grant: StoreGrant) -> bool:
         """Tries once, until the job is stopped. True when the video is stored."""
-        video = self._spool.video(job.render.job_id)
-        putting = asyncio.ensure_future(self._transfers.store(video, grant.url, grant.headers))
-        stopped = asyncio.ensure_future(job.stop.wait())
-        try:
-            await asyncio.wait({putting, stopped}, return_when="FIRST_COMPLETED")
-            if putting.done():
-                putting.result()
-                return True
+        video = self._services.workplace.spool.video(job.render.job_id)
+        putting = await run_until(
+            job.stop.wait(), self._services.transfers.store(video, grant.url, grant.headers)
+        )
+        if putting.cancelled():
             return False
-        finally:
-            stopped.cancel()
-            if not putting.done():
-                putting.cancel()
-                await asyncio.wait({putting})
+        putting.result()
+        return True
 
     async def _report(self, job: SpooledJob, grant: StoreGrant, log: Log) -> bool:
         """Acks the entry only after the event is stored: until then, the job survives in the queue.
@@ -207,12 +175,11 @@ class Uploads:
         rendered = job.render.rendered.model_copy(update={"key": grant.key})
         job.render = job.render.model_copy(update={"rendered": rendered})
         self._set_stage(job, "uploaded")
-        if not await self._reports.completed(job.name, job.render):
-            await self._leases.nak(job.render.job_id, self._timings.later_nak_seconds)
-            self._forget(job)
+        if not await self._services.reports.completed(job.name, job.render):
+            await self._give_back(job, self._services.timings.later_nak_seconds)
             return False
         job.is_reported, job.reported_at = True, time.monotonic()
-        await self._leases.ack(job.render.job_id)
+        await self._services.leases.ack(job.render.job_id)
         log.info("render reported")
         return True
 
@@ -221,34 +188,37 @@ class Uploads:
 
         A broker that crashes can forget to deliver an event, and only this event ends the job.
         """
-        is_due = time.monotonic() - job.reported_at > self._timings.report_again_seconds
+        is_due = time.monotonic() - job.reported_at > self._services.timings.report_again_seconds
         if job.is_reported and is_due and not job.stop.is_set():
             log.warning("render not settled, reporting it again")
-            await self._reports.completed(job.name, job.render)
+            await self._services.reports.completed(job.name, job.render)
             job.reported_at = time.monotonic()
 
     async def _give_up(self, job: SpooledJob, log: Log) -> None:
         code = "UPLOAD_FAILED"
         log_failure(log, code, "render could not be stored, giving it up")
         message = "The finished video could not be stored; submit the job again."
-        await self._reports.failed(job.name, code, message)
-        await self._leases.nak(job.render.job_id, self._timings.after_failure_nak_seconds)
-        self._forget(job)
+        await self._services.reports.failed(job.name, code, message)
+        await self._give_back(job, self._services.timings.after_failure_nak_seconds)
 
     async def _release_damaged(self, job: SpooledJob, log: Log, error: OSError) -> None:
         """Our disk has lost the render: the job is not to blame, and is rendered once more."""
         log.error("spooled render lost, handing the job back", reason=str(error))
-        await self._reports.released(job.name)
-        await self._leases.nak(job.render.job_id, self._timings.later_nak_seconds)
+        await self._services.reports.released(job.name)
+        await self._give_back(job, self._services.timings.later_nak_seconds)
+
+    async def _give_back(self, job: SpooledJob, delay_seconds: float) -> None:
+        """Offers the job to any worker after the delay, and deletes the render."""
+        await self._services.leases.nak(job.render.job_id, delay_seconds)
         self._forget(job)
 
     async def _end(self, job: SpooledJob, answer: StoreAnswer, log: Log) -> None:
         if isinstance(answer, StoreStop) and not job.is_reported:
-            await self._reports.cancelled(job.name)
+            await self._services.reports.cancelled(job.name)
         if isinstance(answer, StoreDrop):
-            await self._leases.ack(job.render.job_id)
+            await self._services.leases.ack(job.render.job_id)
         else:
-            self._leases.forget(job.render.job_id)
+            self._services.leases.forget(job.render.job_id)
         self._forget(job)
         log.info("spooled render deleted", answer=answer.answer)
 
@@ -257,12 +227,12 @@ class Uploads:
         if self.jobs.get(job_id) is job:
             del self.jobs[job_id]
             self._tasks.pop(job_id, None)
-            self._spool.remove(job_id)
-        self._on_change()
+            self._services.workplace.spool.remove(job_id)
+        self._services.on_change()
 
     def _set_stage(self, job: SpooledJob, stage: Stage) -> None:
         job.stage = stage
-        self._on_change()
+        self._services.on_change()
 
     async def _pause(self, job: SpooledJob, seconds: float) -> None:
         """Waits for a while, or until the job is stopped."""

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import time
 from typing import Final, Literal
 
 from inference_sidecar.config import SidecarConfig
-from inference_sidecar.foundation.background_tasks import BackgroundTasks
+from inference_sidecar.foundation.background_tasks import BackgroundTasks, run_until
 from inference_sidecar.foundation.contracts import (
     BEAT_MAX_JOBS,
     Beat,
@@ -19,16 +18,16 @@ from inference_sidecar.foundation.contracts import (
 )
 from inference_sidecar.foundation.log import Log
 from inference_sidecar.foundation.log_failure import log_failure
-from inference_sidecar.foundation.trace import trace_id_of
 from inference_sidecar.rendering.render_process import RenderProcess
 from inference_sidecar.store.spool import SpooledRender
 from inference_sidecar.store.transfers import Transfers
 from inference_sidecar.store.workplace import Workplace
-from inference_sidecar.worker.attempt import Attempt, AttemptServices
+from inference_sidecar.worker.attempt import Attempt
 from inference_sidecar.worker.auto_reset_event import AutoResetEvent
 from inference_sidecar.worker.broker import Broker
 from inference_sidecar.worker.entry_queue import Delivery, EntryQueue
 from inference_sidecar.worker.held_job import AttemptName, HeldJob, SpooledJob
+from inference_sidecar.worker.job_services import JobServices
 from inference_sidecar.worker.leases import Leases
 from inference_sidecar.worker.orchestrator_requests import OrchestratorRequests, WorkerName
 from inference_sidecar.worker.reports import Reports
@@ -54,7 +53,6 @@ class Worker:
         timings = self._timings = config.timings
         self._engine = config.engine
         self._name = name
-        self._workplace = workplace
         self._broker = broker
         self._log = log
         self._queue = EntryQueue(broker, log)
@@ -68,34 +66,18 @@ class Worker:
         self._is_disk_full = False
         self._room_checked_at = -timings.room_again_seconds
         self._held: dict[str, HeldJob] = {}
-        self._leases = Leases(broker, timings.in_progress_every_seconds)
         self.process = RenderProcess(config.engine, config.ffmpeg_path, timings, log, self._notify)
-        self._transfers = Transfers(timings.transfer_stall_seconds)
-        self._requests = OrchestratorRequests(broker, name, timings)
-        self._reports = Reports(broker.publisher, name.id, log)
-        self._uploads = Uploads(
-            spool=workplace.spool,
-            transfers=self._transfers,
-            requests=self._requests,
-            reports=self._reports,
-            leases=self._leases,
-            timings=timings,
-            on_change=self._notify,
-            log=log,
-        )
-        self._services = AttemptServices(
+        self._services = JobServices(
             workplace=workplace,
-            transfers=self._transfers,
+            transfers=Transfers(timings.transfer_stall_seconds),
             process=self.process,
-            requests=self._requests,
-            reports=self._reports,
-            leases=self._leases,
+            requests=OrchestratorRequests(broker, name, timings),
+            reports=Reports(broker.publisher, name.id, log),
+            leases=Leases(broker, timings.in_progress_every_seconds),
             timings=timings,
             on_change=self._notify,
-            on_rendered=self._hand_to_uploads,
-            forget=self._forget,
-            in_background=self._attempts.start,
         )
+        self._uploads = Uploads(self._services, log)
 
     @property
     def is_draining(self) -> bool:
@@ -104,20 +86,16 @@ class Worker:
 
     def resume_spool(self) -> None:
         """Takes up what an earlier process rendered; before the first heartbeat, which names it."""
-        for render in self._workplace.spool.read_all():
-            self._log.info(
-                "spooled render found",
-                jobId=render.job_id,
-                attempt=render.epoch,
-                traceId=trace_id_of(render.traceparent),
-            )
-            self._uploads.take(SpooledJob(render))
+        for render in self._services.workplace.spool.read_all():
+            job = SpooledJob(render)
+            self._log.info("spooled render found", **job.name.log_keys)
+            self._uploads.take(job)
 
     def start(self) -> list[asyncio.Task[None]]:
         """Starts to take jobs. None of the tasks returned ends before `drain`, unless it failed."""
         return [
             self._rendering.start(self.process.keep_alive()),
-            self._renewing.start(self._leases.renew()),
+            self._renewing.start(self._services.leases.renew()),
             self._pulling.start(self._take_entries()),
         ]
 
@@ -180,7 +158,7 @@ class Worker:
         await self._pulling.wait(_LAST_REPORTS_SECONDS)
         await self._pulling.stop()
         await self._renewing.stop()
-        await self._transfers.close()
+        await self._services.transfers.close()
 
     def _notify(self) -> None:
         """Something changed: an entry may be wanted, and a heartbeat is due."""
@@ -208,7 +186,7 @@ class Worker:
         if self._is_disk_full and now - self._room_checked_at < self._timings.room_again_seconds:
             return False
         self._room_checked_at = now
-        is_full = not self._workplace.has_room()
+        is_full = not self._services.workplace.has_room()
         if is_full and not self._is_disk_full:
             log_failure(self._log, "STORAGE_FULL", "disk full, no job is taken")
         if self._is_disk_full and not is_full:
@@ -218,29 +196,20 @@ class Worker:
 
     async def _next_entry(self) -> Delivery | None:
         """The next entry; None when there is none, or when the worker drains meanwhile."""
-        pulled = asyncio.ensure_future(self._queue.next())
-        drained = asyncio.ensure_future(self._draining.wait())
-        try:
-            await asyncio.wait({pulled, drained}, return_when="FIRST_COMPLETED")
-            return pulled.result() if pulled.done() else None
-        finally:
-            drained.cancel()
-            if not pulled.done():
-                pulled.cancel()
-                with contextlib.suppress(asyncio.CancelledError):
-                    await pulled
+        pulled = await run_until(self._draining.wait(), self._queue.next())
+        return None if pulled.cancelled() else pulled.result()
 
     async def _take(self, delivery: Delivery) -> None:
         """Claims the job of an entry. For a job that is already held it only renews the lease."""
         job_id, message, log = delivery.entry.job_id, delivery.message, delivery.log
         if job_id in self._held or job_id in self._uploads.jobs:
             log.info("entry redelivered")
-            self._leases.take(job_id, message)
+            self._services.leases.take(job_id, message)
             return
         if self.is_draining or not self._wants_entry():
             await self._broker.nak(message, 0)
             return
-        answer = await self._requests.claim(
+        answer = await self._services.requests.claim(
             delivery.entry,
             self.process.seconds_per_video_second or 1.0,
             delivery.traceparent,
@@ -262,26 +231,28 @@ class Worker:
         entry = delivery.entry
         name = AttemptName(entry.job_id, entry.owner, order.epoch, delivery.traceparent)
         job = self._held[entry.job_id] = HeldJob(name, order)
-        self._leases.take(entry.job_id, delivery.message)
+        self._services.leases.take(entry.job_id, delivery.message)
         if self.is_draining:
             await self._hand_back(job)
             return
-        attempt = Attempt(job, self._services, delivery.log.bind(attempt=order.epoch))
+        attempt = Attempt(
+            job=job,
+            services=self._services,
+            on_rendered=self._hand_to_uploads,
+            forget=self._forget,
+            in_background=self._attempts.start,
+            log=delivery.log.bind(attempt=order.epoch),
+        )
         job.task = self._attempts.start(attempt.run())
         self._notify()
 
     async def _hand_back(self, job: HeldJob) -> None:
         try:
             async with asyncio.timeout(_LAST_REPORTS_SECONDS):
-                await self._reports.released(job.name)
+                await self._services.reports.released(job.name)
         except TimeoutError:
-            self._log.warning(
-                "broker away, job not handed back",
-                jobId=job.name.job_id,
-                attempt=job.name.epoch,
-                traceId=trace_id_of(job.name.traceparent),
-            )
-        await self._leases.nak(job.name.job_id, 0)
+            self._log.warning("broker away, job not handed back", **job.name.log_keys)
+        await self._services.leases.nak(job.name.job_id, 0)
         self._forget(job)
 
     def _hand_to_uploads(self, job: HeldJob, render: SpooledRender) -> None:

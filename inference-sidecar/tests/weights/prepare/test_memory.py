@@ -18,7 +18,7 @@ import resource, sys
 from pathlib import Path
 from inference_sidecar.weights import volume
 from inference_sidecar.weights.prepare import sources
-from inference_sidecar.weights.prepare.command import Preparation, PrepareOptions
+from inference_sidecar.weights.prepare.command import Preparation
 
 def peak_mib():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
@@ -26,7 +26,7 @@ def peak_mib():
 volume.RESERVE_BYTES = 0
 sources.BLOCK_BYTES = 16 << 20
 before = peak_mib()
-Preparation(Path(sys.argv[1]), PrepareOptions(loras=(), has_encoders=False)).run()
+Preparation(Path(sys.argv[1]), loras=(), has_encoders=False).run()
 print(peak_mib() - before)
 """
 

@@ -18,9 +18,9 @@ from inference_sidecar.engines.infinitetalk.checkpoints.resident_file import (
 )
 from inference_sidecar.engines.infinitetalk.native.fp8 import E4M3, Granularity
 from inference_sidecar.foundation.errors import WeightsError
-from inference_sidecar.weights.fetch import sha256_of
+from inference_sidecar.weights.hashes import sha256_of
 from inference_sidecar.weights.prepare import sources
-from inference_sidecar.weights.prepare.command import Preparation, PrepareOptions
+from inference_sidecar.weights.prepare.command import Preparation
 from stage.published import audio_tensors, base_tensors
 
 CPU = torch.device("cpu")
@@ -29,7 +29,7 @@ TRANSFORMER = "resident/transformer-fp8.safetensors"
 
 
 def prepare(storage: Path, **options: object) -> ResidentFolder:
-    Preparation(storage, PrepareOptions(**{"loras": (), **options})).run()
+    Preparation(storage, **{"loras": (), **options}).run()
     return ResidentFolder(storage)
 
 

@@ -3,13 +3,13 @@ too."""
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
 from inference_sidecar.engines.infinitetalk.sampling.render_settings import RenderSettings
 from inference_sidecar.engines.settings import EngineSettings
+from inference_sidecar.foundation.settings import AbsolutePath
 
 SizeClass = Literal["720p", "480p", "432p", "352p"]
 Precision = Literal["fp8", "bf16", "fp32"]
@@ -21,7 +21,7 @@ DEFAULT_PROMPT = "A person speaks to the camera, calm background, natural gestur
 class InfiniteTalkSettings(EngineSettings):
     """The defaults suit one L40S with 48 GB."""
 
-    model_storage_path: Path = Field(
+    model_storage_path: AbsolutePath = Field(
         description="folder of the weights, made by `python -m inference_sidecar.weights`"
     )
     infinitetalk_device: Literal["auto", "cuda", "cpu"] = Field(
@@ -35,7 +35,7 @@ class InfiniteTalkSettings(EngineSettings):
         description="attention kernel; `auto` takes the fastest exact one, `sage` (SageAttention) "
         "computes in 8 bits; a kernel that cannot run on the device stops the engine",
     )
-    infinitetalk_upstream: Path | None = Field(
+    infinitetalk_upstream: AbsolutePath | None = Field(
         default=None,
         description="folder of upstream's code, whose transformer then replaces ours: equally "
         "exact, a third as fast, in bf16 or fp32 only; for when ours is in doubt",
@@ -81,11 +81,6 @@ class InfiniteTalkSettings(EngineSettings):
     infinitetalk_size_divisor: int = Field(
         default=1, ge=1, le=32, description="divides every generated size; for tests"
     )
-
-    @field_validator("model_storage_path", "infinitetalk_upstream")
-    @classmethod
-    def _is_absolute(cls, path: Path | None) -> Path | None:
-        return path and path.absolute()
 
     @model_validator(mode="after")
     def _renders(self) -> InfiniteTalkSettings:

@@ -7,13 +7,14 @@ from typing import Final
 import numpy as np
 
 from inference_sidecar.engines.preview.head_motion import Head, HeadPose
+from inference_sidecar.engines.preview.parted_lips import fit_between_corners
 from inference_sidecar.engines.preview.raster import (
     CoarseGrid,
     Field,
     Image,
     Points,
     Texture,
-    blur_colours,
+    blur,
     pixel_grid,
     sample_field,
     smooth_step,
@@ -147,18 +148,14 @@ class _Eye:
             (pixel_x + mirrored * self._axes[1, 0]).astype(np.float32),
             (pixel_y + mirrored * self._axes[1, 1]).astype(np.float32),
         ).astype(np.float32)
-        grain = under - blur_colours(under, 0.12 * self._unit)
+        grain = under - blur(under, 0.12 * self._unit)
         return (skin + np.clip(0.5 * grain, -14, 14)).astype(np.float32)
 
     def _lid(self, local: Points, indices: tuple[int, ...]) -> Field:
         """y of a lid's edge over x from -1 to 1: a smooth curve that ends in both corners."""
         points = local[list(indices)]
-        x, y = points[:, 0] / self._unit, points[:, 1]
-        basis = np.stack([(1 - x * x) * x**power for power in range(3)], axis=1)
-        coefficients = np.linalg.lstsq(basis, y, rcond=None)[0]
         table = np.linspace(-1, 1, _TABLE_STEPS)
-        powers = np.stack([(1 - table**2) * table**power for power in range(3)], axis=1)
-        return (powers @ coefficients).astype(np.float32)
+        return fit_between_corners(points[:, 0] / self._unit, points[:, 1], table, degree=2)
 
     @staticmethod
     def _table(edge: Field) -> tuple[Field, Field]:

@@ -119,11 +119,6 @@ def blur(field: Field, sigma_px: float) -> Field:
     return cast("Field", cv2.GaussianBlur(field, (0, 0), max(sigma_px, 0.05)))
 
 
-def blur_colours(colours: Field, sigma_px: float) -> Field:
-    """Gaussian blur of a float image `[H, W, 3]`."""
-    return blur(colours, sigma_px)
-
-
 def edge_width_px(picture: Image) -> float:
     """The width in pixels of the sharpest edges of a picture."""
     brightness = picture.mean(axis=2, dtype=np.float32)

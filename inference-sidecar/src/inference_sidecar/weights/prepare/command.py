@@ -25,7 +25,7 @@ from inference_sidecar.engines.infinitetalk.checkpoints.resident_file import (
 )
 from inference_sidecar.engines.infinitetalk.native.fp8 import Granularity
 from inference_sidecar.foundation.errors import WeightsError
-from inference_sidecar.weights.fetch import sha256_of
+from inference_sidecar.weights.hashes import sha256_of
 from inference_sidecar.weights.manifest import read_manifest
 from inference_sidecar.weights.pins import Pins
 from inference_sidecar.weights.prepare.components import (
@@ -42,10 +42,20 @@ from inference_sidecar.weights.progress import Progress
 from inference_sidecar.weights.volume import locked, require_volume
 
 
-@dataclass(frozen=True)
-class PrepareOptions:
-    """Options of `prepare`. loras: files with their strength; None takes those of the manifest."""
+def prepare(folder: Path, arguments: Namespace) -> int:
+    """The command; returns its exit status."""
+    _preparation(folder, arguments).run()
+    return 0
 
+
+@dataclass
+class Preparation:
+    """One run of `prepare` over a weights folder.
+
+    loras: files with their strength; None takes those of the manifest.
+    """
+
+    folder: Path
     precisions: tuple[Precision, ...] = ("fp8",)
     granularity: Granularity = Granularity.ROW
     loras: tuple[tuple[Path, float], ...] | None = None
@@ -53,31 +63,20 @@ class PrepareOptions:
     has_transformer: bool = True
     has_encoders: bool = True
 
-
-def prepare(folder: Path, arguments: Namespace) -> int:
-    """The command; returns its exit status."""
-    Preparation(folder, _options(arguments)).run()
-    return 0
-
-
-class Preparation:
-    """One run of `prepare` over a weights folder."""
-
-    def __init__(self, folder: Path, options: PrepareOptions) -> None:
-        self._folder = require_volume(folder)
-        self._options = options
-        self._layout = PublishedLayout(self._folder)
-        self._resident = ResidentFolder(self._folder)
+    def __post_init__(self) -> None:
+        self.folder = require_volume(self.folder)
+        self._layout = PublishedLayout(self.folder)
+        self._resident = ResidentFolder(self.folder)
         self._hashes: dict[Path, str] = {}
 
     def run(self) -> None:
         """Makes every missing file. Raises `WeightsError`."""
-        with locked(self._folder, lambda: _say("Another process uses the folder; waiting.")):
-            self._pins = Pins(self._folder)
+        with locked(self.folder, lambda: _say("Another process uses the folder; waiting.")):
+            self._pins = Pins(self.folder)
             try:
-                if self._options.has_encoders:
+                if self.has_encoders:
                     self._make_encoders()
-                if self._options.has_transformer:
+                if self.has_transformer:
                     self._make_transformers()
             except MissingWeights as cause:
                 raise WeightsError(
@@ -103,10 +102,8 @@ class Preparation:
         sources = read_sources(files)
         shapes = {name: source.shape for name, source in sources.items()}
         loras = [self._read_lora(path, scale, shapes) for path, scale in self._loras()]
-        for precision in self._options.precisions:
-            conversion = Conversion(
-                precision, self._options.granularity, torch.device(self._options.device)
-            )
+        for precision in self.precisions:
+            conversion = Conversion(precision, self.granularity, torch.device(self.device))
             info = self._info(
                 "transformer",
                 conversion.name,
@@ -148,23 +145,23 @@ class Preparation:
         return ResidentInfo(
             part=part,
             precision=precision,
-            sources={str(file.relative_to(self._folder)): self._sha256(file) for file in files},
+            sources={str(file.relative_to(self.folder)): self._sha256(file) for file in files},
             code=version("inference-sidecar"),
             loras=loras,
             config=config or {},
         )
 
     def _loras(self) -> Sequence[tuple[Path, float]]:
-        if self._options.loras is not None:
-            return self._options.loras
+        if self.loras is not None:
+            return self.loras
         locals_ = [file.local for file in read_manifest() if file.local.startswith("loras/")]
         for local in locals_:
-            if not (self._folder / local).is_file():
+            if not (self.folder / local).is_file():
                 raise WeightsError(
-                    f"{self._folder / local} is missing: run `python -m inference_sidecar.weights"
+                    f"{self.folder / local} is missing: run `python -m inference_sidecar.weights"
                     " fetch`, or name another with --lora, or none with --no-lora."
                 )
-        return [(self._folder / local, 1.0) for local in locals_]
+        return [(self.folder / local, 1.0) for local in locals_]
 
     def _read_lora(self, path: Path, scale: float, shapes: Mapping[str, tuple[int, ...]]) -> Lora:
         if not path.is_file():
@@ -188,7 +185,7 @@ def _is_made(path: Path, info: ResidentInfo) -> bool:
         return False
 
 
-def _options(arguments: Namespace) -> PrepareOptions:
+def _preparation(folder: Path, arguments: Namespace) -> Preparation:
     scales: list[float] = arguments.lora_scale or [1.0]
     paths: list[Path] = arguments.lora or []
     if len(scales) == 1:
@@ -205,7 +202,8 @@ def _options(arguments: Namespace) -> PrepareOptions:
     device = arguments.device
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
-    return PrepareOptions(
+    return Preparation(
+        folder,
         precisions=tuple(arguments.precision),
         granularity=Granularity(arguments.fp8_scale),
         loras=loras,

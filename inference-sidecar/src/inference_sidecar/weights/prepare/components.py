@@ -15,9 +15,10 @@ from inference_sidecar.engines.infinitetalk.checkpoints.resident_file import Res
 from inference_sidecar.foundation.errors import WeightsError
 from inference_sidecar.weights.prepare.sources import Source
 from inference_sidecar.weights.prepare.writer import ResidentWriter, Shape
-from inference_sidecar.weights.volume import explained, publish
+from inference_sidecar.weights.volume import explained, not_fetched, publish
 
 ComponentName = Literal["text", "image", "codec"]
+_SAFE: Final = "model.safetensors"
 
 
 @dataclass(frozen=True)
@@ -62,21 +63,17 @@ def write_component(
 
 def write_voice(published: Path, folder: Path) -> None:
     """Copies wav2vec2's folder, with its weights as safetensors whatever their published format."""
-    _copy(published, folder, ("config.json", "preprocessor_config.json"))
-    target = folder / "model.safetensors"
-    safe, pickled = published / "model.safetensors", published / "pytorch_model.bin"
-    draft = target.with_name(f"{target.name}.part")
+    names = ("config.json", "preprocessor_config.json")
+    pickled = published / "pytorch_model.bin"
+    if (published / _SAFE).is_file() or not pickled.is_file():
+        _copy(published, folder, (*names, _SAFE))
+        return
+    _copy(published, folder, names)
+    draft = folder / f"{_SAFE}.part"
     with explained(folder):
-        if safe.is_file():
-            shutil.copyfile(safe, draft)
-        elif pickled.is_file():
-            tensors = cast("dict[str, Any]", torch.load(pickled, weights_only=True))
-            save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, draft)
-        else:
-            raise WeightsError(
-                f"{safe} is missing: run `python -m inference_sidecar.weights fetch`."
-            )
-        publish(draft, target)
+        tensors = cast("dict[str, Any]", torch.load(pickled, weights_only=True))
+        save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, draft)
+        publish(draft, folder / _SAFE)
 
 
 def write_tokenizer(published: Path, folder: Path) -> None:
@@ -97,8 +94,5 @@ def _copy(published: Path, folder: Path, names: tuple[str, ...]) -> None:
             try:
                 shutil.copyfile(published / name, draft)
             except FileNotFoundError as cause:
-                raise WeightsError(
-                    f"{published / name} is missing: run `python -m inference_sidecar.weights"
-                    " fetch`."
-                ) from cause
+                raise not_fetched(published / name) from cause
             publish(draft, folder / name)

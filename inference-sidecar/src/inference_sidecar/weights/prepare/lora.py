@@ -15,10 +15,11 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import Final, cast
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 from torch import Tensor
 
 from inference_sidecar.engines.infinitetalk.checkpoints.resident_file import MergedLora
@@ -180,8 +181,7 @@ def _refuse(path: Path, what: str, names: list[str]) -> None:
 
 def _read(path: Path) -> dict[str, Tensor]:
     try:
-        with cast("Any", safe_open(path, framework="pt")) as file:
-            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        return load_file(path)
     except FileNotFoundError as cause:
         raise WeightsError(f"There is no LoRA {path}.") from cause
     except (SafetensorError, OSError) as cause:

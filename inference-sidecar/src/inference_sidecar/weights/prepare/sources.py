@@ -18,6 +18,7 @@ from torch import Tensor
 
 from inference_sidecar.engines.infinitetalk.checkpoints.tensor_files import read_pickle
 from inference_sidecar.foundation.errors import WeightsError
+from inference_sidecar.weights.volume import not_fetched
 
 BLOCK_BYTES: Final = 64 << 20
 """Of the rows processed at a time, counted in float32."""
@@ -65,9 +66,7 @@ def read_sources(paths: Sequence[Path]) -> dict[str, Source]:
         try:
             sources.update((source.name, source) for source in _sources_of(path))
         except FileNotFoundError as cause:
-            raise WeightsError(
-                f"{path} is missing: run `python -m inference_sidecar.weights fetch`."
-            ) from cause
+            raise not_fetched(path) from cause
         except (
             SafetensorError,
             pickle.UnpicklingError,

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from inference_sidecar.foundation.closed_at_exit import ClosedAtExit
 from inference_sidecar.foundation.errors import WeightsError
-from inference_sidecar.weights.fetch import sha256_of
+from inference_sidecar.weights.hashes import sha256_of
 from inference_sidecar.weights.volume import explained, publish, require_space
 
 _NAMES: Final[Mapping[torch.dtype, str]] = {

@@ -9,46 +9,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final
 
 from inference_sidecar.engines.engine import Size
-
-Aspect = Literal["landscape", "portrait", "square"]
 
 PIXELS_PER_TOKEN: Final = 16
 """The video codec reduces by 8, the transformer's patches by 2; both sides are multiples of it."""
 
-GENERATION_SIZES: Final[Mapping[str, Mapping[Aspect, Size]]] = {
-    "720p": {
-        "landscape": Size(1280, 720),
-        "portrait": Size(720, 1280),
-        "square": Size(960, 960),
-    },
-    "480p": {
-        "landscape": Size(832, 480),
-        "portrait": Size(480, 832),
-        "square": Size(640, 640),
-    },
-    "432p": {
-        "landscape": Size(768, 432),
-        "portrait": Size(432, 768),
-        "square": Size(576, 576),
-    },
-    "352p": {
-        "landscape": Size(640, 352),
-        "portrait": Size(352, 640),
-        "square": Size(480, 480),
-    },
+GENERATION_SIZES: Final[Mapping[str, tuple[Size, Size]]] = {
+    "720p": (Size(1280, 720), Size(960, 960)),
+    "480p": (Size(832, 480), Size(640, 640)),
+    "432p": (Size(768, 432), Size(576, 576)),
+    "352p": (Size(640, 352), Size(480, 480)),
 }
-"""640x640 (480p) is the square that upstream was trained on; it has 2.5 % more tokens than
-832x480."""
-
-
-def aspect_of(delivery: Size) -> Aspect:
-    """The aspect of a delivered size."""
-    if delivery.width == delivery.height:
-        return "square"
-    return "landscape" if delivery.width > delivery.height else "portrait"
+"""Landscape and square; portrait is landscape upright. 640x640 (480p) is the square that upstream
+was trained on; it has 2.5 % more tokens than 832x480."""
 
 
 @dataclass(frozen=True)
@@ -59,8 +34,11 @@ class GenerationSizes:
 
     def of(self, size_class: str, delivery: Size) -> Size:
         """The size to generate for a delivered size."""
-        size = GENERATION_SIZES[size_class][aspect_of(delivery)]
-        return Size(self._divided(size.width), self._divided(size.height))
+        landscape, square = GENERATION_SIZES[size_class]
+        width, height = square if delivery.width == delivery.height else landscape
+        if delivery.width < delivery.height:
+            width, height = height, width
+        return Size(self._divided(width), self._divided(height))
 
     def _divided(self, side: int) -> int:
         tokens = round(side / self.divisor / PIXELS_PER_TOKEN)

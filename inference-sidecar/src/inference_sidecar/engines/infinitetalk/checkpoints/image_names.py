@@ -11,7 +11,10 @@ from typing import Final
 
 from torch import Tensor
 
-from inference_sidecar.engines.infinitetalk.checkpoints.tensor_source import TensorSource
+from inference_sidecar.engines.infinitetalk.checkpoints.tensor_source import (
+    TensorSource,
+    count_layers,
+)
 
 _BLOCK: Final = {
     "norm1": "layer_norm1",
@@ -25,9 +28,7 @@ _UNUSED: Final = ("textual.", "log_scale", "visual.head", "visual.post_norm.")
 
 def image_depth(tensors: dict[str, Tensor]) -> int:
     """The number of layers that are used: all but the last."""
-    depth = 0
-    while f"visual.transformer.{depth}.norm1.weight" in tensors:
-        depth += 1
+    depth = count_layers(tensors, "visual.transformer.{}.norm1.weight")
     if depth < 2:
         raise ValueError("The image encoder needs at least two layers.")
     return depth - 1

@@ -17,6 +17,7 @@ from typing import Any, Final, Literal, cast
 
 import torch
 from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file
 from torch import Tensor
 
 from inference_sidecar.engines.infinitetalk.settings import Precision
@@ -116,8 +117,7 @@ class ResidentFile:
         ahead while this one is copied, and drops copied pages from its cache.
         """
         if device.type == "cpu":
-            with cast("Any", safe_open(self._path, framework="pt")) as file:
-                return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            return load_file(self._path)
         return dict(self._uploaded(device))
 
     def _uploaded(self, device: torch.device) -> Iterator[tuple[str, Tensor]]:

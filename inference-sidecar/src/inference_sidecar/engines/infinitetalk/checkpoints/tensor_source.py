@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import itertools
+from collections.abc import Container, Mapping
 from typing import Protocol
 
 from torch import Tensor, nn
@@ -22,7 +23,7 @@ class TensorSource:
         self._tensors = tensors
         self._taken: set[str] = set()
 
-    def __contains__(self, name: str) -> bool:
+    def __contains__(self, name: object) -> bool:
         return name in self._tensors
 
     def take(self, name: str) -> Tensor:
@@ -44,6 +45,11 @@ class TensorSource:
     def leftovers(self) -> list[str]:
         """The sorted names that were not taken."""
         return sorted(set(self._tensors) - self._taken)
+
+
+def count_layers(names: Container[str], pattern: str) -> int:
+    """How many layers there are, by a tensor that each has; `{}` in its name is the index."""
+    return next(index for index in itertools.count() if pattern.format(index) not in names)
 
 
 class LinearFactory(Protocol):

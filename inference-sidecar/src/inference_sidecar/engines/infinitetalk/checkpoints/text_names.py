@@ -8,7 +8,10 @@ from typing import Final
 
 from torch import Tensor
 
-from inference_sidecar.engines.infinitetalk.checkpoints.tensor_source import TensorSource
+from inference_sidecar.engines.infinitetalk.checkpoints.tensor_source import (
+    TensorSource,
+    count_layers,
+)
 
 _BLOCK: Final = {
     "norm1": "layer.0.layer_norm",
@@ -40,9 +43,6 @@ class TextSizes:
     def of(cls, tensors: Mapping[str, Tensor]) -> TextSizes:
         """The number of heads follows from the position embedding, which has one value per head."""
         source = TensorSource(tensors)
-        layers = 0
-        while f"blocks.{layers}.norm1.weight" in source:
-            layers += 1
         vocabulary, width = source.peek_shape("token_embedding.weight")
         buckets, heads = source.peek_shape("blocks.0.pos_embedding.embedding.weight")
         return cls(
@@ -50,7 +50,7 @@ class TextSizes:
             width=width,
             inner=source.peek_shape("blocks.0.attn.q.weight")[0],
             heads=heads,
-            layers=layers,
+            layers=count_layers(source, "blocks.{}.norm1.weight"),
             buckets=buckets,
             hidden=source.peek_shape("blocks.0.ffn.gate.0.weight")[0],
         )

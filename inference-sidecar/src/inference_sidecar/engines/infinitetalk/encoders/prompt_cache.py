@@ -12,6 +12,7 @@ import logging
 import os
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, cast
 
@@ -28,6 +29,7 @@ MOST_BYTES: Final = 2_000_000_000
 _log = logging.getLogger("avatar")
 
 
+@dataclass(eq=False)
 class PromptCache:
     """`interfaces.TextEncoder` that caches another one, which is created on the first miss.
 
@@ -36,18 +38,11 @@ class PromptCache:
     fails no render.
     """
 
-    def __init__(
-        self,
-        folder: Path,
-        fingerprint: str,
-        make_encoder: Callable[[], TextEncoder],
-        most_bytes: int = MOST_BYTES,
-    ) -> None:
-        self._folder = folder
-        self._fingerprint = fingerprint
-        self._make_encoder = make_encoder
-        self._most_bytes = most_bytes
-        self._encoder: TextEncoder | None = None
+    folder: Path
+    fingerprint: str
+    make_encoder: Callable[[], TextEncoder]
+    most_bytes: int = MOST_BYTES
+    _encoder: TextEncoder | None = field(default=None, init=False)
 
     def embed(self, texts: Sequence[str]) -> list[Tensor]:
         """See `interfaces.TextEncoder.embed`."""
@@ -62,15 +57,15 @@ class PromptCache:
 
     def _compute(self, texts: list[str]) -> list[Tensor]:
         if self._encoder is None:
-            self._encoder = self._make_encoder()
+            self._encoder = self.make_encoder()
         computed = self._encoder.embed(texts)
         for text, tensor in zip(texts, computed, strict=True):
             self._store(self._path(text), tensor)
         return computed
 
     def _path(self, text: str) -> Path:
-        facts = json.dumps([self._fingerprint, text]).encode()
-        return self._folder / f"{hashlib.sha256(facts).hexdigest()}.safetensors"
+        facts = json.dumps([self.fingerprint, text]).encode()
+        return self.folder / f"{hashlib.sha256(facts).hexdigest()}.safetensors"
 
     def _read(self, path: Path) -> Tensor | None:
         try:
@@ -98,7 +93,7 @@ class PromptCache:
         content = save({"embedding": stored}, {"sha256": _digest(stored)})
         draft = path.with_name(f".{path.name}.{os.getpid()}")
         try:
-            self._folder.mkdir(parents=True, exist_ok=True)
+            self.folder.mkdir(parents=True, exist_ok=True)
             with draft.open("wb") as file:
                 file.write(content)
                 file.flush()
@@ -111,10 +106,10 @@ class PromptCache:
                 draft.unlink()
 
     def _delete_oldest(self) -> None:
-        states = [(path.stat(), path) for path in self._folder.glob("*.safetensors")]
+        states = [(path.stat(), path) for path in self.folder.glob("*.safetensors")]
         left = sum(state.st_size for state, _ in states)
         for state, path in sorted(states, key=lambda each: each[0].st_mtime_ns):
-            if left <= self._most_bytes:
+            if left <= self.most_bytes:
                 return
             path.unlink(missing_ok=True)
             left -= state.st_size

@@ -18,10 +18,7 @@ from inference_sidecar.engines.infinitetalk.capacity.flops import (
     forward_flops,
 )
 from inference_sidecar.engines.infinitetalk.loading.loaded_model import LoadedModel
-from inference_sidecar.engines.infinitetalk.sampling.interfaces import (
-    Conditions,
-    Text,
-)
+from inference_sidecar.engines.infinitetalk.sampling.interfaces import Conditions, Text
 from inference_sidecar.engines.infinitetalk.sampling.render_settings import RenderSettings
 
 FIXED_SECONDS: Final = 5.0

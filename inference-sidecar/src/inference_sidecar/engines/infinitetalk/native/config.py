@@ -7,7 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from inference_sidecar.engines.infinitetalk.checkpoints.tensor_source import TensorSource
+from inference_sidecar.engines.infinitetalk.checkpoints.tensor_source import (
+    TensorSource,
+    count_layers,
+)
 
 AUDIO_LAYERS: Final = 12
 AUDIO_WIDTH: Final = 768
@@ -58,7 +61,7 @@ class DitConfig:
             dim=dim,
             ffn_dim=source.peek_shape("blocks.0.ffn.0.weight")[0],
             heads=heads,
-            layers=_count_layers(source),
+            layers=count_layers(source, "blocks.{}.modulation"),
             frequency_dim=source.peek_shape("time_embedding.0.weight")[1],
             text_dim=source.peek_shape("text_embedding.0.weight")[1],
             text_tokens=_integer(config, "text_len", 512),
@@ -69,13 +72,6 @@ class DitConfig:
             audio_dim=audio_dim,
             epsilon=_number(config, "eps", 1e-6),
         )
-
-
-def _count_layers(source: TensorSource) -> int:
-    layers = 0
-    while f"blocks.{layers}.modulation" in source:
-        layers += 1
-    return layers
 
 
 def _integer(config: Mapping[str, object], key: str, default: int | None = None) -> int:

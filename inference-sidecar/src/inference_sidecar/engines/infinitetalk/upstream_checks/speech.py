@@ -23,11 +23,16 @@ def upstream_voice(folder: Path, audio: Path) -> Tensor:
     Current versions of transformers return no hidden states to upstream's encoder, so hooks collect
     the same tensors.
     """
-    encoder = _encoder(folder)
+    theirs = cast("Any", importlib.import_module("src.audio_analysis.wav2vec2")).Wav2Vec2Model
+    encoder = theirs.from_pretrained(
+        str(folder), local_files_only=True, attn_implementation="eager"
+    ).eval()
     extractor = cast("Any", Wav2Vec2FeatureExtractor).from_pretrained(
         str(folder), local_files_only=True
     )
-    samples = _levelled(_librosa().load(str(audio), sr=_RATE)[0])
+    # Only `--with reference` installs it, so its types may be missing.
+    librosa = cast("Any", importlib.import_module("librosa"))
+    samples = _levelled(librosa.load(str(audio), sr=_RATE)[0])
     values = np.squeeze(extractor(samples, sampling_rate=_RATE).input_values)
     layers: list[Tensor] = []
 
@@ -48,13 +53,6 @@ def upstream_voice(folder: Path, audio: Path) -> Tensor:
     return torch.stack(layers, dim=1)
 
 
-def _encoder(folder: Path) -> Any:  # noqa: ANN401 - upstream is untyped
-    theirs = cast("Any", importlib.import_module("src.audio_analysis.wav2vec2")).Wav2Vec2Model
-    return theirs.from_pretrained(
-        str(folder), local_files_only=True, attn_implementation="eager"
-    ).eval()
-
-
 def _levelled(samples: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     loudness = pyloudnorm.Meter(_RATE).integrated_loudness(samples)
     if abs(loudness) > 100:
@@ -62,7 +60,3 @@ def _levelled(samples: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return pyloudnorm.normalize.loudness(samples, loudness, -23)
-
-
-def _librosa() -> Any:  # noqa: ANN401 - only `--with reference` installs it, so its types may be missing
-    return importlib.import_module("librosa")

@@ -9,6 +9,7 @@ import io
 import sys
 import tempfile
 from collections.abc import Generator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
@@ -19,6 +20,7 @@ from torch import Tensor
 
 from inference_sidecar.engines.infinitetalk.checkpoints.layout import BASE, PublishedLayout
 from inference_sidecar.engines.infinitetalk.checkpoints.tensor_files import read_pickle
+from inference_sidecar.engines.infinitetalk.checkpoints.tensor_source import count_layers
 from inference_sidecar.engines.infinitetalk.checkpoints.text_names import TextSizes
 from inference_sidecar.engines.infinitetalk.sampling.chunk_loop import Models
 from inference_sidecar.engines.infinitetalk.sampling.render_settings import RenderSettings
@@ -179,13 +181,13 @@ def _image_sizes(layout: PublishedLayout) -> dict[str, object]:
         "embed_dim": tensors["visual.head"].shape[1],
         # Upstream multiplies and truncates; the half keeps the result from being one too small.
         "vision_mlp_ratio": (tensors["visual.transformer.0.mlp.0.weight"].shape[0] + 0.5) / width,
-        "vision_layers": _count(tensors, "visual.transformer.{}.norm1.weight"),
+        "vision_layers": count_layers(tensors, "visual.transformer.{}.norm1.weight"),
         "vocab_size": words,
         "max_text_len": tensors["textual.pos_embedding.weight"].shape[0],
         "text_dim": text_width,
         # Only the shapes of the text half matter, and they do not depend on the heads.
         "text_heads": 1,
-        "text_layers": _count(tensors, "textual.blocks.{}.norm1.weight"),
+        "text_layers": count_layers(tensors, "textual.blocks.{}.norm1.weight"),
     }
 
 
@@ -193,15 +195,6 @@ def _codec_sizes(layout: PublishedLayout) -> dict[str, object]:
     return {"dim": read_pickle(layout.codec_weights)["encoder.conv1.weight"].shape[0]}
 
 
-def _count(tensors: dict[str, Tensor], pattern: str) -> int:
-    count = 0
-    while pattern.format(count) in tensors:
-        count += 1
-    return count
-
-
-@contextlib.contextmanager
-def _quiet() -> Generator[None]:
+def _quiet() -> AbstractContextManager[object]:
     """Discards what upstream prints to stdout."""
-    with contextlib.redirect_stdout(io.StringIO()):
-        yield
+    return contextlib.redirect_stdout(io.StringIO())

@@ -19,20 +19,16 @@ from transformers import Wav2Vec2Config, Wav2Vec2FeatureExtractor, Wav2Vec2Model
 
 from inference_sidecar.engines.infinitetalk.checkpoints import layout
 from inference_sidecar.engines.infinitetalk.inputs.prepare_job import NEGATIVE_PROMPT
-from inference_sidecar.engines.infinitetalk.upstream_checks.tiny_weights.codec_shapes import (
-    codec_shapes,
-)
-from inference_sidecar.engines.infinitetalk.upstream_checks.tiny_weights.encoder_shapes import (
-    image_shapes,
-    text_shapes,
-)
 from inference_sidecar.engines.infinitetalk.upstream_checks.tiny_weights.sizes import (
     Shapes,
     TinySizes,
 )
-from inference_sidecar.engines.infinitetalk.upstream_checks.tiny_weights.transformer_shapes import (
+from inference_sidecar.engines.infinitetalk.upstream_checks.tiny_weights.tensor_shapes import (
     audio_shapes,
     base_shapes,
+    codec_shapes,
+    image_shapes,
+    text_shapes,
 )
 
 _WORDS: Final = ("a", "woman", "man", "is", "talking", "to", "the", "camera", "singing")

@@ -207,7 +207,8 @@ describe('the exit code of avatar up', () => {
     const pid = (await readStackFile(dataFolder(path)))?.processes.janitor.pid ?? 0
     process.kill(pid, 'SIGSTOP') // It cannot handle SIGTERM.
     run.signal('SIGINT')
-    await until(() => run.stdout().includes('stopping'))
+    // All are told at the same moment, a moment after the line that says so.
+    await until(() => /orchestrator +ended with code 0/.test(run.stdout()))
     process.kill(pid, 'SIGKILL')
     expect(await run.exitCode).toBe(1)
     expect(run.stdout()).toMatch(/avatar +stopped; not in order: janitor\n$/)

@@ -31,7 +31,7 @@ export type Suite = {
  * Each worker runs whole files, so that tests share the fixtures of their module. Files keep their
  * order: the long ones come early, and the small ones fill the end.
  */
-export const inWorkers = ['-n', '2', '--dist=loadfile', '--no-loadscope-reorder']
+export const inWorkers = ['-n', '3', '--dist=loadfile', '--no-loadscope-reorder']
 
 /** Only a suite that hangs takes so long; it must not use up all of CI's time. */
 const deadlineMs = 30 * 60_000

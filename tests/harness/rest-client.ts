@@ -112,10 +112,16 @@ export function createClient(url: string, key: string) {
       return view
     },
 
-    /** The video behind the result's presigned URL. */
+    /** The video behind the result's presigned URL. A store that has just started may answer 500. */
     async download(jobId: string): Promise<Buffer> {
       const { url: source } = await this.result(jobId)
-      const answer = await fetch(source, { signal: AbortSignal.timeout(callWithinMs) })
+      const answer = await until(
+        async () => {
+          const found = await fetch(source, { signal: AbortSignal.timeout(callWithinMs) })
+          return found.status < 500 && found
+        },
+        { everyMs: 200, what: 'an answer of the store' },
+      )
       if (!answer.ok) throw new Error(`the download answered ${answer.status}`)
       return Buffer.from(await answer.arrayBuffer())
     },

@@ -1,5 +1,5 @@
 import { buckets, streams } from '@avatar/contracts'
-import type { Foundation, StreamState } from '@avatar/service-kit'
+import { type Foundation, type StreamState, sharedFor } from '@avatar/service-kit'
 
 const recordStream = `KV_${buckets.job.name}`
 /** A job cannot be accepted unless both of these take a message. */
@@ -15,7 +15,6 @@ export type FullStreams = () => Promise<readonly string[]>
 
 export function createFullStreams({ bus, clock }: Pick<Foundation, 'bus' | 'clock'>): FullStreams {
   const names = [...Object.keys(streams), recordStream]
-  let shared: { answer: Promise<readonly string[]>; untilMs: number } | undefined
 
   async function look(): Promise<readonly string[]> {
     const full = names.map(async (name) => (isFull(await bus.streamState(name)) ? [name] : []))
@@ -23,12 +22,7 @@ export function createFullStreams({ bus, clock }: Pick<Foundation, 'bus' | 'cloc
     return answers.flatMap((one) => (one.status === 'fulfilled' ? one.value : []))
   }
 
-  return async () => {
-    const nowMs = clock.monotonicMs()
-    if (!shared || nowMs >= shared.untilMs)
-      shared = { answer: look(), untilMs: nowMs + sharedForMs }
-    return shared.answer
-  }
+  return sharedFor(clock, sharedForMs, look)
 }
 
 /** Whether no job can be accepted while these streams are full. */

@@ -25,3 +25,13 @@ export async function inTime<T>(clock: Clock, ms: number, work: Promise<T>): Pro
     settled.abort()
   }
 }
+
+/** The same question, asked once for everybody who asks within `ms` of the last time. */
+export function sharedFor<T>(clock: Clock, ms: number, ask: () => Promise<T>): () => Promise<T> {
+  let shared: { answer: Promise<T>; untilMs: number } | undefined
+  return async () => {
+    const nowMs = clock.monotonicMs()
+    if (!shared || nowMs >= shared.untilMs) shared = { answer: ask(), untilMs: nowMs + ms }
+    return shared.answer
+  }
+}

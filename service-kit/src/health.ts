@@ -1,5 +1,5 @@
 import type { Runnable } from './background.ts'
-import { type Clock, inTime } from './clock.ts'
+import { type Clock, inTime, sharedFor } from './clock.ts'
 
 /** Whether a dependency answers. It is given `answerWithinMs`; a later answer counts as none. */
 export type Check = (withinMs: number) => Promise<boolean>
@@ -31,7 +31,6 @@ export function createHealth(options: {
 }): Health {
   const { clock, parts } = options
   const states = new Map<string, { ok: boolean; since: string }>()
-  let shared: { answer: Promise<Readiness>; untilMs: number } | undefined
 
   function state(name: string, ok: boolean) {
     const known = states.get(name)
@@ -58,11 +57,6 @@ export function createHealth(options: {
       const stuck = parts().flatMap((part) => part.stuckLoops?.() ?? [])
       return { status: stuck.length === 0 ? 'alive' : 'stuck', stuck }
     },
-    async ready() {
-      const nowMs = clock.monotonicMs()
-      if (!shared || nowMs >= shared.untilMs)
-        shared = { answer: look(), untilMs: nowMs + sharedForMs }
-      return shared.answer
-    },
+    ready: sharedFor(clock, sharedForMs, look),
   }
 }

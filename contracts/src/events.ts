@@ -1,6 +1,13 @@
 import { z } from 'zod'
 import { failureCodes } from './failures.ts'
-import { jobErrorSchema, jobIdSchema, ownerSchema, renderedSchema, timeMsSchema } from './job.ts'
+import {
+  jobErrorSchema,
+  jobIdSchema,
+  ownerSchema,
+  renderedSchema,
+  timeMsSchema,
+  usedSchema,
+} from './job.ts'
 import { text } from './text.ts'
 
 /**
@@ -18,20 +25,26 @@ const fact = {
 
 const workerFact = { ...fact, workerId: z.string() }
 
+/**
+ * Of an event that ends an attempt: its GPU time, as its worker tells it or, of a worker that fell silent,
+ * as its last heartbeat did. Workers of an earlier version leave it out.
+ */
+const end = { used: usedSchema.optional() }
+
 /** Every event by its type. An event is a fact in the past; its type is the middle of its subject. */
 export const eventSchemas = {
   /** Ingest created the record. */
   'job.submitted': z.object({ type: z.literal('job.submitted'), ...fact }),
-  /** The job waits for a worker and has an entry in the GPU queue. */
+  /** The job waits for a worker. */
   'job.queued': z.object({ type: z.literal('job.queued'), ...fact }),
   /** The first denoising step of an attempt began. */
   'job.started': z.object({ type: z.literal('job.started'), ...fact }),
   /** Somebody asked to cancel the job; the handler of this event does it. */
   'job.cancel-requested': z.object({ type: z.literal('job.cancel-requested'), ...fact }),
   /** The liveness watch gave up on the attempt. */
-  'job.attempt-lost': z.object({ type: z.literal('job.attempt-lost'), ...fact }),
+  'job.attempt-lost': z.object({ type: z.literal('job.attempt-lost'), ...fact, ...end }),
   /** A render is far past its deadline. */
-  'job.overdue': z.object({ type: z.literal('job.overdue'), ...fact }),
+  'job.overdue': z.object({ type: z.literal('job.overdue'), ...fact, ...end }),
   /** The job waited too long for a worker. */
   'job.queue-timeout': z.object({ type: z.literal('job.queue-timeout'), ...fact }),
   'job.completed': z.object({ type: z.literal('job.completed'), ...fact, result: renderedSchema }),
@@ -45,6 +58,7 @@ export const eventSchemas = {
   'render.completed': z.object({
     type: z.literal('render.completed'),
     ...workerFact,
+    ...end,
     rendered: renderedSchema,
     /** From the first denoising step to the last frame; two renders of one worker show the gap between. */
     renderStartedAtMs: timeMsSchema,
@@ -54,13 +68,14 @@ export const eventSchemas = {
   'render.failed': z.object({
     type: z.literal('render.failed'),
     ...workerFact,
+    ...end,
     code: z.enum(failureCodes),
     message: text({ max: 1000 }),
   }),
   /** The worker handed the attempt back (SIGTERM). It counts as no failure. */
-  'render.released': z.object({ type: z.literal('render.released'), ...workerFact }),
+  'render.released': z.object({ type: z.literal('render.released'), ...workerFact, ...end }),
   /** The worker stopped the attempt because the job is being cancelled. */
-  'render.cancelled': z.object({ type: z.literal('render.cancelled'), ...workerFact }),
+  'render.cancelled': z.object({ type: z.literal('render.cancelled'), ...workerFact, ...end }),
 } as const
 
 export type EventType = keyof typeof eventSchemas

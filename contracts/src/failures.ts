@@ -1,5 +1,6 @@
 /** Whose fault a failure is. Only `us` pages anyone. */
-type Blame = 'caller' | 'us' | 'dependency'
+export const blames = ['caller', 'us', 'dependency'] as const
+type Blame = (typeof blames)[number]
 
 /** What follows from a failure, and what the caller is told. */
 export type Failure = {
@@ -32,12 +33,21 @@ export const failures = {
   AUDIO_EMPTY: reject(400, 'The audio is silent or shorter than 0.2 seconds; record it again.'),
   AUDIO_TOO_LONG: reject(400, 'Audio must be at most 5 minutes long; cut it into parts.'),
   NO_FACE: reject(400, 'No face was found in the image; send a frontal portrait of one person.'),
+  FACE_UNUSABLE: reject(
+    400,
+    'The engine cannot use the face in the image; send a frontal portrait, the right way up.',
+  ),
   INVALID_REQUEST: reject(400, 'A field of the request is not valid; see details.'),
-  MALFORMED_MULTIPART: reject(400, 'The multipart body is incomplete or malformed; send it again.'),
+  MALFORMED_MULTIPART: reject(400, 'The multipart body is incomplete or malformed; see details.'),
   MALFORMED_REQUEST: reject(400, 'The request is not valid HTTP; check the URL and the headers.'),
-  UNAUTHORIZED: reject(401, 'Send a valid API key as "Authorization: Bearer <key>".'),
+  UNAUTHORIZED: reject(
+    401,
+    'Send a valid API key as "Authorization: Bearer <key>" or "X-API-Key: <key>".',
+  ),
   JOB_NOT_FOUND: reject(404, 'No such job.'),
   ROUTE_NOT_FOUND: reject(404, 'No such route; /docs lists them all.'),
+  METHOD_NOT_ALLOWED: reject(405, 'This path does not take that method; see details and `Allow`.'),
+  REQUEST_TIMEOUT: retry(408, 'caller', 'The request did not arrive in time; send it again.'),
   JOB_NOT_COMPLETED: reject(409, 'The job has no result; /status shows its state.'),
   JOB_ALREADY_FINISHED: reject(409, 'The job has already finished and cannot be cancelled.'),
   RESULT_DELETED: reject(
@@ -46,14 +56,31 @@ export const failures = {
   ),
   IMAGE_TOO_LARGE: reject(413, 'The image must be at most 10 MB.'),
   AUDIO_TOO_LARGE: reject(413, 'The audio must be at most 50 MB.'),
-  BODY_TOO_LARGE: reject(413, 'The request body is too large.'),
+  BODY_TOO_LARGE: reject(
+    413,
+    'The upload is too large; the image may have 10 MB and the audio 50 MB.',
+  ),
   URL_TOO_LONG: reject(414, 'The URL is too long.'),
-  UNSUPPORTED_MEDIA_TYPE: reject(415, 'Send the request as multipart/form-data.'),
+  UNSUPPORTED_MEDIA_TYPE: reject(415, 'Send multipart/form-data without compression; see details.'),
   IDEMPOTENCY_KEY_REUSED: reject(
     422,
     'This Idempotency-Key was used for another request; choose a new key.',
   ),
+  CLIENT_GONE: reject(400, 'The client hung up before it was answered.'),
   TOO_MANY_REQUESTS: retry(429, 'caller', 'Too many requests; try again after Retry-After.'),
+  TOO_MANY_JOBS: retry(429, 'caller', 'Too many unfinished jobs; wait until one has ended.'),
+  GPU_SECONDS_EXHAUSTED: retry(
+    429,
+    'caller',
+    "The day's GPU seconds are used up; they are renewed at 00:00 UTC.",
+  ),
+  BUDGET_EXHAUSTED: reject(402, 'The budget is used up; see details for when it is renewed.'),
+  QUEUE_FULL: retry(503, 'us', 'The queue is full; try again after Retry-After.'),
+  SERVICE_BUDGET_EXHAUSTED: retry(
+    503,
+    'us',
+    "The service's budget for the day is used up; it is renewed at 00:00 UTC.",
+  ),
   BROKER_UNAVAILABLE: retry(
     503,
     'dependency',

@@ -1,15 +1,35 @@
 import { z } from 'zod'
 import { failureCodes } from './failures.ts'
-import { jobIdSchema, sha256Schema } from './job.ts'
+import { jobIdSchema, priorities, sha256Schema } from './job.ts'
 import { limits } from './limits.ts'
 import { callersText } from './text.ts'
+
+const seedProblem = `must be a whole number from 0 to ${limits.seedMax}`
+const seed = z.int(seedProblem).min(0, seedProblem).max(limits.seedMax, seedProblem)
+
+const priorityProblem = `must be ${priorities.join(' or ')}`
+const priority = z.enum(priorities, priorityProblem)
 
 /** What a REST submission may carry besides the two files. */
 export const submissionFieldsSchema = z.strictObject({
   prompt: callersText({ max: limits.promptMaxCharacters }).default(''),
-  seed: z.coerce.number().int().min(0).max(limits.seedMax).optional(),
+  seed: seed.optional(),
+  /** `normal` when it is not given. */
+  priority: priority.optional(),
 })
 export type SubmissionFields = z.infer<typeof submissionFieldsSchema>
+
+/** The same fields as a form sends them: as text. */
+export const submissionTextSchema = submissionFieldsSchema.extend({
+  seed: z
+    .string()
+    .trim()
+    .min(1, seedProblem)
+    .pipe(z.coerce.number(seedProblem))
+    .pipe(seed)
+    .optional(),
+  priority: z.string().trim().pipe(priority).optional(),
+})
 
 /**
  * What another service publishes on `intake.<publisher>.job.submitted`. The subject names the
@@ -19,7 +39,8 @@ export const intakeSubmissionSchema = z.strictObject({
   image_key: z.string().min(1).max(1024),
   audio_key: z.string().min(1).max(1024),
   prompt: callersText({ max: limits.promptMaxCharacters }).optional(),
-  seed: z.int().min(0).max(limits.seedMax).optional(),
+  seed: seed.optional(),
+  priority: priority.optional(),
   idempotency_key: callersText({ min: 1, max: limits.idempotencyKeyMaxCharacters }).optional(),
   /** The publisher's own name for the submission; every notification repeats it. */
   reference: callersText({ max: limits.referenceMaxCharacters }).optional(),

@@ -36,8 +36,8 @@ export const stateTable: Record<
   queued: {
     status: 'pending',
     stage: 'queued or waiting_for_worker',
-    meaning: 'An entry waits in the GPU queue.',
-    outputs: 'GPU entry, `evt.job.queued`',
+    meaning: 'It waits until a worker asks and it is next in the fair order.',
+    outputs: '`evt.job.queued`',
   },
   claimed: {
     status: 'processing',
@@ -67,20 +67,19 @@ export const stateTable: Record<
     status: 'completed',
     stage: 'completed',
     meaning: 'The video is stored and verified.',
-    outputs: 'deletion timer, `evt.job.completed`, `notify`, purge of the GPU entry, `ctl.stop`',
+    outputs: 'deletion timer, `evt.job.completed`, `notify`, ledger posting, `ctl.stop`',
   },
   failed: {
     status: 'failed',
     stage: 'failed',
     meaning: 'It ended without a video; `error` says why.',
-    outputs: 'deletion timer, `evt.job.failed`, `notify`, purge of the GPU entry, `ctl.stop`',
+    outputs: 'deletion timer, `evt.job.failed`, `notify`, ledger posting, `ctl.stop`',
   },
   cancelled: {
     status: 'cancelled',
     stage: 'cancelled',
     meaning: 'It was cancelled; its media are deleted at once.',
-    outputs:
-      'deletion timer (now), `evt.job.cancelled`, `notify`, purge of the GPU entry, `ctl.stop`',
+    outputs: 'deletion timer (now), `evt.job.cancelled`, `notify`, ledger posting, `ctl.stop`',
   },
 }
 
@@ -108,16 +107,17 @@ export const transitions: Readonly<Record<JobState, Row>> = {
   pending: {
     ...withoutAttempt('pending'),
     submitted: { next: ['queued'] },
-    claim: { next: ['pending'], answers: ['later'] },
+    claim: { next: ['pending'], answers: ['none'] },
   },
   queued: {
     ...withoutAttempt('queued'),
-    claim: { next: ['claimed', 'queued'], answers: ['render', 'later'] },
+    claim: { next: ['claimed', 'queued'], answers: ['render', 'none'] },
   },
   claimed: {
     ...withAttempt('claimed'),
-    claim: { next: ['claimed'], answers: ['render', 'later'] },
+    claim: { next: ['claimed'], answers: ['render', 'none'] },
     started: { next: ['rendering'] },
+    overdue: { next: ['failed'] },
   },
   rendering: {
     ...withAttempt('rendering'),
@@ -158,7 +158,7 @@ function unchanged(state: JobState): Row {
 function terminal(state: JobState): Row {
   return {
     ...unchanged(state),
-    claim: { next: [state], answers: ['drop'] },
+    claim: { next: [state], answers: ['none'] },
     store: { next: [state], answers: ['drop'] },
     cancel: { next: [state], answers: ['terminal'] },
     deleted: { next: [state], notes: 'deletedAtMs' },
@@ -179,7 +179,7 @@ function withAttempt(state: JobState): Row {
   const again: Cell = { next: ['queued', 'failed'] }
   return {
     ...unchanged(state),
-    claim: { next: [state], answers: ['later'] },
+    claim: { next: [state], answers: ['none'] },
     store: { next: ['storing'], answers: ['grant'] },
     completed: { next: ['storing'] },
     failed: again,

@@ -38,6 +38,14 @@ export const jobStates = [
 export const jobStateSchema = z.enum(jobStates)
 export type JobState = z.infer<typeof jobStateSchema>
 
+/** `high` goes before the owner's own `normal` jobs, and a little ahead of its share. */
+export const priorities = ['high', 'normal'] as const
+export const prioritySchema = z.enum(priorities)
+export type Priority = z.infer<typeof prioritySchema>
+
+/** The name of a group of workers that cost the same. */
+export const poolSchema = z.string().regex(/^[a-z][a-z0-9-]{0,31}$/)
+
 /** States that a job never leaves. */
 export const terminalStates: ReadonlySet<JobState> = new Set(['completed', 'failed', 'cancelled'])
 
@@ -45,6 +53,13 @@ export const terminalStates: ReadonlySet<JobState> = new Set(['completed', 'fail
 const openStates: ReadonlySet<JobState> = new Set(['claimed', 'rendering', 'storing', 'cancelling'])
 
 export const jobErrorSchema = z.object({ code: z.enum(failureCodes), message: z.string() })
+
+/** A doubt about an accepted input: what was found, what was done about it, and how to get a better video. */
+export const warningSchema = z.object({
+  code: z.string().max(40),
+  message: text({ max: limits.warningMaxCharacters }),
+})
+export type Warning = z.infer<typeof warningSchema>
 
 /** What a loaded engine runs on and with. */
 export const engineFactsSchema = z
@@ -80,9 +95,69 @@ export const renderedSchema = z
     /** Rendered at a smaller size because memory ran out. */
     degraded: z.boolean(),
     renderSeconds: z.number().nonnegative(),
+    /** Of the engine, about the inputs; absent without any. */
+    warnings: z.array(warningSchema).max(limits.warningsPerJob).optional(),
   })
   .meta({ title: 'Rendered' })
 export type Rendered = z.infer<typeof renderedSchema>
+
+/** The GPU time of one attempt, and what it was used for. */
+export const usedSchema = z
+  .object({
+    /** From the order to the render process until it is done or dead, by the worker's clock. */
+    gpuSeconds: z.number().nonnegative(),
+    /** The engine's name for the size it rendered, such as `720p`; absent before it chose one. */
+    size: z.string().max(32).optional(),
+    engine: z.string().max(64).optional(),
+    device: z.string().max(100).optional(),
+    /** Frames that the engine renders at once. */
+    framesPerChunk: z.int().positive().optional(),
+    /** The worker's calibration. */
+    secondsPerVideoSecond: z.number().positive().optional(),
+    /** An earlier process had rendered some of it: its time says nothing about the engine's speed. */
+    isResumed: z.boolean().optional(),
+  })
+  .meta({ title: 'Used' })
+export type Used = z.infer<typeof usedSchema>
+
+/** How an attempt can end. */
+export const attemptEnds = [
+  'completed',
+  'refused',
+  'failed',
+  'released',
+  'cancelled',
+  'lost',
+  'overdue',
+] as const
+
+/** One attempt as it is booked: by its epoch, so exactly once. */
+export const spentSchema = z.object({
+  epoch: z.int().nonnegative(),
+  pool: poolSchema,
+  gpuSeconds: z.number().nonnegative(),
+  /** The price of these seconds, in millionths of the currency. */
+  micros: z.int().nonnegative(),
+  end: z.enum(attemptEnds),
+  /** False for the time of a worker that fell silent: its last heartbeat told it. */
+  isMeasured: z.boolean(),
+  /** Charged to the owner; all else is ours. */
+  isCharged: z.boolean(),
+})
+export type Spent = z.infer<typeof spentSchema>
+
+/**
+ * A job's turn in the fair order, taken by its first claim and kept by the later ones: where it starts
+ * on the scale of GPU seconds per share, and its GPU seconds, which are estimated until the job ends.
+ */
+export const turnSchema = z.object({
+  start: z.number().nonnegative(),
+  seconds: z.number().nonnegative(),
+  /** What was estimated when it was taken, and when that was. Absent before, and in older records. */
+  estimatedSeconds: z.number().nonnegative().optional(),
+  takenAtMs: timeMsSchema.optional(),
+})
+export type Turn = z.infer<typeof turnSchema>
 
 const inputSchema = z.object({
   key: z.string(),
@@ -113,12 +188,18 @@ export const jobRecordSchema = z.object({
   /** Frames of the video: round(25 × audio seconds). */
   frames: z.int().positive(),
   delivery: sizeSchema,
+  /** Of the submission; absent without any. */
+  warnings: z.array(warningSchema).max(limits.warningsPerJob).optional(),
   /** A publisher's own name for its submission; its notifications repeat it. */
   reference: text({ max: limits.referenceMaxCharacters }).optional(),
+  /** Absent in records of an earlier version, which are `normal`. */
+  priority: prioritySchema.optional(),
   traceparent: traceparentSchema,
 
   createdAtMs: timeMsSchema,
   queuedAtMs: timeMsSchema.optional(),
+  /** Of the open attempt. Records of an earlier version lack it. */
+  claimedAtMs: timeMsSchema.optional(),
   startedAtMs: timeMsSchema.optional(),
   finishedAtMs: timeMsSchema.optional(),
   /** When inputs and output are deleted. */
@@ -132,9 +213,26 @@ export const jobRecordSchema = z.object({
   deaths: z.int().nonnegative(),
   losses: z.int().nonnegative(),
   notBeforeMs: timeMsSchema.optional(),
-  worker: z.object({ id: z.string(), incarnation: z.string() }).optional(),
+  turn: turnSchema.optional(),
+  worker: z
+    .object({
+      id: z.string(),
+      incarnation: z.string(),
+      /** The worker's name for the request that brought it the job. */
+      ask: z.string().optional(),
+      pool: poolSchema.optional(),
+      /** Of one GPU second at the time of the claim. */
+      priceMicros: z.int().nonnegative().optional(),
+    })
+    .optional(),
+  /** The ended attempts, oldest first. */
+  spent: z.array(spentSchema).max(limits.attemptsBooked).optional(),
+  /** What the client was told first. */
+  told: z.object({ renderSeconds: z.number(), completesAtMs: timeMsSchema.optional() }).optional(),
   /** Noted from `render.completed`, before the upload is verified. From then on nothing is rendered again. */
   uploaded: renderedSchema.optional(),
+  /** The GPU time of that attempt, noted with `uploaded` and booked once it is settled. */
+  used: usedSchema.optional(),
   result: renderedSchema.optional(),
   error: jobErrorSchema.optional(),
 })
@@ -146,11 +244,11 @@ export function jobKey(owner: string, jobId: string): string {
 }
 
 /** Whether a worker has an attempt of the job. */
-export function hasOpenAttempt(job: JobRecord): boolean {
+export function hasOpenAttempt(job: Pick<JobRecord, 'state'>): boolean {
   return openStates.has(job.state)
 }
 
 /** Whether the job has ended. */
-export function isTerminal(job: JobRecord): boolean {
+export function isTerminal(job: Pick<JobRecord, 'state'>): boolean {
   return terminalStates.has(job.state)
 }

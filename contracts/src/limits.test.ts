@@ -3,7 +3,7 @@ import { aJob } from '../testing/index.ts'
 import { hasOpenAttempt, isTerminal, jobKey, jobStates } from './job.ts'
 import { deliveryBuckets, deliverySizeFor, limits } from './limits.ts'
 import { buckets, consumers, publisherConsumer, streams } from './streams.ts'
-import { publisherOfSubject, subjects, workClass } from './subjects.ts'
+import { publisherOfSubject, subjects } from './subjects.ts'
 import { scaledTimings, timings } from './timings.ts'
 
 describe('the delivery size', () => {
@@ -54,15 +54,17 @@ describe('the subjects', () => {
   it('are those that the streams capture', () => {
     expect(subjects.event('render.started', jobId)).toBe(`evt.render.started.${jobId}`)
     expect(subjects.eventsOfJob(jobId)).toBe(`evt.*.*.${jobId}`)
-    expect(subjects.gpuWork(jobId)).toBe(
-      `gpu.work.${workClass.class}.${workClass.priority}.${jobId}`,
-    )
     expect(subjects.scheduledDeletion(jobId)).toBe(`sched.delete.${jobId}`)
     expect(subjects.dueDeletion(jobId)).toBe(`due.delete.${jobId}`)
     expect(subjects.notify('acme', 'failed')).toBe('notify.acme.job.failed')
     expect(subjects.deadLetter('EVENTS', 'storage')).toBe('dlq.events.storage')
     expect(subjects.beat('w')).toBe('beat.w')
     expect(subjects.stop('w')).toBe('ctl.stop.w')
+    expect(subjects.jobPosting('2026-11-29', 'o_abcDEF123456', jobId)).toBe(
+      `ledger.job.2026-11.29.o_abcDEF123456.${jobId}`,
+    )
+    expect(subjects.workerPosting('2026-11-29', 'w', 'i')).toBe('ledger.worker.2026-11.29.w.i')
+    expect(subjects.billPosting('2026-11-29', 'l40s')).toBe('ledger.bill.2026-11.29.l40s')
   })
 
   it('name the publisher of a submission, if its name is valid', () => {
@@ -73,11 +75,11 @@ describe('the subjects', () => {
 })
 
 describe('the streams', () => {
-  it('drop no timer because of a limit, and no queue entry because of its age', () => {
+  it('drop no timer because of a limit, and keep one posting of each subject', () => {
     expect(streams.SCHED).not.toHaveProperty('maxAgeMs')
     expect(streams.SCHED).not.toHaveProperty('maxBytes')
-    expect(streams.GPU).not.toHaveProperty('maxAgeMs')
-    expect(streams.GPU.maxMessagesPerSubject).toBe(1)
+    expect(streams.LEDGER).not.toHaveProperty('maxBytes')
+    expect(streams.LEDGER.maxMessagesPerSubject).toBe(1)
     expect(buckets.job.history).toBe(1)
   })
 
@@ -98,7 +100,9 @@ describe('the streams', () => {
 
 describe('the timings', () => {
   it('are ordered: whoever gives up does so after what it waits for', () => {
-    expect(timings.inProgressEveryMs * 3).toBeLessThan(timings.gpuAckWaitMs)
+    // Otherwise an ask would be answered, and a job claimed, when its worker has asked again.
+    expect(timings.askGraceMs).toBeLessThan(timings.askExtraMs)
+    expect(timings.endedNamedMs).toBeGreaterThan(timings.silentAfterMs)
     expect(timings.beatEveryMs * 3).toBeLessThan(timings.silentAfterMs)
     expect(timings.admissionMs).toBeLessThan(timings.orphanAgeMs)
     expect(timings.watchRoundTripMs).toBeLessThan(timings.watchEveryMs)

@@ -6,15 +6,25 @@ export const limits = {
   imageMinSidePixels: 128,
   imageMaxSidePixels: 8192,
   imageMaxPixels: 40_000_000,
+  /** The longest side of the normalised portrait. No delivered video shows more. */
+  imageUsedSidePixels: 2_048,
+  /** What shows through transparent pixels. */
+  imageBackground: { name: 'white', colour: '#ffffff' },
   audioMaxBytes: 50 * mebibyte,
   audioMinSeconds: 0.2,
   audioShortSeconds: 1,
   audioMaxSeconds: 300,
   /** A peak below this is silence: −60 dBFS, as a share of full scale. */
   audioSilentPeak: 0.001,
+  /** A recording needs this much that is louder than silence: a click is no voice. */
+  audioMinSoundSeconds: 0.1,
+  /** A voice that stays below this peak, −30 dBFS, is accepted with a warning. */
+  audioQuietPeak: 0.0316,
   promptMaxCharacters: 2_000,
   idempotencyKeyMaxCharacters: 255,
   referenceMaxCharacters: 200,
+  warningMaxCharacters: 400,
+  warningsPerJob: 6,
   seedMax: 2 ** 31 - 1,
   /** Both files, the fields, and the multipart framing around them. */
   bodyMaxBytes: 62 * mebibyte,
@@ -24,7 +34,9 @@ export const limits = {
   messageMaxBytes: 64 * 1024,
   /** Submissions of one publisher that wait to be admitted. */
   waitingPerPublisher: 1_000,
-  recordMaxBytes: 16 * 1024,
+  recordMaxBytes: 28 * 1024,
+  /** Attempts that a record books one by one; older ones are added up in one. */
+  attemptsBooked: 24,
   /** Jobs that one worker holds at most, because its heartbeat names each of them. */
   beatMaxJobs: 64,
   sseStreamsPerOwner: 16,
@@ -50,9 +62,15 @@ export const attemptLimits = {
   losses: 12,
 } as const
 
+/** How long a render may take, as a multiple of its estimate. */
+export const deadlineFactor = 1.5
+
+/** The shortest deadline of a render, unless RENDER_DEADLINE_MIN_SECONDS says otherwise. */
+export const deadlineMinSeconds = 600
+
 /** How many seconds a render may take: one and a half times the estimate, but at least the minimum. */
 export function deadlineSecondsFor(estimatedSeconds: number, minDeadlineSeconds: number): number {
-  return Math.max(minDeadlineSeconds, estimatedSeconds * 1.5)
+  return Math.max(minDeadlineSeconds, estimatedSeconds * deadlineFactor)
 }
 
 type Size = { width: number; height: number }

@@ -30,6 +30,9 @@ export function outputKey(jobId: string, epoch: number): string {
   return `${jobPrefix(jobId)}out/${epoch}/video.mp4`
 }
 
+/** The media type of every video, as it is stored and as its links answer. */
+export const videoContentType = 'video/mp4'
+
 /** The folder that a publisher may write to. */
 export function intakePrefix(publisher: string): string {
   return `intake/${publisher}/`

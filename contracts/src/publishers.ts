@@ -3,6 +3,16 @@ import { inboxPrefix, type UserPermissions } from './users.ts'
 /** The broker's account that holds all services, streams and buckets. */
 export const serviceAccount = 'AVATAR'
 
+/** The account in which the broker answers about itself. */
+export const systemAccount = 'SYSTEM'
+
+/** The only user of that account: it may have the broker read its configuration again, and nothing else. */
+export const reloadUser = 'reload'
+export const reloadPermissions: UserPermissions = {
+  publish: ['$SYS.REQ.SERVER.PING', '$SYS.REQ.SERVER.*.RELOAD'],
+  subscribe: [`${inboxPrefix(reloadUser)}.>`],
+}
+
 /** The JetStream domain by which a publisher names the consumer of its notifications. */
 export const notifyDomain = 'avatar'
 

@@ -4,6 +4,7 @@ import {
   jobIdSchema,
   jobStateSchema,
   ownerSchema,
+  poolSchema,
   sha256Schema,
   sizeSchema,
   timeMsSchema,
@@ -11,18 +12,29 @@ import {
 } from './job.ts'
 import { limits } from './limits.ts'
 
-/** One entry of the GPU queue. It exists until its job has ended, and does no more than name it. */
-export const gpuEntrySchema = z.object({ jobId: jobIdSchema, owner: ownerSchema })
-export type GpuEntry = z.infer<typeof gpuEntrySchema>
+/** A worker asks for the next job. */
+export const nextRequestSchema = z.object({
+  workerId: z.string().min(1).max(100),
+  incarnation: z.string().min(1).max(100),
+  /** The worker keeps this name until it has brought a job: a repeated ask gets the same one. */
+  ask: z.string().min(1).max(64),
+  pool: poolSchema,
+  /** The worker's measured speed; estimate and deadline follow from it. */
+  secondsPerVideoSecond: z.number().positive(),
+  /** False for a worker that still renders and asks ahead. */
+  isIdle: z.boolean(),
+  /** How long the worker waits for a job to come, before it is answered `none`. */
+  waitMs: z.number().nonnegative().max(60_000),
+})
+export type NextRequest = z.infer<typeof nextRequestSchema>
 
-/** A worker asks to render the job whose entry it pulled. */
+/** A worker asks for fresh URLs of the inputs of an attempt that it has in hand. */
 export const claimRequestSchema = z.object({
   jobId: jobIdSchema,
   owner: ownerSchema,
   workerId: z.string().min(1).max(100),
   incarnation: z.string().min(1).max(100),
-  /** The worker's measured speed; estimate and deadline follow from it. */
-  secondsPerVideoSecond: z.number().positive(),
+  epoch: z.int().positive(),
 })
 export type ClaimRequest = z.infer<typeof claimRequestSchema>
 
@@ -35,6 +47,8 @@ export const presignedInputSchema = z
 export const renderOrderSchema = z
   .object({
     answer: z.literal('render'),
+    jobId: jobIdSchema,
+    owner: ownerSchema,
     epoch: z.int().positive(),
     image: presignedInputSchema,
     audio: presignedInputSchema,
@@ -44,21 +58,26 @@ export const renderOrderSchema = z
     delivery: sizeSchema,
     /** From the first denoising step to the last frame, by the worker's clock. */
     deadlineSeconds: z.number().positive(),
+    /**
+     * The span `attempt`, below which the worker's spans hang; it is written once the attempt has ended. Its
+     * flags say whether the job is traced.
+     */
     traceparent: traceparentSchema,
   })
   .meta({ title: 'RenderOrder' })
 export type RenderOrder = z.infer<typeof renderOrderSchema>
 
-/**
- * `render`: the attempt is yours, under this epoch. `later`: negative-acknowledge the entry with this
- * delay. `drop`: the job has ended, acknowledge the entry.
- */
+/** `render`: the job is yours, under this epoch. `none`: no job may start now; ask again. */
+export const nextAnswerSchema = z.discriminatedUnion('answer', [
+  renderOrderSchema,
+  z.object({ answer: z.literal('none') }).meta({ title: 'NextNone' }),
+])
+export type NextAnswer = z.infer<typeof nextAnswerSchema>
+
+/** `render`: the same order with fresh URLs. `lost`: the attempt is not yours any more. */
 export const claimAnswerSchema = z.discriminatedUnion('answer', [
   renderOrderSchema,
-  z
-    .object({ answer: z.literal('later'), delayMs: z.int().nonnegative() })
-    .meta({ title: 'ClaimLater' }),
-  z.object({ answer: z.literal('drop') }).meta({ title: 'ClaimDrop' }),
+  z.object({ answer: z.literal('lost') }).meta({ title: 'ClaimLost' }),
 ])
 export type ClaimAnswer = z.infer<typeof claimAnswerSchema>
 
@@ -111,8 +130,27 @@ export const requestErrorSchema = z.object({ answer: z.literal('error'), code: z
 export const stopOrderSchema = z.object({ jobId: jobIdSchema, epoch: z.int().nonnegative() })
 export type StopOrder = z.infer<typeof stopOrderSchema>
 
+/**
+ * Operator or orchestrator → worker: finish the job in hand, take no other, and leave. It is sent again at
+ * each heartbeat until one says `draining`: nothing keeps it for a worker that is away.
+ */
+export const drainOrderSchema = z.object({
+  /** Why, for the worker's log. */
+  reason: z.string().min(1).max(200),
+})
+export type DrainOrder = z.infer<typeof drainOrderSchema>
+
 /** How far a job is that a worker holds. */
-const heldStages = ['fetching', 'ready', 'rendering', 'spooled', 'uploading', 'uploaded'] as const
+const heldStages = [
+  'fetching',
+  'ready',
+  'rendering',
+  'spooled',
+  'uploading',
+  'uploaded',
+  /** The worker has told the end of the attempt, and nobody has said yet that it is handled. */
+  'ended',
+] as const
 
 /** One job that a worker holds. */
 export const heldJobSchema = z
@@ -126,9 +164,62 @@ export const heldJobSchema = z
     /** Since the first denoising step, by the worker's clock; stops when the render process ends. */
     renderedForSeconds: z.number().nonnegative(),
     deadlineSeconds: z.number().positive(),
+    /** Used so far by this attempt. Workers of an earlier version leave out this and what follows. */
+    gpuSeconds: z.number().nonnegative().optional(),
+    /** Until the render's end, by its pace so far. */
+    remainingSeconds: z.number().nonnegative().optional(),
   })
   .meta({ title: 'HeldJob' })
 export type HeldJob = z.infer<typeof heldJobSchema>
+
+/** What a worker's renders are compared by: how fast is this engine, at this size, on this device? */
+export const paceKeySchema = z
+  .object({
+    engine: z.string().min(1).max(64),
+    size: z.string().min(1).max(32),
+    device: z.string().min(1).max(100),
+    /** Frames that the engine renders at once; a render takes as long as its chunks. */
+    framesPerChunk: z.int().positive(),
+  })
+  .meta({ title: 'PaceKey' })
+export type PaceKey = z.infer<typeof paceKeySchema>
+
+/** How one incarnation of a worker has spent its time so far. */
+export const workerTimeSchema = z
+  .object({
+    loadingSeconds: z.number().nonnegative(),
+    idleSeconds: z.number().nonnegative(),
+    renderingSeconds: z.number().nonnegative(),
+  })
+  .meta({ title: 'WorkerTime' })
+export type WorkerTime = z.infer<typeof workerTimeSchema>
+
+/** What the driver tells of one GPU. A query that it does not support leaves its field out. */
+export const gpuSchema = z
+  .object({
+    index: z.int().nonnegative(),
+    name: z.string().max(100),
+    uuid: z.string().max(100),
+    /** Part of the last 15 s in which any kernel ran, 0 to 1. */
+    utilization: z.number().min(0).max(1).optional(),
+    memoryUsedBytes: z.int().nonnegative().optional(),
+    memoryTotalBytes: z.int().nonnegative().optional(),
+    temperatureCelsius: z.number().optional(),
+    powerWatts: z.number().nonnegative().optional(),
+    /** Slowed down by heat or power. */
+    isThrottled: z.boolean().optional(),
+  })
+  .meta({ title: 'Gpu' })
+export type Gpu = z.infer<typeof gpuSchema>
+
+/** The stages of a cold start, in order; `wake` is the provider's. */
+export const startStages = ['wake', 'spawn', 'weights', 'engine', 'calibrate', 'total'] as const
+
+/** How long one stage of a start took, or has taken so far. */
+export const startStageSchema = z
+  .object({ stage: z.enum(startStages), seconds: z.number().nonnegative() })
+  .meta({ title: 'StartStage' })
+export type StartStage = z.infer<typeof startStageSchema>
 
 /** Worker → everyone: the heartbeat, which is registry, liveness and progress in one. */
 export const beatSchema = z.object({
@@ -136,11 +227,30 @@ export const beatSchema = z.object({
   /** Changes with each start of the worker. */
   incarnation: z.string().min(1).max(100),
   engine: z.string().min(1).max(64),
+  /** What is installed there, where its operator has said so. */
+  release: z.string().min(1).max(100).optional(),
   /** Absent until the engine is loaded. */
   engineFacts: engineFactsSchema.optional(),
-  state: z.enum(['loading', 'ready', 'rendering', 'draining']),
+  /** `gone` is the last word of an orderly end. */
+  state: z.enum(['loading', 'ready', 'rendering', 'draining', 'gone']),
+  /** Why the engine did not load the last time; absent while nothing is wrong with it. */
+  trouble: z.string().min(1).max(500).optional(),
   /** Null until the engine is loaded and calibrated. */
   secondsPerVideoSecond: z.number().nullable(),
+  /** Workers of an earlier version leave out these three. */
+  pool: poolSchema.optional(),
+  paceKey: paceKeySchema.optional(),
+  time: workerTimeSchema.optional(),
+  /** Since its engine is loaded or its last job is over; absent otherwise, and in earlier versions. */
+  idleSeconds: z.number().nonnegative().optional(),
+  /** Where the driver tells any. */
+  gpus: z.array(gpuSchema).max(16).optional(),
+  /** How the current render process started; absent until it is loaded. */
+  startup: z.array(startStageSchema).max(startStages.length).optional(),
+  /** The stage that a start has reached; absent once it is loaded. */
+  starting: startStageSchema.optional(),
+  /** Free part of the disk of `SPOOL_DIR`, 0 to 1. */
+  diskFree: z.number().min(0).max(1).optional(),
   atMs: timeMsSchema,
   jobs: z.array(heldJobSchema).max(limits.beatMaxJobs),
 })

@@ -1,6 +1,6 @@
 import { z } from 'zod'
 import { failureCodes } from './failures.ts'
-import { jobIdSchema, sha256Schema } from './job.ts'
+import { jobIdSchema, prioritySchema, sha256Schema, warningSchema } from './job.ts'
 
 /** What clients see of a job's state. */
 const statusSchema = z.enum(['pending', 'processing', 'completed', 'failed', 'cancelled'])
@@ -20,10 +20,9 @@ const stageSchema = z.enum([
 ])
 export type Stage = z.infer<typeof stageSchema>
 
-const instant = z.iso.datetime().describe('ISO 8601, UTC')
+const waitingForSchema = z.enum(['turn', 'worker', 'own_jobs', 'budget'])
 
-const warningSchema = z.object({ code: z.string(), message: z.string() })
-export type Warning = z.infer<typeof warningSchema>
+const instant = z.iso.datetime().describe('ISO 8601, UTC')
 
 const metaSchema = z.object({
   request_id: z.string(),
@@ -53,12 +52,36 @@ const linksSchema = z.object({
   cancel: z.string(),
 })
 
+const amount = z
+  .string()
+  .regex(/^-?\d+\.\d{2,6}$/)
+  .describe('decimal, in `currency`')
+const currency = z.string().describe('ISO 4217')
+
+const costSchema = z
+  .object({
+    gpu_seconds: z.number().nonnegative().describe('that are charged'),
+    amount,
+    currency,
+    is_final: z.boolean().describe('false until the job has ended'),
+  })
+  .nullable()
+  .describe('what you are charged for the job; null where no prices are configured')
+export type CostView = z.infer<typeof costSchema>
+
 /** `POST /generate` */
 export const acceptedSchema = z.object({
   job_id: jobIdSchema,
   status: statusSchema,
   audio_seconds: z.number(),
   estimated_seconds: z.number().describe('of rendering, without the wait in the queue'),
+  estimated_completion_at: instant
+    .nullable()
+    .describe('null while no worker takes jobs, and while your budget is spent'),
+  estimated_cost: z
+    .object({ amount, currency })
+    .nullable()
+    .describe('of these seconds at the highest price; null where no prices are configured'),
   links: linksSchema,
 })
 
@@ -68,11 +91,24 @@ export const statusViewSchema = z.object({
   status: statusSchema,
   stage: stageSchema,
   progress: z.number().min(0).max(100),
-  queue_position: z.int().positive().nullable().describe('1 is next; null when not queued'),
+  queue_position: z
+    .int()
+    .positive()
+    .nullable()
+    .describe('1 is next; null when not queued, or when none of your jobs may start now'),
+  waiting_for: waitingForSchema
+    .nullable()
+    .describe(
+      '`turn`: the jobs ahead; `worker`: none is there; `own_jobs`: as many of yours render as may ' +
+        'at once; `budget`: yours is spent; null when not waiting',
+    ),
+  priority: prioritySchema.describe('`high` goes before your own `normal` jobs'),
   attempt: z.int().nonnegative().describe('0 before the first'),
   audio_seconds: z.number(),
   estimated_seconds: z.number(),
-  estimated_completion_at: instant.nullable(),
+  estimated_completion_at: instant
+    .nullable()
+    .describe('null as in the answer of `POST /generate`, and while the job is being cancelled'),
   deadline_seconds: z.number(),
   created_at: instant,
   queued_at: instant.nullable(),
@@ -81,6 +117,8 @@ export const statusViewSchema = z.object({
   expires_at: instant.nullable().describe('when the media are deleted'),
   deleted_at: instant.nullable(),
   error: z.object({ code: z.enum(failureCodes), message: z.string() }).nullable(),
+  cost: costSchema,
+  warnings: z.array(warningSchema).optional().describe('of the submission; absent without any'),
   trace_id: z.string(),
   links: linksSchema,
 })
@@ -89,7 +127,11 @@ export type StatusView = z.infer<typeof statusViewSchema>
 /** `GET /result/{job_id}` */
 export const resultViewSchema = z.object({
   job_id: jobIdSchema,
-  url: z.url().describe('presigned, good for a few minutes; ask again for a fresh one'),
+  url: z
+    .url()
+    .describe('presigned, plays in a browser; good for a few minutes, ask again for a fresh one'),
+  download_url: z.url().describe('the same, but a browser saves it as a file'),
+  head_url: z.url().describe('the same for HEAD requests: a presigned link has one method'),
   expires_at: instant.describe('when the video is deleted'),
   bytes: z.int(),
   sha256: sha256Schema,
@@ -111,11 +153,19 @@ export const resultViewSchema = z.object({
   generation: z.object({ width: z.int(), height: z.int() }).describe('before scaling'),
   degraded: z.boolean().describe('rendered smaller than asked because memory ran out'),
   render_seconds: z.number(),
+  warnings: z.array(warningSchema).describe('of the engine, about the portrait or the voice'),
 })
 export type ResultView = z.infer<typeof resultViewSchema>
 
 /** `POST /cancel/{job_id}` */
 export const cancelViewSchema = z.object({ job_id: jobIdSchema, status: z.literal('cancelling') })
+
+/** `POST /events/{job_id}/token` */
+export const eventTokenSchema = z.object({
+  token: z.string().describe('opens the events of this job alone'),
+  expires_at: instant.describe('until when a stream may be opened'),
+  url: z.string().describe('the event stream, with the token'),
+})
 
 /** `GET /jobs` */
 export const jobsPageSchema = z.object({
@@ -123,9 +173,43 @@ export const jobsPageSchema = z.object({
   next_cursor: z.string().nullable(),
 })
 
+const rateSchema = z.object({
+  per_minute: z.int(),
+  burst: z.int(),
+  used: z.int().nonnegative().describe('calls of the burst that are not regained yet'),
+})
+
+const noLimit = 'null for no limit'
+const countSchema = z.object({ limit: z.int().nullable().describe(noLimit), used: z.int() })
+
+/** A limit on what is charged in a period, and what counts against it. */
+const periodOf = <T extends z.ZodType>(value: T) =>
+  z.object({
+    limit: value.nullable().describe(noLimit),
+    used: value.describe('charged in this period'),
+    committed: value.describe('expected of the unfinished jobs; it counts as used'),
+    resets_at: instant.describe('when the next period begins'),
+  })
+
+/** `GET /usage` */
+export const usageViewSchema = z.object({
+  submits: rateSchema,
+  reads: rateSchema.describe('of every other call, this one included'),
+  unfinished_jobs: countSchema,
+  renders: countSchema.describe('at the same time'),
+  gpu_seconds_per_day: periodOf(z.number()),
+  budget_per_day: periodOf(amount),
+  budget_per_month: periodOf(amount),
+  currency,
+  share: z.int().describe('part of the GPU time, against the others who wait'),
+})
+export type UsageView = z.infer<typeof usageViewSchema>
+
 /** `GET /health` */
 export const healthSchema = z.object({
-  status: z.enum(['ok', 'unavailable', 'draining']),
+  status: z
+    .enum(['ok', 'degraded', 'unavailable', 'draining'])
+    .describe('`degraded`: jobs are accepted and wait, because no worker can render them'),
   nats: z.enum(['ok', 'unavailable']),
   storage: z.enum(['ok', 'unavailable']),
   workers: z.array(
@@ -133,9 +217,20 @@ export const healthSchema = z.object({
       engine: z.string(),
       state: z.enum(['loading', 'ready', 'rendering', 'draining']),
       seen_seconds_ago: z.number(),
+      trouble: z.string().nullable().describe('why its engine does not load; null when it does'),
+      clock_ahead_seconds: z.number(),
     }),
   ),
+  worker_trouble: z.string().nullable().describe('why no worker renders the jobs that wait'),
   queue_depth: z.int().nonnegative(),
-  full_streams: z.array(z.string()).describe('streams of the broker that take no more messages'),
+  full_streams: z
+    .array(z.string())
+    .describe('streams of the broker that have no room for another job'),
+  problems: z
+    .array(z.string())
+    .describe('what is wrong, and what cures it; empty when all is well'),
+  clock_ahead_seconds: z
+    .number()
+    .describe("how far this machine's clock is ahead of the broker's, whose time counts"),
 })
 export type HealthView = z.infer<typeof healthSchema>

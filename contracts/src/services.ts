@@ -22,7 +22,7 @@ export type ProcessSpec = {
   readonly reservedPorts?: Readonly<Record<string, string>>
   /** What it is given: the keys of the store, a folder for media on their way, the path of ffmpeg. */
   readonly needs?: readonly ('store' | 'spool' | 'ffmpeg')[]
-  /** The container image that runs it. */
+  /** The container image that runs it. All services on Node are in one. */
   readonly image: string
 }
 
@@ -45,19 +45,19 @@ export const services = {
     kind: 'node',
     ports: { http: 'http', metrics: 'ingestMetrics' },
     needs: ['store', 'spool', 'ffmpeg'],
-    image: 'avatar-ingest',
+    image: 'avatar-api',
   },
   orchestrator: {
     kind: 'node',
     ports: { metrics: 'orchestratorMetrics' },
     needs: ['store'],
-    image: 'avatar-orchestrator',
+    image: 'avatar-api',
   },
   janitor: {
     kind: 'node',
     ports: { metrics: 'janitorMetrics' },
     needs: ['store'],
-    image: 'avatar-janitor',
+    image: 'avatar-api',
   },
   // No keys of the store: it gets a URL for each object that it may read or write.
   sidecar: {

@@ -1,6 +1,5 @@
 import type { EventType } from './events.ts'
 import { limits } from './limits.ts'
-import { workClass } from './subjects.ts'
 import type { Timings } from './timings.ts'
 
 const gibibyte = 2 ** 30
@@ -18,6 +17,8 @@ export type StreamSpec = {
   readonly maxAgeMs?: number
   readonly maxBytes?: number
   readonly maxMessageBytes?: number
+  /** Room that a new job may not use: it is for what the jobs accepted before still publish. */
+  readonly reserveBytes?: number
   readonly duplicateWindowMs: number
   readonly allowSchedules?: boolean
   readonly why: string
@@ -43,22 +44,15 @@ export const streams = {
     name: 'EVENTS',
     subjects: ['evt.>'],
     retention: 'limits',
-    discard: 'old',
+    // The oldest fact may be one that nobody has handled yet: a full stream must not drop it.
+    discard: 'new',
     maxAgeMs: 14 * day,
     maxBytes: 10 * gibibyte,
     maxMessageBytes: limits.messageMaxBytes,
+    // About 10 KB for each of 100,000 unfinished jobs.
+    reserveBytes: gibibyte,
     duplicateWindowMs: 120_000,
-    why: 'Facts: for the orchestrator, the storage stage, SSE and audit.',
-  },
-  GPU: {
-    name: 'GPU',
-    subjects: ['gpu.work.>'],
-    retention: 'workqueue',
-    discard: 'new',
-    maxMessagesPerSubject: 1,
-    maxBytes: gibibyte,
-    duplicateWindowMs: 120_000,
-    why: 'At most one entry per job. No maximum age: a worker could lose the entry it works on.',
+    why: 'Facts: for the orchestrator, the storage stage, SSE and audit. A full stream refuses.',
   },
   SCHED: {
     name: 'SCHED',
@@ -90,7 +84,21 @@ export const streams = {
     duplicateWindowMs: 120_000,
     why: 'Messages that nobody could handle, with payload and reason.',
   },
+  LEDGER: {
+    name: 'LEDGER',
+    subjects: ['ledger.>'],
+    retention: 'limits',
+    discard: 'old',
+    // The latest posting of a subject counts; that of a job is written as the first of its subject.
+    maxMessagesPerSubject: 1,
+    maxAgeMs: 400 * day,
+    duplicateWindowMs: 120_000,
+    why: 'What each job, worker and provider cost, for 13 months.',
+  },
 } as const satisfies Record<string, StreamSpec>
+
+/** Streams of earlier versions, which provisioning deletes: every job that waits has its record. */
+export const retiredStreams = ['GPU'] as const
 
 type StreamName = keyof typeof streams
 
@@ -100,7 +108,13 @@ export type BucketSpec = {
   readonly history: number
   readonly maxValueBytes: number
   /** How long a delete marker stays; values with a time to live need one. */
-  readonly markerTtlMs: number
+  readonly markerTtlMs?: number
+  /** In memory: lost when the broker restarts. */
+  readonly inMemory?: boolean
+  readonly maxAgeMs?: number
+  readonly maxBytes?: number
+  /** When the bucket is full: refuse the write, which is the default, or drop the oldest value. */
+  readonly discard?: 'new' | 'old'
   readonly why: string
 }
 
@@ -119,6 +133,38 @@ export const buckets = {
     maxValueBytes: 4096,
     markerTtlMs: hour,
     why: 'Hashed API keys and their owners.',
+  },
+  limits: {
+    name: 'limits',
+    history: 5,
+    maxValueBytes: 1024,
+    markerTtlMs: hour,
+    why: 'What the operator allows an owner instead of the defaults.',
+  },
+  rate: {
+    name: 'rate',
+    history: 1,
+    maxValueBytes: 128,
+    inMemory: true,
+    maxAgeMs: hour / 4,
+    maxBytes: 64 * 2 ** 20,
+    // A flood of addresses must not keep the others from being counted.
+    discard: 'old',
+    why: 'How fast each owner and address asks. Its loss costs one burst.',
+  },
+  pace: {
+    name: 'pace',
+    history: 1,
+    maxValueBytes: 1024,
+    markerTtlMs: hour,
+    why: 'The learned speed of engines, and the time a pool takes to start.',
+  },
+  meta: {
+    name: 'meta',
+    history: 5,
+    maxValueBytes: 4096,
+    markerTtlMs: hour,
+    why: 'Which layout the broker holds.',
   },
 } as const satisfies Record<string, BucketSpec>
 
@@ -160,7 +206,8 @@ export function consumers(timings: Timings) {
       name: 'ingest',
       filters: ['intake.*.job.submitted'],
       ackWaitMs: timings.handlerAckWaitMs,
-      maxAckPending: 64,
+      // Events over their publisher's rate count while they wait: as few would stop the other publishers.
+      maxAckPending: 20_000,
     },
     orchestrator: {
       stream: 'EVENTS',
@@ -175,13 +222,6 @@ export function consumers(timings: Timings) {
       filters: events(['render.completed']),
       ackWaitMs: timings.handlerAckWaitMs,
       maxAckPending: 1000,
-    },
-    gpu: {
-      stream: 'GPU',
-      name: `${workClass.class}-${workClass.priority}`,
-      filters: [`gpu.work.${workClass.class}.${workClass.priority}.*`],
-      ackWaitMs: timings.gpuAckWaitMs,
-      maxAckPending: 2000,
     },
     janitor: {
       stream: 'SCHED',

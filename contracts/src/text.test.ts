@@ -43,11 +43,21 @@ describe('a caller’s text', () => {
 
   it('fits into the bucket even in the largest record', () => {
     const longest = '\n🙂'.repeat(limits.promptMaxCharacters / 2)
-    const uploaded = aRender({ engine: 'e'.repeat(64) })
+    const uploaded = aRender({
+      engine: 'e'.repeat(64),
+      warnings: Array(limits.warningsPerJob).fill({
+        code: 'W'.repeat(40),
+        message: 'w'.repeat(limits.warningMaxCharacters),
+      }),
+    })
     const job = aJob({
       prompt: longest,
       reference: '🙂'.repeat(limits.referenceMaxCharacters),
       state: 'completed',
+      warnings: Array(limits.warningsPerJob).fill({
+        code: 'W'.repeat(40),
+        message: 'w'.repeat(limits.warningMaxCharacters),
+      }),
       uploaded,
       result: uploaded,
       error: { code: 'RENDER_FAILED', message: '🙂'.repeat(1000) },

@@ -22,8 +22,6 @@ export const timings = {
   /** The orchestrator fails a job whose render runs this long past its deadline. */
   overdueAfterMs: 30 * second,
 
-  gpuAckWaitMs: 45 * second,
-  inProgressEveryMs: 10 * second,
   handlerAckWaitMs: 30 * second,
   /** The delay before a failed message is redelivered, doubled each time up to the maximum. */
   handlerBackoffMs: second,
@@ -31,9 +29,30 @@ export const timings = {
   storeAwayNakMs: 5 * second,
 
   requestTimeoutMs: 3 * second,
-  claimAgainMs: 2 * second,
-  laterNakMs: 10 * second,
-  afterFailureNakMs: 2 * second,
+  /** An idle worker's ask waits this long for a job to come. */
+  askParkMs: 2 * second,
+  /** A worker waits this much longer for its answer than it asked to. */
+  askExtraMs: second,
+  /** A worker that still renders asks again this long after `none`; so does one whom nobody hears. */
+  askAgainMs: second,
+  /** An ask is answered only until this long after its wait: then nobody reads the answer. */
+  askGraceMs: 500,
+  /** An orchestrator whose clock jumps by more than this was suspended: the asks it holds are old. */
+  suspendedAfterMs: 2 * second,
+  /** An orchestrator answers asks once it has read all records, or this long after its start. */
+  listenAfterMs: 15 * second,
+  /** The write of a claim is given up after this: a late one would claim a job for nobody. */
+  claimWriteMs: 2 * second,
+  /** A worker whose own disk or engine let it down takes no job for this long. */
+  troubleAgainMs: 10 * second,
+  /** How long a worker goes on naming an attempt whose end it has told. */
+  endedNamedMs: minute,
+  /** GPU time by which a job of high priority may run ahead of its owner's share. */
+  highHeadStartMs: minute,
+  /** An event waits this long for its publisher's, or the service's, jobs to become fewer. */
+  quotaAgainMs: 15 * second,
+  /** How often a worker's time is posted to the ledger. */
+  workerPostingEveryMs: minute,
   /** The delay of the next attempt after a death, doubled each time up to the maximum. */
   deathBackoffMs: second,
   deathBackoffMaxMs: 8 * second,
@@ -49,8 +68,12 @@ export const timings = {
   uploadGiveUpMs: 2 * hour,
   /** A transfer that moves no byte for this long is aborted and tried again. */
   transferStallMs: 30 * second,
+  /** What a worker with a lifetime keeps of it behind the longest render, to upload and to leave. */
+  lifetimeReserveMs: minute,
   /** A worker releases what is still spooled this long after SIGTERM. */
   drainGraceMs: 25 * second,
+  /** A render process that has not acknowledged an order within this is killed and replaced. */
+  takeOrderMs: 10 * second,
   /** A render process that has not obeyed a stop within this is killed. */
   obeyStopMs: 3 * second,
   /** An engine that is not loaded within this hangs. From a cold network disk it takes a few minutes. */
@@ -61,6 +84,12 @@ export const timings = {
   /** How often a worker with a full disk checks for free space. */
   roomAgainMs: 5 * second,
 
+  /** The REST door closes a connection whose request has not sent its whole head within this. */
+  requestHeadMs: 20 * second,
+  /** An upload of which no byte arrives for this long is refused. */
+  uploadIdleMs: 30 * second,
+  /** An upload may take this long, however steadily it arrives: the largest needs 36 kB/s. */
+  uploadMs: 30 * minute,
   /** The REST door answers 503 when a publish takes longer than this. */
   publishAtDoorMs: 2 * second,
   /** A pass of a loop fails when a publish takes longer than this; the next pass publishes it again. */
@@ -71,18 +100,24 @@ export const timings = {
   admissionMs: 10 * minute,
   reconcileEveryMs: minute,
   pendingStaleMs: minute,
-  entryMissingMs: 30 * second,
+  /** An event whose handler has not changed the record within this is published again. */
+  behindMs: 30 * second,
+  /** How often the orchestrator reads every record beside its view of them. */
+  viewCheckEveryMs: hour,
   queueTimeoutMs: 24 * hour,
   sweepEveryMs: hour,
   /** How long an object without a record is kept; longer than any admission. */
   orphanAgeMs: hour,
   apiKeyCacheMs: 2 * second,
+  /** How long a token opens event streams. */
+  eventTokenMs: 15 * minute,
+  /** The same failure of one customer gets one line with a count in this time. */
+  repeatedFailureMs: minute,
+  /** A terminal event that is missing this long after the job's end is not waited for. */
+  endMissingMs: minute,
 } as const
 
 export type Timings = { readonly [Name in keyof typeof timings]: number }
-
-/** How many times a worker asks for a claim before it hands the entry back. */
-export const claimTries = 4
 
 /** How many times an upload is tried before it stays spooled until later. */
 export const uploadTries = 4

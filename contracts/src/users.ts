@@ -1,6 +1,6 @@
 import { type ServiceName, serviceNames } from './services.ts'
 import { streams } from './streams.ts'
-import { workClass } from './subjects.ts'
+import { subjects } from './subjects.ts'
 
 /** What a NATS user may publish and subscribe to. The broker refuses everything else. */
 export type UserPermissions = {
@@ -19,8 +19,6 @@ export function inboxPrefix(user: string): string {
   return `_INBOX_${user}`
 }
 
-const gpuConsumer = `GPU.${workClass.class}-${workClass.priority}`
-
 /** Reads from an existing durable consumer: looks it up, pulls, acknowledges. */
 function reads(consumer: string): string[] {
   return [
@@ -35,13 +33,18 @@ function gets(bucket: string): string[] {
   return [`$JS.API.STREAM.INFO.KV_${bucket}`, `$JS.API.DIRECT.GET.KV_${bucket}.>`]
 }
 
-/** Watches a bucket through an ordered consumer of its own. */
+/** Watches a bucket through an ordered consumer of its own, and asks whether there is anything to see. */
 function watches(bucket: string): string[] {
+  return [...readsInOrder(`KV_${bucket}`), `$JS.API.DIRECT.GET.KV_${bucket}`]
+}
+
+/** Follows a stream through an ordered consumer of its own. */
+function readsInOrder(stream: string): string[] {
   return [
-    `$JS.API.CONSUMER.CREATE.KV_${bucket}.>`,
-    `$JS.API.CONSUMER.INFO.KV_${bucket}.*`,
-    `$JS.API.CONSUMER.MSG.NEXT.KV_${bucket}.*`,
-    `$JS.API.CONSUMER.DELETE.KV_${bucket}.*`,
+    `$JS.API.CONSUMER.CREATE.${stream}.>`,
+    `$JS.API.CONSUMER.INFO.${stream}.*`,
+    `$JS.API.CONSUMER.MSG.NEXT.${stream}.*`,
+    `$JS.API.CONSUMER.DELETE.${stream}.*`,
     '$JS.FC.>',
   ]
 }
@@ -60,10 +63,21 @@ export const servicePermissions: Record<ServiceUser, UserPermissions> = {
       'notify.*.job.rejected',
       'dlq.intake.>',
       'ctl.request.cancel',
+      subjects.brokerHealth,
       '$KV.job.*.*',
       ...gets('job'),
+      ...gets('meta'),
       ...watches('job'),
       ...gets('apikey'),
+      '$KV.rate.*.*',
+      ...gets('rate'),
+      // Made again after a restart of the broker, which loses what is in memory.
+      '$JS.API.STREAM.CREATE.KV_rate',
+      ...watches('limits'),
+      ...gets('limits'),
+      ...watches('pace'),
+      ...gets('pace'),
+      ...readsInOrder('LEDGER'),
       '$JS.API.DIRECT.GET.EVENTS',
       '$JS.API.DIRECT.GET.EVENTS.>',
       ...reads('INTAKE.ingest'),
@@ -76,33 +90,46 @@ export const servicePermissions: Record<ServiceUser, UserPermissions> = {
   orchestrator: {
     publish: [
       'evt.job.>',
-      'gpu.work.>',
       'sched.delete.*',
       'notify.*.job.*',
       'dlq.events.>',
       // Published again for an upload that the record already notes.
       'evt.render.completed.*',
       'ctl.stop.*',
+      'ctl.drain.*',
+      subjects.brokerHealth,
       '$KV.job.*.*',
       ...gets('job'),
+      ...gets('meta'),
       ...watches('job'),
       '$JS.API.STREAM.MSG.GET.KV_job',
-      '$JS.API.STREAM.INFO.GPU',
-      `$JS.API.CONSUMER.INFO.${gpuConsumer}`,
-      '$JS.API.STREAM.PURGE.GPU',
-      '$JS.API.DIRECT.GET.GPU.>',
-      '$JS.API.DIRECT.GET.EVENTS.evt.job.cancel-requested.*',
+      'ledger.job.>',
+      'ledger.worker.>',
+      ...watches('limits'),
+      ...gets('limits'),
+      '$KV.pace.*.>',
+      ...gets('pace'),
+      ...watches('pace'),
+      ...readsInOrder('LEDGER'),
+      '$JS.API.DIRECT.GET.EVENTS',
+      '$JS.API.DIRECT.GET.EVENTS.evt.job.*.*',
       ...reads('EVENTS.orchestrator'),
       ...reads('EVENTS.storage'),
+      // For the metrics of streams and consumers.
+      ...Object.keys(streams).map((stream) => `$JS.API.STREAM.INFO.${stream}`),
+      '$JS.API.CONSUMER.INFO.INTAKE.ingest',
+      '$JS.API.CONSUMER.INFO.SCHED.janitor',
     ],
-    subscribe: [`${inboxPrefix('orchestrator')}.>`, 'ctl.request.*', 'beat.*'],
+    subscribe: [`${inboxPrefix('orchestrator')}.>`, 'ctl.request.*', 'beat.*', 'telemetry.spans.*'],
     allowResponses: true,
   },
   janitor: {
     publish: [
       'evt.job.deleted.*',
       'dlq.sched.>',
+      subjects.brokerHealth,
       ...gets('job'),
+      ...gets('meta'),
       '$JS.API.DIRECT.GET.KV_job',
       ...reads('SCHED.janitor'),
     ],
@@ -112,12 +139,12 @@ export const servicePermissions: Record<ServiceUser, UserPermissions> = {
     publish: [
       'evt.render.*.*',
       'beat.*',
+      'telemetry.spans.*',
+      'ctl.request.next',
       'ctl.request.claim',
       'ctl.request.store',
-      'dlq.gpu.>',
-      ...reads(gpuConsumer),
     ],
-    subscribe: [`${inboxPrefix('sidecar')}.>`, 'ctl.stop.*'],
+    subscribe: [`${inboxPrefix('sidecar')}.>`, 'ctl.stop.*', 'ctl.drain.*'],
   },
   operator: { publish: ['>'], subscribe: ['>'] },
 }

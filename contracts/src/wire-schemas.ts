@@ -3,6 +3,8 @@ import { apiKeyRecordSchema } from './api-key.ts'
 import { eventSchemas } from './events.ts'
 import { intakeSubmissionSchema, notificationSchema } from './intake.ts'
 import { jobRecordSchema } from './job.ts'
+import { billPostingSchema, jobPostingSchema, workerPostingSchema } from './ledger.ts'
+import { ownerLimitsSchema } from './owner-limits.ts'
 import {
   beatSchema,
   cancelAnswerSchema,
@@ -11,7 +13,9 @@ import {
   claimRequestSchema,
   deadLetterSchema,
   deletionDueSchema,
-  gpuEntrySchema,
+  drainOrderSchema,
+  nextAnswerSchema,
+  nextRequestSchema,
   requestErrorSchema,
   stopOrderSchema,
   storeAnswerSchema,
@@ -30,20 +34,26 @@ export const wireSchemas: Readonly<Record<string, z.ZodType>> = {
   ...eventWireSchemas,
   ApiKeyRecord: apiKeyRecordSchema,
   Beat: beatSchema,
+  BillPosting: billPostingSchema,
   CancelAnswer: cancelAnswerSchema,
   CancelRequest: cancelRequestSchema,
   ClaimAnswer: claimAnswerSchema,
   ClaimRequest: claimRequestSchema,
   DeadLetter: deadLetterSchema,
   DeletionDue: deletionDueSchema,
-  GpuEntry: gpuEntrySchema,
+  DrainOrder: drainOrderSchema,
   IntakeSubmission: intakeSubmissionSchema,
+  JobPosting: jobPostingSchema,
   JobRecord: jobRecordSchema,
+  NextAnswer: nextAnswerSchema,
+  NextRequest: nextRequestSchema,
   Notification: notificationSchema,
+  OwnerLimits: ownerLimitsSchema,
   RequestError: requestErrorSchema,
   StopOrder: stopOrderSchema,
   StoreAnswer: storeAnswerSchema,
   StoreRequest: storeRequestSchema,
+  WorkerPosting: workerPostingSchema,
 }
 
 /** The name of an event's schema: `render.completed` → `RenderCompleted`. */

@@ -1,0 +1,156 @@
+import { z } from 'zod'
+import type { PaceKey } from './requests.ts'
+
+/**
+ * What is known of the speed of an engine at one size on one device: KV `pace`, under the key that
+ * `paceKeyOf` makes. Five sums of a weighted least-squares fit of render seconds over chunks; each
+ * sample weakens the older ones.
+ */
+export const paceSchema = z.object({
+  samples: z.int().nonnegative(),
+  weight: z.number().nonnegative(),
+  chunks: z.number().nonnegative(),
+  seconds: z.number().nonnegative(),
+  chunksSquared: z.number().nonnegative(),
+  chunksSeconds: z.number().nonnegative(),
+  framesPerChunk: z.int().positive(),
+  /** From the end of a render until its job is completed. */
+  storingSeconds: z.number().nonnegative(),
+  /** The calibration of the worker that rendered last, by which another device's pace is scaled. */
+  secondsPerVideoSecond: z.number().positive().optional(),
+  atMs: z.int().nonnegative(),
+})
+export type Pace = z.infer<typeof paceSchema>
+
+/** The mean time that a pool takes from the first sign of a worker until it is ready. */
+export const startPaceSchema = z.object({
+  samples: z.int().nonnegative(),
+  seconds: z.number().nonnegative(),
+})
+export type StartPace = z.infer<typeof startPaceSchema>
+
+/** One finished render. */
+export type PaceSample = {
+  frames: number
+  /** The GPU time of the render. */
+  seconds: number
+  storingSeconds: number
+  framesPerChunk: number
+  secondsPerVideoSecond?: number | undefined
+  atMs: number
+}
+
+/** How much of its weight an old sample keeps at each new one. */
+const decay = 0.95
+const startDecay = 0.8
+/** From so many samples on a new one is held against them. */
+const trustedSamples = 5
+/** A sample this many times slower or faster than expected is taken for this much: it is a hiccup. */
+const clipFactor = 4
+
+/** The key of KV `pace`; what a NATS token cannot have is replaced. */
+export function paceKeyOf({ engine, size, device }: Omit<PaceKey, 'framesPerChunk'>): string {
+  return [engine, size, device].map((word) => word.replace(/[^A-Za-z0-9_-]+/g, '_')).join('.')
+}
+
+/** The key of KV `pace` for the cold start of a pool. */
+export function startPaceKeyOf(pool: string): string {
+  return `start.${pool}`
+}
+
+/** The pace after one more render. */
+export function learnPace(known: Pace | undefined, sample: PaceSample): Pace {
+  // Other chunks make other counts; an engine that changes them is learned anew.
+  const old = known?.framesPerChunk === sample.framesPerChunk ? known : undefined
+  const chunks = chunksOf(sample.frames, sample.framesPerChunk)
+  const seconds = clipped(sample.seconds, old, sample.frames)
+  const sum = (
+    name: keyof Pace & ('weight' | 'chunks' | 'seconds' | 'chunksSquared' | 'chunksSeconds'),
+    added: number,
+  ) => (old?.[name] ?? 0) * decay + added
+  return {
+    samples: (old?.samples ?? 0) + 1,
+    weight: sum('weight', 1),
+    chunks: sum('chunks', chunks),
+    seconds: sum('seconds', seconds),
+    chunksSquared: sum('chunksSquared', chunks * chunks),
+    chunksSeconds: sum('chunksSeconds', chunks * seconds),
+    framesPerChunk: sample.framesPerChunk,
+    storingSeconds: mean(old?.storingSeconds, clippedStoring(sample, old), decay),
+    ...(sample.secondsPerVideoSecond === undefined
+      ? {}
+      : { secondsPerVideoSecond: sample.secondsPerVideoSecond }),
+    atMs: sample.atMs,
+  }
+}
+
+/** The cold start after one more. */
+export function learnStart(known: StartPace | undefined, seconds: number): StartPace {
+  return {
+    samples: (known?.samples ?? 0) + 1,
+    seconds: mean(known?.seconds, seconds, startDecay),
+  }
+}
+
+/** How many seconds a render of so many frames takes at this pace. */
+export function renderSecondsAt(pace: Pace, frames: number): number {
+  const { weight, chunks, seconds, chunksSquared, chunksSeconds } = pace
+  const count = chunksOf(frames, pace.framesPerChunk)
+  const spread = weight * chunksSquared - chunks * chunks
+  // Of renders that were all equally long, only the slope can be told.
+  const isSlopeAlone = spread <= 1e-6 * weight * chunksSquared
+  const perChunk = isSlopeAlone
+    ? seconds / chunks
+    : (weight * chunksSeconds - chunks * seconds) / spread
+  const fixed = isSlopeAlone ? 0 : (seconds - perChunk * chunks) / weight
+  // Noise among few samples can tilt the line so far that a length would take less than nothing.
+  return perChunk > 0 && fixed >= 0
+    ? fixed + count * perChunk
+    : count * Math.max(0, chunksSeconds / chunksSquared)
+}
+
+/**
+ * How many seconds a render takes on a worker: by what was learned about its engine, size and device;
+ * else by the same engine and size on another device, scaled by both workers' calibrations; else by
+ * its own calibration. Undefined when nothing is known.
+ */
+export function estimateRender(
+  frames: number,
+  worker: {
+    paceKey?: PaceKey | undefined
+    secondsPerVideoSecond?: number | null | undefined
+  },
+  paces: ReadonlyMap<string, Pace>,
+  framesPerSecond: number,
+): number | undefined {
+  const { paceKey, secondsPerVideoSecond } = worker
+  if (paceKey) {
+    const own = paces.get(paceKeyOf(paceKey))
+    if (own) return renderSecondsAt(own, frames)
+    const prefix = paceKeyOf({ ...paceKey, device: '' })
+    for (const [key, pace] of paces)
+      if (key.startsWith(prefix) && pace.secondsPerVideoSecond && secondsPerVideoSecond)
+        return (renderSecondsAt(pace, frames) * secondsPerVideoSecond) / pace.secondsPerVideoSecond
+  }
+  return secondsPerVideoSecond ? (frames / framesPerSecond) * secondsPerVideoSecond : undefined
+}
+
+function chunksOf(frames: number, framesPerChunk: number): number {
+  return Math.ceil(frames / framesPerChunk)
+}
+
+function clipped(seconds: number, known: Pace | undefined, frames: number): number {
+  if (!known || known.samples < trustedSamples) return seconds
+  const expected = renderSecondsAt(known, frames)
+  return Math.min(expected * clipFactor, Math.max(expected / clipFactor, seconds))
+}
+
+/** A store that was away for an hour says nothing about the next job. */
+function clippedStoring({ storingSeconds }: PaceSample, known: Pace | undefined): number {
+  if (!known || known.samples < trustedSamples) return storingSeconds
+  return Math.min(storingSeconds, clipFactor * Math.max(1, known.storingSeconds))
+}
+
+function mean(old: number | undefined, next: number, kept: number): number {
+  return old === undefined ? next : old * kept + next * (1 - kept)
+}

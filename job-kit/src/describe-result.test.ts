@@ -28,8 +28,11 @@ describe('the presigned URL of a result', () => {
     expect(await secondsOf(2_000_000)).toBe(1)
   })
 
-  it('names the downloaded file after the job', async () => {
-    const disposition = (await url(0)).searchParams.get('response-content-disposition')
-    expect(disposition).toContain(`${job.jobId}.mp4`)
+  it('plays as video/mp4, and names the file after the job when it is saved', async () => {
+    const { searchParams } = await url(0)
+    expect(searchParams.get('response-content-type')).toBe('video/mp4')
+    expect(searchParams.get('response-content-disposition')).toBe(
+      `inline; filename="avatar-${job.jobId.slice(0, 8)}.mp4"`,
+    )
   })
 })

@@ -6,7 +6,8 @@ import type { JobRecords } from './job-records.ts'
 const watchAgainMs = 500
 
 /**
- * Follows all records by one watch, which is opened again whenever it breaks. What it reports is a moment
+ * Follows all records by one watch. Whenever it breaks it is opened again behind the last change that it
+ * reported, so nothing is reported twice. What it reports is a moment
  * old: only the record itself is the truth about a job.
  */
 export function followJobs(options: {
@@ -14,12 +15,18 @@ export function followJobs(options: {
   clock: Clock
   log: Log
   onJob: (job: JobRecord, revision: number) => void
-  onGone: (jobId: string, owner: string) => void
+  onGone: (jobId: string, owner: string, revision: number) => void
   /** Called when every record that was there before the watch has been reported. */
   onCurrent?: () => void
 }): Runnable {
   const { records, onJob, onGone, onCurrent = () => undefined } = options
   let isCurrent = false
+  let seenUpTo = 0
+
+  function becomeCurrent() {
+    isCurrent = true
+    onCurrent()
+  }
 
   const loop = background({
     ...options,
@@ -29,14 +36,12 @@ export function followJobs(options: {
     silentForMs: Infinity,
     async pass(signal) {
       try {
-        const changes = records.watch(signal, () => {
-          isCurrent = true
-          onCurrent()
-        })
+        const changes = records.watch(signal, becomeCurrent, seenUpTo && seenUpTo + 1)
         for await (const { key, value, revision } of changes) {
           const dot = key.indexOf('.')
           if (value) onJob(value, revision)
-          else onGone(key.slice(dot + 1), key.slice(0, dot))
+          else onGone(key.slice(dot + 1), key.slice(0, dot), revision)
+          seenUpTo = revision
         }
       } finally {
         isCurrent = false

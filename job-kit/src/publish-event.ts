@@ -1,5 +1,5 @@
 import { type AnyEvent, type EventType, eventId, type JobRecord, subjects } from '@avatar/contracts'
-import type { Bus, PublishOptions } from '@avatar/service-kit'
+import type { Bus, PublishOptions, PublishOutcome } from '@avatar/service-kit'
 
 /** What every event says about its job. */
 export type Fact = Pick<AnyEvent, 'jobId' | 'owner' | 'epoch' | 'revision' | 'atMs'>
@@ -12,7 +12,11 @@ type PlainEventType = {
 }[EventType]
 
 /** The fields that every event has, from the job's record. */
-export function factOf(job: JobRecord, revision: number, atMs: number): Fact {
+export function factOf(
+  job: Pick<JobRecord, 'jobId' | 'owner' | 'epoch'>,
+  revision: number,
+  atMs: number,
+): Fact {
   const { jobId, owner, epoch } = job
   return { jobId, owner, epoch, revision, atMs }
 }
@@ -30,7 +34,7 @@ export async function publishEvent(
   bus: Bus,
   event: AnyEvent,
   options: Omit<PublishOptions, 'messageId'> = {},
-): Promise<void> {
+): Promise<PublishOutcome> {
   const subject = subjects.event(event.type, event.jobId)
-  await bus.publish(subject, event, { messageId: eventId(event), ...options })
+  return bus.publish(subject, event, { messageId: eventId(event), ...options })
 }

@@ -3,7 +3,7 @@ import { createServer, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import type { Runnable } from './background.ts'
 import type { Health } from './health.ts'
-import type { Metrics } from './telemetry.ts'
+import type { Metrics } from './metrics.ts'
 
 /**
  * The operators' door of a service: `/metrics` for Prometheus; `/livez`, which says whether to restart

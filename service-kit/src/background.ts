@@ -12,7 +12,12 @@ export type Runnable = {
   stuckLoops?(): readonly string[]
   /** Whether it does its work right now: its consumer is bound, its view is current. */
   isReady?(): boolean
+  /** The loops inside that run and must come round. One that may wait for ever is left out. */
+  loops?(): readonly Loop[]
 }
+
+/** How a loop does. Ten periods and a minute after its last turn it counts as stuck. */
+export type Loop = { name: string; periodMs: number; turnedMsAgo: number }
 
 export type BackgroundOptions = {
   /** Names the loop in logs and in `/livez`. */
@@ -30,13 +35,16 @@ export type BackgroundOptions = {
   silentForMs?: number
 }
 
+const periodsUntilStuck = 10
+const marginMs = 60_000
+
 /**
  * A loop in the background. A pass that throws is logged, at the level that its failure code decides,
  * and the next pass runs after the usual pause: nothing a pass does ends the loop.
  */
 export function background(options: BackgroundOptions): Runnable {
   const { name, everyMs, clock, log, pass } = options
-  const silentForMs = options.silentForMs ?? 10 * everyMs + 60_000
+  const silentForMs = options.silentForMs ?? periodsUntilStuck * everyMs + marginMs
   let abort: AbortController | undefined
   let running: Promise<void> | undefined
   let turnedAtMs = 0
@@ -77,6 +85,11 @@ export function background(options: BackgroundOptions): Runnable {
       const isSilent = clock.monotonicMs() - turnedAtMs > silentForMs
       return running && !abort?.signal.aborted && (hasDied || isSilent) ? [name] : []
     },
+    loops() {
+      if (!running || silentForMs === Infinity) return []
+      const periodMs = Math.max(0, silentForMs - marginMs) / periodsUntilStuck
+      return [{ name, periodMs, turnedMsAgo: clock.monotonicMs() - turnedAtMs }]
+    },
   }
 }
 
@@ -91,5 +104,6 @@ export function together(...parts: readonly Runnable[]): Runnable {
     },
     stuckLoops: () => parts.flatMap((part) => part.stuckLoops?.() ?? []),
     isReady: () => parts.every((part) => part.isReady?.() ?? true),
+    loops: () => parts.flatMap((part) => part.loops?.() ?? []),
   }
 }

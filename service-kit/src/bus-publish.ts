@@ -1,9 +1,10 @@
 import { JetStreamApiError } from '@nats-io/jetstream'
 import { errors, type NatsConnection } from '@nats-io/transport-node'
+import type { StorageTrouble } from './broker-storage.ts'
 import type { Clock } from './clock.ts'
 import { AppError } from './errors.ts'
 import { type Log, logFailure } from './log.ts'
-import type { PublishTrouble } from './telemetry.ts'
+import type { PublishTrouble } from './metrics.ts'
 
 /** What the broker did with a publish that it may refuse. */
 export type PublishOutcome = 'stored' | 'exists'
@@ -44,9 +45,10 @@ export async function untilStored(
     clock: Clock
     log: Log
     countRetry: (reason: PublishTrouble) => void
+    askStorage: AskStorage
   },
 ): Promise<PublishOutcome> {
-  const { subject, timeoutMs = Infinity, connection, clock, log, countRetry } = options
+  const { subject, timeoutMs = Infinity, connection, clock, log, countRetry, askStorage } = options
   const beganMs = clock.monotonicMs()
   const deadlineMs = beganMs + timeoutMs
   let silence = { untilMs: 0, ms: firstSilenceMs }
@@ -59,11 +61,10 @@ export async function untilStored(
       return 'stored'
     } catch (error) {
       if (isPerSubjectLimit(error) || isWrongRevision(error)) return 'exists'
-      const failure = publishFailure(error, subject)
+      const { failure, reason } = await publishFailure(error, subject, askStorage)
       const nowMs = clock.monotonicMs()
       const isOver = connection.isClosed() || deadlineMs - nowMs <= publishAgainMs
       if (!failure.mayRetry || isOver) throw failure
-      const reason = troubleOf(error)
       countRetry(reason)
       if (nowMs >= silence.untilMs) {
         // Whoever waits is told that the broker is unavailable; an operator, that it needs room.
@@ -77,11 +78,42 @@ export async function untilStored(
   }
 }
 
-/** PUBLISH_REFUSED for what can never pass, BROKER_UNAVAILABLE for everything else. */
-export function publishFailure(error: unknown, subject: string): AppError {
-  return isRefusedForGood(error)
-    ? new AppError('PUBLISH_REFUSED', { cause: error, details: { subject } })
-    : new AppError('BROKER_UNAVAILABLE', { cause: error })
+/** Asks the broker whether it can store; undefined when it can, or does not answer. */
+export type AskStorage = () => Promise<StorageTrouble | undefined>
+
+/**
+ * PUBLISH_REFUSED for what can never pass, BROKER_UNAVAILABLE for everything else. The message names the
+ * true cause: a broker that cannot write lets a publish time out.
+ */
+export async function publishFailure(
+  cause: unknown,
+  subject: string,
+  askStorage: AskStorage,
+): Promise<{ failure: AppError; reason: PublishTrouble }> {
+  const reason = troubleOf(cause)
+  if (isRefusedForGood(cause))
+    return { failure: new AppError('PUBLISH_REFUSED', { cause, details: { subject } }), reason }
+  const trouble = reason === 'timeout' ? await askStorage() : undefined
+  if (trouble) return { failure: cannotStore(trouble, cause), reason: 'full' }
+  if (reason === 'full') return { failure: queueFull(cause), reason }
+  return { failure: new AppError('BROKER_UNAVAILABLE', { cause }), reason }
+}
+
+const safeToRetry = 'It is safe to retry with the same Idempotency-Key.'
+
+/** The broker answers and cannot write to its disk. */
+export function cannotStore({ problem, sentence }: StorageTrouble, cause?: unknown): AppError {
+  const message = `The queue cannot store anything. ${sentence} ${safeToRetry}`
+  return new AppError('BROKER_UNAVAILABLE', { cause, message, details: { problem } })
+}
+
+/** A stream has no room; the names of the full ones where they are known. */
+export function queueFull(cause: unknown, streams?: readonly string[]): AppError {
+  return new AppError('BROKER_UNAVAILABLE', {
+    cause,
+    message: `The queue is full and takes nothing until there is room in it. ${safeToRetry}`,
+    details: { problem: 'stream_full', ...(streams ? { streams } : {}) },
+  })
 }
 
 /** A compare-and-set lost: the subject has moved on. */
@@ -109,7 +141,8 @@ function isRefusedForGood(error: unknown): boolean {
   )
 }
 
-function troubleOf(error: unknown): PublishTrouble {
+/** Why the broker did not do what it was asked, from the error or its causes. */
+export function troubleOf(error: unknown): PublishTrouble {
   if (error instanceof JetStreamApiError) return noRoomCodes.includes(error.code) ? 'full' : 'other'
   if (error instanceof errors.NoRespondersError) return 'no_responders'
   if (error instanceof errors.TimeoutError) return 'timeout'

@@ -1,5 +1,6 @@
-import type { ConsumerSpec } from '@avatar/contracts'
+import { buckets, type ConsumerSpec } from '@avatar/contracts'
 import { JetStreamError, type JetStreamManager } from '@nats-io/jetstream'
+import { z } from 'zod'
 import { publishTryMs } from './bus-publish.ts'
 import { AppError } from './errors.ts'
 
@@ -17,12 +18,22 @@ export type StreamState = {
   refusesWhenFull: boolean
   /** Undefined when it is empty. */
   firstSequence: number | undefined
+  /** Of all messages that it ever stored. Deleting them does not turn it back. */
+  lastSequence: number
 }
+
+/** How far the reader of a consumer is. */
+export type ConsumerState = { pending: number; ackPending: number; redelivered: number }
 
 /** What can be read of streams and consumers. Every failure is BROKER_UNAVAILABLE. */
 export type StreamReader = ReturnType<typeof streamReader>
 
 type ConsumerName = Pick<ConsumerSpec, 'stream' | 'name'>
+
+/** Every answer about a stream carries the broker's time. The client library's type leaves it out. */
+const timedAnswerSchema = z.object({ ts: z.coerce.date() })
+/** Every service may ask about this stream. */
+const timeSubject = `$JS.API.STREAM.INFO.KV_${buckets.job.name}`
 
 export function streamReader(
   manager: JetStreamManager,
@@ -51,12 +62,13 @@ export function streamReader(
         throw new AppError('BROKER_UNAVAILABLE', { cause: error })
       }
     },
-    /** Whether a stream holds a message on exactly this subject, after a sequence if one is given. */
-    async hasMessage(stream: string, subject: string, afterSequence = 0): Promise<boolean> {
+    /** The newest message of a stream on a subject (wildcards allowed). */
+    async lastMessage(stream: string, subject: string): Promise<StoredMessage | undefined> {
       const message = await orUnavailable(
         manager.direct.getMessage(stream, { last_by_subj: subject }),
       )
-      return message !== null && message.seq > afterSequence
+      if (message === null) return undefined
+      return { subject: message.subject, sequence: message.seq, body: message.json() }
     },
     async streamState(stream: string): Promise<StreamState> {
       const { config, state } = await orUnavailable(manager.streams.info(stream))
@@ -67,6 +79,15 @@ export function streamReader(
         maxBytes: config.max_bytes,
         refusesWhenFull: config.discard === 'new',
         firstSequence: state.messages === 0 ? undefined : state.first_seq,
+        lastSequence: state.last_seq,
+      }
+    },
+    async consumerState({ stream, name }: ConsumerName): Promise<ConsumerState> {
+      const found = await orUnavailable(manager.consumers.info(stream, name))
+      return {
+        pending: found.num_pending,
+        ackPending: found.num_ack_pending,
+        redelivered: found.num_redelivered,
       }
     },
     /**
@@ -75,6 +96,13 @@ export function streamReader(
      */
     async ackFloor({ stream, name }: ConsumerName): Promise<number> {
       return (await orUnavailable(manager.consumers.info(stream, name))).ack_floor.stream_seq
+    },
+    /** The broker's clock at the moment of its answer, in milliseconds since 1970. */
+    async timeMs(): Promise<number> {
+      const answer = await request(timeSubject, {}, { timeoutMs: publishTryMs })
+      const timed = timedAnswerSchema.safeParse(answer)
+      if (timed.success) return timed.data.ts.getTime()
+      throw new AppError('BROKER_UNAVAILABLE', { details: { subject: timeSubject } })
     },
     /** Resets a consumer, so that it delivers everything from a sequence on again. */
     async resetConsumer({ stream, name }: ConsumerName, toSequence: number): Promise<void> {

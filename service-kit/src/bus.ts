@@ -1,15 +1,22 @@
-import type { BucketSpec, ConsumerSpec } from '@avatar/contracts'
+import { type BucketSpec, type ConsumerSpec, subjects } from '@avatar/contracts'
 import { type Consumer, jetstream, jetstreamManager } from '@nats-io/jetstream'
 import { Kvm } from '@nats-io/kv'
-import { connect, headers, type Msg, type NatsConnection } from '@nats-io/transport-node'
+import { connect, type Msg, type NatsConnection } from '@nats-io/transport-node'
 import type { z } from 'zod'
+import { type StorageTrouble, storageTrouble } from './broker-storage.ts'
+import { ensureBucket } from './bus-buckets.ts'
+import { type FollowOptions, followStream } from './bus-follow.ts'
 import { type PublishOutcome, publishTryMs, untilStored } from './bus-publish.ts'
+import { producing, traceHeaders } from './bus-spans.ts'
 import { type StreamReader, streamReader } from './bus-streams.ts'
 import { type Clock, inTime, systemClock } from './clock.ts'
 import { AppError } from './errors.ts'
 import { type Log, logFailure } from './log.ts'
+import type { Metrics } from './metrics.ts'
 import { openRecordStore, type RecordStore } from './record-store.ts'
-import type { Metrics } from './telemetry.ts'
+
+/** How long a failed publish waits for the broker's word on its storage. */
+const healthWithinMs = 500
 
 export type BusOptions = {
   url: string
@@ -24,8 +31,8 @@ export type BusOptions = {
 export type PublishOptions = {
   /** The same id within the stream's duplicate window is stored once. */
   messageId?: string | undefined
-  /** Stored only while the stream holds nothing on its subject, however old. */
-  isFirstOfSubject?: boolean
+  /** Stored only while the newest message on its subject, however old, has this sequence; 0 for none. */
+  lastSequence?: number | undefined
   traceparent?: string | undefined
   /** Gives up after this and throws BROKER_UNAVAILABLE; without it, tries for ever. */
   timeoutMs?: number | undefined
@@ -37,6 +44,7 @@ export type BusMessage = {
   traceparent: string | undefined
   /** @throws AppError INVALID_MESSAGE when it is not JSON */
   json(): unknown
+  bytes(): Uint8Array<ArrayBuffer>
   respond(body: unknown): void
 }
 
@@ -57,11 +65,7 @@ export type Bus = StreamReader & {
     options?: Pick<PublishOptions, 'traceparent'>,
   ): Promise<PublishOutcome>
   /** Removes every message of a stream on this subject. */
-  purge(
-    stream: string,
-    subject: string,
-    options?: Pick<PublishOptions, 'timeoutMs'>,
-  ): Promise<PublishOutcome>
+  purge(stream: string, subject: string): Promise<PublishOutcome>
   /** Publishes on core NATS: whoever subscribes now receives it, and nothing is stored. */
   publishCore(subject: string, body: unknown): void
   /** Asks and waits for one reply; undefined when nobody replied in time. */
@@ -78,8 +82,14 @@ export type Bus = StreamReader & {
   ): { stop(): void }
   /** Whether the broker answers a round trip within the time. */
   ping(withinMs: number): Promise<boolean>
+  /** Why the broker stores nothing, in its own words; undefined while it can, or does not answer. */
+  storageTrouble(withinMs: number): Promise<StorageTrouble | undefined>
   /** Opens a key-value bucket whose values follow a schema. */
   records<S extends z.ZodType>(bucket: BucketSpec, schema: S): Promise<RecordStore<z.output<S>>>
+  /** Creates a bucket in memory again, which the broker loses when it restarts. @throws the broker's error */
+  restoreBucket(bucket: BucketSpec): Promise<void>
+  /** Reads a stream in order, then follows it; see `followStream`. */
+  followStream(stream: string, subject: string, options: FollowOptions): Promise<void>
   /** The durable consumer of a spec; provisioning has created it. */
   consumer(spec: Pick<ConsumerSpec, 'stream' | 'name'>): Promise<Consumer>
   /** Resolves when the connection is given up for good. The process should then end. */
@@ -103,22 +113,19 @@ export async function connectBus(options: BusOptions): Promise<Bus> {
     pingInterval: 20_000,
     maxPingOut: 2,
     ignoreAuthErrorAbort: true,
+    // Otherwise each request makes an Error for its stack, which costs a twentieth of a busy service's time.
+    noAsyncTraces: true,
   })
-  void logStatus(connection, log)
+  const disconnects = new Set<() => void>()
+  void followStatus(connection, log, disconnects)
   const client = jetstream(connection, { timeout: publishTryMs })
   const manager = await jetstreamManager(connection, { checkAPI: false, timeout: publishTryMs })
 
   const kvm = new Kvm(client)
-
-  const stored = (
-    subject: string,
-    attempt: (tryMs: number) => Promise<unknown>,
-    timeoutMs?: number,
-  ) =>
-    untilStored(attempt, {
-      ...{ subject, timeoutMs, connection, clock, log },
-      countRetry: (reason) => metrics?.countPublishRetry(reason),
-    })
+  const onDisconnect = (call: () => void) => {
+    disconnects.add(call)
+    return { stop: () => void disconnects.delete(call) }
+  }
 
   const request: Bus['request'] = async (subject, body, { timeoutMs, traceparent }) => {
     try {
@@ -133,33 +140,55 @@ export async function connectBus(options: BusOptions): Promise<Bus> {
     }
   }
 
+  const storageTroubleWithin = async (withinMs: number) =>
+    storageTrouble(await request(subjects.brokerHealth, {}, { timeoutMs: withinMs }))
+  const askStorage = () => storageTroubleWithin(healthWithinMs)
+
+  const stored = (
+    subject: string,
+    attempt: (tryMs: number) => Promise<unknown>,
+    timeoutMs?: number,
+  ) =>
+    untilStored(attempt, {
+      ...{ subject, timeoutMs, connection, clock, log, askStorage },
+      countRetry: (reason) => metrics?.countPublishRetry(reason),
+    })
+
   return {
     log,
-    records: (bucket, schema) => openRecordStore({ client, manager, kvm }, log, bucket, schema),
+    records: (bucket, schema) =>
+      openRecordStore({ client, manager, kvm, askStorage }, log, bucket, schema),
+    restoreBucket: (bucket) => ensureBucket(manager, bucket),
     ...streamReader(manager, request),
     request,
-    publish: (subject, body, { messageId, isFirstOfSubject, traceparent, timeoutMs } = {}) =>
-      stored(
-        subject,
-        (tryMs) =>
-          client.publish(subject, JSON.stringify(body), {
-            headers: traceHeaders(traceparent),
-            timeout: tryMs,
-            ...(messageId ? { msgID: messageId } : {}),
-            ...(isFirstOfSubject ? { expect: { lastSubjectSequence: 0 } } : {}),
-          }),
-        timeoutMs,
+    publish: (subject, body, { messageId, lastSequence, traceparent, timeoutMs } = {}) =>
+      producing(subject, { messageId, traceparent }, (headers) =>
+        stored(
+          subject,
+          (tryMs) =>
+            client.publish(subject, JSON.stringify(body), {
+              headers,
+              timeout: tryMs,
+              ...(messageId ? { msgID: messageId } : {}),
+              ...(lastSequence === undefined
+                ? {}
+                : { expect: { lastSubjectSequence: lastSequence } }),
+            }),
+          timeoutMs,
+        ),
       ),
     schedule: (subject, target, atMs, body, { traceparent } = {}) =>
-      stored(subject, (tryMs) =>
-        client.publish(subject, JSON.stringify(body), {
-          headers: traceHeaders(traceparent),
-          timeout: tryMs,
-          schedule: { specification: { at: new Date(atMs) }, target },
-        }),
+      producing(subject, { traceparent }, (headers) =>
+        stored(subject, (tryMs) =>
+          client.publish(subject, JSON.stringify(body), {
+            headers,
+            timeout: tryMs,
+            schedule: { specification: { at: new Date(atMs) }, target },
+          }),
+        ),
       ),
-    purge: (stream, subject, { timeoutMs } = {}) =>
-      stored(subject, () => manager.streams.purge(stream, { filter: subject }), timeoutMs),
+    purge: (stream, subject) =>
+      stored(subject, () => manager.streams.purge(stream, { filter: subject })),
     publishCore: (subject, body) => connection.publish(subject, JSON.stringify(body)),
     subscribe(subject, handle, { queue } = {}) {
       const subscription = connection.subscribe(subject, {
@@ -182,6 +211,9 @@ export async function connectBus(options: BusOptions): Promise<Bus> {
         return false
       }
     },
+    storageTrouble: storageTroubleWithin,
+    followStream: (stream, subject, options) =>
+      followStream({ client, onDisconnect }, stream, subject, options),
     consumer: ({ stream, name }) => client.consumers.get(stream, name),
     closed: () => connection.closed(),
     async stop() {
@@ -190,17 +222,13 @@ export async function connectBus(options: BusOptions): Promise<Bus> {
   }
 }
 
-function traceHeaders(traceparent: string | undefined) {
-  const message = headers()
-  if (traceparent) message.set('traceparent', traceparent)
-  return message
-}
-
 function asBusMessage(message: Msg): BusMessage {
   return {
     subject: message.subject,
     traceparent: message.headers?.get('traceparent') || undefined,
     json: () => parseJson(message.string()),
+    // The client receives into buffers of its own, which are never shared memory.
+    bytes: () => message.data as Uint8Array<ArrayBuffer>,
     respond: (body) => message.respond(JSON.stringify(body)),
   }
 }
@@ -214,10 +242,16 @@ export function parseJson(text: string): unknown {
   }
 }
 
-async function logStatus(connection: NatsConnection, log: Log) {
+async function followStatus(
+  connection: NatsConnection,
+  log: Log,
+  onDisconnect: ReadonlySet<() => void>,
+) {
   for await (const status of connection.status()) {
-    if (status.type === 'disconnect') log.warn('broker connection lost')
-    else if (status.type === 'reconnect') log.info('broker connection back')
+    if (status.type === 'disconnect') {
+      log.warn('broker connection lost')
+      for (const call of onDisconnect) call()
+    } else if (status.type === 'reconnect') log.info('broker connection back')
     else if (status.type === 'error')
       log.error({ err: status.error }, 'broker refused an operation')
   }

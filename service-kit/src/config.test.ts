@@ -1,4 +1,4 @@
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { inspect } from 'node:util'
@@ -8,10 +8,12 @@ import {
   ConfigError,
   loadConfig,
   natsConfig,
+  program,
   runtimeConfig,
   secret,
   storeConfig,
   withStoreAddress,
+  writableFolder,
 } from './config.ts'
 
 const schema = z.object({
@@ -39,6 +41,35 @@ describe('the configuration', () => {
     expect(failing).toThrow(ConfigError)
     for (const name of ['NATS_URL', 'LOG_LEVEL', 'NATS_PASSWORD']) expect(failing).toThrow(name)
   })
+
+  it('tries programs and folders when it is read, and makes a folder that is missing', () => {
+    const places = z.object({ PROGRAM: program(), FOLDER: writableFolder() })
+    const folder = join(import.meta.dirname, 'config.ts', 'inside-a-file')
+    const failing = () => loadConfig(places, { PROGRAM: '/nowhere/ffmpeg', FOLDER: folder })
+    expect(failing).toThrow('/nowhere/ffmpeg cannot be run: ENOENT')
+    expect(failing).toThrow('inside-a-file cannot be written: ENOTDIR')
+    const fresh = join(mkdtempSync(join(tmpdir(), 'avatar-config-')), 'a/b')
+    loadConfig(places, { PROGRAM: process.execPath, FOLDER: fresh })
+    expect(existsSync(fresh)).toBe(true)
+    rmSync(join(fresh, '../..'), { recursive: true })
+  })
+
+  it('refuses an address without its scheme, which would only fail later', () => {
+    const store = z.object({ ...natsConfig, ...storeConfig })
+    const failing = () =>
+      loadConfig(store, { ...valid, NATS_URL: 'localhost:4222', S3_ENDPOINT: 'localhost:8333' })
+    expect(failing).toThrow('must be a URL such as nats://host:4222')
+    expect(failing).toThrow('must be a URL such as https://host:8333')
+  })
+
+  it.each(['media.example', 'ftp://media.example', 'javascript:x', 'https://media.example/?x=y'])(
+    'refuses the public endpoint %s',
+    (endpoint) => {
+      const failing = () =>
+        loadConfig(z.object(storeConfig).partial(), { S3_PUBLIC_ENDPOINT: endpoint })
+      expect(failing).toThrow('S3_PUBLIC_ENDPOINT')
+    },
+  )
 
   it('never shows a secret, however it is printed', () => {
     const hidden = secret().parse('sesame')

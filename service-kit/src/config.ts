@@ -1,17 +1,25 @@
-import { readFileSync } from 'node:fs'
+import { accessSync, constants, mkdirSync, readFileSync } from 'node:fs'
 import { z } from 'zod'
+import { hideValue } from './scrub.ts'
+
+/** The exit code of a service that refuses its configuration: another start would end the same. */
+export const refusedConfigExitCode = 2
 
 /** The environment is not a valid configuration; the message lists every mistake. */
 export class ConfigError extends Error {
   override readonly name = 'ConfigError'
 }
 
-/** A value that prints `[redacted]` wherever it is printed. Only `reveal` gives it. */
+/**
+ * A value that prints `[redacted]` wherever it is printed. Only `reveal` gives it, and what was revealed is
+ * hidden in every line and in whatever else is scrubbed.
+ */
 export class Secret {
   readonly #value: string
 
   constructor(value: string) {
     this.#value = value
+    hideValue(value)
   }
 
   reveal(): string {
@@ -40,24 +48,71 @@ export function secret() {
     .meta({ isSecret: true })
 }
 
+/** The secret in a mounted file, without its trailing newline. @throws the system's error */
+export function readSecretFile(path: string): string {
+  return readFileSync(path, 'utf8').replace(/\r?\n$/, '')
+}
+
 /** Whether a setting was made by `secret`. */
 export function isSecret(setting: z.ZodType): boolean {
   return setting.meta()?.['isSecret'] === true
 }
 
+/** A program that must be there, as a path. */
+export function program() {
+  return z
+    .string()
+    .min(1)
+    .superRefine((path, context) => {
+      const reason = failureOf(() => accessSync(path, constants.X_OK))
+      if (reason) context.addIssue(`${path} cannot be run: ${reason}`)
+    })
+}
+
+/** A folder to write in; it is made if it is missing. */
+export function writableFolder() {
+  return z
+    .string()
+    .min(1)
+    .superRefine((path, context) => {
+      const reason = failureOf(() => {
+        mkdirSync(path, { recursive: true })
+        accessSync(path, constants.W_OK)
+      })
+      if (reason) context.addIssue(`${path} cannot be written: ${reason}`)
+    })
+}
+
+function isPercentEncoded(text: string): boolean {
+  return failureOf(() => decodeURIComponent(text)) === undefined
+}
+
+/** The code of the system's error that the call throws; undefined when it succeeds. */
+function failureOf(call: () => void): string | undefined {
+  try {
+    call()
+    return undefined
+  } catch (error) {
+    return error instanceof Error && 'code' in error ? String(error.code) : String(error)
+  }
+}
+
 export const natsConfig = {
-  NATS_URL: z.url().describe('NATS server with JetStream, without credentials'),
+  NATS_URL: z
+    .url({ protocol: /^(nats|tls|wss?)$/, error: 'must be a URL such as nats://host:4222' })
+    .describe('NATS server with JetStream, without credentials'),
   NATS_USER: z.string().min(1).describe("this service's NATS user"),
   NATS_PASSWORD: secret().describe('its password'),
 }
 
 export const storeConfig = {
   S3_ENDPOINT: z
-    .url()
+    .url({ protocol: /^https?$/, error: 'must be a URL such as https://host:8333' })
     .optional()
     .describe('S3 server as the services reach it; for R2 give R2_ACCOUNT_ID instead'),
   S3_PUBLIC_ENDPOINT: z
-    .url()
+    .url({ protocol: /^https?$/, error: 'must be a URL such as https://media.example' })
+    .regex(/^[^?#]*$/, 'must have neither a query nor a fragment')
     .optional()
     .describe(
       'the same server as clients reach it, for the links that they get; by default S3_ENDPOINT',
@@ -91,7 +146,17 @@ export const runtimeConfig = {
     .int()
     .min(0)
     .max(65_535)
+    .default(9464)
     .describe('port of /metrics, /livez and /readyz; 0 takes a free one'),
+  OTEL_EXPORTER_OTLP_ENDPOINT: z
+    .url({ protocol: /^https?$/, error: 'must be a URL such as http://host:4318' })
+    .optional()
+    .describe('base URL of the collector that takes traces as OTLP over HTTP; without it, none'),
+  OTEL_EXPORTER_OTLP_HEADERS: secret()
+    .refine((headers) => isPercentEncoded(headers.reveal()), 'must be percent-encoded')
+    .optional()
+    .meta({ isSecret: true })
+    .describe('what that collector wants to see, such as authorization=Bearer%20TOKEN'),
   TIMINGS_DIVISOR: z.coerce
     .number()
     .min(1)
@@ -119,7 +184,7 @@ export function loadConfig<S extends z.ZodObject>(
     if (path === undefined || !isSecret(setting)) continue
     if (given[name] !== undefined) mistakes.push(`✖ give ${name} or ${name}_FILE, not both`)
     try {
-      given[name] = readFileSync(path, 'utf8').replace(/\r?\n$/, '')
+      given[name] = readSecretFile(path)
     } catch (error) {
       const code = error instanceof Error && 'code' in error ? ` (${error.code})` : ''
       mistakes.push(`✖ ${name}_FILE names ${path}, which cannot be read${code}`)

@@ -4,11 +4,13 @@ import type { JsMsg } from '@nats-io/jetstream'
 import type { z } from 'zod'
 import { background, type Runnable } from './background.ts'
 import { type Bus, parseJson } from './bus.ts'
+import { consuming, type TraceDelivery } from './bus-spans.ts'
 import type { Clock } from './clock.ts'
 import { type AppError, asAppError, parseMessage } from './errors.ts'
 import { type Log, logFailure } from './log.ts'
-import type { Metrics } from './telemetry.ts'
-import { continueTrace } from './trace.ts'
+import type { Metrics } from './metrics.ts'
+import { scrubDetails, scrubSecrets } from './scrub.ts'
+import type { Trace } from './trace.ts'
 
 /** What a handler is told besides the message itself. */
 export type Delivery = {
@@ -16,8 +18,11 @@ export type Delivery = {
   sequence: number
   /** 1 for the first delivery of the message. */
   deliveryCount: number
+  /** Of the job that the message is about. */
   traceparent: string
   log: Log
+  /** Has the message redelivered after this time instead of acknowledging it. It counts as no failure. */
+  putBack(ms: number): void
 }
 
 export type ConsumerLoopOptions<S extends z.ZodType> = {
@@ -28,11 +33,16 @@ export type ConsumerLoopOptions<S extends z.ZodType> = {
   timings: Timings
   clock: Clock
   log: Log
-  metrics: Pick<Metrics, 'countDeadLetter'>
+  metrics: Pick<Metrics, 'countDeadLetter' | 'beginDeadLetters'>
   /** A message that does not follow it is rejected and never reaches the handler. */
   schema: S
-  /** Returning acknowledges the message. Throwing decides its fate by the failure table. */
+  /**
+   * Returning acknowledges the message, unless it was put back. Throwing decides its fate by the failure
+   * table; an error that carries `retryAfterMs` only has it redelivered after that time.
+   */
   handle: (body: z.output<S>, delivery: Delivery) => Promise<void>
+  /** How deliveries hang in their traces; by default, below the span that published the message. */
+  traceDelivery?: TraceDelivery
   /** Called before a message is dead-lettered. `body` is its JSON, or undefined where it is none. */
   onReject?: (error: AppError, body: unknown, delivery: Delivery) => Promise<void>
 }
@@ -46,12 +56,13 @@ const silentForMs = 300_000
 /**
  * Reads a durable consumer until it is stopped. It acknowledges a message once it is handled. A
  * rejected message is dead-lettered at once, any other at its fifth failure. While a dependency is
- * away the message is redelivered, however long that takes.
+ * away, or an error names the time to wait, the message is redelivered, however long that takes.
  */
 export function consumerLoop<S extends z.ZodType>(options: ConsumerLoopOptions<S>): Runnable {
   const { bus, spec, clock, log, timings } = options
   const failuresOf = new Map<number, number>()
   let isBound = false
+  options.metrics.beginDeadLetters(spec.name)
 
   async function readWhileItLasts(signal: AbortSignal, turned: () => void) {
     const consumer = await bus.consumer(spec)
@@ -81,14 +92,27 @@ export function consumerLoop<S extends z.ZodType>(options: ConsumerLoopOptions<S
     }
   }
 
+  /** One span for each delivery, but for those that only have to wait: thousands may. */
   async function deliver(message: JsMsg, turned: () => void) {
-    const trace = continueTrace(message.headers?.get('traceparent'))
+    const { span, jobTrace } = consuming(message, spec.name, options.traceDelivery)
+    const outcome = await span.run(() => handle(message, jobTrace, turned))
+    if (outcome === 'has to wait') return
+    if (outcome !== 'handled') span.fail(outcome)
+    span.end()
+  }
+
+  /** @returns what failed, if anything did */
+  async function handle(message: JsMsg, { traceId, traceparent }: Trace, turned: () => void) {
+    let putBackForMs: number | undefined
     const delivery: Delivery = {
       subject: message.subject,
       sequence: message.seq,
       deliveryCount: message.info.deliveryCount,
-      traceparent: trace.traceparent,
-      log: log.child({ subject: message.subject, traceId: trace.traceId }),
+      traceparent,
+      log: log.child({ subject: message.subject, traceId }),
+      putBack(ms) {
+        putBackForMs = ms
+      },
     }
     const working = setInterval(() => {
       message.working()
@@ -99,13 +123,17 @@ export function consumerLoop<S extends z.ZodType>(options: ConsumerLoopOptions<S
     try {
       body = parseJson(message.string())
       await options.handle(parseMessage(options.schema, body), delivery)
-      message.ack()
+      if (putBackForMs === undefined) message.ack()
+      else message.nak(putBackForMs)
       failuresOf.delete(message.seq)
-    } catch (error) {
-      await settleFailure(message, delivery, asAppError(error), body).catch((failure) =>
+      return putBackForMs === undefined ? 'handled' : 'has to wait'
+    } catch (thrown) {
+      const error = asAppError(thrown)
+      await settleFailure(message, delivery, error, body).catch((failure) =>
         // Nothing settled it: the broker redelivers it once its acknowledgement is overdue.
         logFailure(delivery.log, failure, 'failed message not settled'),
       )
+      return error.retryAfterMs === undefined ? error : 'has to wait'
     } finally {
       clearInterval(working)
     }
@@ -117,6 +145,13 @@ export function consumerLoop<S extends z.ZodType>(options: ConsumerLoopOptions<S
     error: AppError,
     body: unknown,
   ): Promise<void> {
+    if (error.retryAfterMs !== undefined) {
+      const { code, retryAfterMs } = error
+      // Thousands may wait, and none of them has failed.
+      delivery.log.debug({ code, retryAfterMs }, 'message has to wait, it will be redelivered')
+      message.nak(Math.ceil(retryAfterMs))
+      return
+    }
     const failed = (failuresOf.get(message.seq) ?? 0) + (error.isDependency ? 0 : 1)
     if (error.mayRetry && failed < failuresUntilDeadLetter) {
       failuresOf.set(message.seq, failed)
@@ -139,9 +174,9 @@ export function consumerLoop<S extends z.ZodType>(options: ConsumerLoopOptions<S
       consumer: spec.name,
       subject: message.subject,
       sequence: message.seq,
-      reason: error.message,
+      reason: scrubSecrets(error.message),
       code: error.code,
-      details: error.details,
+      details: scrubDetails(error.details),
       payload: message.string(),
       atMs: clock.nowMs(),
     }

@@ -7,6 +7,11 @@ export type AppErrorOptions = {
   details?: Readonly<Record<string, unknown>>
   /** Replaces the table's sentence where the case allows a more helpful one. */
   message?: string
+  /**
+   * When trying again can succeed, where that is known: HTTP answers say it as `Retry-After`. A message
+   * that is handed back for this long has not failed.
+   */
+  retryAfterMs?: number | undefined
 }
 
 /** An error whose code decides the HTTP status and the fate of the message. */
@@ -14,11 +19,16 @@ export class AppError extends Error {
   override readonly name = 'AppError'
   readonly code: FailureCode
   readonly details: Readonly<Record<string, unknown>>
+  readonly retryAfterMs: number | undefined
 
-  constructor(code: FailureCode, { cause, details = {}, message }: AppErrorOptions = {}) {
+  constructor(
+    code: FailureCode,
+    { cause, details = {}, message, retryAfterMs }: AppErrorOptions = {},
+  ) {
     super(message ?? failures[code].summary, { cause })
     this.code = code
     this.details = details
+    this.retryAfterMs = retryAfterMs
   }
 
   /** Whether trying again may help. */

@@ -16,7 +16,9 @@ function healthOf({
 } = {}) {
   const time = { nowMs: 0 }
   const clock = { ...systemClock, nowMs: () => time.nowMs, monotonicMs: () => time.nowMs }
-  return { time, health: createHealth({ checks, parts: () => parts, isStopping, clock }) }
+  const agreement = { aheadMs: () => 0, agrees: () => true, isTrusted: () => true }
+  const health = createHealth({ checks, parts: () => parts, isStopping, clock, agreement })
+  return { time, health }
 }
 
 describe('readiness', () => {
@@ -32,9 +34,18 @@ describe('readiness', () => {
         store: { ok: false, since: '1970-01-01T00:00:05.000Z' },
         work: { ok: true, since: '1970-01-01T00:00:00.000Z' },
       },
+      clock: { ok: true, ahead_seconds: 0 },
     })
     time.nowMs = 7_000
     expect((await health.ready()).checks['store']?.since).toBe('1970-01-01T00:00:05.000Z')
+  })
+
+  it('says what is wrong with a dependency that is known to be', async () => {
+    const { health } = healthOf({ checks: { nats: async () => 'The disk is full.' } })
+    expect((await health.ready()).checks['nats']).toMatchObject({
+      ok: false,
+      problem: 'The disk is full.',
+    })
   })
 
   it('asks a dependency once for all probes within a second', async () => {

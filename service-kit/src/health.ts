@@ -1,13 +1,23 @@
 import type { Runnable } from './background.ts'
+import type { ClockAgreement } from './broker-clock.ts'
 import { type Clock, inTime, sharedFor } from './clock.ts'
 
-/** Whether a dependency answers. It is given `answerWithinMs`; a later answer counts as none. */
-export type Check = (withinMs: number) => Promise<boolean>
+/**
+ * Whether a dependency answers, or a sentence about what is wrong with it. It is given `answerWithinMs`; a
+ * later answer counts as none.
+ */
+export type Check = (withinMs: number) => Promise<boolean | string>
 
-/** What `/readyz` answers. `since` is when the check last changed. */
+type CheckState = { ok: boolean; since: string; problem?: string }
+
+/**
+ * What `/readyz` answers. `since` is when the check last changed. A clock that differs from the broker's
+ * makes only those services unready that have a check for it.
+ */
 export type Readiness = {
   status: 'ready' | 'unready'
-  checks: Record<string, { ok: boolean; since: string }>
+  checks: Record<string, CheckState>
+  clock: { ok: boolean; ahead_seconds: number }
 }
 
 /** What `/livez` answers: the loops that only a restart of the process repairs. */
@@ -28,14 +38,16 @@ export function createHealth(options: {
   parts: () => readonly Runnable[]
   isStopping: () => boolean
   clock: Clock
+  agreement: ClockAgreement
 }): Health {
-  const { clock, parts } = options
-  const states = new Map<string, { ok: boolean; since: string }>()
+  const { clock, agreement, parts } = options
+  const states = new Map<string, CheckState>()
 
-  function state(name: string, ok: boolean) {
+  function state(name: string, answer: boolean | string) {
     const known = states.get(name)
-    const now = { ok, since: new Date(clock.nowMs()).toISOString() }
-    const current = known?.ok === ok ? known : now
+    const ok = answer === true
+    const since = known?.ok === ok ? known.since : new Date(clock.nowMs()).toISOString()
+    const current = { ok, since, ...(typeof answer === 'string' ? { problem: answer } : {}) }
     states.set(name, current)
     return [name, current] as const
   }
@@ -43,13 +55,18 @@ export function createHealth(options: {
   async function look(): Promise<Readiness> {
     const dependencies = Object.entries(options.checks).map(async ([name, check]) => {
       const answer = check(answerWithinMs).catch(() => false)
-      return state(name, (await inTime(clock, answerWithinMs, answer)) === true)
+      const found = await inTime(clock, answerWithinMs, answer)
+      return state(name, found === 'late' ? false : found)
     })
     const answers = await Promise.all(dependencies)
     const isWorking = parts().every((part) => part.isReady?.() ?? true)
     const checks = [...answers, state('work', isWorking && !options.isStopping())]
     const isReady = checks.every(([, { ok }]) => ok)
-    return { status: isReady ? 'ready' : 'unready', checks: Object.fromEntries(checks) }
+    return {
+      status: isReady ? 'ready' : 'unready',
+      checks: Object.fromEntries(checks),
+      clock: { ok: agreement.agrees(), ahead_seconds: Math.round(agreement.aheadMs()) / 1000 },
+    }
   }
 
   return {

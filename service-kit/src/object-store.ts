@@ -30,7 +30,20 @@ export type ObjectStoreOptions = {
 }
 
 export type ObjectHead = { bytes: number; sha256: string | undefined }
-export type ListedObject = { key: string; bytes: number; modifiedAtMs: number }
+/** How a client's link is answered: `inline` plays in a browser, `attachment` is saved. */
+export type LinkOptions = {
+  method?: 'GET' | 'HEAD'
+  contentType: string
+  disposition: 'inline' | 'attachment'
+  fileName: string
+}
+/** Both times are by the store's own clock. */
+export type ListedObject = {
+  key: string
+  bytes: number
+  modifiedAtMs: number
+  listedAtMs: number
+}
 
 const defaultStallMs = 30_000
 /** However slowly it moves, a call ends after this many stall times. */
@@ -39,6 +52,8 @@ const longestCallInStalls = 10
 /** Tries of one call, the first included. The SDK's own three would be over within a second. */
 const tries = 3
 const backoffMs = 200
+/** A Date header counts whole seconds, and answers take time: less than this is no difference. */
+const dateMayDifferMs = 5_000
 /** How long a reachability check may take. */
 const lookMs = 2_000
 
@@ -72,6 +87,8 @@ export function createObjectStore(options: ObjectStoreOptions) {
       // It would log to the console as plain text; what matters is in the error.
       logger: silentLogger,
       forcePathStyle: true,
+      // The SDK corrects it by the store's answers from then on.
+      systemClockOffset: clock.nowMs() - systemClock.nowMs(),
       credentials: { accessKeyId: options.accessKeyId, secretAccessKey: options.secretAccessKey },
       requestChecksumCalculation: 'WHEN_REQUIRED',
       responseChecksumValidation: 'WHEN_REQUIRED',
@@ -86,6 +103,24 @@ export function createObjectStore(options: ObjectStoreOptions) {
   const client = clientOf(options.endpoint)
   // The signature covers the host, so a link for another host needs a client of its own.
   const publicClient = options.publicEndpoint ? clientOf(options.publicEndpoint) : client
+
+  /** How far the store's clock is ahead of ours. */
+  let storeAheadMs = 0
+  client.middlewareStack.add(
+    (next) => async (args) => {
+      const result = await next(args)
+      // The SDK types it as unknown, because a handler need not speak HTTP. Ours does.
+      const { headers } = result.response as { headers: Record<string, string> }
+      const aheadMs = Date.parse(headers['date'] ?? '') - clock.nowMs()
+      storeAheadMs = Math.abs(aheadMs) > dateMayDifferMs ? aheadMs : 0
+      return result
+    },
+    // Next to the wire, where a refusal is an answer like any other.
+    { step: 'deserialize', priority: 'low' },
+  )
+  const storeNowMs = () => clock.nowMs() + storeAheadMs
+  /** The store refuses a link whose time is minutes off its own. */
+  const signingDate = () => new Date(storeNowMs())
 
   async function retried<T>(call: () => Promise<T>, signal?: AbortSignal): Promise<T> {
     const giveUpAtMs = clock.monotonicMs() + stallMs
@@ -128,6 +163,9 @@ export function createObjectStore(options: ObjectStoreOptions) {
   }
 
   return {
+    /** The origin of the links that clients get. */
+    publicOrigin: new URL(options.publicEndpoint ?? options.endpoint).origin,
+
     /**
      * Stores a file. The server refuses it if the SHA-256 (hex) of what arrives differs. `signal` ends
      * all tries together.
@@ -208,6 +246,7 @@ export function createObjectStore(options: ObjectStoreOptions) {
               key: item.Key,
               bytes: item.Size ?? 0,
               modifiedAtMs: item.LastModified?.getTime() ?? 0,
+              listedAtMs: storeNowMs(),
             }
         token = page.IsTruncated ? page.NextContinuationToken : undefined
       } while (token)
@@ -233,37 +272,55 @@ export function createObjectStore(options: ObjectStoreOptions) {
     /** A presigned URL by which a worker reads one object, at the address that the services use. */
     async presignGet(key: string, ttlSeconds: number): Promise<string> {
       const command = new GetObjectCommand({ Bucket: bucket, Key: key })
-      return getSignedUrl(client, command, { expiresIn: ttlSeconds })
-    },
-
-    /** A link for a client, at the public address; `fileName` is what a browser saves it as. */
-    async presignDownload(key: string, ttlSeconds: number, fileName: string): Promise<string> {
-      const command = new GetObjectCommand({
-        Bucket: bucket,
-        Key: key,
-        ResponseContentDisposition: `attachment; filename="${fileName}"`,
-      })
-      return getSignedUrl(publicClient, command, { expiresIn: ttlSeconds })
+      return getSignedUrl(client, command, { expiresIn: ttlSeconds, signingDate: signingDate() })
     },
 
     /**
-     * A presigned URL that stores exactly this content, once: the length and the SHA-256 (hex) are
-     * signed, and `If-None-Match: *` refuses a second write with 412. Send all headers as given.
+     * A link for a client, at the public address. It works for its method alone, because the signature
+     * covers the method.
      */
-    async presignPut(key: string, bytes: number, sha256: string, ttlSeconds: number) {
+    async presignLink(key: string, ttlSeconds: number, link: LinkOptions): Promise<string> {
+      const { method = 'GET', contentType, disposition, fileName } = link
+      const Command = method === 'HEAD' ? HeadObjectCommand : GetObjectCommand
+      const command = new Command({
+        Bucket: bucket,
+        Key: key,
+        ResponseContentType: contentType,
+        ResponseContentDisposition: `${disposition}; filename="${fileName}"`,
+      })
+      return getSignedUrl(publicClient, command, {
+        expiresIn: ttlSeconds,
+        signingDate: signingDate(),
+      })
+    },
+
+    /**
+     * A presigned URL that stores exactly this content, once: the type, the length and the SHA-256 (hex)
+     * are signed, and `If-None-Match: *` refuses a second write with 412. Send all headers as given.
+     */
+    async presignPut(
+      key: string,
+      { bytes, sha256, contentType }: { bytes: number; sha256: string; contentType: string },
+      ttlSeconds: number,
+    ) {
       const checksum = hexToBase64(sha256)
       const command = new PutObjectCommand({
         Bucket: bucket,
         Key: key,
+        ContentType: contentType,
         ContentLength: bytes,
         ChecksumSHA256: checksum,
         IfNoneMatch: '*',
       })
       const url = await getSignedUrl(client, command, {
         expiresIn: ttlSeconds,
+        // The presigner leaves the type out of the signature unless it is named here.
+        signableHeaders: new Set(['content-type']),
+        signingDate: signingDate(),
         unhoistableHeaders: new Set(['x-amz-checksum-sha256', 'if-none-match']),
       })
       const headers: Record<string, string> = {
+        'content-type': contentType,
         'content-length': String(bytes),
         'x-amz-checksum-sha256': checksum,
         'if-none-match': '*',

@@ -1,10 +1,10 @@
 import { addAbortListener } from 'node:events'
 import type { BucketSpec } from '@avatar/contracts'
 import type { JetStreamClient, JetStreamManager } from '@nats-io/jetstream'
-import type { KV, Kvm } from '@nats-io/kv'
+import type { KV, KvEntry, Kvm } from '@nats-io/kv'
 import { headers } from '@nats-io/transport-node'
 import type { z } from 'zod'
-import { isWrongRevision, publishFailure } from './bus-publish.ts'
+import { type AskStorage, isWrongRevision, publishFailure } from './bus-publish.ts'
 import { orUnavailable } from './bus-streams.ts'
 import { AppError } from './errors.ts'
 import { type Log, logFailure } from './log.ts'
@@ -15,70 +15,110 @@ export type Versioned<T> = { value: T; revision: number }
 /** One change seen by a watch; `value` is undefined when the key was removed. */
 export type Change<T> = { key: string; value: T | undefined; revision: number; isUpdate: boolean }
 
+/** After `ttlMs` the value expires. A write without an answer within `timeoutMs` fails; it is not repeated. */
+export type WriteOptions = { ttlMs?: number | undefined; timeoutMs?: number }
+
 /** Values of one kind in a key-value bucket, changed only by compare-and-set. */
 export type RecordStore<T> = {
   /** @throws AppError BROKER_UNAVAILABLE */
   find(key: string): Promise<Versioned<T> | undefined>
   /** The first present value whose key matches a pattern (`*` for one token). */
   findMatching(pattern: string): Promise<Versioned<T> | undefined>
-  /** @returns the new revision, or `exists` */
+  /**
+   * A removed key is as free as one that never was: the server counts the marker of its removal as its
+   * last value, so the write names the marker's revision.
+   *
+   * @returns the new revision, or `exists`
+   */
   create(key: string, value: T): Promise<number | 'exists'>
   /** @returns the new revision, or `conflict` when the record has moved on */
-  update(key: string, value: T, revision: number, ttlMs?: number): Promise<number | 'conflict'>
+  update(
+    key: string,
+    value: T,
+    revision: number,
+    options?: WriteOptions,
+  ): Promise<number | 'conflict'>
   /** Every present value, in no particular order; for small buckets. */
   list(): Promise<T[]>
   /**
    * Yields every present value, then every change, until the signal aborts or the watch breaks. A
    * value that does not follow its schema is logged and left out, so that it hides no other.
-   * `onCurrent` is called once all values that were there before the watch have been yielded.
+   * `onCurrent` is called once all values that were there before the watch have been yielded. From a
+   * revision on, only later changes are yielded: a watch that broke resumes behind the last one it saw.
    */
-  watch(signal: AbortSignal, onCurrent?: () => void): AsyncIterable<Change<T>>
+  watch(
+    signal: AbortSignal,
+    onCurrent?: () => void,
+    fromRevision?: number,
+  ): AsyncIterable<Change<T>>
 }
 
 const tryMs = 2_000
+/** A marker may expire, and another writer may create the key, between a try and the look after it. */
+const createTries = 3
 
 /**
  * Opens a bucket. Values are parsed where they enter, so past this point they follow the schema.
  */
 export async function openRecordStore<S extends z.ZodType>(
-  { client, manager, kvm }: { client: JetStreamClient; manager: JetStreamManager; kvm: Kvm },
+  broker: {
+    client: JetStreamClient
+    manager: JetStreamManager
+    kvm: Kvm
+    askStorage: AskStorage
+  },
   log: Log,
   bucket: BucketSpec,
   schema: S,
 ): Promise<RecordStore<z.output<S>>> {
   type T = z.output<S>
+  const { client, manager, kvm, askStorage } = broker
   const kv = await kvm.open(bucket.name, { bindOnly: true, allow_direct: true, timeout: tryMs })
   const subject = (key: string) => `$KV.${bucket.name}.${key}`
 
   function parse(key: string, value: unknown): T {
     const parsed = schema.safeParse(value)
     if (parsed.success) return parsed.data
-    throw new AppError('UNEXPECTED', { cause: parsed.error, details: { bucket: bucket.name, key } })
+    throw new AppError('UNEXPECTED', {
+      cause: parsed.error,
+      details: { bucket: bucket.name, record: key },
+    })
   }
 
   /**
    * Undefined when the key has another revision. A KV update drops the key's time to live, so values are
    * written by a publish.
    */
-  async function write(key: string, value: T, revision: number, ttlMs?: number) {
+  async function write(
+    key: string,
+    value: T,
+    revision: number,
+    { ttlMs, timeoutMs = tryMs }: WriteOptions = {},
+  ) {
     try {
       const written = await client.publish(subject(key), JSON.stringify(value), {
         headers: headers(),
-        timeout: tryMs,
+        timeout: timeoutMs,
         expect: { lastSubjectSequence: revision },
         ...(ttlMs ? { ttl: `${Math.ceil(ttlMs / 1000)}s` } : {}),
       })
       return written.seq
     } catch (error) {
       if (isWrongRevision(error)) return undefined
-      throw publishFailure(error, subject(key))
+      throw (await publishFailure(error, subject(key), askStorage)).failure
     }
+  }
+
+  /** Whether the bucket holds a value or a marker at this revision or later. */
+  async function hasAnyFrom(revision: number): Promise<boolean> {
+    const query = { seq: revision, next_by_subj: subject('>') }
+    return (await orUnavailable(manager.direct.getMessage(`KV_${bucket.name}`, query))) !== null
   }
 
   return {
     async find(key) {
       const entry = await orUnavailable(kv.get(key))
-      if (entry?.operation !== 'PUT') return undefined
+      if (!entry || !isPresent(entry)) return undefined
       return { value: parse(key, entry.json()), revision: entry.revision }
     },
     async findMatching(pattern) {
@@ -92,25 +132,36 @@ export async function openRecordStore<S extends z.ZodType>(
       if (!found || found.data.length === 0) return undefined
       return { value: parse(pattern, found.json()), revision: found.seq }
     },
-    create: async (key, value) => (await write(key, value, 0)) ?? 'exists',
-    update: async (key, value, revision, ttlMs) =>
-      (await write(key, value, revision, ttlMs)) ?? 'conflict',
+    async create(key, value) {
+      let revision = 0
+      for (let tries = 1; tries <= createTries; tries++) {
+        const written = await write(key, value, revision)
+        if (written !== undefined) return written
+        const entry = await orUnavailable(kv.get(key))
+        if (entry && isPresent(entry)) return 'exists'
+        revision = entry?.revision ?? 0
+      }
+      return 'exists'
+    },
+    update: async (key, value, revision, options) =>
+      (await write(key, value, revision, options)) ?? 'conflict',
     async list() {
       const entries = await orUnavailable(allEntries(kv))
       return entries.flatMap((entry) =>
-        entry?.operation === 'PUT' ? [parse(entry.key, entry.json())] : [],
+        entry && isPresent(entry) ? [parse(entry.key, entry.json())] : [],
       )
     },
-    async *watch(signal, onCurrent = () => undefined) {
-      let isCurrent = (await kv.status()).values === 0
+    async *watch(signal, onCurrent = () => undefined, fromRevision = 0) {
+      // Without anything to yield, the watch itself would never tell that it is current.
+      let isCurrent = !(await hasAnyFrom(Math.max(1, fromRevision)))
       if (isCurrent) onCurrent()
-      const changes = await kv.watch({ key: '>' })
+      const changes = await kv.watch({ key: '>', resumeFromRevision: fromRevision })
       const listening = addAbortListener(signal, () => changes.stop())
       try {
         for await (const entry of changes) {
           const { key, revision, isUpdate } = entry
           try {
-            const value = entry.operation === 'PUT' ? parse(key, entry.json()) : undefined
+            const value = isPresent(entry) ? parse(key, entry.json()) : undefined
             yield { key, value, revision, isUpdate }
           } catch (error) {
             logFailure(log, error, 'record left out, it does not follow its schema')
@@ -125,6 +176,11 @@ export async function openRecordStore<S extends z.ZodType>(
       }
     },
   }
+}
+
+/** False for a marker: the server's own markers have no operation that the library knows, and no value. */
+function isPresent({ operation, value }: KvEntry): boolean {
+  return operation === 'PUT' && value.length > 0
 }
 
 async function allEntries(kv: KV) {

@@ -27,7 +27,8 @@ export function subscription<S extends z.ZodType>(
 
 /**
  * Answers requests as one member of a queue group. A failure is answered too, by its code, so that the
- * requester need not wait for its timeout. `stop` waits until every request in hand is answered.
+ * requester need not wait for its timeout. Without an answer none is sent: nobody waits for it any more.
+ * `stop` waits until every request in hand is dealt with.
  */
 export function responder<S extends z.ZodType>(
   options: SubscriptionOptions<S> & {
@@ -37,7 +38,8 @@ export function responder<S extends z.ZodType>(
   const { bus, subject, schema, answer } = options
   return receiver(options, async (message) => {
     try {
-      message.respond(await answer(parseMessage(schema, message.json()), message.traceparent))
+      const answered = await answer(parseMessage(schema, message.json()), message.traceparent)
+      if (answered !== undefined) message.respond(answered)
     } catch (error) {
       logFailure(bus.log, error, 'request failed', { subject })
       message.respond({ answer: 'error', code: asAppError(error).code })

@@ -6,8 +6,14 @@ import { type Bus, type BusOptions, createLog } from '../src/index.ts'
 export const log = createLog('test', 'silent')
 
 /** A provisioned broker and its operator; waits are `divisor` times shorter. */
-export async function createBrokerWorld({ divisor = 1 } = {}) {
-  const nats = await createTestNats()
+export async function createBrokerWorld({
+  divisor = 1,
+  storeDir,
+}: {
+  divisor?: number
+  storeDir?: string
+} = {}) {
+  const nats = await createTestNats({ storeDir })
   await nats.start()
   const timings = scaledTimings(divisor)
   const connections: Bus[] = []

@@ -22,7 +22,7 @@ beforeAll(async () => {
 
 afterEach(async () => {
   for (const loop of loops.splice(0)) await loop.stop()
-  await world.bus.purge('INTAKE', subject)
+  await world.raw.manager.streams.purge('INTAKE', { filter: subject })
 })
 
 afterAll(() => world.stop())
@@ -35,7 +35,7 @@ async function read(
   const spec = consumers(timings).ingest
   const loop = consumerLoop({
     ...{ bus, spec, timings, log, handle, concurrency: 4, clock: systemClock },
-    ...{ schema: z.unknown(), metrics: { countDeadLetter } },
+    ...{ schema: z.unknown(), metrics: { countDeadLetter, beginDeadLetters: () => undefined } },
     ...options,
   })
   loops.push(loop)
@@ -60,7 +60,7 @@ describe('a consumer loop', () => {
     const handle = async () => undefined
     const runnable = consumerLoop({
       ...{ bus, spec, timings, log, handle, concurrency: 4, clock: systemClock },
-      ...{ schema: z.unknown(), metrics: { countDeadLetter } },
+      ...{ schema: z.unknown(), metrics: { countDeadLetter, beginDeadLetters: () => undefined } },
     })
     const pulls = async () =>
       (await world.raw.manager.consumers.info(spec.stream, spec.name)).num_waiting
@@ -91,7 +91,7 @@ describe('a message', () => {
     await read(
       async () => {
         tries++
-        throw new AppError('FOREIGN_OBJECT', { details: { key: 'k' } })
+        throw new AppError('FOREIGN_OBJECT', { details: { key: 'intake/k' } })
       },
       { onReject: async ({ code }, body) => void rejected.push({ code, body }) },
     )
@@ -103,8 +103,24 @@ describe('a message', () => {
     expect(await lettersOf(mark)).toMatchObject([
       {
         ...{ stream: 'INTAKE', consumer: 'ingest', subject, code: 'FOREIGN_OBJECT' },
-        ...{ details: { key: 'k' }, payload: JSON.stringify({ mark }) },
+        ...{ details: { key: 'intake/k' }, payload: JSON.stringify({ mark }) },
         reason: 'The event names an object outside the intake folder of its publisher.',
+      },
+    ])
+  })
+
+  it('is dead-lettered without the secrets that its failure tells', async () => {
+    const mark = randomUUID()
+    await read(async () => {
+      const message = 'nats://user:hunter2@host refused it'
+      throw new AppError('FOREIGN_OBJECT', { message, details: { said: ['Bearer abc'] } })
+    })
+    await say({ mark })
+    await until(async () => (await left()) === 0)
+    expect(await lettersOf(mark)).toMatchObject([
+      {
+        reason: 'nats://user:[redacted]@host refused it',
+        details: { said: ['Bearer [redacted]'] },
       },
     ])
   })
@@ -129,6 +145,37 @@ describe('a message', () => {
     await until(async () => (await left()) === 0)
     expect(tries).toBe(5)
     expect(await lettersOf(mark)).toMatchObject([{ code: 'UNEXPECTED' }])
+  })
+
+  it('is redelivered when it was put back, however often, and that is no failure', async () => {
+    const mark = randomUUID()
+    const deliveries: number[] = []
+    await read(async (_body, delivery) => {
+      deliveries.push(delivery.deliveryCount)
+      if (deliveries.length < 7) delivery.putBack(1)
+    })
+    await say({ mark })
+    await until(async () => (await left()) === 0)
+    expect(deliveries).toEqual([1, 2, 3, 4, 5, 6, 7])
+    expect(await lettersOf(mark)).toEqual([])
+  })
+
+  it('that has to wait is redelivered when its error says, however often, and that is no failure', async () => {
+    const mark = randomUUID()
+    let tries = 0
+    const failures: unknown[] = []
+    await read(
+      async () => {
+        if (++tries <= 7) throw new AppError('TOO_MANY_REQUESTS', { retryAfterMs: 0.5 })
+        if (tries <= 11) throw new TypeError('a bug')
+      },
+      { onReject: async (error) => void failures.push(error) },
+    )
+    await say({ mark })
+    await until(async () => (await left()) === 0)
+    expect(tries).toBe(12)
+    expect(failures).toEqual([])
+    expect(await lettersOf(mark)).toEqual([])
   })
 
   it('waits for a dependency as long as it takes, and does not hold up the messages behind it', async () => {
@@ -205,5 +252,5 @@ describe('a running loop', () => {
     await world.nats.start()
     await say({ n: 1 })
     await until(() => handled.length >= 1, { timeoutMs: 20_000 })
-  }, 40_000)
+  }, 90_000)
 })

@@ -11,6 +11,7 @@ import {
   type ObjectStore,
   objectStoreOf,
   Secret,
+  systemClock,
 } from '../src/index.ts'
 import { until } from '../testing/index.ts'
 
@@ -92,13 +93,49 @@ describe('an object', () => {
   }, 60_000)
 })
 
+describe('the time', () => {
+  it('of links and listings is that of the store, whatever our clock says', async () => {
+    const clock = { ...systemClock, nowMs: () => Date.now() - 20 * 60_000 }
+    const late = createObjectStore({ ...s3, clock })
+    await put('g/video', 'video')
+    const listed = async () => {
+      for await (const { modifiedAtMs, listedAtMs } of late.list('g/'))
+        return { modifiedAtMs, listedAtMs }
+      throw new Error('nothing listed')
+    }
+    const { modifiedAtMs, listedAtMs } = await listed()
+    expect(Math.abs(listedAtMs - Date.now())).toBeLessThan(60_000)
+    expect(Math.abs(listedAtMs - modifiedAtMs)).toBeLessThan(60_000)
+    expect(await (await fetch(await late.presignGet('g/video', 600))).text()).toBe('video')
+    late.stop()
+  })
+})
+
 describe('a link', () => {
-  it('downloads one object under a name until it expires, and nothing once it is altered', async () => {
+  const asVideo = { contentType: 'video/mp4', disposition: 'inline', fileName: 'mine.mp4' } as const
+
+  it.each([
+    ['plays', 'GET', 'inline'],
+    ['saves', 'GET', 'attachment'],
+    ['inspects', 'HEAD', 'inline'],
+  ] as const)('%s one object under a type and a name', async (_use, method, disposition) => {
+    await put('f/typed', 'video')
+    const url = await store.presignLink('f/typed', 60, { ...asVideo, method, disposition })
+    const answer = await fetch(url, { method })
+    expect(answer.status).toBe(200)
+    expect(await answer.text()).toBe(method === 'HEAD' ? '' : 'video')
+    expect(Object.fromEntries(answer.headers)).toMatchObject({
+      'content-type': 'video/mp4',
+      'content-length': '5',
+      'content-disposition': `${disposition}; filename="mine.mp4"`,
+    })
+    const otherMethod = method === 'HEAD' ? 'GET' : 'HEAD'
+    expect((await fetch(url, { method: otherMethod })).status).toBe(403)
+  })
+
+  it('works until it expires, and for nothing once it is altered', async () => {
     await put('f/video', 'video')
-    const url = await store.presignDownload('f/video', 60, 'mine.mp4')
-    const answer = await fetch(url)
-    expect(await answer.text()).toBe('video')
-    expect(answer.headers.get('content-disposition')).toBe('attachment; filename="mine.mp4"')
+    const url = await store.presignLink('f/video', 60, asVideo)
     expect((await fetch(url.replace('f/video', 'f/other'))).status).toBe(403)
     const short = await store.presignGet('f/video', 1)
     await until(async () => (await fetch(short)).status === 403, { timeoutMs: 5_000 })
@@ -107,7 +144,8 @@ describe('a link', () => {
   it('names the public address of the store for clients, and the inner one for workers', async () => {
     const publicEndpoint = 'https://media.example'
     const split = createObjectStore({ ...s3, publicEndpoint })
-    expect(new URL(await split.presignDownload('f/video', 60, 'v.mp4')).origin).toBe(publicEndpoint)
+    const link = await split.presignLink('f/video', 60, asVideo)
+    expect(new URL(link).origin).toBe(publicEndpoint)
     const inner = await split.presignGet('f/video', 60)
     expect(new URL(inner).origin).toBe(s3.endpoint)
     expect((await fetch(inner)).status).toBe(200)
@@ -115,17 +153,21 @@ describe('a link', () => {
   })
 
   it('stores exactly the content that it was signed for, and only once', async () => {
-    const grant = await store.presignPut('g/out', 5, sha256('hello'), 60)
+    const content = { bytes: 5, sha256: sha256('hello'), contentType: 'video/mp4' }
+    const grant = await store.presignPut('g/out', content, 60)
     const send = (body: string, difference: Record<string, string> = {}) => {
       const { 'content-length': _, ...headers } = { ...grant.headers, ...difference }
       return fetch(grant.url, { method: 'PUT', body, headers })
     }
     expect((await send('jello')).status).toBe(400)
     expect((await send('hello world')).status).toBe(403)
+    expect((await send('hello', { 'content-type': 'text/html' })).status).toBe(403)
     expect(await store.head('g/out')).toBeUndefined()
     expect((await send('hello')).status).toBe(200)
     expect((await send('hello')).status).toBe(412)
     expect((await store.head('g/out'))?.sha256).toBe(sha256('hello'))
+    const stored = await fetch(await store.presignGet('g/out', 60))
+    expect(stored.headers.get('content-type')).toBe('video/mp4')
   })
 })
 

@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import { buckets } from '@avatar/contracts'
 import { jetstream } from '@nats-io/jetstream'
+import { Kvm } from '@nats-io/kv'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { z } from 'zod'
 import type { Change, RecordStore } from '../src/index.ts'
@@ -22,15 +23,29 @@ afterAll(() => world.stop())
 
 const aKey = (owner = 'acme') => `${owner}.${randomUUID()}`
 
-/** Follows every change from now on. */
-function follow(store: RecordStore<Value>) {
+/** The ways in which a value leaves the bucket. */
+const removals: Record<string, (key: string, revision: number) => Promise<unknown>> = {
+  expired: (key, revision) => records.update(key, { n: 1 }, revision, { ttlMs: 1_000 }),
+  'was deleted': async (key) => (await rawBucket()).delete(key),
+  'was purged': async (key) => (await rawBucket()).purge(key),
+  'was purged, with a marker that expires': async (key) =>
+    (await rawBucket()).purge(key, { ttl: '5s' }),
+  'was erased from the stream': (key) =>
+    world.raw.manager.streams.purge('KV_job', { filter: `$KV.job.${key}` }),
+}
+
+const rawBucket = () => new Kvm(world.raw.connection).open(buckets.job.name)
+
+/** Follows every value and change, or those from a revision on. */
+function follow(store: RecordStore<Value>, fromRevision?: number) {
   const abort = new AbortController()
   const seen: Change<Value>[] = []
   const state = { isCurrent: false }
   const following = (async () => {
-    for await (const change of store.watch(abort.signal, () => {
+    const becomeCurrent = () => {
       state.isCurrent = true
-    }))
+    }
+    for await (const change of store.watch(abort.signal, becomeCurrent, fromRevision))
       seen.push(change)
   })()
   const stop = () => {
@@ -74,13 +89,28 @@ describe('a record', () => {
     expect(await records.findMatching(`*.${randomUUID()}`)).toBeUndefined()
   })
 
-  it('expires after its time to live, and may then be created again', async () => {
+  it('expires after its time to live', async () => {
     const key = aKey()
     const revision = await records.create(key, { n: 1 })
-    await records.update(key, { n: 2 }, Number(revision), 1_000)
+    await records.update(key, { n: 2 }, Number(revision), { ttlMs: 1_000 })
     expect((await records.find(key))?.value).toEqual({ n: 2 })
     await until(async () => (await records.find(key)) === undefined)
     expect(await records.findMatching(key)).toBeUndefined()
+  })
+
+  it.each(Object.keys(removals))('that %s may be created again, once', async (how) => {
+    const key = aKey()
+    const first = Number(await records.create(key, { n: 1 }))
+    await removals[how]?.(key, first)
+    await until(async () => (await records.find(key)) === undefined)
+    const values = [2, 3, 4]
+    const created = await Promise.all(values.map((n) => records.create(key, { n })))
+    const [revision, ...others] = created.filter((outcome) => outcome !== 'exists')
+    expect(others).toEqual([])
+    expect(revision).toBeGreaterThan(first)
+    const n = values[created.indexOf(Number(revision))]
+    expect(await records.find(key)).toEqual({ value: { n }, revision })
+    expect(await records.update(key, { n: 9 }, first)).toBe('conflict')
   })
 
   it('that does not follow its schema is our fault, and hides no other record', async () => {
@@ -107,9 +137,32 @@ describe('a watch', () => {
     const revision = seen.find(({ key }) => key === changed)?.revision ?? 0
     await records.update(changed, { n: 2 }, revision)
     const expiringRevision = seen.find(({ key }) => key === expiring)?.revision ?? 0
-    await records.update(expiring, { n: 3 }, expiringRevision, 1_000)
+    await records.update(expiring, { n: 3 }, expiringRevision, { ttlMs: 1_000 })
     await until(() => seen.some(({ key, value }) => key === changed && value?.n === 2))
     await until(() => seen.some(({ key, value }) => key === expiring && value === undefined))
+    await stop()
+  })
+})
+
+describe('a watch that resumes', () => {
+  it('yields only what came after the revision that it names, and is current after that', async () => {
+    const [before, after] = [aKey(), aKey()]
+    const seenUpTo = Number(await records.create(before, { n: 1 }))
+    const revision = await records.create(after, { n: 2 })
+    const { seen, state, stop } = follow(records, seenUpTo + 1)
+    await until(() => state.isCurrent && seen.length > 0)
+    expect(seen).toMatchObject([{ key: after, value: { n: 2 }, revision }])
+    await stop()
+  })
+
+  it('is current at once when nothing has changed since', async () => {
+    const seenUpTo = Number(await records.create(aKey(), { n: 1 }))
+    const { seen, state, stop } = follow(records, seenUpTo + 1)
+    await until(() => state.isCurrent)
+    expect(seen).toEqual([])
+    const next = aKey()
+    await records.create(next, { n: 2 })
+    await until(() => seen.some(({ key }) => key === next))
     await stop()
   })
 })
@@ -132,5 +185,5 @@ describe('an unavailable broker', () => {
     expect(performance.now() - began).toBeLessThan(4_500)
     await world.nats.start()
     await until(async () => (await records.find(key).catch(() => 'away')) === undefined)
-  }, 40_000)
+  }, 90_000)
 })

@@ -1,6 +1,15 @@
+import { once } from 'node:events'
+import { type AddressInfo, createServer } from 'node:net'
 import { provisionBroker } from '@avatar/backing-services'
 import { createTestNats, freePorts, type TestNats } from '@avatar/backing-services/testing'
-import { scaledTimings } from '@avatar/contracts'
+import {
+  buckets,
+  logLineSchema,
+  scaledTimings,
+  schemaKey,
+  schemaNumber,
+  schemaRecordSchema,
+} from '@avatar/contracts'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { z } from 'zod'
 import {
@@ -8,6 +17,7 @@ import {
   natsConfig,
   runService,
   runtimeConfig,
+  schemaTrouble,
   stopTogether,
 } from '../src/index.ts'
 import { runMain, until } from '../testing/index.ts'
@@ -45,13 +55,36 @@ function recorder() {
 }
 
 describe('a service', () => {
+  it('refuses to start on a layout older than it needs, and starts on a later one', async () => {
+    const bus = await nats.connectAs('operator')
+    const meta = await bus.records(buckets.meta, schemaRecordSchema)
+    const noted = await meta.find(schemaKey)
+    if (!noted) throw new Error('provisioning notes its layout')
+    await bus.purge('KV_meta', `$KV.meta.${schemaKey}`)
+    expect(await schemaTrouble(bus)).toMatch(/is not provisioned: .*avatar system provision/)
+    await meta.create(schemaKey, noted.value)
+    expect(await schemaTrouble(bus)).toBeUndefined()
+    expect(await schemaTrouble(bus, schemaNumber + 1)).toMatch(
+      `holds layout ${schemaNumber}, and this release needs ${schemaNumber + 1}`,
+    )
+    expect(await schemaTrouble(bus, schemaNumber - 1)).toBeUndefined()
+
+    await bus.purge('KV_meta', `$KV.meta.${schemaKey}`)
+    const [port = 0] = await freePorts(1)
+    const build = async () => ({ start: [], stopPhases: [] })
+    const main = runMain(() => runService('janitor', schema, environment(port), build), {})
+    expect(await main.stop()).toBe(3)
+    await bus.stop()
+    await provisionBroker(nats.operator, scaledTimings(1))
+  })
+
   it('starts its parts in order, and stops them before the bus at a signal', async () => {
     const [port = 0] = await freePorts(1)
     const { order, part } = recorder()
     let foundation: Foundation<Config> | undefined
     const main = runMain(
       () =>
-        runService('test', schema, environment(port), async (given) => {
+        runService('janitor', schema, environment(port), async (given) => {
           foundation = given
           const [first, second] = [part('first'), part('second')]
           const connected = {
@@ -84,7 +117,7 @@ describe('a service', () => {
     let foundation: Foundation<Config> | undefined
     const main = runMain(
       () =>
-        runService('test', schema, environment(port), async (given) => {
+        runService('janitor', schema, environment(port), async (given) => {
           foundation = given
           return { start: [], stopPhases: [] }
         }),
@@ -104,7 +137,7 @@ describe('a service', () => {
     }
     const main = runMain(
       () =>
-        runService('test', schema, environment(port), async () => ({
+        runService('janitor', schema, environment(port), async () => ({
           start: [failing],
           stopPhases: [stopTogether('work', 1_000, [failing])],
         })),
@@ -119,7 +152,7 @@ describe('a service', () => {
   it('is not ready while the broker is frozen, stays alive, and recovers', async () => {
     const [port = 0] = await freePorts(1)
     const build = async () => ({ start: [], stopPhases: [] })
-    const main = runMain(() => runService('test', schema, environment(port), build), {})
+    const main = runMain(() => runService('janitor', schema, environment(port), build), {})
     const statusOf = async (page: string) =>
       (await fetch(`http://127.0.0.1:${port}${page}`).catch(() => undefined))?.status
     await until(async () => (await statusOf('/readyz')) === 200)
@@ -133,9 +166,10 @@ describe('a service', () => {
     }
     await until(async () => (await statusOf('/readyz')) === 200, { timeoutMs: 5_000 })
     expect(await main.stop()).toBe(0)
-  }, 40_000)
+  }, 90_000)
 
-  it('exits with 2 and reports everything that is wrong with its environment', async () => {
+  /** What a service says that refuses this environment. */
+  async function refusalOf(env: Record<string, string>): Promise<string> {
     const said: string[] = []
     const write = process.stderr.write
     process.stderr.write = (text: string | Uint8Array) => said.push(String(text)) > 0
@@ -144,14 +178,39 @@ describe('a service', () => {
       throw new Error(`exit ${code}`)
     }
     try {
-      const wrong = { NATS_URL: 'nowhere', LOG_LEVEL: 'loud' }
-      const running = runService('test', schema, wrong, async () => ({ start: [], stopPhases: [] }))
+      const running = runService('janitor', schema, env, async () => ({
+        start: [],
+        stopPhases: [],
+      }))
       await expect(running).rejects.toThrow('exit 2')
     } finally {
       process.stderr.write = write
       process.exit = exit
     }
-    for (const name of ['NATS_URL', 'NATS_USER', 'NATS_PASSWORD', 'LOG_LEVEL', 'METRICS_PORT'])
-      expect(said.join('')).toContain(name)
+    const { level, msg, problems } = logLineSchema.parse(JSON.parse(said.join('')))
+    expect([level, msg]).toEqual(['fatal', 'the configuration is not valid'])
+    return (problems ?? []).join('\n')
+  }
+
+  it('exits with 2 and reports everything that is wrong with its environment', async () => {
+    const said = await refusalOf({ NATS_URL: 'nowhere', LOG_LEVEL: 'loud' })
+    for (const name of ['NATS_URL', 'NATS_USER', 'NATS_PASSWORD', 'LOG_LEVEL'])
+      expect(said).toContain(name)
+  })
+
+  it('exits with 2 when it cannot listen where its configuration says', async () => {
+    const taken = createServer().listen(0, '127.0.0.1')
+    await once(taken, 'listening')
+    const { port } = taken.address() as AddressInfo
+    try {
+      const inUse = await refusalOf(environment(port))
+      expect(inUse).toContain(`cannot listen on 127.0.0.1:${port}: EADDRINUSE`)
+      expect(inUse).toContain('at METRICS_PORT')
+    } finally {
+      taken.close()
+    }
+    const elsewhere = await refusalOf({ ...environment(port), METRICS_HOST: '192.0.2.1' })
+    expect(elsewhere).toContain('EADDRNOTAVAIL')
+    expect(elsewhere).toContain('at METRICS_HOST')
   })
 })

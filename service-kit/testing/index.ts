@@ -1,4 +1,6 @@
 export * from './hand-clock.ts'
 export * from './run-main.ts'
 export * from './runnable-contract.ts'
+export * from './small-disk.ts'
+export * from './span-notebook.ts'
 export * from './until.ts'

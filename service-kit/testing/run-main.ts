@@ -1,4 +1,6 @@
 const signals = ['SIGTERM', 'SIGINT'] as const
+/** A service takes these over, and the tests' own listeners come back afterwards. */
+const takenOver = ['uncaughtException', 'warning'] as const
 
 /** A service running in this process, as `node src/main.ts` would run it in its own. */
 export type RunningMain = {
@@ -15,6 +17,7 @@ export function runMain(
   env: Readonly<Record<string, string>>,
 ): RunningMain {
   const listenersBefore = new Map(signals.map((name) => [name, process.listeners(name)]))
+  const ownBefore = takenOver.map((name) => [name, process.listeners(name as 'exit')] as const)
   const envBefore = { ...process.env }
   const exit = process.exit
   let code: number | undefined
@@ -37,6 +40,10 @@ export function runMain(
         for (const [name, before] of listenersBefore)
           for (const listener of process.listeners(name))
             if (!before.includes(listener)) process.removeListener(name, listener)
+        for (const [name, before] of ownBefore) {
+          process.removeAllListeners(name)
+          for (const listener of before) process.on(name, listener)
+        }
       }
     },
   }

@@ -6,7 +6,7 @@
  */
 export async function until<T>(
   look: () => Promise<T | undefined | false> | T | undefined | false,
-  { timeoutMs = 25_000, everyMs = 20, what = 'the condition' } = {},
+  { timeoutMs = 50_000, everyMs = 20, what = 'the condition' } = {},
 ): Promise<T> {
   const deadline = performance.now() + timeoutMs
   for (;;) {

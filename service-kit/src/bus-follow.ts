@@ -1,0 +1,90 @@
+import { addAbortListener } from 'node:events'
+import type { JetStreamClient } from '@nats-io/jetstream'
+import { orUnavailable, type StoredMessage } from './bus-streams.ts'
+import { AppError } from './errors.ts'
+
+export type FollowOptions = {
+  signal: AbortSignal
+  /** Leaves out the messages before this one; without it, everything is read. */
+  fromSequence?: number
+  onMessage: (message: StoredMessage) => void
+  /** Called once everything that was stored before has been handed over. */
+  onCurrent?: () => void
+}
+
+/**
+ * Hands over every stored message on a subject (wildcards allowed) in order, then each new one, until the signal aborts.
+ * A lost connection ends it too, because what was missed is read at once only by a new start from the
+ * sequence after the last one seen.
+ *
+ * @throws AppError BROKER_UNAVAILABLE
+ */
+export async function followStream(
+  broker: { client: JetStreamClient; onDisconnect: (call: () => void) => { stop(): void } },
+  stream: string,
+  subject: string,
+  { signal, fromSequence = 1, onMessage, onCurrent = () => undefined }: FollowOptions,
+): Promise<void> {
+  let isLost = false
+  const lost = broker.onDisconnect(() => {
+    isLost = true
+  })
+  try {
+    const consumer = await orUnavailable(
+      broker.client.consumers.getPushConsumer(stream, {
+        filter_subjects: subject,
+        opt_start_seq: fromSequence,
+      }),
+    )
+    const { num_pending: pending } = await orUnavailable(consumer.info(true))
+    const messages = await orUnavailable(consumer.consume())
+    const stopping = [
+      addAbortListener(signal, () => messages.stop()),
+      asDisposable(broker.onDisconnect(() => messages.stop())),
+    ]
+    try {
+      let isCurrent = pending === 0
+      if (isLost || signal.aborted) messages.stop()
+      else if (isCurrent) onCurrent()
+      for await (const message of messages) {
+        onMessage({ subject: message.subject, sequence: message.seq, body: bodyOf(message) })
+        if (isCurrent || message.info.pending > 0) continue
+        isCurrent = true
+        onCurrent()
+      }
+    } finally {
+      for (const each of stopping) each[Symbol.dispose]()
+      await messages.close()
+      // Else it would stay at the broker for minutes.
+      if (!isLost) await consumer.delete().catch(() => false)
+    }
+  } finally {
+    lost.stop()
+  }
+  if (!signal.aborted) throw new AppError('BROKER_UNAVAILABLE')
+}
+
+/** Everything that is stored on a subject now, in order. @throws AppError BROKER_UNAVAILABLE */
+export async function readAll(
+  follow: (options: FollowOptions) => Promise<void>,
+): Promise<StoredMessage[]> {
+  const messages: StoredMessage[] = []
+  const done = new AbortController()
+  await follow({
+    signal: done.signal,
+    onMessage: (message) => messages.push(message),
+    onCurrent: () => done.abort(),
+  })
+  return messages
+}
+
+const asDisposable = ({ stop }: { stop(): void }) => ({ [Symbol.dispose]: stop })
+
+/** Undefined for what is no JSON: the reader's schema refuses it. */
+function bodyOf(message: { json(): unknown }): unknown {
+  try {
+    return message.json()
+  } catch {
+    return undefined
+  }
+}

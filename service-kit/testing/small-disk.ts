@@ -1,0 +1,39 @@
+import { spawnSync } from 'node:child_process'
+import { mkdir, rm, stat, statfs, truncate, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+
+/** A disk that is soon full. */
+export type SmallDisk = {
+  path: string
+  /** Fills it, but for less than one message. */
+  fill(): Promise<void>
+  makeRoom(): Promise<void>
+  unmount(): Promise<void>
+}
+
+/** Left free by `fill`: a write of a file's first bytes needs a page. */
+const leftFreeBytes = 4_096
+
+/** Mounts a tmpfs on a folder, which it creates. Undefined without the permission to mount. */
+export async function mountSmallDisk(path: string, bytes: number): Promise<SmallDisk | undefined> {
+  await mkdir(path, { recursive: true })
+  const { status } = spawnSync('mount', ['-t', 'tmpfs', '-o', `size=${bytes}`, 'tmpfs', path])
+  if (status !== 0) return undefined
+  const ballast = join(path, 'ballast')
+  return {
+    path,
+    async fill() {
+      const { bavail, bsize } = await statfs(path)
+      const size = Math.max(0, bavail * bsize - leftFreeBytes)
+      await writeFile(ballast, Buffer.alloc(size)).catch(async (error) => {
+        if (error.code !== 'ENOSPC') throw error // Somebody else has written meanwhile.
+        await truncate(ballast, Math.max(0, (await stat(ballast)).size - leftFreeBytes))
+      })
+    },
+    makeRoom: () => rm(ballast),
+    async unmount() {
+      spawnSync('umount', ['-l', path])
+      await rm(path, { recursive: true, force: true })
+    },
+  }
+}

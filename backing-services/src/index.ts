@@ -1,4 +1,8 @@
+export * from './broker-reload.ts'
+export * from './broker-snapshots.ts'
 export * from './is-port-free.ts'
 export * from './nats-conf.ts'
+export * from './operator-connection.ts'
 export * from './provision-broker.ts'
+export type { Change } from './provision-plan.ts'
 export * from './seaweed.ts'

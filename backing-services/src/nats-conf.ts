@@ -2,22 +2,36 @@ import {
   publisherAccount,
   publisherImports,
   publisherPermissions,
+  reloadPermissions,
+  reloadUser,
   type ServiceUser,
   serviceAccount,
   serviceExports,
   servicePermissions,
   serviceUsers,
+  subjects,
+  systemAccount,
   type UserPermissions,
 } from '@avatar/contracts'
+
+/** Where the server answers with its health. */
+const healthSubject = '$SYS.REQ.SERVER.PING.HEALTHZ'
 
 /** What the broker's configuration file is made of. */
 type NatsConfInput = {
   host: string
   port: number
-  /** The monitoring port; always on loopback. */
+  /** The monitoring port, which asks for no password; on loopback unless `monitorHost` says otherwise. */
   monitorPort: number
+  monitorHost?: string
+  /** Where workers come in by websocket. A proxy in front of it speaks TLS: here nothing is encrypted. */
+  websocketPort?: number
+  /** In a cluster each server gets a name of its own by `--name`. */
+  cluster?: { name: string; port: number; routes: readonly string[] }
   storeDir: string
   passwords: Readonly<Record<ServiceUser, string>>
+  /** Of the user that reloads the broker. */
+  reloadPassword: string
   /** Publisher's name → password. */
   publishers: Readonly<Record<string, string>>
 }
@@ -34,11 +48,15 @@ export function renderNatsConf(input: NatsConfInput): string {
   const conf = {
     server_name: 'avatar-nats',
     listen: `${input.host}:${input.port}`,
-    http: `127.0.0.1:${input.monitorPort}`,
+    http: `${input.monitorHost ?? '127.0.0.1'}:${input.monitorPort}`,
     max_payload: 1_048_576,
     ping_interval: '20s',
     ping_max: 3,
     write_deadline: '10s',
+    ...(input.websocketPort === undefined
+      ? {}
+      : { websocket: { listen: `${input.host}:${input.websocketPort}`, no_tls: true } }),
+    ...(input.cluster ? { cluster: clusterOf(input.host, input.cluster) } : {}),
     jetstream: {
       store_dir: input.storeDir,
       max_memory_store: 268_435_456,
@@ -47,7 +65,12 @@ export function renderNatsConf(input: NatsConfInput): string {
       sync_interval: 'always',
       limits: { default_max_consumers: 5000 },
     },
+    system_account: systemAccount,
     accounts: {
+      [systemAccount]: {
+        users: [natsUser(reloadUser, input.reloadPassword, reloadPermissions)],
+        exports: [{ service: healthSubject }],
+      },
       [serviceAccount]: services(input.passwords),
       ...Object.fromEntries(
         Object.entries(input.publishers).map(([name, password]) => [
@@ -60,9 +83,19 @@ export function renderNatsConf(input: NatsConfInput): string {
   return `${JSON.stringify(conf, null, 2)}\n`
 }
 
+function clusterOf(host: string, { name, port, routes }: NonNullable<NatsConfInput['cluster']>) {
+  return { name, listen: `${host}:${port}`, routes }
+}
+
 function services(passwords: NatsConfInput['passwords']) {
   return {
     jetstream: 'enabled',
+    imports: [
+      {
+        service: { account: systemAccount, subject: healthSubject },
+        to: subjects.brokerHealth,
+      },
+    ],
     users: serviceUsers.map((user) => natsUser(user, passwords[user], servicePermissions[user])),
     exports: [
       ...serviceExports.services.map(({ subject, answers }) => ({

@@ -19,7 +19,7 @@ beforeAll(async () => {
   nats = await createTestNats()
   await nats.start()
   operator = await connectAs('operator')
-  await provisionBroker(nats.operator, scaledTimings(1), ['acme', 'other'])
+  await provisionBroker(nats.operator, scaledTimings(1), { publishers: ['acme', 'other'] })
 }, 60_000)
 
 afterAll(async () => {
@@ -78,6 +78,19 @@ describe.each(Object.keys(mustNotPublish) as (keyof typeof mustNotPublish)[])('%
     const expected = subjects.map((to) => `Permissions Violation for Subscription to "${to}"`)
     expect(refused.toSorted()).toEqual(expected.toSorted())
   })
+})
+
+it('lets the orchestrator tell a worker to leave', async () => {
+  const [sidecar, orchestrator] = [await connectAs('sidecar'), await connectAs('orchestrator')]
+  const heard: string[] = []
+  sidecar.connection.subscribe('ctl.drain.w1', {
+    callback: (_, message) => {
+      heard.push(message.subject)
+    },
+  })
+  await sidecar.connection.flush()
+  orchestrator.connection.publish('ctl.drain.w1', '{}')
+  await until(() => heard.length > 0)
 })
 
 describe('a publisher', () => {

@@ -4,7 +4,13 @@ import { once } from 'node:events'
 import { mkdir, mkdtemp, open, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { inboxPrefix, recordOf, type ServiceUser, serviceUsers } from '@avatar/contracts'
+import {
+  inboxPrefix,
+  recordOf,
+  reloadUser,
+  type ServiceUser,
+  serviceUsers,
+} from '@avatar/contracts'
 import {
   type Bus,
   type BusOptions,
@@ -48,8 +54,8 @@ export type TestNats = TestServer & {
   connectRawAs(user: TestUser): Promise<{ connection: NatsConnection; manager: JetStreamManager }>
 }
 
-/** A user of the broker, or one of the two publishers that every test broker has. */
-export type TestUser = ServiceUser | 'acme' | 'other'
+/** A user of the broker, the one that reloads it, or one of the two publishers of every test broker. */
+export type TestUser = ServiceUser | typeof reloadUser | 'acme' | 'other'
 
 export type TestS3 = TestServer & {
   endpoint: string
@@ -64,7 +70,12 @@ export type TestS3 = TestServer & {
  * kernel gives to outgoing connections.
  */
 const portsOfWorker = { from: 2_048, count: 740, workers: 8 }
-const promised = new Set<number>()
+/** Ports of this range that `fetch` refuses to call (https://fetch.spec.whatwg.org/#port-blocking). */
+const notForFetch = [
+  ...[2049, 3659, 4045, 4190, 5060, 5061, 6000, 6566],
+  ...[6665, 6666, 6667, 6668, 6669, 6679, 6697],
+]
+const promised = new Set(notForFetch)
 
 /** Free ports that nobody else gets. */
 export async function freePorts(count: number): Promise<number[]> {
@@ -80,8 +91,13 @@ export async function freePorts(count: number): Promise<number[]> {
   return found
 }
 
-/** A real broker with its own folder, and the users and permissions of the real system. */
-export async function createTestNats(): Promise<TestNats & { directory: string }> {
+/**
+ * A real broker with its own folder, and the users and permissions of the real system. Its streams lie in
+ * that folder, unless `storeDir` names another.
+ */
+export async function createTestNats(
+  options: { storeDir?: string | undefined } = {},
+): Promise<TestNats & { directory: string }> {
   const directory = await mkdtemp(join(tmpdir(), 'avatar-nats-'))
   const [port = 0, monitorPort = 0] = await freePorts(2)
   const passwords = recordOf(serviceUsers, (user) => `test-${user}`)
@@ -92,8 +108,9 @@ export async function createTestNats(): Promise<TestNats & { directory: string }
       host: '127.0.0.1',
       port,
       monitorPort,
-      storeDir: join(directory, 'store'),
+      storeDir: options.storeDir ?? join(directory, 'store'),
       passwords,
+      reloadPassword: 'test-reload',
       publishers: { acme: 'test-acme', other: 'test-other' },
     }),
   )
@@ -105,7 +122,7 @@ export async function createTestNats(): Promise<TestNats & { directory: string }
     directory,
   )
   const passwordOf = (user: TestUser) =>
-    user === 'acme' || user === 'other' ? `test-${user}` : passwords[user]
+    user === 'acme' || user === 'other' || user === reloadUser ? `test-${user}` : passwords[user]
   return {
     ...server,
     ...{ url, monitor, passwords, directory },

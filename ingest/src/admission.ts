@@ -1,38 +1,51 @@
 import { createHash, randomBytes, randomInt } from 'node:crypto'
 import {
+  type AnyEvent,
   deadlineSecondsFor,
   deliverySizeFor,
   framesPerSecond,
   type JobRecord,
   jobKey,
   limits,
-  type Warning,
+  type Priority,
+  spanNames,
+  streams,
+  subjects,
 } from '@avatar/contracts'
 import { factOf, type JobRecords, plainEvent, publishEvent } from '@avatar/job-kit'
-import { AppError, type Foundation } from '@avatar/service-kit'
+import { AppError, type Foundation, withSpan } from '@avatar/service-kit'
 import type { Board } from './board.ts'
 import type { IngestConfig } from './config.ts'
-import { blocksAdmission, type FullStreams } from './full-streams.ts'
+import type { Estimates } from './estimates.ts'
 import type { RawMedium } from './input-media.ts'
+import { type LookForRoom, refusalOf } from './queue-room.ts'
+import type { Quotas } from './quotas.ts'
 import type { InputTaker, TakenInputs } from './take-inputs.ts'
-import type { Workers } from './workers.ts'
 
 /** One submission through either door: the raw inputs on disk, and who sent them. */
 export type Submission = {
   jobId: string
+  /** The id was made at random for this submission, so that no job can have had it before. */
+  isIdFresh?: boolean
   owner: string
   door: JobRecord['door']
   image: RawMedium
   audio: RawMedium
   prompt: string
   seed?: number | undefined
+  priority?: Priority | undefined
   reference?: string | undefined
   traceparent: string
   /** A private folder for the normalised inputs. */
   folder: string
+  /** Aborts when nobody waits for the answer any more. */
+  signal?: AbortSignal | undefined
 }
 
-export type Admitted = { job: JobRecord; isNew: boolean; warnings: readonly Warning[] }
+/** More than a job has. */
+const factsOfOneJob = 1_000
+
+export type Admitted = { job: JobRecord; isNew: boolean }
 
 /** Turns a submission into a job. Both doors use it, so that media are checked in one place. */
 export type Admission = (submission: Submission) => Promise<Admitted>
@@ -42,18 +55,19 @@ export type Admission = (submission: Submission) => Promise<Admitted>
  * soon as its record does. A repeated request finds the record and gets the same job.
  *
  * @throws AppError IDEMPOTENCY_KEY_REUSED for another request under the same id; BROKER_UNAVAILABLE,
- * STORE_UNAVAILABLE; whatever the media checks throw
+ * STORE_UNAVAILABLE; whatever the media checks throw; the reason of the signal, before the job exists
  */
 export function createAdmission(
   deps: Foundation<IngestConfig> & {
     records: JobRecords
     inputs: InputTaker
     board: Board
-    workers: Workers
-    fullStreams: FullStreams
+    estimates: Estimates
+    lookForRoom: LookForRoom
+    quotas: Quotas
   },
 ): Admission {
-  const { bus, records, inputs, board, workers, fullStreams, clock, timings } = deps
+  const { bus, records, inputs, board, estimates, lookForRoom, quotas, clock, timings } = deps
 
   return async (submission) => {
     const beganMs = clock.monotonicMs()
@@ -62,42 +76,84 @@ export function createAdmission(
     const earlier = await records.find(key)
     if (earlier) return replay(earlier.value, fingerprint)
     // Past this point a full stream would leave a stored job behind an error.
-    if (blocksAdmission(await fullStreams())) throw new AppError('BROKER_UNAVAILABLE')
+    const refusal = quotas.refusalOf(submission.owner) ?? refusalOf(await lookForRoom())
+    if (refusal) throw refusal
 
     const nonce = randomBytes(8).toString('hex')
     const taken = await inputs.take({ ...submission, nonce })
-    const job = recordOf(submission, fingerprint, nonce, taken)
+    const epoch = submission.isIdFresh ? 0 : await unusedEpoch(submission.jobId)
+    const job = toldOf(recordOf({ submission, fingerprint, nonce, taken, epoch }))
     if (clock.monotonicMs() - beganMs > timings.admissionMs)
       throw new AppError('STORE_UNAVAILABLE', { details: { reason: 'the upload took too long' } })
 
-    // If this throws, the record may exist and name these inputs: the janitor's sweep decides on them.
-    if ((await records.create(key, job)) === 'exists') {
-      const winner = await records.find(key)
-      if (winner?.value.nonce !== nonce) {
-        await inputs.discard([job.image.key, job.audio.key])
-        if (!winner) throw new AppError('BROKER_UNAVAILABLE')
-        return replay(winner.value, fingerprint)
-      }
-    }
-    board.note(job)
+    const winner = await withSpan(spanNames.createRecord, {}, () => create(job, nonce))
+    if (winner) return replay(winner, fingerprint)
     await announce(job)
-    return { job, isNew: true, warnings: taken.audio.warnings }
+    return { job, isNew: true }
+  }
+
+  /** Creates the record within the owner's limits. @returns the record of another request that was first */
+  async function create(job: JobRecord, nonce: string): Promise<JobRecord | undefined> {
+    const discard = () => inputs.discard([job.image.key, job.audio.key])
+    const reservation = await reserve(job, discard)
+    try {
+      const key = jobKey(job.owner, job.jobId)
+      // If this throws, the record may exist and name these inputs: the janitor's sweep decides on them.
+      if ((await records.create(key, job)) === 'exists') {
+        const winner = await records.find(key)
+        if (winner?.value.nonce !== nonce) {
+          await discard()
+          if (!winner) throw new AppError('BROKER_UNAVAILABLE')
+          return winner.value
+        }
+      }
+      board.note(job)
+      return undefined
+    } finally {
+      reservation.release()
+    }
+  }
+
+  async function reserve({ owner, estimatedSeconds }: JobRecord, discard: () => Promise<unknown>) {
+    try {
+      return quotas.reserve(owner, estimatedSeconds)
+    } catch (error) {
+      await discard()
+      throw error
+    }
   }
 
   /** Announces a pending job again, because the first announcement may have been lost. */
   async function replay(job: JobRecord, fingerprint: string): Promise<Admitted> {
     if (job.fingerprint !== fingerprint) throw new AppError('IDEMPOTENCY_KEY_REUSED')
     if (job.state === 'pending') await announce(job)
-    return { job, isNew: false, warnings: [] }
+    return { job, isNew: false }
   }
 
-  function recordOf(
-    submission: Submission,
-    fingerprint: string,
-    nonce: string,
-    { image, audio }: TakenInputs,
-  ): JobRecord {
-    const estimatedSeconds = audio.seconds * workers.secondsPerVideoSecond()
+  /**
+   * An epoch that no event of this id has: 0, unless the id belonged to a job before whose record was
+   * removed. Events of the same type and epoch have the same message id, of which the broker stores one.
+   */
+  async function unusedEpoch(jobId: string): Promise<number> {
+    const subject = subjects.eventsOfJob(jobId)
+    const facts = await bus.readStream(streams.EVENTS.name, subject, 1, factsOfOneJob)
+    // Only our own services publish events.
+    return Math.max(-1, ...facts.map(({ body }) => (body as AnyEvent).epoch)) + 1
+  }
+
+  function recordOf(parts: {
+    submission: Submission
+    fingerprint: string
+    nonce: string
+    taken: TakenInputs
+    epoch: number
+  }): JobRecord {
+    const { submission, fingerprint, nonce, epoch } = parts
+    const { image, audio } = parts.taken
+    const found = [...image.warnings, ...audio.warnings]
+    const warnings = found.slice(0, limits.warningsPerJob)
+    const frames = Math.max(1, Math.round(framesPerSecond * audio.seconds))
+    const estimatedSeconds = estimates.renderSeconds(frames)
     return {
       jobId: submission.jobId,
       owner: submission.owner,
@@ -105,7 +161,7 @@ export function createAdmission(
       fingerprint,
       nonce,
       state: 'pending',
-      epoch: 0,
+      epoch,
       image: {
         key: image.key,
         bytes: image.bytes,
@@ -116,9 +172,11 @@ export function createAdmission(
       audio: { key: audio.key, bytes: audio.bytes, sha256: audio.sha256, seconds: audio.seconds },
       prompt: submission.prompt,
       seed: submission.seed ?? randomInt(limits.seedMax),
-      frames: Math.max(1, Math.round(framesPerSecond * audio.seconds)),
+      frames,
       delivery: deliverySizeFor(image),
+      ...(warnings.length > 0 ? { warnings } : {}),
       ...(submission.reference === undefined ? {} : { reference: submission.reference }),
+      ...(submission.priority === undefined ? {} : { priority: submission.priority }),
       traceparent: submission.traceparent,
       createdAtMs: clock.nowMs(),
       estimatedSeconds,
@@ -132,10 +190,16 @@ export function createAdmission(
     }
   }
 
+  /** Keeps with the job what its client is told of it. */
+  function toldOf(job: JobRecord): JobRecord {
+    const atMs = estimates.completesAtMs(job, job.createdAtMs)
+    const completesAtMs = atMs === undefined ? undefined : Math.round(atMs)
+    return { ...job, told: { renderSeconds: job.estimatedSeconds, completesAtMs } }
+  }
+
   async function announce(job: JobRecord) {
     // The revision of a record that was just created is of no use to readers, and 0 saves a read.
-    const fact = { ...factOf(job, 0, job.createdAtMs), epoch: 0 }
-    await publishEvent(bus, plainEvent('job.submitted', fact), {
+    await publishEvent(bus, plainEvent('job.submitted', factOf(job, 0, job.createdAtMs)), {
       traceparent: job.traceparent,
       timeoutMs: timings.publishAtDoorMs,
     })
@@ -144,7 +208,9 @@ export function createAdmission(
 
 /** Covers what the client sent, so that a repeated request is recognised before anything is decoded. */
 function fingerprintOf(submission: Submission): string {
-  const { image, audio, prompt, seed, reference } = submission
+  const { image, audio, prompt, seed, reference, priority } = submission
   const parts = [image.sha256, audio.sha256, prompt, seed ?? null, reference ?? null]
+  // Fingerprints of requests without a priority stay what they were before there was one.
+  if (priority !== undefined) parts.push(priority)
   return createHash('sha256').update(JSON.stringify(parts)).digest('hex')
 }

@@ -8,7 +8,7 @@ import {
   systemClock,
 } from '@avatar/service-kit'
 import { beforeEach, describe, expect, it } from 'vitest'
-import { createApiKeys } from './api-keys.ts'
+import { authorizationOf, createApiKeys } from './api-keys.ts'
 
 const publicId = 'Ab0123456789'
 const owner = 'o_0123456789ab'
@@ -49,6 +49,27 @@ beforeEach(() => {
 })
 
 const refused = { code: 'UNAUTHORIZED' }
+
+describe('the credentials of a request', () => {
+  it.each([
+    ['Authorization', { authorization: 'Bearer a' }, 'Bearer a'],
+    ['X-API-Key', { 'x-api-key': 'a' }, 'Bearer a'],
+    ['both with one key', { authorization: 'bearer  a', 'x-api-key': 'a' }, 'Bearer a'],
+    ['a password for a proxy', { authorization: 'Basic x', 'x-api-key': 'a' }, 'Bearer a'],
+    ['none', {}, undefined],
+  ])('are taken from %s', (_what, headers, expected) => {
+    expect(authorizationOf(headers)).toBe(expected)
+  })
+
+  it.each(['Bearer b', 'Bearer', '', 'a', 'Basic', 'Digest a', 'Bearer a b'])(
+    'are refused when Authorization is “%s” and X-API-Key another key',
+    (authorization) => {
+      expect(() => authorizationOf({ authorization, 'x-api-key': 'a' })).toThrow(
+        'X-API-Key: differs',
+      )
+    },
+  )
+})
 
 describe('an API key', () => {
   it('leads to its owner, and is read from the store again when the cache expires', async () => {

@@ -1,85 +1,106 @@
 import { randomUUID } from 'node:crypto'
-import { limits } from '@avatar/contracts'
-import { AppError, continueTrace } from '@avatar/service-kit'
+import { AppError } from '@avatar/service-kit'
 import cors from '@fastify/cors'
-import multipart from '@fastify/multipart'
 import { type FastifyBaseLogger, type FastifyInstance, fastify, LogController } from 'fastify'
 import {
   serializerCompiler,
   validatorCompiler,
   type ZodTypeProvider,
 } from 'fastify-type-provider-zod'
+import { byKey } from './api-keys.ts'
 import type { AppDeps } from './app-deps.ts'
-import { answerMalformed, sendFailure, translate, useErrorHandler } from './error-handler.ts'
+import {
+  answerMalformed,
+  sendFailure,
+  translate,
+  useBareAnswers,
+  useErrorHandler,
+} from './error-handler.ts'
+import { fieldRefused } from './field-refused.ts'
 import { measureRequests } from './plugins/measure-requests.ts'
 import { useOpenapi } from './plugins/openapi.ts'
+import { usePage } from './plugins/page.ts'
+import { traceOfRequest, traceRequests } from './plugins/trace-requests.ts'
+import { createUnreadBodies } from './plugins/unread-bodies.ts'
 import { routeCancel } from './routes/cancel.ts'
+import { routeEventToken } from './routes/event-token.ts'
 import { routeEvents } from './routes/events.ts'
 import { routeGenerate } from './routes/generate.ts'
 import { routeHealth } from './routes/health.ts'
 import { routeJobs } from './routes/jobs.ts'
 import { routeResult } from './routes/result.ts'
 import { routeStatus } from './routes/status.ts'
+import { routeUsage } from './routes/usage.ts'
 
 /** Builds the REST API from its dependencies. It does not listen. */
 export async function buildApp(deps: AppDeps): Promise<FastifyInstance> {
+  const requestHeadMs = Math.ceil(deps.timings.requestHeadMs)
+  const unreadBodies = createUnreadBodies(deps.timings)
   // The casts: Fastify's logger type is narrower than pino's, and its handlers' types know neither our
   // logger nor what Node really passes to `clientErrorHandler`.
   const app = fastify({
     loggerInstance: deps.log as FastifyBaseLogger,
-    logController: new LogController({ disableRequestLogging: true }),
+    logController: new LogController({
+      disableRequestLogging: true,
+      requestIdLogLabel: 'requestId',
+    }),
     genReqId: () => randomUUID(),
-    requestTimeout: 120_000,
+    // An upload has limits of its own, and no other route reads a body: see `boundBody`.
+    requestTimeout: 0,
+    trustProxy: deps.config.TRUSTED_PROXIES,
+    rewriteUrl: ({ url = '' }) => withoutPrefix(url, deps.config.PUBLIC_PATH_PREFIX),
     // Fastify's own answer is not in our envelope; see `refuseWhileDraining`.
     return503OnClosing: false,
     routerOptions: { maxParamLength: 200 },
     // Node's own answer to a request without a Host header has no body.
-    http: { requireHostHeader: false },
-    frameworkErrors: (error, request, reply) =>
-      void sendFailure(translate(error), request as never, reply as never),
+    http: {
+      requireHostHeader: false,
+      headersTimeout: requestHeadMs,
+      connectionsCheckingInterval: Math.ceil(requestHeadMs / 4),
+    },
+    frameworkErrors(error, request, reply) {
+      unreadBodies.closeAfter(request as never, reply as never)
+      sendFailure(translate(error), request as never, reply as never, deps.failureLog)
+    },
     clientErrorHandler: answerMalformed as never,
   }) as unknown as FastifyInstance
   app.setValidatorCompiler(validatorCompiler)
   app.setSerializerCompiler(serializerCompiler)
-  useErrorHandler(app)
+  useErrorHandler(app, deps.failureLog)
+  useBareAnswers(app)
   app.decorateRequest('owner', '')
   app.decorateRequest('trace')
+  app.decorateRequest('span')
 
   app.addHook('onRequest', async (request, reply) => {
-    const { traceparent } = request.headers
-    request.trace = continueTrace(typeof traceparent === 'string' ? traceparent : undefined)
+    request.trace = traceOfRequest(request, deps.config)
     request.log = request.log.child({ traceId: request.trace.traceId })
     reply.header('traceparent', request.trace.traceparent)
     reply.header('x-request-id', request.id)
     reply.header('x-content-type-options', 'nosniff')
   })
   measureRequests(app, deps)
-  refuseExpectations(app)
+  answerExpectations(app)
   ignoreBodies(app)
+  unreadBodies.install(app)
   await app.register(cors, {
     origin: deps.config.ALLOWED_ORIGINS,
-    exposedHeaders: ['location', 'retry-after', 'x-request-id', 'traceparent'],
+    exposedHeaders: [
+      ...['location', 'retry-after', 'ratelimit', 'ratelimit-policy'],
+      ...['x-request-id', 'traceparent'],
+    ],
     // The plugin would answer a preflight without an origin in plain text.
     strictPreflight: false,
   })
   refuseWhileDraining(app)
-  app.addHook('onRequest', async (request) => {
+  app.addHook('onRequest', async (request, reply) => {
     if (request.is404 || request.routeOptions.config.isPublic || request.method === 'OPTIONS')
       return
-    request.owner = await deps.apiKeys.ownerOf(request.headers.authorization)
+    request.owner = await deps.gate.pass(request, reply, byKey(deps.apiKeys, request.headers))
   })
-  await app.register(multipart, {
-    limits: {
-      files: 4,
-      fields: 12,
-      parts: 14,
-      fieldSize: 4 * limits.promptMaxCharacters + 1,
-      // `readUpload` counts each medium; this keeps the library from truncating it earlier.
-      fileSize: limits.drainMaxBytes,
-    },
-    throwFileSizeLimit: false,
-  })
-  if (deps.config.API_DOCS) await useOpenapi(app)
+  traceRequests(app)
+  if (deps.config.API_DOCS) await useOpenapi(app, deps.config.PUBLIC_PATH_PREFIX)
+  if (deps.config.WEB_PAGE) await usePage(app, deps)
   await app.register(async (routes) => {
     const api = routes.withTypeProvider<ZodTypeProvider>()
     routeGenerate(api, deps)
@@ -87,10 +108,23 @@ export async function buildApp(deps: AppDeps): Promise<FastifyInstance> {
     routeResult(api, deps)
     routeCancel(api, deps)
     routeEvents(api, deps)
+    routeEventToken(api, deps)
     routeJobs(api, deps)
+    routeUsage(api, deps)
     routeHealth(api, deps)
   })
   return app
+}
+
+/**
+ * The URL as the routes know it. Some proxies remove their prefix before they pass a request on, others
+ * do not. A server must also take the URL with scheme and host.
+ */
+function withoutPrefix(target: string, prefix: string): string {
+  const url = target.replace(/^https?:\/\/[^/?]*/i, '')
+  const rest = prefix !== '' && url.startsWith(prefix) ? url.slice(prefix.length) : url
+  if (rest === '' || rest.startsWith('?')) return `/${rest}`
+  return rest.startsWith('/') ? rest : url
 }
 
 /** Discards bodies: no route but the upload takes one, and sending one, of whatever type, is no error. */
@@ -100,18 +134,26 @@ function ignoreBodies(app: FastifyInstance) {
     payload.resume()
     done(null)
   })
+  // The upload reads this one itself.
+  app.addContentTypeParser('multipart/form-data', (_request, _payload, done) => done(null))
 }
 
-/** Refuses any `Expect` but `100-continue` as a route would, because Node's own answer has no body. */
-function refuseExpectations(app: FastifyInstance) {
-  app.server.on('checkExpectation', (...exchange) => app.server.emit('request', ...exchange))
+/**
+ * Asks for a body that the client holds back only once the request is not refused by its head. Refuses
+ * any other expectation as a route would, because Node's own answer has no body.
+ */
+function answerExpectations(app: FastifyInstance) {
+  for (const event of ['checkContinue', 'checkExpectation'])
+    app.server.on(event, (...exchange) => app.server.emit('request', ...exchange))
   app.addHook('onRequest', async ({ headers }, reply) => {
     const { expect = '100-continue' } = headers
     if (expect.toLowerCase() === '100-continue') return
     reply.header('connection', 'close') // Whether the client still sends its body is unknown.
-    const value = expect.slice(0, 100)
-    const details = { field: 'Expect', problem: 'only 100-continue is known', value }
-    throw new AppError('MALFORMED_REQUEST', { details })
+    const found = expect.slice(0, 100)
+    throw fieldRefused('Expect', 'only 100-continue is known', { code: 'MALFORMED_REQUEST', found })
+  })
+  app.addHook('preParsing', async ({ is404, raw }, reply) => {
+    if (raw.headers.expect && raw.httpVersion === '1.1' && !is404) reply.raw.writeContinue()
   })
 }
 

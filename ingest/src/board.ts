@@ -1,22 +1,29 @@
-import { isTerminal, type JobRecord } from '@avatar/contracts'
+import {
+  createFairOrder,
+  createOpenJobs,
+  type FairRules,
+  type Held,
+  isTerminal,
+  type JobRecord,
+  type JobsAhead,
+} from '@avatar/contracts'
 import { followJobs, type JobRecords } from '@avatar/job-kit'
 import type { Clock, Log } from '@avatar/service-kit'
+import { createJobList, type JobList, type PageEnd } from './job-list.ts'
 
-/** Where a page of an owner's jobs ended. Pages go by creation, newest first. */
-export type PageEnd = { createdAtMs: number; jobId: string }
-
-/** A render that is to come or under way, with what estimates need. */
-export type RenderAhead = Pick<
+/** A render under way, with what estimates need. */
+export type RenderUnderWay = Pick<
   JobRecord,
-  'jobId' | 'epoch' | 'state' | 'estimatedSeconds' | 'startedAtMs'
->
+  'jobId' | 'owner' | 'epoch' | 'state' | 'estimatedSeconds' | 'startedAtMs'
+> & { workerId?: string | undefined }
 
-/** What the board keeps of a job. */
-type Entry = RenderAhead & { createdAtMs: number; queuedAtMs: number }
+/** So many of the jobs ahead are scheduled one by one in an estimate; of the others only the sum counts. */
+const aheadOneByOne = 256
 
 /**
- * All jobs as of a moment ago, without their payload: enough for queue positions, the order of
- * `GET /jobs` and the depth of the queue. The state of one job is in its record alone.
+ * All jobs as of a moment ago, without their payload: enough for places in the queue, by the order in
+ * which the orchestrator hands jobs out, for the order of `GET /jobs` and for the depth of the queue.
+ * The state of one job is in its record alone.
  */
 export type Board = ReturnType<typeof createBoard>
 
@@ -26,31 +33,42 @@ export type Board = ReturnType<typeof createBoard>
  */
 const currentWithinMs = 15_000
 
-export function createBoard(deps: { records: JobRecords; clock: Clock; log: Log }) {
+export function createBoard(deps: {
+  records: JobRecords
+  clock: Clock
+  log: Log
+  fairRules: FairRules
+}) {
   const { clock, log } = deps
-  const owners = new Map<string, Map<string, Entry>>()
-  const waiting = new Map<string, Entry>()
-  const underWay = new Map<string, Entry>()
+  const lists = new Map<string, JobList>()
+  const order = createFairOrder(deps.fairRules)
+  const underWay = new Map<string, RenderUnderWay>()
+  const open = createOpenJobs()
   const current = new AbortController()
 
-  function note(job: JobRecord) {
-    const { jobId, owner, state, epoch, estimatedSeconds, createdAtMs, startedAtMs } = job
-    const { queuedAtMs = createdAtMs } = job
-    const entry = { jobId, state, epoch, estimatedSeconds, createdAtMs, queuedAtMs, startedAtMs }
-    const jobs = owners.get(owner) ?? new Map<string, Entry>()
-    owners.set(owner, jobs.set(jobId, entry))
-    if (state === 'queued' || state === 'pending') waiting.set(jobId, entry)
-    else waiting.delete(jobId)
-    if (state === 'claimed' || state === 'rendering') underWay.set(jobId, entry)
-    else underWay.delete(jobId)
+  function note(job: JobRecord, revision: number) {
+    const { jobId, owner, state, epoch, estimatedSeconds, startedAtMs, worker } = job
+    const list = lists.get(owner) ?? createJobList()
+    lists.set(owner, list)
+    list.add(job)
+    order.note(asQueued(job), revision)
+    open.note(job)
+    underWay.delete(jobId)
+    if (state === 'claimed' || state === 'rendering') {
+      const render = { jobId, owner, epoch, state, estimatedSeconds, startedAtMs }
+      underWay.set(jobId, { ...render, workerId: worker?.id })
+    }
   }
 
   const following = followJobs({
     ...deps,
     onJob: note,
     onGone(jobId, owner) {
-      owners.get(owner)?.delete(jobId)
-      waiting.delete(jobId)
+      open.forget(jobId)
+      const list = lists.get(owner)
+      list?.remove(jobId)
+      if (list?.size() === 0) lists.delete(owner)
+      order.forget(jobId)
       underWay.delete(jobId)
     },
     onCurrent: () => current.abort(),
@@ -60,33 +78,41 @@ export function createBoard(deps: { records: JobRecords; clock: Clock; log: Log 
     ...following,
     /** Adds a job that this process created, which the watch has not delivered yet. */
     note(job: JobRecord): void {
-      if (!isTerminal(job) && !owners.get(job.owner)?.has(job.jobId)) note(job)
+      // Whatever the watch delivers is newer.
+      if (!isTerminal(job) && !lists.get(job.owner)?.has(job)) note(job, 0)
     },
-    queueDepth: () => waiting.size,
-    /** 1 for the job that is next; undefined for one that is not queued. */
-    queuePosition(jobId: string): number | undefined {
-      const own = waiting.get(jobId)
-      if (!own) return undefined
-      let ahead = 0
-      for (const other of waiting.values()) if (isBefore(other, own)) ahead++
-      return ahead + 1
+    queueDepth: () => order.waitingCount(),
+    /** 1 for the job that is next; undefined for one that is not queued, or that may not start now. */
+    queuePosition: (jobId: string) => order.placeOf(jobId),
+    /** Why no job of the owner may start now; undefined when one may. */
+    heldBackOf: (owner: string): Held | undefined => order.heldBackOf(owner),
+    /** The owner's jobs that have not ended, together, and everybody's. */
+    openOf: open.totalOf,
+    openOfAll: open.total,
+    /**
+     * Seconds until the first of these renders should end: of an owner's, or of all. 0 when none is under
+     * way.
+     */
+    nextEndSeconds(nowMs: number, owner?: string): number {
+      const ends = [...underWay.values()]
+        .filter((render) => owner === undefined || render.owner === owner)
+        .map(({ startedAtMs = nowMs, estimatedSeconds }) => startedAtMs / 1000 + estimatedSeconds)
+      return ends.length === 0 ? 0 : Math.max(0, Math.min(...ends) - nowMs / 1000)
     },
-    /** The renders that come before this job's: those under way, and those queued ahead of it. */
-    rendersAhead(jobId: string): RenderAhead[] {
-      const own = waiting.get(jobId)
-      if (own)
-        return [...underWay.values(), ...[...waiting.values()].filter((o) => isBefore(o, own))]
-      // A claimed job may have been prefetched, while its worker still renders another one.
-      return [...underWay.values()].filter((other) => other.state === 'rendering')
+    /** The renders that workers have, or are about to begin. */
+    rendersUnderWay: (): RenderUnderWay[] => [...underWay.values()],
+    /** The jobs queued ahead of a waiting one, which may be so new that no record tells of it yet. */
+    jobsAhead(job: JobRecord): JobsAhead {
+      const isKnown = lists.get(job.owner)?.has(job)
+      if (!isKnown) order.note(asQueued(job), 0)
+      const ahead = order.aheadOf(job.jobId, aheadOneByOne)
+      // It may yet be refused. Nothing else runs between these lines.
+      if (!isKnown) order.forget(job.jobId)
+      return ahead
     },
     /** The owner's jobs, newest first, starting behind `after`. */
-    listOf(owner: string, after: PageEnd | undefined, max: number): PageEnd[] {
-      return [...(owners.get(owner)?.values() ?? [])]
-        .filter((job) => !after || newestFirst(after, job) < 0)
-        .sort(newestFirst)
-        .slice(0, max)
-        .map(({ createdAtMs, jobId }) => ({ createdAtMs, jobId }))
-    },
+    listOf: (owner: string, after: PageEnd | undefined, max: number): PageEnd[] =>
+      lists.get(owner)?.page(after, max) ?? [],
     async start() {
       await following.start()
       await clock.wait(currentWithinMs, current.signal)
@@ -95,11 +121,7 @@ export function createBoard(deps: { records: JobRecords; clock: Clock; log: Log 
   }
 }
 
-function newestFirst(a: PageEnd, b: PageEnd): number {
-  if (a.createdAtMs !== b.createdAtMs) return b.createdAtMs - a.createdAtMs
-  return a.jobId === b.jobId ? 0 : a.jobId < b.jobId ? 1 : -1
-}
-
-function isBefore(a: Entry, b: Entry): boolean {
-  return a.queuedAtMs < b.queuedAtMs || (a.queuedAtMs === b.queuedAtMs && a.jobId < b.jobId)
+/** A pending job has the place that it gets as soon as the orchestrator queues it. */
+function asQueued(job: JobRecord): JobRecord {
+  return job.state === 'pending' ? { ...job, state: 'queued' } : job
 }

@@ -2,44 +2,75 @@ import { createHash } from 'node:crypto'
 import { createReadStream } from 'node:fs'
 import { join } from 'node:path'
 import {
+  type FailureCode,
+  failures,
   type IntakeSubmission,
   intakeSubmissionSchema,
   isIntakeKeyOf,
+  jobKey,
   type Notification,
   publisherOfSubject,
+  spanAttributes,
 } from '@avatar/contracts'
-import { publishNotification } from '@avatar/job-kit'
+import { type JobRecords, publishNotification } from '@avatar/job-kit'
 import {
   AppError,
+  beginTrace,
   type Delivery,
+  describeSpan,
   type Foundation,
+  isTracing,
   logFailure,
   type ObjectStore,
+  type TraceDelivery,
 } from '@avatar/service-kit'
 import { v5 as uuidv5 } from 'uuid'
 import type { Admission } from './admission.ts'
+import type { IngestConfig } from './config.ts'
 import { type InputMedium, inputMedia } from './input-media.ts'
+import type { Quotas } from './quotas.ts'
+import type { PublisherTurns } from './rate/publisher-turns.ts'
 import type { UploadSpool } from './upload-spool.ts'
 
 /** The UUID namespace in which a publisher and its idempotency key give the job id. It must never change. */
 const jobIdNamespace = '1d2f1bb4-5b7e-4e64-8a55-0c5a7f1c9e21'
 
+/** Refusals of an event that is in order. */
+const quotaCodes: ReadonlySet<FailureCode> = new Set([
+  'TOO_MANY_JOBS',
+  'GPU_SECONDS_EXHAUSTED',
+  'BUDGET_EXHAUSTED',
+  'QUEUE_FULL',
+  'SERVICE_BUDGET_EXHAUSTED',
+])
+
 /**
  * Admits jobs that other services submit by event. The subject names the publisher, and its inputs
- * must lie in its own folder. An event that cannot become a job is dead-lettered with a reason, and
- * its publisher is notified.
+ * must lie in its own folder. An event over its publisher's rate or number of jobs waits. An event that
+ * cannot become a job is dead-lettered with a reason, and its publisher is notified.
  */
 export function intakeHandler(
-  deps: Pick<Foundation, 'bus' | 'clock'> & {
+  deps: Pick<Foundation<IngestConfig>, 'bus' | 'clock' | 'config' | 'timings' | 'metrics'> & {
     objects: ObjectStore
     admit: Admission
     spool: UploadSpool
+    turns: PublisherTurns
+    quotas: Quotas
+    records: JobRecords
   },
 ) {
-  const { bus, objects, admit, spool, clock } = deps
+  const { bus, objects, records, admit, spool, turns, quotas, clock, config, timings } = deps
+  const { submissions_refused_total: refused } = deps.metrics.of('ingest')
+  const countRefused = (code: FailureCode) =>
+    refused.add(1, { door: 'event', code, blame: failures[code].blame })
 
   async function handle(submission: IntakeSubmission, delivery: Delivery): Promise<void> {
     const { publisher, jobId } = identityOf(submission, delivery)
+    describeSpan({ [spanAttributes.jobId]: jobId, [spanAttributes.owner]: publisher })
+    await turns.take(publisher, delivery)
+    const refusal = quotas.refusalOf(publisher)
+    if (refusal && !(await records.find(jobKey(publisher, jobId))))
+      return settleQuota(refusal, submission, delivery)
     const admitting = spool.withFolder(async (folder) => {
       const { job, isNew } = await admit({
         jobId,
@@ -49,13 +80,17 @@ export function intakeHandler(
         audio: await fetchInput(publisher, submission.audio_key, folder, 'audio'),
         prompt: submission.prompt ?? '',
         seed: submission.seed,
+        priority: submission.priority,
         reference: submission.reference,
         traceparent: delivery.traceparent,
         folder,
       })
-      delivery.log.info({ jobId, attempt: job.epoch, isNew }, 'job accepted')
+      const keys = { jobId, attempt: job.epoch, owner: publisher, isNew }
+      delivery.log.info(keys, 'job accepted')
     })
     await admitting.catch((error) => {
+      if (error instanceof AppError && quotaCodes.has(error.code))
+        return settleQuota(error, submission, delivery)
       if (!(error instanceof AppError && error.code === 'STORAGE_FULL')) throw error
       // The event has to wait. As it is, the fifth failure would dead-letter it.
       logFailure(delivery.log, error, 'no room for the inputs of an event', { jobId })
@@ -63,10 +98,37 @@ export function intakeHandler(
     })
   }
 
-  /** Two events under one idempotency key may both be refused: `instance` notifies of each. */
+  /**
+   * An event over a quota waits while that passes by itself. A spent day or month is told to the publisher,
+   * who decides whether to send it again: it is no broken message, and no dead letter.
+   *
+   * @throws AppError with the time to wait
+   */
+  async function settleQuota(refusal: AppError, submission: IntakeSubmission, delivery: Delivery) {
+    const { code, details } = refusal
+    if (code === 'BUDGET_EXHAUSTED' || code === 'GPU_SECONDS_EXHAUSTED') {
+      logFailure(delivery.log, refusal, 'event rejected', {
+        owner: identityOf(submission, delivery).publisher,
+      })
+      countRefused(code)
+      return notifyRejected(refusal, submission, delivery)
+    }
+    const retryAfterMs = quotaCodes.has(code) ? timings.quotaAgainMs : refusal.retryAfterMs
+    throw new AppError(code, { details, retryAfterMs, message: refusal.message })
+  }
+
   async function onReject(failure: AppError, body: unknown, delivery: Delivery): Promise<void> {
+    countRefused(failure.code)
     if (failure.mayRetry) return // Our failure, not the publisher's: only the dead letter records it.
-    const submission = intakeSubmissionSchema.safeParse(body).data
+    await notifyRejected(failure, intakeSubmissionSchema.safeParse(body).data, delivery)
+  }
+
+  /** Two events under one idempotency key may both be refused: `instance` notifies of each. */
+  async function notifyRejected(
+    failure: AppError,
+    submission: IntakeSubmission | undefined,
+    delivery: Delivery,
+  ) {
     const { publisher, jobId } = identityOf(submission, delivery)
     const note: Notification = {
       job_id: jobId,
@@ -90,7 +152,12 @@ export function intakeHandler(
     return { path, sha256: hash.digest('hex') }
   }
 
-  return { handle, onReject }
+  /** As at the other door: the publisher's trace id is taken, and whether it is kept is ours to say. */
+  const traceDelivery: TraceDelivery = (traceparent) => ({
+    trace: beginTrace(traceparent, isTracing() ? config.TRACE_JOBS_RATIO : 0),
+  })
+
+  return { handle, onReject, traceDelivery }
 }
 
 /**

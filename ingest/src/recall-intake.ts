@@ -25,13 +25,13 @@ export function recallIntake(
     if (oldest === undefined || oldest > settledUpTo) behind = undefined
     else if (behind?.sequence !== oldest)
       behind = { sequence: oldest, sinceMs: clock.monotonicMs() }
-    if (!behind || clock.monotonicMs() - behind.sinceMs < timings.entryMissingMs) return false
+    if (!behind || clock.monotonicMs() - behind.sinceMs < timings.behindMs) return false
     log.warn({ sequence: behind.sequence, consumer: spec.name }, 'forgotten events recalled')
     await bus.resetConsumer(spec, behind.sequence)
     behind = undefined
     return true
   }
 
-  const everyMs = timings.entryMissingMs
+  const everyMs = timings.behindMs
   return { ...background({ ...deps, name: 'recall of intake', everyMs, pass: runOnce }), runOnce }
 }

@@ -1,6 +1,13 @@
-import { inputKey } from '@avatar/contracts'
-import { AppError, type Foundation, logFailure, type ObjectStore } from '@avatar/service-kit'
-import type { RawMedium } from './input-media.ts'
+import { inputKey, spanAttributes, spanNames } from '@avatar/contracts'
+import {
+  AppError,
+  describeSpan,
+  type Foundation,
+  logFailure,
+  type ObjectStore,
+  withSpan,
+} from '@avatar/service-kit'
+import type { InputMedium, RawMedium } from './input-media.ts'
 import type { CheckedAudio } from './media/audio-check.ts'
 import type { CheckedImage } from './media/image-check.ts'
 import type { MediaChecks } from './media/media-checks.ts'
@@ -14,6 +21,8 @@ export type RawInputs = {
   audio: RawMedium
   /** A private folder for the normalised inputs. */
   folder: string
+  /** Aborts when nobody waits for the outcome any more. */
+  signal?: AbortSignal | undefined
 }
 
 /** Inputs that passed and are stored. */
@@ -35,6 +44,16 @@ export function createInputTaker(
   const { media, objects, timings, log } = deps
   const inTime = () => AbortSignal.timeout(Math.ceil(timings.storeAtDoorMs))
 
+  const checkImage: MediaChecks['checkImage'] = (...input) =>
+    withSpan(spanNames.checkImage, {}, () => media.checkImage(...input))
+
+  const checkAudio: MediaChecks['checkAudio'] = (...input) =>
+    withSpan(spanNames.checkAudio, {}, async () => {
+      const checked = await media.checkAudio(...input)
+      describeSpan({ [spanAttributes.audioSeconds]: checked.seconds })
+      return checked
+    })
+
   /** Deletes inputs that no record names. What cannot be deleted now is left for the janitor's sweep. */
   async function discard(keys: readonly string[]) {
     const deleted = await Promise.allSettled(keys.map((key) => objects.delete(key, inTime())))
@@ -44,23 +63,35 @@ export function createInputTaker(
 
   /**
    * Checks, normalises and stores both inputs. When it throws, nothing uses the folder any more and,
-   * unless the store is unavailable, no object is left behind.
+   * unless the store is unavailable, no object is left behind. It throws the signal's reason.
    */
-  async function take({ jobId, nonce, image, audio, folder }: RawInputs): Promise<TakenInputs> {
+  async function take(raw: RawInputs): Promise<TakenInputs> {
+    const { jobId, nonce, image, audio, folder, signal } = raw
     const stored: string[] = []
-    async function store<Checked extends CheckedImage | CheckedAudio>(check: Promise<Checked>) {
+    async function store<Checked extends CheckedImage | CheckedAudio>(
+      medium: InputMedium,
+      check: Promise<Checked>,
+    ) {
       const checked = await check
+      signal?.throwIfAborted()
       const extension = 'extension' in checked ? checked.extension : 'wav'
       const key = inputKey(jobId, nonce, checked.sha256, extension)
-      await objects.putFile(key, checked.path, checked.bytes, checked.sha256, inTime())
+      const { path, bytes, sha256 } = checked
+      await withSpan(
+        medium === 'image' ? spanNames.storeImage : spanNames.storeAudio,
+        { [spanAttributes.bytes]: bytes },
+        () => objects.putFile(key, path, bytes, sha256, inTime()),
+        'client',
+      )
       stored.push(key)
+      signal?.throwIfAborted()
       return { ...checked, key }
     }
 
     // `Promise.all` would return at the first failure, and the folder be removed under the other check.
     const [checkedImage, checkedAudio] = await Promise.allSettled([
-      store(media.checkImage(image.path, folder)),
-      store(media.checkAudio(audio.path, folder)),
+      store('image', checkImage(image.path, folder, signal)),
+      store('audio', checkAudio(audio.path, folder, signal)),
     ])
     if (checkedImage.status === 'fulfilled' && checkedAudio.status === 'fulfilled')
       return { image: checkedImage.value, audio: checkedAudio.value }

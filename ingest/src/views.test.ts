@@ -1,33 +1,32 @@
-import { type Beat, type JobRecord, jobStates, stateTable } from '@avatar/contracts'
+import { type Held, type JobRecord, jobStates, stateTable } from '@avatar/contracts'
 import { aJob, aRender } from '@avatar/contracts/testing'
 import type { ObjectStore } from '@avatar/service-kit'
 import { describe, expect, it } from 'vitest'
-import type { Board, RenderAhead } from './board.ts'
 import { requireResult, resultView, statusView } from './views.ts'
-import type { Workers } from './workers.ts'
 
 const nowMs = 1_700_000_100_000
 
-/** The view of a job, with the answers of the board and the workers given. */
+/** The view of a job, with the answers of the board, the workers and the estimates given. */
 function view(
   job: JobRecord,
-  {
-    position = 1,
-    serving = 1,
-    percent = 0,
-    ahead = [],
-  }: { position?: number; serving?: number; percent?: number; ahead?: RenderAhead[] } = {},
+  world: {
+    position?: number
+    held?: Held
+    serving?: number
+    percent?: number
+    completesAtMs?: number
+  } = {},
 ) {
-  const board = {
-    queuePosition: () => position,
-    rendersAhead: () => ahead,
-  } as Partial<Board> as Board
-  const workers = {
-    alive: (): { beat: Beat; seenMsAgo: number }[] => [],
-    serving: () => serving,
-    percentOf: () => percent,
-  } as Partial<Workers> as Workers
-  return statusView(job, { board, workers, nowMs })
+  const { position = 1, serving = 1, percent = 0 } = world
+  const stage = 'rendering' as const
+  const held = { ...job, stage, percent, renderedForSeconds: 1, seenMsAgo: 0 }
+  return statusView(job, {
+    board: { queuePosition: () => position, heldBackOf: () => world.held },
+    workers: { serving: () => serving, heldOf: () => held },
+    estimates: { completesAtMs: () => world.completesAtMs },
+    config: { PUBLIC_PATH_PREFIX: '', POOL_PRICES: {}, CURRENCY: 'USD' },
+    nowMs,
+  })
 }
 
 describe('what a client sees of a state', () => {
@@ -41,8 +40,25 @@ describe('what a client sees of a state', () => {
     expect(view(aJob({ state: 'queued' }), { serving: 0 })).toMatchObject({
       stage: 'waiting_for_worker',
       queue_position: 1,
-      estimated_completion_at: null,
     })
+  })
+})
+
+describe('what a job waits for', () => {
+  it.each([
+    ['its turn', 'queued', {}, 'turn'],
+    ['a worker', 'queued', { serving: 0 }, 'worker'],
+    ['the end of its owner’s renders', 'queued', { held: 'own_jobs' }, 'own_jobs'],
+    ['the budget, also without a worker', 'pending', { held: 'budget', serving: 0 }, 'budget'],
+    ['nothing, once it has a worker', 'claimed', { held: 'own_jobs' }, null],
+    ['nothing, at its end', 'completed', { serving: 0 }, null],
+  ] as const)('is %s', (_what, state, world, expected) => {
+    expect(view(aJob({ state }), world).waiting_for).toBe(expected)
+  })
+
+  it('has the priority that was given, or the normal one', () => {
+    expect(view(aJob()).priority).toBe('normal')
+    expect(view(aJob({ priority: 'high' })).priority).toBe('high')
   })
 })
 
@@ -61,47 +77,11 @@ describe('progress', () => {
   })
 })
 
-describe('the estimate', () => {
-  const estimatedEnd = (job: JobRecord, world = {}) => {
-    const { estimated_completion_at: at } = view(job, world)
-    return at === null ? null : Date.parse(at) - nowMs
-  }
-  const estimatedSeconds = 10
-
-  it('adds the renders ahead of a waiting job, shared by the workers', () => {
-    const queued = aJob({ state: 'queued', estimatedSeconds })
-    const [long, short] = [40, 5].map((seconds) =>
-      aJob({ state: 'queued', estimatedSeconds: seconds }),
-    ) as [JobRecord, JobRecord]
-    expect(estimatedEnd(queued)).toBe(10_000)
-    expect(estimatedEnd(queued, { ahead: [long, short] })).toBe(55_000)
-    expect(estimatedEnd(queued, { ahead: [long, short, short], serving: 2 })).toBe(20_000)
-    expect(estimatedEnd(queued, { ahead: [long], serving: 2 })).toBe(10_000)
+it('tells when the job is expected to be done, or null when nobody knows', () => {
+  expect(view(aJob(), { completesAtMs: nowMs + 500.7 })).toMatchObject({
+    estimated_completion_at: new Date(nowMs + 500).toISOString(),
   })
-
-  it('adds what is left of the render under way, by its own pace', () => {
-    const waiting = aJob({ state: 'claimed', estimatedSeconds })
-    const rendering = aJob({
-      state: 'rendering',
-      estimatedSeconds: 100,
-      startedAtMs: nowMs - 60_000,
-    })
-    expect(estimatedEnd(waiting, { ahead: [rendering], percent: 5 })).toBe(50_000)
-    expect(estimatedEnd(waiting, { ahead: [rendering], percent: 20 })).toBe(250_000)
-  })
-
-  it('follows the estimate at first and the pace of the render later, and never lies in the past', () => {
-    const rendering = aJob({ state: 'rendering', estimatedSeconds, startedAtMs: nowMs - 2_000 })
-    expect(estimatedEnd(rendering, { percent: 5 })).toBe(8_000)
-    expect(estimatedEnd(rendering, { percent: 50 })).toBe(2_000)
-    expect(estimatedEnd({ ...rendering, startedAtMs: nowMs - 60_000 }, { percent: 1 })).toBe(0)
-  })
-
-  it('is now for a job being stored, the end for one that has ended, and unknown for one being cancelled', () => {
-    expect(estimatedEnd(aJob({ state: 'storing' }))).toBe(0)
-    expect(estimatedEnd(aJob({ state: 'completed', finishedAtMs: nowMs - 500 }))).toBe(-500)
-    expect(estimatedEnd(aJob({ state: 'cancelling' }))).toBeNull()
-  })
+  expect(view(aJob())).toMatchObject({ estimated_completion_at: null })
 })
 
 describe('the result', () => {
@@ -128,11 +108,16 @@ describe('the result', () => {
   })
 
   it('describes the video, the engine and how it rendered', async () => {
-    const objects = { presignDownload: async () => 'http://s3/x' } as Partial<ObjectStore>
+    const presignLink: ObjectStore['presignLink'] = async (_key, _ttlSeconds, link) =>
+      `http://s3/${link.method ?? 'GET'}/${link.disposition}`
+    const objects = { presignLink } as Partial<ObjectStore>
     const made = aRender({ engine: 'preview', degraded: true, renderSeconds: 3 })
     const when = { nowMs, maxSeconds: 60 }
     expect(await resultView(objects as ObjectStore, done, made, when)).toMatchObject({
-      ...{ url: 'http://s3/x', engine: 'preview', degraded: true, render_seconds: 3 },
+      url: 'http://s3/GET/inline',
+      download_url: 'http://s3/GET/attachment',
+      head_url: 'http://s3/HEAD/inline',
+      ...{ engine: 'preview', degraded: true, render_seconds: 3 },
       ...{ width: made.width, height: made.height, fps: 25, sha256: made.sha256 },
       expires_at: new Date(nowMs + 1).toISOString(),
     })

@@ -1,6 +1,5 @@
 import {
   type EngineFacts,
-  isTerminal,
   type JobRecord,
   type Rendered,
   type ResultView,
@@ -9,27 +8,39 @@ import {
   type StatusView,
   stateTable,
 } from '@avatar/contracts'
-import { describeResult } from '@avatar/job-kit'
+import { describeResult, presignVideo } from '@avatar/job-kit'
 import { AppError, type ObjectStore } from '@avatar/service-kit'
-import type { Board, RenderAhead } from './board.ts'
+import type { Board } from './board.ts'
+import type { IngestConfig } from './config.ts'
+import type { Estimates } from './estimates.ts'
+import { costView } from './money.ts'
 import type { Workers } from './workers.ts'
+
+type StatusContext = {
+  board: Pick<Board, 'queuePosition' | 'heldBackOf'>
+  workers: Pick<Workers, 'serving' | 'heldOf'>
+  estimates: Pick<Estimates, 'completesAtMs'>
+  config: Pick<IngestConfig, 'PUBLIC_PATH_PREFIX' | 'POOL_PRICES' | 'CURRENCY'>
+  nowMs: number
+}
 
 /** What a client sees of a job: its record, with what the board and the workers know at this moment. */
 export function statusView(
   job: JobRecord,
-  { board, workers, nowMs }: { board: Board; workers: Workers; nowMs: number },
+  { board, workers, estimates, config, nowMs }: StatusContext,
 ): StatusView {
-  const isWaiting = job.state === 'pending' || job.state === 'queued'
   return {
     job_id: job.jobId,
     status: stateTable[job.state].status as Status,
     stage: stageOf(job, workers),
     progress: progressOf(job, workers),
-    queue_position: isWaiting ? (board.queuePosition(job.jobId) ?? null) : null,
+    queue_position: isWaiting(job) ? (board.queuePosition(job.jobId) ?? null) : null,
+    waiting_for: waitingFor(job, board, workers),
+    priority: job.priority ?? 'normal',
     attempt: job.epoch,
     audio_seconds: job.audio.seconds,
     estimated_seconds: toTenths(job.estimatedSeconds),
-    estimated_completion_at: instant(estimatedEndMs(job, board, workers, nowMs)),
+    estimated_completion_at: instant(estimates.completesAtMs(job, nowMs)),
     deadline_seconds: job.deadlineSeconds,
     created_at: new Date(job.createdAtMs).toISOString(),
     queued_at: instant(job.queuedAtMs),
@@ -38,8 +49,10 @@ export function statusView(
     expires_at: instant(job.expiresAtMs),
     deleted_at: instant(job.deletedAtMs),
     error: job.error ?? null,
+    cost: costView(job, config),
+    ...(job.warnings ? { warnings: job.warnings } : {}),
     trace_id: job.traceparent.split('-')[1] ?? '',
-    links: linksOf(job.jobId),
+    links: linksOf(job.jobId, config),
   }
 }
 
@@ -52,19 +65,24 @@ export function requireResult(job: JobRecord, nowMs: number): Rendered {
   return job.result
 }
 
-/** What `/result` answers: a presigned link, and what it leads to. */
+/** What `/result` answers: presigned links to play, to save and to inspect the video, and what they lead to. */
 export async function resultView(
   objects: ObjectStore,
   job: JobRecord,
   result: Rendered,
   when: { nowMs: number; maxSeconds: number },
 ): Promise<ResultView> {
+  const link = (use: Parameters<typeof presignVideo>[3]) =>
+    presignVideo(objects, job, result, use, when)
   return {
     job_id: job.jobId,
     ...(await describeResult(objects, job, result, when)),
+    download_url: await link({ disposition: 'attachment' }),
+    head_url: await link({ method: 'HEAD', disposition: 'inline' }),
     engine_facts: engineFactsView(result.engineFacts),
     generation: result.generation,
     render_seconds: result.renderSeconds,
+    warnings: result.warnings ?? [],
   }
 }
 
@@ -80,16 +98,33 @@ function engineFactsView(facts: EngineFacts | undefined): ResultView['engine_fac
 }
 
 /** The paths of everything that a client can ask about a job. */
-export function linksOf(jobId: string) {
+export function linksOf(
+  jobId: string,
+  { PUBLIC_PATH_PREFIX: prefix }: Pick<IngestConfig, 'PUBLIC_PATH_PREFIX'>,
+) {
   return {
-    status: `/status/${jobId}`,
-    result: `/result/${jobId}`,
-    events: `/events/${jobId}`,
-    cancel: `/cancel/${jobId}`,
+    status: `${prefix}/status/${jobId}`,
+    result: `${prefix}/result/${jobId}`,
+    events: `${prefix}/events/${jobId}`,
+    cancel: `${prefix}/cancel/${jobId}`,
   }
 }
 
-function stageOf(job: JobRecord, workers: Workers): Stage {
+function isWaiting({ state }: JobRecord): boolean {
+  return state === 'pending' || state === 'queued'
+}
+
+/** What keeps its owner's jobs back comes before the workers, who would not take the job either way. */
+function waitingFor(
+  job: JobRecord,
+  board: StatusContext['board'],
+  workers: StatusContext['workers'],
+): StatusView['waiting_for'] {
+  if (!isWaiting(job)) return null
+  return board.heldBackOf(job.owner) ?? (workers.serving() > 0 ? 'turn' : 'worker')
+}
+
+function stageOf(job: JobRecord, workers: StatusContext['workers']): Stage {
   switch (job.state) {
     case 'pending':
       return 'accepted'
@@ -102,53 +137,15 @@ function stageOf(job: JobRecord, workers: Workers): Stage {
   }
 }
 
-function progressOf(job: JobRecord, workers: Workers): number {
+function progressOf(job: JobRecord, workers: StatusContext['workers']): number {
   if (job.state === 'completed') return 100
   if (job.state === 'storing') return 99
   if (job.state !== 'rendering' && job.state !== 'cancelling') return 0
-  return Math.min(98, toTenths(workers.percentOf(job.jobId, job.epoch)))
+  return Math.min(98, toTenths(workers.heldOf(job.jobId, job.epoch)?.percent ?? 0))
 }
 
-/** From here on the pace of the render itself is a better guide than the estimate made at admission. */
-const paceKnownPercent = 10
-
-/** By the renders ahead and the pace of those under way; undefined while no worker takes jobs. */
-function estimatedEndMs(
-  job: JobRecord,
-  board: Board,
-  workers: Workers,
-  nowMs: number,
-): number | undefined {
-  if (isTerminal(job)) return job.finishedAtMs
-  if (job.state === 'cancelling') return undefined
-  if (job.state === 'storing') return nowMs
-  if (job.state === 'rendering') return nowMs + remainingMs(job, workers, nowMs)
-  const count = workers.serving()
-  if (count === 0) return undefined
-  const ahead = board.rendersAhead(job.jobId).map((render) => remainingMs(render, workers, nowMs))
-  return nowMs + firstFreeMs(count, ahead) + job.estimatedSeconds * 1000
-}
-
-/** How long a render still takes; before its start, all of its estimate. */
-function remainingMs(job: RenderAhead, workers: Workers, nowMs: number): number {
-  const plannedMs = job.estimatedSeconds * 1000
-  if (job.state !== 'rendering' || job.startedAtMs === undefined) return plannedMs
-  const percent = workers.percentOf(job.jobId, job.epoch)
-  const paceMs = ((nowMs - job.startedAtMs) * 100) / percent
-  return Math.max(0, job.startedAtMs + (percent >= paceKnownPercent ? paceMs : plannedMs) - nowMs)
-}
-
-/** When the first of `count` workers is free, if each render in turn goes to the one that is free first. */
-function firstFreeMs(count: number, rendersMs: readonly number[]): number {
-  const free = new Array<number>(count).fill(0)
-  for (const ms of rendersMs) {
-    const first = free.indexOf(Math.min(...free))
-    free[first] = (free[first] ?? 0) + ms
-  }
-  return Math.min(...free)
-}
-
-function instant(ms: number | undefined): string | null {
+/** ISO 8601, UTC; null for undefined. */
+export function instant(ms: number | undefined): string | null {
   return ms === undefined ? null : new Date(ms).toISOString()
 }
 

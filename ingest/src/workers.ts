@@ -1,48 +1,64 @@
-import { type Beat, beatSchema, subjects } from '@avatar/contracts'
+import { type Beat, beatSchema, type HeldJob, subjects } from '@avatar/contracts'
 import { type Foundation, subscription } from '@avatar/service-kit'
+
+/** Of a worker that has not ended. */
+export type LiveBeat = Beat & { state: Exclude<Beat['state'], 'gone'> }
 
 /** The workers, as their latest heartbeats describe them. */
 export type Workers = ReturnType<typeof createWorkers>
-
-/** The preview engine's pace, rounded up. */
-const assumedSecondsPerVideoSecond = 2
 
 /** Follows the workers' heartbeats. `onBeat` is called once a heartbeat has been taken in. */
 export function createWorkers(
   deps: Pick<Foundation, 'bus' | 'clock' | 'timings'> & { onBeat: (beat: Beat) => void },
 ) {
   const { bus, clock, timings, onBeat } = deps
-  const latest = new Map<string, { beat: Beat; atMs: number }>()
+  const latest = new Map<string, { beat: LiveBeat; atMs: number; aheadMs: number }>()
 
-  /** Workers whose latest heartbeat is recent, including those that still load their engine. */
+  /**
+   * Workers whose latest heartbeat is recent, including those that still load their engine, and how far
+   * their clock is ahead of the broker's.
+   */
   const alive = () => {
     const nowMs = clock.monotonicMs()
     for (const [id, { atMs }] of latest) if (nowMs - atMs > timings.silentAfterMs) latest.delete(id)
-    return [...latest.values()].map(({ beat, atMs }) => ({ beat, seenMsAgo: nowMs - atMs }))
+    return [...latest.values()].map(({ atMs, ...one }) => ({ ...one, seenMsAgo: nowMs - atMs }))
   }
 
   return {
     alive,
     /** How many of them take jobs, now or once their engine is loaded. */
     serving: () => alive().filter(({ beat }) => beat.state !== 'draining').length,
-    /** Percent of the job's render that its worker last reported for this epoch; 0 when it has not. */
-    percentOf(jobId: string, epoch: number): number {
-      for (const { beat } of latest.values())
-        for (const held of beat.jobs)
-          if (held.jobId === jobId && held.epoch === epoch) return held.percent
-      return 0
+    /** Why no worker renders, or will soon; null when one does, or when nothing waits for one. */
+    trouble(queueDepth: number): string | null {
+      const beats = alive().map(({ beat }) => beat)
+      if (beats.some(({ state, trouble }) => state !== 'draining' && !trouble)) return null
+      const sick = beats.find(({ trouble }) => trouble)
+      if (sick) return `The engine ${sick.engine} does not load: ${sick.trouble}`
+      if (queueDepth === 0) return null
+      const who = beats.length === 0 ? 'No worker is connected' : 'Every worker is about to end'
+      return `${who}, and jobs wait: ${queueDepth}.`
     },
-    /** Seconds of rendering per second of video on the fastest worker; an assumption while none is measured. */
-    secondsPerVideoSecond(): number {
-      const measured = alive().flatMap(({ beat }) => beat.secondsPerVideoSecond ?? [])
-      return measured.length > 0 ? Math.min(...measured) : assumedSecondsPerVideoSecond
+    /** What its worker last said about a job of this epoch, and how long ago. */
+    heldOf(jobId: string, epoch: number): (HeldJob & { seenMsAgo: number }) | undefined {
+      for (const { beat, atMs } of latest.values())
+        for (const held of beat.jobs)
+          if (held.jobId === jobId && held.epoch === epoch)
+            return { ...held, seenMsAgo: clock.monotonicMs() - atMs }
+      return undefined
     },
     ...subscription({
       bus,
       subject: subjects.beat('*'),
       schema: beatSchema,
       handle(beat) {
-        latest.set(beat.workerId, { beat, atMs: clock.monotonicMs() })
+        const { state } = beat
+        const aheadMs = beat.atMs - clock.nowMs()
+        if (state === 'gone') latest.delete(beat.workerId)
+        else
+          latest.set(beat.workerId, {
+            ...{ beat: { ...beat, state }, aheadMs },
+            atMs: clock.monotonicMs(),
+          })
         onBeat(beat)
       },
     }),

@@ -1,11 +1,10 @@
-import { execFileSync } from 'node:child_process'
-import { mkdir, mkdtemp, readdir, rm, writeFile } from 'node:fs/promises'
+import { mkdir, mkdtemp, readdir, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { subjects } from '@avatar/contracts'
+import { equalShares, subjects, timings } from '@avatar/contracts'
 import { createLog, systemClock } from '@avatar/service-kit'
-import { until } from '@avatar/service-kit/testing'
-import { describe, expect, it } from 'vitest'
+import { mountSmallDisk, until } from '@avatar/service-kit/testing'
+import { describe, expect, it, onTestFinished } from 'vitest'
 import { createBoard } from '../src/board.ts'
 import { wav } from './media-fixtures.ts'
 import { createRestWorld, portrait, type RestWorld, useRestWorld } from './rest-world.ts'
@@ -101,30 +100,19 @@ describe('the board', () => {
   it('has read all jobs when its start resolves', async () => {
     for (let i = 0; i < 200; i++) await world.putJob({ state: 'completed' })
     const deps = { records: world.jobs, clock: systemClock, log: createLog('test', 'silent') }
-    const board = createBoard(deps)
+    const board = createBoard({ ...deps, fairRules: equalShares(timings) })
     await board.start()
     expect(board.listOf(world.mine.owner, undefined, 1_000).length).toBeGreaterThanOrEqual(200)
     await board.stop()
   })
 })
 
-/** A disk of two megabytes; undefined without the right to mount one. */
-async function mountSmallDisk(): Promise<string | undefined> {
-  const folder = await mkdtemp(join(tmpdir(), 'avatar-disk-'))
-  try {
-    execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=2m', 'tmpfs', folder], { stdio: 'ignore' })
-    return folder
-  } catch {
-    await rm(folder, { recursive: true })
-    return undefined
-  }
-}
-
 describe('a full disk', () => {
   it('is cleared of leftovers, refuses or delays what does not fit, and takes what fits', async (context) => {
-    const disk = await mountSmallDisk()
-    if (!disk) return context.skip()
-    const small = await createRestWorld({ divisor, spoolParent: disk })
+    const disk = await mountSmallDisk(await mkdtemp(join(tmpdir(), 'avatar-disk-')), 2 * 2 ** 20)
+    if (!disk) return context.skip('only root may mount a small disk')
+    onTestFinished(disk.unmount)
+    const small = await createRestWorld({ divisor, spoolParent: disk.path })
     try {
       await mkdir(join(small.spoolDir, 'left-by-a-crash'))
       await writeFile(join(small.spoolDir, 'left-by-a-crash', 'image'), Buffer.alloc(2 ** 20))
@@ -147,8 +135,6 @@ describe('a full disk', () => {
       expect((await small.operator.streamState('DLQ')).messages).toBe(0)
     } finally {
       await small.stop()
-      execFileSync('umount', [disk])
-      await rm(disk, { recursive: true })
     }
   }, 90_000)
 })

@@ -7,7 +7,7 @@ const world = useRestWorld()
 
 type Operation = {
   security?: object[]
-  responses: Record<string, { description: string; content?: object }>
+  responses: Record<string, { description: string; headers?: object; content?: object }>
 }
 type Document = {
   openapi: string
@@ -39,11 +39,16 @@ describe('the OpenAPI document', () => {
       'get /health',
       'get /jobs',
       'get /result/{job_id}',
+      'get /result/{job_id}/video',
       'get /status/{job_id}',
+      'get /usage',
       'post /cancel/{job_id}',
+      'post /events/{job_id}/token',
       'post /generate',
     ])
-    const inUse = [200, 201, 400, 401, 404, 409, 410, 413, 414, 415, 422, 429, 503].map(String)
+    const inUse = [
+      200, 201, 204, 302, 400, 401, 402, 404, 405, 408, 409, 410, 413, 414, 415, 422, 429, 503,
+    ].map(String)
     for (const { operation } of operations)
       expect(inUse).toEqual(expect.arrayContaining(Object.keys(operation.responses)))
   })
@@ -51,12 +56,36 @@ describe('the OpenAPI document', () => {
   it('lists the failures that routes answer with', async () => {
     const { paths } = await readDocument()
     const responses = Object.keys(paths['/generate']?.['post']?.responses ?? {})
-    expect(responses).toEqual(['200', '201', '400', '401', '413', '415', '422', '503'])
+    expect(responses).toEqual([
+      ...['200', '201', '400', '401', '402', '405', '408', '413', '415', '422', '429', '503'],
+    ])
     for (const operation of Object.values(paths).flatMap(Object.values))
       for (const { description } of Object.values((operation as Operation).responses))
         expect(description).not.toBe('Default Response')
+    const accepted = paths['/generate']?.['post']?.responses['201']
+    expect(Object.keys(accepted?.headers ?? {})).toEqual(['RateLimit', 'RateLimit-Policy'])
+    expect(paths['/health']?.['get']?.responses['200']?.headers).toBeUndefined()
     const answer = await world.call('/nowhere')
     expect(errorEnvelopeSchema.parse(answer.body).error.code).toBe('ROUTE_NOT_FOUND')
+  })
+})
+
+describe('the event stream in the OpenAPI document', () => {
+  it('is text/event-stream, and its failures are JSON as everywhere', async () => {
+    const { paths } = await readDocument()
+    const operation = paths['/events/{job_id}']?.['get']
+    const types = Object.entries(operation?.responses ?? {}).map(([status, { content = {} }]) => [
+      status,
+      ...Object.keys(content),
+    ])
+    expect(types).toEqual([
+      ['200', 'text/event-stream'],
+      ['204'],
+      ...['400', '401', '404', '405', '429', '503'].map((status) => [status, 'application/json']),
+    ])
+    expect(operation?.security).toEqual([
+      ...[{ apiKey: [] }, { apiKeyHeader: [] }, { eventToken: [] }],
+    ])
   })
 })
 
@@ -84,6 +113,8 @@ describe('the pages at /docs', () => {
 })
 
 it('promises every status of the failure table', () => {
-  const promised = new Set([400, 401, 404, 409, 410, 413, 414, 415, 422, 429, 500, 503])
+  const promised = new Set([
+    400, 401, 402, 404, 405, 408, 409, 410, 413, 414, 415, 422, 429, 500, 503,
+  ])
   for (const { httpStatus } of Object.values(failures)) expect(promised).toContain(httpStatus)
 })

@@ -1,9 +1,9 @@
-import { once } from 'node:events'
-import { connect } from 'node:net'
-import { type Beat, limits, subjects } from '@avatar/contracts'
+import { execFile } from 'node:child_process'
+import { type Beat, type HealthView, limits, streams, subjects } from '@avatar/contracts'
 import { aRender } from '@avatar/contracts/testing'
 import { until } from '@avatar/service-kit/testing'
 import { describe, expect, it } from 'vitest'
+import { openConnection } from './raw-connection.ts'
 import { useRestWorld } from './rest-world.ts'
 
 const world = useRestWorld()
@@ -15,7 +15,8 @@ async function follow(jobId: string, headers: Record<string, string> = {}) {
     headers: { ...world.mine.headers, ...headers },
     signal: abort.signal,
   })
-  const stream = { status: response.status, text: '', isOver: false, close: () => abort.abort() }
+  const { status, headers: answered } = response
+  const stream = { status, headers: answered, text: '', isOver: false, close: () => abort.abort() }
   const decoder = new TextDecoder()
   const read = async () => {
     for await (const chunk of response.body ?? []) stream.text += decoder.decode(chunk)
@@ -28,6 +29,10 @@ async function follow(jobId: string, headers: Record<string, string> = {}) {
   return stream
 }
 
+const eventsIn = (text: string) => [...text.matchAll(/^event: (.+)$/gm)].map(([, name]) => name)
+const idsIn = (text: string) => [...text.matchAll(/^id: (.+)$/gm)].map(([, id]) => String(id))
+const lastIdIn = (text: string) => idsIn(text).at(-1) ?? ''
+
 const publish = (
   jobId: string,
   type: 'job.submitted' | 'job.started' | 'job.completed',
@@ -38,13 +43,18 @@ const publish = (
     ...(type === 'job.completed' ? { result: aRender() } : {}),
   })
 
-function beat(jobId: string, percent: number, state: Beat['state'] = 'rendering') {
+function beat(
+  jobId: string,
+  percent: number,
+  state: Beat['state'] = 'rendering',
+  trouble?: string,
+) {
   const { owner } = world.mine
   const body: Beat = {
     workerId: 'w1',
     incarnation: 'i1',
     engine: 'preview',
-    state,
+    ...{ state, trouble },
     secondsPerVideoSecond: 0.5,
     atMs: Date.now(),
     jobs: [
@@ -74,16 +84,52 @@ describe('the event stream', () => {
     expect(stream.text.match(/^event: .+/gm)?.at(-1)).toBe('event: completed')
   })
 
-  it('ends at once for a client that has the terminal event and connects again', async () => {
+  it('is a 204 for a client that has the terminal event and connects again', async () => {
     const done = { state: 'completed', result: aRender(), finishedAtMs: Date.now() } as const
     const { jobId } = await world.putJob({ ...done, expiresAtMs: Date.now() + 60_000 })
+    await publish(jobId, 'job.submitted')
     await publish(jobId, 'job.completed', 1)
+    await publish(jobId, 'job.completed', 1) // A handler that ran twice.
     const first = await follow(jobId)
     await until(() => first.isOver)
-    const [, lastId = ''] = /^id: (\d+)$/m.exec(first.text) ?? []
-    const again = await follow(jobId, { 'last-event-id': lastId })
-    await until(() => again.isOver, { timeoutMs: 10_000 })
-    expect(again.text).not.toContain('event:')
+    const again = await follow(jobId, { 'last-event-id': lastIdIn(first.text) })
+    expect(again.status).toBe(204)
+    expect(again.headers.get('cache-control')).toBe('no-store')
+    await until(() => again.isOver)
+    expect(again.text).toBe('')
+  })
+
+  it('ends with the terminal event also when the broker has it no more, and then is a 204', async () => {
+    const finishedAtMs = Date.now() - streams.EVENTS.maxAgeMs
+    const { jobId } = await world.putJob({ state: 'cancelled', finishedAtMs })
+    const first = await follow(jobId)
+    await until(() => first.isOver)
+    expect(eventsIn(first.text)).toEqual(['cancelled'])
+    const again = await follow(jobId, { 'last-event-id': lastIdIn(first.text) })
+    expect(again.status).toBe(204)
+  })
+
+  it('is neither cached nor buffered', async () => {
+    const { jobId } = await world.putJob()
+    const stream = await follow(jobId)
+    expect(Object.fromEntries(stream.headers)).toMatchObject({
+      'content-type': 'text/event-stream; charset=utf-8',
+      'cache-control': 'no-store',
+      'x-accel-buffering': 'no',
+    })
+    stream.close()
+  })
+
+  it('does not show the facts of an earlier job under the same id', async () => {
+    const done = { state: 'completed', result: aRender(), finishedAtMs: Date.now() } as const
+    const { jobId } = await world.putJob({ ...done, expiresAtMs: Date.now() + 60_000, epoch: 3 })
+    for (const epoch of [0, 2]) {
+      await publish(jobId, 'job.submitted', epoch)
+      await publish(jobId, 'job.completed', epoch + 1)
+    }
+    const stream = await follow(jobId)
+    await until(() => stream.isOver)
+    expect(stream.text.match(/^event: .+/gm)).toEqual(['event: submitted', 'event: completed'])
   })
 
   it('waits for a terminal event that is not published yet', async () => {
@@ -97,18 +143,42 @@ describe('the event stream', () => {
     await until(() => stream.isOver)
   })
 
-  it('begins at the beginning for an invalid id, and after the given id otherwise', async () => {
-    const done = { state: 'completed', result: aRender(), finishedAtMs: Date.now() } as const
-    const { jobId } = await world.putJob({ ...done, expiresAtMs: Date.now() + 60_000 })
-    await publish(jobId, 'job.completed', 1)
-    for (const id of ['-5', 'nonsense', '1.5', '1e999', '']) {
+  it.each(['-5', 'nonsense', '1.5', '1e999', '900000000', '2', 'end'])(
+    'shows the job as it is and goes on after an id that we never gave: %s',
+    async (id) => {
+      const { jobId } = await world.putJob({ state: 'rendering', epoch: 1 })
+      for (const other of [jobId, (await world.putJob()).jobId])
+        await publish(other, 'job.submitted')
+      await publish(jobId, 'job.started', 1)
       const stream = await follow(jobId, { 'last-event-id': id })
+      await until(() => stream.text.includes('event: progress'))
+      expect(eventsIn(stream.text)).toEqual(['started', 'progress'])
+      await publish(jobId, 'job.completed', 1)
       await until(() => stream.isOver)
-      expect(stream.text, id).toContain('event: completed')
+      expect(eventsIn(stream.text)).toEqual(['started', 'progress', 'completed'])
+      const late = await follow(jobId, { 'last-event-id': id })
+      await until(() => late.isOver)
+      expect(eventsIn(late.text)).toEqual(['completed'])
+    },
+  )
+
+  it('begins at the beginning without an id, and after the given id otherwise', async () => {
+    const { jobId } = await world.putJob({ state: 'rendering', epoch: 1 })
+    await publish(jobId, 'job.submitted')
+    await publish(jobId, 'job.started', 1)
+    await publish(jobId, 'job.started', 1) // A handler that ran twice.
+    const ids: string[] = []
+    for (const [id, events] of [
+      ['', ['submitted', 'started', 'progress']],
+      ['0', ['started', 'progress']],
+      ['1', ['progress']],
+    ] as const) {
+      const stream = await follow(jobId, { 'last-event-id': ids[Number(id)] ?? id })
+      await until(() => stream.text.includes('event: progress'))
+      expect(eventsIn(stream.text)).toEqual(events)
+      if (id === '') ids.push(...idsIn(stream.text))
+      stream.close()
     }
-    const late = await follow(jobId, { 'last-event-id': '900000000' })
-    await until(() => late.isOver)
-    expect(late.text).not.toContain('event: completed')
   })
 
   it('ends when its key is revoked', async () => {
@@ -124,7 +194,7 @@ describe('the event stream', () => {
     const { jobId } = await world.putJob()
     const { headers } = world.mine
     const answer = await fetch(`${world.url}/events/${jobId}`, { method: 'HEAD', headers })
-    expect(answer.status).toBe(404)
+    expect(answer.status).toBe(405)
   })
 
   it('is refused past the limit of open streams per owner', async () => {
@@ -135,6 +205,10 @@ describe('the event stream', () => {
     const refused = await world.call(`/events/${jobId}`)
     expect(refused.status).toBe(429)
     expect(refused.headers.get('retry-after')).toBe('2')
+    expect(refused.body['error']).toMatchObject({
+      message: expect.stringContaining('event streams open'),
+      details: { max_streams: limits.sseStreamsPerOwner },
+    })
     for (const stream of streams) stream.close()
     const reopened = await until(async () => {
       const stream = await follow(jobId)
@@ -142,6 +216,101 @@ describe('the event stream', () => {
       return stream.status === 200
     })
     expect(reopened).toBe(true)
+  })
+})
+
+describe('a token for the event stream', () => {
+  /** Makes a token by the world's own key. */
+  async function tokenFor(jobId: string) {
+    const answer = await world.call(`/events/${jobId}/token`, { method: 'POST' })
+    expect(answer.status).toBe(201)
+    expect(answer.headers.get('cache-control')).toBe('no-store')
+    return answer.body['data'] as unknown as { token: string; url: string; expires_at: string }
+  }
+  const ask = async (path: string) => {
+    const answer = await fetch(world.url + path)
+    const { error } = (await answer.json()) as { error: { code: string; message: string } }
+    return { status: answer.status, ...error }
+  }
+
+  it('opens the stream of its job without a header, also under the id in capital letters', async () => {
+    const { jobId } = await world.putJob({ state: 'cancelled', finishedAtMs: 1 })
+    const { token, url, expires_at } = await tokenFor(jobId.toUpperCase())
+    expect(url).toBe(`/events/${jobId}?token=${token}`)
+    expect(Date.parse(expires_at)).toBeGreaterThan(Date.now())
+    for (const path of [url, url.replace(jobId, jobId.toUpperCase())]) {
+      const answer = await fetch(world.url + path)
+      expect(answer.status).toBe(200)
+      expect(eventsIn(await answer.text())).toEqual(['cancelled'])
+    }
+  })
+
+  it('opens neither another job, nor another route, and is for an owner alone', async () => {
+    const { jobId } = await world.putJob({ state: 'completed', result: aRender() })
+    const { token } = await tokenFor(jobId)
+    const other = await world.putJob()
+    for (const path of [
+      `/events/${other.jobId}`,
+      `/status/${jobId}`,
+      `/result/${jobId}`,
+      `/result/${jobId}/video`,
+      '/jobs',
+    ])
+      expect(await ask(`${path}?token=${token}`)).toMatchObject({
+        status: 401,
+        code: 'UNAUTHORIZED',
+      })
+    expect(await ask(`/events/${jobId}?token=${token}x`)).toMatchObject({
+      ...{ status: 401, message: expect.stringContaining('not valid for this job') },
+    })
+    expect(await ask(`/events/${jobId}?token=${token}&token=${token}`)).toMatchObject({
+      status: 401,
+    })
+    const bearer = { authorization: `Bearer ${token}` }
+    expect((await world.call('/jobs', { headers: bearer })).status).toBe(401)
+    const { headers } = await world.createKey()
+    const stranger = await world.call(`/events/${jobId}/token`, { method: 'POST', headers })
+    expect(stranger.status).toBe(404)
+  })
+
+  it('appears in no log line, whatever becomes of the request', async () => {
+    const { jobId } = await world.putJob({ state: 'cancelled', finishedAtMs: 1 })
+    const { token, url } = await tokenFor(jobId)
+    const signature = token.slice(-40)
+    await (await fetch(world.url + url)).text()
+    await ask(`/events/not-an-id?token=${token}`)
+    await ask(`/events/${jobId}/nowhere?token=${token}`)
+    await ask(`/events/%?token=${token}`)
+    await ask(`/events/${'x'.repeat(300)}?token=${token}`)
+    const logged = world.logged('request refused')
+    expect(logged.length).toBeGreaterThan(3)
+    expect(world.log()).not.toContain(signature)
+  })
+
+  it('lets EventSource follow a job to its end, and give up then', async () => {
+    const { jobId } = await world.putJob({ state: 'rendering', epoch: 1 })
+    await publish(jobId, 'job.submitted')
+    const { url } = await tokenFor(jobId)
+    // It prints the name of each event, and `closed` when it will not connect again.
+    const script = `
+      const source = new EventSource(process.argv[1])
+      for (const name of ['submitted', 'started', 'completed'])
+        source.addEventListener(name, () => console.log(name))
+      source.onerror = () => source.readyState === EventSource.CLOSED && console.log('closed')
+      setInterval(() => undefined, 60_000) // Its wait before it connects again does not keep Node alive.
+    `
+    const node = [process.execPath, '--experimental-eventsource', '--no-warnings'] as const
+    const client = execFile(node[0], [...node.slice(1), '-e', script, world.url + url])
+    let printed = ''
+    client.stdout?.on('data', (chunk) => {
+      printed += chunk
+    })
+    await until(() => printed.includes('submitted'), { timeoutMs: 20_000 })
+    await publish(jobId, 'job.started', 1)
+    await publish(jobId, 'job.completed', 1)
+    await until(() => printed.includes('closed'), { timeoutMs: 20_000 })
+    client.kill()
+    expect(printed).toBe('submitted\nstarted\ncompleted\nclosed\n')
   })
 })
 
@@ -162,6 +331,30 @@ describe('the stage of a waiting job', () => {
       queue_depth: expect.any(Number),
     })
     expect(JSON.stringify(body)).not.toContain('w1')
+  })
+
+  it('is explained by /health while no worker can render it', async () => {
+    const { jobId } = await world.putJob({ state: 'queued', queuedAtMs: Date.now() })
+    const health = async () => {
+      const { status, body } = await world.call('/health')
+      return { httpStatus: status, ...(body['data'] as unknown as HealthView) }
+    }
+    const become = (wanted: HealthView['status']) =>
+      until(async () => {
+        const seen = await health()
+        return seen.status === wanted && seen
+      })
+    beat(jobId, 0, 'loading', 'FFMPEG_PATH names no program')
+    const sick = await become('degraded')
+    expect(sick.httpStatus).toBe(200)
+    expect(sick.workers[0]?.trouble).toBe('FFMPEG_PATH names no program')
+    expect(sick.worker_trouble).toContain('FFMPEG_PATH names no program')
+    beat(jobId, 0, 'loading')
+    expect((await become('ok')).worker_trouble).toBeNull()
+    beat(jobId, 0, 'draining')
+    expect((await become('degraded')).worker_trouble).toMatch(/about to end, and jobs wait: \d+/)
+    beat(jobId, 0, 'ready')
+    await become('ok')
   })
 
   it('still follows heartbeats after an invalid one', async () => {
@@ -216,7 +409,10 @@ describe('a request', () => {
       'multipart/form-data': {
         schema: {
           required: ['image', 'audio'],
-          properties: { image: {}, audio: {}, prompt: { maxLength: 2_000 }, seed: { minimum: 0 } },
+          properties: {
+            ...{ image: {}, audio: {}, prompt: { maxLength: 2_000 }, seed: { minimum: 0 } },
+            priority: { enum: ['high', 'normal'] },
+          },
         },
       },
     })
@@ -224,20 +420,15 @@ describe('a request', () => {
 })
 
 /** A connection in the middle of a request, which the closing of idle ones leaves alone. */
-async function openConnection() {
-  const socket = connect(Number(new URL(world.url).port), '127.0.0.1')
-  let text = ''
-  socket.on('data', (chunk) => {
-    text += chunk
-  })
-  await once(socket, 'connect')
-  socket.write('GET /health HTTP/1.1\r\n')
-  return { finish: () => socket.write('host: x\r\n\r\n'), text: () => text }
+async function beginRequest() {
+  const connection = await openConnection(world.url)
+  connection.socket.write('GET /health HTTP/1.1\r\n')
+  return connection
 }
 
 describe('closing the service', () => {
   it('ends open streams and finishes uploads in bounded time', async () => {
-    const kept = await openConnection()
+    const kept = await beginRequest()
     const { jobId } = await world.putJob({ state: 'queued' })
     const stream = await follow(jobId)
     await until(() => stream.text.includes('retry'))
@@ -247,11 +438,11 @@ describe('closing the service', () => {
     const began = performance.now()
     const closing = world.app.close()
     await until(() => !world.app.server.listening)
-    kept.finish()
+    kept.socket.write('host: x\r\n\r\n')
     expect((await uploading).status).toBe(201)
     await closing
     expect(performance.now() - began).toBeLessThan(30_000)
     await until(() => stream.isOver)
-    expect(await until(() => kept.text())).toContain('"code":"DRAINING"')
+    expect(await until(() => kept.text)).toContain('"code":"DRAINING"')
   })
 })

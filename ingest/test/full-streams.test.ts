@@ -38,8 +38,16 @@ describe('a full stream', () => {
       await whileFull(stream, async () => {
         await until(async () => !(await isHealthy()))
         expect(await health()).toEqual({ status: 503, full_streams: [stream], retryAfter: '2' })
+        const { body: told } = await world.call('/health')
+        const { problems } = told['data'] as unknown as { problems: string[] }
+        expect(problems).toEqual([expect.stringContaining(`The stream ${stream}`)])
         const { status, body } = await world.generate()
-        expect([status, body['error']]).toMatchObject([503, { code: 'BROKER_UNAVAILABLE' }])
+        const error = {
+          code: 'BROKER_UNAVAILABLE',
+          message: expect.stringContaining('The queue is full'),
+          details: { problem: 'stream_full', streams: [stream] },
+        }
+        expect([status, body['error']]).toMatchObject([503, error])
         expect(await world.traces()).toEqual(before)
       })
       await until(isHealthy)
@@ -65,9 +73,9 @@ describe('a full stream', () => {
   })
 
   it('is named and changes nothing else when no submission needs it', async () => {
-    await whileFull('GPU', async () => {
+    await whileFull('INTAKE', async () => {
       await until(async () => !(await isHealthy()))
-      expect(await health()).toEqual({ status: 200, full_streams: ['GPU'], retryAfter: null })
+      expect(await health()).toEqual({ status: 200, full_streams: ['INTAKE'], retryAfter: null })
       expect((await world.generate()).status).toBe(201)
     })
     await until(isHealthy)

@@ -54,12 +54,13 @@ const notificationOf = (reference: string): Promise<Notification> =>
 
 describe('an event of another service', () => {
   it('becomes one job, also when it is published twice', async () => {
-    const event = { image_key, audio_key, prompt: 'hi', idempotency_key: 'once', reference: 'r-1' }
+    const own = { prompt: 'hi', reference: 'r-1', priority: 'high' }
+    const event = { image_key, audio_key, idempotency_key: 'once', ...own }
     await acme.publish(subject, event)
     await acme.publish(subject, event)
     const [listed] = await until(() => jobsOfAcme().length === 1 && jobsOfAcme())
     const job = (await world.jobs.find(jobKey('acme', listed?.jobId ?? '')))?.value
-    expect(job).toMatchObject({ door: 'event', owner: 'acme', prompt: 'hi', reference: 'r-1' })
+    expect(job).toMatchObject({ door: 'event', owner: 'acme', ...own })
     const facts = await world.operator.readStream(
       'EVENTS',
       `evt.job.submitted.${job?.jobId}`,
@@ -88,6 +89,7 @@ describe('an event of another service', () => {
     ['names an image that is too large', { image_key: 'intake/acme/large' }, 'IMAGE_TOO_LARGE'],
     ['sends a voice as its portrait', { image_key: audio_key }, 'INVALID_IMAGE_FORMAT'],
     ['has an unknown field', { colour: 'blue' }, 'INVALID_MESSAGE'],
+    ['has a priority that is none', { priority: 'urgent' }, 'INVALID_MESSAGE'],
   ])(
     'that %s is dead-lettered with its reason, and its publisher notified',
     async (_how, wrong, code) => {

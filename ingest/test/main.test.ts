@@ -31,6 +31,7 @@ it('runs from its environment alone, answers, and stops in order at a signal', a
     METRICS_PORT: String(metrics),
     ALLOWED_ORIGINS: 'https://a.example, https://b.example,',
     API_DOCS: 'false',
+    WEB_PAGE: 'false',
     LOG_LEVEL: 'silent',
   })
   const health = () => fetch(`http://127.0.0.1:${http}/health`).catch(() => undefined)
@@ -43,7 +44,8 @@ it('runs from its environment alone, answers, and stops in order at a signal', a
     }),
   )
   expect(allowed).toEqual(['https://a.example', 'https://b.example', null])
-  expect((await fetch(`http://127.0.0.1:${http}/docs`)).status).toBe(404)
+  for (const path of ['docs', ''])
+    expect((await fetch(`http://127.0.0.1:${http}/${path}`)).status).toBe(404)
   const scraped = await (await fetch(`http://127.0.0.1:${metrics}/metrics`)).text()
   expect(scraped).toContain('infinitetalk_http_request_duration_seconds')
 

@@ -202,7 +202,7 @@ describe.runIf(hasFfmpeg)('audio of the wrong length is refused', () => {
     const long = await made((path) => makeMp3(path, 301, ['-ac', '1', '-q:a', '9']))
     await lieAboutFrames(long, 193)
     await world.refused(world.checks.checkAudio(long, world.outDir), 'AUDIO_TOO_LONG')
-  }, 30_000)
+  }, 90_000)
 
   it.each([
     ['no samples', { seconds: 0 }],

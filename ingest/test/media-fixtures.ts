@@ -21,7 +21,7 @@ export const ffmpegPath =
 /** Whether the tests that need ffmpeg can run here. In CI they must. */
 export const hasFfmpeg = existsSync(ffmpegPath) || process.env['CI'] !== undefined
 
-const pngSignature = Buffer.from([0x89, 0x50, 0x4e, 0x47, 0x0d, 0x0a, 0x1a, 0x0a])
+export const pngSignature = Buffer.from([0x89, 0x50, 0x4e, 0x47, 0x0d, 0x0a, 0x1a, 0x0a])
 
 export function pngChunk(name: string, content: Buffer): Buffer {
   const body = Buffer.concat([Buffer.from(name, 'latin1'), content])

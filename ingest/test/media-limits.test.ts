@@ -30,8 +30,8 @@ const portrait = () => photo(300, 300).jpeg().toBuffer()
 /** Takes a checker seconds. It is the largest that is allowed. */
 const slowImage = () =>
   plain(5_000, 8_000, '#a54').ensureAlpha(0.5).toColourspace('rgb16').png().toBuffer()
-/** Not plain, so that it needs the decoder. */
-const streamedWav = () => wav({ seconds: 1, claims: { dataBytes: 0xffffffff } })
+/** Of a rate that is not kept, so that it needs the decoder. */
+const unusualWav = () => wav({ seconds: 1, sampleRate: 96_000 })
 
 /** A program in place of ffmpeg. */
 async function program(world: MediaWorld, script: string): Promise<string> {
@@ -52,7 +52,7 @@ async function createScriptedWorld(
 /** Expects audio that needs the decoder to be refused. */
 async function refusedAudio(world: MediaWorld, code: FailureCode = 'AUDIO_UNREADABLE') {
   return world.refused(
-    world.checks.checkAudio(await world.upload(streamedWav()), world.outDir),
+    world.checks.checkAudio(await world.upload(unusualWav()), world.outDir),
     code,
   )
 }
@@ -273,7 +273,7 @@ describe.runIf(existsSync('/dev/full'))('a full disk is no fault of the medium',
 
   it.runIf(hasFfmpeg)('decoded audio', async () => {
     const world = await createWorld()
-    const path = await world.upload(streamedWav())
+    const path = await world.upload(unusualWav())
     await symlink('/dev/full', join(world.outDir, `${basename(path)}.decoded.wav`))
     await world.refused(world.checks.checkAudio(path, world.outDir), 'STORAGE_FULL')
   })
@@ -290,7 +290,7 @@ describe('the checks', () => {
     const script = 'echo >> "$0.started"; read line < "$0.gate"; exit 1'
     const { world, path: decoder } = await createScriptedWorld(script, { concurrency: 1 })
     await promisify(execFile)('mkfifo', [`${decoder}.gate`])
-    const path = await world.upload(streamedWav())
+    const path = await world.upload(unusualWav())
     const checks = Array.from({ length: 4 }, () =>
       world.refused(world.checks.checkAudio(path, world.outDir), 'AUDIO_UNREADABLE'),
     )
@@ -308,7 +308,7 @@ describe('the checks', () => {
   it('stop at once during and before a check, and leave nothing behind', async () => {
     const { world } = await createScriptedWorld(`${endless} & wait`, { concurrency: 1 })
     await world.checks.start()
-    const path = await world.upload(streamedWav())
+    const path = await world.upload(unusualWav())
     const image = await world.upload(blackPng(200, 200))
     const decoding = world.checks.checkAudio(path, world.outDir)
     await until(async () => (await pidsNaming(endless)).length > 0)

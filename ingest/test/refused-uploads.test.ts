@@ -94,6 +94,7 @@ const refusals: [string, number, FailureCode, () => Parts | Promise<Parts>][] = 
   ['a NUL in the prompt', 400, 'INVALID_REQUEST', () => ({ fields: { prompt: 'a\0b' } })],
   ['a seed that is no number', 400, 'INVALID_REQUEST', () => ({ fields: { seed: 'many' } })],
   ['a seed below zero', 400, 'INVALID_REQUEST', () => ({ fields: { seed: '-1' } })],
+  ['a priority that is none', 400, 'INVALID_REQUEST', () => ({ fields: { priority: 'low' } })],
   ['a seed that is not whole', 400, 'INVALID_REQUEST', () => ({ fields: { seed: '1.5' } })],
   ['an unknown field', 400, 'INVALID_REQUEST', () => ({ fields: { colour: 'blue' } })],
 ]
@@ -159,5 +160,18 @@ describe('a refused upload', () => {
     expect(answer.body['meta']).toMatchObject({ warnings: [{ code: 'AUDIO_SHORT' }] })
     const { job_id } = answer.body['data'] as unknown as { job_id: string }
     expect((await world.call(`/status/${job_id}`)).status).toBe(200)
+  })
+
+  it('keeps its warnings: a repeated request and the status show them again', async () => {
+    const headers = { 'idempotency-key': 'warned' }
+    const parts = { audio: wav({ seconds: 0.5 }) }
+    const first = await world.generate(parts, headers)
+    const again = await world.generate(parts, headers)
+    expect([first.status, again.status]).toEqual([201, 200])
+    const { warnings } = first.body['meta'] as unknown as { warnings: unknown }
+    expect(again.body['meta']).toMatchObject({ warnings })
+    const { job_id } = again.body['data'] as unknown as { job_id: string }
+    const status = await world.call(`/status/${job_id}`)
+    expect(status.body['data']).toMatchObject({ warnings })
   })
 })

@@ -22,6 +22,7 @@ import {
 import { aJob } from '@avatar/contracts/testing'
 import {
   type Bus,
+  createBrokerClock,
   createLog,
   createMetrics,
   createObjectStore,
@@ -35,10 +36,21 @@ import {
 import { afterAll, beforeAll } from 'vitest'
 import { buildIngest } from '../src/build-ingest.ts'
 import { ingestConfigSchema } from '../src/config.ts'
+import type { LimitsOf } from '../src/rate/policies.ts'
 import { ffmpegPath } from './media-fixtures.ts'
 
 export const portrait = await readFile(join(import.meta.dirname, '../../examples/portrait.jpg'))
 export const voice = await readFile(join(import.meta.dirname, '../../examples/voice.wav'))
+
+/** Tests come faster than a client may. */
+export const unlimited = {
+  LIMIT_SUBMITS_PER_MINUTE: '1000000',
+  LIMIT_SUBMIT_BURST: '1000000',
+  LIMIT_READS_PER_MINUTE: '1000000',
+  LIMIT_READ_BURST: '1000000',
+  LIMIT_FAILED_KEYS_PER_MINUTE: '1000000',
+  LIMIT_FAILED_KEY_BURST: '1000000',
+}
 
 /** The environment of an ingest that uses these servers and takes free ports. */
 export function ingestEnvironment(nats: TestNats, s3: TestS3, spoolDir: string) {
@@ -56,10 +68,16 @@ export function ingestEnvironment(nats: TestNats, s3: TestS3, spoolDir: string) 
     HTTP_PORT: '0',
     FFMPEG_PATH: ffmpegPath,
     SPOOL_DIR: spoolDir,
+    ...unlimited,
   }
 }
 
-type WorldOptions = { divisor?: number; spoolParent?: string }
+type WorldOptions = {
+  divisor?: number
+  spoolParent?: string
+  env?: Record<string, string>
+  limitsOf?: LimitsOf
+}
 
 /** The world of a test file: created before its tests, stopped after them. */
 export function useRestWorld(options: WorldOptions = {}): RestWorld {
@@ -74,7 +92,7 @@ export function useRestWorld(options: WorldOptions = {}): RestWorld {
 /**
  * Ingest with both doors, its REST door on a real port, with a real broker and a real store, and
  * without an orchestrator. Uploads are spooled under `spoolParent`; waits are `divisor` times shorter
- * than in production.
+ * than in production. `env` is added to the environment.
  */
 export async function createRestWorld(options: WorldOptions = {}) {
   const directory = await mkdtemp(join(tmpdir(), 'avatar-ingest-'))
@@ -82,7 +100,6 @@ export async function createRestWorld(options: WorldOptions = {}) {
   await Promise.all([nats.start(), s3.start()])
   const lines: string[] = []
   const log = createLog('test', 'info', { destination: { write: (line) => void lines.push(line) } })
-  const clock = systemClock
   const timings = scaledTimings(options.divisor ?? 1)
   const connections: Bus[] = []
   const connectAs = async (user: TestUser) => {
@@ -94,21 +111,27 @@ export async function createRestWorld(options: WorldOptions = {}) {
   const operator = await connectAs('operator')
   const raw = await nats.connectRawAs('operator')
   const bus = await connectAs('ingest')
+  const clock = createBrokerClock({ bus, clock: systemClock, log })
+  await clock.start()
   const objects = createObjectStore(s3)
   const jobs = await operator.records(buckets.job, jobRecordSchema)
   const keys = await operator.records(buckets.apikey, apiKeyRecordSchema)
   const spoolParent = options.spoolParent ?? directory
   const spoolDir = join(spoolParent, 'uploads')
-  const metrics = createMetrics('test')
+  const metrics = createMetrics('ingest')
   const config = loadConfig(ingestConfigSchema, {
     ...ingestEnvironment(nats, s3, spoolParent),
     ALLOWED_ORIGINS: 'https://app.example',
+    ...options.env,
   })
-  const ingest = await buildIngest({
-    ...{ config, bus, clock, log, metrics },
-    // Short, because a recall acts at its second look, and a test calls it by hand.
-    timings: { ...timings, entryMissingMs: 1 },
-  })
+  const ingest = await buildIngest(
+    {
+      ...{ config, bus, clock, log, metrics, agreement: clock },
+      // Short, because a recall acts at its second look, and a test calls it by hand.
+      timings: { ...timings, behindMs: 1 },
+    },
+    options.limitsOf,
+  )
   const { app, board, intake, recall } = ingest
   const parts = ingest.start.filter((part) => part !== recall)
   for (const part of parts) await part.start()
@@ -127,6 +150,31 @@ export async function createRestWorld(options: WorldOptions = {}) {
     const revoke = () =>
       keys.update(publicId, { ...record, revokedAtMs: Date.now() }, Number(revision))
     return { key, owner, revoke, headers: { authorization: `Bearer ${key}` } }
+  }
+
+  /** Another replica of ingest, at its own address, on the same broker and store. */
+  async function startReplica(limitsOf?: LimitsOf) {
+    const folder = await mkdtemp(join(spoolParent, 'replica-'))
+    const itsBus = await connectAs('ingest')
+    const itsMetrics = createMetrics('ingest')
+    const replica = await buildIngest(
+      {
+        ...{ bus: itsBus, clock, log, agreement: clock, timings, metrics: itsMetrics },
+        config: loadConfig(ingestConfigSchema, {
+          ...ingestEnvironment(nats, s3, folder),
+          ...options.env,
+        }),
+      },
+      limitsOf,
+    )
+    for (const part of replica.start) await part.start()
+    const { port } = replica.app.server.address() as AddressInfo // It listens on a port.
+    return {
+      url: `http://127.0.0.1:${port}`,
+      app: replica.app,
+      metrics: itsMetrics,
+      stop: () => stopInPhases(replica.stopPhases, clock, log),
+    }
   }
 
   const mine = await createKey()
@@ -204,6 +252,7 @@ export async function createRestWorld(options: WorldOptions = {}) {
     raw,
     metrics,
     connectAs,
+    startReplica,
     objects,
     jobs,
     board,
@@ -217,10 +266,13 @@ export async function createRestWorld(options: WorldOptions = {}) {
     traces,
     /** The log lines with this message. */
     logged: (message: string) => lines.filter((line) => JSON.parse(line).msg === message),
+    /** Everything that was logged. */
+    log: () => lines.join(''),
     spoolDir,
     spooled: () => readdir(spoolDir),
     async stop() {
       await stopInPhases(ingest.stopPhases, clock, log)
+      await clock.stop()
       await Promise.all([raw.connection.close(), ...connections.map((each) => each.stop())])
       objects.stop()
       await Promise.all([nats.stop(), s3.stop()])

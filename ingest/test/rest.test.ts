@@ -1,6 +1,7 @@
-import { eventSchemas, jobKey } from '@avatar/contracts'
+import { eventSchemas, type JobRecord, jobKey } from '@avatar/contracts'
 import { aRender } from '@avatar/contracts/testing'
 import { until } from '@avatar/service-kit/testing'
+import { Kvm } from '@nats-io/kv'
 import { describe, expect, it } from 'vitest'
 import { useRestWorld } from './rest-world.ts'
 
@@ -35,6 +36,19 @@ describe('POST /generate', () => {
     const jobId = String(dataOf(await world.generate()).job_id)
     const status = dataOf(await world.call(`/status/${jobId}`))
     expect(status).toMatchObject({ status: 'pending', stage: 'accepted', attempt: 0, progress: 0 })
+    expect(status).toMatchObject({ priority: 'normal', waiting_for: 'worker' })
+    expect(status.queue_position).toBeGreaterThan(0)
+  })
+
+  it('writes the priority into the record only where it was given, and shows it', async () => {
+    const jobId = String(dataOf(await world.generate({ fields: { priority: 'high' } })).job_id)
+    expect(dataOf(await world.call(`/status/${jobId}`)).priority).toBe('high')
+    const plain = String(dataOf(await world.generate()).job_id)
+    const [urgent, usual] = await Promise.all(
+      [jobId, plain].map((id) => world.jobs.find(jobKey(world.mine.owner, id))),
+    )
+    expect(urgent?.value.priority).toBe('high')
+    expect(usual?.value).not.toHaveProperty('priority')
   })
 
   it('gives one job to twenty clients with the same Idempotency-Key at once', async () => {
@@ -56,6 +70,37 @@ describe('POST /generate', () => {
     const stranger = await world.createKey()
     expect((await world.generate(other, { ...headers, ...stranger.headers })).status).toBe(201)
   })
+
+  it.each(['expired', 'deleted', 'purged', 'erased from the stream'])(
+    'takes an Idempotency-Key again whose record was %s, with the same payload and another',
+    async (how) => {
+      for (const fields of [{ prompt: 'the same' }, { prompt: 'another' }]) {
+        const headers = { 'idempotency-key': `${how} ${fields.prompt}` }
+        const first = await world.generate({ fields: { prompt: 'the same' } }, headers)
+        const jobId = String(dataOf(first).job_id)
+        const key = jobKey(world.mine.owner, jobId)
+        const { value: job, revision } = (await world.jobs.find(key)) ?? {}
+        const bucket = await new Kvm(world.raw.connection).open('job')
+        if (how === 'deleted') await bucket.delete(key)
+        else if (how === 'purged') await bucket.purge(key)
+        else if (how.startsWith('erased'))
+          await world.raw.manager.streams.purge('KV_job', { filter: `$KV.job.${key}` })
+        else
+          await world.jobs.update(key, { ...(job as JobRecord) }, Number(revision), {
+            ttlMs: 1_000,
+          })
+        await until(async () => (await world.jobs.find(key)) === undefined)
+
+        expect(codeOf(await world.generate({ fields }, headers))).toBe('201 ok')
+        const again = await world.generate({ fields }, headers)
+        expect([again.status, dataOf(again).job_id]).toEqual([200, jobId])
+        const other = { fields: { prompt: 'neither' } }
+        expect(codeOf(await world.generate(other, headers))).toBe('422 IDEMPOTENCY_KEY_REUSED')
+        const submitted = `evt.job.submitted.${jobId}`
+        expect(await world.operator.readStream('EVENTS', submitted, 1, 10)).toHaveLength(2)
+      }
+    },
+  )
 
   it('distinguishes malformed multipart from other media types', async () => {
     const post = (type: string, body: string) =>
@@ -117,6 +162,34 @@ describe('reading', () => {
     expect(codeOf(await world.call(`/result/${expired.jobId}`))).toBe('410 RESULT_DELETED')
   })
 
+  it('gives links that play, save and inspect the video, and a redirect to each', async () => {
+    const done = { state: 'completed', result: aRender(), finishedAtMs: Date.now() } as const
+    await world.putObject(done.result.key, Buffer.from('a video'))
+    const { jobId } = await world.putJob({ ...done, expiresAtMs: Date.now() + 60_000 })
+    const links = dataOf(await world.call(`/result/${jobId}`))
+    const video = `${world.url}/result/${jobId}/video`
+    const { headers } = world.mine
+    for (const [url, method, disposition, init] of [
+      [links['url'], 'GET', 'inline', {}],
+      [links['download_url'], 'GET', 'attachment', {}],
+      [links['head_url'], 'HEAD', 'inline', {}],
+      [video, 'GET', 'inline', { headers }],
+      [`${video}?download=1`, 'GET', 'attachment', { headers }],
+      [video, 'HEAD', 'inline', { headers }],
+    ] as const) {
+      const answer = await fetch(String(url), { method, ...init })
+      expect(answer.status, String(url)).toBe(200)
+      expect(new URL(answer.url).hostname).toBe('localhost') // The store's public address.
+      expect(answer.headers.get('content-type')).toBe('video/mp4')
+      const fileName = `avatar-${jobId.slice(0, 8)}.mp4`
+      const expected = `${disposition}; filename="${fileName}"`
+      expect(answer.headers.get('content-disposition')).toBe(expected)
+    }
+    expect((await fetch(video)).status).toBe(401)
+    const running = await world.putJob({ state: 'rendering', epoch: 1 })
+    expect(codeOf(await world.call(`/result/${running.jobId}/video`))).toBe('409 JOB_NOT_COMPLETED')
+  })
+
   it('pages through the caller’s jobs, newest first', async () => {
     const { headers, owner } = await world.createKey()
     const ids: string[] = []
@@ -140,7 +213,7 @@ describe('reading', () => {
   it('replays the events of a finished job after Last-Event-ID, and ends', async () => {
     const job = await world.putJob({ state: 'completed', result: aRender(), expiresAtMs: 9e12 })
     const { jobId, owner } = job
-    const fact = { jobId, owner, revision: 1, atMs: 1 }
+    const fact = { jobId, owner, revision: 1, atMs: job.createdAtMs }
     for (const [type, epoch] of [
       ['job.submitted', 0],
       ['job.queued', 0],
@@ -179,11 +252,14 @@ describe('reading', () => {
     expect(Object.keys(document.paths).sort()).toEqual([
       '/cancel/{job_id}',
       '/events/{job_id}',
+      '/events/{job_id}/token',
       '/generate',
       '/health',
       '/jobs',
       '/result/{job_id}',
+      '/result/{job_id}/video',
       '/status/{job_id}',
+      '/usage',
     ])
     expect((await open('/docs/')).status).toBe(200)
   })

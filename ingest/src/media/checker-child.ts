@@ -4,14 +4,23 @@
  * request may wait for its start.
  */
 import { rmSync } from 'node:fs'
-import { fileTypeFromFile } from 'file-type'
 import sharp from 'sharp'
 import type { CheckerReply, CheckerRequest } from './checker-protocol.ts'
+import { locateAudio } from './locate-audio.ts'
+import { measureMp3 } from './measure-mp3.ts'
 import { MediumRefused } from './medium-refused.ts'
 import { normaliseImage } from './normalise-image.ts'
 import { normalisePcmWav } from './pcm-wav.ts'
+import { repairWav } from './repair-wav.ts'
 
 const [, , home] = process.argv
+
+process.on('uncaughtException', async (error, origin) => {
+  // Only now: a start must not wait for the import. The parent reads standard error.
+  const { lastWords } = await import('@avatar/service-kit/last-words')
+  lastWords('ingest', error, origin, 2)
+  process.exit(1)
+})
 
 /** Ends with the parent. It kills itself because `exit()` would wait for a running decode. */
 process.on('disconnect', () => {
@@ -30,8 +39,9 @@ async function answer(request: CheckerRequest): Promise<CheckerReply> {
     return { kind: 'done', value, usage: usage() }
   } catch (error) {
     if (error instanceof MediumRefused) {
-      const { code, details, cause } = error
-      return { kind: 'refused', code, details, reason: describe(cause), usage: usage() }
+      const { code, details, explanation, cause } = error
+      const reason = describe(cause)
+      return { kind: 'refused', code, details, explanation, reason, usage: usage() }
     }
     return { kind: 'failed', errno: errnoOf(error), reason: describe(error), usage: usage() }
   }
@@ -43,8 +53,12 @@ function perform(request: CheckerRequest): Promise<unknown> | unknown {
       return normaliseImage(request)
     case 'normalisePcmWav':
       return normalisePcmWav(request) ?? null
-    case 'detectFormat':
-      return fileTypeFromFile(request.path).then((found) => found?.mime ?? null)
+    case 'repairWav':
+      return repairWav(request)
+    case 'locateAudio':
+      return locateAudio(request)
+    case 'measureMp3':
+      return measureMp3(request)
   }
 }
 

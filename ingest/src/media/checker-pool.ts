@@ -175,7 +175,11 @@ function answeredValue(answer: Answer): unknown {
     case 'done':
       return answer.value
     case 'refused':
-      throw new AppError(answer.code, { cause: new Error(answer.reason), details: answer.details })
+      throw new AppError(answer.code, {
+        cause: new Error(answer.reason),
+        details: answer.details,
+        ...(answer.explanation === undefined ? {} : { message: answer.explanation }),
+      })
     case 'failed':
       // The file size limit. Node ignores its signal and gets the error.
       if (answer.errno === 'EFBIG') throw new MediumTooCostly(answer.reason)

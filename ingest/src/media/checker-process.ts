@@ -1,6 +1,7 @@
 import type { ChildProcess } from 'node:child_process'
 import { mkdir, mkdtemp, rm } from 'node:fs/promises'
 import { join } from 'node:path'
+import { logLineMaxBytes, logLineSchema } from '@avatar/contracts'
 import type { CheckBounds } from './check-bounds.ts'
 import {
   type Answer,
@@ -67,11 +68,26 @@ function spawnChecker(home: string, bounds: CheckBounds): ChildProcess {
   })
 }
 
+/** The end of what a library printed is enough to see what it was. */
+const complaintCharacters = 2_000
+
+/** The error of a checker's last words, which are a line of the log; else what a library printed. */
+function lastError(complaint: string): string {
+  const line = complaint.trimEnd().split('\n').at(-1) ?? ''
+  try {
+    const { err } = logLineSchema.parse(JSON.parse(line))
+    if (err) return `${err.type}: ${err.message}`
+  } catch {
+    // Not its own words.
+  }
+  return complaint.slice(-complaintCharacters)
+}
+
 /** The parent's half of the conversation. Whoever waits gets the next reply, or the error of the end. */
 function converse(child: ChildProcess, home: string, bounds: CheckBounds) {
   let waiting: PromiseWithResolvers<CheckerReply> | undefined
   let timedOut = false
-  const complaint = complaintOf(child)
+  const complaint = complaintOf(child, logLineMaxBytes)
   let checks = 0
   let isWorn = false
   let end: Error | undefined
@@ -91,7 +107,9 @@ function converse(child: ChildProcess, home: string, bounds: CheckBounds) {
     // A send to a dying child fails too, but then `close` follows. Only without a pid it was never started.
     if (child.pid === undefined) onEnd(error)
   })
-  child.on('close', (_code, signal) => onEnd(new CheckerDied(signal, timedOut, complaint())))
+  child.on('close', (_code, signal) =>
+    onEnd(new CheckerDied(signal, timedOut, lastError(complaint()))),
+  )
 
   async function nextReply(wallMs: number): Promise<CheckerReply> {
     if (end) throw end

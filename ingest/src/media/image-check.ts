@@ -11,9 +11,6 @@ export type CheckedImage = NormalisedImage & {
   readonly path: string
 }
 
-/** Larger portraits are scaled down to this. No delivered video shows more. */
-const longestSidePixels = 2_048
-
 /**
  * Checks an image by its content and normalises it. After an error, the caller removes what it wrote.
  *
@@ -34,7 +31,8 @@ export async function checkImageFile(
         minSidePixels: limits.imageMinSidePixels,
         maxSidePixels: limits.imageMaxSidePixels,
         maxPixels: limits.imageMaxPixels,
-        longestSidePixels,
+        longestSidePixels: limits.imageUsedSidePixels,
+        background: limits.imageBackground.colour,
       },
     },
     normalisedImageSchema,

@@ -50,10 +50,10 @@ export function spawnLimited(options: LimitedSpawn): ChildProcess {
 }
 
 /** The end of what a child has written to its standard error so far. */
-export function complaintOf(child: ChildProcess): () => string {
+export function complaintOf(child: ChildProcess, mostCharacters = 2_000): () => string {
   let complaint = ''
   child.stderr?.setEncoding('utf8').on('data', (text: string) => {
-    complaint = (complaint + text).slice(-2_000)
+    complaint = (complaint + text).slice(-mostCharacters)
   })
   return () => complaint
 }

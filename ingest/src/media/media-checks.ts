@@ -48,25 +48,29 @@ export function createMediaChecks(options: {
 
     /**
      * Checks an uploaded image by its content and writes the normalised one into `outDir`, named after
-     * it. When it throws, it leaves nothing there.
+     * it. When it throws, it leaves nothing there. A check whose signal aborts before its turn does not begin.
      */
-    checkImage(path: string, outDir: string): Promise<CheckedImage> {
+    checkImage(path: string, outDir: string, signal?: AbortSignal): Promise<CheckedImage> {
       const out = resolve(outDir, `${basename(path)}.normalised`)
       const check = { path: resolve(path), out, bounds }
-      return pool.use((checker) =>
-        tidily({ out, unreadable: 'IMAGE_UNREADABLE' }, () => checkImageFile(checker, check)),
-      )
+      return pool.use((checker) => {
+        signal?.throwIfAborted()
+        return tidily({ out, unreadable: 'IMAGE_UNREADABLE' }, () => checkImageFile(checker, check))
+      })
     },
 
     /** The same for audio. */
-    checkAudio(path: string, outDir: string): Promise<CheckedAudio> {
+    checkAudio(path: string, outDir: string, signal?: AbortSignal): Promise<CheckedAudio> {
       const out = resolve(outDir, `${basename(path)}.normalised.wav`)
-      const decoded = resolve(outDir, `${basename(path)}.decoded.wav`)
+      const [repaired, decoded] = ['repaired', 'decoded'].map((name) =>
+        resolve(outDir, `${basename(path)}.${name}.wav`),
+      ) as [string, string] // map keeps the length.
       const workingDir = resolve(outDir)
-      const check = { path: resolve(path), out, decoded, ffmpegPath, workingDir, bounds }
-      return pool.use((checker) =>
-        tidily({ out, unreadable: 'AUDIO_UNREADABLE' }, () => checkAudioFile(checker, check)),
-      )
+      const check = { path: resolve(path), out, repaired, decoded, ffmpegPath, workingDir, bounds }
+      return pool.use((checker) => {
+        signal?.throwIfAborted()
+        return tidily({ out, unreadable: 'AUDIO_UNREADABLE' }, () => checkAudioFile(checker, check))
+      })
     },
   }
 }

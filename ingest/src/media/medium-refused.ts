@@ -9,12 +9,21 @@ export class MediumRefused extends Error {
   readonly code: FailureCode
   readonly details: Readonly<Record<string, unknown>>
 
+  /** For the caller, where the summary of the code says too little. */
+  readonly explanation: string | undefined
+
   constructor(
     code: FailureCode,
-    { cause, details = {} }: { cause?: unknown; details?: Readonly<Record<string, unknown>> } = {},
+    options: {
+      cause?: unknown
+      details?: Readonly<Record<string, unknown>>
+      message?: string
+    } = {},
   ) {
-    super(code, { cause })
+    const { cause, details = {}, message } = options
+    super(message ?? code, { cause })
     this.code = code
     this.details = details
+    this.explanation = message
   }
 }

@@ -5,7 +5,10 @@ import sharp, { type Sharp } from 'sharp'
 import { afterEach, beforeEach, expect, it } from 'vitest'
 import { normaliseImage } from './normalise-image.ts'
 
-const bounds = { minSidePixels: 10, maxSidePixels: 400, maxPixels: 90_000, longestSidePixels: 100 }
+const bounds = {
+  ...{ minSidePixels: 10, maxSidePixels: 400, maxPixels: 90_000, longestSidePixels: 100 },
+  background: '#ffffff',
+}
 
 let folder: string
 beforeEach(async () => {

@@ -42,7 +42,10 @@ const sound = (...samples: number[]) => chunk('data', Buffer.from(Int16Array.fro
 async function normalise(bytes: Buffer, maxSeconds = 10) {
   const [path, out] = [join(folder, 'in.wav'), join(folder, 'out.wav')]
   await writeFile(path, bytes)
-  const wav = normalisePcmWav({ path, out, maxSeconds })
+  const wav = normalisePcmWav({
+    ...{ path, out, maxSeconds },
+    levels: { silentPeak: 0.001, quietPeak: 0.03 },
+  })
   return { wav, written: existsSync(out) ? await readFile(out) : undefined }
 }
 

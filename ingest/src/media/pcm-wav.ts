@@ -1,6 +1,8 @@
 import { createHash } from 'node:crypto'
 import { closeSync, openSync, readSync, writeFileSync } from 'node:fs'
 import type { NormalisedWav } from './checker-protocol.ts'
+import { type SoundLevels, SoundMeter } from './sound-meter.ts'
+import { readWavParts } from './wav-parts.ts'
 
 /** The sample rates that are kept. Others are resampled to the nearest of these. */
 export const keptSampleRates = [
@@ -9,10 +11,13 @@ export const keptSampleRates = [
 
 const headerBytes = 44
 const chunkBytes = 2 ** 20
-const maxChunks = 32
 const pcmFormat = 1
 const bytesPerSample = 2
-const fullScale = 2 ** 15
+
+// One chunk at a time. An Int16Array needs an aligned buffer of its own: a slice of Node's pool may start
+// at an odd byte.
+const samples = new Int16Array(chunkBytes / bytesPerSample)
+const buffer = Buffer.from(samples.buffer)
 
 type PcmLayout = {
   readonly sampleRate: number
@@ -33,15 +38,16 @@ export function normalisePcmWav(request: {
   path: string
   out: string
   maxSeconds: number
+  levels: SoundLevels
 }): NormalisedWav | undefined {
-  const { path, out, maxSeconds } = request
+  const { path, out, maxSeconds, levels } = request
   return withFile(path, 'r', (input) => {
     const layout = readLayout(input)
     if (!layout || !keptSampleRates.includes(layout.sampleRate)) return undefined
     if (layout.bytes / (layout.channels * bytesPerSample * layout.sampleRate) > maxSeconds) {
       return undefined
     }
-    return withFile(out, 'w', (output) => copy(input, output, layout))
+    return withFile(out, 'w', (output) => copy(input, output, layout, levels))
   })
 }
 
@@ -54,65 +60,37 @@ function withFile<T>(path: string, flags: string, work: (file: number) => T): T 
   }
 }
 
-/** Walks the chunks up to the samples. Gives up at anything unusual. */
+/** The layout of a single recording whose sizes hold, and behind which nothing stands. */
 function readLayout(input: number): PcmLayout | undefined {
-  const riff = readAt(input, 0, 12)
-  if (riff?.toString('latin1', 0, 4) !== 'RIFF' || riff.toString('latin1', 8, 12) !== 'WAVE') {
+  const wav = readWavParts(input)
+  const [part, ...others] = wav?.parts ?? []
+  if (!wav || !part || others.length > 0 || wav.strayBytes > 0 || wav.hasUnpaddedChunk)
     return undefined
-  }
-  let format: { sampleRate: number; channels: number } | undefined
-  let position = 12
-  for (let chunk = 0; chunk < maxChunks; chunk++) {
-    const header = readAt(input, position, 8)
-    if (!header) return undefined
-    const name = header.toString('latin1', 0, 4)
-    const bytes = header.readUInt32LE(4)
-    const start = position + 8
-    if (name === 'data') return format && soundLayout(input, { ...format, start, bytes })
-    if (name === 'fmt ') {
-      format = readFormat(readAt(input, start, 16))
-      if (!format) return undefined
-    }
-    position = start + bytes + (bytes % 2)
-  }
-  return undefined
-}
-
-function readFormat(chunk: Buffer | undefined) {
-  if (!chunk) return undefined
-  const channels = chunk.readUInt16LE(2)
+  const { formatTag, channels, blockBytes, bits, bytes } = part
   const isPlain =
-    chunk.readUInt16LE(0) === pcmFormat &&
+    formatTag === pcmFormat &&
     (channels === 1 || channels === 2) &&
-    chunk.readUInt16LE(12) === channels * bytesPerSample &&
-    chunk.readUInt16LE(14) === bytesPerSample * 8
-  return isPlain ? { sampleRate: chunk.readUInt32LE(4), channels } : undefined
-}
-
-/** The layout if its sizes hold: whole samples, at least one, and all of them in the file. */
-function soundLayout(input: number, layout: PcmLayout): PcmLayout | undefined {
-  const { bytes, channels, start, sampleRate } = layout
-  if (bytes === 0 || sampleRate === 0 || bytes % (channels * bytesPerSample) !== 0) return undefined
-  return readAt(input, start + bytes - 1, 1) && layout
-}
-
-/** Exactly `length` bytes, or undefined at the end of the file. */
-function readAt(input: number, position: number, length: number): Buffer | undefined {
-  const buffer = Buffer.alloc(length)
-  return readSync(input, buffer, 0, length, position) === length ? buffer : undefined
+    blockBytes === channels * bytesPerSample &&
+    bits === bytesPerSample * 8 &&
+    bytes > 0 &&
+    bytes % blockBytes === 0 &&
+    bytes === part.claimedBytes
+  return isPlain ? part : undefined
 }
 
 /** Writes the new header and the samples, and hashes and measures them on the way. */
-function copy(input: number, output: number, layout: PcmLayout): NormalisedWav {
+function copy(
+  input: number,
+  output: number,
+  layout: PcmLayout,
+  levels: SoundLevels,
+): NormalisedWav {
   const { sampleRate, channels, start, bytes } = layout
   const header = canonicalHeader(layout)
   const hash = createHash('sha256').update(header)
   writeFileSync(output, header)
 
-  // An Int16Array needs an aligned buffer of its own: a slice of Node's pool may start at an odd byte.
-  const samples = new Int16Array(chunkBytes / bytesPerSample)
-  const buffer = Buffer.from(samples.buffer)
-  let [lowest, highest] = [fullScale, -fullScale]
+  const meter = new SoundMeter(layout, levels)
   for (let done = 0; done < bytes; ) {
     const length = Math.min(chunkBytes, bytes - done)
     if (readSync(input, buffer, 0, length, start + done) !== length) {
@@ -121,9 +99,7 @@ function copy(input: number, output: number, layout: PcmLayout): NormalisedWav {
     const part = buffer.subarray(0, length)
     hash.update(part)
     writeFileSync(output, part)
-    const range = rangeOf(samples.subarray(0, length / bytesPerSample))
-    lowest = Math.min(lowest, range.lowest)
-    highest = Math.max(highest, range.highest)
+    meter.add(samples.subarray(0, length / bytesPerSample))
     done += length
   }
   return {
@@ -131,17 +107,8 @@ function copy(input: number, output: number, layout: PcmLayout): NormalisedWav {
     sha256: hash.digest('hex'),
     samples: bytes / (channels * bytesPerSample),
     sampleRate,
-    peak: (highest - lowest) / 2 / fullScale,
+    ...meter.measures(),
   }
-}
-
-function rangeOf(samples: Int16Array): { lowest: number; highest: number } {
-  let [lowest, highest] = [fullScale, -fullScale]
-  for (const sample of samples) {
-    if (sample < lowest) lowest = sample
-    if (sample > highest) highest = sample
-  }
-  return { lowest, highest }
 }
 
 function canonicalHeader({ sampleRate, channels, bytes }: PcmLayout): Buffer {

@@ -1,5 +1,11 @@
-import { cancelAnswerSchema, cancelViewSchema, envelopeOf, subjects } from '@avatar/contracts'
-import { AppError } from '@avatar/service-kit'
+import {
+  cancelAnswerSchema,
+  cancelViewSchema,
+  envelopeOf,
+  spanAttributes,
+  subjects,
+} from '@avatar/contracts'
+import { AppError, jobTraceparent } from '@avatar/service-kit'
 import type { Api, AppDeps } from '../app-deps.ts'
 import { getOwnJob } from '../own-job.ts'
 import { failureAnswers, jobParamsSchema } from './answers.ts'
@@ -28,12 +34,15 @@ export function routeCancel(app: Api, deps: AppDeps) {
     },
     async (request) => {
       const { job_id: jobId } = request.params
-      await getOwnJob(deps, request.owner, jobId)
+      const job = await getOwnJob(deps, request.owner, jobId)
+      // What is done about it is told in the trace of the job.
+      request.span?.set({ [spanAttributes.jobId]: jobId })
+      request.span?.link(jobTraceparent(job))
       const answer = cancelAnswerSchema.safeParse(
         await deps.bus.request(
           subjects.cancel,
           { jobId, owner: request.owner },
-          { timeoutMs: deps.timings.requestTimeoutMs, traceparent: request.trace.traceparent },
+          { timeoutMs: deps.timings.requestTimeoutMs },
         ),
       )
       if (!answer.success) throw new AppError('ORCHESTRATOR_UNAVAILABLE')

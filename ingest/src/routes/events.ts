@@ -1,27 +1,14 @@
-import {
-  type EventType,
-  isTerminal,
-  type JobRecord,
-  type JobState,
-  limits,
-  publicEventTypes,
-  streams,
-  subjects,
-} from '@avatar/contracts'
+import { isTerminal, type JobRecord, limits } from '@avatar/contracts'
 import { AppError, type Log, logFailure } from '@avatar/service-kit'
-import type { FastifyReply } from 'fastify'
+import type { FastifyReply, FastifyRequest } from 'fastify'
+import { z } from 'zod'
+import { byKey } from '../api-keys.ts'
 import type { Api, AppDeps } from '../app-deps.ts'
+import { hangUpSignal } from '../hang-up.ts'
+import { type Fact, factsAfter, jobTimeline } from '../job-timeline.ts'
 import { getOwnJob } from '../own-job.ts'
 import { statusView } from '../views.ts'
 import { failureAnswers, jobParamsSchema } from './answers.ts'
-
-const publicTypes: ReadonlySet<string> = new Set(publicEventTypes)
-const terminalTypeOf: { readonly [State in JobState]?: EventType } = {
-  completed: 'job.completed',
-  failed: 'job.failed',
-  cancelled: 'job.cancelled',
-}
-const terminalTypes: ReadonlySet<string> = new Set(Object.values(terminalTypeOf))
 
 /**
  * How long a stream waits before it looks again although nothing woke it. A change can arrive before
@@ -29,25 +16,31 @@ const terminalTypes: ReadonlySet<string> = new Set(Object.values(terminalTypeOf)
  * closing an idle connection.
  */
 const lookAgainMs = 1_000
-const batchMessages = 100
-const eventStream = streams.EVENTS.name
 
-type Fact = { type: string; epoch: number; atMs: number }
+const querySchema = z.object({
+  token: z.string().optional().describe('from `POST /events/{job_id}/token`, instead of the key'),
+})
 
 /** The client behind an open stream. */
-type Follower = { reply: FastifyReply; signal: AbortSignal; authorization: string | undefined }
+type Follower = {
+  reply: FastifyReply
+  signal: AbortSignal
+  /** Resolves while the client may follow the job. */
+  authenticate: () => Promise<string>
+  timeline: ReturnType<typeof jobTimeline>
+  /** The facts that it lacks. */
+  facts: readonly Fact[]
+}
 
 /**
  * `GET /events/{job_id}`: the job's facts as server-sent events, from the beginning or after
- * `Last-Event-ID`, then progress as it is made, until the terminal event.
- *
- * Facts are read from the broker's stream by direct gets, so that clients cost no consumers. The id
- * of an event is its sequence in that stream; progress has no id.
+ * `Last-Event-ID`, then progress as it is made, until the terminal event. Progress has no id. A client
+ * that has the terminal event and connects again gets a 204, at which `EventSource` gives up.
  */
 export function routeEvents(app: Api, deps: AppDeps) {
-  const { bus } = deps
   /** The open streams and their owners. */
   const open = new Map<AbortController, string>()
+  deps.metrics.of('ingest').event_streams.observe((tell) => tell(open.size))
   // The server does not close while a stream is open.
   app.addHook('preClose', async () => {
     for (const controller of open.keys()) controller.abort()
@@ -58,35 +51,47 @@ export function routeEvents(app: Api, deps: AppDeps) {
     {
       // The answer to a HEAD request would stay open like any other stream.
       exposeHeadRoute: false,
+      config: { isPublic: true },
+      onRequest: async (request, reply) => {
+        request.owner = await deps.gate.pass(request, reply, credentialOf(request))
+      },
       schema: {
         operationId: 'followEvents',
         summary: 'Follow a job by server-sent events',
-        produces: ['text/event-stream'],
+        security: [{ apiKey: [] }, { apiKeyHeader: [] }, { eventToken: [] }],
         params: jobParamsSchema,
-        response: failureAnswers('JOB_NOT_FOUND', 'INVALID_REQUEST', 'TOO_MANY_REQUESTS'),
+        querystring: querySchema,
+        response: {
+          204: z.null().describe('The job has ended, and the client has its last event.'),
+          ...failureAnswers('JOB_NOT_FOUND', 'INVALID_REQUEST'),
+        },
       },
     },
     async (request, reply) => {
       const { owner } = request
       const job = await getOwnJob(deps, owner, request.params.job_id)
+      const timeline = jobTimeline(deps, job.jobId)
+      const history = await timeline.read(job)
+      const facts = factsAfter(history, lastEventId(request))
+      reply.header('cache-control', 'no-store')
+      if (facts.length === 0 && history.at(-1)?.isEnd) return reply.code(204).send(null)
       if ([...open.values()].filter((each) => each === owner).length >= limits.sseStreamsPerOwner)
-        throw new AppError('TOO_MANY_REQUESTS')
+        throw tooManyStreams()
       const controller = new AbortController()
       open.set(controller, owner)
-      request.raw.on('close', () => controller.abort())
+      const signal = AbortSignal.any([controller.signal, hangUpSignal(reply)])
+      request.isEventStream = true
       reply.hijack()
       reply.raw.writeHead(200, {
         ...reply.getHeaders(),
         'content-type': 'text/event-stream; charset=utf-8',
-        'cache-control': 'no-cache',
         'x-accel-buffering': 'no',
         // A connection that stays alive after the stream would keep the server from closing.
         connection: 'close',
       } as never) // Fastify's type of a header allows `undefined`, Node's does not.
-      const { authorization } = request.headers
       try {
-        const follower = { reply, signal: controller.signal, authorization }
-        await follow(job, lastEventId(request.headers['last-event-id']), follower)
+        const { ownerOf: authenticate } = credentialOf(request)
+        await follow(job, { reply, signal, authenticate, timeline, facts })
       } catch (error) {
         // The logger is the service's own, of which Fastify's type shows a part.
         logFailure(request.log as Log, error, 'event stream broke off', { jobId: job.jobId })
@@ -97,67 +102,62 @@ export function routeEvents(app: Api, deps: AppDeps) {
     },
   )
 
-  async function follow(job: JobRecord, lastId: number, follower: Follower) {
-    const { jobId, owner } = job
-    const { reply, signal } = follower
-    const sent = new Set<string>()
-    let nextSequence = lastId + 1
+  /** The token of the query, or else the key. A stream may outlive its token, but not its key. */
+  function credentialOf({ headers, params, query }: FastifyRequest) {
+    const { token } = query as { token?: unknown } // Not validated yet when the request arrives.
+    const { job_id: jobId } = params as { job_id: string }
+    const openedAtMs = deps.clock.nowMs()
+    if (typeof token !== 'string') return byKey(deps.apiKeys, headers)
+    const ownerOf = () => deps.eventTokens.ownerOf(token, jobId.toLowerCase(), openedAtMs)
+    return { credential: `${token} ${jobId}`, ownerOf }
+  }
+
+  async function follow(job: JobRecord, follower: Follower) {
+    const { reply, signal, timeline } = follower
+    let { facts } = follower
+    let current = job
     let shown = ''
-    const watch = deps.changes.watch(jobId)
+    const watch = deps.changes.watch(job.jobId)
     reply.raw.write('retry: 1000\n\n')
     try {
       while (!signal.aborted) {
-        // A stream ends with its key.
-        await deps.apiKeys.ownerOf(follower.authorization)
-        const current = await getOwnJob(deps, owner, jobId)
-        const subject = subjects.eventsOfJob(jobId)
-        const messages = await bus.readStream(eventStream, subject, nextSequence, batchMessages)
-        for (const message of messages) {
-          nextSequence = message.sequence + 1
-          const fact = message.body as Fact // Only our own services may publish on these subjects.
-          const key = `${fact.type}:${fact.epoch}`
-          // A handler that runs twice publishes the same fact twice.
-          if (!publicTypes.has(fact.type) || sent.has(key)) continue
-          sent.add(key)
-          const data = { type: fact.type, at: new Date(fact.atMs).toISOString(), ...view(current) }
-          write(reply, fact.type.slice('job.'.length), data, message.sequence)
-          if (terminalTypes.has(fact.type)) return
+        for (const { id, type, atMs, isEnd } of facts) {
+          const data = { type, at: new Date(atMs).toISOString(), ...view(current) }
+          write(reply, type.slice('job.'.length), data, id)
+          if (isEnd) return
         }
-        if (messages.length === batchMessages) continue
-        // A client that has the terminal event and connects again gets nothing more.
-        if (isTerminal(current) && (await isEndBefore(nextSequence, current))) return
         const progress = view(current)
-        const text = `${progress.stage} ${progress.progress} ${progress.queue_position}`
+        const { stage, progress: percent, queue_position, waiting_for } = progress
+        const text = `${stage} ${percent} ${queue_position} ${waiting_for}`
         if (text !== shown && !isTerminal(current)) write(reply, 'progress', progress)
         shown = text
         await watch.next(lookAgainMs, signal)
         if (!reply.raw.write(': \n\n') && reply.raw.destroyed) return
+        // A stream ends with its key.
+        await follower.authenticate()
+        current = await getOwnJob(deps, job.owner, job.jobId)
+        facts = await timeline.read(current)
       }
     } finally {
       watch.close()
     }
   }
 
-  /** Whether the job's terminal event lies before this sequence, or has expired from the stream. */
-  async function isEndBefore(sequence: number, job: JobRecord): Promise<boolean> {
-    const type = terminalTypeOf[job.state]
-    if (!type) return false
-    const [end] = await bus.readStream(eventStream, subjects.event(type, job.jobId), 1, 1)
-    if (end) return end.sequence < sequence
-    const endedMsAgo = deps.clock.nowMs() - (job.finishedAtMs ?? 0)
-    return endedMsAgo > streams.EVENTS.maxAgeMs
-  }
-
   const view = (job: JobRecord) => statusView(job, { ...deps, nowMs: deps.clock.nowMs() })
 }
 
-/** The last sequence that the client has. A header that is no sequence counts as none. */
-function lastEventId(header: string | string[] | undefined): number {
-  const id = Number(header ?? 0)
-  return Number.isSafeInteger(id) && id > 0 ? id : 0
+function tooManyStreams(): AppError {
+  const { sseStreamsPerOwner: most } = limits
+  const message = `This key has ${most} event streams open, and no more are allowed; close one.`
+  return new AppError('TOO_MANY_REQUESTS', { message, details: { max_streams: most } })
 }
 
-function write(reply: FastifyReply, event: string, data: unknown, id?: number) {
+function lastEventId({ headers }: FastifyRequest): string | undefined {
+  const id = headers['last-event-id']
+  return typeof id === 'string' ? id : undefined
+}
+
+function write(reply: FastifyReply, event: string, data: unknown, id?: string) {
   const head = id === undefined ? '' : `id: ${id}\n`
   reply.raw.write(`${head}event: ${event}\ndata: ${JSON.stringify(data)}\n\n`)
 }

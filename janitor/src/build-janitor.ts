@@ -8,22 +8,22 @@ import {
   stopTogether,
 } from '@avatar/service-kit'
 import type { JanitorConfig } from './config.ts'
-import { onDeletionDue } from './handlers/deletion-due.ts'
+import { onDeletionDue, traceDeletion } from './handlers/deletion-due.ts'
+import { createMayDelete } from './may-delete.ts'
+import { measureDeletions } from './measure-deletions.ts'
 import { sweepObjects } from './sweeps/sweep-objects.ts'
 
 /** All parts of the janitor, wired but not started. */
 export async function buildJanitor(foundation: Foundation<JanitorConfig>): Promise<ServiceParts> {
   const { config, bus, metrics, timings } = foundation
-  const objects = objectStoreOf(config, timings)
+  const objects = objectStoreOf(config, timings, foundation.clock)
   const records = await openJobRecords(bus)
-  const deleted = metrics.meter.createCounter('infinitetalk_objects_deleted_total', {
-    description: 'Objects deleted because their retention ended or no job owns them',
-  })
   const deps = {
     ...foundation,
     objects,
     records,
-    onDeleted: (count: number) => deleted.add(count),
+    mayDelete: createMayDelete(foundation),
+    measure: measureDeletions(metrics.of('janitor')),
   }
   const retentionMs = config.VIDEO_RETENTION_HOURS * 3_600_000
   const parts = [
@@ -33,12 +33,14 @@ export async function buildJanitor(foundation: Foundation<JanitorConfig>): Promi
       concurrency: 8,
       schema: deletionDueSchema,
       handle: onDeletionDue(deps),
+      traceDelivery: traceDeletion,
     }),
     sweepObjects({ ...deps, retentionMs }),
   ]
   return {
     start: parts,
     stopPhases: [stopTogether('work', 10_000, parts)],
-    checks: { store: objects.isReachable },
+    // Without it the janitor refuses its work.
+    checks: { store: objects.isReachable, clock: async () => foundation.agreement.agrees() },
   }
 }

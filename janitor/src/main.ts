@@ -1,5 +1,6 @@
-import { runService } from '@avatar/service-kit'
+import { installLastWords, runService } from '@avatar/service-kit'
 import { buildJanitor } from './build-janitor.ts'
 import { janitorConfigSchema } from './config.ts'
 
+installLastWords('janitor')
 await runService('janitor', janitorConfigSchema, process.env, buildJanitor)

@@ -1,7 +1,4 @@
 import { randomUUID } from 'node:crypto'
-import { rm, writeFile } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
 import { provisionBroker } from '@avatar/backing-services'
 import { createTestNats, createTestS3 } from '@avatar/backing-services/testing'
 import {
@@ -20,18 +17,22 @@ import {
   type Bus,
   type Clock,
   consumerLoop,
+  createBrokerClock,
   createLog,
   createMetrics,
   createObjectStore,
+  type ListedObject,
   systemClock,
 } from '@avatar/service-kit'
 import { itKeepsTheRunnableContract, until } from '@avatar/service-kit/testing'
 import { jetstream } from '@nats-io/jetstream'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { onDeletionDue } from '../src/handlers/deletion-due.ts'
+import { createMayDelete } from '../src/may-delete.ts'
+import { measureDeletions } from '../src/measure-deletions.ts'
 import { sweepObjects } from '../src/sweeps/sweep-objects.ts'
+import { putHello } from './put-hello.ts'
 
-const helloSha256 = '2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824'
 const hourMs = 3_600_000
 
 let world: Awaited<ReturnType<typeof createWorld>>
@@ -61,6 +62,11 @@ async function createWorld() {
   const objects = createObjectStore(s3)
   const own = await bus.records(buckets.job, jobRecordSchema)
   const records = await operator.records(buckets.job, jobRecordSchema)
+  const agreement = createBrokerClock({ bus, clock, log })
+  await agreement.start()
+  const metrics = createMetrics('janitor')
+  const mayDelete = createMayDelete({ agreement, clock, log, metrics })
+  const measure = measureDeletions(metrics.of('janitor'))
   const reader = consumerLoop({
     bus,
     spec: consumers(timings).janitor,
@@ -68,19 +74,38 @@ async function createWorld() {
     timings,
     clock,
     log,
-    metrics: createMetrics('janitor'),
+    metrics,
     schema: deletionDueSchema,
-    handle: onDeletionDue({ bus, objects, records: own, clock }),
+    handle: onDeletionDue({ bus, objects, records: own, clock, timings, mayDelete, measure }),
   })
   await reader.start()
-  const sweeper = (itsClock: Clock, onDeleted?: () => void) =>
+  const inFuture = (itsClock: Clock) => ({
+    ...objects,
+    list: (prefix: string) => listedIn(itsClock, objects.list(prefix)),
+  })
+  const sweeper = (itsClock: Clock, onDeleted?: () => void, store = inFuture(itsClock)) =>
     sweepObjects({
-      ...{ bus, objects, records: own, retentionMs: 6 * hourMs, log, timings },
+      ...{ bus, records: own, retentionMs: 6 * hourMs, log, timings, mayDelete },
+      objects: store,
       clock: itsClock,
-      ...(onDeleted ? { onDeleted } : {}),
+      measure: onDeleted ? { ...measure, deleted: onDeleted } : measure,
     })
   const clockIn = (ms: number) => ({ ...clock, nowMs: () => Date.now() + ms })
-  /** A sweep whose clock is this far in the future. */
+  /** A sweep of a store whose clock is this far ahead, or behind. */
+  const sweepOfStoreAhead = (ms: number) => {
+    async function* list(prefix: string) {
+      for await (const object of objects.list(prefix)) {
+        const { modifiedAtMs, listedAtMs } = object
+        yield { ...object, modifiedAtMs: modifiedAtMs + ms, listedAtMs: listedAtMs + ms }
+      }
+    }
+    return sweeper(clock, undefined, { ...objects, list }).runOnce()
+  }
+  /** A store as far in the future as a clock. */
+  async function* listedIn({ nowMs }: Clock, listed: AsyncIterable<ListedObject>) {
+    for await (const object of listed) yield { ...object, listedAtMs: nowMs() }
+  }
+  /** A sweep so far in the future. */
   const sweepIn = (ms: number) => sweeper(clockIn(ms)).runOnce()
   /** The same, stopped while it deletes its first object. */
   const stoppedSweepIn = (ms: number) => {
@@ -88,16 +113,11 @@ async function createWorld() {
     return sweeper(clockIn(ms), () => stop.abort()).runOnce(stop.signal)
   }
 
-  async function putObject(key: string) {
-    const path = join(tmpdir(), `avatar-${randomUUID()}`)
-    await writeFile(path, 'hello')
-    await objects.putFile(key, path, 5, helloSha256)
-    await rm(path)
-  }
+  const putObject = (key: string) => putHello(objects, key)
 
   /** Whether the job's deletion was published. */
-  const isDeletionPublished = (jobId: string) =>
-    operator.hasMessage('EVENTS', subjects.event('job.deleted', jobId))
+  const isDeletionPublished = async (jobId: string) =>
+    (await operator.lastMessage('EVENTS', subjects.event('job.deleted', jobId))) !== undefined
 
   /** A job with one input and one output. */
   async function jobWithMedia(difference: Partial<JobRecord>) {
@@ -115,6 +135,7 @@ async function createWorld() {
   }
 
   return {
+    metrics,
     operator,
     raw,
     s3,
@@ -126,6 +147,7 @@ async function createWorld() {
     sweeper,
     sweepIn,
     stoppedSweepIn,
+    sweepOfStoreAhead,
     /** What the orchestrator schedules at the end of a job. */
     schedule: ({ jobId, owner }: JobRecord, atMs: number) =>
       operator.schedule(subjects.scheduledDeletion(jobId), subjects.dueDeletion(jobId), atMs, {
@@ -133,7 +155,7 @@ async function createWorld() {
         owner,
       }),
     async stop() {
-      await reader.stop()
+      await Promise.all([reader.stop(), agreement.stop()])
       await Promise.all([raw.connection.close(), ...connections.map((bus) => bus.stop())])
       objects.stop()
       await Promise.all([nats.stop(), s3.stop()])
@@ -186,7 +208,7 @@ it('deletes after an outage of the store what was due during it', async () => {
   const job = await world.jobWithMedia(ended(0))
   await world.s3.kill()
   await world.schedule(job, Date.now())
-  await until(async () => world.operator.hasMessage('SCHED', subjects.dueDeletion(job.jobId)))
+  await until(async () => world.operator.lastMessage('SCHED', subjects.dueDeletion(job.jobId)))
   await world.s3.start()
   await until(async () => (await world.keysOf(job.jobId)).length === 0, { timeoutMs: 20_000 })
 })
@@ -238,3 +260,14 @@ it('sweeps what events missed: expired, orphaned and stale objects, and nothing 
   expect(await world.keysOf(living.jobId)).toHaveLength(2)
   expect(await world.keysOf(kept.jobId)).toHaveLength(2)
 })
+
+it.each([48 * hourMs, -48 * hourMs])(
+  'the sweep keeps an input just stored by a store whose clock is %i ms ahead',
+  async (aheadMs) => {
+    const jobId = randomUUID()
+    await world.putObject(`jobs/${jobId}/input/a.png`)
+    await world.putObject(`intake/acme/${jobId}.png`)
+    expect(await world.sweepOfStoreAhead(aheadMs)).toMatchObject({ orphaned: 0, stale: 0 })
+    expect(await world.keysOf(jobId)).toHaveLength(1)
+  },
+)

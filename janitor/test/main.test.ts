@@ -1,7 +1,4 @@
 import { randomUUID } from 'node:crypto'
-import { rm, writeFile } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
 import { provisionBroker } from '@avatar/backing-services'
 import { createTestNats, createTestS3, freePorts } from '@avatar/backing-services/testing'
 import { buckets, jobKey, jobRecordSchema, scaledTimings, subjects } from '@avatar/contracts'
@@ -9,6 +6,7 @@ import { aJob } from '@avatar/contracts/testing'
 import { type Bus, createObjectStore } from '@avatar/service-kit'
 import { runMain, until } from '@avatar/service-kit/testing'
 import { afterAll, beforeAll, expect, it } from 'vitest'
+import { putHello } from './put-hello.ts'
 
 const nats = await createTestNats()
 const s3 = await createTestS3()
@@ -44,16 +42,12 @@ it('starts from its environment alone, deletes, counts, and stops in order at a 
   const job = aJob({ jobId: randomUUID(), state: 'failed', expiresAtMs: Date.now() })
   const records = await operator.records(buckets.job, jobRecordSchema)
   await records.create(jobKey(job.owner, job.jobId), job)
-  const path = join(tmpdir(), `avatar-janitor-${job.jobId}`)
-  await writeFile(path, 'hello')
-  const sha256 = '2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824'
-  await objects.putFile(`jobs/${job.jobId}/input/a.wav`, path, 5, sha256)
-  await rm(path)
+  await putHello(objects, `jobs/${job.jobId}/input/a.wav`)
 
   const due = { jobId: job.jobId, owner: job.owner }
   const [from, to] = [subjects.scheduledDeletion(job.jobId), subjects.dueDeletion(job.jobId)]
   await operator.schedule(from, to, Date.now(), due)
-  await until(() => operator.hasMessage('EVENTS', subjects.event('job.deleted', job.jobId)), {
+  await until(() => operator.lastMessage('EVENTS', subjects.event('job.deleted', job.jobId)), {
     timeoutMs: 30_000,
   })
   expect(await objects.head(`jobs/${job.jobId}/input/a.wav`)).toBeUndefined()

@@ -1,29 +1,60 @@
-import { openJobRecords } from '@avatar/job-kit'
+import { createFairOrder } from '@avatar/contracts'
+import { followPaces, openJobRecords, openPaces, renderLearner } from '@avatar/job-kit'
 import {
+  collectorOf,
   type Foundation,
   objectStoreOf,
   type ServiceParts,
   stopTogether,
 } from '@avatar/service-kit'
 import type { OrchestratorConfig } from './config.ts'
-import { createJobLedger } from './job-ledger.ts'
-import { createLiveJobs } from './live-jobs.ts'
-import { createPublishOutputs } from './publish-outputs.ts'
-import { reconciler } from './reconcile.ts'
+import { createDispatchRules, type DispatchRules } from './dispatch/dispatch-rules.ts'
+import { createDispatcher } from './dispatch/dispatcher.ts'
+import { createRenderOrders } from './dispatch/render-order.ts'
+import { workerPostings } from './ledger/worker-postings.ts'
+import { watchWorkers } from './liveness/watch-workers.ts'
+import { measureTransitions, observeLiveJobs } from './observations/job-metrics.ts'
+import { streamMetrics } from './observations/stream-metrics.ts'
+import { workerMetrics } from './observations/worker-metrics.ts'
+import { createWriteSpans } from './observations/write-spans.ts'
+import { createPublishOutputs } from './outputs/publish-outputs.ts'
+import { followWorkerPaces } from './paces/worker-paces.ts'
+import { createJobWriter } from './records/job-writer.ts'
+import { createLiveJobs } from './records/live-jobs.ts'
+import { createSpanRelay } from './relay-spans.ts'
+import { viewChecker } from './repairs/check-view.ts'
+import { reconciler } from './repairs/reconcile.ts'
 import { subscriptions } from './subscriptions.ts'
-import { watchWorkers } from './watch-workers.ts'
 
-/** All parts of the orchestrator, wired but not started. */
+/**
+ * All parts of the orchestrator, wired but not started.
+ *
+ * @param rulesInstead in the place of those that follow from limits and postings
+ */
 export async function buildOrchestrator(
   foundation: Foundation<OrchestratorConfig>,
+  rulesInstead: Partial<DispatchRules> = {},
 ): Promise<ServiceParts> {
   const { config, log, bus, metrics, clock, timings } = foundation
-  const objects = objectStoreOf(config, timings)
+  const { rules: usualRules, following } = await createDispatchRules(foundation)
+  const rules = { ...usualRules, ...rulesInstead }
+  const objects = objectStoreOf(config, timings, foundation.clock)
   const records = await openJobRecords(bus)
-  const transitions = metrics.meter.createCounter('infinitetalk_job_transitions_total', {
-    description: 'State changes of jobs, by the state reached',
+  const paceRecords = await openPaces(bus)
+  const paces = followPaces({ records: paceRecords, clock, log })
+  const workerPaces = followWorkerPaces({ ...foundation, records: paceRecords, paces })
+  const learner = renderLearner({ ...foundation, records: paceRecords })
+  const instruments = metrics.of('orchestrator')
+  const measuredWorkers = workerMetrics(foundation)
+  const { wasWarmAt } = measuredWorkers
+  const measure = measureTransitions(instruments, {
+    wasWarmAt,
+    isInDollars: config.CURRENCY === 'USD',
   })
-  const ledger = createJobLedger({
+  const writeSpans = createWriteSpans({ currency: config.CURRENCY, wasWarmAt })
+  const order = createFairOrder(rules)
+  const liveJobs = createLiveJobs({ records, clock, log, order })
+  const writer = createJobWriter({
     records,
     clock,
     rules: {
@@ -31,17 +62,37 @@ export async function buildOrchestrator(
       minDeadlineSeconds: config.RENDER_DEADLINE_MIN_SECONDS,
       timings,
     },
-    onTransition: (state) => transitions.add(1, { state }),
+    onWrite: liveJobs.note,
+    onTransition(transition) {
+      measure(transition)
+      writeSpans(transition)
+    },
   })
-  const liveJobs = createLiveJobs({ records, clock, log })
-  metrics.meter
-    .createObservableGauge('infinitetalk_live_jobs', { description: 'Jobs that have not ended' })
-    .addCallback((observed) => observed.observe(liveJobs.count()))
+  observeLiveJobs(instruments, { liveJobs, clock })
 
   const publishOutputs = createPublishOutputs({ bus, objects, clock })
   const urlTtlSeconds = config.PRESIGNED_URL_TTL_SECONDS
-  const deps = { ...foundation, ledger, objects, publishOutputs, liveJobs, urlTtlSeconds }
-  const parts = [liveJobs, ...subscriptions(deps), watchWorkers(deps), reconciler(deps)]
+  const renderOrder = createRenderOrders({ objects, urlTtlSeconds })
+  const shared = { ...foundation, writer, records, objects, publishOutputs, liveJobs, renderOrder }
+  const dispatcher = createDispatcher({ ...shared, rules, workerPaces })
+  const isCurrent = () => [liveJobs, following].every((part) => part.isReady?.() ?? true)
+  const deps = { ...shared, renderLearner: learner, dispatcher, urlTtlSeconds, isCurrent }
+  const parts = [
+    following,
+    liveJobs,
+    learner,
+    paces,
+    workerPaces,
+    dispatcher,
+    ...subscriptions(deps),
+    watchWorkers(deps),
+    measuredWorkers,
+    streamMetrics(foundation),
+    workerPostings({ ...foundation, prices: config.POOL_PRICES }),
+    reconciler(deps),
+    viewChecker(deps),
+    ...createSpanRelay({ ...foundation, collector: collectorOf(config) }),
+  ]
   return {
     start: parts,
     stopPhases: [stopTogether('work', 10_000, parts)],

@@ -1,4 +1,10 @@
-import { deadlineConfig, retentionConfig } from '@avatar/job-kit'
+import {
+  deadlineConfig,
+  priceConfig,
+  quotaConfig,
+  retentionConfig,
+  serviceLimitConfig,
+} from '@avatar/job-kit'
 import { natsConfig, runtimeConfig, storeConfig, withStoreAddress } from '@avatar/service-kit'
 import { z } from 'zod'
 
@@ -10,6 +16,9 @@ export const orchestratorConfigSchema = withStoreAddress(
     ...runtimeConfig,
     ...retentionConfig,
     ...deadlineConfig,
+    ...priceConfig,
+    ...quotaConfig,
+    SERVICE_BUDGET_PER_DAY: serviceLimitConfig.SERVICE_BUDGET_PER_DAY,
     PRESIGNED_URL_TTL_SECONDS: z.coerce
       .number()
       .int()

@@ -4,10 +4,12 @@ import {
   claimRequestSchema,
   consumers,
   eventSchemas,
+  nextRequestSchema,
   orchestratorEventTypes,
   storeRequestSchema,
   subjects,
 } from '@avatar/contracts'
+import type { RenderLearner } from '@avatar/job-kit'
 import {
   consumerLoop,
   type Foundation,
@@ -15,18 +17,26 @@ import {
   type Runnable,
   responder,
 } from '@avatar/service-kit'
+import type { Dispatcher } from './dispatch/dispatcher.ts'
+import { listenWhenCurrent } from './dispatch/listen-when-current.ts'
+import type { RenderOrders } from './dispatch/render-order.ts'
 import { onJobEvent } from './handlers/job-event.ts'
-import type { JobLedger } from './job-ledger.ts'
-import type { PublishOutputs } from './publish-outputs.ts'
+import type { PublishOutputs } from './outputs/publish-outputs.ts'
+import type { JobWriter } from './records/job-writer.ts'
 import { answerCancel } from './requests/cancel.ts'
 import { answerClaim } from './requests/claim.ts'
 import { answerStore } from './requests/store.ts'
 import { onRenderCompleted } from './storage/render-completed.ts'
 
 type SubscriptionDeps = Omit<Foundation, 'config'> & {
-  ledger: JobLedger
+  dispatcher: Dispatcher
+  renderOrder: RenderOrders
+  writer: JobWriter
   objects: ObjectStore
   publishOutputs: PublishOutputs
+  renderLearner: RenderLearner
+  /** Whether all records, limits and postings are read. */
+  isCurrent: () => boolean
   urlTtlSeconds: number
 }
 
@@ -48,6 +58,16 @@ export function subscriptions(deps: SubscriptionDeps): Runnable[] {
       spec: specs.storage,
       schema: eventSchemas['render.completed'],
       handle: onRenderCompleted(deps),
+    }),
+    listenWhenCurrent({
+      ...deps,
+      isCurrent: deps.isCurrent,
+      listener: responder({
+        ...asked,
+        subject: subjects.next,
+        schema: nextRequestSchema,
+        answer: deps.dispatcher.answer,
+      }),
     }),
     responder({
       ...asked,

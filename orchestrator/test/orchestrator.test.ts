@@ -15,10 +15,15 @@ const facts = async (job: JobRecord) =>
   )
 
 describe('the life of one job', () => {
-  it('goes from submitted to completed, with its entry, its events and its deletion timer', async () => {
+  it('goes from submitted to completed, with its events, its deletion timer and its posting', async () => {
     const { worker, job, order } = await world.claimed()
-    expect(await world.holdsEntry(job)).toBe(true)
-    expect(order).toMatchObject({ epoch: 1, frames: job.frames, deadlineSeconds: 600 })
+    expect(order).toMatchObject({
+      jobId: job.jobId,
+      owner: job.owner,
+      epoch: 1,
+      frames: job.frames,
+      deadlineSeconds: 600,
+    })
     await worker.reports('started', job, 1)
     await world.reaches(job, 'rendering')
     expect((await worker.store(job, 1)).answer).toBe('grant')
@@ -29,16 +34,15 @@ describe('the life of one job', () => {
     expect((done.expiresAtMs ?? 0) - (done.finishedAtMs ?? 0)).toBe(60_000)
     await until(async () => (await facts(job)).includes('completed'))
     expect(await facts(job)).toEqual(['submitted', 'queued', 'started', 'completed'])
-    await until(async () => !(await world.holdsEntry(job)), { what: 'the entry is purged' })
-    expect(await world.operator.hasMessage('SCHED', subjects.scheduledDeletion(job.jobId))).toBe(
-      true,
-    )
+    expect(await world.holds('SCHED', subjects.scheduledDeletion(job.jobId))).toBe(true)
+    await until(() => world.posting(job), { what: 'the posting' })
   })
 
   it('takes through the presigned URL exactly the announced content, once', async () => {
     const { worker, job } = await world.claimed()
     const granted = await worker.store(job, 1)
     if (granted.answer !== 'grant') throw new Error(granted.answer)
+    expect(granted.headers['content-type']).toBe('video/mp4')
     const put = (body: string) =>
       fetch(granted.url, { method: 'PUT', headers: granted.headers, body }).then((r) => r.status)
     expect(await put('vide0')).toBe(400)
@@ -66,7 +70,7 @@ describe('the life of one job', () => {
     await worker.reports('released', job, 1)
     await world.reaches(job, 'queued')
     const other = await world.createWorker('w2')
-    expect(await other.claim(job)).toMatchObject({ answer: 'render', epoch: 2 })
+    expect(await other.takes(job)).toMatchObject({ epoch: 2 })
     await worker.upload(job, 1)
     await worker.completes(job, 1)
     expect(await worker.store(job, 1)).toEqual({ answer: 'lost' })
@@ -77,11 +81,12 @@ describe('the life of one job', () => {
 })
 
 describe('cancelling', () => {
-  it('ends a queued job at once and has workers drop it', async () => {
+  it('ends a queued job at once, and no worker gets it', async () => {
     const job = await world.queued()
     expect(await world.cancel(job)).toEqual({ answer: 'cancelling' })
     await world.reaches(job, 'cancelled')
-    expect(await (await world.createWorker()).claim(job)).toEqual({ answer: 'drop' })
+    world.letOnly(job.owner)
+    expect(await (await world.createWorker()).asks()).toEqual({ answer: 'none' })
     expect(await world.cancel(job)).toEqual({ answer: 'terminal', state: 'cancelled' })
   })
 
@@ -124,26 +129,6 @@ describe('without any event, the orchestrator', () => {
     await world.reaches(job, 'queued')
   })
 
-  it('restores the lost entry of a queued job', async () => {
-    const job = await world.submit()
-    await until(() => world.holdsEntry(job))
-    await world.operator.purge('GPU', subjects.gpuWork(job.jobId))
-    expect(await world.holdsEntry(job)).toBe(false)
-    await until(() => world.holdsEntry(job), { what: 'a new entry' })
-  })
-
-  it('replaces an entry that the broker will never deliver', async () => {
-    const job = await world.submit()
-    await until(() => world.holdsEntry(job))
-    const before = await world.sequenceOfEntry(job)
-    await world.forgetEntries()
-    expect(await world.pullsEntry(job)).toBe(false)
-    await until(async () => (await world.sequenceOfEntry(job)) !== before, {
-      what: 'another entry',
-    })
-    expect(await world.pullsEntry(job)).toBe(true)
-  })
-
   it('fails a job that has waited longer than the queue allows', async () => {
     const job = await world.submit({ announce: false, createdAtMs: Date.now() - 25 * 3_600_000 })
     expect((await world.reaches(job, 'failed')).error?.code).toBe('QUEUE_TIMEOUT')
@@ -154,9 +139,9 @@ describe('after a crash', () => {
   it('publishes the outputs when an event is redelivered whose record was already written', async () => {
     const job = await world.submit({ announce: false })
     await world.crashAfterWriting(job, { kind: 'submitted' })
-    expect(await world.holdsEntry(job)).toBe(false)
+    expect(await facts(job)).toEqual([])
     await world.announceSubmission(job)
-    await until(() => world.holdsEntry(job), { what: 'the entry' })
+    await until(async () => (await facts(job)).includes('queued'), { what: 'the event' })
   })
 
   it('publishes the end of a job once, however late an event has it published again', async () => {
@@ -171,6 +156,9 @@ describe('after a crash', () => {
     expect(
       await world.operator.readStream('NOTIFY', 'notify.acme.job.completed', 1, 9),
     ).toHaveLength(1)
+    expect(
+      await world.operator.readStream('LEDGER', `ledger.job.*.*.*.${job.jobId}`, 1, 9),
+    ).toEqual([expect.objectContaining({ body: expect.objectContaining({ state: 'completed' }) })])
   })
 
   it('survives a SIGKILL of the broker in the middle of a job', async () => {

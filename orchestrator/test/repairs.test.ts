@@ -1,14 +1,15 @@
 import { randomUUID } from 'node:crypto'
-import { subjects } from '@avatar/contracts'
+import { createFairOrder, jobKey, subjects } from '@avatar/contracts'
 import { aJob } from '@avatar/contracts/testing'
 import { factOf, plainEvent } from '@avatar/job-kit'
-import { type Bus, type Clock, createLog, systemClock } from '@avatar/service-kit'
+import { type Bus, type Clock, createLog, createMetrics, systemClock } from '@avatar/service-kit'
 import { itKeepsTheRunnableContract, until } from '@avatar/service-kit/testing'
 import { describe, expect, it } from 'vitest'
 import { z } from 'zod'
-import type { LiveJobs } from '../src/live-jobs.ts'
-import { reconciler } from '../src/reconcile.ts'
-import { watchWorkers } from '../src/watch-workers.ts'
+import { watchWorkers } from '../src/liveness/watch-workers.ts'
+import { createLiveJobs, type LiveJobs } from '../src/records/live-jobs.ts'
+import { viewChecker } from '../src/repairs/check-view.ts'
+import { reconciler } from '../src/repairs/reconcile.ts'
 import { renderOf } from './hand-worker.ts'
 import { inOneWorld, type Orchestrator, type World } from './world.ts'
 
@@ -29,9 +30,11 @@ const during = async (ms: number, act: () => void) => {
   await until(isOver, { timeoutMs: ms + 10_000, everyMs: 50 })
 }
 
+const metrics = createMetrics('orchestrator')
 const deps = (bus: Bus) => ({
+  metrics,
   ...{ bus, clock: systemClock, log: createLog('test', 'silent'), timings: world.timings },
-  ledger: { find: async () => undefined, apply: async () => undefined },
+  writer: { find: async () => undefined },
 })
 
 /** A clock that counts the waits under way: a loop between two passes has one. */
@@ -45,9 +48,8 @@ function countingClock() {
   return { clock: { ...systemClock, wait }, waiting: () => waits }
 }
 
-const noJobs: LiveJobs = {
+const noJobs: Pick<LiveJobs, 'all' | 'find' | 'openAttempts'> = {
   ...{ all: () => new Map().values(), find: () => undefined, openAttempts: () => [] },
-  ...{ count: () => 0, start: async () => undefined, stop: async () => undefined },
 }
 
 describe('the watch over the workers', () => {
@@ -92,7 +94,7 @@ describe('the watch over the workers', () => {
     await until(() => stopped !== undefined, { what: 'the first lost attempt' })
     await stopped
     const isPublished = (jobId: string) =>
-      world.operator.hasMessage('EVENTS', subjects.event('job.attempt-lost', jobId))
+      world.holds('EVENTS', subjects.event('job.attempt-lost', jobId))
     expect([await isPublished(first), await isPublished(second)]).toEqual([true, false])
   })
 
@@ -194,5 +196,65 @@ describe('the reconciler', () => {
     orchestrator = await world.startOrchestrator()
     const done = await world.reaches(job, 'completed', 20_000)
     expect(done).toMatchObject({ epoch: 1, result: rendered })
+  })
+})
+
+describe('the check of the view', () => {
+  const rules = { headStartSeconds: 60, shareOf: () => 1, heldBack: () => undefined }
+
+  /** A view, and the lines that its check logs. */
+  async function checkedView() {
+    const lines: Record<string, unknown>[] = []
+    const destination = { write: (line: string) => void lines.push(JSON.parse(line)) }
+    const log = createLog('test', 'info', { destination })
+    const { records, timings } = world
+    const order = createFairOrder(rules)
+    const liveJobs = createLiveJobs({ records, clock: systemClock, log, order })
+    await liveJobs.start()
+    await until(() => liveJobs.isReady?.())
+    const checker = viewChecker({ clock: systemClock, log, metrics, timings, records, liveJobs })
+    return { liveJobs, checker, lines }
+  }
+
+  itKeepsTheRunnableContract(async () => {
+    const { clock, waiting } = countingClock()
+    const { liveJobs } = await checkedView()
+    await liveJobs.stop()
+    const { records, timings } = world
+    const log = createLog('test', 'silent')
+    const runnable = viewChecker({ clock, log, metrics, timings, records, liveJobs })
+    return { runnable, atWork: waiting }
+  })
+
+  it('finds nothing wrong as long as the watch tells everything', async () => {
+    const { liveJobs, checker, lines } = await checkedView()
+    await world.queued()
+    expect(await checker.runOnce()).toBe(0)
+    expect(lines).toEqual([])
+    await liveJobs.stop()
+  })
+
+  it('corrects what the view has missed, has too much, or has wrong, and says so', async () => {
+    const { liveJobs, checker, lines } = await checkedView()
+    const [missed, changed, later] = [
+      await world.queued(),
+      await world.queued(),
+      await world.queued(),
+    ]
+    await until(() => liveJobs.find(later.jobId)?.value.state === 'queued')
+    liveJobs.correct(missed.jobId, undefined)
+    liveJobs.correct(changed.jobId, { value: changed, revision: 1 })
+    const ghost = aJob({ jobId: randomUUID() })
+    liveJobs.correct(ghost.jobId, { value: ghost, revision: 1 })
+    expect(await checker.runOnce()).toBe(3)
+    for (const { jobId, owner } of [missed, changed])
+      expect(liveJobs.find(jobId)?.revision).toBe(
+        (await world.records.find(jobKey(owner, jobId)))?.revision,
+      )
+    expect(liveJobs.find(ghost.jobId)).toBeUndefined()
+    const named = lines.filter(({ level }) => level === 'error').map(({ jobId }) => jobId)
+    expect(named.toSorted()).toEqual([missed, changed, ghost].map(({ jobId }) => jobId).toSorted())
+    expect(await checker.runOnce()).toBe(0)
+    await liveJobs.stop()
   })
 })

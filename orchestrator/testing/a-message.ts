@@ -1,6 +1,6 @@
-import { type JobMessage, scaledTimings } from '@avatar/contracts'
+import { type JobMessage, scaledTimings, type Turn, type Used } from '@avatar/contracts'
 import { aRender } from '@avatar/contracts/testing'
-import type { Message, Rules } from '../src/decide.ts'
+import type { Message, Rules } from '../src/states/decide.ts'
 
 /** The messages about an attempt, which count only under its epoch. */
 export const attemptMessages = [
@@ -18,22 +18,35 @@ export const rules: Rules = {
   minDeadlineSeconds: 600,
   timings: scaledTimings(1),
 }
-/** The worker of `aMessage`. */
-export const worker = { id: 'w1', incarnation: 'i1' }
+/** The worker that claims by `aMessage`. */
+export const worker = { id: 'w1', incarnation: 'i1', ask: 'a1', pool: 'l40s', priceMicros: 530 }
 
 /** A message of any kind, about the first attempt; a test names only the fields that it is about. */
 export function aMessage(
   kind: JobMessage,
-  difference: { epoch?: number; code?: string; workerId?: string } = {},
+  difference: {
+    epoch?: number
+    code?: string
+    message?: string
+    ask?: string
+    used?: Used | undefined
+    estimatedSeconds?: number
+    turn?: Turn
+  } = {},
 ): Message {
   return {
     kind,
     ...(isAboutAttempt(kind) ? { epoch: 1 } : {}),
     code: 'RENDER_FAILED',
+    message: 'boom',
     rendered: aRender(),
     workerId: worker.id,
     incarnation: worker.incarnation,
-    secondsPerVideoSecond: 2,
+    ask: worker.ask,
+    pool: worker.pool,
+    priceMicros: worker.priceMicros,
+    turn: { start: 0, seconds: 8 },
+    estimatedSeconds: 8,
     ...difference,
   } as Message // A message of each kind has these fields among others.
 }

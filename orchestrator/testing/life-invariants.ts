@@ -6,14 +6,15 @@ import {
   outputKey,
 } from '@avatar/contracts'
 import { expect } from 'vitest'
-import type { Message } from '../src/decide.ts'
+import type { Message } from '../src/states/decide.ts'
 import { get, type Life } from './life.ts'
 
 const order: readonly JobState[] = ['claimed', 'rendering', 'storing', 'cancelling']
 
 /**
  * Checked at every write of a record: its inputs never change, it never leaves a terminal state, only a
- * claim starts a new epoch, and an attempt never moves backwards.
+ * claim starts a new epoch, an attempt never moves backwards, and neither do the times that clients see,
+ * although the clock may.
  */
 export function expectLegalChange(before: JobRecord, after: JobRecord, { kind }: Message) {
   for (const fixed of ['jobId', 'owner', 'fingerprint', 'nonce', 'image', 'audio'] as const)
@@ -28,6 +29,16 @@ export function expectLegalChange(before: JobRecord, after: JobRecord, { kind }:
   if (after.state === 'queued')
     expect([after.uploaded, after.worker]).toEqual([undefined, undefined])
   if (after.state === 'completed') expect(after.result).toEqual(before.uploaded)
+  const { createdAtMs, queuedAtMs, startedAtMs, finishedAtMs, deletedAtMs } = after
+  const times = [createdAtMs, queuedAtMs, startedAtMs, finishedAtMs, deletedAtMs]
+  const known = times.filter((ms) => ms !== undefined)
+  expect(known).toEqual(known.toSorted((a, b) => a - b))
+  if (before.queuedAtMs) expect(queuedAtMs).toBeGreaterThanOrEqual(before.queuedAtMs)
+  const epochs = (after.spent ?? []).map(({ epoch }) => epoch)
+  expect(new Set(epochs).size).toBe(epochs.length)
+  if (!hasOpenAttempt(after)) expect(epochs).toHaveLength(after.epoch)
+  if (before.turn) expect(after.turn?.start).toBe(before.turn.start)
+  if (isTerminal(after)) expect(after.expiresAtMs).toBeGreaterThanOrEqual(finishedAtMs ?? Infinity)
 }
 
 /**

@@ -1,14 +1,16 @@
 import { at, type Life } from './life.ts'
 
+const minute = 60_000
+
 /** First what goes well, often enough for jobs to get far; then everything that may go wrong. */
 export const ways = [
   ...repeated('handle', 8),
-  ...repeated('pull and claim', 3),
+  ...repeated('ask and claim', 3),
   ...repeated('work on', 12),
   'handle, and crash after the write',
   'handle, and crash among the outputs',
   'handle, and lose the acknowledgement',
-  'pull and claim, and lose the answer',
+  'ask and claim, and lose the answer',
   'die',
   'fail',
   'release',
@@ -19,11 +21,11 @@ export const ways = [
   'send a heartbeat',
   'watch',
   'reconcile',
-  'redeliver the entry',
   'cancel',
   'submit again',
   'delete',
   'let time pass',
+  'set the clock',
 ] as const
 export type Step = { way: (typeof ways)[number]; which: number; among: number }
 
@@ -48,9 +50,9 @@ export function take(life: Life, { way, which, among }: Step): void {
     case 'handle, and lose the acknowledgement':
       if (event) life.handle(event)
       break
-    case 'pull and claim':
-    case 'pull and claim, and lose the answer':
-      if (worker) life.claim(worker, among, way !== 'pull and claim')
+    case 'ask and claim':
+    case 'ask and claim, and lose the answer':
+      if (worker) life.claim(worker, among, way !== 'ask and claim')
       break
     case 'work on':
       if (worker && held && among % life.hardship === 0) life.workOn(worker, held)
@@ -85,9 +87,6 @@ export function take(life: Life, { way, which, among }: Step): void {
     case 'reconcile':
       life.reconcile()
       break
-    case 'redeliver the entry':
-      if (job && life.entries.has(job.jobId)) life.entries.set(job.jobId, undefined)
-      break
     case 'cancel':
       // Rarely, because most lives shall end in a video.
       if (job && among === 0) life.cancel(job)
@@ -100,6 +99,9 @@ export function take(life: Life, { way, which, among }: Step): void {
       break
     case 'let time pass':
       life.nowMs += among * 1_000
+      break
+    case 'set the clock':
+      life.nowMs += (which - 15) * minute
   }
 }
 

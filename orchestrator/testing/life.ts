@@ -2,13 +2,14 @@ import {
   type FailureCode,
   hasOpenAttempt,
   isTerminal,
+  type JobPosting,
   type JobRecord,
   outputKey,
   scaledTimings,
 } from '@avatar/contracts'
 import { aJob, aRender } from '@avatar/contracts/testing'
-import { type Answer, decide, type Message } from '../src/decide.ts'
-import { outputsOf } from '../src/outputs.ts'
+import { outputsOf } from '../src/outputs/outputs.ts'
+import { type Answer, decide, type Message } from '../src/states/decide.ts'
 
 const timings = scaledTimings(1)
 const minute = 60_000
@@ -29,16 +30,18 @@ export type Kind = { hardship: number; hasPoison: boolean }
 type OnChange = (before: JobRecord, after: JobRecord, message: Message) => void
 
 /**
- * Two jobs, two workers, the queue, the store, and what the broker guarantees (every stored event is
+ * Two jobs, two workers, the store, and what the broker guarantees (every stored event is
  * delivered at least once, in any order), around the real `decide` and `outputsOf`.
  */
 export class Life {
   nowMs = 1_700_000_000_000
   readonly jobs = new Map<string, JobRecord>()
   readonly workers: Worker[] = ['w1', 'w2'].map((id) => ({ id, incarnation: 1, held: [] }))
-  readonly entries = new Map<string, Worker | undefined>()
+  /** The asks without an answer so far: a worker keeps the name of one until it has brought a job. */
+  readonly asks = new Map<Worker, string>()
   readonly facts = new Map<string, Set<string>>()
   readonly timers = new Set<string>()
+  readonly postings = new Map<string, JobPosting>()
   readonly objects = new Set<string>()
   pending: Pending[] = []
   stops: (Attempt & { workerId: string })[] = []
@@ -50,6 +53,7 @@ export class Life {
   /** A job that no worker can render, and that kills some of them. */
   readonly #poison: string | undefined
 
+  #asked = 0
   readonly #onChange: OnChange
 
   constructor({ hardship, hasPoison }: Kind, onChange: OnChange) {
@@ -78,16 +82,13 @@ export class Life {
       }
       this.watch()
       this.reconcile()
-      for (const jobId of this.entries.keys())
-        if (!this.workers.some(({ held }) => held.some((each) => each.jobId === jobId)))
-          this.entries.set(jobId, undefined)
     }
   }
 
   isQuiet(): boolean {
     const allEnded = [...this.jobs.values()].every(isTerminal)
     const nothingHeld = this.workers.every(({ held }) => held.length === 0)
-    return allEnded && nothingHeld && this.pending.length === 0 && this.entries.size === 0
+    return allEnded && nothingHeld && this.pending.length === 0
   }
 
   private apply(jobId: string, message: Message): Answer | undefined {
@@ -122,11 +123,9 @@ export class Life {
         case 'event':
           if (isTerminal(job)) get(this.facts, jobId).add(output.event.type)
           break
-        case 'gpu-entry':
-          if (!this.entries.has(jobId)) this.entries.set(jobId, undefined)
-          break
-        case 'no-gpu-entry':
-          this.entries.delete(jobId)
+        case 'posting':
+          // The first of its subject stays.
+          if (!this.postings.has(jobId)) this.postings.set(jobId, output.posting)
           break
         case 'deletion-timer':
           this.timers.add(jobId)
@@ -137,22 +136,35 @@ export class Life {
     return true
   }
 
+  /**
+   * What the dispatcher does with an ask: the job claimed under its name, or any that may start. The
+   * order among those has tests of its own.
+   */
   claim(worker: Worker, which: number, isAnswerLost: boolean) {
-    const free = [...this.entries].filter(([, holder]) => !holder).map(([jobId]) => jobId)
-    const jobId = at(free, which)
-    if (jobId === undefined || worker.held.some((held) => held.jobId === jobId)) return
+    const ask = this.asks.get(worker) ?? `${worker.id}-${++this.#asked}`
+    this.asks.set(worker, ask)
+    const jobs = [...this.jobs.values()]
+    const again = jobs.find((job) => job.state === 'claimed' && job.worker?.ask === ask)
+    const job =
+      again ??
+      at(
+        jobs.filter(({ state }) => state === 'queued'),
+        which,
+      )
+    if (!job) return
+    const { jobId } = job
     const answer = this.apply(jobId, {
-      kind: 'claim',
-      workerId: worker.id,
-      incarnation: String(worker.incarnation),
-      secondsPerVideoSecond: 1,
+      ...{ kind: 'claim', workerId: worker.id, incarnation: String(worker.incarnation), ask },
+      ...{ pool: 'l40s', priceMicros: 530, turn: { start: 0, seconds: 8 } },
+      estimatedSeconds: 4,
     })
-    if (answer?.answer === 'drop') this.entries.delete(jobId)
     if (answer?.answer !== 'render') return
-    this.entries.set(jobId, worker)
+    // It gets the same answer again, unless the watch or its death comes first.
+    if (isAnswerLost && !again) get(this.faults, jobId).lost++
+    if (isAnswerLost) return
+    this.asks.delete(worker)
     const { epoch } = get(this.jobs, jobId)
-    if (isAnswerLost) get(this.faults, jobId).lost++
-    else worker.held.push({ jobId, epoch, stage: 'fetching' })
+    worker.held.push({ jobId, epoch, stage: 'fetching' })
   }
 
   workOn(worker: Worker, held: Held) {
@@ -165,7 +177,6 @@ export class Life {
       else held.stage = 'spooled'
     } else {
       const answer = this.apply(jobId, { kind: 'store', epoch })?.answer
-      if (answer === 'drop') this.entries.delete(jobId)
       if (answer === 'stop') this.store({ kind: 'cancelled', epoch }, jobId, epoch)
       if (answer !== 'grant') return this.forget(worker, held)
       if (held.stage === 'reported') return
@@ -173,13 +184,13 @@ export class Life {
       this.objects.add(rendered.key)
       this.store({ kind: 'completed', epoch, rendered }, jobId, epoch)
       held.stage = 'reported'
-      this.entries.delete(jobId)
     }
   }
 
   /** What is spooled survives. The rest is lost, and the restarted worker's heartbeat does not name it. */
   die(worker: Worker) {
     worker.incarnation++
+    this.asks.delete(worker)
     for (const held of [...worker.held]) {
       if (held.stage === 'spooled' || held.stage === 'reported') continue
       get(this.faults, held.jobId).lost++
@@ -193,7 +204,7 @@ export class Life {
     const faults = get(this.faults, jobId)
     if (code === 'RENDER_FAILED') faults.failed++
     else faults.lost++
-    this.store({ kind: 'failed', epoch, code }, jobId, epoch)
+    this.store({ kind: 'failed', epoch, code, message: 'boom' }, jobId, epoch)
     this.forget(worker, held)
   }
 
@@ -237,7 +248,7 @@ export class Life {
       const isHeld = this.workers.some(({ held }) =>
         held.some((each) => each.jobId === jobId && each.epoch === epoch),
       )
-      if (hasOpenAttempt({ ...job, jobId, epoch }) && !uploaded && !isHeld)
+      if (hasOpenAttempt(job) && !uploaded && !isHeld)
         this.store({ kind: 'attempt-lost', epoch }, jobId, epoch)
     }
   }
@@ -245,7 +256,6 @@ export class Life {
   reconcile() {
     for (const { jobId, state } of this.jobs.values()) {
       if (state === 'pending') this.store({ kind: 'submitted' }, jobId)
-      if (state === 'queued' && !this.entries.has(jobId)) this.entries.set(jobId, undefined)
     }
   }
 

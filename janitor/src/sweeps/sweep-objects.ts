@@ -9,13 +9,17 @@ import {
   type ObjectStore,
   type Runnable,
 } from '@avatar/service-kit'
+import type { MayDelete } from '../may-delete.ts'
+import type { MeasureDeletions } from '../measure-deletions.ts'
 
-/** What one pass did. The first four count objects, the others jobs. */
+/** What one pass did. The first five count objects, the others jobs. */
 export type Swept = {
   listed: number
   expired: number
   orphaned: number
   stale: number
+  /** Objects that stay because of a doubt about the time. */
+  refused: number
   /** Jobs whose deletion had never been published. */
   announced: number
   /** Jobs that the pass left out, because something failed for them. */
@@ -28,20 +32,23 @@ type Fate = 'keep' | 'expired' | 'orphaned' | 'stale'
  * Cleans up what a lost event left behind. It lists the bucket, not the records, and deletes the objects
  * of ended jobs past their expiry, whatever `deletedAtMs` says (a stopped worker may have uploaded
  * late); objects without a record that are older than any admission; and publishers' inputs that nobody
- * needs any more. It publishes each deletion that was never published.
+ * needs any more. It publishes each deletion that was never published. While clocks disagree it deletes
+ * nothing.
  */
 export function sweepObjects(
   deps: Pick<Foundation, 'bus' | 'clock' | 'log' | 'timings'> & {
     objects: ObjectStore
     records: JobRecords
+    mayDelete: MayDelete
     retentionMs: number
-    onDeleted?: (objects: number) => void
+    measure: MeasureDeletions
   },
 ): Runnable & { runOnce(signal?: AbortSignal): Promise<Swept> } {
-  const { bus, objects, records, clock, log, timings } = deps
+  const { bus, objects, records, clock, log, timings, mayDelete, measure } = deps
 
   async function runOnce(signal?: AbortSignal): Promise<Swept> {
-    const swept: Swept = { listed: 0, expired: 0, orphaned: 0, stale: 0, announced: 0, failed: 0 }
+    const objectsSwept = { listed: 0, expired: 0, orphaned: 0, stale: 0, refused: 0 }
+    const swept: Swept = { ...objectsSwept, announced: 0, failed: 0 }
     for await (const job of objectsByJob()) {
       if (signal?.aborted) break
       try {
@@ -56,17 +63,23 @@ export function sweepObjects(
     for await (const object of objects.list('intake/')) {
       if (signal?.aborted) break
       swept.listed++
-      if (clock.nowMs() - object.modifiedAtMs < deps.retentionMs + timings.queueTimeoutMs) continue
+      if (ageMsOf(object) < deps.retentionMs + timings.queueTimeoutMs) continue
       await remove(object, 'stale', swept)
     }
-    log.info(swept, 'objects swept')
+    if (!signal?.aborted) measure.swept(clock.nowMs())
+    log.info({ done: { ...swept } }, 'objects swept')
     return swept
   }
 
   async function remove({ key }: ListedObject, why: Exclude<Fate, 'keep'>, swept: Swept) {
+    if (!mayDelete()) {
+      swept.refused++
+      return false
+    }
     await objects.delete(key)
     swept[why]++
-    deps.onDeleted?.(1)
+    measure.deleted(1, why)
+    return true
   }
 
   /** The store lists keys in order, so the objects of one job come together. */
@@ -90,13 +103,13 @@ export function sweepObjects(
     let expired = 0
     for (const object of owned) {
       swept.listed++
-      const fate = fateOf(found?.value, object.modifiedAtMs)
+      const fate = fateOf(found?.value, object)
       if (fate === 'keep') continue
-      await remove(object, fate, swept)
-      if (fate === 'expired') expired++
+      if ((await remove(object, fate, swept)) && fate === 'expired') expired++
     }
     if (!found || expired === 0 || found.value.deletedAtMs !== undefined) return
     const { value, revision } = found
+    measure.jobDeleted(value, clock.nowMs())
     const event = plainEvent('job.deleted', factOf(value, revision, clock.nowMs()))
     await publishEvent(bus, event, {
       traceparent: value.traceparent,
@@ -105,10 +118,14 @@ export function sweepObjects(
     swept.announced++
   }
 
-  function fateOf(job: JobRecord | undefined, modifiedAtMs: number): Fate {
-    const nowMs = clock.nowMs()
-    if (!job) return nowMs - modifiedAtMs > timings.orphanAgeMs ? 'orphaned' : 'keep'
-    return isTerminal(job) && nowMs >= (job.expiresAtMs ?? Infinity) ? 'expired' : 'keep'
+  /** The store dates its objects by its own clock, so their age counts by that or, if less, by ours. */
+  function ageMsOf({ modifiedAtMs, listedAtMs }: ListedObject): number {
+    return Math.min(listedAtMs, clock.nowMs()) - modifiedAtMs
+  }
+
+  function fateOf(job: JobRecord | undefined, object: ListedObject): Fate {
+    if (!job) return ageMsOf(object) > timings.orphanAgeMs ? 'orphaned' : 'keep'
+    return isTerminal(job) && clock.nowMs() >= (job.expiresAtMs ?? Infinity) ? 'expired' : 'keep'
   }
 
   const everyMs = timings.sweepEveryMs

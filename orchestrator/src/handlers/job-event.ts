@@ -1,9 +1,9 @@
 import type { EventOf, orchestratorEventTypes } from '@avatar/contracts'
 import type { Delivery } from '@avatar/service-kit'
-import type { Message } from '../decide.ts'
-import type { JobLedger } from '../job-ledger.ts'
 import { logFailedJob } from '../log-failed-job.ts'
-import type { PublishOutputs } from '../publish-outputs.ts'
+import type { PublishOutputs } from '../outputs/publish-outputs.ts'
+import type { JobWriter } from '../records/job-writer.ts'
+import type { Message } from '../states/decide.ts'
 
 /** An event that may change a job's record. */
 type JobEvent = EventOf<(typeof orchestratorEventTypes)[number]>
@@ -12,10 +12,10 @@ type JobEvent = EventOf<(typeof orchestratorEventTypes)[number]>
  * Applies an event to its job. Even if that changes nothing, it publishes the outputs of the record's
  * state, because a crash may have prevented that the first time.
  */
-export function onJobEvent(deps: { ledger: JobLedger; publishOutputs: PublishOutputs }) {
+export function onJobEvent(deps: { writer: JobWriter; publishOutputs: PublishOutputs }) {
   return async (event: JobEvent, delivery: Delivery): Promise<void> => {
     const log = delivery.log.child({ jobId: event.jobId, attempt: event.epoch })
-    const applied = await deps.ledger.apply(event.owner, event.jobId, messageOf(event))
+    const applied = await deps.writer.apply(event.owner, event.jobId, messageOf(event))
     if (!applied) return log.warn('event of an unknown job ignored')
     log.info({ state: applied.value.state, changed: applied.changed }, 'event handled')
     logFailedJob(log, applied)
@@ -35,16 +35,18 @@ function messageOf(event: JobEvent): Message {
     case 'job.deleted':
       return { kind: 'deleted' }
     case 'job.attempt-lost':
-      return { kind: 'attempt-lost', epoch: event.epoch }
+      return { kind: 'attempt-lost', epoch: event.epoch, used: event.used }
     case 'job.overdue':
-      return { kind: 'overdue', epoch: event.epoch }
+      return { kind: 'overdue', epoch: event.epoch, used: event.used }
     case 'render.started':
       return { kind: 'started', epoch: event.epoch }
-    case 'render.failed':
-      return { kind: 'failed', epoch: event.epoch, code: event.code }
+    case 'render.failed': {
+      const { epoch, code, message, used } = event
+      return { kind: 'failed', epoch, code, message, used }
+    }
     case 'render.released':
-      return { kind: 'released', epoch: event.epoch }
+      return { kind: 'released', epoch: event.epoch, used: event.used }
     case 'render.cancelled':
-      return { kind: 'cancelled', epoch: event.epoch }
+      return { kind: 'cancelled', epoch: event.epoch, used: event.used }
   }
 }

@@ -1,40 +1,27 @@
-import type { ClaimAnswer, ClaimRequest, JobRecord } from '@avatar/contracts'
-import type { ObjectStore } from '@avatar/service-kit'
-import type { JobLedger } from '../job-ledger.ts'
+import { type ClaimAnswer, type ClaimRequest, hasOpenAttempt, spanNames } from '@avatar/contracts'
+import type { Clock } from '@avatar/service-kit'
+import type { RenderOrders } from '../dispatch/render-order.ts'
+import { answering } from '../observations/answer-span.ts'
+import type { JobWriter } from '../records/job-writer.ts'
 
-/** Answers a worker that asks for the job it pulled. It may change the record, but publishes nothing. */
+/** Answers a worker whose URLs have expired before it had fetched the inputs. It changes nothing. */
 export function answerClaim(deps: {
-  ledger: JobLedger
-  objects: ObjectStore
-  urlTtlSeconds: number
+  writer: Pick<JobWriter, 'find'>
+  renderOrder: RenderOrders
+  clock: Clock
 }) {
-  return async ({ jobId, owner, ...worker }: ClaimRequest): Promise<ClaimAnswer> => {
-    const applied = await deps.ledger.apply(owner, jobId, { kind: 'claim', ...worker })
-    // Without a record the job ended so long ago that its record has expired.
-    if (!applied?.answer) return { answer: 'drop' }
-    const { answer } = applied
-    if (answer.answer === 'later') return answer
-    if (answer.answer !== 'render') return { answer: 'drop' }
-    return renderOrder(applied.value)
-  }
-
-  async function renderOrder(job: JobRecord): Promise<ClaimAnswer> {
-    const presigned = async ({ key, bytes, sha256 }: JobRecord['image'] | JobRecord['audio']) => ({
-      url: await deps.objects.presignGet(key, deps.urlTtlSeconds),
-      bytes,
-      sha256,
-    })
-    return {
-      answer: 'render',
-      epoch: job.epoch,
-      image: await presigned(job.image),
-      audio: await presigned(job.audio),
-      prompt: job.prompt,
-      seed: job.seed,
-      frames: job.frames,
-      delivery: job.delivery,
-      deadlineSeconds: job.deadlineSeconds,
-      traceparent: job.traceparent,
-    }
+  return async (request: ClaimRequest): Promise<ClaimAnswer> => {
+    const { jobId, owner, epoch, workerId, incarnation } = request
+    const fromMs = deps.clock.nowMs()
+    const job = (await deps.writer.find(owner, jobId))?.value
+    const isTheirs =
+      job !== undefined &&
+      hasOpenAttempt(job) &&
+      job.epoch === epoch &&
+      job.worker?.id === workerId &&
+      job.worker.incarnation === incarnation
+    if (!isTheirs) return { answer: 'lost' }
+    const asked = { attempt: job, fromMs }
+    return answering(deps.clock, spanNames.answerClaim, asked, () => deps.renderOrder(job))
   }
 }

@@ -1,21 +1,42 @@
-import { outputKey, type StoreAnswer, type StoreRequest } from '@avatar/contracts'
-import type { ObjectStore } from '@avatar/service-kit'
-import type { JobLedger } from '../job-ledger.ts'
+import {
+  outputKey,
+  type StoreAnswer,
+  type StoreRequest,
+  spanNames,
+  videoContentType,
+} from '@avatar/contracts'
+import type { Clock, ObjectStore } from '@avatar/service-kit'
+import { answering } from '../observations/answer-span.ts'
+import type { JobWriter } from '../records/job-writer.ts'
+import type { Answer } from '../states/decide.ts'
 
 /** Answers a worker that wants to upload. The presigned URL accepts only the announced content, once. */
 export function answerStore(deps: {
-  ledger: JobLedger
+  writer: JobWriter
   objects: ObjectStore
+  clock: Clock
   urlTtlSeconds: number
 }) {
   return async (request: StoreRequest): Promise<StoreAnswer> => {
-    const { jobId, owner, epoch, bytes, sha256 } = request
-    const applied = await deps.ledger.apply(owner, jobId, { kind: 'store', epoch })
-    const answer = applied?.answer?.answer
+    const { jobId, owner, epoch } = request
+    const fromMs = deps.clock.nowMs()
+    const applied = await deps.writer.apply(owner, jobId, { kind: 'store', epoch })
+    if (!applied) return { answer: 'drop' }
+    const attempt = { jobId, epoch, traceparent: applied.value.traceparent }
+    return answering(deps.clock, spanNames.answerStore, { attempt, fromMs }, () =>
+      answerOf(request, applied.answer?.answer),
+    )
+  }
+
+  async function answerOf(
+    { jobId, epoch, bytes, sha256 }: StoreRequest,
+    answer: Answer['answer'] | undefined,
+  ): Promise<StoreAnswer> {
     if (answer === 'stop' || answer === 'lost') return { answer }
     if (answer !== 'grant') return { answer: 'drop' }
     const key = outputKey(jobId, epoch)
-    const granted = await deps.objects.presignPut(key, bytes, sha256, deps.urlTtlSeconds)
+    const content = { bytes, sha256, contentType: videoContentType }
+    const granted = await deps.objects.presignPut(key, content, deps.urlTtlSeconds)
     return { answer: 'grant', key, ...granted }
   }
 }

@@ -4,42 +4,87 @@ import {
   type JobRecord,
   outputKey,
   type Rendered,
+  spanAttributes,
+  spanNames,
+  type Used,
 } from '@avatar/contracts'
-import { AppError, type Delivery, logFailure, type ObjectStore } from '@avatar/service-kit'
-import type { JobLedger } from '../job-ledger.ts'
+import type { RenderLearner } from '@avatar/job-kit'
+import {
+  AppError,
+  type Delivery,
+  describeSpan,
+  logFailure,
+  type ObjectStore,
+  withSpan,
+} from '@avatar/service-kit'
 import { logFailedJob } from '../log-failed-job.ts'
-import type { PublishOutputs } from '../publish-outputs.ts'
+import type { PublishOutputs } from '../outputs/publish-outputs.ts'
+import type { JobWriter } from '../records/job-writer.ts'
 
 /**
  * A worker has uploaded a video: note that, check the stored object, and complete the job or refuse the
  * attempt. While the store is unavailable the event is redelivered, and nothing is rendered again.
  */
 export function onRenderCompleted(deps: {
-  ledger: JobLedger
+  writer: JobWriter
   objects: ObjectStore
   publishOutputs: PublishOutputs
+  renderLearner: Pick<RenderLearner, 'note'>
 }) {
-  const { ledger, objects, publishOutputs } = deps
+  const { writer, objects, publishOutputs, renderLearner } = deps
   return async (event: EventOf<'render.completed'>, delivery: Delivery): Promise<void> => {
-    const { jobId, owner, epoch, rendered } = event
+    const { jobId, owner, epoch, rendered, used } = event
     const log = delivery.log.child({ jobId, attempt: epoch })
 
-    const noted = await ledger.apply(owner, jobId, { kind: 'completed', epoch, rendered })
+    const noted = await writer.apply(owner, jobId, { kind: 'completed', epoch, rendered, used })
     if (!noted) return log.warn('event of an unknown job ignored')
     const { uploaded } = noted.value
     const isOurs = hasOpenAttempt(noted.value) && noted.value.epoch === epoch && uploaded
     if (!isOurs) return publishOutputs(noted.value, noted.revision)
 
-    const fault = await findFault(objects, noted.value, uploaded)
+    const fault = await verify(objects, noted.value, uploaded)
     if (fault) logFailure(log, new AppError('OUTPUT_INVALID'), 'stored video refused', { fault })
     const kind = fault ? 'refused' : 'verified'
-    const settled = await ledger.apply(owner, jobId, { kind, epoch })
+    const settled = await writer.apply(owner, jobId, { kind, epoch }, noted)
     if (!settled) return log.warn('event of an unknown job ignored')
     log.info({ state: settled.value.state }, 'upload settled')
     logFailedJob(log, settled)
     await publishOutputs(settled.value, settled.revision)
+    if (!settled.changed || settled.value.state !== 'completed') return
+    learnFrom(renderLearner, settled.value, used)
   }
 }
+
+/** A render that went through in one piece, at its full size, tells how fast its engine is. */
+function learnFrom(learner: Pick<RenderLearner, 'note'>, job: JobRecord, used: Used | undefined) {
+  const { result, finishedAtMs, startedAtMs, frames } = job
+  const { engine, size, device, framesPerChunk, isResumed } = used ?? {}
+  if (!result || result.degraded || isResumed) return
+  // Its `render.started` was lost.
+  if (finishedAtMs === undefined || startedAtMs === undefined) return
+  if (!used || !engine || !size || !device || !framesPerChunk) return
+  const storingSeconds = Math.max(0, (finishedAtMs - startedAtMs) / 1000 - result.renderSeconds)
+  learner.note(
+    { engine, size, device },
+    {
+      ...{ frames, framesPerChunk, storingSeconds, atMs: finishedAtMs },
+      seconds: used.gpuSeconds,
+      secondsPerVideoSecond: used.secondsPerVideoSecond,
+    },
+  )
+}
+
+const verify: typeof findFault = (...upload) =>
+  withSpan(
+    spanNames.verify,
+    {},
+    async () => {
+      const fault = await findFault(...upload)
+      describeSpan({ [spanAttributes.fault]: fault })
+      return fault
+    },
+    'client',
+  )
 
 /** What is wrong with the stored video, if anything. Not every store reports a checksum. */
 async function findFault(

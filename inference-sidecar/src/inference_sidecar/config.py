@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cached_property
+from pathlib import Path
 from typing import Literal
 
 from pydantic import Field, SecretStr, ValidationError
@@ -37,6 +38,30 @@ class SidecarConfig(EngineChoice):
         pattern=r"^[A-Za-z0-9_-]{1,100}$",
         description="stable name of this worker; by default made once and kept in SPOOL_DIR",
     )
+    worker_pool: str = Field(
+        default="local",
+        pattern=r"^[a-z][a-z0-9-]{0,31}$",
+        description="pool that this worker's GPU time is booked and priced under",
+    )
+    worker_idle_seconds: float = Field(
+        default=0,
+        ge=0,
+        allow_inf_nan=False,
+        description="the worker ends, with exit code 0, after so long without a job; 0: it stays",
+    )
+    worker_lifetime_seconds: float = Field(
+        default=0,
+        ge=0,
+        allow_inf_nan=False,
+        description="the worker takes no job that may end later than so long after its start, and "
+        "ends with exit code 0 instead; a job may take 10 minutes or more; 0: it stays",
+    )
+    release: str | None = Field(
+        default=None,
+        min_length=1,
+        max_length=100,
+        description="what is installed here, such as a version; heartbeats tell it",
+    )
     spool_dir: AbsolutePath = Field(
         description="folder of this worker alone; holds unfinished work and renders to be uploaded"
     )
@@ -59,8 +84,21 @@ class SidecarConfig(EngineChoice):
         return scaled_timings(self.timings_divisor)
 
 
+def _missing_folders(settings: EngineSettings | None) -> list[str]:
+    """Each path among an engine's settings is a folder that it reads, so it must be there."""
+    return [
+        f"{name.upper()}: {path} is not a folder"
+        for name, path in (settings or ())
+        if isinstance(path, Path) and not path.is_dir()
+    ]
+
+
 class ConfigurationNotValid(Exception):
     """Everything that is wrong with the environment, one line each, without any value."""
+
+    def __init__(self, problems: list[str]) -> None:
+        super().__init__("\n  ".join(["The configuration is not valid:", *problems]))
+        self.problems = problems
 
 
 def load_configuration() -> tuple[SidecarConfig, EngineSettings | None]:
@@ -77,10 +115,10 @@ def load_configuration() -> tuple[SidecarConfig, EngineSettings | None]:
         if missing := missing_parts(engine):
             mistakes.append(f"ENGINE: {missing}")
         settings = read_settings(engine)
+        mistakes += _missing_folders(settings)
     except ValidationError as error:
         # An unknown engine has been reported above.
         mistakes += [mistake for mistake in mistakes_of(error) if mistake not in mistakes]
     if config is None or mistakes:
-        lines = ["The configuration is not valid:", *(f"  {mistake}" for mistake in mistakes)]
-        raise ConfigurationNotValid("\n".join(lines))
+        raise ConfigurationNotValid(mistakes)
     return config, settings

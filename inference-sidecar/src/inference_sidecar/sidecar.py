@@ -3,20 +3,35 @@
 from __future__ import annotations
 
 import asyncio
+import functools
+import os
 import signal
 import sys
+import time
 import uuid
 from contextlib import AsyncExitStack
+from pathlib import Path
 
 from inference_sidecar.config import ConfigurationNotValid, SidecarConfig, load_configuration
 from inference_sidecar.foundation.background_tasks import BackgroundTasks
-from inference_sidecar.foundation.contracts import StopOrder, stop_subject
+from inference_sidecar.foundation.contracts import (
+    DrainOrder,
+    StopOrder,
+    drain_subject,
+    spans_subject,
+    stop_subject,
+)
+from inference_sidecar.foundation.last_words import refuse_configuration
 from inference_sidecar.foundation.log import Log, configure_log
+from inference_sidecar.foundation.process_death import end_at_uncaught_exceptions
 from inference_sidecar.store.health_file import HealthFile
-from inference_sidecar.store.workplace import FolderInUse, Workplace
+from inference_sidecar.store.workplace import FolderInUse, FolderNotUsable, Workplace
+from inference_sidecar.telemetry.gpu_watch import GpuWatch
+from inference_sidecar.telemetry.spans import Spans
 from inference_sidecar.worker.auto_reset_event import AutoResetEvent
 from inference_sidecar.worker.broker import connect
 from inference_sidecar.worker.heartbeat import Heartbeat
+from inference_sidecar.worker.lifetime import Lifetime
 from inference_sidecar.worker.orchestrator_requests import WorkerName
 from inference_sidecar.worker.worker import Worker
 
@@ -24,7 +39,16 @@ _EXIT_CONFIGURATION = 2
 
 
 async def run(config: SidecarConfig, log: Log) -> None:
-    """Renders until SIGTERM or SIGINT. Raises what made a loop, or the stop itself, fail."""
+    """Renders until SIGTERM or SIGINT, or until the worker leaves by itself or is told to.
+
+    Raises what made a loop, or the stop itself, fail.
+    """
+    lifetime = Lifetime(
+        time.monotonic(),
+        config.worker_idle_seconds,
+        config.worker_lifetime_seconds,
+        config.timings.lifetime_reserve_seconds,
+    )
     async with AsyncExitStack() as at_the_end:
         loops = BackgroundTasks()
         stopping, heartbeat_due = asyncio.Event(), AutoResetEvent()
@@ -41,10 +65,14 @@ async def run(config: SidecarConfig, log: Log) -> None:
         beating = loops.start(heartbeat.run())
         connecting = loops.start(connect(config, worker_name.id, log))
         ended, _ = await asyncio.wait(
-            {connecting, signalled, beating}, return_when="FIRST_COMPLETED"
+            {connecting, signalled, beating},
+            timeout=lifetime.left_seconds(time.monotonic()),
+            return_when="FIRST_COMPLETED",
         )
         if beating in ended:
             beating.result()
+        if not ended:
+            log.info("leaving", reason="it has not reached the broker in its lifetime")
         if connecting not in ended:
             return
         broker = connecting.result()
@@ -52,29 +80,53 @@ async def run(config: SidecarConfig, log: Log) -> None:
         # Once more, because the loops end before the connection does.
         at_the_end.push_async_callback(loops.stop)
 
-        worker = Worker(config, workplace, broker, worker_name, heartbeat_due, log)
+        spans = Spans(
+            worker_name.id,
+            functools.partial(broker.send_now, spans_subject(worker_name.id)),
+            log,
+        )
+        at_the_end.push_async_callback(spans.close)
+        gpus = GpuWatch(log)
+        at_the_end.callback(gpus.stop)
+        gpus.start()
+        worker = Worker(
+            config, workplace, broker, worker_name, spans, gpus, heartbeat_due, lifetime, log
+        )
         worker.resume_spool()
         await broker.listen(stop_subject(worker_name.id), StopOrder, worker.stop_attempt)
+        await broker.listen(
+            drain_subject(worker_name.id),
+            DrainOrder,
+            lambda order: worker.leave(f"told to, {order.reason}"),
+        )
         heartbeat.begin(worker, broker)
-        # A loop that ends by itself has failed: without it the worker would only seem to work.
+        # A loop that ends by itself has failed, without which the worker would only seem to work;
+        # or the worker has left.
         running = {*worker.start(), beating, loops.start(broker.watch())}
         log.info("sidecar started", engine=config.engine, incarnation=worker_name.incarnation)
 
         ended, _ = await asyncio.wait({signalled, *running}, return_when="FIRST_COMPLETED")
         log.info("sidecar stopping")
         await worker.drain()
+        # No other heartbeat may follow the last one.
+        beating.cancel()
+        await asyncio.wait({beating})
+        await heartbeat.say_gone()
     for task in ended - {signalled}:
         task.result()
     log.info("sidecar stopped")
 
 
 def main() -> None:
-    """Exits with 2 when the configuration is not valid or another sidecar uses the folder."""
+    """Exits with 2 when the configuration is not valid, or SPOOL_DIR is used or not usable."""
     try:
         config, engine_settings = load_configuration()
     except ConfigurationNotValid as error:
-        sys.stderr.write(f"{error}\n")
+        refuse_configuration(error.problems)
+        if folder := os.environ.get("SPOOL_DIR"):
+            HealthFile(Path(folder)).leave(" ".join(str(error).split()))
         sys.exit(_EXIT_CONFIGURATION)
+    end_at_uncaught_exceptions()
     log = configure_log(config.log_level)
     settings = {} if engine_settings is None else engine_settings.model_dump(mode="json")
     log.info(
@@ -82,6 +134,6 @@ def main() -> None:
     )
     try:
         asyncio.run(run(config, log))
-    except FolderInUse as error:
-        sys.stderr.write(f"{error}\n")
+    except (FolderInUse, FolderNotUsable) as error:
+        refuse_configuration([str(error)])
         sys.exit(_EXIT_CONFIGURATION)

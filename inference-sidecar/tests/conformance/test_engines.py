@@ -22,6 +22,7 @@ from inference_sidecar.engines.engine import (
     next_smaller,
 )
 from inference_sidecar.engines.registry import make_engine, read_settings
+from inference_sidecar.engines.stages import Untimed
 from inference_sidecar.foundation.errors import Cancelled, DeadlineExceeded, ResumeRefused
 from inference_sidecar.media.encoder import Encoder, find_ffmpeg
 
@@ -30,7 +31,7 @@ FRAMES = 80
 DELIVERY = Size(320, 180)
 
 
-class Watched:
+class Watched(Untimed):
     """Records the progress, and raises an error after this many checks."""
 
     def __init__(self, looks: int = 1_000_000, error: type[Exception] = Cancelled) -> None:
@@ -54,6 +55,13 @@ def engine(request: pytest.FixtureRequest) -> Engine:
     assert readiness.device
     assert readiness.seconds_per_video_second >= 0
     return loaded
+
+
+def test_the_chunks_are_as_long_as_the_engine_says(engine: Engine, job: RenderRequest) -> None:
+    readiness = engine.load()
+    plan = engine.plan(replace(job, frames=10 * FRAMES))
+    assert plan.size_class == readiness.size_class
+    assert set(plan.chunks[1:-1]) == {readiness.frames_per_chunk}
 
 
 @pytest.fixture(scope="module")

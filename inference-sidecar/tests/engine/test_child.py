@@ -19,7 +19,9 @@ from inference_sidecar.foundation.errors import DeadlineExceeded
 from inference_sidecar.foundation.log import configure_log
 from inference_sidecar.rendering.child_link import ReportedFailure
 from inference_sidecar.rendering.render_process import RenderProcess
+from inference_sidecar.rendering.render_progress import RenderProgress
 from inference_sidecar.rendering.render_protocol import RenderResult
+from inference_sidecar.telemetry.spans import Spans
 from stage.tiny_engine import a_request
 from stage.until import until
 
@@ -27,8 +29,13 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 THREE_CHUNKS = 41
 HUNGRY = Path(__file__).parent / "hungry"
-PATIENCE_SECONDS = 120.0
+PATIENCE_SECONDS = 300.0
 _ROOM = 1000
+TRACEPARENT = f"00-{'1' * 32}-{'2' * 16}-00"
+
+
+async def nowhere(_message: bytes) -> bool:
+    return False
 
 
 @dataclass
@@ -57,9 +64,11 @@ class Renderer:
             request,
             self.folder / name,
             deadline_seconds=deadline_seconds,
+            progress=RenderProgress(),
             on_started=lambda: None,
             on_progress=progress,
             log=configure_log("silent"),
+            attempt=self.process._spans.attempt(TRACEPARENT, request.job_id, 1),
         )
 
     def allow(self, values: int) -> None:
@@ -90,8 +99,10 @@ async def renderer(
     with pytest.MonkeyPatch.context() as environment:
         for name, value in variables.items():
             environment.setenv(name, value)
+        log = configure_log("silent")
         process = RenderProcess(
-            "infinitetalk", None, scaled_timings(1), configure_log("silent"), lambda: None
+            *("infinitetalk", None, scaled_timings(1), log, lambda: None),
+            Spans("w1", nowhere, log),
         )
         living = asyncio.create_task(process.keep_alive())
         await until(lambda: process.is_ready, "the engine", PATIENCE_SECONDS)
@@ -179,6 +190,6 @@ async def test_a_cancelled_render_ends_within_a_step_and_the_process_stays_usabl
 
 async def test_a_render_is_ended_at_its_deadline(renderer: Renderer, tmp_path: Path) -> None:
     with pytest.raises(DeadlineExceeded):
-        await renderer.render(a_request(tmp_path, 4000), "late.mp4", deadline_seconds=1.5)
+        await renderer.render(a_request(tmp_path, 400), "late.mp4", deadline_seconds=0.3)
     await until(lambda: renderer.process.is_ready, "the next process", PATIENCE_SECONDS)
     assert (await renderer.render(a_request(tmp_path, 17), "next.mp4")).video.frames == 17

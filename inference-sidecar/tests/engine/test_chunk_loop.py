@@ -27,6 +27,7 @@ from inference_sidecar.engines.infinitetalk.sampling.render_settings import (
     RenderSettings,
     SeedPolicy,
 )
+from inference_sidecar.engines.stages import Untimed
 from inference_sidecar.foundation.errors import Cancelled, RenderFailed, ResumeRefused
 
 SETTINGS = RenderSettings(frames=17, motion=5, steps=2, colour=0.0)
@@ -95,7 +96,7 @@ class CheapImage:
 
 
 @dataclass
-class Watched:
+class Watched(Untimed):
     """Records progress, and cancels at a given check."""
 
     looks_left: int = 1_000_000

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from inference_sidecar.engines.engine import ResumeState
 from inference_sidecar.engines.infinitetalk.encoders import codec_layers
 from inference_sidecar.engines.infinitetalk.engine import InfiniteTalkEngine
-from stage.pretended_cuda import DEVICE, NAME, pretended_cuda
+from stage.pretended_cuda import DEVICE, NAME, UUID, pretended_cuda
 from stage.tiny_engine import Watched, a_request, no_triton, tiny_settings
 
 
@@ -45,6 +45,7 @@ def rendered(device: str, folder: Path, inputs: Path) -> NDArray[np.uint8]:
     engine = InfiniteTalkEngine(settings)
     told = engine.load()
     assert told.device == (NAME if device == "cuda" else "cpu")
+    assert told.device_uuid == (UUID if device == "cuda" else None)
     request = a_request(inputs, 41)
     plan = engine.plan(request)
     chunks = list(engine.render(request, plan, Watched(), None))

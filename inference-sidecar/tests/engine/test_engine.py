@@ -23,9 +23,16 @@ from inference_sidecar.foundation.errors import (
     DeadlineExceeded,
     GpuOutOfMemory,
     ImageUnreadable,
+    NoFace,
     ResumeRefused,
 )
-from stage.tiny_engine import Watched, a_request, tiny_loaded_model, tiny_settings, write_voice
+from stage.tiny_engine import (
+    Watched,
+    a_request,
+    tiny_loaded_model,
+    tiny_settings,
+    write_voice,
+)
 
 THREE_CHUNKS = 41
 
@@ -156,10 +163,27 @@ def test_transparent_portraits_are_flattened_on_white_and_rotated_ones_turned_up
     Image.new("RGBA", (64, 48), (255, 0, 0, 0)).save(clear)
     white = tmp_path / "white.png"
     Image.new("RGB", (64, 48), "white").save(white)
+    plan = loaded.plan(a_request(tmp_path, 17))
     request = a_request(tmp_path, 17, image=clear)
-    plan = loaded.plan(request)
     same = frames_of(loaded, replace(request, image=white), plan)
     assert np.array_equal(frames_of(loaded, request, plan), same)
+
+
+def test_a_picture_without_a_face_fails_before_anything_is_embedded_or_denoised(
+    loaded: InfiniteTalkEngine, tmp_path: Path
+) -> None:
+    blank = tmp_path / "blank.png"
+    Image.new("RGB", (640, 360), "grey").save(blank)
+    with pytest.raises(NoFace, match="No face was found"):
+        loaded.plan(a_request(tmp_path, 17, image=blank))
+
+
+def test_the_plan_carries_what_the_engine_doubts(
+    loaded: InfiniteTalkEngine, tmp_path: Path
+) -> None:
+    warnings = loaded.plan(a_request(tmp_path, 17)).warnings
+    # The tiny model generates 48x32 pixels.
+    assert [warning.code for warning in warnings] == ["FACE_SMALL"]
 
 
 @pytest.mark.parametrize("error", [Cancelled, DeadlineExceeded])

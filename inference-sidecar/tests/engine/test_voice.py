@@ -48,6 +48,27 @@ def test_speech_is_normalised_to_minus_23_lufs_and_silence_left_alone() -> None:
     assert np.array_equal(level_loudness(blip), blip)
 
 
+@pytest.mark.parametrize("decibels", [-30, -45, -55])
+def test_a_faint_voice_is_normalised_like_a_loud_one(decibels: float) -> None:
+    at = np.arange(4 * SAMPLE_RATE)
+    voice = 0.7 * np.sin(at / 5) * (0.1 + 0.9 * (at % 6400 < 4000))
+    faint = level_loudness(voice * 10 ** (decibels / 20))
+    assert np.allclose(faint, level_loudness(voice), atol=1e-3)
+
+
+def test_a_voice_of_ordinary_level_takes_upstreams_path_to_the_bit() -> None:
+    voice = (0.1 * np.sin(np.arange(2 * SAMPLE_RATE) / 5)).astype(np.float32)
+    loudness = pyloudnorm.Meter(SAMPLE_RATE).integrated_loudness(voice)
+    expected = pyloudnorm.normalize.loudness(voice, loudness, -23.0)
+    assert np.array_equal(level_loudness(voice), expected)
+
+
+def test_channels_that_cancel_each_other_leave_the_voice_of_one(tmp_path: Path) -> None:
+    voice = np.sin(np.arange(2 * SAMPLE_RATE) / 5).astype(np.float32)
+    soundfile.write(tmp_path / "a.wav", np.stack((voice, -voice), axis=1), SAMPLE_RATE, "FLOAT")
+    assert np.array_equal(read_speech(tmp_path / "a.wav"), voice)
+
+
 def test_only_whole_frames_count_and_padding_is_silence() -> None:
     samples = np.ones(16_639)
     assert video_frames(samples) == 25

@@ -7,11 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from inference_sidecar.foundation.contracts import scaled_timings
 from stage.broker import TestBroker, provision
 from stage.object_store import ObjectStore
 from stage.orchestrator import Orchestrator
-from stage.sidecar import DIVISOR, Sidecar
+from stage.sidecar import Sidecar
 
 
 @pytest.fixture
@@ -33,7 +32,7 @@ async def store() -> AsyncIterator[ObjectStore]:
 @pytest.fixture
 async def orchestrator(broker: TestBroker, store: ObjectStore) -> AsyncIterator[Orchestrator]:
     client = await broker.connect()
-    await provision(client, scaled_timings(DIVISOR))
+    await provision(client)
     stage = Orchestrator(client, store)
     await stage.start()
     yield stage

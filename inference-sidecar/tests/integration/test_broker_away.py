@@ -54,7 +54,7 @@ async def test_events_of_an_outage_are_stored_when_the_broker_is_back(
     assert failed["code"] == "RENDER_FAILED"
 
 
-async def test_pulls_stop_orders_and_heartbeats_resume_after_the_broker_was_killed(
+async def test_asks_stop_orders_and_heartbeats_resume_after_the_broker_was_killed(
     sidecar: Sidecar, orchestrator: Orchestrator, broker: TestBroker
 ) -> None:
     sidecar.start()
@@ -95,7 +95,7 @@ async def test_a_broker_that_rejects_the_password_is_logged_once_and_tried_again
 
     def refusals(level: str) -> int:
         return sum(
-            "Authorization" in line.get("err", "") and line["level"] == level
+            "Authorization" in line.get("err", {}).get("message", "") and line["level"] == level
             for line in sidecar.log()
         )
 

@@ -62,7 +62,6 @@ async def test_sigterm_lets_an_upload_end(
     await orchestrator.event(job, "render.completed")
     assert await sidecar.ended() == 0
     assert orchestrator.events_of(job, "render.released") == []
-    await orchestrator.empty_queue()
 
 
 async def test_a_render_that_is_not_uploaded_in_the_grace_time_is_handed_back(

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from inference_sidecar.media.encoder import find_ffmpeg
+from inference_sidecar.store.health_file import HealthFile
 from stage.orchestrator import Orchestrator
 from stage.sidecar import Sidecar
 from stage.until import until
@@ -48,9 +49,13 @@ async def test_no_job_is_taken_while_the_engine_does_not_load(
 
     assert orchestrator.requests == []
     assert orchestrator.beats[-1]["state"] == "loading"
+    assert "/no/such/ffmpeg" in orchestrator.beats[-1]["trouble"]
+    obstacle = HealthFile(sidecar.spool_dir).find_problem(is_live_enough=False)
+    assert obstacle is not None
+    assert "/no/such/ffmpeg" in obstacle
     lines = [line for line in sidecar.log() if line["msg"] == "engine not loaded"]
     assert "/no/such/ffmpeg" in lines[0]["reason"]
-    assert "Traceback" in lines[0]["err"]
+    assert "Traceback" in lines[0]["err"]["stack"]
 
 
 @pytest.mark.usefixtures("orchestrator")
@@ -75,6 +80,7 @@ async def test_waiting_jobs_are_rendered_once_the_engine_loads(
     ffmpeg.symlink_to(find_ffmpeg())
 
     await orchestrator.event(job, "render.completed")
+    assert "trouble" not in orchestrator.beats[-1]
 
 
 async def test_a_process_that_dies_idle_is_restarted_after_a_pause(

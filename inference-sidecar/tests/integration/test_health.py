@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import signal
 import sys
 from pathlib import Path
@@ -120,10 +121,36 @@ async def test_a_draining_sidecar_is_not_ready(
 
 
 @pytest.mark.usefixtures("orchestrator")
+async def test_a_sidecar_whose_folder_is_deleted_ends_and_starts_again(sidecar: Sidecar) -> None:
+    sidecar.start()
+    await until(lambda: not obstacle(sidecar), "a ready sidecar")
+    shutil.rmtree(sidecar.spool_dir)
+    assert await sidecar.ended() == 1
+
+    sidecar.start()
+    await until(lambda: not obstacle(sidecar), "a ready sidecar")
+
+
+async def test_an_attempt_that_cannot_report_its_end_ends_the_sidecar(
+    sidecar: Sidecar, orchestrator: Orchestrator, tmp_path: Path
+) -> None:
+    program = (
+        "import inference_sidecar.worker.attempt as module\n"
+        "async def fail(self, error): raise RuntimeError('broken for this test')\n"
+        "module.Attempt._fail = fail\n"
+    )
+    (tmp_path / "sitecustomize.py").write_text(program)
+    sidecar.start(PYTHONPATH=str(tmp_path))
+    await orchestrator.submit("null:fail")
+
+    assert await sidecar.ended() == 1
+
+
+@pytest.mark.usefixtures("orchestrator")
 async def test_a_loop_that_dies_ends_the_sidecar_and_its_health(
     sidecar: Sidecar, tmp_path: Path
 ) -> None:
-    sidecar.start(PYTHONPATH=patched(tmp_path, "worker.leases", "Leases.renew"))
+    sidecar.start(PYTHONPATH=patched(tmp_path, "worker.asks", "Asks.next"))
 
     assert await sidecar.ended() == 1
 
@@ -155,7 +182,7 @@ def patched(folder: Path, module: str, method: str) -> str:
     """A folder for PYTHONPATH with which this coroutine method fails in a sidecar."""
     program = (
         f"import inference_sidecar.{module} as module\n"
-        f"async def fail(_): raise RuntimeError('broken for this test')\n"
+        f"async def fail(*_, **__): raise RuntimeError('broken for this test')\n"
         f"module.{method} = fail\n"
     )
     (folder / "sitecustomize.py").write_text(program)

@@ -98,7 +98,6 @@ async def test_killed_after_the_report(sidecar: Sidecar, orchestrator: Orchestra
     await until(lambda: not sidecar.spooled(), "empty spool")
     assert {event["epoch"] for event in orchestrator.events_of(job)} == {1}
     assert len(orchestrator.events_of(job, "render.started")) == 1
-    await orchestrator.empty_queue()
 
 
 async def test_a_suspended_worker_drops_the_attempt_that_it_lost_meanwhile(

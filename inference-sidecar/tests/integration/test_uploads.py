@@ -31,19 +31,25 @@ async def test_a_spooled_render_survives_a_kill_and_is_not_rendered_again(
     sidecar.start()
     job = await orchestrator.submit()
     await until(sidecar.spooled, "spooled render")
+    named = await until(
+        lambda: (held := orchestrator.held(job)) and held["stage"] != "rendering" and held,
+        "a heartbeat about the spooled render",
+    )
     await sidecar.kill()
     incarnation = orchestrator.beats[-1]["incarnation"]
     store.faults["PUT"].clear()
 
     sidecar.start()
 
-    await orchestrator.event(job, "render.completed")
+    used = (await orchestrator.event(job, "render.completed"))["used"]
+    assert used["gpuSeconds"] == named["gpuSeconds"] > 0
+    assert (used["size"], used["engine"], used["device"]) == ("720p", "null", "cpu")
     assert len(orchestrator.events_of(job, "render.started")) == 1
     first = next(beat for beat in orchestrator.beats if beat["incarnation"] != incarnation)
     assert [held["jobId"] for held in first["jobs"]] == [job.job_id]
     assert first["jobs"][0]["epoch"] == 1
-    # The dead process still held the entry; its next delivery is claimed and dropped.
-    await until(lambda: job.claims == 2 or not sidecar.spooled(), "end of the job")
+    await until(lambda: not sidecar.spooled(), "end of the job")
+    assert job.claims == 1
 
 
 async def test_an_uploaded_render_is_reported_after_a_kill(

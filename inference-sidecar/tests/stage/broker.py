@@ -20,20 +20,12 @@ import nats
 from nats.aio.client import Client
 
 from inference_sidecar.foundation.contracts import (
-    DLQ_STREAM,
-    DLQ_STREAM_SUBJECT,
     EVENTS_STREAM,
     EVENTS_STREAM_SUBJECT,
-    GPU_CONSUMER,
-    GPU_CONSUMER_FILTER,
-    GPU_MAX_ACK_PENDING,
-    GPU_STREAM,
-    GPU_STREAM_SUBJECT,
     MESSAGE_MAX_BYTES,
     NATS_USER,
     PUBLISH_PERMISSIONS,
     SUBSCRIBE_PERMISSIONS,
-    Timings,
 )
 from stage.ports import free_port
 
@@ -48,11 +40,13 @@ class TestBroker:
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
-        self._port = free_port()
+        self._port, websocket_port = free_port(), free_port()
         self._process: subprocess.Popen[bytes] | None = None
         self.url = f"nats://127.0.0.1:{self._port}"
+        self.websocket_url = f"ws://127.0.0.1:{websocket_port}"
         conf = {
             "listen": f"127.0.0.1:{self._port}",
+            "websocket": {"listen": f"127.0.0.1:{websocket_port}", "no_tls": True},
             "jetstream": {"store_dir": str(directory / "store"), "sync_interval": "always"},
             "accounts": {
                 "AVATAR": {
@@ -146,48 +140,15 @@ class TestBroker:
         )
 
 
-async def provision(client: Client, timings: Timings) -> None:
-    """The streams and the consumer a sidecar touches, as the provisioning step makes them."""
-    for name, subjects, more in (
-        (EVENTS_STREAM, EVENTS_STREAM_SUBJECT, {}),
-        (DLQ_STREAM, DLQ_STREAM_SUBJECT, {}),
-        (
-            GPU_STREAM,
-            GPU_STREAM_SUBJECT,
-            {
-                "retention": "workqueue",
-                "discard": "new",
-                "discard_new_per_subject": True,
-                "max_msgs_per_subject": 1,
-            },
-        ),
-    ):
-        stream = {
-            "name": name,
-            "subjects": [subjects],
-            "storage": "file",
-            "max_msg_size": MESSAGE_MAX_BYTES,
-            **more,
-        }
-        await _ask(client, f"$JS.API.STREAM.CREATE.{name}", stream)
-    await set_ack_wait(client, timings.gpu_ack_wait_seconds)
-
-
-async def set_ack_wait(client: Client, seconds: float) -> None:
-    """Creates or changes the consumer of the queue."""
-    consumer = {
-        "durable_name": GPU_CONSUMER,
-        "ack_policy": "explicit",
-        "ack_wait": int(seconds * 1e9),
-        "filter_subject": GPU_CONSUMER_FILTER,
-        "max_ack_pending": GPU_MAX_ACK_PENDING,
-        "max_deliver": -1,
+async def provision(client: Client) -> None:
+    """The stream that a sidecar publishes to, as the provisioning step makes it."""
+    stream = {
+        "name": EVENTS_STREAM,
+        "subjects": [EVENTS_STREAM_SUBJECT],
+        "storage": "file",
+        "max_msg_size": MESSAGE_MAX_BYTES,
     }
-    await _ask(
-        client,
-        f"$JS.API.CONSUMER.DURABLE.CREATE.{GPU_STREAM}.{GPU_CONSUMER}",
-        {"stream_name": GPU_STREAM, "config": consumer},
-    )
+    await _ask(client, f"$JS.API.STREAM.CREATE.{EVENTS_STREAM}", stream)
 
 
 async def limit_events(client: Client, max_messages: int) -> None:

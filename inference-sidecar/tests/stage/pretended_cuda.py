@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Generator, Mapping
+from types import SimpleNamespace
 from typing import Any
 from unittest import mock
 
@@ -21,6 +22,7 @@ from torch.utils import _pytree as pytree
 
 DEVICE = torch.device("cuda", 0)
 NAME = "a pretended GPU"
+UUID = "aaaaaaaa-0000-0000-0000-000000000000"
 _HOST = torch.device("cpu")
 _FREE_BYTES = 48 << 30
 
@@ -47,6 +49,7 @@ _CUDA: Mapping[str, Callable[..., object]] = {
     "is_available": lambda: True,
     "current_device": lambda: 0,
     "get_device_name": lambda *_: NAME,
+    "get_device_properties": lambda *_: SimpleNamespace(uuid=UUID),
     "mem_get_info": lambda *_: (_FREE_BYTES, _FREE_BYTES),
     "memory_reserved": lambda *_: 0,
     "memory_allocated": lambda *_: 0,

@@ -72,7 +72,9 @@ class Sidecar:
         """Freezes all of its processes, as on a machine that sleeps."""
         processes = [pid for pid, _ in self.processes()]
         for pid in processes:
-            os.kill(pid, signal.SIGSTOP)
+            # One of them may have been about to end.
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGSTOP)
         try:
             yield
         finally:

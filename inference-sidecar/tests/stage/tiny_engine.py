@@ -15,6 +15,7 @@ from inference_sidecar.engines.infinitetalk.loading.loaded_model import LoadedMo
 from inference_sidecar.engines.infinitetalk.settings import InfiniteTalkSettings
 from inference_sidecar.engines.infinitetalk.upstream_checks.published_models import load_published
 from inference_sidecar.engines.infinitetalk.upstream_checks.tiny_weights.sizes import TinySizes
+from inference_sidecar.engines.stages import Untimed
 from stage.voice import write_wav
 
 EXAMPLES = Path(__file__).parents[3] / "examples"
@@ -63,7 +64,7 @@ def tiny_loaded_model(published: Path) -> LoadedModel:
 
 
 @dataclass
-class Watched:
+class Watched(Untimed):
     """Records progress; raises an error after a number of checks."""
 
     looks_left: int = 1_000_000

@@ -1,8 +1,5 @@
 """Broker, store, orchestrator and sidecar, used by one test after another."""
 
-# The NATS client is typed in parts only.
-# pyright: reportUnknownMemberType=false
-
 from __future__ import annotations
 
 import contextlib
@@ -10,11 +7,10 @@ from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from pathlib import Path
 
-from inference_sidecar.foundation.contracts import GPU_STREAM, scaled_timings
 from stage.broker import TestBroker, provision
 from stage.object_store import ObjectStore
 from stage.orchestrator import Orchestrator
-from stage.sidecar import DIVISOR, Sidecar
+from stage.sidecar import Sidecar
 from stage.until import until
 
 
@@ -22,7 +18,7 @@ from stage.until import until
 class World:
     """A sidecar that keeps running from test to test, which saves its start.
 
-    Jobs, their objects and their entries are new in each test; `settle` sees that no job is left.
+    Jobs and their objects are new in each test; `settle` sees that no job is left.
     """
 
     broker: TestBroker
@@ -50,11 +46,11 @@ class World:
         store.slow_get_seconds = store.slow_put_seconds = 0.0
         store.gets_together, store.has_bucket = None, True
         await store.start()
+        orchestrator.on_next = orchestrator.on_order = None
         orchestrator.on_claim = orchestrator.on_store = None
-        orchestrator.finishes = True
+        orchestrator.finishes = orchestrator.says_handled = True
         for job in orchestrator.jobs.values():
             job.state = "terminal"
-        await orchestrator.client.jetstream().purge_stream(GPU_STREAM)
         beat = orchestrator.beats[-1] if orchestrator.beats else {"jobs": []}
         for held in beat["jobs"]:
             job = orchestrator.jobs[held["jobId"]]
@@ -77,7 +73,7 @@ async def running_world(folder: Path) -> AsyncGenerator[World]:
     await broker.start()
     await store.start()
     client = await broker.connect()
-    await provision(client, scaled_timings(DIVISOR))
+    await provision(client)
     orchestrator = Orchestrator(client, store)
     await orchestrator.start()
     world = World(broker, store, orchestrator, Sidecar(folder / "w1", broker.url))

@@ -81,3 +81,24 @@ async def test_waiting_ends_with_the_tasks_or_with_the_time() -> None:
     await tasks.wait(-1)
     assert not slow.done()
     await tasks.stop()
+
+
+async def test_whoever_watches_learns_of_the_first_failure_but_not_of_cancelled_tasks() -> None:
+    tasks, may_fail = BackgroundTasks(), asyncio.Event()
+
+    async def fail() -> None:
+        await may_fail.wait()
+        raise OSError("the disk is gone")
+
+    watching = asyncio.create_task(tasks.watch())
+    await asyncio.sleep(0)
+    tasks.start(asyncio.sleep(60)).cancel()
+    tasks.start(asyncio.sleep(0))
+    tasks.start(fail())
+    await tasks.wait(0.01)
+    assert not watching.done()
+
+    may_fail.set()
+
+    with pytest.raises(OSError, match="the disk is gone"):
+        await watching

@@ -50,6 +50,6 @@ def test_writes_what_it_read(file: Path) -> None:
 def test_there_are_fixtures_of_every_message_of_the_sidecar() -> None:
     shown = {json.loads(file.read_text())["schema"] for file in _fixtures("valid")}
     spoken = {"Beat", "ClaimRequest", "ClaimAnswer", "StoreRequest", "StoreAnswer", "StopOrder"}
-    spoken |= {"GpuEntry", "DeadLetter", "RequestError"}
+    spoken |= {"NextRequest", "NextAnswer", "RequestError"}
     spoken |= {model.__name__ for model in contracts.RenderEvent.__args__}
     assert spoken <= shown

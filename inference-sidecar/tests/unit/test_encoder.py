@@ -1,10 +1,10 @@
 """The encoder with a real ffmpeg; another library reads the result."""
 
+import asyncio
 import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from dataclasses import replace
 from fractions import Fraction
@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from inference_sidecar.engines.engine import FPS, Plan, Size
 from inference_sidecar.foundation.errors import RenderFailed
 from inference_sidecar.media.encoder import Encoder, find_ffmpeg
+from stage.until import until
 from stage.voice import write_tone
 
 FFMPEG = find_ffmpeg(os.environ.get("FFMPEG_PATH"))
@@ -57,15 +58,14 @@ def write_all(encoder: Encoder) -> None:
 
 
 def wait_until_gone(pid: int) -> None:
-    deadline = time.monotonic() + 5
-    while time.monotonic() < deadline:
-        try:
-            os.kill(pid, 0)
-        except ProcessLookupError:
-            return
-        if Path(f"/proc/{pid}/stat").read_text().split()[2] == "Z":
-            return
-    raise AssertionError(f"process {pid} is still there")
+    asyncio.run(until(lambda: not is_running(pid), f"end of process {pid}"))
+
+
+def is_running(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().split()[2] != "Z"
+    except FileNotFoundError:
+        return False
 
 
 @pytest.fixture
@@ -203,14 +203,20 @@ from inference_sidecar.engines.engine import Plan, Size
 plan = Plan(Size(64, 36), Size(128, 72), (20,), 0.0, "720p")
 encoder = Encoder(Path({str(tmp_path / "video.mp4")!r}), Path({str(voice)!r}), plan,
                   ffmpeg=Path({str(FFMPEG)!r}))
+# Forked while ffmpeg starts, the holder would also keep the pipe open by which `Popen` learns that
+# it has started.
+pid = encoder.pid
 holder = os.fork()
 if holder:
-    print(encoder.pid, holder, flush=True)
+    print(pid, holder, flush=True)
 time.sleep(60)
 """
     with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE) as parent:
         assert parent.stdout is not None
         pid, holder = (int(word) for word in parent.stdout.readline().split())
+        # Until then it may not have asked the kernel yet.
+        runs_ffmpeg = Path(f"/proc/{pid}/exe").samefile
+        asyncio.run(until(lambda: runs_ffmpeg(FFMPEG), "start of ffmpeg"))
         parent.kill()
     # The holder keeps ffmpeg's input open, so that only the kernel can end ffmpeg.
     try:

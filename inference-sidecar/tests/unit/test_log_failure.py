@@ -33,14 +33,22 @@ def test_an_error_brings_its_code_its_text_and_its_context() -> None:
     error = NoFace("nobody there", context={"width": 7})
     log_failure(configure_log("info", stream), error, "it failed")
     line = _line(stream)
-    assert (line["code"], line["reason"], line["width"]) == ("NO_FACE", "nobody there", 7)
+    assert (line["code"], line["blame"]) == ("NO_FACE", "caller")
+    assert line["err"] == {
+        "type": "NoFace",
+        "message": "nobody there",
+        "code": "NO_FACE",
+        "details": {"width": 7},
+    }
 
 
-def test_the_context_may_say_the_reason_better() -> None:
+def test_a_traceback_in_the_context_is_the_stack() -> None:
     stream = io.StringIO()
-    error = StoreError("no answer", context={"reason": "refused"})
+    error = StoreError("no answer", context={"err": "Traceback …"})
     log_failure(configure_log("info", stream), error, "it failed")
-    assert _line(stream)["reason"] == "refused"
+    told = _line(stream)["err"]
+    assert told["stack"] == "Traceback …"
+    assert "details" not in told
 
 
 def _line(stream: io.StringIO) -> dict[str, Any]:

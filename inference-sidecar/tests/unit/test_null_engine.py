@@ -1,5 +1,6 @@
 """What a prompt makes the `null` engine do."""
 
+import contextlib
 import multiprocessing
 import signal
 import time
@@ -10,10 +11,11 @@ import pytest
 from inference_sidecar.engines.engine import DELIVERY_SIZES, Plan, RenderRequest, ResumeState, Size
 from inference_sidecar.engines.null.engine import NullEngine
 from inference_sidecar.engines.null.settings import NullSettings
+from inference_sidecar.engines.stages import Untimed
 from inference_sidecar.foundation.errors import Cancelled, GpuOutOfMemory, NoFace, RenderFailed
 
 
-class Watched:
+class Watched(Untimed):
     """Records the progress, and cancels the render after this many checks."""
 
     def __init__(self, looks: int = 1_000_000) -> None:
@@ -36,6 +38,19 @@ def asked(prompt: str, *, frames: int = 200) -> tuple[NullEngine, RenderRequest,
     engine = NullEngine(NullSettings())
     engine.load()
     return engine, request, engine.plan(request)
+
+
+def test_it_counts_its_busy_time_even_of_a_render_that_is_stopped(tmp_path: Path) -> None:
+    busy = tmp_path / "busy"
+    engine = NullEngine(NullSettings(null_busy_log=str(busy)))
+    _, request, _ = asked("null:seconds=0.2")
+    for control in (Watched(), Watched(looks=4)):
+        with contextlib.suppress(Cancelled):
+            for _ in engine.render(request, engine.plan(request), control, None):
+                pass
+    seconds = [float(line) for line in busy.read_text().split()]
+    assert len(seconds) > 10
+    assert sum(seconds) >= 0.2 + 3 * 0.02
 
 
 def render(prompt: str, control: Watched | None = None) -> int:
@@ -75,6 +90,11 @@ def test_a_slow_render_is_cancelled_within_one_forward_pass() -> None:
 def test_no_face_is_raised_while_planning() -> None:
     with pytest.raises(NoFace):
         asked("null:noface")
+
+
+def test_a_warning_is_part_of_the_plan_only_when_asked_for() -> None:
+    assert asked("null:warn")[2].warnings
+    assert not asked("")[2].warnings
 
 
 def test_a_failure_comes_in_the_middle_of_the_render() -> None:

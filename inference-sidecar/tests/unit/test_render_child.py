@@ -35,13 +35,17 @@ from inference_sidecar.rendering.render_protocol import (
     Lines,
     NotLoadedLine,
     OrderLine,
+    PlannedLine,
     ProgressLine,
     ReadyLine,
     RenderedLine,
     RenderOrderLine,
+    StageBegunLine,
+    StageLine,
     StartedLine,
     StopLine,
     StoppedLine,
+    TakenLine,
     facts_of,
 )
 from stage.orchestrator import wav
@@ -84,6 +88,9 @@ class Parent:
         self._socket = ours
         self._reader = ours.makefile("rb")
         self.is_gone = threading.Event()
+        self.taken: list[int] = []
+        self.sizes: list[str] = []
+        self.stages: list[StageBegunLine | StageLine] = []
         self._lines = Lines(theirs.detach())
         child = RenderChild(self._lines, engine or NullEngine(NullSettings()), find_ffmpeg())
         self._thread = threading.Thread(target=child.serve, args=(self.is_gone.set,))
@@ -136,6 +143,19 @@ class Parent:
         return chunks
 
     def receive(self) -> ReadyLine | OrderLine:
+        """The next line; acknowledgements go to `taken`, sizes to `sizes`, stages to `stages`."""
+        while True:
+            line = self._next_line()
+            if isinstance(line, TakenLine):
+                self.taken.append(line.order)
+            elif isinstance(line, PlannedLine):
+                self.sizes.append(line.size_class)
+            elif isinstance(line, StageBegunLine | StageLine):
+                self.stages.append(line)
+            else:
+                return line
+
+    def _next_line(self) -> ReadyLine | OrderLine:
         line = CHILD_LINES.validate_json(self._reader.readline())
         assert not isinstance(line, NotLoadedLine)
         return line
@@ -185,6 +205,19 @@ def test_the_next_order_starts_before_the_file_is_complete(parent: Parent) -> No
     assert {("done", 1), ("done", 2)} <= set(kinds)
 
 
+def test_an_order_is_acknowledged_before_its_first_line_and_while_another_renders(
+    parent: Parent,
+) -> None:
+    parent.order(1, "null:seconds=30")
+    assert isinstance(parent.receive_without_progress(), StartedLine)
+    assert parent.taken == [1]
+    parent.order(2)
+    parent.stop(1)
+    assert isinstance(parent.receive_without_progress(), StoppedLine)
+    assert parent.taken == [1, 2]
+    assert isinstance(_following(parent, DoneLine), DoneLine)
+
+
 def test_a_stop_ends_the_render_but_not_the_process(parent: Parent, tmp_path: Path) -> None:
     parent.order(1, "null:seconds=30")
     assert isinstance(parent.receive_without_progress(), StartedLine)
@@ -230,6 +263,7 @@ def test_out_of_memory_is_retried_once_at_the_next_smaller_size(parent: Parent) 
     assert isinstance(done, DoneLine)
     assert done.result.degraded
     assert done.result.generation.width < done.result.video.width
+    assert parent.sizes == ["720p", "480p"]
 
 
 def test_the_memory_of_the_first_try_is_free_at_the_second(tmp_path: Path) -> None:
@@ -315,6 +349,42 @@ def _order_lines(parent: Parent, count: int) -> list[OrderLine]:
         assert not isinstance(line, ReadyLine)
         lines.append(line)
     return lines
+
+
+def test_each_stage_is_told_when_it_begins_and_when_it_ends(parent: Parent) -> None:
+    assert {line.order for line in parent.stages} == {None}
+    assert [line.name for line in parent.stages if isinstance(line, StageLine)] == [
+        *("weights", "engine", "calibrate")
+    ]
+    parent.stages.clear()
+    parent.order(1, frames=100)
+    _following(parent, DoneLine)
+
+    begun = [line for line in parent.stages if isinstance(line, StageBegunLine)]
+    ended = [line for line in parent.stages if isinstance(line, StageLine)]
+    assert [(line.name, line.attributes) for line in ended] == [
+        ("prepare", {}),
+        ("chunk", {"chunk": 0, "frames": 75}),
+        ("chunk", {"chunk": 1, "frames": 25}),
+        ("finish file", {}),
+    ]
+    assert [(line.order, line.name, line.start_ns) for line in begun] == [
+        (line.order, line.name, line.start_ns) for line in ended
+    ]
+    assert all(line.start_ns <= line.end_ns and line.error is None for line in ended)
+
+
+def test_a_stage_that_fails_tells_with_what(parent: Parent) -> None:
+    parent.order(1, "null:oom-always")
+    _following_failure(parent)
+    assert [line.error for line in parent.stages if isinstance(line, StageLine)][-1:] == [
+        "GPU_OUT_OF_MEMORY"
+    ]
+
+
+def _following_failure(parent: Parent) -> None:
+    while not isinstance(parent.receive(), FailedLine):
+        pass
 
 
 def test_facts_are_cut_to_the_limits_of_a_message() -> None:

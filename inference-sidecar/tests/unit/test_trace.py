@@ -18,4 +18,4 @@ def test_a_trace_is_continued_by_a_span_of_our_own() -> None:
 
 def test_a_new_trace_begins_where_there_is_none() -> None:
     for missing in (None, "", "garbage"):
-        assert re.fullmatch(r"00-[0-9a-f]{32}-[0-9a-f]{16}-01", continue_trace(missing))
+        assert re.fullmatch(r"00-[0-9a-f]{32}-[0-9a-f]{16}-00", continue_trace(missing))

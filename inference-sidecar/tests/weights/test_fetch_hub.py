@@ -87,7 +87,8 @@ def test_a_web_page_instead_of_the_file_is_refused(world: World, hub: FakeHub) -
     hub.faults["large.bin"] += [lambda answer: answer.send(content=page)] * 9
     with pytest.raises(WeightsError, match="announced 26 bytes instead of 300000"):
         world.fetch()
-    assert world.leftovers() == []
+    # The other file may have been on its way.
+    assert not [name for name in world.leftovers() if name.startswith("large.bin")]
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
-from inference_sidecar.foundation.contracts import FRAMES_PER_SECOND
+from inference_sidecar.engines.stages import Stages, Untimed
+from inference_sidecar.foundation.contracts import FRAMES_PER_SECOND, JobWarning
 from inference_sidecar.foundation.errors import ResumeRefused
 
 if TYPE_CHECKING:
@@ -66,6 +67,7 @@ class Plan:
 
     chunks: delivered frames of each chunk, in order; their sum is `RenderRequest.frames`.
     delivery: what the encoder scales to; the request's, unless the engine says otherwise (`null`).
+    warnings: what the caller should know about the media; the result shows them.
     """
 
     generation: Size
@@ -73,6 +75,7 @@ class Plan:
     chunks: tuple[int, ...]
     estimated_seconds: float
     size_class: str
+    warnings: tuple[JobWarning, ...] = ()
 
     @property
     def frames(self) -> int:
@@ -129,6 +132,8 @@ class Readiness:
 
     seconds_per_video_second: calibrated on this machine; the base of every estimate.
     details: whatever else decides pixels or pace, in a few words each.
+    size_class, frames_per_chunk: of a render that is not degraded; None if the engine has none.
+    device_uuid: by which the driver knows the device; None if it is none of the driver's.
     """
 
     device: str
@@ -137,10 +142,21 @@ class Readiness:
     peak_memory_bytes: int
     seconds_per_video_second: float
     details: Mapping[str, str] = field(default_factory=dict[str, str])
+    size_class: str | None = None
+    frames_per_chunk: int | None = None
+    device_uuid: str | None = None
 
 
-class Control(Protocol):
-    """Stops a render and follows its progress."""
+UNTIMED: Final[Stages] = Untimed()
+"""What `Engine.load` is given when nobody watches."""
+
+
+class Control(Stages, Protocol):
+    """Stops a render and follows its progress.
+
+    Its stages are `prepare` (whatever comes before the first frame) and a `chunk` for each chunk,
+    with `chunk=`, `frames=` and, where there are any, `steps=`.
+    """
 
     def check(self) -> None:
         """Raises `Cancelled` or `DeadlineExceeded`. Called once per forward pass or more."""
@@ -159,8 +175,12 @@ class Engine(Protocol):
         """The name that every result carries."""
         ...
 
-    def load(self) -> Readiness:
-        """Makes the engine ready to render. Called once per process, before anything else."""
+    def load(self, stages: Stages = UNTIMED) -> Readiness:
+        """Makes the engine ready to render. Called once per process, before anything else.
+
+        Its stages are `weights` (read into memory), `engine` (what is made of them) and
+        `calibrate`. Heartbeats name the one that a start has reached.
+        """
         ...
 
     def plan(self, request: RenderRequest, size_class: str | None = None) -> Plan:

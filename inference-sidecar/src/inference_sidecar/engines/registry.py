@@ -41,7 +41,7 @@ ENGINES: Final[Mapping[EngineName, EngineSource]] = {
         "inference_sidecar.engines.infinitetalk.engine",
         "InfiniteTalkEngine",
         settings=("inference_sidecar.engines.infinitetalk.settings", "InfiniteTalkSettings"),
-        packages=("torch", "diffusers", "transformers"),
+        packages=("torch", "diffusers", "transformers", "ai_edge_litert", "cv2"),
         remedy="install the extra `engine`, or run `npm run setup -- --with engine`",
     ),
     "null": EngineSource(

@@ -19,13 +19,26 @@ class BackgroundTasks:
 
     def __init__(self) -> None:
         self._tasks: set[asyncio.Task[Any]] = set()
+        self._failed: asyncio.Future[None] | None = None
 
     def start(self, work: Coroutine[Any, Any, Result]) -> asyncio.Task[Result]:
         """Runs the work; whoever cares about its end or its failure awaits the task."""
         task = asyncio.create_task(work)
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._ended)
         return task
+
+    def _ended(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.discard(task)
+        if self._failed is None or self._failed.done() or task.cancelled():
+            return
+        if (error := task.exception()) is not None:
+            self._failed.set_exception(error)
+
+    async def watch(self) -> None:
+        """Raises what the next task fails with that nobody awaits; runs until then or cancelled."""
+        self._failed = asyncio.get_running_loop().create_future()
+        await self._failed
 
     async def wait(self, seconds: float) -> None:
         """Gives what runs this much time to end by itself."""

@@ -59,12 +59,15 @@ FailureCode = Literal[
     "AUDIO_EMPTY",
     "AUDIO_TOO_LONG",
     "NO_FACE",
+    "FACE_UNUSABLE",
     "INVALID_REQUEST",
     "MALFORMED_MULTIPART",
     "MALFORMED_REQUEST",
     "UNAUTHORIZED",
     "JOB_NOT_FOUND",
     "ROUTE_NOT_FOUND",
+    "METHOD_NOT_ALLOWED",
+    "REQUEST_TIMEOUT",
     "JOB_NOT_COMPLETED",
     "JOB_ALREADY_FINISHED",
     "RESULT_DELETED",
@@ -74,7 +77,13 @@ FailureCode = Literal[
     "URL_TOO_LONG",
     "UNSUPPORTED_MEDIA_TYPE",
     "IDEMPOTENCY_KEY_REUSED",
+    "CLIENT_GONE",
     "TOO_MANY_REQUESTS",
+    "TOO_MANY_JOBS",
+    "GPU_SECONDS_EXHAUSTED",
+    "BUDGET_EXHAUSTED",
+    "QUEUE_FULL",
+    "SERVICE_BUDGET_EXHAUSTED",
     "BROKER_UNAVAILABLE",
     "STORE_UNAVAILABLE",
     "ORCHESTRATOR_UNAVAILABLE",
@@ -108,12 +117,15 @@ FAILURES: Final[dict[FailureCode, Literal["caller", "us", "dependency"]]] = {
     "AUDIO_EMPTY": "caller",
     "AUDIO_TOO_LONG": "caller",
     "NO_FACE": "caller",
+    "FACE_UNUSABLE": "caller",
     "INVALID_REQUEST": "caller",
     "MALFORMED_MULTIPART": "caller",
     "MALFORMED_REQUEST": "caller",
     "UNAUTHORIZED": "caller",
     "JOB_NOT_FOUND": "caller",
     "ROUTE_NOT_FOUND": "caller",
+    "METHOD_NOT_ALLOWED": "caller",
+    "REQUEST_TIMEOUT": "caller",
     "JOB_NOT_COMPLETED": "caller",
     "JOB_ALREADY_FINISHED": "caller",
     "RESULT_DELETED": "caller",
@@ -123,7 +135,13 @@ FAILURES: Final[dict[FailureCode, Literal["caller", "us", "dependency"]]] = {
     "URL_TOO_LONG": "caller",
     "UNSUPPORTED_MEDIA_TYPE": "caller",
     "IDEMPOTENCY_KEY_REUSED": "caller",
+    "CLIENT_GONE": "caller",
     "TOO_MANY_REQUESTS": "caller",
+    "TOO_MANY_JOBS": "caller",
+    "GPU_SECONDS_EXHAUSTED": "caller",
+    "BUDGET_EXHAUSTED": "caller",
+    "QUEUE_FULL": "us",
+    "SERVICE_BUDGET_EXHAUSTED": "us",
     "BROKER_UNAVAILABLE": "dependency",
     "STORE_UNAVAILABLE": "dependency",
     "ORCHESTRATOR_UNAVAILABLE": "us",
@@ -145,6 +163,69 @@ FAILURES: Final[dict[FailureCode, Literal["caller", "us", "dependency"]]] = {
     "INVALID_MESSAGE": "caller",
 }
 """Whom each failure blames, which decides the level at which it is logged."""
+
+
+LOG_KEYS: Final = frozenset(
+    (
+        "time",
+        "level",
+        "service",
+        "msg",
+        "traceId",
+        "jobId",
+        "attempt",
+        "workerId",
+        "owner",
+        "subject",
+        "code",
+        "blame",
+        "requestId",
+        "route",
+        "method",
+        "status",
+        "durationMs",
+        "err",
+        "count",
+        "reason",
+        "state",
+        "isNew",
+        "changed",
+        "tries",
+        "answer",
+        "retryAfterMs",
+        "objects",
+        "done",
+        "fault",
+        "chunk",
+        "degraded",
+        "loop",
+        "phase",
+        "signal",
+        "origin",
+        "problems",
+        "config",
+        "engine",
+        "facts",
+        "secondsPerVideoSecond",
+        "incarnation",
+        "exitStatus",
+        "pid",
+        "metricsPort",
+        "bucket",
+        "consumer",
+        "sequence",
+        "aheadMs",
+        "jumpedByMs",
+        "text",
+        "lines",
+        "logger",
+        "details",
+    )
+)
+"""The keys that a line of the log may have."""
+
+LOG_LINE_MAX_BYTES: Final = 16384
+"""The most bytes of a line, its newline included."""
 
 
 JobId = Annotated[
@@ -172,21 +253,26 @@ class FrameSize(WireModel):
     height: PositiveInt
 
 
-class GpuEntry(WireModel):
-    """One entry of the GPU queue: names a job."""
+class NextRequest(WireModel):
+    """A worker asks for the next job."""
 
-    job_id: JobId
-    owner: Owner
+    worker_id: Annotated[str, Field(min_length=1, max_length=100)]
+    incarnation: Annotated[str, Field(min_length=1, max_length=100)]
+    ask: Annotated[str, Field(min_length=1, max_length=64)]
+    pool: Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,31}$")]
+    seconds_per_video_second: PositiveFloat
+    is_idle: bool
+    wait_ms: Annotated[float, Field(ge=0, le=60000)]
 
 
 class ClaimRequest(WireModel):
-    """A worker asks for a job it pulled."""
+    """A worker asks for fresh URLs of the inputs of an attempt in hand."""
 
     job_id: JobId
     owner: Owner
     worker_id: Annotated[str, Field(min_length=1, max_length=100)]
     incarnation: Annotated[str, Field(min_length=1, max_length=100)]
-    seconds_per_video_second: PositiveFloat
+    epoch: PositiveInt
 
 
 class PresignedInput(WireModel):
@@ -201,6 +287,8 @@ class RenderOrder(WireModel):
     """The job is yours, under this epoch."""
 
     answer: Literal["render"] = "render"
+    job_id: JobId
+    owner: Owner
     epoch: PositiveInt
     image: PresignedInput
     audio: PresignedInput
@@ -212,24 +300,30 @@ class RenderOrder(WireModel):
     traceparent: Traceparent
 
 
-class ClaimLater(WireModel):
-    """The claim answer `later`."""
+class NextNone(WireModel):
+    """The next answer `none`."""
 
-    answer: Literal["later"] = "later"
-    delay_ms: NonNegativeInt
+    answer: Literal["none"] = "none"
 
 
-class ClaimDrop(WireModel):
-    """The claim answer `drop`."""
+NextAnswer = Annotated[
+    RenderOrder | NextNone,
+    Field(discriminator="answer"),
+]
+"""`render`: yours. `none`: no job may start now; ask again."""
 
-    answer: Literal["drop"] = "drop"
+
+class ClaimLost(WireModel):
+    """The claim answer `lost`."""
+
+    answer: Literal["lost"] = "lost"
 
 
 ClaimAnswer = Annotated[
-    RenderOrder | ClaimLater | ClaimDrop,
+    RenderOrder | ClaimLost,
     Field(discriminator="answer"),
 ]
-"""`render`: yours. `later`: nak with this delay. `drop`: the job has ended, ack the entry."""
+"""`render`: the same order with fresh URLs. `lost`: the attempt is not yours any more."""
 
 
 class StoreRequest(WireModel):
@@ -291,6 +385,12 @@ class StopOrder(WireModel):
     epoch: NonNegativeInt
 
 
+class DrainOrder(WireModel):
+    """Finish the job in hand, take no other, and leave."""
+
+    reason: Annotated[str, Field(min_length=1, max_length=200)]
+
+
 class EngineFacts(WireModel):
     """What an engine found and uses, once it is loaded."""
 
@@ -307,10 +407,52 @@ class HeldJob(WireModel):
     job_id: JobId
     owner: Owner
     epoch: PositiveInt
-    stage: Literal["fetching", "ready", "rendering", "spooled", "uploading", "uploaded"]
+    stage: Literal["fetching", "ready", "rendering", "spooled", "uploading", "uploaded", "ended"]
     percent: Annotated[float, Field(ge=0, le=100)]
     rendered_for_seconds: NonNegativeFloat
     deadline_seconds: PositiveFloat
+    gpu_seconds: NonNegativeFloat | None = Field(default=None, exclude_if=is_none)
+    remaining_seconds: NonNegativeFloat | None = Field(default=None, exclude_if=is_none)
+
+
+class PaceKey(WireModel):
+    """What renders are compared by: engine, size and device."""
+
+    engine: Annotated[str, Field(min_length=1, max_length=64)]
+    size: Annotated[str, Field(min_length=1, max_length=32)]
+    device: Annotated[str, Field(min_length=1, max_length=100)]
+    frames_per_chunk: PositiveInt
+
+
+class WorkerTime(WireModel):
+    """How one incarnation of a worker has spent its time so far."""
+
+    loading_seconds: NonNegativeFloat
+    idle_seconds: NonNegativeFloat
+    rendering_seconds: NonNegativeFloat
+
+
+class Gpu(WireModel):
+    """What the driver tells of one GPU; a query that it does not support leaves its field out."""
+
+    index: NonNegativeInt
+    name: Annotated[str, Field(max_length=100)]
+    uuid: Annotated[str, Field(max_length=100)]
+    utilization: Annotated[float, Field(ge=0, le=1)] | None = Field(
+        default=None, exclude_if=is_none
+    )
+    memory_used_bytes: NonNegativeInt | None = Field(default=None, exclude_if=is_none)
+    memory_total_bytes: NonNegativeInt | None = Field(default=None, exclude_if=is_none)
+    temperature_celsius: float | None = Field(default=None, exclude_if=is_none)
+    power_watts: NonNegativeFloat | None = Field(default=None, exclude_if=is_none)
+    is_throttled: bool | None = Field(default=None, exclude_if=is_none)
+
+
+class StartStage(WireModel):
+    """How long one stage of a start took, or has taken so far."""
+
+    stage: Literal["wake", "spawn", "weights", "engine", "calibrate", "total"]
+    seconds: NonNegativeFloat
 
 
 class Beat(WireModel):
@@ -319,11 +461,50 @@ class Beat(WireModel):
     worker_id: Annotated[str, Field(min_length=1, max_length=100)]
     incarnation: Annotated[str, Field(min_length=1, max_length=100)]
     engine: Annotated[str, Field(min_length=1, max_length=64)]
+    release: Annotated[str, Field(min_length=1, max_length=100)] | None = Field(
+        default=None, exclude_if=is_none
+    )
     engine_facts: EngineFacts | None = Field(default=None, exclude_if=is_none)
-    state: Literal["loading", "ready", "rendering", "draining"]
+    state: Literal["loading", "ready", "rendering", "draining", "gone"]
+    trouble: Annotated[str, Field(min_length=1, max_length=500)] | None = Field(
+        default=None, exclude_if=is_none
+    )
     seconds_per_video_second: float | None
+    pool: Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,31}$")] | None = Field(
+        default=None, exclude_if=is_none
+    )
+    pace_key: PaceKey | None = Field(default=None, exclude_if=is_none)
+    time: WorkerTime | None = Field(default=None, exclude_if=is_none)
+    idle_seconds: NonNegativeFloat | None = Field(default=None, exclude_if=is_none)
+    gpus: Annotated[list[Gpu], Field(max_length=16)] | None = Field(
+        default=None, exclude_if=is_none
+    )
+    startup: Annotated[list[StartStage], Field(max_length=6)] | None = Field(
+        default=None, exclude_if=is_none
+    )
+    starting: StartStage | None = Field(default=None, exclude_if=is_none)
+    disk_free: Annotated[float, Field(ge=0, le=1)] | None = Field(default=None, exclude_if=is_none)
     at_ms: NonNegativeInt
     jobs: Annotated[list[HeldJob], Field(max_length=64)]
+
+
+class JobWarning(WireModel):
+    """A doubt about an input: what was found, what was done, and how to get a better video."""
+
+    code: Annotated[str, Field(max_length=40)]
+    message: Annotated[str, Field(max_length=400)]
+
+
+class Used(WireModel):
+    """The GPU time of one attempt, and what it was used for."""
+
+    gpu_seconds: NonNegativeFloat
+    size: Annotated[str, Field(max_length=32)] | None = Field(default=None, exclude_if=is_none)
+    engine: Annotated[str, Field(max_length=64)] | None = Field(default=None, exclude_if=is_none)
+    device: Annotated[str, Field(max_length=100)] | None = Field(default=None, exclude_if=is_none)
+    frames_per_chunk: PositiveInt | None = Field(default=None, exclude_if=is_none)
+    seconds_per_video_second: PositiveFloat | None = Field(default=None, exclude_if=is_none)
+    is_resumed: bool | None = Field(default=None, exclude_if=is_none)
 
 
 class Rendered(WireModel):
@@ -342,6 +523,9 @@ class Rendered(WireModel):
     generation: FrameSize
     degraded: bool
     render_seconds: NonNegativeFloat
+    warnings: Annotated[list[JobWarning], Field(max_length=6)] | None = Field(
+        default=None, exclude_if=is_none
+    )
 
 
 class RenderStarted(WireModel):
@@ -366,6 +550,7 @@ class RenderCompleted(WireModel):
     revision: NonNegativeInt
     at_ms: NonNegativeInt
     worker_id: str
+    used: Used | None = Field(default=None, exclude_if=is_none)
     rendered: Rendered
     render_started_at_ms: NonNegativeInt
     render_ended_at_ms: NonNegativeInt
@@ -381,6 +566,7 @@ class RenderFailed(WireModel):
     revision: NonNegativeInt
     at_ms: NonNegativeInt
     worker_id: str
+    used: Used | None = Field(default=None, exclude_if=is_none)
     code: FailureCode
     message: Annotated[str, Field(max_length=1000)]
 
@@ -395,6 +581,7 @@ class RenderReleased(WireModel):
     revision: NonNegativeInt
     at_ms: NonNegativeInt
     worker_id: str
+    used: Used | None = Field(default=None, exclude_if=is_none)
 
 
 class RenderCancelled(WireModel):
@@ -407,20 +594,7 @@ class RenderCancelled(WireModel):
     revision: NonNegativeInt
     at_ms: NonNegativeInt
     worker_id: str
-
-
-class DeadLetter(WireModel):
-    """A message that could not be handled, as it was, and the reason."""
-
-    stream: str
-    consumer: str
-    subject: str
-    sequence: NonNegativeInt
-    reason: str
-    code: str
-    details: dict[str, object] | None = Field(default=None, exclude_if=is_none)
-    payload: str
-    at_ms: NonNegativeInt
+    used: Used | None = Field(default=None, exclude_if=is_none)
 
 
 RenderEvent = RenderStarted | RenderCompleted | RenderFailed | RenderReleased | RenderCancelled
@@ -444,16 +618,23 @@ class Timings:
     watch_gap_seconds: float = 10
     watch_grace_seconds: float = 45
     overdue_after_seconds: float = 30
-    gpu_ack_wait_seconds: float = 45
-    in_progress_every_seconds: float = 10
     handler_ack_wait_seconds: float = 30
     handler_backoff_seconds: float = 1
     handler_backoff_max_seconds: float = 30
     store_away_nak_seconds: float = 5
     request_timeout_seconds: float = 3
-    claim_again_seconds: float = 2
-    later_nak_seconds: float = 10
-    after_failure_nak_seconds: float = 2
+    ask_park_seconds: float = 2
+    ask_extra_seconds: float = 1
+    ask_again_seconds: float = 1
+    ask_grace_seconds: float = 0.5
+    suspended_after_seconds: float = 2
+    listen_after_seconds: float = 15
+    claim_write_seconds: float = 2
+    trouble_again_seconds: float = 10
+    ended_named_seconds: float = 60
+    high_head_start_seconds: float = 60
+    quota_again_seconds: float = 15
+    worker_posting_every_seconds: float = 60
     death_backoff_seconds: float = 1
     death_backoff_max_seconds: float = 8
     prefetch_before_end_seconds: float = 15
@@ -464,23 +645,32 @@ class Timings:
     upload_pause_seconds: float = 10
     upload_give_up_seconds: float = 7200
     transfer_stall_seconds: float = 30
+    lifetime_reserve_seconds: float = 60
     drain_grace_seconds: float = 25
+    take_order_seconds: float = 10
     obey_stop_seconds: float = 3
     engine_load_seconds: float = 1200
     reload_backoff_seconds: float = 1
     reload_backoff_max_seconds: float = 10
     room_again_seconds: float = 5
+    request_head_seconds: float = 20
+    upload_idle_seconds: float = 30
+    upload_seconds: float = 1800
     publish_at_door_seconds: float = 2
     publish_in_pass_seconds: float = 10
     store_at_door_seconds: float = 30
     admission_seconds: float = 600
     reconcile_every_seconds: float = 60
     pending_stale_seconds: float = 60
-    entry_missing_seconds: float = 30
+    behind_seconds: float = 30
+    view_check_every_seconds: float = 3600
     queue_timeout_seconds: float = 86400
     sweep_every_seconds: float = 3600
     orphan_age_seconds: float = 3600
     api_key_cache_seconds: float = 2
+    event_token_seconds: float = 900
+    repeated_failure_seconds: float = 60
+    end_missing_seconds: float = 60
 
 
 def scaled_timings(divisor: float) -> Timings:
@@ -491,14 +681,26 @@ def scaled_timings(divisor: float) -> Timings:
     )
 
 
-CLAIM_TRIES: Final = 4
-"""How often a claim is requested before the entry is handed back."""
-
 UPLOAD_TRIES: Final = 4
 """How often an upload is tried in a row before the render waits in the spool."""
 
 FRAMES_PER_SECOND: Final = 25
 """Frames per second of every delivered video."""
+
+AUDIO_SILENT_PEAK: Final = 0.001
+"""A peak below this share of full scale is silence."""
+
+AUDIO_QUIET_PEAK: Final = 0.0316
+"""A voice that stays below this peak is raised, and the caller warned."""
+
+AUDIO_MAX_SECONDS: Final = 300
+"""The longest voice that is accepted."""
+
+DEADLINE_FACTOR: Final = 1.5
+"""How long a render may take, as a multiple of its estimate."""
+
+DEADLINE_MIN_SECONDS: Final = 600
+"""The shortest deadline of a render, unless the orchestrator is set up otherwise."""
 
 MESSAGE_MAX_BYTES: Final = 65536
 """The largest message that any stream accepts."""
@@ -507,6 +709,7 @@ BEAT_MAX_JOBS: Final = 64
 """The most jobs that one heartbeat can name."""
 
 
+NEXT_SUBJECT: Final = "ctl.request.next"
 CLAIM_SUBJECT: Final = "ctl.request.claim"
 STORE_SUBJECT: Final = "ctl.request.store"
 
@@ -516,14 +719,14 @@ def event_subject(event: RenderEvent) -> str:
     return f"evt.{event.type}.{event.job_id}"
 
 
-def gpu_work_subject(job_id: str) -> str:
-    """The subject of a job's queue entry."""
-    return f"gpu.work.standard.normal.{job_id}"
-
-
 def beat_subject(worker_id: str) -> str:
     """The subject of a worker's heartbeats."""
     return f"beat.{worker_id}"
+
+
+def spans_subject(worker_id: str) -> str:
+    """The subject of a worker's spans."""
+    return f"telemetry.spans.{worker_id}"
 
 
 def stop_subject(worker_id: str) -> str:
@@ -531,16 +734,13 @@ def stop_subject(worker_id: str) -> str:
     return f"ctl.stop.{worker_id}"
 
 
-GPU_STREAM: Final = "GPU"
-GPU_STREAM_SUBJECT: Final = "gpu.work.>"
-GPU_CONSUMER: Final = "standard-normal"
-GPU_CONSUMER_FILTER: Final = "gpu.work.standard.normal.*"
-GPU_MAX_ACK_PENDING: Final = 2000
-GPU_DEAD_LETTER_SUBJECT: Final = "dlq.gpu.standard-normal"
+def drain_subject(worker_id: str) -> str:
+    """The subject of the order to a worker to leave."""
+    return f"ctl.drain.{worker_id}"
+
+
 EVENTS_STREAM: Final = "EVENTS"
 EVENTS_STREAM_SUBJECT: Final = "evt.>"
-DLQ_STREAM: Final = "DLQ"
-DLQ_STREAM_SUBJECT: Final = "dlq.>"
 
 NATS_USER: Final = "sidecar"
 INBOX_PREFIX: Final = "_INBOX_sidecar"
@@ -549,17 +749,95 @@ INBOX_PREFIX: Final = "_INBOX_sidecar"
 PUBLISH_PERMISSIONS: Final = (
     "evt.render.*.*",
     "beat.*",
+    "telemetry.spans.*",
+    "ctl.request.next",
     "ctl.request.claim",
     "ctl.request.store",
-    "dlq.gpu.>",
-    "$JS.API.CONSUMER.INFO.GPU.standard-normal",
-    "$JS.API.CONSUMER.MSG.NEXT.GPU.standard-normal",
-    "$JS.ACK.GPU.standard-normal.>",
 )
 """The subjects that the broker lets this service publish to."""
 
 SUBSCRIBE_PERMISSIONS: Final = (
     "_INBOX_sidecar.>",
     "ctl.stop.*",
+    "ctl.drain.*",
 )
 """The subjects that the broker lets this service subscribe to."""
+
+
+SPAN_JOB: Final = "job"
+SPAN_QUEUE: Final = "queue"
+SPAN_ATTEMPT: Final = "attempt"
+SPAN_READ_UPLOAD: Final = "read upload"
+SPAN_CHECK_IMAGE: Final = "check image"
+SPAN_CHECK_AUDIO: Final = "check audio"
+SPAN_STORE_IMAGE: Final = "store image"
+SPAN_STORE_AUDIO: Final = "store audio"
+SPAN_CREATE_RECORD: Final = "create record"
+SPAN_ANSWER_CLAIM: Final = "answer claim"
+SPAN_ANSWER_STORE: Final = "answer store"
+SPAN_VERIFY: Final = "verify"
+SPAN_DELETE_OBJECTS: Final = "delete objects"
+SPAN_FETCH_IMAGE: Final = "fetch image"
+SPAN_FETCH_AUDIO: Final = "fetch audio"
+SPAN_WAIT_FOR_ENGINE: Final = "wait for the engine"
+SPAN_RENDER: Final = "render"
+SPAN_PREPARE: Final = "prepare"
+SPAN_CHUNK: Final = "chunk"
+SPAN_FINISH_FILE: Final = "finish file"
+SPAN_UPLOAD: Final = "upload"
+SPAN_START_WORKER: Final = "start worker"
+SPAN_SPAWN: Final = "spawn"
+SPAN_WEIGHTS: Final = "weights"
+SPAN_ENGINE: Final = "engine"
+SPAN_CALIBRATE: Final = "calibrate"
+
+ATTRIBUTE_JOB_ID: Final = "avatar.job.id"
+ATTRIBUTE_ATTEMPT: Final = "avatar.attempt"
+ATTRIBUTE_OWNER: Final = "avatar.owner"
+ATTRIBUTE_DOOR: Final = "avatar.door"
+ATTRIBUTE_STATE: Final = "avatar.state"
+ATTRIBUTE_ANSWER: Final = "avatar.answer"
+ATTRIBUTE_OUTCOME: Final = "avatar.outcome"
+ATTRIBUTE_CODE: Final = "avatar.code"
+ATTRIBUTE_BLAME: Final = "avatar.blame"
+ATTRIBUTE_ATTEMPTS: Final = "avatar.attempts"
+ATTRIBUTE_AUDIO_SECONDS: Final = "avatar.audio_seconds"
+ATTRIBUTE_COST_USD: Final = "avatar.cost_usd"
+ATTRIBUTE_START: Final = "avatar.start"
+ATTRIBUTE_WORKER: Final = "avatar.worker"
+ATTRIBUTE_ENGINE: Final = "avatar.engine"
+ATTRIBUTE_ENGINE_STATE: Final = "avatar.engine_state"
+ATTRIBUTE_SIZE: Final = "avatar.size"
+ATTRIBUTE_FRAMES: Final = "avatar.frames"
+ATTRIBUTE_DEGRADED: Final = "avatar.degraded"
+ATTRIBUTE_RESUMED_CHUNKS: Final = "avatar.resumed_chunks"
+ATTRIBUTE_CHUNK: Final = "avatar.chunk"
+ATTRIBUTE_STEPS: Final = "avatar.steps"
+ATTRIBUTE_BYTES: Final = "avatar.bytes"
+ATTRIBUTE_TRIES: Final = "avatar.tries"
+ATTRIBUTE_FAULT: Final = "avatar.fault"
+ATTRIBUTE_DELIVERY: Final = "avatar.delivery"
+ATTRIBUTE_OBJECTS: Final = "avatar.objects"
+ATTRIBUTE_LATE_SECONDS: Final = "avatar.late_seconds"
+ATTRIBUTE_ERROR_TYPE: Final = "error.type"
+ATTRIBUTE_HTTP_METHOD: Final = "http.request.method"
+ATTRIBUTE_HTTP_ROUTE: Final = "http.route"
+ATTRIBUTE_HTTP_STATUS: Final = "http.response.status_code"
+ATTRIBUTE_HTTP_RESEND_COUNT: Final = "http.request.resend_count"
+ATTRIBUTE_MESSAGING_SYSTEM: Final = "messaging.system"
+ATTRIBUTE_MESSAGING_OPERATION: Final = "messaging.operation.name"
+ATTRIBUTE_MESSAGING_TYPE: Final = "messaging.operation.type"
+ATTRIBUTE_MESSAGING_TEMPLATE: Final = "messaging.destination.template"
+ATTRIBUTE_MESSAGING_ID: Final = "messaging.message.id"
+ATTRIBUTE_MESSAGING_CONSUMER: Final = "messaging.consumer.group.name"
+ATTRIBUTE_GEN_AI_OPERATION: Final = "gen_ai.operation.name"
+ATTRIBUTE_GEN_AI_PROVIDER: Final = "gen_ai.provider.name"
+ATTRIBUTE_GEN_AI_MODEL: Final = "gen_ai.request.model"
+ATTRIBUTE_GEN_AI_SEED: Final = "gen_ai.request.seed"
+ATTRIBUTE_GEN_AI_OUTPUT: Final = "gen_ai.output.type"
+
+SPAN_LIMIT_ATTRIBUTES_PER_SPAN: Final = 64
+SPAN_LIMIT_CHARACTERS_PER_VALUE: Final = 512
+SPAN_LIMIT_CHUNKS_PER_RENDER: Final = 200
+SPAN_LIMIT_SPANS_PER_MESSAGE: Final = 64
+SPAN_LIMIT_BYTES_PER_MESSAGE: Final = 49152

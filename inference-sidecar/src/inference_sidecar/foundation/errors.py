@@ -7,6 +7,7 @@
     │   ├── AudioUnreadable
     │   ├── ImageUnreadable
     │   ├── NoFace
+    │   ├── FaceUnusable
     │   └── InputGone          deleted before it was fetched
     ├── RenderError            our model or its process    → retry, then reject
     │   ├── RenderFailed
@@ -61,9 +62,16 @@ class ImageUnreadable(InputError):
 
 
 class NoFace(InputError):
-    """The image shows no face that could be animated."""
+    """The image shows no face. The caller reads the message."""
 
     code = "NO_FACE"
+
+
+class FaceUnusable(InputError):
+    """The image shows a face that the engine cannot animate. The caller reads the message: it says
+    what is wrong and how to mend it."""
+
+    code = "FACE_UNUSABLE"
 
 
 class InputGone(InputError):

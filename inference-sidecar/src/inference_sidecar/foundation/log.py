@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-import json
 import logging
-import re
 import sys
-import traceback
 from collections.abc import Mapping
-from datetime import UTC, datetime
-from typing import IO, Final
+from types import TracebackType
+from typing import IO, TYPE_CHECKING, Final
 
 from inference_sidecar.foundation.errors import SidecarError
+from inference_sidecar.foundation.log_line import write_line
+from inference_sidecar.foundation.scrub import scrub_secrets
+
+if TYPE_CHECKING:
+    from sys import UnraisableHookArgs
+
+__all__ = ["Log", "configure_log", "log_libraries", "scrub_secrets"]
 
 _LEVELS: Final = {
     # One environment serves both languages, so every level of the TypeScript side is accepted.
@@ -24,18 +28,7 @@ _LEVELS: Final = {
     "silent": logging.CRITICAL + 1,
 }
 _LABELS: Final = {logging.WARNING: "warn", logging.CRITICAL: "fatal"}
-_SECRETS: Final = (
-    # The query of a presigned URL is a credential.
-    (re.compile(r"(https?://[^\s\"'?]+)\?[^\s\"']+"), r"\1?[redacted]"),
-    (
-        re.compile(r"(?i)(X-Amz-(?:Signature|Credential|Security-Token)=)[^&\s\"'\\]+"),
-        r"\1[redacted]",
-    ),
-    (re.compile(r"ava_live_[0-9A-Za-z_]+"), "ava_live_[redacted]"),
-    (re.compile(r"(?i)(Bearer\s+)[^\s\"\\]+"), r"\1[redacted]"),
-    (re.compile(r"\bhf_[0-9A-Za-z]{8,}"), "hf_[redacted]"),
-    (re.compile(r"(://[^:/\s\"'@]+:)[^@/\s\"']+@"), r"\1[redacted]@"),
-)
+_OURS: Final = "avatar"
 
 
 class Log:
@@ -43,7 +36,7 @@ class Log:
 
     def __init__(self, bound: Mapping[str, object] | None = None) -> None:
         self._bound = dict(bound or {})
-        self._logger = logging.getLogger("avatar")
+        self._logger = logging.getLogger(_OURS)
 
     def bind(self, **keys: object) -> Log:
         """The same logger with more keys in every line."""
@@ -62,13 +55,13 @@ class Log:
         self._write(logging.WARNING, message, keys)
 
     def error(self, message: str, **keys: object) -> None:
-        """For what somebody must look at; adds the traceback of the exception being handled.
+        """For what somebody must look at; adds the exception being handled as `err`.
 
-        A `SidecarError` explains itself, so it brings none.
+        A `SidecarError` explains itself, so it is not added.
         """
         error = sys.exception()
         if error is not None and not isinstance(error, SidecarError) and "err" not in keys:
-            keys["err"] = traceback.format_exc()
+            keys["err"] = error
         self._write(logging.ERROR, message, keys)
 
     def _write(self, level: int, message: str, keys: Mapping[str, object]) -> None:
@@ -77,42 +70,56 @@ class Log:
 
 class _JsonLines(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
+        level = _LABELS.get(record.levelno, record.levelname.lower())
         keys: dict[str, object] = dict(getattr(record, "keys", {}))
-        if record.exc_info is not None:
-            # Not our own call: asyncio reports a task that failed and that nobody awaited.
-            keys["err"] = self.formatException(record.exc_info)
-        line = {
-            "level": _LABELS.get(record.levelno, record.levelname.lower()),
-            "time": datetime.fromtimestamp(record.created, UTC)
-            .isoformat(timespec="milliseconds")
-            .replace("+00:00", "Z"),
-            "service": "sidecar",
-            **keys,
-            "msg": record.getMessage(),
-        }
-        return scrub_secrets(json.dumps(line, default=str))
+        if record.exc_info is not None and record.exc_info[1] is not None:
+            keys["err"] = record.exc_info[1]
+        if hasattr(record, "keys"):
+            return write_line(level, record.getMessage(), keys, record.created)
+        # Whatever a library says is data, and no constant sentence.
+        keys |= {"logger": record.name, "text": record.getMessage()}
+        return write_line(level, "a library said", keys, record.created)
 
 
-def scrub_secrets(text: str) -> str:
-    """The text without credentials. The last line of defence, not the first."""
-    for pattern, replacement in _SECRETS:
-        text = pattern.sub(replacement, text)
-    return text
+class _Libraries(logging.StreamHandler[IO[str]]):
+    """Writes what libraries log, from warnings on."""
 
 
 def configure_log(level: str, stream: IO[str] = sys.stdout) -> Log:
     """Sets up the logging of the process, and returns the logger that all others are bound from."""
     handler = logging.StreamHandler(stream)
     handler.setFormatter(_JsonLines())
-    logger = logging.getLogger("avatar")
+    logger = logging.getLogger(_OURS)
     logger.handlers = [handler]
     logger.setLevel(_LEVELS[level])
     logger.propagate = False
     # The NATS client logs, with tracebacks, what we log as one line.
     logging.getLogger("nats").handlers = [logging.NullHandler()]
     logging.getLogger("nats").propagate = False
-    # asyncio reports the failures that nobody handled.
-    asyncio_logger = logging.getLogger("asyncio")
-    asyncio_logger.handlers = [handler]
-    asyncio_logger.propagate = False
+    log_libraries(stream, _LEVELS[level])
     return Log()
+
+
+def log_libraries(stream: IO[str] = sys.stdout, level: int = logging.WARNING) -> None:
+    """From here on what libraries log or warn of, and what Python would print itself, are lines.
+
+    So asyncio tells of failures that nobody handled, and OpenTelemetry of spans that it lost.
+    """
+    handler = _Libraries(stream)
+    handler.setLevel(max(level, logging.WARNING))
+    handler.setFormatter(_JsonLines())
+    root = logging.getLogger()
+    root.handlers = [each for each in root.handlers if not isinstance(each, _Libraries)]
+    root.addHandler(handler)
+    logging.captureWarnings(capture=True)
+    sys.unraisablehook = _log_unraisable
+
+
+def _log_unraisable(unraisable: UnraisableHookArgs) -> None:
+    """An error in a destructor or a callback of C, which can end nothing."""
+    error: BaseException | None = unraisable.exc_value
+    trace: TracebackType | None = unraisable.exc_traceback
+    kind = unraisable.exc_type
+    information = None if error is None else (kind, error, trace)
+    text = unraisable.err_msg or "Exception ignored"
+    logging.getLogger("python").warning("%s in: %r", text, unraisable.object, exc_info=information)

@@ -14,10 +14,11 @@ def log_failure(
 ) -> None:
     """Logs at the level that the failure table gives the code: by whom it blames.
 
-    Our own failures are errors, those of a dependency warnings, the caller's infos. An error also
-    brings its text as `reason` and its context, unless `keys` say otherwise.
+    Our own failures are errors, those of a dependency warnings, the caller's infos. An error brings
+    itself as `err`, its context as the details, unless `keys` say otherwise.
     """
     if isinstance(failure, SidecarError):
-        keys = {"reason": str(failure), **failure.context, **keys}
+        keys = {"err": failure, **keys}
     code = failure.code if isinstance(failure, SidecarError) else failure
-    _LEVELS[FAILURES[code]](log, message, **{**keys, "code": code})
+    blame = FAILURES[code]
+    _LEVELS[blame](log, message, **{**keys, "code": code, "blame": blame})

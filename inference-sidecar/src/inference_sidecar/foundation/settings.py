@@ -15,6 +15,8 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
+from inference_sidecar.foundation.scrub import hide_value
+
 AbsolutePath = Annotated[Path, AfterValidator(Path.absolute)]
 """A path that is still right when the working directory changes."""
 
@@ -46,6 +48,13 @@ class Settings(BaseSettings):
         """Files come first, so that one given beside its variable is noticed."""
         files = InitSettingsSource(settings_cls, _secrets_in_files(settings_cls))
         return init_settings, files, env_settings
+
+    def model_post_init(self, context: Any, /) -> None:  # noqa: ANN401, ARG002 - as pydantic calls it
+        """Hides each secret in all that leaves the process."""
+        for name in type(self).model_fields:
+            value = getattr(self, name)
+            if isinstance(value, SecretStr):
+                hide_value(value.get_secret_value())
 
     @field_validator("*", mode="before")
     @classmethod

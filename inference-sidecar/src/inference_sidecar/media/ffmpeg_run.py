@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import IO, Final
 
 from inference_sidecar.foundation.errors import RenderFailed
-from inference_sidecar.foundation.process_death import die_with_parent
+from inference_sidecar.foundation.process_death import dying_with_us
 
 COMMON_OPTIONS: Final = (
     *("-nostdin", "-hide_banner", "-loglevel", "error", "-y"),
@@ -51,11 +51,10 @@ class FfmpegRun:
         self._progress: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - closed in close()
         try:
             self._process = subprocess.Popen(
-                command,
+                dying_with_us(command),
                 stdin=subprocess.PIPE,
                 stdout=self._progress,
                 stderr=self._log,
-                preexec_fn=die_with_parent(),  # noqa: PLW1509 - only async-signal-safe calls inside
                 process_group=0,
                 pipesize=_PIPE_BYTES,
             )

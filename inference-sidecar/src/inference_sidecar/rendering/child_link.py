@@ -17,7 +17,7 @@ from pydantic import ValidationError
 from inference_sidecar.engines.engine import RenderRequest
 from inference_sidecar.foundation.contracts import WireModel
 from inference_sidecar.foundation.errors import RenderProcessDied, SidecarError
-from inference_sidecar.foundation.process_death import die_with_parent
+from inference_sidecar.foundation.log import Log
 from inference_sidecar.rendering.render_protocol import (
     CHILD_LINES,
     MAX_LINE_BYTES,
@@ -27,11 +27,18 @@ from inference_sidecar.rendering.render_protocol import (
     OrderLine,
     ReadyLine,
     RenderOrderLine,
+    StageBegunLine,
+    StageLine,
     StopLine,
 )
+from inference_sidecar.rendering.said import Said
+from inference_sidecar.rendering.worker_start import WorkerStart
 
 _NOT_FOR_CHILDREN: Final = ("NATS_", "R2_", "S3_")
 """Credentials that may stand in our own environment; no child needs them."""
+
+_LAST_WORDS_SECONDS: Final = 1.0
+"""How long what a dead process has printed is still read."""
 
 
 class ReportedFailure(SidecarError):
@@ -48,16 +55,22 @@ class OpenOrder:
     def __init__(self, number: int) -> None:
         self.number = number
         self._lines: asyncio.Queue[OrderLine | None] = asyncio.Queue()
+        self._last_words: dict[str, object] = {}
 
-    def receive(self, line: OrderLine | None) -> None:
-        """Takes the next line; None is the end of the process."""
+    def receive(self, line: OrderLine) -> None:
+        """Takes the next line."""
         self._lines.put_nowait(line)
+
+    def end(self, last_words: dict[str, object]) -> None:
+        """The process is gone."""
+        self._last_words = last_words
+        self._lines.put_nowait(None)
 
     async def next(self) -> OrderLine:
         """The next line. Raises `ReportedFailure`, and `RenderProcessDied` when none can come."""
         line = await self._lines.get()
         if line is None:
-            raise RenderProcessDied("The render process died.")
+            raise RenderProcessDied("The render process died.", context=self._last_words)
         if isinstance(line, FailedLine):
             raise ReportedFailure(line)
         return line
@@ -70,26 +83,32 @@ class ChildLink:
     _process: asyncio.subprocess.Process
     _reader: asyncio.StreamReader
     _writer: asyncio.StreamWriter
+    _said: Said
     _orders: dict[int, OpenOrder] = field(default_factory=dict[int, OpenOrder])
     _numbers: int = 0
 
     @classmethod
-    async def start(cls, engine: str, ffmpeg: str | None) -> ChildLink:
+    async def start(cls, engine: str, ffmpeg: str | None, log: Log) -> ChildLink:
         """Starts a render process. It dies with us, and its own children with it."""
+        said = Said(log)
+        printing = await said.open()
         ours, theirs = socket.socketpair()
         environment = {k: v for k, v in os.environ.items() if not k.startswith(_NOT_FOR_CHILDREN)}
+        # One that is killed loses what it has not yet written; one that crashes says where.
+        environment |= {"PYTHONUNBUFFERED": "1", "PYTHONFAULTHANDLER": "1"}
         if ffmpeg is not None:
             environment["FFMPEG_PATH"] = ffmpeg
         try:
             process = await asyncio.create_subprocess_exec(
                 sys.executable,
-                *("-m", "inference_sidecar.rendering.render_child", engine, str(theirs.fileno())),
+                *("-m", "inference_sidecar.rendering.render_child"),
+                *(engine, str(theirs.fileno()), str(os.getpid())),
                 stdin=asyncio.subprocess.DEVNULL,
-                # Libraries print. Standard output is for log lines alone.
-                stdout=sys.stderr.fileno(),
+                # Libraries print, and on our standard output there are log lines alone.
+                stdout=printing,
+                stderr=printing,
                 env=environment,
                 pass_fds=(theirs.fileno(),),
-                preexec_fn=die_with_parent(),
                 process_group=0,
             )
         except OSError:
@@ -97,8 +116,9 @@ class ChildLink:
             raise
         finally:
             theirs.close()
+            os.close(printing)
         reader, writer = await asyncio.open_connection(sock=ours, limit=MAX_LINE_BYTES)
-        return cls(process, reader, writer)
+        return cls(process, reader, writer, said)
 
     @property
     def pid(self) -> int:
@@ -110,20 +130,35 @@ class ChildLink:
         """Whether it has ever received an order."""
         return self._numbers > 0
 
-    async def ready(self, within_seconds: float) -> ReadyLine:
-        """Waits until the engine is loaded. Raises `RenderProcessDied`, with the reason."""
+    def last_words(self) -> dict[str, object]:
+        """The end of what it printed, as a key of a line or of an error."""
+        words = self._said.tail()
+        return {"text": words} if words else {}
+
+    async def ready(self, within_seconds: float, start: WorkerStart) -> ReadyLine:
+        """Waits until the engine is loaded, and notes the stages of its start.
+
+        Raises `RenderProcessDied`, with the reason.
+        """
         line, reason = None, {}
         try:
             async with asyncio.timeout(within_seconds):
-                line = await self._receive()
+                while isinstance(line := await self._receive(), StageBegunLine | StageLine):
+                    if isinstance(line, StageBegunLine):
+                        start.begin(line.name, line.start_ns)
+                    else:
+                        start.end(line.name, line.end_ns, line.error)
         except TimeoutError:
             reason = {"reason": f"It did not load within {within_seconds:g} s."}
         if isinstance(line, ReadyLine):
             return line
         self.kill()
         context: dict[str, object] = {"exitStatus": await self._process.wait(), **reason}
+        await self._said.ended(_LAST_WORDS_SECONDS)
         if isinstance(line, NotLoadedLine):
             context = {"reason": line.message, **line.context}
+        else:
+            context |= self.last_words()
         raise RenderProcessDied("The render process ended while loading.", context=context)
 
     async def begin(
@@ -155,20 +190,25 @@ class ChildLink:
         """Hands each line to its order until the process ends; returns its exit status."""
         try:
             while (line := await self._receive()) is not None:
-                if not isinstance(line, ReadyLine | NotLoadedLine) and line.order in self._orders:
-                    self._orders[line.order].receive(line)
+                if isinstance(line, ReadyLine | NotLoadedLine) or line.order is None:
+                    continue
+                if (order := self._orders.get(line.order)) is not None:
+                    order.receive(line)
             # Its end of the socket pair is closed, so it can take no more orders.
             self.kill()
-            return await self._process.wait()
+            status = await self._process.wait()
+            await self._said.ended(_LAST_WORDS_SECONDS)
+            return status
         finally:
             self.kill()
             self._writer.close()
             for order in self._orders.values():
-                order.receive(None)
+                order.end(self.last_words())
 
     async def wait(self) -> None:
-        """Returns when the process is gone."""
+        """Returns when the process is gone, and what it printed is told."""
         await self._process.wait()
+        await self._said.ended(_LAST_WORDS_SECONDS)
 
     def kill(self) -> None:
         """Ends the process and whatever it started, at once. Twice is fine."""

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import threading
 import time
+from contextlib import AbstractContextManager
 from typing import Final
 
 from inference_sidecar.foundation.errors import Cancelled
 from inference_sidecar.rendering.render_protocol import KeptLine, Lines, ProgressLine, StartedLine
+from inference_sidecar.rendering.stages import ToldStages
 
 _PROGRESS_EVERY_SECONDS: Final = 0.1
 
@@ -21,6 +23,7 @@ class OrderControl:
         self._is_stopped = threading.Event()
         self._is_started = False
         self._reported_at = 0.0
+        self._stages = ToldStages(lines, order)
         self._fraction = 0.0
         self.estimated_seconds = 0.0
         self.started_at_ms: int | None = None
@@ -40,7 +43,7 @@ class OrderControl:
         if self._is_started:
             return
         self._is_started = True
-        now = now_ms()
+        now = self.now_ms()
         self.started_at_ms = self.started_at_ms or now
         self._lines.send(
             StartedLine(
@@ -59,11 +62,14 @@ class OrderControl:
             self._reported_at = now
             self._lines.send(ProgressLine(order=self._order, fraction=self._fraction))
 
+    def stage(self, name: str, **counts: int) -> AbstractContextManager[None]:
+        """See `Stages.stage`; called from another thread for what comes after the last frame."""
+        return self._stages.stage(name, **counts)
+
     def kept(self, chunks: int) -> None:
         """This many chunks are safe on disk; called from another thread."""
         self._lines.send(KeptLine(order=self._order, chunks=chunks))
 
-
-def now_ms() -> int:
-    """Milliseconds since 1970."""
-    return time.time_ns() // 1_000_000
+    def now_ms(self) -> int:
+        """Milliseconds since 1970. A clock that is set during the render changes nothing."""
+        return self._stages.now_ns() // 1_000_000

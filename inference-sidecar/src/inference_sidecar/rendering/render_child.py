@@ -2,7 +2,7 @@
 
 Started by `render_process.py`:
 
-    python -m inference_sidecar.rendering.render_child ENGINE DESCRIPTOR
+    python -m inference_sidecar.rendering.render_child ENGINE DESCRIPTOR PARENT_PID
 """
 
 from __future__ import annotations
@@ -19,25 +19,30 @@ from typing import Final, cast
 
 from inference_sidecar.engines.engine import Engine, Plan, Readiness, ResumeState, next_smaller
 from inference_sidecar.engines.registry import EngineName, make_engine, read_settings
-from inference_sidecar.foundation.contracts import FrameSize
+from inference_sidecar.foundation.contracts import SPAN_FINISH_FILE, FrameSize
 from inference_sidecar.foundation.errors import Cancelled, GpuOutOfMemory, ResumeRefused
+from inference_sidecar.foundation.process_death import die_with_parent, end_at_uncaught_exceptions
 from inference_sidecar.media.encoder import find_ffmpeg
 from inference_sidecar.media.piecewise_encoder import PiecewiseEncoder
+from inference_sidecar.rendering.exhaustion import is_exhausted
 from inference_sidecar.rendering.kept_render import KeptRender
-from inference_sidecar.rendering.order_control import OrderControl, now_ms
+from inference_sidecar.rendering.order_control import OrderControl
 from inference_sidecar.rendering.render_protocol import (
     DoneLine,
     FailedLine,
     Lines,
     NotLoadedLine,
+    PlannedLine,
     ReadyLine,
     RenderedLine,
     RenderOrderLine,
     RenderResult,
     StoppedLine,
+    TakenLine,
     explain,
     facts_of,
 )
+from inference_sidecar.rendering.stages import ToldStages
 
 _EXIT_NOT_LOADED: Final = 1
 _PIECES: Final = "pieces"
@@ -54,17 +59,26 @@ class RenderChild:
         self._orders: Queue[RenderOrderLine | None] = Queue()
         self._controls: dict[int, OrderControl] = {}
         self._facts = facts_of(Readiness("", "", "", 0, 0.0))
+        self.is_loaded = False
 
     def serve(self, on_parent_gone: Callable[[], None]) -> None:
-        """Loads the engine, then renders until the parent is gone."""
+        """Loads the engine, then renders until the parent is gone.
+
+        Raises what made loading fail, and the failure of a render after which this process can
+        render nothing more.
+        """
         threading.Thread(target=self._listen, args=(on_parent_gone,), daemon=True).start()
-        readiness = self._engine.load()
+        readiness = self._engine.load(ToldStages(self._lines))
         self._facts = facts_of(readiness)
+        self.is_loaded = True
         self._lines.send(
             ReadyLine(
                 engine=self._engine.name,
                 facts=self._facts,
                 seconds_per_video_second=readiness.seconds_per_video_second,
+                size_class=readiness.size_class,
+                frames_per_chunk=readiness.frames_per_chunk,
+                device_uuid=readiness.device_uuid,
             )
         )
         while (order := self._orders.get()) is not None:
@@ -76,6 +90,8 @@ class RenderChild:
             if isinstance(line, RenderOrderLine):
                 control = self._controls[line.order] = OrderControl(self._lines, line.order)
                 control.started_at_ms = line.started_at_ms
+                # From this thread, so that it also says that stops will be read.
+                self._lines.send(TakenLine(order=line.order))
                 self._orders.put(line)
             elif (control := self._controls.get(line.order)) is not None:
                 control.stop()
@@ -83,7 +99,7 @@ class RenderChild:
         on_parent_gone()
 
     def _carry_out(self, order: RenderOrderLine) -> None:
-        """Renders one order. A failed render does not end the process."""
+        """Renders one order. A failed render does not end the process, unless it is exhausted."""
         control = self._controls[order.order]
         try:
             encoder, plan, is_degraded = self._render(order, control)
@@ -97,12 +113,14 @@ class RenderChild:
             engine_facts=self._facts,
             generation=FrameSize(width=plan.generation.width, height=plan.generation.height),
             degraded=is_degraded,
+            warnings=plan.warnings,
             started_at_ms=control.started_at_ms,
-            ended_at_ms=now_ms(),
+            ended_at_ms=control.now_ms(),
         )
         self._lines.send(RenderedLine(order=order.order))
         # The next render must not wait for the file: the device is free while it is finished.
-        threading.Thread(target=self._finish, args=(order.order, encoder, result_of)).start()
+        finishing = order.order, control, encoder, result_of
+        threading.Thread(target=self._finish, args=finishing).start()
 
     def _render(
         self, order: RenderOrderLine, control: OrderControl
@@ -118,6 +136,7 @@ class RenderChild:
         plan = self._engine.plan(request, kept.size_class if kept is not None else None)
         control.estimated_seconds = plan.estimated_seconds
         while True:
+            self._lines.send(PlannedLine(order=order.order, size_class=plan.size_class))
             smaller = next_smaller(plan.size_class)
             try:
                 encoder = self._encode(order, plan, control, kept, is_degraded=is_degraded)
@@ -178,10 +197,14 @@ class RenderChild:
         return encoder
 
     def _finish(
-        self, order: int, encoder: PiecewiseEncoder, result_of: Callable[..., RenderResult]
+        self,
+        order: int,
+        control: OrderControl,
+        encoder: PiecewiseEncoder,
+        result_of: Callable[..., RenderResult],
     ) -> None:
         try:
-            with encoder:
+            with control.stage(SPAN_FINISH_FILE), encoder:
                 result = result_of(video=encoder.finish())
         except Exception as error:  # noqa: BLE001 - a file that cannot be finished is a failed render
             self._report(order, error)
@@ -190,28 +213,36 @@ class RenderChild:
             self._lines.send(DoneLine(order=order, result=result))
 
     def _report(self, order: int, error: Exception) -> None:
-        """Reports how an order ended that made no video."""
+        """Reports how an order ended that made no video. Raises it if the process is exhausted."""
         self._controls.pop(order, None)
         if isinstance(error, Cancelled):
             self._lines.send(StoppedLine(order=order))
             return
+        if is_exhausted(error):
+            # The next process gets the job, and has what this one lacks.
+            raise error
         code, message, context = explain(error)
         self._lines.send(FailedLine(order=order, code=code, message=message, context=context))
 
 
 def main() -> None:
     """Serves until the parent is gone, then ends at once. Reports a failed start."""
-    name, descriptor = cast("EngineName", sys.argv[1]), int(sys.argv[2])
+    name, descriptor, parent_pid = cast("EngineName", sys.argv[1]), *map(int, sys.argv[2:])
+    die_with_parent(parent_pid)
+    end_at_uncaught_exceptions()
     lines = Lines(descriptor)
+    child: RenderChild | None = None
     try:
         engine = make_engine(name, read_settings(name))
         child = RenderChild(lines, engine, find_ffmpeg(os.environ.get("FFMPEG_PATH")))
         # A render may be inside a kernel when the parent dies, so it is not asked to end.
         child.serve(on_parent_gone=lambda: os._exit(0))
-    except Exception as error:  # noqa: BLE001 - orders never raise, so this is a failed start
+    except Exception as error:
+        if child is not None and child.is_loaded:
+            raise
         _, message, context = explain(error)
         lines.send(NotLoadedLine(message=message, context=context))
-        sys.exit(_EXIT_NOT_LOADED)
+        os._exit(_EXIT_NOT_LOADED)
 
 
 if __name__ == "__main__":

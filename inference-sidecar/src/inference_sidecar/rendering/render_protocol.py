@@ -15,6 +15,7 @@ from inference_sidecar.foundation.contracts import (
     EngineFacts,
     FailureCode,
     FrameSize,
+    JobWarning,
     NonNegativeFloat,
     NonNegativeInt,
     PositiveInt,
@@ -28,6 +29,9 @@ _TRACEBACK_TAIL_CHARACTERS: Final = 4_000
 _FACT_CHARACTERS: Final = 100
 _DETAIL_CHARACTERS: Final = 200
 _DETAILS_MAX: Final = 20
+
+_Nanoseconds = Annotated[int, Field(ge=0)]
+"""Since 1970: more than the integers of the contracts, which JavaScript must be able to read."""
 
 
 class _AboutOrder(WireModel):
@@ -55,13 +59,38 @@ class StopLine(_AboutOrder):
 ParentLine = Annotated[RenderOrderLine | StopLine, Field(discriminator="kind")]
 
 
+class StageBegunLine(WireModel):
+    """Child: a stage begins. order: None while the engine loads."""
+
+    kind: Literal["stage-begun"] = "stage-begun"
+    order: PositiveInt | None
+    name: str
+    start_ns: _Nanoseconds
+    attributes: dict[str, int]
+
+
+class StageLine(WireModel):
+    """Child: a stage has ended. error: what ended it, a code or the name of an exception's type."""
+
+    kind: Literal["stage"] = "stage"
+    order: PositiveInt | None
+    name: str
+    start_ns: _Nanoseconds
+    end_ns: _Nanoseconds
+    attributes: dict[str, int]
+    error: str | None = None
+
+
 class ReadyLine(WireModel):
-    """Child: the engine is loaded."""
+    """Child: the engine is loaded. size_class, frames_per_chunk, device_uuid: see `Readiness`."""
 
     kind: Literal["ready"] = "ready"
     engine: str
     facts: EngineFacts
     seconds_per_video_second: NonNegativeFloat
+    size_class: str | None = None
+    frames_per_chunk: PositiveInt | None = None
+    device_uuid: str | None = None
 
 
 class NotLoadedLine(WireModel):
@@ -70,6 +99,19 @@ class NotLoadedLine(WireModel):
     kind: Literal["not-loaded"] = "not-loaded"
     message: str
     context: dict[str, object]
+
+
+class TakenLine(_AboutOrder):
+    """Child: the order has arrived. Comes before every other line about the order."""
+
+    kind: Literal["taken"] = "taken"
+
+
+class PlannedLine(_AboutOrder):
+    """Child: the engine renders at this size. Comes again when the memory ran out."""
+
+    kind: Literal["planned"] = "planned"
+    size_class: str
 
 
 class StartedLine(_AboutOrder):
@@ -112,6 +154,7 @@ class RenderResult(WireModel):
     video: EncodedVideo
     generation: FrameSize
     degraded: bool
+    warnings: tuple[JobWarning, ...] = ()
     started_at_ms: NonNegativeInt
     ended_at_ms: NonNegativeInt
 
@@ -139,7 +182,17 @@ class StoppedLine(_AboutOrder):
 
 
 OrderLine = (
-    StartedLine | ProgressLine | KeptLine | RenderedLine | DoneLine | FailedLine | StoppedLine
+    TakenLine
+    | PlannedLine
+    | StartedLine
+    | ProgressLine
+    | KeptLine
+    | StageBegunLine
+    | StageLine
+    | RenderedLine
+    | DoneLine
+    | FailedLine
+    | StoppedLine
 )
 ChildLine = Annotated[ReadyLine | NotLoadedLine | OrderLine, Field(discriminator="kind")]
 

@@ -36,6 +36,11 @@ class HealthFile:
             with contextlib.suppress(OSError):
                 os.utime(self._path)
 
+    def leave(self, reason: str) -> None:
+        """Says why the sidecar ended before its first heartbeat; a later one replaces this."""
+        with contextlib.suppress(OSError):
+            self._path.write_text(json.dumps({"ended": reason}))
+
     def remove(self) -> None:
         """The sidecar has ended, or has not begun."""
         self._path.unlink(missing_ok=True)
@@ -48,6 +53,8 @@ class HealthFile:
             statement = json.loads(self._path.read_bytes())
         except (OSError, ValueError) as error:
             return f"There is no heartbeat in {self._path}: {type(error).__name__}."
+        if "ended" in statement:
+            return f"The sidecar could not start: {statement['ended']}"
         if age_seconds > statement["staleAfterSeconds"]:
             return f"The last heartbeat is {age_seconds:.0f} s old."
         if is_live_enough or statement["notReady"] is None:

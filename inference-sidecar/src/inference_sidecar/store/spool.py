@@ -17,6 +17,7 @@ from inference_sidecar.foundation.contracts import (
     PositiveInt,
     Rendered,
     Traceparent,
+    Used,
     WireModel,
 )
 from inference_sidecar.foundation.sync import sync
@@ -27,7 +28,10 @@ _PARTIAL_SUFFIX: Final = ".part"
 
 
 class SpooledRender(WireModel):
-    """One finished render: the attempt that made it, and what it made."""
+    """One finished render: the attempt that made it, and what it made.
+
+    used: its GPU time; None if it was spooled by a version that did not measure that.
+    """
 
     job_id: JobId
     owner: Owner
@@ -37,6 +41,7 @@ class SpooledRender(WireModel):
     rendered: Rendered
     render_started_at_ms: NonNegativeInt
     render_ended_at_ms: NonNegativeInt
+    used: Used | None = None
 
 
 class Spool:
@@ -55,7 +60,7 @@ class Spool:
         partial = folder.with_name(folder.name + _PARTIAL_SUFFIX)
         shutil.rmtree(partial, ignore_errors=True)
         try:
-            partial.mkdir()
+            partial.mkdir(parents=True)
             shutil.move(video, partial / _VIDEO)
             manifest = partial / _MANIFEST
             manifest.write_bytes(render.to_json())

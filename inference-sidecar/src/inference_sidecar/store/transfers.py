@@ -63,8 +63,8 @@ class Transfers:
         if bytes_read != source.bytes or digest.hexdigest() != source.sha256:
             raise InputDamaged("An input arrived damaged.", context={"bytes": bytes_read})
 
-    async def store(self, path: Path, url: str, headers: Mapping[str, str]) -> None:
-        """Uploads a file with exactly the granted headers.
+    async def store(self, path: Path, url: str, headers: Mapping[str, str]) -> int:
+        """Uploads a file with exactly the granted headers, and returns the HTTP status.
 
         An object that already exists counts as stored: only this attempt can have written it, and
         the storage stage verifies it. Raises `StoreAway`, `StoreRefused` and `StoreError`, and
@@ -80,6 +80,7 @@ class Transfers:
             raise StoreAway(f"The store did not answer a PUT: {type(error).__name__}.") from None
         if response.status_code != HTTPStatus.PRECONDITION_FAILED:
             _check(response.status_code, "PUT")
+        return response.status_code
 
     async def close(self) -> None:
         """Ends open connections."""

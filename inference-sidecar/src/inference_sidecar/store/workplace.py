@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import secrets
@@ -20,11 +21,28 @@ class FolderInUse(Exception):
     """Another sidecar uses this folder; the two would delete each other's work."""
 
 
+class FolderNotUsable(Exception):
+    """The folder cannot be made or written, and only another one, or other rights, would help."""
+
+
+_LASTING: Final = frozenset(
+    {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.ENAMETOOLONG}
+)
+
+
 class Workplace:
     """Prepared at each start: deletes an earlier process' unfinished work, keeps its spool."""
 
     def __init__(self, directory: Path) -> None:
-        """Raises `FolderInUse`, and `OSError` when the folder cannot be used."""
+        """Raises `FolderInUse` and `FolderNotUsable`, and `OSError` when a retry may help."""
+        try:
+            self._prepare(directory)
+        except OSError as error:
+            if error.errno not in _LASTING:
+                raise
+            raise FolderNotUsable(f"SPOOL_DIR: {error}") from error
+
+    def _prepare(self, directory: Path) -> None:
         directory.mkdir(parents=True, exist_ok=True)
         self._directory = directory
         # Held for the life of the process: the kernel releases it, however the process dies.
@@ -58,7 +76,8 @@ class Workplace:
         """An empty folder for one attempt."""
         folder = self._work / f"{job_id}-{epoch}"
         shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir()
+        # Somebody may have deleted all of it while we run.
+        folder.mkdir(parents=True)
         return folder
 
     def end(self, folder: Path) -> None:
@@ -68,6 +87,14 @@ class Workplace:
     def has_room(self) -> bool:
         """Whether another job can be taken."""
         return shutil.disk_usage(self._directory).free >= ROOM_BYTES
+
+    def free_part(self) -> float | None:
+        """How much of the disk is free, 0 to 1; None if it does not tell."""
+        try:
+            usage = shutil.disk_usage(self._directory)
+        except OSError:
+            return None
+        return round(usage.free / usage.total, 4) if usage.total else None
 
     def close(self) -> None:
         """Lets another sidecar use the folder."""

@@ -10,9 +10,11 @@ from typing import Any, Final
 
 from inference_sidecar.engines.engine import FPS, RenderRequest, Size
 from inference_sidecar.foundation.contracts import (
-    ClaimDrop,
+    ATTRIBUTE_BYTES,
+    ATTRIBUTE_TRIES,
+    SPAN_FETCH_AUDIO,
+    SPAN_FETCH_IMAGE,
     FailureCode,
-    GpuEntry,
     PresignedInput,
     Rendered,
     RenderOrder,
@@ -24,6 +26,7 @@ from inference_sidecar.rendering.render_process import EngineNotLoaded, KilledBy
 from inference_sidecar.rendering.render_protocol import RenderResult
 from inference_sidecar.store.spool import SpooledRender, sha256_of
 from inference_sidecar.store.transfers import InputDamaged, StoreRefused
+from inference_sidecar.telemetry.spans import Span, SpanParent
 from inference_sidecar.worker.held_job import HeldJob
 from inference_sidecar.worker.job_services import JobServices
 
@@ -32,19 +35,12 @@ _DAMAGED_TRIES: Final = 3
 
 
 class AttemptGone(Exception):
-    """The attempt is not ours any more, so nothing is reported about it.
-
-    is_terminal: the job has ended, so its entry is acked; otherwise the entry is somebody else's.
-    """
-
-    def __init__(self, *, is_terminal: bool) -> None:
-        super().__init__()
-        self.is_terminal = is_terminal
+    """The attempt is not ours any more, so nothing is reported about it."""
 
 
 @dataclass(frozen=True)
 class Attempt:
-    """Runs once. However it ends, it reports that once and settles the queue entry accordingly.
+    """Runs once. However it ends, it reports that once.
 
     on_rendered: takes over a render that is safe in the spool. forget: called when the worker does
     not hold the job any more. in_background: runs what nobody waits for.
@@ -61,28 +57,30 @@ class Attempt:
         """Ends with the render in the spool, or with a report of why it is not."""
         job, services = self.job, self.services
         render: SpooledRender | None = None
+        job.is_begun = True
         try:
             try:
+                if job.ending is not None:
+                    # The stop came in one breath with the order.
+                    raise asyncio.CancelledError
                 render = await self._make()
             finally:
                 # From here on a stop must not interrupt the report.
                 job.is_over = True
         except asyncio.CancelledError:
             await self._end_early()
-        except AttemptGone as gone:
+        except AttemptGone:
             self.log.info("attempt is not ours any more")
-            if gone.is_terminal:
-                await services.leases.ack(job.name.job_id)
-            else:
-                services.leases.forget(job.name.job_id)
             self.forget(job)
         except EngineNotLoaded as error:
+            services.on_trouble()
             await self._release("engine not loaded, handing the job back", error)
         except KilledByAnotherRender as error:
             await self._release("process died in another render, handing the job back", error)
         except SidecarError as error:
             await self._fail(error)
         except OSError as error:
+            services.on_trouble()
             why = "own disk failed, handing the job back"
             await self._release(why, "UNEXPECTED", reason=str(error))
         except Exception as error:  # noqa: BLE001 - a mistake of ours ends the attempt, not the worker
@@ -117,8 +115,16 @@ class Attempt:
 
     async def _fetch(self, name: str, folder: Path) -> None:
         """Tries until the store answers. Raises `InputGone`, `AttemptGone`, `InputDamaged`."""
-        damaged = 0
+        of = {"image": SPAN_FETCH_IMAGE, "audio": SPAN_FETCH_AUDIO}[name]
+        attributes = {ATTRIBUTE_BYTES: self._input(name).bytes}
+        with self._below.begin(of, attributes, kind="client") as span:
+            await self._fetch_watched(name, folder, span)
+
+    async def _fetch_watched(self, name: str, folder: Path, span: Span) -> None:
+        damaged = tries = 0
         while True:
+            tries += 1
+            span.set({ATTRIBUTE_TRIES: tries})
             try:
                 await self.services.transfers.fetch(self._input(name), folder / name)
             except InputDamaged as error:
@@ -136,21 +142,20 @@ class Attempt:
                 return
             await asyncio.sleep(self.services.timings.input_again_seconds)
 
+    @property
+    def _below(self) -> SpanParent:
+        return self.job.name.below(self.services.spans)
+
     def _input(self, name: str) -> PresignedInput:
         return self.job.order.image if name == "image" else self.job.order.audio
 
     async def _renew_order(self) -> None:
-        """Claims again: while the attempt is ours, the answer is the same but for fresh URLs."""
-        name = self.job.name
-        answer = await self.services.requests.claim(
-            GpuEntry(job_id=name.job_id, owner=name.owner),
-            self.services.process.seconds_per_video_second or 1.0,
-            name.traceparent,
-        )
-        if isinstance(answer, RenderOrder) and answer.epoch == name.epoch:
+        """While the attempt is ours, the answer is the same order but for fresh URLs."""
+        answer = await self.services.requests.renew(self.job.name)
+        if isinstance(answer, RenderOrder) and answer.epoch == self.job.name.epoch:
             self.job.order = answer
         elif answer is not None:
-            raise AttemptGone(is_terminal=isinstance(answer, ClaimDrop))
+            raise AttemptGone
 
     async def _render(self, folder: Path) -> RenderResult:
         job, services = self.job, self.services
@@ -178,9 +183,11 @@ class Attempt:
                 request,
                 folder / "video.mp4",
                 deadline_seconds=order.deadline_seconds,
+                progress=job.progress,
                 on_started=on_started,
                 on_progress=on_progress,
                 log=self.log,
+                attempt=self._below,
             )
         finally:
             job.stop_clock()
@@ -203,6 +210,7 @@ class Attempt:
             engine_facts=result.engine_facts,
             generation=result.generation,
             degraded=result.degraded,
+            warnings=list(result.warnings) or None,
             render_seconds=max(0, result.ended_at_ms - result.started_at_ms) / 1000,
         )
         render = SpooledRender(
@@ -211,6 +219,7 @@ class Attempt:
             rendered=rendered,
             render_started_at_ms=result.started_at_ms,
             render_ended_at_ms=result.ended_at_ms,
+            used=job.progress.used(),
         )
         await asyncio.to_thread(self.services.workplace.spool.add, render, video.path)
         return render
@@ -231,29 +240,30 @@ class Attempt:
 
     async def _end_early(self) -> None:
         """Reports a stopped attempt. A drained one is handed back by `Worker.drain`."""
-        job, services = self.job, self.services
+        job = self.job
         if job.ending != "stopped":
             return
         self.log.info("attempt stopped")
-        await services.reports.cancelled(job.name)
-        services.leases.forget(job.name.job_id)
-        self.forget(job)
+        self._end(is_told=await self.services.reports.cancelled(job.name, job.progress.used()))
 
     async def _fail(self, error: SidecarError) -> None:
         """Reports the failure, unless our own full disk may be the cause of it."""
-        services, name = self.services, self.job.name
+        services, job = self.services, self.job
         if not services.workplace.has_room():
+            services.on_trouble()
             await self._release("disk full, handing the job back", "STORAGE_FULL")
             return
         log_failure(self.log, error, "attempt failed")
-        await services.reports.failed(name, error.code, str(error))
-        await services.leases.nak(name.job_id, services.timings.after_failure_nak_seconds)
-        self.forget(self.job)
+        used = job.progress.used()
+        self._end(is_told=await services.reports.failed(job.name, used, error.code, str(error)))
 
     async def _release(self, why: str, failure: SidecarError | FailureCode, **keys: object) -> None:
         """Hands the job back without counting the attempt, which is not to blame."""
-        services, name = self.services, self.job.name
+        job = self.job
         log_failure(self.log, failure, why, **keys)
-        await services.reports.released(name)
-        await services.leases.nak(name.job_id, services.timings.later_nak_seconds)
+        self._end(is_told=await self.services.reports.released(job.name, job.progress.used()))
+
+    def _end(self, *, is_told: bool) -> None:
+        if is_told:
+            self.services.ended.add(self.job.in_heartbeat())
         self.forget(self.job)

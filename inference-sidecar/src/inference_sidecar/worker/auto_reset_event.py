@@ -16,6 +16,10 @@ class AutoResetEvent:
         """Wakes the waiter, now or at its next wait."""
         self._event.set()
 
+    def clear(self) -> None:
+        """Forgets that it was set: only what comes from now on counts."""
+        self._event.clear()
+
     async def wait_at_most(self, seconds: float) -> None:
         """Returns once the event is set, or when the time is over; unsets it."""
         with contextlib.suppress(TimeoutError):

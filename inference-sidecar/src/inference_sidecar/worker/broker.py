@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
+import time
 from collections.abc import Callable
 from typing import Final, TypeVar
 
@@ -18,16 +18,15 @@ from inference_sidecar.foundation.background_tasks import BackgroundTasks
 from inference_sidecar.foundation.contracts import (
     FAILURES,
     INBOX_PREFIX,
-    ClaimRequest,
+    FailureCode,
     RequestError,
-    StoreRequest,
     WireModel,
 )
 from inference_sidecar.foundation.log import Log
 from inference_sidecar.foundation.log_failure import log_failure
-from inference_sidecar.foundation.trace import continue_trace, trace_id_of
 from inference_sidecar.worker.auto_reset_event import AutoResetEvent
 from inference_sidecar.worker.publisher import BrokerErrors, Publisher, RefusedSubjects
+from inference_sidecar.worker.repeated_errors import RepeatedErrors
 
 _PING_EVERY_SECONDS: Final = 20
 _PINGS_UNANSWERED_MAX: Final = 2
@@ -41,6 +40,27 @@ Message = TypeVar("Message", bound=WireModel)
 
 class BrokerGone(Exception):
     """The broker ended the connection for good; only a restart with other settings may help."""
+
+
+class NotAnswered(Exception):
+    """Nobody answered a request, or the responder could not.
+
+    is_silence: the request was sent and nothing came back in time, so an answer may be lost.
+    """
+
+    def __init__(
+        self, reason: str, *, code: FailureCode | None = None, is_silence: bool = False
+    ) -> None:
+        super().__init__(reason)
+        self.code: FailureCode | None = code
+        self.is_silence = is_silence
+
+    def log_to(self, log: Log) -> None:
+        """As the failure that the responder named; otherwise a warning."""
+        if self.code is None:
+            log.warning("request not answered", err=self)
+        else:
+            log_failure(log, self.code, "request not answered")
 
 
 class Broker:
@@ -64,47 +84,50 @@ class Broker:
     async def ask(
         self,
         subject: str,
-        request: ClaimRequest | StoreRequest,
+        request: WireModel,
         answers: TypeAdapter[Answer | RequestError],
         timeout_seconds: float,
-        traceparent: str,
-    ) -> Answer | None:
-        """One request; None when nobody answered, or the responder could not."""
-        log = self._log.bind(
-            jobId=request.job_id, traceId=trace_id_of(traceparent), subject=subject
-        )
+        traceparent: str | None = None,
+    ) -> Answer:
+        """One request. Raises `NotAnswered`, at once when the broker is away.
+
+        The client would buffer it then; and an ask that arrived late would claim a job for nobody.
+        """
         if not self.client.is_connected:
-            # A claim that reached the orchestrator late would take a job that nobody waits for.
-            log.debug("broker away, request not sent")
-            return None
+            raise NotAnswered("The broker is away.")
         try:
             reply = await self.client.request(
                 subject,
                 request.to_json(),
                 timeout=timeout_seconds,
-                headers={"traceparent": continue_trace(traceparent)},
+                headers=None if traceparent is None else {"traceparent": traceparent},
             )
             answer = answers.validate_json(reply.data)
-        except (*BrokerErrors, ValidationError) as error:
-            is_mismatch = isinstance(error, ValidationError)
-            log.warning(
-                "request not answered", err=describe_mismatch(error) if is_mismatch else repr(error)
-            )
-            return None
+        except TimeoutError as error:
+            raise NotAnswered(repr(error), is_silence=True) from error
+        except BrokerErrors as error:
+            raise NotAnswered(repr(error)) from error
+        except ValidationError as error:
+            raise NotAnswered(describe_mismatch(error)) from error
         if isinstance(answer, RequestError):
             code = answer.code if answer.code in FAILURES else "UNEXPECTED"
-            log_failure(log, code, "request not answered")
-            return None
+            raise NotAnswered("The responder failed.", code=code)
         return answer
 
     async def announce(self, subject: str, message: WireModel) -> None:
         """Publishes to whoever listens now; what cannot be sent now is not sent later."""
+        await self.send_now(subject, message.to_json())
+
+    async def send_now(self, subject: str, body: bytes) -> bool:
+        """Publishes to whoever listens now. False if that is not possible now."""
         if not self.client.is_connected:
-            return
+            return False
         try:
-            await self.client.publish(subject, message.to_json())
+            await self.client.publish(subject, body)
         except BrokerErrors as error:
-            self._log.warning("announcement not sent", subject=subject, err=repr(error))
+            self._log.warning("announcement not sent", subject=subject, err=error)
+            return False
+        return True
 
     async def listen(
         self, subject: str, model: type[Message], handle: Callable[[Message], None]
@@ -122,33 +145,6 @@ class Broker:
                 self._log.warning("message not understood", subject=subject, reason=reason)
 
         await self.client.subscribe(subject, cb=parse)  # pyright: ignore[reportUnknownMemberType]
-
-    async def ack(self, message: Msg) -> None:
-        """Removes the entry from the queue."""
-        await self._settle(message, b"+ACK")
-
-    async def nak(self, message: Msg, delay_seconds: float) -> None:
-        """Offers the entry to any worker after the delay."""
-        delay = json.dumps({"delay": int(delay_seconds * 1e9)})
-        await self._settle(message, f"-NAK {delay}".encode() if delay_seconds > 0 else b"-NAK")
-
-    async def in_progress(self, message: Msg) -> None:
-        """Extends the lease of an entry. Sent late it would be worthless, so it is not buffered."""
-        if self.client.is_connected:
-            await self._settle(message, b"+WPI")
-
-    async def terminate(self, message: Msg, reason: str) -> None:
-        """Removes the entry from the queue for good; the broker's advisory carries the reason."""
-        line = " ".join(reason.split())[:200]
-        # The client's own `term` takes no reason.
-        await self._settle(message, f"+TERM {line}".encode())
-
-    async def _settle(self, message: Msg, answer: bytes) -> None:
-        """An answer that is lost costs nothing: the entry is redelivered, and known by then."""
-        try:
-            await self.client.publish(message.reply, answer)
-        except BrokerErrors as error:
-            self._log.warning("entry not settled", err=repr(error))
 
     async def ping(self, within_seconds: float) -> bool:
         """Whether the broker answers a round trip in time; all that was sent before has arrived."""
@@ -194,20 +190,22 @@ def describe_mismatch(error: ValidationError) -> str:
 async def connect(config: SidecarConfig, worker_id: str, log: Log) -> Broker:
     """Connects, waiting for the broker as long as it takes; afterwards it reconnects for ever."""
     reconnected, is_gone, refused = AutoResetEvent(), asyncio.Event(), RefusedSubjects()
-    logged: set[str] = set()
+    repeated = RepeatedErrors()
 
     async def on_error(error: Exception) -> None:
-        # Each attempt to connect ends here, four times a second: one line for each new reason.
-        reason = repr(error)
-        (log.debug if reason in logged else log.warning)("broker error", err=reason)
-        logged.add(reason)
+        # Each attempt to connect ends here, four times a second.
+        count = repeated.note(error, time.monotonic())
+        if count is None:
+            log.debug("broker error", err=error)
+        else:
+            log.warning("broker error", err=error, count=count)
         await refused.note(error)
 
     async def on_disconnect() -> None:
         log.warning("broker away")
 
     async def on_reconnect() -> None:
-        logged.clear()
+        repeated.forget()
         log.info("broker back")
         reconnected.set()
 
@@ -231,4 +229,5 @@ async def connect(config: SidecarConfig, worker_id: str, log: Log) -> Broker:
         reconnected_cb=on_reconnect,
         closed_cb=on_closed,
     )
+    repeated.forget()
     return Broker(client, log, reconnected, is_gone, refused)

@@ -56,6 +56,12 @@ class Heartbeat:
             await self._pings.stop()
             self._file.remove()
 
+    async def say_gone(self) -> None:
+        """The last word of an orderly end; after `run` has ended."""
+        if self._worker is not None and self._broker is not None:
+            beat = self._worker.heartbeat().model_copy(update={"state": "gone"})
+            await self._broker.announce(beat_subject(beat.worker_id), beat)
+
     async def _beat(self) -> None:
         self._file.write(self._obstacle(), self._stale_after_seconds)
         if self._worker is None or self._broker is None:
@@ -80,4 +86,7 @@ class Heartbeat:
             return "it is draining"
         if not self._is_answered:
             return "the broker does not answer"
-        return None if self._worker.process.is_ready else "the engine is not loaded"
+        if self._worker.process.is_ready:
+            return None
+        trouble = self._worker.process.trouble
+        return f"the engine is not loaded: {trouble}" if trouble else "the engine is not loaded"

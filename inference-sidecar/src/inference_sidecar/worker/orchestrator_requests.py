@@ -1,9 +1,7 @@
-"""What a worker asks the orchestrator: whether to render a job, and whether to upload a video."""
+"""What a worker asks about an attempt in hand: fresh URLs, and whether to upload its video."""
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -11,20 +9,21 @@ from pydantic import TypeAdapter
 
 from inference_sidecar.foundation.contracts import (
     CLAIM_SUBJECT,
-    CLAIM_TRIES,
     STORE_SUBJECT,
     ClaimAnswer,
     ClaimRequest,
-    GpuEntry,
+    Rendered,
     RequestError,
     StoreAnswer,
     StoreRequest,
     Timings,
+    WireModel,
 )
-from inference_sidecar.store.spool import SpooledRender
-from inference_sidecar.worker.broker import Broker
+from inference_sidecar.foundation.log import Log
+from inference_sidecar.worker.broker import Answer, Broker, NotAnswered
+from inference_sidecar.worker.held_job import AttemptName
 
-_LEAST_TIMEOUT_SECONDS: Final = 0.5
+LEAST_TIMEOUT_SECONDS: Final = 0.5
 """However much the waits are divided for tests, an answer takes this long on a busy machine."""
 
 _CLAIM_ANSWERS: Final[TypeAdapter[ClaimAnswer | RequestError]] = TypeAdapter(
@@ -49,47 +48,46 @@ class WorkerName:
 class OrchestratorRequests:
     """Every request may be repeated; the result is None when nobody answered."""
 
-    def __init__(self, broker: Broker, worker: WorkerName, timings: Timings) -> None:
+    def __init__(self, broker: Broker, worker: WorkerName, timings: Timings, log: Log) -> None:
         self._broker = broker
         self._worker = worker
-        self._timings = timings
-        self._timeout_seconds = max(_LEAST_TIMEOUT_SECONDS, timings.request_timeout_seconds)
+        self._log = log
+        self._timeout_seconds = max(LEAST_TIMEOUT_SECONDS, timings.request_timeout_seconds)
 
-    async def claim(
-        self,
-        entry: GpuEntry,
-        seconds_per_video_second: float,
-        traceparent: str,
-        *,
-        is_wanted: Callable[[], bool] = lambda: True,
-    ) -> ClaimAnswer | None:
-        """Asks for a job; asks again if nobody answers, for as long as `is_wanted` says so."""
+    async def renew(self, name: AttemptName) -> ClaimAnswer | None:
+        """Asks once for fresh URLs of the inputs of an attempt in hand."""
         request = ClaimRequest(
-            job_id=entry.job_id,
-            owner=entry.owner,
+            job_id=name.job_id,
+            owner=name.owner,
             worker_id=self._worker.id,
             incarnation=self._worker.incarnation,
-            seconds_per_video_second=seconds_per_video_second,
+            epoch=name.epoch,
         )
-        for tries_left in reversed(range(CLAIM_TRIES)):
-            answer = await self._broker.ask(
-                CLAIM_SUBJECT, request, _CLAIM_ANSWERS, self._timeout_seconds, traceparent
-            )
-            if answer is not None or tries_left == 0 or not is_wanted():
-                return answer
-            await asyncio.sleep(self._timings.claim_again_seconds)
-        return None
+        return await self._ask(CLAIM_SUBJECT, request, _CLAIM_ANSWERS, name)
 
-    async def store(self, render: SpooledRender) -> StoreAnswer | None:
+    async def store(self, name: AttemptName, rendered: Rendered) -> StoreAnswer | None:
         """Asks once for permission to upload."""
         request = StoreRequest(
-            job_id=render.job_id,
-            owner=render.owner,
+            job_id=name.job_id,
+            owner=name.owner,
             worker_id=self._worker.id,
-            epoch=render.epoch,
-            bytes=render.rendered.bytes,
-            sha256=render.rendered.sha256,
+            epoch=name.epoch,
+            bytes=rendered.bytes,
+            sha256=rendered.sha256,
         )
-        return await self._broker.ask(
-            STORE_SUBJECT, request, _STORE_ANSWERS, self._timeout_seconds, render.traceparent
-        )
+        return await self._ask(STORE_SUBJECT, request, _STORE_ANSWERS, name)
+
+    async def _ask(
+        self,
+        subject: str,
+        request: WireModel,
+        answers: TypeAdapter[Answer | RequestError],
+        name: AttemptName,
+    ) -> Answer | None:
+        try:
+            return await self._broker.ask(
+                subject, request, answers, self._timeout_seconds, name.traceparent
+            )
+        except NotAnswered as error:
+            error.log_to(self._log.bind(**name.log_keys, subject=subject))
+            return None

@@ -17,7 +17,6 @@ from inference_sidecar.foundation.background_tasks import run_until
 from inference_sidecar.foundation.errors import PublishRefused
 from inference_sidecar.foundation.log import Log
 from inference_sidecar.foundation.log_failure import log_failure
-from inference_sidecar.foundation.trace import continue_trace
 
 BrokerErrors: Final = (NatsError, TimeoutError, OSError)
 """Everything that the client raises when the broker is away or refuses."""
@@ -72,10 +71,12 @@ class Publisher:
     ) -> None:
         """Returns when the message is stored; the same id is stored once.
 
+        traceparent: names the span below which whoever handles the message hangs its own.
+
         Raises `PublishRefused` at once when it never can be: no permission for the subject, a
         message that is too large, no such stream. Everything else is tried again, for ever.
         """
-        headers = {"Nats-Msg-Id": message_id, "traceparent": continue_trace(traceparent)}
+        headers = {"Nats-Msg-Id": message_id, "traceparent": traceparent}
         log = log.bind(subject=subject)
         began, tries, log_at, gap = time.monotonic(), 0, 0.0, _LOG_AGAIN_SECONDS
         while True:

@@ -9,9 +9,12 @@ from typing import Final
 
 from inference_sidecar.foundation.background_tasks import BackgroundTasks, run_until
 from inference_sidecar.foundation.contracts import (
+    ATTRIBUTE_BYTES,
+    ATTRIBUTE_HTTP_RESEND_COUNT,
+    ATTRIBUTE_HTTP_STATUS,
+    SPAN_UPLOAD,
     UPLOAD_TRIES,
     StoreAnswer,
-    StoreDrop,
     StoreGrant,
     StoreStop,
 )
@@ -46,6 +49,10 @@ class Uploads:
         self._tasks[job_id] = self._background.start(self._upload(job))
         self._services.on_change()
 
+    async def watch(self) -> None:
+        """Raises what made an upload fail for good, which no upload does unless we are mistaken."""
+        await self._background.watch()
+
     def stop(self, job_id: str, epoch: int) -> None:
         """Ends the upload of this attempt on the orchestrator's order."""
         job = self.jobs.get(job_id)
@@ -74,8 +81,9 @@ class Uploads:
         return [job for job in self.jobs.values() if not job.is_reported]
 
     async def _hand_back(self, job: SpooledJob) -> None:
-        await self._services.reports.released(job.name)
-        await self._services.leases.nak(job.render.job_id, 0)
+        self._note_end(
+            job, is_told=await self._services.reports.released(job.name, job.render.used)
+        )
 
     async def _upload(self, job: SpooledJob) -> None:
         """Ends when the record is terminal, or the attempt is not ours any more."""
@@ -118,7 +126,9 @@ class Uploads:
                 return
 
     async def _ask(self, job: SpooledJob) -> StoreAnswer | None:
-        return StoreStop() if job.stop.is_set() else await self._services.requests.store(job.render)
+        if job.stop.is_set():
+            return StoreStop()
+        return await self._services.requests.store(job.name, job.render.rendered)
 
     async def _wait_spooled(self, job: SpooledJob, error: StoreError, log: Log) -> None:
         """Raises `OSError` when the spooled file is not the one that was rendered."""
@@ -158,28 +168,38 @@ class Uploads:
 
     async def _put(self, job: SpooledJob, grant: StoreGrant) -> bool:
         """Tries once, until the job is stopped. True when the video is stored."""
-        video = self._services.workplace.spool.video(job.render.job_id)
-        putting = await run_until(
-            job.stop.wait(), self._services.transfers.store(video, grant.url, grant.headers)
-        )
+        putting = await run_until(job.stop.wait(), self._put_watched(job, grant))
         if putting.cancelled():
             return False
         putting.result()
         return True
 
-    async def _report(self, job: SpooledJob, grant: StoreGrant, log: Log) -> bool:
-        """Acks the entry only after the event is stored: until then, the job survives in the queue.
+    async def _put_watched(self, job: SpooledJob, grant: StoreGrant) -> None:
+        video = self._services.workplace.spool.video(job.render.job_id)
+        attributes = {
+            ATTRIBUTE_BYTES: job.render.rendered.bytes,
+            ATTRIBUTE_HTTP_RESEND_COUNT: job.tries,
+        }
+        job.tries += 1
+        attempt = job.name.below(self._services.spans)
+        with attempt.begin(SPAN_UPLOAD, attributes, kind="client") as span:
+            try:
+                status = await self._services.transfers.store(video, grant.url, grant.headers)
+            except StoreError as error:
+                if isinstance(answered := error.context.get("status"), int):
+                    span.set({ATTRIBUTE_HTTP_STATUS: answered})
+                raise
+            span.set({ATTRIBUTE_HTTP_STATUS: status})
 
-        False when the event can never be stored: the job is dropped, and found lost.
-        """
+    async def _report(self, job: SpooledJob, grant: StoreGrant, log: Log) -> bool:
+        """False when the event can never be stored: the job is dropped, and found lost."""
         rendered = job.render.rendered.model_copy(update={"key": grant.key})
         job.render = job.render.model_copy(update={"rendered": rendered})
         self._set_stage(job, "uploaded")
         if not await self._services.reports.completed(job.name, job.render):
-            await self._give_back(job, self._services.timings.later_nak_seconds)
+            self._forget(job)
             return False
         job.is_reported, job.reported_at = True, time.monotonic()
-        await self._services.leases.ack(job.render.job_id)
         log.info("render reported")
         return True
 
@@ -198,29 +218,27 @@ class Uploads:
         code = "UPLOAD_FAILED"
         log_failure(log, code, "render could not be stored, giving it up")
         message = "The finished video could not be stored; submit the job again."
-        await self._services.reports.failed(job.name, code, message)
-        await self._give_back(job, self._services.timings.after_failure_nak_seconds)
+        reports, used = self._services.reports, job.render.used
+        self._note_end(job, is_told=await reports.failed(job.name, used, code, message))
+        self._forget(job)
 
     async def _release_damaged(self, job: SpooledJob, log: Log, error: OSError) -> None:
         """Our disk has lost the render: the job is not to blame, and is rendered once more."""
+        self._services.on_trouble()
         log.error("spooled render lost, handing the job back", reason=str(error))
-        await self._services.reports.released(job.name)
-        await self._give_back(job, self._services.timings.later_nak_seconds)
-
-    async def _give_back(self, job: SpooledJob, delay_seconds: float) -> None:
-        """Offers the job to any worker after the delay, and deletes the render."""
-        await self._services.leases.nak(job.render.job_id, delay_seconds)
+        await self._hand_back(job)
         self._forget(job)
 
     async def _end(self, job: SpooledJob, answer: StoreAnswer, log: Log) -> None:
         if isinstance(answer, StoreStop) and not job.is_reported:
-            await self._services.reports.cancelled(job.name)
-        if isinstance(answer, StoreDrop):
-            await self._services.leases.ack(job.render.job_id)
-        else:
-            self._services.leases.forget(job.render.job_id)
+            reports, used = self._services.reports, job.render.used
+            self._note_end(job, is_told=await reports.cancelled(job.name, used))
         self._forget(job)
         log.info("spooled render deleted", answer=answer.answer)
+
+    def _note_end(self, job: SpooledJob, *, is_told: bool) -> None:
+        if is_told:
+            self._services.ended.add(job.in_heartbeat())
 
     def _forget(self, job: SpooledJob) -> None:
         job_id = job.render.job_id

@@ -32,6 +32,7 @@ async def test_exactly_the_granted_headers_are_sent(
 
     headers = store.puts[0].headers
     assert headers["if-none-match"] == "*"
+    assert headers["content-type"] == "video/mp4"
     assert int(headers["content-length"]) == len(store.objects[store.puts[0].key])
     assert "transfer-encoding" not in headers
 
@@ -115,7 +116,6 @@ async def test_a_lost_attempt_is_deleted_without_a_report(
     assert [event["type"] for event in orchestrator.events_of(job)] == ["render.started"]
     assert sidecar.spooled() == []
     assert store.puts == []
-    assert await orchestrator.entry_count() == 1, "neither acked nor handed back"
 
 
 async def test_a_store_request_may_be_answered_with_stop(

@@ -14,10 +14,11 @@ import pytest
 from numpy.typing import NDArray
 
 from inference_sidecar.engines.engine import FPS, RenderRequest, Size, frames_for
+from inference_sidecar.engines.faces.face_detector import DetectedFace, FaceDetector
+from inference_sidecar.engines.faces.face_mesh import CHIN, FOREHEAD, FaceMesh
 from inference_sidecar.engines.preview.engine import PreviewEngine
-from inference_sidecar.engines.preview.face_detector import DetectedFace, FaceDetector
-from inference_sidecar.engines.preview.face_mesh import FaceMesh
-from inference_sidecar.engines.preview.raster import Image, Points, read_image
+from inference_sidecar.engines.raster import Image, Points, read_image
+from inference_sidecar.engines.stages import Untimed
 from inference_sidecar.media.encoder import Encoder, find_ffmpeg
 from stage.voice import write_wav
 
@@ -27,10 +28,9 @@ VOICE = EXAMPLES / "voice.wav"
 SMILE = Path(__file__).parents[2] / "media" / "smile.jpg"
 RATE_HZ = 16_000
 INNER_UPPER_LIP, INNER_LOWER_LIP = 13, 14
-FOREHEAD, CHIN = 10, 152
 
 
-class Unwatched:
+class Unwatched(Untimed):
     def check(self) -> None:
         pass
 
@@ -68,8 +68,7 @@ class Film:
         with av.open(str(video)) as container:
             frames = np.stack([f.to_ndarray(format="rgb24") for f in container.decode(video=0)])
         # A head that sways stays where it was found: looking for it again only costs time.
-        face = self._detector.find_main_face(frames[0])
-        assert face is not None
+        face = self._detector.find_faces(frames[0])[0]
         aperture = np.array([self._aperture(frame, face) for frame in frames])
         return Footage(video, frames, self.chunks, aperture)
 
@@ -93,9 +92,7 @@ class Film:
 
     def landmarks(self, picture: Image) -> Points:
         """The mesh on the main face."""
-        face = self._detector.find_main_face(picture)
-        assert face is not None
-        points = self._mesh.locate(picture, face)
+        points = self._mesh.locate(picture, self._detector.find_faces(picture)[0])
         assert points is not None
         return points
 

@@ -8,20 +8,29 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from inference_sidecar.engines.engine import RenderRequest, Size
+from inference_sidecar.engines.engine import Size
+from inference_sidecar.engines.faces.face_finder import Face, FaceFinder, FoundFaces
 from inference_sidecar.engines.preview.compositor import Compositor, FacePose
-from inference_sidecar.engines.preview.engine import PreviewEngine
-from inference_sidecar.engines.preview.face_mesh import is_profile
 from inference_sidecar.engines.preview.framing import frame_portrait
 from inference_sidecar.engines.preview.head_motion import HeadPose
 from inference_sidecar.engines.preview.lip_motion import MouthPose
-from inference_sidecar.engines.preview.raster import Image, Points, resize, warp_affine
-from inference_sidecar.foundation.errors import NoFace
+from inference_sidecar.engines.preview.speaker import Speaker, choose_speaker
+from inference_sidecar.engines.raster import (
+    Image,
+    Points,
+    blur_image,
+    fill_polygon,
+    read_image,
+    resize,
+    warp_affine,
+)
+from inference_sidecar.foundation.errors import FaceUnusable, NoFace
 
 if TYPE_CHECKING:
     from conftest import Film
 
-VOICE = Path(__file__).parents[4] / "examples" / "voice.wav"
+PORTRAIT = Path(__file__).parents[4] / "examples" / "portrait.jpg"
+SMILE = Path(__file__).parents[2] / "media" / "smile.jpg"
 STILL = HeadPose(0, 0, 0)
 
 
@@ -74,26 +83,15 @@ def test_a_profile_is_distinguished_from_a_half_turned_face(
     nose = points[1, 0]
     hidden = (points[:, 0] - nose) * side > 0
 
-    def with_hidden_half(width: float) -> Points:
+    def with_hidden_half(width: float) -> FoundFaces:
         squeezed = points.copy()
         squeezed[hidden, 0] = nose + (points[hidden, 0] - nose) * width
-        return squeezed
+        return FoundFaces((Face(squeezed, 0.9, 40_000),), 0.9)
 
-    assert not is_profile(with_hidden_half(0.1))
-    assert is_profile(with_hidden_half(0.01))
-    assert is_profile(with_hidden_half(-0.2))
-
-
-def test_a_profile_is_refused(
-    portrait: Image, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("inference_sidecar.engines.preview.engine.is_profile", lambda _: True)
-    path = tmp_path / "portrait.ppm"
-    path.write_bytes(b"P6 512 600 255\n" + portrait.tobytes())
-    engine = PreviewEngine()
-    engine.load()
-    with pytest.raises(NoFace, match="turned"):
-        engine.plan(RenderRequest("job", path, VOICE, "", 1, Size(320, 180), 25))
+    choose_speaker(portrait, with_hidden_half(0.1))
+    for width in (0.01, -0.2):
+        with pytest.raises(FaceUnusable, match="turned too far to the side"):
+            choose_speaker(portrait, with_hidden_half(width))
 
 
 def test_the_larger_of_two_faces_speaks(film: Film, portrait: Image) -> None:
@@ -106,6 +104,21 @@ def test_the_larger_of_two_faces_speaks(film: Film, portrait: Image) -> None:
     placed = frame_portrait(both, points, Size(1280, 720)).place(points)
     left = int(placed[:, 0].min() - 0.6 * np.ptp(placed[:, 0]))
     assert np.array_equal(shut[:, :left], open_[:, :left])
+
+
+@pytest.mark.parametrize(
+    ("path", "part"),
+    [(PORTRAIT, slice(256, None)), (PORTRAIT, slice(286, None)), (SMILE, slice(None, 225))],
+    ids=["right half", "less than half", "left half"],
+)
+def test_half_a_face_speaks_though_an_eye_lies_beyond_the_edge(
+    film: Film, path: Path, part: slice
+) -> None:
+    picture = read_image(path)
+    assert picture is not None
+    half = np.ascontiguousarray(picture[:, part])
+    rest, speaking = spoken(half, film.landmarks(half), Size(720, 1280))
+    assert np.abs(rest.astype(int) - speaking).max() > 20
 
 
 def test_the_background_behind_a_moving_head_stays(film: Film, portrait: Image) -> None:
@@ -124,11 +137,119 @@ def test_the_background_behind_a_moving_head_stays(film: Film, portrait: Image) 
     assert change[eyes, int(placed[234, 0]) : int(placed[454, 0])].mean() > 8
 
 
-def test_an_upside_down_picture_is_refused(portrait: Image, tmp_path: Path) -> None:
-    path = tmp_path / "portrait.ppm"
-    upside_down = np.ascontiguousarray(portrait[::-1])
-    path.write_bytes(b"P6 512 600 255\n" + upside_down.tobytes())
-    engine = PreviewEngine()
-    engine.load()
-    with pytest.raises(NoFace):
-        engine.plan(RenderRequest("job", path, VOICE, "", 1, Size(320, 180), 25))
+def judged(finder: FaceFinder, picture: Image) -> Speaker:
+    picture = np.ascontiguousarray(picture)
+    return choose_speaker(picture, finder.find(picture))
+
+
+@pytest.fixture(scope="module")
+def finder() -> FaceFinder:
+    return FaceFinder()
+
+
+@pytest.mark.parametrize(
+    ("make", "reason"),
+    [
+        (lambda p: np.rot90(p, 2), "upside down; rotate the image by 180°"),
+        (lambda p: p[::-1], "upside down"),
+        (lambda p: turned(p, 150), "upside down"),
+        (lambda p: np.rot90(p, 1), "on its side; rotate the image by 90° clockwise"),
+        (lambda p: np.rot90(p, 3), "on its side; rotate the image by 90° counterclockwise"),
+        (
+            lambda p: on_grey(resize(p, 51, 60), 1600),
+            r"\d\d pixels high .* 1600 x 1600 .* least 32",
+        ),
+        (lambda p: p[:265], "cuts off the mouth"),
+        (lambda p: on_grey(p[:150], 512), "No face was found"),
+        (lambda p: np.full_like(p, 128), "No face was found"),
+    ],
+)
+def test_the_reason_of_a_refusal_is_the_true_one(
+    finder: FaceFinder, portrait: Image, make, reason: str
+) -> None:
+    with pytest.raises((NoFace, FaceUnusable), match=reason):
+        judged(finder, make(portrait))
+
+
+def on_grey(picture: Image, side: int) -> Image:
+    """The picture in the lower right part of a grey square."""
+    whole = np.full((side, side, 3), 120, np.uint8)
+    height, width = picture.shape[:2]
+    top, left = int(0.7 * (side - height)), int(0.7 * (side - width))
+    whole[top : top + height, left : left + width] = picture
+    return whole
+
+
+@pytest.mark.parametrize("degrees", [-40, 40])
+def test_a_tilted_head_is_not_taken_for_a_picture_on_its_side(
+    finder: FaceFinder, portrait: Image, degrees: int
+) -> None:
+    assert judged(finder, turned(portrait, degrees)).warnings == ()
+
+
+def test_a_face_much_smaller_than_the_picture_is_found(finder: FaceFinder, portrait: Image) -> None:
+    speaker = judged(finder, on_grey(resize(portrait, 102, 120), 2000))
+    assert np.ptp(speaker.landmarks[:, 1]) == pytest.approx(41, abs=8)
+
+
+def test_a_second_face_is_mentioned_unless_it_is_far_in_the_background(
+    finder: FaceFinder, portrait: Image
+) -> None:
+    def beside(height: int) -> list[str]:
+        other = np.full_like(portrait, 120)
+        other[100 : 100 + height, 50 : 50 + height * 512 // 600] = resize(
+            portrait, height * 512 // 600, height
+        )
+        return [w.code for w in judged(finder, np.hstack([other, portrait])).warnings]
+
+    assert beside(400) == ["SEVERAL_FACES"]
+    assert beside(150) == []
+
+
+def masked(points: Points, picture: Image, colour: tuple[int, int, int], grain: float) -> Image:
+    """Cloth from the bridge of the nose to the chin, with folds and grain like a photograph's."""
+    outline = points[[116, 197, 345, 454, 361, 397, 152, 172, 132, 234]]
+    height, width = picture.shape[:2]
+    cloth = np.empty(picture.shape, np.float32)
+    cloth[:] = colour
+    folds = np.sin(np.arange(height) / 9)[:, None, None] * grain
+    cloth += folds + np.random.default_rng(1).normal(0, grain / 2, picture.shape)
+    cover = fill_polygon(outline, width, height)[..., None]
+    return np.where(cover, np.clip(cloth, 0, 255), picture).astype(np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("colour", "grain"),
+    [((90, 150, 190), 0), ((240, 240, 245), 6), ((30, 30, 34), 4), ((120, 60, 140), 10)],
+)
+def test_a_mask_stays_as_it_is_and_is_mentioned(
+    finder: FaceFinder, film: Film, portrait: Image, colour: tuple[int, int, int], grain: float
+) -> None:
+    picture = masked(film.landmarks(portrait), portrait, colour, grain)
+    speaker = judged(finder, picture)
+    assert [w.code for w in speaker.warnings] == ["MOUTH_COVERED"]
+    size = Size(480, 480)
+    points = speaker.landmarks
+    framing = frame_portrait(picture, points, size)
+    compositor = Compositor(framing, points, moves_mouth=not speaker.is_mouth_covered)
+    frame = np.empty((480, 480, 3), np.uint8)
+    compositor.draw(frame, FacePose(MouthPose(1, 0), STILL, 0))
+    assert np.abs(frame.astype(np.int16) - framing.canvas).mean() < 2
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        pytest.param(lambda p: p, id="as it is"),
+        pytest.param(lambda p: p[..., [1, 1, 1]], id="grey"),
+        pytest.param(lambda p: (p * [1.0, 0.8, 0.5]).astype(np.uint8), id="in warm light"),
+        pytest.param(lambda p: (p * 0.3).astype(np.uint8), id="in the dark"),
+        pytest.param(lambda p: blur_image(p, 4), id="blurred"),
+        pytest.param(lambda p: resize(p, 160, 188), id="small"),
+    ],
+)
+@pytest.mark.parametrize("path", [PORTRAIT, SMILE], ids=["shut", "smiling"])
+def test_a_bare_mouth_is_not_taken_for_a_covered_one(finder: FaceFinder, path: Path, make) -> None:
+    picture = read_image(path)
+    assert picture is not None
+    assert judged(finder, make(picture)).warnings == ()

@@ -12,7 +12,7 @@ from inference_sidecar.engines.engine import Size
 from inference_sidecar.engines.preview.compositor import Compositor, FacePose
 from inference_sidecar.engines.preview.framing import Framing, frame_portrait
 from inference_sidecar.engines.preview.head_motion import HeadPose
-from inference_sidecar.engines.preview.lip_motion import MouthPose
+from inference_sidecar.engines.preview.lip_motion import LipMotion, MouthPose
 from inference_sidecar.engines.preview.mouth_frame import MouthFrame
 from inference_sidecar.engines.preview.mouth_geometry import (
     TABLE_STEPS,
@@ -20,8 +20,8 @@ from inference_sidecar.engines.preview.mouth_geometry import (
     measure_mouth,
 )
 from inference_sidecar.engines.preview.parted_lips import find_corners, find_edges
-from inference_sidecar.engines.preview.raster import Image, Points, pixel_grid, read_image
 from inference_sidecar.engines.preview.teeth import Teeth, find_teeth
+from inference_sidecar.engines.raster import Image, Points, pixel_grid, read_image
 
 if TYPE_CHECKING:
     from conftest import Film
@@ -94,12 +94,13 @@ def test_wrong_lip_edges_of_the_mesh_are_corrected_from_the_picture(
         assert np.abs(lower - right.lower_edge)[middle].mean() < 0.04
 
 
+@pytest.mark.parametrize("part", [0.88, 0.82])
 def test_mouth_corners_too_far_inside_are_corrected_from_the_picture(
-    smile: tuple[Framing, Points],
+    smile: tuple[Framing, Points], part: float
 ) -> None:
     framing, points = smile
     right = measure_mouth(framing.canvas, framing.place(points))
-    inner = np.array([-0.88, 0.88], np.float32)
+    inner = np.array([-part, part], np.float32)
     height = (right.upper_at(inner) + right.lower_at(inner)) / 2
     narrow = MouthFrame.between(*np.stack(right.frame.pixels(inner, height), axis=1))
     corners = find_corners(
@@ -107,6 +108,24 @@ def test_mouth_corners_too_far_inside_are_corrected_from_the_picture(
     )
     places = right.frame.place(corners)
     assert places[:, 0] == pytest.approx([-1, 1], abs=0.1)
+
+
+def test_lower_teeth_below_the_edge_of_the_mesh_are_no_lip() -> None:
+    frame = MouthFrame(np.array([100, 90], np.float32), 50.0, np.eye(2, dtype=np.float32))
+    table_x = np.linspace(-1, 1, TABLE_STEPS, dtype=np.float32)
+    arch = 1 - table_x**2
+    x, y = frame.coordinates(*pixel_grid(200, 180))
+    height = np.clip(1 - x**2, 0, 1)
+    picture = np.full((180, 200, 3), (150, 105, 85), np.uint8)
+    for top, bottom, colour in (
+        (-0.75, 0.85, (120, 70, 70)),
+        (-0.5, 0.55, (35, 15, 15)),
+        (0.25, 0.55, (235, 233, 230)),
+    ):
+        picture[(y > top * height) & (y < bottom * height)] = colour
+    _, lower = find_edges(picture, frame, table_x, -0.5 * arch, 0.35 * arch)
+    middle = np.abs(table_x) < 0.5
+    assert np.abs(lower - 0.55 * arch)[middle].max() < 0.08
 
 
 def inside(*bands: int) -> Teeth:
@@ -153,3 +172,57 @@ def test_the_lower_of_two_rows_of_teeth_moves_with_the_jaw() -> None:
 
 def test_parted_lips_with_darkness_between_get_modelled_teeth() -> None:
     assert not inside(30, 20, 30).are_own
+
+
+def gaping(rest_gap: float, nose: float) -> MouthGeometry:
+    """A mouth whose upper edge is flat and whose lower lip hangs down."""
+    table_x = np.linspace(-1, 1, TABLE_STEPS, dtype=np.float32)
+    frame = MouthFrame(np.zeros(2, np.float32), 90.0, np.eye(2, dtype=np.float32))
+    upper = -0.1 * (1 - table_x**2)
+    return MouthGeometry(
+        *(frame, table_x, upper, upper + rest_gap * (1 - table_x**2)),
+        rest_gap=rest_gap,
+        upper_lip=0.11,
+        lower_lip=0.21,
+        nose=nose,
+        chin=1.7,
+        face=4.6,
+    )
+
+
+@pytest.mark.parametrize("rest_gap", [0.3, 0.8, 1.2])
+@pytest.mark.parametrize("nose", [-0.5, -0.7, -1.2])
+def test_the_skin_below_the_nose_never_stretches_into_streaks(rest_gap: float, nose: float) -> None:
+    geometry = gaping(rest_gap, nose)
+    lips = LipMotion(geometry, 9.0)
+    y = np.linspace(nose - 0.3, -0.1, 300).astype(np.float32)
+    for opening in (0.0, 0.4, 1.0):
+        motion = lips.motion(MouthPose(opening, 0))
+        _, source = lips.source(np.zeros_like(y), y, lips.skull_shift, motion)
+        shown = np.diff(source) / np.diff(y)
+        assert shown.min() > 0.3
+
+
+def test_a_gaping_mouth_shuts_completely() -> None:
+    lips = LipMotion(gaping(0.9, -0.5), 9.0)
+    edges = lips.edges(np.linspace(-0.9, 0.9, 50, dtype=np.float32), lips.motion(MouthPose(0, 0)))
+    assert np.abs(edges.lower - edges.upper).max() < 0.02
+
+
+@pytest.mark.parametrize("cut", [slice(None, 258), slice(185, None)], ids=["right", "left"])
+def test_a_face_cut_by_the_edge_shows_no_streaks_there(film: Film, cut: slice) -> None:
+    picture = read_image(SMILE)
+    assert picture is not None
+    half = np.ascontiguousarray(picture[:, cut])
+    points = film.landmarks(half)
+    framing = frame_portrait(half, points, SIZE)
+    (left, _), (right, _) = framing.bounds().round().astype(int)
+    compositor = Compositor(framing, points)
+    placed = framing.place(points)
+    rows = slice(int(placed[1, 1]), int(placed[152, 1]))
+    edge = slice(left, left + 12) if cut.start else slice(right - 12, right)
+    detail = [
+        np.abs(np.diff(image[rows, edge].astype(np.int16), axis=1)).mean()
+        for image in (framing.canvas, posed(compositor, 0), posed(compositor, 1))
+    ]
+    assert min(detail[1:]) > 0.6 * detail[0]

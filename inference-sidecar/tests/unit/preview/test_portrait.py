@@ -17,7 +17,7 @@ from inference_sidecar.engines.preview.engine import PreviewEngine
 from inference_sidecar.engines.preview.framing import frame_portrait
 from inference_sidecar.engines.preview.head_motion import HeadPose, plan_head
 from inference_sidecar.engines.preview.lip_motion import MouthPose
-from inference_sidecar.engines.preview.raster import Image, resize, warp_affine
+from inference_sidecar.engines.raster import Image, resize, warp_affine
 from inference_sidecar.foundation.errors import ImageUnreadable, NoFace
 
 if TYPE_CHECKING:
@@ -196,8 +196,9 @@ from pathlib import Path
 from inference_sidecar.media.encoder import Encoder, find_ffmpeg
 from inference_sidecar.engines.engine import RenderRequest, Size
 from inference_sidecar.engines.preview.engine import PreviewEngine
+from inference_sidecar.engines.stages import Untimed
 
-class Unwatched:
+class Unwatched(Untimed):
     def check(self): pass
     def progress(self, fraction): pass
 

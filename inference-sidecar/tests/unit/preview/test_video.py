@@ -108,8 +108,9 @@ sys.addaudithook(no_network)
 from inference_sidecar.media.encoder import Encoder, find_ffmpeg
 from inference_sidecar.engines.engine import RenderRequest, Size
 from inference_sidecar.engines.preview.engine import PreviewEngine
+from inference_sidecar.engines.stages import Untimed
 
-class Unwatched:
+class Unwatched(Untimed):
     def check(self): pass
     def progress(self, fraction): pass
 

@@ -135,3 +135,48 @@ def test_after_the_voice_has_ended_the_lips_are_shut(tmp_path: Path) -> None:
     motion = plan_speech(measure_voice(write(tmp_path / "a.wav", tone(700, 1))), 40)
     assert len(motion.open) == 40
     assert motion.open[28:].max() == 0
+
+
+def syllables(gain: float) -> NDArray[np.floating]:
+    return gain * np.tile(np.concatenate([tone(700, 0.2), np.zeros(2400)]), 6)
+
+
+def write_stereo(path: Path, left: NDArray[np.floating], right: NDArray[np.floating]) -> Path:
+    samples = np.stack([left, right], axis=1) * 32_767
+    with wave.open(str(path), "wb") as writer:
+        writer.setnchannels(2)
+        writer.setsampwidth(2)
+        writer.setframerate(16_000)
+        writer.writeframes(samples.astype("<i2").tobytes())
+    return path
+
+
+def test_lips_follow_a_voice_whose_channels_cancel_each_other(tmp_path: Path) -> None:
+    voice = syllables(1)
+    mono = plan_speech(measure_voice(write(tmp_path / "a.wav", voice)), 52)
+    both = plan_speech(measure_voice(write_stereo(tmp_path / "b.wav", voice, -voice)), 52)
+    assert both.open == pytest.approx(mono.open, abs=0.02)
+
+
+@pytest.mark.parametrize("decibels", [-20, -40, -50])
+def test_lips_open_as_wide_for_a_voice_that_is_hardly_heard(
+    tmp_path: Path, decibels: float
+) -> None:
+    loud, quiet = (
+        plan_speech(measure_voice(write(tmp_path / "a.wav", syllables(gain))), 52)
+        for gain in (1, 10 ** (decibels / 20))
+    )
+    assert quiet.open == pytest.approx(loud.open, abs=0.1)
+
+
+def test_lips_follow_a_short_voice_after_a_long_silence(tmp_path: Path) -> None:
+    sound = np.concatenate([np.zeros(100 * 16_000), syllables(1)])
+    motion = plan_speech(measure_voice(write(tmp_path / "a.wav", sound)), 102 * FPS)
+    assert motion.open[: 99 * FPS].max() == 0
+    assert motion.open[100 * FPS :].max() > 0.6
+
+
+def test_a_click_in_silence_leaves_the_lips_shut(tmp_path: Path) -> None:
+    sound = np.zeros(32_000)
+    sound[16_000] = 0.9
+    assert plan_speech(measure_voice(write(tmp_path / "a.wav", sound)), 50).open.max() == 0

@@ -9,6 +9,7 @@ from typing import Final
 import torch
 
 from inference_sidecar.engines.engine import (
+    UNTIMED,
     Chunk,
     Control,
     Plan,
@@ -18,9 +19,11 @@ from inference_sidecar.engines.engine import (
     Size,
     fingerprint_of,
 )
+from inference_sidecar.engines.faces.face_finder import FaceFinder
 from inference_sidecar.engines.infinitetalk.capacity.device import Device
 from inference_sidecar.engines.infinitetalk.capacity.generation_sizes import GenerationSizes
 from inference_sidecar.engines.infinitetalk.capacity.memory_plan import GIB, MemoryPlan, gib
+from inference_sidecar.engines.infinitetalk.inputs.check_face import check_face
 from inference_sidecar.engines.infinitetalk.inputs.prepare_job import prepare_job
 from inference_sidecar.engines.infinitetalk.loading.calibration import (
     FIXED_SECONDS,
@@ -34,6 +37,7 @@ from inference_sidecar.engines.infinitetalk.sampling.chunk_loop import RenderSta
 from inference_sidecar.engines.infinitetalk.sampling.guidance import Guidance
 from inference_sidecar.engines.infinitetalk.sampling.windows import plan_windows
 from inference_sidecar.engines.infinitetalk.settings import InfiniteTalkSettings
+from inference_sidecar.engines.stages import Stages
 from inference_sidecar.foundation.errors import GpuOutOfMemory
 
 _VERSION: Final = "infinitetalk-1"
@@ -48,6 +52,7 @@ class _Loaded:
     model: LoadedModel
     memory: MemoryPlan
     pace: Pace
+    faces: FaceFinder
 
 
 class InfiniteTalkEngine:
@@ -70,7 +75,7 @@ class InfiniteTalkEngine:
         self._sizes = GenerationSizes(settings.infinitetalk_size_divisor)
         self._maybe_loaded: _Loaded | None = None
 
-    def load(self) -> Readiness:
+    def load(self, stages: Stages = UNTIMED) -> Readiness:
         """Reads the weights, checks that the configured size fits, and times real forwards.
 
         Raises `WeightsError` if weights are missing, and `GpuOutOfMemory` if the device is too
@@ -80,7 +85,9 @@ class InfiniteTalkEngine:
         device = Device(
             self._settings.infinitetalk_device, None if limit is None else round(limit * GIB)
         )
-        model = self._load(self._settings, device)
+        with stages.stage("weights"):
+            model = self._load(self._settings, device)
+            device.synchronise()
         memory = MemoryPlan(
             precision=self._settings.infinitetalk_precision,
             shape=model.shape,
@@ -90,10 +97,13 @@ class InfiniteTalkEngine:
             forward_memory=model.forward_memory,
         )
         size = self._sizes.of(self._settings.infinitetalk_size, _LANDSCAPE)
-        _require_memory(device, model, memory, size)
+        with stages.stage("engine"):
+            _require_memory(device, model, memory, size)
+            faces = FaceFinder()
         device.reset_peak()
-        pace = calibrate(model, size, self._rendering, device)
-        self._maybe_loaded = _Loaded(device, model, memory, pace)
+        with stages.stage("calibrate"):
+            pace = calibrate(model, size, self._rendering, device)
+        self._maybe_loaded = _Loaded(device, model, memory, pace, faces)
         return Readiness(
             device=device.name,
             precision=model.precision,
@@ -103,10 +113,16 @@ class InfiniteTalkEngine:
                 self._seconds_per_chunk(size), self._rendering
             ),
             details=self._details(size),
+            size_class=self._settings.infinitetalk_size,
+            frames_per_chunk=self._rendering.frames - self._rendering.motion,
+            device_uuid=device.uuid,
         )
 
     def plan(self, request: RenderRequest, size_class: str | None = None) -> Plan:
-        """One chunk per window of the model. Refuses nothing: unusual inputs are adapted."""
+        """One chunk per window of the model.
+
+        Raises `ImageUnreadable`, `NoFace`, and `FaceUnusable` if the face is outside the frame.
+        """
         chosen = size_class or self._settings.infinitetalk_size
         generation = self._sizes.of(chosen, request.delivery)
         windows = plan_windows(request.frames, self._rendering)
@@ -116,6 +132,7 @@ class InfiniteTalkEngine:
             chunks=tuple(window.keep for window in windows),
             estimated_seconds=FIXED_SECONDS + len(windows) * self._seconds_per_chunk(generation),
             size_class=chosen,
+            warnings=check_face(self._loaded.faces, request.image, generation),
         )
 
     def render(
@@ -169,7 +186,9 @@ class InfiniteTalkEngine:
     ) -> Iterator[Chunk]:
         model = self._loaded.model
         prompt, size = self._prompt_of(request), plan.generation
-        job = prepare_job(model.text, model.voice, request, size, prompt, self._rendering, control)
+        with control.stage("prepare"):
+            settings = self._rendering
+            job = prepare_job(model.text, model.voice, request, size, prompt, settings, control)
         for chunk in render(model.models, job, self._rendering, control, state):
             yield Chunk(chunk.index, chunk.to_uint8(), chunk.state.to_bytes())
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 _PREFIX = "null:"
-_FLAGS = frozenset({"fail", "noface", "crash", "hang", "oom", "oom-always"})
+_FLAGS = frozenset({"fail", "noface", "crash", "hang", "oom", "oom-always", "warn"})
 
 
 @dataclass(frozen=True)
 class Directives:
-    """seconds: how long the whole render takes. flags: which failures to simulate."""
+    """seconds: how long the whole render takes. flags: which failures or warnings to simulate."""
 
     seconds: float = 0.0
     flags: frozenset[str] = frozenset()

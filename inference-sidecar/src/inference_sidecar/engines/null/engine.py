@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from inference_sidecar.engines.engine import (
     FPS,
     SIZE_CLASSES,
+    UNTIMED,
     Chunk,
     Control,
     Plan,
@@ -24,8 +25,11 @@ from inference_sidecar.engines.engine import (
     fingerprint_of,
     split_frames,
 )
+from inference_sidecar.engines.null.busy_log import BusyLog
 from inference_sidecar.engines.null.directives import Directives, parse_directives
 from inference_sidecar.engines.null.settings import NullSettings
+from inference_sidecar.engines.stages import Stages
+from inference_sidecar.foundation.contracts import JobWarning
 from inference_sidecar.foundation.errors import GpuOutOfMemory, NoFace, RenderFailed
 
 _CHUNK_FRAMES: Final = 3 * FPS
@@ -34,6 +38,7 @@ _SHRINK: Final = {"720p": 10, "480p": 20, "432p": 20, "352p": 20}
 _FORWARD_SECONDS: Final = 0.02
 """How long one simulated forward pass takes; a cancellation waits no longer than this."""
 _VERSION: Final = "null-1"
+_WARNINGS: Final = (JobWarning(code="ASKED_FOR", message="The prompt asked for a warning."),)
 
 
 class NullEngine:
@@ -43,18 +48,28 @@ class NullEngine:
 
     def __init__(self, settings: NullSettings) -> None:
         self._settings = settings
+        self._busy = BusyLog(settings.null_busy_log)
 
-    def load(self) -> Readiness:
+    def load(self, stages: Stages = UNTIMED) -> Readiness:
         """Loads nothing, but takes as long as the settings say."""
-        time.sleep(self._settings.null_load_seconds)
-        pace = self._settings.null_seconds_per_video_second
-        return Readiness("cpu", "uint8", "none", 0, pace)
+        with stages.stage("weights"):
+            time.sleep(self._settings.null_load_seconds)
+        with stages.stage("engine"):
+            pass
+        with stages.stage("calibrate"):
+            pace = self._settings.null_seconds_per_video_second
+        return Readiness(
+            *("cpu", "uint8", "none", 0, pace),
+            size_class=SIZE_CLASSES[0],
+            frames_per_chunk=_CHUNK_FRAMES,
+        )
 
     def plan(self, request: RenderRequest, size_class: str | None = None) -> Plan:
         """Plans chunks of three seconds. Raises `NoFace` for `null:noface`, as others would."""
+        self._busy.begin()
         directives = parse_directives(request.prompt)
         if "noface" in directives.flags:
-            raise NoFace("The prompt asked for it.")
+            raise NoFace("No face was found in the image; the prompt asked for that.")
         chosen = size_class or SIZE_CLASSES[0]
         return Plan(
             generation=_shrunk(request.delivery, _SHRINK[chosen]),
@@ -62,6 +77,7 @@ class NullEngine:
             chunks=split_frames(request.frames, _CHUNK_FRAMES),
             estimated_seconds=directives.seconds,
             size_class=chosen,
+            warnings=_WARNINGS if "warn" in directives.flags else (),
         )
 
     def render(
@@ -70,38 +86,40 @@ class NullEngine:
         """Yields the bars at the pace that the prompt asks for; failures happen half-way."""
         if resume is not None:
             resume.require(self.fingerprint(request, plan))
-        directives = parse_directives(request.prompt)
+        with control.stage("prepare"):
+            directives = parse_directives(request.prompt)
         first = resume.next_chunk if resume is not None else 0
         failing_chunk = max(first, len(plan.chunks) // 2)
         for index in range(first, len(plan.chunks)):
             control.check()
-            seconds = directives.seconds * plan.chunks[index] / plan.frames
-            if index == failing_chunk:
-                _pass_time(seconds / 2, control)
-                _simulate_failure(directives, plan)
-                _pass_time(seconds / 2, control)
-            else:
-                _pass_time(seconds, control)
-            start = sum(plan.chunks[:index])
-            yield Chunk(index, _bars(start, plan.chunks[index], plan.generation), b"")
+            with control.stage("chunk", chunk=index, frames=plan.chunks[index]):
+                seconds = directives.seconds * plan.chunks[index] / plan.frames
+                self._pass_time(seconds / 2, control)
+                if index == failing_chunk:
+                    _simulate_failure(directives, plan)
+                self._pass_time(seconds / 2, control)
+                start = sum(plan.chunks[:index])
+                frames = _bars(start, plan.chunks[index], plan.generation)
+            yield Chunk(index, frames, b"")
             control.progress((index + 1) / len(plan.chunks))
+        self._busy.add()
 
     def fingerprint(self, request: RenderRequest, plan: Plan) -> str:
         """See `Engine.fingerprint`."""
         return fingerprint_of(request, plan, _VERSION)
 
+    def _pass_time(self, seconds: float, control: Control) -> None:
+        """Waits in steps of one forward pass; `control` can stop it between them."""
+        deadline = time.monotonic() + seconds
+        while (left := deadline - time.monotonic()) > 0:
+            time.sleep(min(left, _FORWARD_SECONDS))
+            self._busy.add()
+            control.check()
+
 
 def _shrunk(size: Size, divisor: int) -> Size:
     """The size divided and made even, as H.264 with 4:2:0 requires."""
     return Size(size.width // divisor // 2 * 2, size.height // divisor // 2 * 2)
-
-
-def _pass_time(seconds: float, control: Control) -> None:
-    """Waits in steps of one forward pass; `control` can stop it between them."""
-    deadline = time.monotonic() + seconds
-    while (left := deadline - time.monotonic()) > 0:
-        time.sleep(min(left, _FORWARD_SECONDS))
-        control.check()
 
 
 def _simulate_failure(directives: Directives, plan: Plan) -> None:

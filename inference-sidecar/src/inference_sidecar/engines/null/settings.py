@@ -16,3 +16,7 @@ class NullSettings(EngineSettings):
     null_load_seconds: float = Field(
         default=0, ge=0, description="how long the `null` engine takes to load"
     )
+    null_busy_log: str | None = Field(
+        default=None,
+        description="where the `null` engine adds a line for each time it was busy, in seconds",
+    )

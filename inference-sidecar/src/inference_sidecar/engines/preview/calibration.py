@@ -7,7 +7,7 @@ from typing import Final
 
 import numpy as np
 
-from inference_sidecar.engines.preview.raster import Texture, pixel_grid
+from inference_sidecar.engines.raster import Texture, pixel_grid
 
 _WIDTH: Final = 1280
 _HEIGHT: Final = 720

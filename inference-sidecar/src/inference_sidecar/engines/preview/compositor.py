@@ -10,7 +10,7 @@ from inference_sidecar.engines.preview.head_motion import Head, HeadPose
 from inference_sidecar.engines.preview.lip_motion import MouthPose
 from inference_sidecar.engines.preview.mouth import Mouth
 from inference_sidecar.engines.preview.mouth_geometry import measure_mouth
-from inference_sidecar.engines.preview.raster import CoarseGrid, Image, Points, Texture, pixel_grid
+from inference_sidecar.engines.raster import CoarseGrid, Image, Points, Texture, pixel_grid
 
 
 @dataclass(frozen=True)
@@ -25,8 +25,9 @@ class FacePose:
 class Compositor:
     """Draws one portrait in any pose. Calls are independent of each other."""
 
-    def __init__(self, framing: Framing, landmarks: Points) -> None:
-        """landmarks: the mesh in pixels of the portrait."""
+    def __init__(self, framing: Framing, landmarks: Points, *, moves_mouth: bool = True) -> None:
+        """landmarks: the mesh in pixels of the portrait. moves_mouth: without it the lower face
+        only moves with the head, because something covers the mouth."""
         canvas = framing.canvas
         placed = framing.place(landmarks)
         height, width = canvas.shape[:2]
@@ -37,7 +38,11 @@ class Compositor:
         head = Head(framing, landmarks)
         self._grid = CoarseGrid(*head.region())
         self._head = head.over(self._grid)
-        self._mouth = Mouth(canvas, self._texture, measure_mouth(canvas, placed), head)
+        self._mouth = (
+            Mouth(canvas, self._texture, measure_mouth(canvas, placed), head)
+            if moves_mouth
+            else None
+        )
         self._eyelids = Eyelids(canvas, self._texture, placed, head)
 
     def draw(self, frame: Image, pose: FacePose) -> None:
@@ -49,5 +54,6 @@ class Compositor:
             for field in self._head.rest_position(pose.head)
         )
         frame[grid.rows, grid.columns] = self._texture.at_positions(source_x, source_y)
-        self._mouth.draw(frame, pose.mouth, pose.head)
+        if self._mouth is not None:
+            self._mouth.draw(frame, pose.mouth, pose.head)
         self._eyelids.draw(frame, pose.eyes, pose.head)

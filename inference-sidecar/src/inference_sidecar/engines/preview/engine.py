@@ -11,6 +11,7 @@ import numpy as np
 from inference_sidecar.engines.engine import (
     FPS,
     SIZE_CLASSES,
+    UNTIMED,
     Chunk,
     Control,
     Plan,
@@ -21,24 +22,25 @@ from inference_sidecar.engines.engine import (
     fingerprint_of,
     split_frames,
 )
+from inference_sidecar.engines.faces.face_finder import FaceFinder
 from inference_sidecar.engines.preview.blinks import plan_blinks
 from inference_sidecar.engines.preview.calibration import guess_seconds_per_video_second
 from inference_sidecar.engines.preview.compositor import Compositor, FacePose
-from inference_sidecar.engines.preview.face_detector import FaceDetector
-from inference_sidecar.engines.preview.face_mesh import FaceMesh, is_profile
 from inference_sidecar.engines.preview.framing import frame_portrait
 from inference_sidecar.engines.preview.head_motion import plan_head
 from inference_sidecar.engines.preview.lip_motion import MouthPose
-from inference_sidecar.engines.preview.raster import Image, Points, read_image, use_threads
+from inference_sidecar.engines.preview.speaker import Speaker, choose_speaker
 from inference_sidecar.engines.preview.speech_motion import plan_speech
 from inference_sidecar.engines.preview.voice import measure_voice
-from inference_sidecar.foundation.errors import ImageUnreadable, NoFace
+from inference_sidecar.engines.raster import Image, read_image, use_threads
+from inference_sidecar.engines.stages import Stages
+from inference_sidecar.foundation.errors import ImageUnreadable
 from inference_sidecar.foundation.pace import Pace
 
 _CHUNK_FRAMES: Final = FPS
 """One second: 70 MB of frames at 720p, and the most that a cancel or a crash loses."""
 _SHRINK: Final = {"720p": (1, 1), "480p": (2, 3), "432p": (3, 5), "352p": (1, 2)}
-_VERSION: Final = "preview-3"
+_VERSION: Final = "preview-4"
 _SETUP_SECONDS: Final = 0.5
 """Finding and preparing the face, whatever the video's length."""
 
@@ -49,21 +51,30 @@ class PreviewEngine:
     name = "preview"
 
     def __init__(self) -> None:
-        self._detector: FaceDetector | None = None
-        self._mesh: FaceMesh | None = None
+        self._finder: FaceFinder | None = None
         self._pace: Pace | None = None
 
-    def load(self) -> Readiness:
+    def load(self, stages: Stages = UNTIMED) -> Readiness:
         """Loads the face models (4 MB). The pace is estimated until renders have been measured."""
-        # The encoder needs the other core, and the frames are too small to gain from more threads.
-        use_threads(1)
-        self._detector, self._mesh = FaceDetector(), FaceMesh()
-        self._pace = Pace(guess_seconds_per_video_second())
-        return Readiness("cpu", "uint8", "none", 0, self._pace.seconds_per_video_second)
+        with stages.stage("weights"):
+            self._finder = FaceFinder()
+        with stages.stage("engine"):
+            # The encoder needs the other core, and the frames are too small to gain from threads.
+            use_threads(1)
+        with stages.stage("calibrate"):
+            self._pace = Pace(guess_seconds_per_video_second())
+        return Readiness(
+            *("cpu", "uint8", "none", 0, self._pace.seconds_per_video_second),
+            size_class=SIZE_CLASSES[0],
+            frames_per_chunk=_CHUNK_FRAMES,
+        )
 
     def plan(self, request: RenderRequest, size_class: str | None = None) -> Plan:
-        """Finds the face. Chunks are one second long. Raises `ImageUnreadable` and `NoFace`."""
-        self._find_face(request)
+        """Finds the face. Chunks are one second long.
+
+        Raises `ImageUnreadable`, `NoFace` and `FaceUnusable`.
+        """
+        _, speaker = self._find_speaker(request)
         pace = self._loaded_pace().seconds_per_video_second
         chosen = size_class or SIZE_CLASSES[0]
         part, whole = _SHRINK[chosen]
@@ -74,6 +85,7 @@ class PreviewEngine:
             chunks=split_frames(request.frames, _CHUNK_FRAMES),
             estimated_seconds=_SETUP_SECONDS + pace * request.frames / FPS,
             size_class=chosen,
+            warnings=speaker.warnings,
         )
 
     def render(
@@ -83,21 +95,25 @@ class PreviewEngine:
         if resume is not None:
             resume.require(self.fingerprint(request, plan))
         control.check()
-        portrait, landmarks = self._find_face(request)
-        compositor = Compositor(frame_portrait(portrait, landmarks, plan.generation), landmarks)
-        control.check()
-        poses = plan_poses(request)
+        with control.stage("prepare"):
+            portrait, speaker = self._find_speaker(request)
+            landmarks = speaker.landmarks
+            framing = frame_portrait(portrait, landmarks, plan.generation)
+            compositor = Compositor(framing, landmarks, moves_mouth=not speaker.is_mouth_covered)
+            control.check()
+            poses = plan_poses(request)
         first = resume.next_chunk if resume is not None else 0
         done = resumed = sum(plan.chunks[:first])
         started = time.monotonic()
         for index in range(first, len(plan.chunks)):
             width, height = plan.generation
             frames = np.empty((plan.chunks[index], height, width, 3), np.uint8)
-            for frame in frames:
-                control.check()
-                compositor.draw(frame, poses[done])
-                done += 1
-                control.progress(done / plan.frames)
+            with control.stage("chunk", chunk=index, frames=len(frames)):
+                for frame in frames:
+                    control.check()
+                    compositor.draw(frame, poses[done])
+                    done += 1
+                    control.progress(done / plan.frames)
             yield Chunk(index, frames, b"")
         # The consumer encodes each chunk in between, so this is the pace of the whole job.
         self._loaded_pace().observe((done - resumed) / FPS, time.monotonic() - started)
@@ -111,20 +127,14 @@ class PreviewEngine:
         """See `Engine.fingerprint`."""
         return fingerprint_of(request, plan, _VERSION)
 
-    def _find_face(self, request: RenderRequest) -> tuple[Image, Points]:
-        """The portrait, and the mesh of its main face."""
-        if self._detector is None or self._mesh is None:
+    def _find_speaker(self, request: RenderRequest) -> tuple[Image, Speaker]:
+        """The portrait, and who speaks in it."""
+        if self._finder is None:
             raise RuntimeError("Call load() first.")
         portrait = read_image(request.image)
         if portrait is None:
             raise ImageUnreadable("The image is not a PNG or JPEG.")
-        face = self._detector.find_main_face(portrait)
-        landmarks = None if face is None else self._mesh.locate(portrait, face)
-        if landmarks is None:
-            raise NoFace("There is no face in the image that could speak.")
-        if is_profile(landmarks):
-            raise NoFace("The face is turned too far to the side.")
-        return portrait, landmarks
+        return portrait, choose_speaker(portrait, self._finder.find(portrait))
 
 
 def plan_poses(request: RenderRequest) -> list[FacePose]:

@@ -8,7 +8,7 @@ import numpy as np
 
 from inference_sidecar.engines.preview.head_motion import Head, HeadPose
 from inference_sidecar.engines.preview.parted_lips import fit_between_corners
-from inference_sidecar.engines.preview.raster import (
+from inference_sidecar.engines.raster import (
     CoarseGrid,
     Field,
     Image,
@@ -40,7 +40,7 @@ _RIM_DARKNESS: Final = 0.55
 _LID_COLUMNS: Final = (-0.8, -0.4, 0.0, 0.4, 0.8)
 _LEAST_OPENING: Final = 0.12
 """An eye that is open less than this, in half widths, is closed or half hidden and stays
-unchanged."""
+unchanged. So does one whose middle the edge of the picture cuts off."""
 _REACH: Final = 1.5
 _TABLE_STEPS: Final = 101
 
@@ -84,15 +84,17 @@ class _Eye:
         self._upper = self._lid(local, upper)
         self._lower = self._lid(local, lower)
         self._height = float((self._lower - self._upper).max())
-        self.is_open = self._height > _LEAST_OPENING * self._unit
-        reach = self._unit * _REACH
         height, width = canvas.shape[:2]
+        is_inside = bool(np.all((self._centre >= 0) & (self._centre < (width, height))))
+        self.is_open = is_inside and self._height > _LEAST_OPENING * self._unit
+        if not self.is_open:
+            return
+        reach = self._unit * _REACH
         left, top = np.maximum(np.floor(self._centre - reach), 0).astype(int)
         right, bottom = np.minimum(np.ceil(self._centre + reach), (width, height)).astype(int)
         self._grid = CoarseGrid(int(left), int(top), int(right), int(bottom))
         self._head = head.over(self._grid)
-        if self.is_open:
-            self._skin = self._lid_skin(canvas)
+        self._skin = self._lid_skin(canvas)
 
     def draw(self, canvas: Image, closed: float, head: HeadPose) -> None:
         """Lowers the lashes and covers the area above them with the skin of the lid."""

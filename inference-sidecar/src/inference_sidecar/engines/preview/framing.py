@@ -8,7 +8,8 @@ from typing import Final
 import numpy as np
 
 from inference_sidecar.engines.engine import Size
-from inference_sidecar.engines.preview.raster import (
+from inference_sidecar.engines.faces.face_mesh import CHIN, FOREHEAD
+from inference_sidecar.engines.raster import (
     Field,
     Image,
     Points,
@@ -18,8 +19,6 @@ from inference_sidecar.engines.preview.raster import (
     warp_affine,
 )
 
-_FOREHEAD_TOP: Final = 10
-_CHIN: Final = 152
 _HAIR_ABOVE_FACE: Final = 0.45
 _ROOM_BELOW_CHIN: Final = 0.15
 """How far the head extends beyond the mesh, in face heights."""
@@ -44,6 +43,13 @@ class Framing:
         """Maps points of the portrait to the canvas."""
         return (points @ self.matrix[:, :2].T + self.matrix[:, 2]).astype(np.float32)
 
+    def bounds(self) -> Points:
+        """The first and the last pixel (x, y) of the canvas that show the portrait itself."""
+        height, width = self.portrait.shape[:2]
+        corners = self.place(np.array([[0, 0], [width - 1, height - 1]], np.float32))
+        rows, columns = self.canvas.shape[:2]
+        return np.clip(corners, 0, [columns - 1, rows - 1]).astype(np.float32)
+
     def in_portrait(self, x: Field, y: Field) -> tuple[Field, Field]:
         """Maps positions on the canvas to the portrait."""
         scale, (left, top) = self.matrix[0, 0], self.matrix[:, 2]
@@ -57,7 +63,7 @@ def frame_portrait(portrait: Image, landmarks: Points, size: Size) -> Framing:
     """
     height, width = portrait.shape[:2]
     cover = max(size.width / width, size.height / height)
-    top, chin = float(landmarks[_FOREHEAD_TOP, 1]), float(landmarks[_CHIN, 1])
+    top, chin = float(landmarks[FOREHEAD, 1]), float(landmarks[CHIN, 1])
     head_top = max(0.0, top - _HAIR_ABOVE_FACE * (chin - top))
     head_bottom = min(float(height), chin + _ROOM_BELOW_CHIN * (chin - top))
     face_left, face_right = float(landmarks[:, 0].min()), float(landmarks[:, 0].max())

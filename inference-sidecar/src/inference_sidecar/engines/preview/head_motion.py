@@ -8,13 +8,12 @@ from typing import Final
 import numpy as np
 
 from inference_sidecar.engines.engine import FPS
+from inference_sidecar.engines.faces.face_mesh import CHIN, FOREHEAD
 from inference_sidecar.engines.preview.framing import Framing
-from inference_sidecar.engines.preview.raster import CoarseGrid, Field, Points, smooth_step
 from inference_sidecar.engines.preview.silhouette import Silhouette
 from inference_sidecar.engines.preview.voice import Track
+from inference_sidecar.engines.raster import CoarseGrid, Field, Points, smooth_step
 
-_FOREHEAD: Final = 10
-_CHIN: Final = 152
 _SIDES: Final = (234, 454)
 _SWAY: Final = 0.009
 _BOB: Final = 0.005
@@ -78,7 +77,7 @@ class Head:
     def __init__(self, framing: Framing, in_portrait: Points) -> None:
         """in_portrait: the mesh, in pixels of the portrait."""
         landmarks = framing.place(in_portrait)
-        chin, forehead = landmarks[_CHIN], landmarks[_FOREHEAD]
+        chin, forehead = landmarks[CHIN], landmarks[FOREHEAD]
         up = forehead - chin
         self._size = float(np.hypot(*up))
         self._down = -up / self._size
@@ -91,6 +90,7 @@ class Head:
         self._silhouette = Silhouette(framing.portrait, in_portrait)
         height, width = framing.canvas.shape[:2]
         self._canvas = (width, height)
+        self.bounds = framing.bounds()
 
     def region(self) -> tuple[int, int, int, int]:
         """The rectangle (left, top, right, bottom) of pixels that can move."""
@@ -131,9 +131,9 @@ class Head:
         return sides * above * neck
 
     def _inside(self, x: Field, y: Field) -> Field:
-        """0 at the picture's edges, because nothing beyond them can move in."""
-        width, height = self._canvas
-        nearest = np.minimum(np.minimum(x, width - 1 - x), np.minimum(y, height - 1 - y))
+        """0 at the portrait's edges, because nothing beyond them can move in."""
+        (left, top), (right, bottom) = self.bounds
+        nearest = np.minimum(np.minimum(x - left, right - x), np.minimum(y - top, bottom - y))
         return smooth_step(nearest, 0.0, _EDGE_PX)
 
 

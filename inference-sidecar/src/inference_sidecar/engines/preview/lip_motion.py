@@ -9,7 +9,7 @@ from typing import Final
 import numpy as np
 
 from inference_sidecar.engines.preview.mouth_geometry import MouthGeometry
-from inference_sidecar.engines.preview.raster import Field, smooth_step
+from inference_sidecar.engines.raster import Field, smooth_step
 
 _WIDEST: Final = 0.092
 """Opening of the widest vowel, in face heights."""
@@ -19,6 +19,9 @@ it."""
 _UPPER_SHARE: Final = 0.14
 """The upper lip's fraction of an opening; the jaw does the rest."""
 _UPPER_SHARE_CLOSING: Final = 0.35
+_MOST_STRETCH: Final = 0.3
+"""How far the upper lip comes down at most to close, in lengths of the skin that stretches for it;
+the jaw does the rest. Skin that stretches further shows as streaks below the nose."""
 _CHIN_SHARE: Final = 0.6
 """How far the chin follows the lower lip."""
 _SPREAD: Final = 0.07
@@ -75,13 +78,19 @@ Shift = Callable[[Field, Field, Motion], Field]
 class LipMotion:
     """The movement of one mouth. Parted lips are closed first and then opened like any others."""
 
-    def __init__(self, geometry: MouthGeometry) -> None:
+    def __init__(self, geometry: MouthGeometry, room: float) -> None:
+        """room: beside the mouth; corners near the edge of the portrait have no skin to pull in."""
         self._geometry = geometry
+        self._give = float(np.clip(room, 0, 1))
         self._widest = float(np.clip(_WIDEST * geometry.face, *_WIDEST_BOUNDS))
         if geometry.rest_gap > 0:
             self._widest *= _SMILE_OPENS
-        self._shut_lower = -(1 - _UPPER_SHARE_CLOSING) * geometry.rest_gap
-        self._shut_upper = _UPPER_SHARE_CLOSING * geometry.rest_gap
+        below_nose = float(geometry.upper_at(np.zeros(1))[0]) - geometry.nose
+        # Heights above the lip's edge between which the skin stops following it.
+        self._fall = 0.8 * geometry.upper_lip, max(0.9 * below_nose, geometry.upper_lip)
+        stretching = self._fall[1] - self._fall[0]
+        self._shut_upper = min(_UPPER_SHARE_CLOSING * geometry.rest_gap, _MOST_STRETCH * stretching)
+        self._shut_lower = self._shut_upper - geometry.rest_gap
         self._solver_steps = _SOLVER_STEPS_SHUTTING if geometry.rest_gap > 0 else _SOLVER_STEPS
 
     def reach(self) -> tuple[float, float]:
@@ -96,7 +105,7 @@ class LipMotion:
         if smile > 0:
             widen *= _SMILE_SHAPE
         widen -= _OPEN_NARROWS * pose.open + _SMILE_NARROWS * smile
-        return Motion((1 - _UPPER_SHARE) * gap, -_UPPER_SHARE * gap, widen)
+        return Motion((1 - _UPPER_SHARE) * gap, -_UPPER_SHARE * gap, widen * self._give)
 
     def _profiles(self, x: Field) -> tuple[Field, Field]:
         """How opening and closing fall off from 1 at the middle to 0 at the corners."""
@@ -130,7 +139,7 @@ class LipMotion:
         geometry = self._geometry
         follow = self._follow(x, y)
         above_edge = np.maximum(geometry.upper_at(x) - y, 0)
-        fall = 1 - smooth_step(above_edge, 0.8 * geometry.upper_lip, -0.9 * geometry.nose)
+        fall = 1 - smooth_step(above_edge, *self._fall)
         opening, shutting = (profile * fall for profile in self._profiles(x))
         return (
             follow * (motion.lower * (1 - opening) + self._shut_lower * (1 - shutting))

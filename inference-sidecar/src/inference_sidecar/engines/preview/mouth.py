@@ -16,7 +16,7 @@ from inference_sidecar.engines.preview.lip_motion import (
 )
 from inference_sidecar.engines.preview.mouth_geometry import MouthGeometry
 from inference_sidecar.engines.preview.mouth_interior import MouthInterior
-from inference_sidecar.engines.preview.raster import (
+from inference_sidecar.engines.raster import (
     CoarseGrid,
     Field,
     Image,
@@ -45,9 +45,10 @@ class Mouth:
         self, canvas: Image, texture: Texture, geometry: MouthGeometry, head: Head
     ) -> None:
         self._geometry, self._texture = geometry, texture
+        self._bounds = head.bounds
         height, width = canvas.shape[:2]
         size = (width, height)
-        self._lips = LipMotion(geometry)
+        self._lips = LipMotion(geometry, self._room_beside())
         high, low = self._lips.reach()
         left, top, right, bottom = geometry.frame.pixels_around(
             (-_REACH_X, -_REACH_ABOVE, _REACH_X, geometry.chin + REACH_BELOW_CHIN), size
@@ -66,6 +67,14 @@ class Mouth:
         self._lower_head = head.over(self._lower_grid)
         self._box_head = head.over(self._box_grid)
         self._prepare_box(canvas)
+
+    def _room_beside(self) -> float:
+        """From the nearer corner to the edge of the portrait, in half mouth widths."""
+        ends = np.array([-1, 1], np.float32)
+        corners = np.stack(self._geometry.frame.pixels(ends, np.zeros_like(ends)), axis=1)
+        first, last = self._bounds
+        room = np.minimum(corners - first, last - corners).min()
+        return float(room / self._geometry.frame.unit_px)
 
     def _prepare_box(self, canvas: Image) -> None:
         """The lips' masks and the mouth's inside, over the box at rest."""
@@ -129,9 +138,22 @@ class Mouth:
         source_x, source_y = self._lips.source(x, y, shift, motion)
         axes, unit = self._geometry.frame.axes, self._geometry.frame.unit_px
         right, down = (source_x - x) * unit, (source_y - y) * unit
+        shifts = (
+            right * axes[0, 0] + down * axes[1, 0],
+            right * axes[0, 1] + down * axes[1, 1],
+        )
+        first, last = self._bounds
         places = (
-            rest_x + right * axes[0, 0] + down * axes[1, 0],
-            rest_y + right * axes[0, 1] + down * axes[1, 1],
+            at + _kept_inside(at, shift, float(low), float(high))
+            for at, shift, low, high in zip(rest, shifts, first, last, strict=True)
         )
         across, along = (grid.spread(self._texture.position(place)) for place in places)
         return across, along
+
+
+def _kept_inside(at: Field, shift: Field, low: float, high: float) -> Field:
+    """Shortens shifts that would lead out of the portrait, where its last pixels would repeat as
+    streaks; the skin at the edge stretches instead. Shifts that end well inside stay the same."""
+    room = np.maximum(np.where(shift > 0, high - at, at - low), 1e-3)
+    square = (shift / room) ** 2
+    return np.asarray(shift / np.sqrt(np.sqrt(1 + square * square)), np.float32)

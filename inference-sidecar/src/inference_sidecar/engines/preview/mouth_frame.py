@@ -7,7 +7,7 @@ from typing import Self
 
 import numpy as np
 
-from inference_sidecar.engines.preview.raster import Field, Image, Points, Texture
+from inference_sidecar.engines.raster import Field, Image, Points, Texture
 
 
 @dataclass(frozen=True)

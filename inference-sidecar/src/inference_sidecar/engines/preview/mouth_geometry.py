@@ -7,13 +7,14 @@ from typing import Final
 
 import numpy as np
 
+from inference_sidecar.engines.faces.face_mesh import CHIN, FOREHEAD
 from inference_sidecar.engines.preview.mouth_frame import MouthFrame
 from inference_sidecar.engines.preview.parted_lips import (
     find_corners,
     find_edges,
     fit_between_corners,
 )
-from inference_sidecar.engines.preview.raster import Field, Image, Points, blur
+from inference_sidecar.engines.raster import Field, Image, Points, blur
 
 _INNER_CORNERS: Final = (78, 308)
 _INNER_UPPER: Final = (78, 191, 80, 81, 82, 13, 312, 311, 310, 415, 308)
@@ -21,8 +22,6 @@ _INNER_LOWER: Final = (78, 95, 88, 178, 87, 14, 317, 402, 318, 324, 308)
 _UPPER_MIDDLE: Final = 0
 _LOWER_MIDDLE: Final = 17
 _NOSE_BASE: Final = 2
-_CHIN: Final = 152
-_FOREHEAD: Final = 10
 TABLE_STEPS: Final = 201
 _TOUCHING_GAP: Final = 0.1
 _LEAST_LIP: Final = 0.08
@@ -84,8 +83,8 @@ def measure_mouth(picture: Image, landmarks: Points) -> MouthGeometry:
         upper_lip=max(float(upper[middle] - local[_UPPER_MIDDLE, 1]), _LEAST_LIP),
         lower_lip=max(float(local[_LOWER_MIDDLE, 1] - lower[middle]), _LEAST_LIP),
         nose=float(local[_NOSE_BASE, 1]),
-        chin=float(local[_CHIN, 1]),
-        face=float(np.hypot(*(local[_CHIN] - local[_FOREHEAD]))),
+        chin=float(local[CHIN, 1]),
+        face=float(np.hypot(*(local[CHIN] - local[FOREHEAD]))),
     )
 
 

@@ -8,8 +8,8 @@ import numpy as np
 
 from inference_sidecar.engines.preview.lip_motion import LipEdges
 from inference_sidecar.engines.preview.mouth_geometry import MouthGeometry
-from inference_sidecar.engines.preview.raster import Field, Image, sample_field, smooth_step
 from inference_sidecar.engines.preview.teeth import find_teeth
+from inference_sidecar.engines.raster import Field, Image, sample_field, smooth_step
 
 _DEEP: Final = np.array([18.0, 7.0, 7.0], np.float32)
 _CAVITY: Final = np.array([58.0, 24.0, 21.0], np.float32)
@@ -47,6 +47,11 @@ class MouthInterior:
         # light that does has passed lips and gums, so shade in a mouth is red, never grey.
         reached = float(smooth_step(np.array(edges.gap), 0.05, 0.4))
         dimmed = (0.9 + 0.1 * reached) * shade[..., None] ** (np.float32(0.25) * _SHADE_TINT)
+        if self._teeth.lower is not None:
+            down_x, down_y = (edges.jaw * np.float32(axis) for axis in self._down_px)
+            lower = sample_field(self._teeth.lower, rest_px[0] - down_x, rest_px[1] - down_y)
+            inside = _over(inside, lower, dimmed)
+        # The lower teeth close behind the upper ones.
         teeth = sample_field(self._teeth.upper, *rest_px)
         if self._teeth.are_own:
             inside = _over(inside, teeth, dimmed)
@@ -54,10 +59,6 @@ class MouthInterior:
             lit = shade * (0.4 + 0.6 * reached)
             teeth[..., :3] = self._faded(teeth[..., :3] * lit[..., None] ** _SHADE_TINT)
             inside = _over(inside, teeth, 1.0, 0.3 + 0.7 * reached)
-        if self._teeth.lower is not None:
-            down_x, down_y = (edges.jaw * np.float32(axis) for axis in self._down_px)
-            lower = sample_field(self._teeth.lower, rest_px[0] - down_x, rest_px[1] - down_y)
-            inside = _over(inside, lower, dimmed)
         return inside
 
     def _faded(self, colours: Field) -> Field:

@@ -11,7 +11,7 @@ from typing import Final
 import numpy as np
 
 from inference_sidecar.engines.preview.mouth_frame import MouthFrame
-from inference_sidecar.engines.preview.raster import (
+from inference_sidecar.engines.raster import (
     Field,
     Image,
     Mask,
@@ -23,10 +23,11 @@ from inference_sidecar.engines.preview.raster import (
 _STEP: Final = 0.02
 """Of the search, in half mouth widths, for columns and rows."""
 _SEARCH_UPPER: Final = (-0.14, 0.04)
-_SEARCH_LOWER: Final = (-0.14, 0.2)
+_SEARCH_LOWER: Final = (-0.28, 0.2)
 """Search range around the mesh's edges. It is small below the upper one, where gums look like
 lips."""
-_SEARCH_CORNERS: Final = 1.25
+_SEARCH_CORNERS: Final = 1.45
+"""The mesh's corner of a wide open mouth can be off by a quarter of the mouth's half width."""
 _BAND: Final = 4
 """Steps on both sides of an edge that are compared."""
 _PRIOR: Final = 0.35
@@ -36,6 +37,8 @@ _KERNEL: Final = 7.0
 """The CIELAB distance at which colours belong to different things."""
 _CERTAIN: Final = 3.0
 _SAMPLES: Final = 400
+_BRIGHTER: Final = 24.0
+"""In CIELAB lightness. Less would include the shine of lips and fair skin."""
 _SAFETY: Final = 0.02
 """Prefers losing a little of a lip to keeping some of a tooth."""
 
@@ -56,7 +59,10 @@ class _Strip:
         inside = (y > self.upper + 0.3 * gap) & (y < self.lower - 0.3 * gap) & (gap > 0.1)
         outside = (np.abs(y - self.upper + 0.14) < 0.06) | (np.abs(y - self.lower - 0.18) < 0.1)
         outside &= np.abs(x) < 0.8
+        teeth = _look_like_teeth(colours)
+        outside &= ~teeth
         likeness = _likeness(colours, outside) - _likeness(colours, inside)
+        likeness[teeth] = -_CERTAIN
         self.lip = np.clip(likeness, -_CERTAIN, _CERTAIN).astype(np.float32)
 
 
@@ -106,6 +112,14 @@ def fit_between_corners(x: Field, y: Field, table_x: Field, degree: int) -> Fiel
     coefficients = np.linalg.lstsq(basis, y, rcond=None)[0]
     powers = [(1 - table_x**2) * table_x**power for power in range(degree + 1)]
     return (np.stack(powers, axis=1) @ coefficients).astype(np.float32)
+
+
+def _look_like_teeth(colours: Field) -> Mask:
+    """Pixels that are brighter than the skin and have less than half of its colour. The mesh may
+    have its edge above the lower teeth, which then would pass for a lip."""
+    chroma = np.hypot(colours[..., 1], colours[..., 2])
+    bright = colours[..., 0] > np.median(colours[..., 0]) + _BRIGHTER
+    return np.asarray(bright & (chroma < np.median(chroma) / 2), np.bool_)
 
 
 def _likeness(colours: Field, where: Mask) -> Field:

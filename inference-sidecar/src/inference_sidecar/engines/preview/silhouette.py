@@ -6,7 +6,8 @@ from typing import Final
 
 import numpy as np
 
-from inference_sidecar.engines.preview.raster import (
+from inference_sidecar.engines.faces.face_mesh import CHIN, FOREHEAD
+from inference_sidecar.engines.raster import (
     Field,
     Image,
     Mask,
@@ -23,8 +24,6 @@ _FACE_OVAL: Final = (
     *(10, 338, 297, 332, 284, 251, 389, 356, 454, 323, 361, 288, 397, 365, 379, 378, 400, 377),
     *(152, 148, 176, 149, 150, 136, 172, 58, 132, 93, 234, 127, 162, 21, 54, 103, 67, 109),
 )
-_FOREHEAD: Final = 10
-_CHIN: Final = 152
 _SIDES: Final = (234, 454)
 _FACE_PX: Final = 90.0
 """Height of the face, in pixels, at which the segmentation runs: finer detail is not needed."""
@@ -44,7 +43,7 @@ class Silhouette:
     def __init__(self, portrait: Image, landmarks: Points) -> None:
         """landmarks: the mesh on the portrait."""
         height, width = portrait.shape[:2]
-        self._scale = min(1.0, _FACE_PX / _distance(landmarks[_FOREHEAD], landmarks[_CHIN]))
+        self._scale = min(1.0, _FACE_PX / _distance(landmarks[FOREHEAD], landmarks[CHIN]))
         small = resize(portrait, round(width * self._scale), round(height * self._scale))
         person = _cut_out(small, landmarks * self._scale)
         away = distance_from(person) / np.float32(_FACE_PX)
@@ -59,7 +58,7 @@ class Silhouette:
 def _cut_out(picture: Image, landmarks: Points) -> Mask:
     """The pixels of the person. Colours decide between certain face and certain background."""
     height, width = picture.shape[:2]
-    forehead, chin = landmarks[_FOREHEAD], landmarks[_CHIN]
+    forehead, chin = landmarks[FOREHEAD], landmarks[CHIN]
     centre, half_face = (forehead + chin) / 2, _distance(forehead, chin) / 2
     half_width = _distance(*landmarks[list(_SIDES)]) / 2
     down = (chin - forehead) / (2 * half_face)

@@ -10,8 +10,15 @@ import numpy as np
 from inference_sidecar.engines.engine import FPS
 from inference_sidecar.engines.preview.voice import STEPS_PER_SECOND, Track, VoiceMeasures
 
-_SILENT_DB: Final = -58.0
-"""Anything quieter is not speech, however quiet the loudest part is."""
+_SILENT_DB: Final = -95.0
+"""Rounding to 16 bits is as loud. A voice whose peak is 60 dB below full scale, which ingest takes
+for silence, is some 15 dB louder."""
+_FAINT_DB: Final = -50.0
+_STEADY_DB: Final = 12.0
+"""What is as faint and varies by less is the noise of the room and no voice."""
+_CLICK_STEPS: Final = 6
+_RARE_DB: Final = 9.0
+"""How far the loud syllables of a voice are below its loudest, at most."""
 _RANGE_DB: Final = 26.0
 """From lips about to part to fully open."""
 _ABOVE_NOISE_DB: Final = 9.0
@@ -62,6 +69,10 @@ def _speech_level(voice: VoiceMeasures) -> Track:
     level = voice.vowel_db
     loud = float(np.percentile(level, 97))
     noise = float(np.percentile(level, 5))
+    # In a recording that is nearly all silence, even the loud percentiles are silence.
+    loud = max(loud, float(np.sort(level)[-min(_CLICK_STEPS, len(level))]) - _RARE_DB)
+    if loud < _FAINT_DB and loud - noise < _STEADY_DB:
+        return np.zeros_like(level)
     # In a recording without pauses the noise cannot be measured: its quietest tenth is speech.
     threshold = max(loud - _RANGE_DB, min(noise + _ABOVE_NOISE_DB, loud - 12), _SILENT_DB)
     if loud <= threshold:

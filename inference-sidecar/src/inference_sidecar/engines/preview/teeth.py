@@ -8,7 +8,7 @@ from typing import Final
 import numpy as np
 
 from inference_sidecar.engines.preview.mouth_geometry import MouthGeometry
-from inference_sidecar.engines.preview.raster import Field, Image, smooth_step
+from inference_sidecar.engines.raster import Field, Image, smooth_step
 
 _TOOTH: Final = np.array([240.0, 224.0, 200.0], np.float32)
 _TINT_SHARE: Final = 0.22

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import wave
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from inference_sidecar.engines.voice_channel import choose_channel, to_mono
 from inference_sidecar.foundation.errors import AudioUnreadable
 
 STEPS_PER_SECOND: Final = 100
@@ -67,11 +69,12 @@ def _measure_blocks(path: Path) -> Iterator[tuple[Track, Track, Track]]:
 def _measure_reader(reader: wave.Wave_read) -> Iterator[tuple[Track, Track, Track]]:
     """Slides a window over the samples, centred by half a window of silence on both sides."""
     rate = reader.getframerate()
+    channel = _find_channel(reader)
     hop, window = rate / STEPS_PER_SECOND, round(rate * _WINDOW_SECONDS)
     pending = np.zeros(window // 2, np.float32)
     dropped, total, step, ended = 0, 0, 0, False
     while not ended:
-        fresh = _to_mono(reader.readframes(round(hop * _BLOCK_STEPS)), reader)
+        fresh = to_mono(_read_samples(reader, round(hop * _BLOCK_STEPS)), channel)
         total += len(fresh)
         ended = len(fresh) == 0
         pending = np.concatenate([pending, np.zeros(window, np.float32) if ended else fresh])
@@ -85,8 +88,20 @@ def _measure_reader(reader: wave.Wave_read) -> Iterator[tuple[Track, Track, Trac
             pending, dropped = pending[keep_from:], dropped + keep_from
 
 
-def _to_mono(raw: bytes, reader: wave.Wave_read) -> Track:
-    """Samples of any PCM width as floats from -1 to 1, averaged over the channels."""
+def _find_channel(reader: wave.Wave_read) -> int | None:
+    """Reads a recording of several channels to its end to see which one carries the voice."""
+    if reader.getnchannels() == 1:
+        return None
+    rate = reader.getframerate()
+    seconds = math.ceil(reader.getnframes() / rate)
+    channel = choose_channel((_read_samples(reader, rate) for _ in range(seconds)), rate)
+    reader.rewind()
+    return channel
+
+
+def _read_samples(reader: wave.Wave_read, count: int) -> Track:
+    """Samples of any PCM width as floats from -1 to 1, `[n, channels]`; none at the end."""
+    raw = reader.readframes(count)
     width, channels = reader.getsampwidth(), reader.getnchannels()
     usable = len(raw) // (width * channels) * width * channels
     pcm = np.frombuffer(raw[:usable], np.uint8).reshape(-1, width)
@@ -95,7 +110,7 @@ def _to_mono(raw: bytes, reader: wave.Wave_read) -> Track:
     else:
         # Two significant bytes are enough for measuring loudness.
         samples = pcm[:, -2:].copy().view("<i2")[:, 0].astype(np.float32) / 32768
-    return samples.reshape(-1, channels).mean(axis=1, dtype=np.float32)
+    return samples.reshape(-1, channels)
 
 
 def _measure(

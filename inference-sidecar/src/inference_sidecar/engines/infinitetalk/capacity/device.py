@@ -46,6 +46,15 @@ class Device:
         """As the worker reports it."""
         return torch.cuda.get_device_name(self.torch) if self.is_cuda else "cpu"
 
+    @property
+    def uuid(self) -> str | None:
+        """By which the driver knows it; torch and the driver count devices differently."""
+        if not self.is_cuda:
+            return None
+        # Older builds of torch do not tell it.
+        uuid = getattr(torch.cuda.get_device_properties(self.torch), "uuid", None)
+        return None if uuid is None else str(uuid)
+
     def free_bytes(self) -> int:
         """Bytes that can still be allocated; on a CPU, the machine's available memory."""
         if not self.is_cuda:

@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 
 from inference_sidecar.engines.engine import FPS
 from inference_sidecar.engines.infinitetalk.sampling.interfaces import SAMPLE_RATE
+from inference_sidecar.engines.voice_channel import choose_channel, to_mono
+from inference_sidecar.foundation.contracts import AUDIO_QUIET_PEAK, AUDIO_SILENT_PEAK
 from inference_sidecar.foundation.errors import AudioUnreadable
 
 SAMPLES_PER_FRAME: Final = SAMPLE_RATE // FPS
@@ -26,8 +28,8 @@ Samples = NDArray[np.floating[Any]]
 
 
 def read_speech(path: Path) -> NDArray[np.float32]:
-    """The samples of a file. Averages the channels and then resamples, in upstream's order: the
-    other order gives different bits.
+    """The samples of a file. Averages the channels, unless only one of them carries the voice, and
+    then resamples, in upstream's order: the other order gives different bits.
 
     Raises `AudioUnreadable`.
     """
@@ -35,7 +37,8 @@ def read_speech(path: Path) -> NDArray[np.float32]:
         samples, rate = soundfile.read(str(path), dtype="float32", always_2d=True)
     except (soundfile.SoundFileError, OSError) as cause:
         raise AudioUnreadable(f"{path.name} is not a readable audio file.") from cause
-    mono = cast("NDArray[np.float32]", samples).mean(axis=1)
+    channels = cast("NDArray[np.float32]", samples)
+    mono = to_mono(channels, choose_channel([channels], rate))
     if rate == SAMPLE_RATE:
         return mono
     resampled = np.asarray(soxr.resample(mono, rate, SAMPLE_RATE, quality="HQ"), dtype=np.float32)
@@ -47,6 +50,10 @@ def level_loudness(samples: Samples) -> Samples:
     """Normalises speech to -23 LUFS. Leaves silence alone, and audio too short to measure."""
     if len(samples) < _SHORTEST_MEASURED:
         return samples
+    peak = float(np.abs(samples).max())
+    # The measurement ignores whatever is below -70 LUFS, and of a quiet voice that is most.
+    if AUDIO_SILENT_PEAK <= peak < AUDIO_QUIET_PEAK:
+        samples = samples / peak
     with warnings.catch_warnings():
         # It warns about silence and about exceeding full scale. Nothing clips: only the model
         # consumes these samples.

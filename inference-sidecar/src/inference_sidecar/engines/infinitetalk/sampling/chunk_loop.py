@@ -140,16 +140,19 @@ class _Loop:
     def run(self, state: RenderState) -> Iterator[RenderedChunk]:
         """Renders the windows from `state` on."""
         self._report(state.next_chunk, 0)
-        anchor = self._anchor()
-        denoiser = self._condition(anchor)
+        with self._control.stage("prepare"):
+            anchor = self._anchor()
+            denoiser = self._condition(anchor)
         # The codec is causal, so the first latent frame of the anchor encodes the portrait alone.
         first_motion = anchor[4:, :1]
         for window in self._windows[state.next_chunk :]:
-            motion = first_motion if state.motion is None else state.motion.to(anchor.device)
-            latent = self._denoise(denoiser, window, motion)
-            self._control.check()
-            frames = self._match_colours(self._models.codec.decode(latent))
-            state = RenderState(window.index + 1, self._motion_after(window, frames))
+            steps = self._settings.steps
+            with self._control.stage("chunk", chunk=window.index, steps=steps, frames=window.keep):
+                motion = first_motion if state.motion is None else state.motion.to(anchor.device)
+                latent = self._denoise(denoiser, window, motion)
+                self._control.check()
+                frames = self._match_colours(self._models.codec.decode(latent))
+                state = RenderState(window.index + 1, self._motion_after(window, frames))
             self._report(window.index + 1, 0)
             yield RenderedChunk(
                 window.index, frames[:, window.drop : window.drop + window.keep], state
@@ -226,8 +229,13 @@ class _Loop:
         return tokens
 
     def _motion_after(self, window: Window, frames: Tensor) -> Tensor | None:
-        """The motion latent that the next window starts from; None after the last window."""
+        """The motion latent that the next window starts from; None after the last window.
+
+        Either way the device has finished the window when it returns.
+        """
         if window is self._windows[-1]:
+            # Its frames are fetched next, which waits as this does: a stage ends with its work.
+            frames[:, -1:, :1, :1].cpu()
             return None
         return self._encode(frames[:, -self._settings.motion :]).float().cpu()
 

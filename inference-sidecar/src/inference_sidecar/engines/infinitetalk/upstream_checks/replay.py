@@ -48,6 +48,7 @@ from inference_sidecar.engines.infinitetalk.upstream_checks.published_models imp
     PublishedModels,
     load_published,
 )
+from inference_sidecar.engines.stages import Untimed
 from inference_sidecar.foundation.errors import InputError
 
 _USAGE_ERROR: Final = 2
@@ -74,7 +75,7 @@ class Replay:
     settings: RenderSettings
 
 
-class Uninterrupted:
+class Uninterrupted(Untimed):
     """`engine.Control` of a render that nobody cancels."""
 
     def check(self) -> None:

@@ -6,9 +6,9 @@ from typing import Final
 
 import numpy as np
 
-from inference_sidecar.engines.preview.face_detector import DetectedFace
-from inference_sidecar.engines.preview.raster import Image, Points, warp_affine
-from inference_sidecar.engines.preview.tflite_model import TfliteModel
+from inference_sidecar.engines.faces.face_detector import DetectedFace
+from inference_sidecar.engines.faces.tflite_model import TfliteModel
+from inference_sidecar.engines.raster import Image, Points, warp_affine
 
 _MODEL: Final = "face_landmark.tflite"
 _CROP_SCALE: Final = 1.5
@@ -17,23 +17,9 @@ _MIN_CONFIDENCE: Final = 0.5
 _LEFT_EYE_OUTER: Final = 33
 _RIGHT_EYE_OUTER: Final = 263
 LANDMARKS: Final = 468
-_NOSE_TIP: Final = 1
-_FOREHEAD: Final = 10
-_CHIN: Final = 152
-_CHEEKS: Final = (234, 454)
-_LEAST_HALF: Final = 0.03
-"""A face turned by 30 degrees shows 0.19 of its width beyond the nose; turned by 45 degrees,
-0.01."""
-
-
-def is_profile(points: Points) -> bool:
-    """Whether the nose hides the other half of the face, so that no mouth can be drawn."""
-    # Measured across the line from forehead to chin: in a profile the line of the eyes is too
-    # short.
-    down = points[_CHIN] - points[_FOREHEAD]
-    along = np.array([down[1], -down[0]])
-    left, right = (points[list(_CHEEKS)] - points[_NOSE_TIP]) @ along
-    return bool(min(-left, right) < _LEAST_HALF * (right - left))
+FOREHEAD: Final = 10
+"""The landmark at its top, where the face ends."""
+CHIN: Final = 152
 
 
 class FaceMesh:

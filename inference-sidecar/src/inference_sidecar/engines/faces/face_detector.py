@@ -7,8 +7,8 @@ from typing import Final
 
 import numpy as np
 
-from inference_sidecar.engines.preview.raster import Image, Points, warp_affine
-from inference_sidecar.engines.preview.tflite_model import TfliteModel
+from inference_sidecar.engines.faces.tflite_model import TfliteModel
+from inference_sidecar.engines.raster import Image, Points, warp_affine
 
 _MIN_SCORE: Final = 0.55
 _SCORE_LIMIT: Final = 80.0
@@ -28,6 +28,13 @@ class DetectedFace:
         """Area of the box in pixels²."""
         left, top, right, bottom = self.box
         return (right - left) * (bottom - top)
+
+    def overlaps(self, other: DetectedFace) -> bool:
+        """Whether the centre of the smaller box lies inside the larger one."""
+        small, large = sorted((self, other), key=lambda face: face.area)
+        x, y = (small.box[0] + small.box[2]) / 2, (small.box[1] + small.box[3]) / 2
+        left, top, right, bottom = large.box
+        return left < x < right and top < y < bottom
 
 
 @dataclass(frozen=True)
@@ -55,22 +62,31 @@ _FAR: Final = _Grid("face_detection_full_range_sparse.tflite", ((48, 1),))
 
 
 class FaceDetector:
-    """Looks for a close face first, then for smaller ones."""
+    """Looks for close faces first, then for smaller ones."""
 
     def __init__(self) -> None:
         self._stages = [(TfliteModel(grid.file_name), grid.anchors()) for grid in (_CLOSE, _FAR)]
 
-    def find_main_face(self, image: Image) -> DetectedFace | None:
-        """The most prominent face, by area and score, or None."""
+    def find_faces(self, image: Image) -> list[DetectedFace]:
+        """The faces, the most prominent one by area and score first."""
         for model, anchors in self._stages:
             faces = _detect(image, model, anchors)
             if faces:
-                return max(faces, key=lambda face: face.area * face.score)
-        return None
+                return _without_overlaps(faces)
+        return []
+
+
+def _without_overlaps(faces: list[DetectedFace]) -> list[DetectedFace]:
+    """One candidate of each face, the most prominent face first."""
+    kept: list[DetectedFace] = []
+    for face in sorted(faces, key=lambda face: -face.area * face.score):
+        if not any(face.overlaps(other) for other in kept):
+            kept.append(face)
+    return kept
 
 
 def _detect(image: Image, model: TfliteModel, anchors: Points) -> list[DetectedFace]:
-    """All candidates above the threshold, including overlapping ones: only the best is used."""
+    """All candidates above the threshold, including overlapping ones."""
     height, width = image.shape[:2]
     scale = model.side_px / max(height, width)
     offset_x, offset_y = (model.side_px - width * scale) / 2, (model.side_px - height * scale) / 2

@@ -1,0 +1,1 @@
+"""Finds the faces of a portrait, for every engine that asks before it renders."""

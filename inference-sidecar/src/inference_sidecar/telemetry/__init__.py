@@ -1,0 +1,1 @@
+"""What the worker tells of its work to those who watch it: spans, and what its GPUs do."""

@@ -10,6 +10,7 @@ import {
   errorEnvelopeSchema,
   type HealthView,
   healthSchema,
+  type Priority,
   resultViewSchema,
   statusViewSchema,
 } from '@avatar/contracts'
@@ -22,7 +23,13 @@ const patienceMs = 60_000
 const retryEveryMs = 500
 const answerWithinMs = 60_000
 
-export type Submission = { image: string; audio: string; prompt?: string; seed?: number }
+export type Submission = {
+  image: string
+  audio: string
+  prompt?: string
+  seed?: number
+  priority?: Priority
+}
 
 export type ApiClient = ReturnType<typeof createApiClient>
 
@@ -90,12 +97,13 @@ export function createApiClient(url: string, key?: string) {
   }
 }
 
-async function formOf({ image, audio, prompt, seed }: Submission): Promise<FormData> {
+async function formOf({ image, audio, prompt, seed, priority }: Submission): Promise<FormData> {
   const form = new FormData()
   form.set('image', await openAsBlob(image), basename(image))
   form.set('audio', await openAsBlob(audio), basename(audio))
   if (prompt !== undefined) form.set('prompt', prompt)
   if (seed !== undefined) form.set('seed', String(seed))
+  if (priority !== undefined) form.set('priority', priority)
   return form
 }
 

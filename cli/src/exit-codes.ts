@@ -23,3 +23,10 @@ export class UserError extends Error {
     this.blamesCaller = blamesCaller
   }
 }
+
+/** The command line or the environment is wrong, as the cause found out. */
+export function usageError(message: string, cause: unknown): UserError {
+  const error = new UserError(message, exitCodes.usage)
+  error.cause = cause
+  return error
+}

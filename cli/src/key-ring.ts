@@ -5,7 +5,6 @@ import {
   hashApiKey,
   type RecordStore,
   randomBase62,
-  systemClock,
 } from '@avatar/service-kit'
 import { UserError } from './exit-codes.ts'
 import { asOperator, type System } from './system.ts'
@@ -18,15 +17,17 @@ export async function withKeyRing<T>(system: System, act: (keys: KeyRing) => Pro
   return asOperator(system, async (bus) => act(await openKeyRing(bus)))
 }
 
-async function openKeyRing(bus: Bus) {
-  const { nowMs } = systemClock
+/** Opens the keys that a broker holds. @throws AppError BROKER_UNAVAILABLE */
+export async function openKeyRing(bus: Bus) {
+  // Ingest judges keys by the broker's clock, and a ring is open for moments.
+  const nowMs = await bus.timeMs()
   const records = await bus.records(buckets.apikey, apiKeyRecordSchema)
 
   function secretOf(publicId: string) {
     const key = formatApiKey(publicId, randomBase62(32))
     return {
       key,
-      secret: { sha256: hashApiKey(key), lastFour: key.slice(-4), createdAtMs: nowMs() },
+      secret: { sha256: hashApiKey(key), lastFour: key.slice(-4), createdAtMs: nowMs },
     }
   }
 
@@ -52,12 +53,14 @@ async function openKeyRing(bus: Bus) {
         publicId,
         owner: `o_${randomBase62(12)}`,
         name,
-        createdAtMs: nowMs(),
+        createdAtMs: nowMs,
         secrets: [secret],
       })
       return key
     },
     list: () => listAll(records),
+    /** @throws UserError when none, or more than one, has the name */
+    find: (which: string) => findOne(records, which),
     /** A new secret for the same owner; the old one works for `graceMs` more. */
     async rotate(which: string, graceMs: number): Promise<string> {
       let fresh = ''
@@ -65,12 +68,12 @@ async function openKeyRing(bus: Bus) {
         if (old.revokedAtMs !== undefined) throw new UserError(`The key "${which}" is revoked.`)
         const { key, secret } = secretOf(old.publicId)
         fresh = key
-        const former = old.secrets.slice(0, 1).map((s) => ({ ...s, notAfterMs: nowMs() + graceMs }))
+        const former = old.secrets.slice(0, 1).map((s) => ({ ...s, notAfterMs: nowMs + graceMs }))
         return { ...old, secrets: [secret, ...former] }
       })
       return fresh
     },
-    revoke: (which: string) => change(which, (old) => ({ revokedAtMs: nowMs(), ...old })),
+    revoke: (which: string) => change(which, (old) => ({ revokedAtMs: nowMs, ...old })),
   }
 }
 

@@ -1,10 +1,16 @@
-import { Command, CommanderError, InvalidArgumentError } from 'commander'
+import { priorities } from '@avatar/contracts'
+import { Command, CommanderError, InvalidArgumentError, Option } from 'commander'
 import type { CommandContext } from './command-context.ts'
+import { dataOption, jsonOption } from './command-options.ts'
 import type { DemoOptions } from './commands/demo.ts'
 import type { GenerateOptions } from './commands/generate.ts'
 import type { KeysOptions } from './commands/keys.ts'
+import type { LimitsOptions } from './commands/limits.ts'
 import type { UpOptions } from './commands/up.ts'
 import { exitCodes, UserError } from './exit-codes.ts'
+import { withLimitOptions } from './limit-options.ts'
+import { addOperatorCommands } from './operator-commands.ts'
+import { parseReplicas } from './stack/instances.ts'
 import { defaultDataFolder } from './system.ts'
 
 /** Runs one command line and returns the exit code. */
@@ -18,6 +24,10 @@ export async function runCli(args: readonly string[], context: CommandContext): 
     return exitCode
   } catch (error) {
     if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : exitCodes.usage
+    if (isUnreachable(error)) {
+      context.stderr.write(`avatar: The broker did not let us in: ${error.message}\n`)
+      return exitCodes.unreachable
+    }
     context.stderr.write(`avatar: ${error instanceof Error ? error.message : String(error)}\n`)
     if (error instanceof UserError) return error.exitCode
     if (error instanceof Error) context.stderr.write(`${error.stack}\n`)
@@ -25,10 +35,17 @@ export async function runCli(args: readonly string[], context: CommandContext): 
   }
 }
 
+/** By its name: loading its class would load the client of the broker for every command. */
+function isUnreachable(error: unknown): error is Error {
+  return error instanceof Error && error.name === 'BrokerUnreachable'
+}
+
 /** Commands are loaded when they run: `avatar --help` needs neither the broker's nor S3's client. */
 function buildProgram(context: CommandContext, onExit: (code: number) => void): Command {
   const program = new Command('avatar')
     .description('Talking-avatar videos from a portrait and a voice.')
+    // Else an option of `costs forget` would count as one of `costs`.
+    .enablePositionalOptions()
     .exitOverride()
     .configureOutput({
       writeOut: (text) => context.stdout.write(text),
@@ -47,18 +64,33 @@ function buildProgram(context: CommandContext, onExit: (code: number) => void): 
       'port of the REST API; 0 for any free one (default: HTTP_PORT, else 8080 or a free one)',
       parsePort,
     )
+    .option(
+      '--replicas <counts>',
+      'how many processes of a service run, such as ingest=2,orchestrator=2 (default: one of each)',
+      parseReplicas,
+    )
+    .option(
+      '--observe',
+      'run Prometheus and Alertmanager beside it, where they are installed (npm run setup -- --with monitoring)',
+    )
     .action(async (options: UpOptions) => {
       const { up } = await import('./commands/up.ts')
       onExit(await up(options, context))
     })
   addVideoCommands(program, context, onExit)
   addKeyCommands(program, context)
+  addOperatorCommands(program, context, onExit)
   program
     .command('status')
-    .description('what runs where, and whether it is ready')
+    .description('what runs where, and whether it is ready; or how one job is')
+    .argument('[job]', "the job's id, of any owner")
     .option(...dataOption)
     .option(...jsonOption)
-    .action(async (options: KeysOptions) => {
+    .action(async (job: string | undefined, options: KeysOptions) => {
+      if (job !== undefined) {
+        const { jobStatus } = await import('./commands/job-status.ts')
+        return jobStatus(job, options, context)
+      }
       const { status } = await import('./commands/status.ts')
       await status(options, context)
     })
@@ -87,6 +119,9 @@ function addVideoCommands(
     .option('-o, --out <file>', 'where the video goes', 'out.mp4')
     .option('--prompt <text>', 'what to tell the model')
     .option('--seed <number>', 'the same seed, the same video', parseSeed)
+    .addOption(
+      new Option('--priority <priority>', 'high goes before your other jobs').choices(priorities),
+    )
     .option('--key <key>', 'API key (default: AVATAR_API_KEY, else one made for this machine)')
     .option('--url <url>', 'the API (default: AVATAR_URL, else the system of --data)')
     .option(...dataOption)
@@ -122,12 +157,6 @@ Exit codes:
   ${exitCodes.jobCancelled}    the job was cancelled by somebody else
   ${exitCodes.unreachable}    the system could not be reached
   ${exitCodes.interrupted}  interrupted; the job was cancelled`
-
-const dataOption = [
-  '--data <dir>',
-  `data folder of the system (default: the environment, else ${defaultDataFolder})`,
-] as const
-const jsonOption = ['--json', 'print JSON alone on standard output'] as const
 
 function addKeyCommands(program: Command, context: CommandContext) {
   const keys = program.command('keys').description('the API keys of the system')
@@ -171,17 +200,13 @@ function addKeyCommands(program: Command, context: CommandContext) {
       const { revokeKey } = await import('./commands/keys.ts')
       await revokeKey(namedKey(which, options.name), options, context)
     })
-
-  program
-    .command('publishers')
-    .description('other services that submit jobs by NATS')
-    .command('create <name>')
-    .description('make NATS and S3 credentials for another service; they are shown once')
+  withLimitOptions(keys.command('limits <key-or-owner>'))
+    .description("what a key's owner may do; rotating the key keeps it. It is in force in 5 s")
     .option(...dataOption)
     .option(...jsonOption)
-    .action(async (name: string, options: KeysOptions) => {
-      const { createPublisher } = await import('./commands/publishers.ts')
-      await createPublisher(name, options, context)
+    .action(async (which: string, options: LimitsOptions) => {
+      const { keyLimits } = await import('./commands/limits.ts')
+      await keyLimits(which, options, context)
     })
 }
 

@@ -8,6 +8,8 @@ const view: StatusView = {
   stage: 'rendering',
   progress: 50,
   queue_position: null,
+  waiting_for: null,
+  priority: 'normal',
   attempt: 1,
   audio_seconds: 2,
   estimated_seconds: 2,
@@ -20,6 +22,7 @@ const view: StatusView = {
   expires_at: null,
   deleted_at: null,
   error: null,
+  cost: null,
   trace_id: '0'.repeat(32),
   links: { status: '', result: '', events: '', cancel: '' },
 }
@@ -45,6 +48,9 @@ describe('the progress line', () => {
     const waiting = { ...view, stage: 'queued', progress: 0 } as const
     expect(describeProgress({ ...waiting, queue_position: 3 }, 0)).toContain('queued, place 3')
     expect(describeProgress({ ...waiting, queue_position: 1 }, 0)).toContain('next in the queue')
+    const held = { ...waiting, queue_position: null }
+    expect(describeProgress({ ...held, waiting_for: 'own_jobs' }, 0)).toContain('your other jobs')
+    expect(describeProgress({ ...held, waiting_for: 'budget' }, 0)).toContain('budget is spent')
   })
 
   it('shows the number of an attempt after the first', () => {

@@ -30,8 +30,10 @@ export function describeProgress(view: StatusView, nowMs: number): string {
     .join('  ')
 }
 
-function describeStage({ stage, queue_position, attempt }: StatusView): string {
+function describeStage({ stage, queue_position, waiting_for, attempt }: StatusView): string {
   const name = stage.replaceAll('_', ' ')
+  if (waiting_for === 'own_jobs') return `${name}, waits for your other jobs`
+  if (waiting_for === 'budget') return `${name}, waits because your budget is spent`
   if (queue_position !== null)
     return queue_position === 1 ? `${name}, next in the queue` : `${name}, place ${queue_position}`
   return attempt > 1 ? `${name} (attempt ${attempt})` : name

@@ -47,7 +47,9 @@ export async function renderVideo(render: RenderVideo): Promise<ResultView & { p
       exitCodes.jobFailed,
       view.error !== null && failures[view.error.code].blame === 'caller',
     )
-  return { ...(await fetchVideo(client, jobId, path)), path }
+  const video = await fetchVideo(client, jobId, path)
+  for (const warning of video.warnings) render.onWarning(warning.message)
+  return { ...video, path }
 }
 
 /**

@@ -1,6 +1,13 @@
 import { inboxPrefix } from '@avatar/contracts'
-import { type Bus, connectBus, createLog, inTime, systemClock } from '@avatar/service-kit'
-import { exitCodes, UserError } from './exit-codes.ts'
+import {
+  type Bus,
+  connectBus,
+  createLog,
+  inTime,
+  readSecretFile,
+  systemClock,
+} from '@avatar/service-kit'
+import { exitCodes, UserError, usageError } from './exit-codes.ts'
 import { type DataFolder, dataFolder } from './stack/data-folder.ts'
 import type { Environment } from './stack/settings.ts'
 import { readStackFile, type StackFile } from './stack/stack-file.ts'
@@ -64,8 +71,18 @@ function natsOf(url: string | undefined, env: Environment): System['nats'] {
   if (!URL.canParse(url)) throw new UserError(`NATS_URL is no URL: ${url}`, exitCodes.usage)
   const { protocol, host, username, password } = new URL(url)
   const user = decodeURIComponent(username) || env['NATS_USER'] || 'operator'
-  const secret = decodeURIComponent(password) || env['NATS_PASSWORD']
+  const secret = decodeURIComponent(password) || env['NATS_PASSWORD'] || secretOfFile(env)
   return secret ? { url: `${protocol}//${host}`, user, password: secret } : undefined
+}
+
+function secretOfFile(env: Environment): string | undefined {
+  const path = env['NATS_PASSWORD_FILE']
+  if (!path) return undefined
+  try {
+    return readSecretFile(path)
+  } catch (error) {
+    throw usageError(`NATS_PASSWORD_FILE names ${path}, which cannot be read`, error)
+  }
 }
 
 /**

@@ -46,10 +46,12 @@ describe('avatar status and doctor', () => {
       'store',
       'readiness',
       'broker',
+      'broker disk',
       'keys',
       'API',
       'worker',
       'clock of the API',
+      'clocks',
     ])
   })
 

@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto'
 import { stat, writeFile } from 'node:fs/promises'
 import { join, resolve } from 'node:path'
 import { until } from '@avatar/service-kit/testing'
@@ -36,8 +37,41 @@ describe('avatar generate', () => {
     expect((await stat(out())).size).toBe(events.at(-1).bytes)
   })
 
+  it('makes a job whose state, trace and dashboard the operator can ask for', async () => {
+    const made = await system.here('generate', '-i', portrait, '-a', voice, '-o', out(), '--json')
+    const { job_id } = JSON.parse(made.stdout.slice(0, made.stdout.indexOf('\n')))
+    const ask = (id: string, grafana?: string) =>
+      avatar(['status', id, '--data', system.data], { GRAFANA_URL: grafana })
+    const plain = (await ask(job_id)).stdout
+    expect(plain).toMatch(/^\S+ {2}completed, attempt 1, owner o_\w+\ntrace [0-9a-f]{32}\n$/)
+    const lines = (await ask(job_id, 'http://monitor.example/grafana/')).stdout
+      .trimEnd()
+      .split('\n')
+    const link = new URL(lines.at(-1) ?? '')
+    expect(link.origin + link.pathname).toBe('http://monitor.example/grafana/d/avatar-one-job')
+    expect(link.searchParams.get('var-job_id')).toBe(job_id)
+    expect(Number(link.searchParams.get('from'))).toBeLessThan(Date.now())
+    const told = await system.here('status', job_id, '--json')
+    expect(JSON.parse(told.stdout)).toMatchObject({ job_id, state: 'completed', attempt: 1 })
+    expect(await ask(randomUUID())).toMatchObject({ exitCode: 1, stdout: '' })
+    expect(await ask('no-id')).toMatchObject({ exitCode: 2, stdout: '' })
+    expect(await ask(job_id, 'monitor')).toMatchObject({ exitCode: 2, stdout: '' })
+  })
+
   it('shows the progress on standard error and the path on standard output', async () => {
-    const args = ['generate', '-i', portrait, '-a', voice, '-o', out(), '--seed', '7']
+    const args = [
+      'generate',
+      '-i',
+      portrait,
+      '-a',
+      voice,
+      '-o',
+      out(),
+      '--seed',
+      '7',
+      '--priority',
+      'high',
+    ]
     const made = await system.here(...args)
     expect(made.exitCode).toBe(0)
     expect(made.stdout.startsWith(`${out()}  `)).toBe(true)
@@ -78,6 +112,7 @@ describe('avatar generate', () => {
     expect((await refused('-i', portrait, '-a', voice, '-o', system.folder)).exitCode).toBe(2)
     expect((await refused('-i', portrait, '-a', voice, '-o', `${portrait}/x`)).exitCode).toBe(2)
     expect((await refused('-i', portrait, '-a', voice, '--seed', 'x')).exitCode).toBe(2)
+    expect((await refused('-i', portrait, '-a', voice, '--priority', 'x')).exitCode).toBe(2)
     expect((await refused('-i', portrait)).exitCode).toBe(2)
   })
 

@@ -116,6 +116,25 @@ describe('avatar publishers create', () => {
     expect((await system.here('publishers', 'create', 'Not A Name')).exitCode).toBe(2)
   })
 
+  it('are listed without their secrets, and end at once when they are removed', async () => {
+    const { stdout } = await system.here('publishers', 'create', 'brief', '--json')
+    const { nats, s3 } = JSON.parse(stdout)
+    const listed = await system.here('publishers', 'list', '--json')
+    expect(JSON.parse(listed.stdout).publishers).toContainEqual({
+      ...{ name: 'brief', prefix: 'intake/brief/', access_key_id: s3.access_key_id },
+    })
+    for (const secret of [nats.password, s3.secret_access_key])
+      expect(listed.stdout).not.toContain(secret)
+    expect((await system.here('publishers', 'list')).stdout).toMatch(/^brief +intake\/brief\//m)
+
+    const removed = await system.here('publishers', 'remove', 'brief')
+    expect(removed).toEqual({ exitCode: 0, stdout: 'brief is removed\n', stderr: '' })
+    const asBrief = { NATS_URL: nats.url, NATS_USER: 'brief', NATS_PASSWORD: nats.password }
+    expect((await avatar(['keys', 'list'], asBrief)).stderr).toContain('did not let us in')
+    const again = await system.here('publishers', 'remove', 'brief')
+    expect(again).toMatchObject({ exitCode: 1, stderr: 'avatar: There is no publisher "brief".\n' })
+  }, 60_000)
+
   it('loses none when several are created at once', async () => {
     const names = ['one', 'two', 'three']
     const created = await Promise.all(

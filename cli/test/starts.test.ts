@@ -50,6 +50,18 @@ describe('ports', () => {
     expect(second.ports.nats).not.toBe(first.ports.nats)
   })
 
+  it('are none of those that SeaweedFS keeps beside another, also after a start that had two such', async () => {
+    const data = await newData('a')
+    const first = await choosePorts(data, 0)
+    first.release()
+    const beside = { ...first.ports, s3: first.ports.s3Master + 10_000 }
+    await writeFile(data.portsFile, JSON.stringify(beside))
+    const { ports, release } = await choosePorts(data, undefined)
+    release()
+    const all = Object.values(ports)
+    expect(all.filter((port) => all.includes(port + 10_000))).toEqual([])
+  })
+
   it('stay the same when an earlier start knew fewer services', async () => {
     const data = await newData('a')
     const first = await choosePorts(data, 0)

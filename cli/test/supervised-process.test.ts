@@ -9,7 +9,10 @@ afterEach(async () => {
 })
 
 function supervise(script: string, difference: Partial<Program> = {}) {
-  const seen = { lines: [] as string[], pids: [] as number[], ends: [] as string[] }
+  const seen = {
+    ...{ lines: [] as string[], pids: [] as number[] },
+    ...{ ends: [] as string[], refusals: [] as string[] },
+  }
   const process_ = superviseProcess(
     {
       ...{ command: process.execPath, args: ['-e', script], env: {}, cwd: '/', graceMs: 10_000 },
@@ -19,6 +22,7 @@ function supervise(script: string, difference: Partial<Program> = {}) {
       onLine: (line) => seen.lines.push(line),
       onStart: (pid) => seen.pids.push(pid),
       onEnd: (how) => seen.ends.push(how),
+      onRefusal: (explanation) => seen.refusals.push(explanation),
     },
   )
   supervised.push(process_)
@@ -56,12 +60,41 @@ describe('a supervised process', () => {
     expect(ends[0]).toBe('ended with code 3')
   })
 
+  it('is restarted on request, by force when it does not end in time', async () => {
+    for (const script of [idle, deafToSigterm]) {
+      const { lines, pids, supervised: it } = supervise(script, { graceMs: 200 })
+      await it.start()
+      for (const count of [1, 2]) {
+        await until(() => lines.length === count, { what: `line ${count}` })
+        if (count === 1) it.restart()
+      }
+      expect(pids.filter(lives)).toEqual([pids[1]])
+      await it.stop()
+    }
+  })
+
   it('is tried again when it cannot be started at all', async () => {
     const { pids, ends, supervised: it } = supervise('', { command: '/nowhere/program' })
     await it.start()
     await until(() => ends.length >= 2, { what: 'two failures' })
     expect(ends[0]).toContain('could not be started')
     expect(pids).toEqual([])
+  })
+
+  it('is not started again once it refuses its configuration, and says why', async () => {
+    const script = `console.log("a log line")
+      console.error("The configuration is not valid:\\n  LOG_LEVEL: loud")
+      process.exitCode = 2`
+    const refusing = supervise(script, { refusalCode: 2 })
+    const another = supervise(script)
+    for (const { supervised: it } of [refusing, another]) await it.start()
+    await until(() => refusing.refusals.length > 0 && another.pids.length > 1, {
+      what: 'a refusal, and a second start of the program for which 2 means something else',
+    })
+    expect(refusing.refusals).toEqual(['The configuration is not valid:\n  LOG_LEVEL: loud'])
+    expect([refusing.pids.length, refusing.ends]).toEqual([1, []])
+    expect(another.refusals).toEqual([])
+    for (const { supervised: it } of [refusing, another]) await it.stop()
   })
 
   it('is stopped by SIGTERM and not started again', async () => {

@@ -8,10 +8,10 @@ import { avatar, launch, readyUrl } from './cli-run.ts'
 export const quick = { ENGINE: 'null', TIMINGS_DIVISOR: '10' }
 
 /** Starts a system of its own by `avatar up` in this process; the services are processes as usual. */
-export async function startSystem() {
+export async function startSystem(env: Record<string, string> = {}) {
   const folder = await mkdtemp(join(tmpdir(), 'avatar-cli-'))
   const data = join(folder, 'data')
-  const up = launch(['up', '--data', data, '--port', '0'], quick)
+  const up = launch(['up', '--data', data, '--port', '0'], { ...quick, ...env })
   const url = await readyUrl(up)
   return {
     /** A temporary folder that contains the data folder. */

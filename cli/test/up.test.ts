@@ -32,6 +32,22 @@ describe('avatar up', () => {
     expect((await system.stackFile()).url).toBe(system.url)
   })
 
+  it('tells a Prometheus what there is to scrape, on the ports that it has now', async () => {
+    const text = await readFile(join(system.data, 'prometheus-targets.json'), 'utf8')
+    const groups: { targets: string[]; labels: { job: string } }[] = JSON.parse(text)
+    const { url, processes } = await system.stackFile()
+    const wanted = (['ingest', 'orchestrator', 'janitor'] as const).map((name) => [
+      name,
+      `127.0.0.1:${processes[name].ports['metrics']}`,
+    ])
+    expect(groups.map(({ targets, labels }) => [labels.job, ...targets])).toEqual([
+      ...wanted,
+      ['probe', `${url.replace('http://', '')}/health`],
+    ])
+    for (const [, address] of wanted)
+      expect((await fetch(`http://${address}/metrics`)).status).toBe(200)
+  })
+
   it('passes its own environment on to every process', async () => {
     for (const { pid } of Object.values((await system.stackFile()).processes)) {
       const environment = (await readFile(`/proc/${pid}/environ`, 'utf8')).split('\0')
@@ -53,6 +69,41 @@ describe('avatar up', () => {
     })
     expect(second.exitCode).toBe(1)
     expect(second.stderr).toMatch(/^avatar: Port \d+ is in use; give another: --port PORT\n$/)
+  })
+
+  it('refuses a port that browsers refuse to call', async () => {
+    const refused = await avatar(
+      ['up', '--data', join(system.folder, 'b'), '--port', '6000'],
+      quick,
+    )
+    expect(refused).toMatchObject({ exitCode: 2, stdout: '' })
+    expect(refused.stderr).toBe(
+      'avatar: Browsers and fetch refuse to call port 6000; give another: --port PORT\n',
+    )
+  })
+
+  it('ends with the message of services that refuse their configuration, last and readable', async () => {
+    const refused = await avatar(['up', '--data', join(system.folder, 'c'), '--port', '0'], {
+      ...quick,
+      SIDECAR_ENGINE: 'no-such',
+      JANITOR_LOG_LEVEL: 'loud',
+      ORCHESTRATOR_LOG_LEVEL: 'loud',
+    })
+    expect(refused.exitCode).toBe(2)
+    expect(refused.stdout).toMatch(/avatar +stopped\n$/)
+    expect(refused.stdout).not.toContain('starting it again')
+    expect(refused.stderr).toMatch(/cannot start\. The configuration is not valid:\n/)
+    expect(refused.stderr).toMatch(/(LOG_LEVEL|ENGINE)/)
+    expect(refused.stderr).toMatch(/\nCorrect it in .*\.env, then run `avatar up` again\.\n$/)
+  }, 60_000)
+
+  it('refuses waits that are not valid before it starts anything', async () => {
+    const refused = await avatar(['up', '--data', join(system.folder, 'd')], {
+      ...quick,
+      TIMINGS_DIVISOR: 'ten',
+    })
+    expect(refused).toMatchObject({ exitCode: 2, stdout: '' })
+    expect(refused.stderr).toContain('TIMINGS_DIVISOR')
   })
 
   it('restarts a process on the same ports, however often it is killed', async () => {

@@ -38,11 +38,12 @@ export async function demo(options: DemoOptions, context: CommandContext): Promi
     write: prefixedLines((line) => log.push(line), { hasColours: false, nowMs: Date.now }),
     isVerbose: false,
   })
+  const ending = AbortSignal.any([stop.requested, stack.refused])
   const display = progressDisplay(context)
   try {
     context.stderr.write('Starting the system …\n')
-    await stack.ready(stop.requested)
-    stop.requested.throwIfAborted()
+    await stack.ready(ending)
+    ending.throwIfAborted()
     const system = await findSystem(options.data, {})
     const key = await withKeyRing(system, (keys) => keys.create('demo'))
     context.stderr.write(`${stack.url} is ready. Rendering ${image} with ${audio}\n`)
@@ -50,7 +51,7 @@ export async function demo(options: DemoOptions, context: CommandContext): Promi
       client: createApiClient(stack.url, key),
       submission: { image, audio },
       out: options.out,
-      signal: stop.requested,
+      signal: ending,
       onAccepted: () => undefined,
       onView: display.show,
       onWarning: (message) => context.stderr.write(`warning: ${message}\n`),
@@ -66,6 +67,8 @@ export async function demo(options: DemoOptions, context: CommandContext): Promi
   } catch (error) {
     display.end()
     if (stop.requested.aborted) return exitCodes.interrupted
+    const refusal = stack.refusal()
+    if (refusal) throw refusal
     const isExplained = error instanceof UserError && error.blamesCaller
     if (!isExplained) context.stderr.write(log.slice(-logLinesOnFailure).join(''))
     throw error

@@ -15,7 +15,8 @@ export async function doctor(
 ): Promise<number> {
   const { env, stdout } = context
   const findings = [
-    ...installed(await withEnvFile(context)),
+    // What is installed here says nothing about a system elsewhere.
+    ...(isElsewhere(options.data, env) ? [] : installed(await withEnvFile(context))),
     ...(await systemFindings(options.data, env)),
   ]
   const isGood = findings.every((one) => one.isGood)
@@ -24,12 +25,15 @@ export async function doctor(
   return isGood ? exitCodes.ok : exitCodes.failed
 }
 
+function isElsewhere(folder: string | undefined, env: CommandContext['env']): boolean {
+  return !folder && namesRemoteSystem(env)
+}
+
 async function systemFindings(
   folder: string | undefined,
   env: CommandContext['env'],
 ): Promise<Finding[]> {
-  if (!folder && namesRemoteSystem(env))
-    return runningFindings(await findSystem(undefined, env), undefined)
+  if (isElsewhere(folder, env)) return runningFindings(await findSystem(undefined, env), undefined)
   const data = folderOf(folder, env)
   const stack = await readStackFile(data)
   if (stack)

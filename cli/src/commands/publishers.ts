@@ -1,32 +1,23 @@
-import { provisionPublisher } from '@avatar/backing-services'
+import { provisionPublisher, removePublisher } from '@avatar/backing-services'
 import {
   inboxPrefix,
   intakePrefix,
   notifyDomain,
   publisherNameSchema,
-  type ServerName,
   timings,
 } from '@avatar/contracts'
 import { systemClock } from '@avatar/service-kit'
 import type { CommandContext } from '../command-context.ts'
 import { exitCodes, UserError } from '../exit-codes.ts'
-import { signalIfThere } from '../process-table.ts'
-import {
-  type Credentials,
-  ensureCredentials,
-  generatePublisher,
-  type Publisher,
-  saveCredentials,
-} from '../stack/credentials.ts'
-import type { DataFolder } from '../stack/data-folder.ts'
+import { untilKnown, untilServed } from '../publishers/access.ts'
+import { openPlace, type Place, type PlaceOptions } from '../publishers/place.ts'
+import { type Credentials, generatePublisher, type Publisher } from '../stack/credentials.ts'
 import { type HeldName, holdName } from '../stack/held-name.ts'
-import { portsOfLastStart } from '../stack/ports.ts'
-import { untilKnown, untilServed } from '../stack/publisher-access.ts'
-import { writeServerFiles } from '../stack/server-files.ts'
-import type { StackFile } from '../stack/stack-file.ts'
-import { findSystem, folderOf, getStackFile, operatorAccess } from '../system.ts'
+import { table } from '../table.ts'
 
 const lockRetryMs = 100
+
+export type PublisherOptions = PlaceOptions & { json?: boolean }
 
 /**
  * `avatar publishers create`: a NATS user and an S3 identity for another service, which may use only its
@@ -34,8 +25,8 @@ const lockRetryMs = 100
  */
 export async function createPublisher(
   name: string,
-  options: { data?: string; json?: boolean },
-  { env, stdout }: CommandContext,
+  options: PublisherOptions,
+  context: CommandContext,
 ) {
   const parsed = publisherNameSchema.safeParse(name)
   if (!parsed.success)
@@ -43,72 +34,129 @@ export async function createPublisher(
       `"${name}" cannot be a publisher: ${parsed.error.issues[0]?.message ?? 'not a name'}`,
       exitCodes.usage,
     )
-  const data = folderOf(options.data, env)
-  const lock = await lockPublishers(data)
-  try {
-    const access = await addPublisher(name, data, env)
+  const { stdout, stderr } = context
+  await inPlace(options, context, async (place) => {
+    const access = await addPublisher(name, place)
     stdout.write(
       options.json
         ? `${JSON.stringify(access)}\n`
         : `${JSON.stringify(access, null, 2)}\n\nKeep them now: they are not shown again.\n`,
     )
+    if (!place.reloadStore) stderr.write(storeAdvice)
+  })
+}
+
+/** `avatar publishers list`: who may submit jobs by events. */
+export async function listPublishers(options: PublisherOptions, context: CommandContext) {
+  const { stdout } = context
+  const { publishers } = await (await openPlace(options, context)).credentials()
+  const rows = Object.entries(publishers).map(([name, { s3 }]) => ({
+    name,
+    prefix: intakePrefix(name),
+    access_key_id: s3.accessKeyId,
+  }))
+  stdout.write(
+    options.json
+      ? `${JSON.stringify({ publishers: rows })}\n`
+      : table(
+          ['NAME', 'FOLDER', 'ACCESS KEY'],
+          rows.map(({ name, prefix, access_key_id }) => [name, prefix, access_key_id]),
+        ),
+  )
+}
+
+/**
+ * `avatar publishers remove`: ends a publisher's access at once. Jobs that it has submitted go on; its
+ * notifications end with it.
+ */
+export async function removePublisherAccess(
+  name: string,
+  options: PublisherOptions,
+  context: CommandContext,
+) {
+  const { stdout, stderr } = context
+  await inPlace(options, context, async (place) => {
+    const credentials = await place.credentials()
+    if (!credentials.publishers[name]) throw new UserError(`There is no publisher "${name}".`)
+    const { [name]: _removed, ...publishers } = credentials.publishers
+    await place.write({ ...credentials, publishers })
+    await place.reloadBroker()
+    await place.reloadStore?.()
+    await removePublisher(place.operator, name, timings)
+    stdout.write(
+      options.json ? `${JSON.stringify({ name, removed: true })}\n` : `${name} is removed\n`,
+    )
+    if (!place.reloadStore) stderr.write(storeAdvice)
+  })
+}
+
+/** The store is another container: nobody but whoever runs it can signal its process. */
+const storeAdvice =
+  'The store reads it when it is told to: docker compose kill -s HUP s3, or restart it.\n'
+
+/** One at a time: each run writes all publishers, and of two at once each would drop the other's. */
+async function inPlace(
+  options: PublisherOptions,
+  context: CommandContext,
+  act: (place: Place) => Promise<void>,
+) {
+  const place = await openPlace(options, context)
+  const lock = await lockPublishers(place.path)
+  try {
+    await act(place)
   } finally {
     lock.release()
   }
 }
 
-/** One at a time: each run writes all publishers, and of two at once each would drop the other's. */
-async function lockPublishers(data: DataFolder): Promise<HeldName> {
+async function lockPublishers(path: string): Promise<HeldName> {
   for (;;) {
-    const lock = await holdName(`publishers:${data.path}`)
+    const lock = await holdName(`publishers:${path}`)
     if (lock) return lock
     await systemClock.wait(lockRetryMs)
   }
 }
 
 /**
- * @returns what the other service needs to know, once both servers accept it
+ * @returns what the other service needs to know, once the servers accept it
  * @throws UserError when they do not; then everything is as before
  */
 async function addPublisher(
   name: string,
-  data: DataFolder,
-  env: CommandContext['env'],
+  place: Place,
 ): Promise<ReturnType<typeof describeAccess>> {
-  const stack = await getStackFile(data)
-  const ports = await portsOfLastStart(data)
-  if (!ports) throw new UserError(`${data.portsFile} is missing.`)
-
-  const credentials = await ensureCredentials(data)
+  const credentials = await place.credentials()
   if (credentials.publishers[name])
     throw new UserError(`There is a publisher "${name}" already; its secrets are not shown again.`)
   const publisher = generatePublisher(name)
-  const access = describeAccess(name, publisher, stack)
-  const write = async (next: Credentials) => {
-    await saveCredentials(data, next)
-    await writeServerFiles(data, next, ports)
+  const access = describeAccess(name, publisher, place)
+  const withIt: Credentials = {
+    ...credentials,
+    publishers: { ...credentials.publishers, [name]: publisher },
   }
-  await provisionPublisher(operatorAccess(await findSystem(data.path, env)), name, timings)
+  await provisionPublisher(place.operator, name, timings)
   try {
-    await write({ ...credentials, publishers: { ...credentials.publishers, [name]: publisher } })
+    await place.write(withIt)
     // Shown only once they work.
-    await untilKnown(access.nats, () => reload(data, 'nats'))
-    await reload(data, 's3')
-    await untilServed(access.s3)
+    await untilKnown(access.nats, place.reloadBroker)
+    if (place.reloadStore) {
+      await place.reloadStore()
+      await untilServed(access.s3)
+    }
   } catch (error) {
-    await write(credentials) // Secrets that nobody has seen would only block the next try.
-    await Promise.all([reload(data, 'nats'), reload(data, 's3')])
+    await place.write(credentials) // Secrets that nobody has seen would only block the next try.
+    await Promise.allSettled([place.reloadBroker(), place.reloadStore?.()])
     throw error
   }
   return access
 }
 
 /** Everything that the other service needs to know. */
-function describeAccess(name: string, publisher: Publisher, { nats, s3 }: StackFile) {
+function describeAccess(name: string, publisher: Publisher, { operator, store }: Place) {
   return {
     name,
     nats: {
-      url: `nats://${new URL(nats.url).host}`,
+      url: operator.url,
       user: name,
       password: publisher.natsPassword,
       inbox_prefix: inboxPrefix(name),
@@ -119,16 +167,11 @@ function describeAccess(name: string, publisher: Publisher, { nats, s3 }: StackF
       notify_subject: `notify.${name}.>`,
     },
     s3: {
-      endpoint: s3.endpoint,
-      bucket: s3.bucket,
+      endpoint: store.endpoint,
+      bucket: store.bucket,
       prefix: intakePrefix(name),
       access_key_id: publisher.s3.accessKeyId,
       secret_access_key: publisher.s3.secretAccessKey,
     },
   }
-}
-
-/** Signals the current pid. A server that is being restarted reads the new files anyway. */
-async function reload(data: DataFolder, server: ServerName) {
-  signalIfThere((await getStackFile(data)).processes[server].pid, 'SIGHUP')
 }

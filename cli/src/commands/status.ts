@@ -19,22 +19,31 @@ export async function status(
   const readiness = stack ? await readinessOf(stack) : []
   if (options.json) {
     const ready = Object.fromEntries(readiness.map(({ name, trouble }) => [name, trouble === '']))
-    const processes = stack?.processes
+    const processes = stack && { ...stack.processes, ...stack.replicas }
     stdout.write(`${JSON.stringify({ url: system.url, health, processes, ready })}\n`)
     return
   }
   stdout.write(`${system.url}  ${health.status}, ${health.queue_depth} jobs in the queue\n\n`)
   for (const worker of health.workers)
-    stdout.write(`worker: engine ${worker.engine}, ${worker.state}\n`)
+    stdout.write(
+      `worker: engine ${worker.engine}, ${worker.state}` +
+        `${worker.trouble ? `, its engine does not load: ${worker.trouble}` : ''}\n`,
+    )
   if (health.workers.length === 0) stdout.write('no worker is connected\n')
   if (!stack) return
-  const rows = Object.entries(stack.processes).map(([name, { pid, ports }]) => [
-    name,
-    String(pid),
-    Object.entries(ports)
-      .map(([port, number]) => `${port} ${number}`)
-      .join(', '),
-    readiness.filter((one) => one.name === name).map(({ trouble }) => trouble || 'ready')[0] ?? '',
-  ])
+  const readinessOfProcess = (name: string) => {
+    const found = readiness.find((one) => one.name === name)
+    return found ? found.trouble || 'ready' : ''
+  }
+  const rows = Object.entries({ ...stack.processes, ...stack.replicas }).map(
+    ([name, { pid, ports, trouble }]) => [
+      name,
+      String(pid),
+      Object.entries(ports)
+        .map(([port, number]) => `${port} ${number}`)
+        .join(', '),
+      trouble ?? readinessOfProcess(name),
+    ],
+  )
   stdout.write(`\n${table(['PROCESS', 'PID', 'PORTS', 'STATE'], rows)}`)
 }

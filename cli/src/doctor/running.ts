@@ -9,6 +9,7 @@ import { livingSupervisor } from '../stack/leftovers.ts'
 import { type StackFile, storeOf } from '../stack/stack-file.ts'
 import { aborted } from '../stop-signals.ts'
 import { asOperator, type System } from '../system.ts'
+import { clockFindings } from './clocks.ts'
 import { type Finding, finding, findingOf } from './finding.ts'
 
 const healthWithinMs = 5_000
@@ -33,10 +34,13 @@ export async function runningFindings(
     findings.push(await readiness(stack))
   }
   if (system.nats) {
-    findings.push(await broker(system, restart('nats')))
+    const answer = await broker(system, restart('nats'))
+    findings.push(answer)
+    if (answer.isGood) findings.push(await brokerDisk(system, watcher !== undefined))
     findings.push(await keys(system, restart('nats')))
   }
   if (system.url) findings.push(...(await api(system.url, restart('ingest'))))
+  findings.push(...(await clockFindings(system, stack)))
   return findings
 }
 
@@ -50,7 +54,9 @@ function supervisor(found: { pid: number } | undefined, start: string): Finding 
 }
 
 function processes(stack: StackFile, start: string): Finding {
-  const dead = Object.entries(stack.processes).filter(([, { pid }]) => !processLives(pid))
+  const dead = Object.entries({ ...stack.processes, ...stack.replicas }).filter(
+    ([, { pid }]) => !processLives(pid),
+  )
   const seen = dead.map(([name, { pid }]) => `${name} (${pid})`).join(', ')
   return finding('processes', dead.length === 0, seen ? `not alive: ${seen}` : 'all alive', start)
 }
@@ -72,6 +78,19 @@ function broker(system: System, start: string): Promise<Finding> {
       const missing = expected.filter((_name, index) => looks[index]?.status === 'rejected')
       if (missing.length > 0) throw new Error(`no stream ${missing.join(', ')}`)
       return `answers, ${expected.length} streams`
+    }),
+  )
+}
+
+/** Whether the broker can write: JetStream goes on answering while its disk is full. */
+async function brokerDisk(system: System, isWatched: boolean): Promise<Finding> {
+  const where = system.data ? `the disk of ${system.data.natsStore}` : "the broker's disk"
+  const then = isWatched ? 'avatar up then restarts the broker' : 'then restart the broker'
+  return findingOf('broker disk', `make room on ${where}; ${then}`, () =>
+    asOperator(system, async (bus) => {
+      const trouble = await bus.storageTrouble(healthWithinMs)
+      if (trouble) throw new Error(trouble.sentence)
+      return 'the broker can write'
     }),
   )
 }
@@ -99,7 +118,8 @@ function objects({ s3 }: StackFile, start: string): Promise<Finding> {
     const body = 'there and back'
     const sha256 = createHash('sha256').update(body).digest('hex')
     try {
-      const put = await store.presignPut(key, body.length, sha256, 60)
+      const content = { bytes: body.length, sha256, contentType: 'text/plain' }
+      const put = await store.presignPut(key, content, 60)
       const stored = await fetch(put.url, { method: 'PUT', headers: put.headers, body, signal })
       if (!stored.ok) throw new Error(`an upload by presigned URL answered ${stored.status}`)
       const read = await fetch(await store.presignGet(key, 60), { signal })
@@ -131,13 +151,14 @@ async function api(url: string, start: string): Promise<Finding[]> {
     systemClock.wait(healthWithinMs),
   ])
   const workers = health?.workers ?? []
+  const problems = health?.problems.length ? `: ${health.problems.join(' ')}` : ''
   const logs = 'look for "sidecar" in the output of avatar up'
   return [
     finding(
       'API',
       health?.status === 'ok',
-      health ? `${url} says ${health.status}` : `${url} does not answer`,
-      start,
+      health ? `${url} says ${health.status}${problems}` : `${url} does not answer`,
+      problems ? 'cure what it names' : start,
     ),
     finding(
       'worker',

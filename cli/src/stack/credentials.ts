@@ -10,6 +10,8 @@ export type Publisher = z.infer<typeof publisherSchema>
 
 const credentialsSchema = z.object({
   nats: z.record(z.enum(serviceUsers), z.string()),
+  /** Of the user that reloads the broker. Folders of an earlier version have none. */
+  natsReload: z.string().default(randomSecret),
   s3: s3IdentitySchema,
   publishers: z.record(publisherNameSchema, publisherSchema),
 })
@@ -18,9 +20,17 @@ export type Credentials = z.infer<typeof credentialsSchema>
 /** The stack's credentials: generated at the first start, later read from the data folder. */
 export async function ensureCredentials(data: DataFolder): Promise<Credentials> {
   const text = await readIfThere(data.credentialsFile)
-  if (text !== undefined) return credentialsSchema.parse(JSON.parse(text))
+  if (text !== undefined) {
+    const found: unknown = JSON.parse(text)
+    const credentials = credentialsSchema.parse(found)
+    // What this version has added is kept, too.
+    if (JSON.stringify(found) !== JSON.stringify(credentials))
+      await saveCredentials(data, credentials)
+    return credentials
+  }
   const credentials: Credentials = {
     nats: recordOf(serviceUsers, randomSecret),
+    natsReload: randomSecret(),
     s3: generateS3Identity('avatar'),
     publishers: {},
   }

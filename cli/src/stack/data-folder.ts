@@ -2,9 +2,10 @@ import { randomBytes } from 'node:crypto'
 import { constants } from 'node:fs'
 import { access, chmod, mkdir, readFile, rename, writeFile } from 'node:fs/promises'
 import { join, resolve } from 'node:path'
-import { type ServiceName, serviceNames, specOf } from '@avatar/contracts'
+import { specOf } from '@avatar/contracts'
 import type { z } from 'zod'
 import { UserError } from '../exit-codes.ts'
+import { type Instance, instancesOf } from './instances.ts'
 
 /** The paths inside the data folder of a stack. */
 export type DataFolder = ReturnType<typeof dataFolder>
@@ -20,11 +21,16 @@ export function dataFolder(folder: string) {
     credentialsFile: join(path, 'credentials.json'),
     portsFile: join(path, 'ports.json'),
     cliKeyFile: join(path, 'cli-key'),
+    /** What a Prometheus scrapes, in the format of its file discovery. */
+    scrapeTargets: join(path, 'prometheus-targets.json'),
+    /** What `avatar up --observe` keeps. */
+    observe: join(path, 'observe'),
     natsConf: join(path, 'nats.conf'),
     natsStore: join(path, 'nats'),
     s3Identities: join(path, 's3-identities.json'),
     s3Store: join(path, 's3'),
-    spool: (service: ServiceName) => join(path, 'spool', service),
+    /** Of one process, such as `ingest` or `ingest-2`. */
+    spool: (label: string) => join(path, 'spool', label),
   } as const
 }
 
@@ -33,17 +39,21 @@ export function dataFolder(folder: string) {
  *
  * @throws UserError when it cannot be written
  */
-export async function ensureDataFolder(data: DataFolder) {
-  await makeFolders(data).catch((error: Error) => {
+export async function ensureDataFolder(
+  data: DataFolder,
+  instances: readonly Instance[] = instancesOf({}),
+) {
+  await makeFolders(data, instances).catch((error: Error) => {
     throw new UserError(`${data.path} cannot be used: ${error.message}`)
   })
 }
 
-async function makeFolders(data: DataFolder) {
+async function makeFolders(data: DataFolder, instances: readonly Instance[]) {
   await mkdir(data.path, { recursive: true, mode: 0o700 })
   await access(data.path, constants.W_OK)
-  const spooling = serviceNames.filter((name) => specOf(name).needs?.includes('spool'))
-  for (const folder of [data.natsStore, data.s3Store, ...spooling.map(data.spool)])
+  const spooling = instances.filter(({ name }) => specOf(name).needs?.includes('spool'))
+  const spools = spooling.map(({ label }) => data.spool(label))
+  for (const folder of [data.natsStore, data.s3Store, ...spools])
     await mkdir(folder, { recursive: true, mode: 0o700 })
 }
 

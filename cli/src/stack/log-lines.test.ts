@@ -21,6 +21,14 @@ describe('log lines', () => {
     )
   })
 
+  it('show what is wrong with a configuration line by line', () => {
+    const problems = ['✖ too loud\n  → at LOG_LEVEL', 'NATS_URL: missing']
+    const line = JSON.stringify({ level: 'fatal', msg: 'the configuration is not valid', problems })
+    expect(readableLine(line)).toBe(
+      'The configuration is not valid:\n✖ too loud\n  → at LOG_LEVEL\nNATS_URL: missing',
+    )
+  })
+
   it('pass on any text that is no log line', () => {
     for (const line of ['Traceback', '{"a":1}', '{half', '']) expect(readableLine(line)).toBe(line)
   })

@@ -5,6 +5,7 @@ import { z } from 'zod'
 import { exitCodes, UserError } from '../exit-codes.ts'
 import { type DataFolder, readIfThere, writePrivately } from './data-folder.ts'
 import { type HeldName, holdName } from './held-name.ts'
+import { type Instance, instancesOf } from './instances.ts'
 
 const portSchema = z.int().min(1).max(65_535)
 
@@ -45,9 +46,15 @@ const newPorts = { from: 10_240, below: 22_760 }
  * that start at once see each other's choice although neither listens yet.
  *
  * @param httpPort the port to insist on; 0 for any free one
- * @throws UserError when the HTTP port that the caller insists on is taken
+ * @returns also the ports as each instance sees them: a replica has new ones of its own at each start;
+ * `takePort` takes one more
+ * @throws UserError when the HTTP port that the caller insists on is taken, or closed to browsers
  */
-export async function choosePorts(data: DataFolder, httpPort: number | undefined) {
+export async function choosePorts(
+  data: DataFolder,
+  httpPort: number | undefined,
+  instances: readonly Instance[] = instancesOf({}),
+) {
   const before = await readPorts(data)
   const chosen = new Map<string, number>()
   const held: HeldName[] = []
@@ -55,7 +62,9 @@ export async function choosePorts(data: DataFolder, httpPort: number | undefined
     for (const name of held) name.release()
   }
   const take = async (port: number): Promise<boolean> => {
-    if ([...chosen.values()].includes(port)) return false
+    // A port beside the gRPC port of another would be refused by SeaweedFS at every start.
+    const near = [port - seaweedGrpcOffset, port, port + seaweedGrpcOffset]
+    if ([...chosen.values()].some((other) => near.includes(other))) return false
     const name = await holdName(`port:${port}`)
     if (!name) return false
     if (await isPortFree(port)) return held.push(name) > 0
@@ -68,7 +77,17 @@ export async function choosePorts(data: DataFolder, httpPort: number | undefined
       if ((await isPortFree(port + seaweedGrpcOffset)) && (await take(port))) return port
     }
   }
+  const takePort = async (name: string): Promise<number> => {
+    const port = await takeNew()
+    chosen.set(name, port)
+    return port
+  }
   try {
+    if (httpPort && (await isRefusedByClients(httpPort)))
+      throw new UserError(
+        `Browsers and fetch refuse to call port ${httpPort}; give another: --port PORT`,
+        exitCodes.usage,
+      )
     // What is wanted comes before what is random, and the API's port before all.
     const wanted = {
       http: usualHttpPort,
@@ -82,10 +101,41 @@ export async function choosePorts(data: DataFolder, httpPort: number | undefined
     for (const name of portNames) if (!chosen.has(name)) chosen.set(name, await takeNew())
     const ports = portsSchema.parse(Object.fromEntries(chosen))
     await writePrivately(data.portsFile, `${JSON.stringify(ports)}\n`)
-    return { ports, release }
+    const portsOfReplica = async ({ name, label }: Instance) => {
+      const own: Partial<Ports> = {}
+      for (const its of Object.values(specOf(name).ports) as PortName[])
+        own[its] = await takePort(`${label} ${its}`)
+      return [label, { ...ports, ...own }] as const
+    }
+    const portsByLabel = new Map<string, Ports>()
+    for (const instance of instances)
+      portsByLabel.set(
+        ...(instance.number === 1
+          ? ([instance.label, ports] as const)
+          : await portsOfReplica(instance)),
+      )
+    return { ports, portsByLabel, takePort, release }
   } catch (error) {
     release()
     throw error
+  }
+}
+
+/**
+ * Whether a port is on the list of those that `fetch` never calls, such as 6000
+ * (https://fetch.spec.whatwg.org/#port-blocking). The page and the start itself would wait for ever.
+ */
+async function isRefusedByClients(port: number): Promise<boolean> {
+  try {
+    await fetch(`http://127.0.0.1:${port}`, {
+      method: 'HEAD',
+      signal: AbortSignal.timeout(1_000), // Whoever has the port may never answer.
+    })
+    return false
+  } catch (error) {
+    return (
+      error instanceof Error && error.cause instanceof Error && error.cause.message === 'bad port'
+    )
   }
 }
 

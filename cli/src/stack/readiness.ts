@@ -1,5 +1,5 @@
 import { provisionBroker } from '@avatar/backing-services'
-import { envelopeOf, healthSchema, scaledTimings } from '@avatar/contracts'
+import { envelopeOf, healthSchema, type Timings } from '@avatar/contracts'
 import { systemClock } from '@avatar/service-kit'
 import type { Wiring } from './settings.ts'
 import { type StackFile, storeOf } from './stack-file.ts'
@@ -49,7 +49,8 @@ export async function provisionStore({ s3 }: StackFile, signal: AbortSignal) {
  * repeating it is harmless.
  */
 export async function provisionUntilDone(
-  { credentials, ports, env }: Wiring,
+  { credentials, ports }: Wiring,
+  timings: Timings,
   signal: AbortSignal,
   onTrouble: (reason: string) => void,
 ): Promise<void> {
@@ -58,10 +59,9 @@ export async function provisionUntilDone(
     user: 'operator',
     password: credentials.nats.operator,
   }
-  const timings = scaledTimings(Number(env['TIMINGS_DIVISOR'] || 1))
   const publishers = Object.keys(credentials.publishers)
   const isProvisioned = () =>
-    provisionBroker(operator, timings, publishers).then(
+    provisionBroker(operator, timings, { publishers }).then(
       () => true,
       (error) => {
         onTrouble(error instanceof Error ? error.message : String(error))

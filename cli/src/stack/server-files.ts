@@ -17,6 +17,7 @@ export async function writeServerFiles(data: DataFolder, credentials: Credential
       monitorPort: ports.natsMonitor,
       storeDir: data.natsStore,
       passwords: credentials.nats,
+      reloadPassword: credentials.natsReload,
       publishers: Object.fromEntries(publishers.map(([name, its]) => [name, its.natsPassword])),
     }),
   )

@@ -8,6 +8,7 @@ const wiring = (env: Wiring['env']): Wiring => ({
   data: dataFolder('/data'),
   credentials: {
     nats: recordOf(serviceUsers, (user) => `secret-${user}`),
+    natsReload: 'secret-reload',
     s3: { accessKeyId: 'access', secretAccessKey: 'secret' },
     publishers: {},
   },

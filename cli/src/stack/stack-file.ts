@@ -3,12 +3,21 @@ import { createObjectStore, type ObjectStore } from '@avatar/service-kit'
 import { z } from 'zod'
 import { type DataFolder, readJsonIfThere, writePrivately } from './data-folder.ts'
 
-const processSchema = z.object({ pid: z.int(), ports: z.record(z.string(), z.int()) })
+const processSchema = z.object({
+  pid: z.int(),
+  ports: z.record(z.string(), z.int()),
+  /** How it ended and when it starts again, while it does not run. */
+  trouble: z.string().optional(),
+})
 
 /** Schema of `stack.json` in the data folder: what other tools need to find a running stack. */
 export const stackFileSchema = z.object({
   url: z.url(),
   processes: z.record(z.enum(processNames), processSchema),
+  /** The further processes of a service that `--replicas` asks for, such as `ingest-2`. */
+  replicas: z.record(z.string(), processSchema),
+  /** Where Prometheus and the others of `--observe` are, such as `http://127.0.0.1:9090`. */
+  observers: z.record(z.string(), z.url()).default({}),
   s3: z.object({
     endpoint: z.url(),
     bucket: z.string(),

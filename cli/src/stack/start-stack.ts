@@ -7,25 +7,34 @@ import {
   recordOf,
   serverNames,
   serviceNames,
+  type Timings,
 } from '@avatar/contracts'
-import { UserError } from '../exit-codes.ts'
+import { systemClock } from '@avatar/service-kit'
+import { exitCodes, UserError } from '../exit-codes.ts'
+import { prepareObservers } from '../observe/start-observers.ts'
 import { type Credentials, ensureCredentials } from './credentials.ts'
 import { type DataFolder, ensureDataFolder, ensureStackMark } from './data-folder.ts'
 import { findFfmpeg, installation } from './installation.ts'
+import { type Instance, instancesOf, type Replicas } from './instances.ts'
 import { type Claim, claimDataFolder, stopLeftovers } from './leftovers.ts'
 import { isNotable, type LineWriter, readableLine } from './log-lines.ts'
 import { choosePorts, type Ports, portsOf } from './ports.ts'
-import { programs } from './programs.ts'
+import { programOf } from './programs.ts'
 import { isHealthy, isUp, provisionStore, provisionUntilDone, until } from './readiness.ts'
+import { scrapeTargetsOf, writeScrapeTargets } from './scrape-targets.ts'
 import { bucket, writeServerFiles } from './server-files.ts'
-import type { Environment } from './settings.ts'
+import { type Environment, timingsDivisorOf, timingsOf } from './settings.ts'
 import { type StackFile, writeStackFile } from './stack-file.ts'
 import { superviseProcess } from './supervised-process.ts'
+import { watchBrokerDisk } from './watch-broker-disk.ts'
 
 type StackOptions = {
   data: DataFolder
   /** The port to insist on, 0 for any free one. Without it, the last one or 8080 where that is free. */
   httpPort?: number | undefined
+  replicas?: Replicas | undefined
+  /** Whether Prometheus and Alertmanager watch the system. */
+  isObserved?: boolean | undefined
   env: Environment
   write: LineWriter
   /** Shows every line of the servers, not only their warnings. */
@@ -41,7 +50,11 @@ export type Stack = {
    *
    * @returns the services that failed to stop in order, or had to be killed
    */
-  stop(): Promise<readonly ProcessName[]>
+  stop(): Promise<readonly string[]>
+  /** Aborted when a service refuses its configuration: nothing but a correction helps. */
+  refused: AbortSignal
+  /** Which services refused their configuration, why, and what to do; undefined while none has. */
+  refusal(): UserError | undefined
   /** Kills everything at once. */
   kill(): void
 }
@@ -50,22 +63,28 @@ export type Stack = {
  * Starts the whole system on a data folder and keeps every process of it running.
  *
  * @throws UserError when another `avatar up` has the folder, the port is taken, the folder cannot be
- * written, or a program is not installed
+ * written, a program is not installed, or the waits are not valid
  */
 export async function startStack(options: StackOptions): Promise<Stack> {
   const { data } = options
   const ffmpeg = ffmpegOrRefuse(options.env)
-  await ensureDataFolder(data)
+  const timings = timingsOf(options.env)
+  const instances = instancesOf(options.replicas ?? {})
+  await ensureDataFolder(data, instances)
   const claim = await claimDataFolder(data)
   try {
-    return await startClaimed(options, ffmpeg, claim)
+    return await startClaimed(options, { ffmpeg, timings, instances }, claim)
   } catch (error) {
     await claim.release()
     throw error
   }
 }
 
-async function startClaimed(options: StackOptions, ffmpeg: string, claim: Claim): Promise<Stack> {
+async function startClaimed(
+  options: StackOptions,
+  { ffmpeg, timings, instances }: { ffmpeg: string; timings: Timings; instances: Instance[] },
+  claim: Claim,
+): Promise<Stack> {
   const { data, env, write } = options
   const mark = await ensureStackMark(data)
   const leftovers = await stopLeftovers(mark)
@@ -73,60 +92,126 @@ async function startClaimed(options: StackOptions, ffmpeg: string, claim: Claim)
   if (leftovers.length > 0) write('avatar', `stopped ${leftovers.length} left-over processes`)
 
   const credentials = await ensureCredentials(data)
-  const { ports, release } = await choosePorts(data, options.httpPort)
+  const chosen = await choosePorts(data, options.httpPort, instances)
+  const { ports, portsByLabel } = chosen
+  const portsOfInstance = (label: string) => portsByLabel.get(label) ?? ports
   await writeServerFiles(data, credentials, ports)
+  await writeScrapeTargets(data, scrapeTargetsOf(instances, portsOfInstance))
+  const observers = options.isObserved
+    ? await prepareObservers({
+        ...{ data, env, mark, write, isVerbose: options.isVerbose },
+        divisor: timingsDivisorOf(env),
+        takePort: chosen.takePort,
+      })
+    : undefined
 
   const wiring = { data, credentials, ports, env, ffmpeg }
-  const all = programs(wiring, mark)
-  const pids: Partial<Record<ProcessName, number>> = {}
-  const stackFile = serialised(() => writeStackFile(data, describeStack(credentials, ports, pids)))
+  const wiringOf = ({ label }: Instance) => ({ ...wiring, ports: portsOfInstance(label) })
+  const states = new Map<string, ProcessState>()
+  const describe = () => ({
+    ...describeStack(credentials, ports, portsOfInstance, states),
+    observers: observers?.addresses ?? {},
+  })
+  const stackFile = serialised(() => writeStackFile(data, describe()))
+  // Nobody may read a missing pid.
+  const isComplete = () => states.size === instances.length
+  const refusals: Refusal[] = []
+  const refused = new AbortController()
   let isStopping = false
-  const processes = recordOf(processNames, (name) =>
-    superviseProcess(all[name], {
+  const supervise = (instance: Instance) => {
+    const { name, label } = instance
+    return superviseProcess(programOf(instance, wiringOf(instance), mark), {
       onLine: (line) => {
-        if (options.isVerbose || isNotable(name, line)) write(name, readableLine(line))
+        if (!options.isVerbose && !isNotable(name, line)) return
+        for (const each of readableLine(line).split('\n')) write(label, each)
       },
       onStart: (pid) => {
-        write('avatar', `${pids[name] === undefined ? 'started' : 'restarted'} ${name} (${pid})`)
-        pids[name] = pid
-        // Only once it is complete: nobody may read a missing pid.
-        if (processNames.every((each) => pids[each] !== undefined)) void stackFile()
+        write('avatar', `${states.has(label) ? 'restarted' : 'started'} ${label} (${pid})`)
+        states.set(label, { name, pid, trouble: undefined })
+        if (isComplete()) void stackFile()
       },
-      onEnd: (how) => write('avatar', `${name} ${how}${isStopping ? '' : ', starting it again'}`),
-    }),
-  )
+      onEnd: (how, pauseMs) => {
+        if (isStopping) return write('avatar', `${label} ${how}`)
+        const trouble = `${how}, starting it again in ${pauseMs / 1000} s`
+        write('avatar', `${label} ${trouble}`)
+        states.set(label, { name, pid: states.get(label)?.pid ?? 0, trouble })
+        if (isComplete()) void stackFile()
+      },
+      onRefusal: (explanation) => {
+        write('avatar', `${label} refused its configuration`)
+        refusals.push({ label, explanation })
+        refused.abort()
+      },
+    })
+  }
+  const supervised = instances.map((instance) => ({ ...instance, process: supervise(instance) }))
+  const allOf = (names: readonly ProcessName[]) =>
+    supervised.filter(({ name }) => names.includes(name))
 
+  const monitor = `http://127.0.0.1:${ports.natsMonitor}`
+  const diskWatch = watchBrokerDisk({
+    ...{ monitor, clock: systemClock, storeDir: data.natsStore },
+    restart: () => {
+      for (const { process } of allOf(['nats'])) process.restart()
+    },
+    write: (line) => write('avatar', line),
+  })
   const url = `http://127.0.0.1:${ports.http}`
   return {
     url,
+    refused: refused.signal,
+    refusal: () => describeRefusals(refusals),
     async ready(signal) {
-      for (const name of serverNames) await processes[name].start()
-      await until(() => isUp(`http://127.0.0.1:${ports.natsMonitor}/healthz`), signal)
+      for (const { process } of allOf(serverNames)) await process.start()
+      await until(() => isUp(`${monitor}/healthz`), signal)
       if (signal.aborted) return
-      await provisionUntilDone(wiring, signal, (reason) =>
+      await diskWatch.start()
+      await provisionUntilDone(wiring, timings, signal, (reason) =>
         write('avatar', `nats is not set up yet, trying again: ${reason}`),
       )
-      await provisionStore(describeStack(credentials, ports, pids), signal)
+      await provisionStore(describe(), signal)
       if (signal.aborted) return
-      for (const name of serviceNames) await processes[name].start()
+      for (const { process } of allOf(serviceNames)) await process.start()
       await until(() => isHealthy(url), signal)
+      // Not before: a system that is starting is no reason for an alert.
+      if (!signal.aborted) await observers?.start()
     },
     async stop() {
       isStopping = true
       await claim.stopping()
-      await Promise.all(serviceNames.map((name) => processes[name].stop()))
-      for (const name of serverNames.toReversed()) await processes[name].stop()
+      await observers?.stop() // First, or they would tell that the rest is down.
+      await diskWatch.stop()
+      await Promise.all(allOf(serviceNames).map(({ process }) => process.stop()))
+      for (const { process } of allOf(serverNames).toReversed()) await process.stop()
       await removeSeaweedSockets(Object.values(ports))
       await stackFile()
       await rm(data.stackFile, { force: true })
       await claim.release()
-      release()
-      return serviceNames.filter((name) => processes[name].stoppedBadly())
+      chosen.release()
+      const bad = allOf(serviceNames).filter(({ process }) => process.stoppedBadly())
+      return bad.map(({ label }) => label)
     },
     kill: () => {
-      for (const name of processNames) processes[name].kill()
+      void diskWatch.stop()
+      observers?.kill()
+      for (const { process } of supervised) process.kill()
     },
   }
+}
+
+type ProcessState = { name: ProcessName; pid: number; trouble: string | undefined }
+type Refusal = { label: string; explanation: string }
+
+/** One text for the services that say the same. */
+function describeRefusals(refusals: readonly Refusal[]): UserError | undefined {
+  if (refusals.length === 0) return undefined
+  const said = Map.groupBy(refusals, ({ explanation }) => explanation)
+  const texts = [...said].map(([explanation, those]) => {
+    const names = those.map(({ label }) => label).join(', ')
+    return `${names} cannot start. ${explanation}`
+  })
+  const cure = 'Correct it in the environment or in .env, then run `avatar up` again.'
+  return new UserError([...texts, cure].join('\n'), exitCodes.usage, true)
 }
 
 /** @throws UserError when a program of the stack is not installed */
@@ -141,14 +226,21 @@ function ffmpegOrRefuse(env: StackOptions['env']): string {
 function describeStack(
   credentials: Credentials,
   ports: Ports,
-  pids: Partial<Record<ProcessName, number>>,
-): StackFile {
+  portsOfInstance: (label: string) => Ports,
+  states: ReadonlyMap<string, ProcessState>,
+): Omit<StackFile, 'observers'> {
+  const describe = (name: ProcessName, label: string) => ({
+    pid: states.get(label)?.pid ?? 0,
+    ports: portsOf(name, portsOfInstance(label)),
+    trouble: states.get(label)?.trouble,
+  })
+  const replicas = [...states].filter(([label, { name }]) => label !== name)
   return {
     url: `http://127.0.0.1:${ports.http}`,
-    processes: recordOf(processNames, (name) => ({
-      pid: pids[name] ?? 0,
-      ports: portsOf(name, ports),
-    })),
+    processes: recordOf(processNames, (name) => describe(name, name)),
+    replicas: Object.fromEntries(
+      replicas.map(([label, { name }]) => [label, describe(name, label)]),
+    ),
     s3: {
       endpoint: `http://127.0.0.1:${ports.s3}`,
       bucket,

@@ -3,28 +3,40 @@ import { once } from 'node:events'
 import { createInterface } from 'node:readline'
 import { background, systemClock as clock, createLog } from '@avatar/service-kit'
 import { signalIfThere } from '../process-table.ts'
+import { aborted } from '../stop-signals.ts'
+import { readableLine } from './log-lines.ts'
 import type { Program } from './programs.ts'
+import { createRestartPauses } from './restart-pauses.ts'
 
-/** A dead process is back within a second; longer pauses keep one that cannot start from spinning. */
-const restartPauseMs = 300
-const crashLoopPauseMs = 500
-const crashLoopUptimeMs = 5_000
+/** Signals by which somebody ends a process; it ends itself by all others. */
+const killSignals: ReadonlySet<NodeJS.Signals | null> = new Set([
+  ...(['SIGKILL', 'SIGTERM', 'SIGINT', 'SIGHUP'] as const),
+])
+/** What a program wrote last explains a refusal. */
+const explanationLines = 30
+/** How long the last lines may take after the process has ended. */
+const lastLinesMs = 1_000
 
 type Supervision = {
   onLine: (line: string) => void
   onStart: (pid: number) => void
-  onEnd: (how: string) => void
+  /** It starts again after the pause. */
+  onEnd: (how: string, pauseMs: number) => void
+  /** It refused its configuration, says why, and is not started again. */
+  onRefusal: (explanation: string) => void
 }
 
 export type SupervisedProcess = ReturnType<typeof superviseProcess>
 
 /**
- * A process that is started again whenever it ends, until it is stopped. `stop` sends SIGTERM, and
- * SIGKILL to the whole process group when the process does not end in time.
+ * A process that is started again whenever it ends, until it is stopped or refuses its configuration.
+ * `stop` sends SIGTERM, and SIGKILL to the whole process group when the process does not end in time.
  */
 export function superviseProcess(program: Program, supervision: Supervision) {
-  const { onLine, onStart, onEnd } = supervision
+  const { onLine, onStart, onEnd, onRefusal } = supervision
+  const pauseAfter = createRestartPauses()
   let child: ChildProcess | undefined
+  let terminate: () => void = () => undefined
   let hasStoppedBadly = false
 
   /** Runs the program until it ends. */
@@ -38,27 +50,46 @@ export function superviseProcess(program: Program, supervision: Supervision) {
       detached: true,
     })
     child = started
-    for (const stream of [started.stdout, started.stderr])
-      createInterface({ input: stream }).on('line', onLine)
+    const [output, errors] = [started.stdout, started.stderr].map((stream) =>
+      createInterface({ input: stream }).on('line', onLine),
+    )
+    const explanation: string[] = []
+    errors?.on('line', (line) => {
+      explanation.push(readableLine(line))
+      if (explanation.length > explanationLines) explanation.shift()
+    })
+    const allRead = Promise.all([output, errors].map((lines) => lines && once(lines, 'close')))
+    let how: string
+    let wasKilled = false
+    let isRefusal = false
     const ended = new AbortController()
-    const terminate = () => void terminateInTime(started, ended.signal)
-    stopping.addEventListener('abort', terminate, { once: true })
+    terminate = () => void terminateInTime(started, ended.signal)
+    const onStop = terminate
+    stopping.addEventListener('abort', onStop, { once: true })
     try {
       const exit = once(started, 'exit')
       if (started.pid !== undefined) onStart(started.pid)
       const [code, signal] = await exit
       // A program that has not installed its handler yet is ended by SIGTERM, with nothing in hand.
       hasStoppedBadly = stopping.aborted && code !== 0 && signal !== 'SIGTERM'
-      onEnd(signal ? `was ended by ${signal}` : `ended with code ${code}`)
+      how = signal ? `was ended by ${signal}` : `ended with code ${code}`
+      wasKilled = killSignals.has(signal)
+      isRefusal = code !== null && code === program.refusalCode
     } catch (error) {
-      onEnd(`could not be started: ${error instanceof Error ? error.message : String(error)}`)
+      how = `could not be started: ${error instanceof Error ? error.message : String(error)}`
     } finally {
-      stopping.removeEventListener('abort', terminate)
+      stopping.removeEventListener('abort', onStop)
       ended.abort()
       signalGroup(started, 'SIGKILL') // Children that outlive it.
     }
-    const isCrashLoop = clock.monotonicMs() - startedAtMs < crashLoopUptimeMs
-    if (isCrashLoop) await clock.wait(crashLoopPauseMs - restartPauseMs, stopping)
+    if (isRefusal) {
+      await Promise.race([allRead, clock.wait(lastLinesMs)])
+      onRefusal(explanation.join('\n'))
+      return aborted(stopping)
+    }
+    const pauseMs = pauseAfter({ lastedMs: clock.monotonicMs() - startedAtMs, wasKilled })
+    onEnd(how, pauseMs)
+    await clock.wait(pauseMs, stopping)
   }
 
   async function terminateInTime(started: ChildProcess, ended: AbortSignal) {
@@ -69,7 +100,7 @@ export function superviseProcess(program: Program, supervision: Supervision) {
 
   const loop = background({
     name: 'supervisor',
-    everyMs: restartPauseMs,
+    everyMs: 0, // Each pass ends with a pause of its own.
     silentForMs: Infinity,
     clock,
     log: createLog('avatar', 'silent'), // Every outcome of a run goes to `onEnd`.
@@ -78,6 +109,8 @@ export function superviseProcess(program: Program, supervision: Supervision) {
   return {
     start: loop.start,
     stop: loop.stop,
+    /** Ends the program as `stop` does; it is then started again. */
+    restart: () => terminate(),
     /** Stops at once, by SIGKILL. */
     kill() {
       void loop.stop()

@@ -1,8 +1,8 @@
 import { notifyDomain } from '@avatar/contracts'
 import { systemClock } from '@avatar/service-kit'
 import { UserError } from '../exit-codes.ts'
+import { type StackFile, storeOf } from '../stack/stack-file.ts'
 import { connectTo } from '../system.ts'
-import { type StackFile, storeOf } from './stack-file.ts'
 
 /** On a busy machine a broker can be slow to read a new configuration. */
 const knownWithinMs = 30_000

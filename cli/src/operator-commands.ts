@@ -1,0 +1,193 @@
+import { costSplits } from '@avatar/contracts'
+import { type Command, InvalidArgumentError, Option } from 'commander'
+import type { CommandContext } from './command-context.ts'
+import { configOption, dataOption, jsonOption } from './command-options.ts'
+import type { CostsOptions } from './commands/costs.ts'
+import type { KeysOptions } from './commands/keys.ts'
+import type { LimitsOptions } from './commands/limits.ts'
+import type { PublisherOptions } from './commands/publishers.ts'
+import type { ProvisionCommandOptions, SystemOptions } from './commands/system.ts'
+import type { InitOptions } from './commands/system-init.ts'
+import type { DrainOptions, WorkersOptions } from './commands/workers.ts'
+import { withLimitOptions } from './limit-options.ts'
+
+/** The commands by which an operator runs a system for others. */
+export function addOperatorCommands(
+  program: Command,
+  context: CommandContext,
+  onExit: (code: number) => void,
+) {
+  addPublisherCommands(program, context)
+  addWorkerCommands(program, context, onExit)
+  addCostCommands(program, context, onExit)
+  addSystemCommands(program, context, onExit)
+}
+
+function addPublisherCommands(program: Command, context: CommandContext) {
+  const publishers = program
+    .command('publishers')
+    .description('other services that submit jobs by NATS')
+  publishers
+    .command('create <name>')
+    .description('make NATS and S3 credentials for another service; they are shown once')
+    .option(...dataOption)
+    .option(...configOption)
+    .option(...jsonOption)
+    .action(async (name: string, options: PublisherOptions) => {
+      const { createPublisher } = await import('./commands/publishers.ts')
+      await createPublisher(name, options, context)
+    })
+  publishers
+    .command('list')
+    .description('list the publishers, without their secrets')
+    .option(...dataOption)
+    .option(...configOption)
+    .option(...jsonOption)
+    .action(async (options: PublisherOptions) => {
+      const { listPublishers } = await import('./commands/publishers.ts')
+      await listPublishers(options, context)
+    })
+  publishers
+    .command('remove <name>')
+    .description("end a publisher's access at once; its jobs go on")
+    .option(...dataOption)
+    .option(...configOption)
+    .option(...jsonOption)
+    .action(async (name: string, options: PublisherOptions) => {
+      const { removePublisherAccess } = await import('./commands/publishers.ts')
+      await removePublisherAccess(name, options, context)
+    })
+  withLimitOptions(publishers.command('limits <name>'))
+    .description('what a publisher may do. It is in force in 5 s')
+    .option(...dataOption)
+    .option(...jsonOption)
+    .action(async (name: string, options: LimitsOptions) => {
+      const { publisherLimits } = await import('./commands/limits.ts')
+      await publisherLimits(name, options, context)
+    })
+}
+
+function addWorkerCommands(
+  program: Command,
+  context: CommandContext,
+  onExit: (code: number) => void,
+) {
+  const workers = program.command('workers').description('who renders')
+  workers
+    .command('list')
+    .description('the workers whose heartbeats are heard within 3 s')
+    .option(...dataOption)
+    .option(...jsonOption)
+    .action(async (options: WorkersOptions) => {
+      const { listWorkers } = await import('./commands/workers.ts')
+      await listWorkers(options, context)
+    })
+  workers
+    .command('drain [worker]')
+    .description(
+      'let workers finish the job in hand, take no other, and end; waits until they have',
+    )
+    .option('--all', 'all that are heard within 3 s')
+    .option('--older <release>', 'all of another release than this')
+    .option(...dataOption)
+    .option(...jsonOption)
+    .action(async (worker: string | undefined, options: DrainOptions) => {
+      const { drainWorkers } = await import('./commands/workers.ts')
+      onExit(await drainWorkers(worker, options, context))
+    })
+}
+
+function addCostCommands(
+  program: Command,
+  context: CommandContext,
+  onExit: (code: number) => void,
+) {
+  const costs = program
+    .command('costs')
+    .description("what a month cost, or, with --bill, whether a provider's bill is right")
+    .option('--month <month>', 'such as 2026-11 (default: this month, UTC)')
+    .addOption(new Option('--by <split>', 'a row for each').choices(costSplits).default('day'))
+    .option('--bill <amount>', 'post what the provider charged for a pool on a day, and compare')
+    .option('--pool <pool>', 'the pool of the bill')
+    .option('--day <day>', 'the day of the bill, such as 2026-11-29')
+    .option(...dataOption)
+    .option(...jsonOption)
+    .action(async (options: CostsOptions) => {
+      const { costs: showCosts } = await import('./commands/costs.ts')
+      onExit(await showCosts(options, context))
+    })
+  costs
+    .command('forget <owner>')
+    .description("remove one owner's postings from the ledger, for good")
+    .option(...dataOption)
+    .option(...jsonOption)
+    .action(async (owner: string, options: KeysOptions) => {
+      const { forgetOwner } = await import('./commands/costs.ts')
+      await forgetOwner(owner, options, context)
+    })
+}
+
+function addSystemCommands(
+  program: Command,
+  context: CommandContext,
+  onExit: (code: number) => void,
+) {
+  const system = program.command('system').description('what the broker and the store hold')
+  system
+    .command('init')
+    .description('make the credentials of a deployment once, and give each service its part')
+    .addOption(
+      new Option('--for <target>', 'files for compose, or Secrets on standard output')
+        .choices(['compose', 'kubernetes'])
+        .makeOptionMandatory(),
+    )
+    .requiredOption('--out <dir>', 'where the credentials are kept')
+    .option(
+      '--uid <uid>',
+      'user of the containers; only root can give files away',
+      parseUid,
+      10_001,
+    )
+    .action(async (options: InitOptions) => {
+      const { init } = await import('./commands/system-init.ts')
+      await init(options, context)
+    })
+  system
+    .command('provision')
+    .description('make every stream, bucket and consumer; waits for the servers')
+    .option('--plan', 'only print what would be changed')
+    .option('--allow-shrink', 'also what deletes messages that no longer fit')
+    .option('--keep-wider', 'leave streams that are wider than ours as they are')
+    .option(...dataOption)
+    .option(...jsonOption)
+    .action(async (options: ProvisionCommandOptions) => {
+      const { provision } = await import('./commands/system.ts')
+      onExit(await provision(options, context))
+    })
+  system
+    .command('backup <dir>')
+    .description('save what the broker holds in a new folder; the system may run meanwhile')
+    .option(...dataOption)
+    .option(...jsonOption)
+    .action(async (folder: string, options: SystemOptions) => {
+      const { backup } = await import('./commands/system.ts')
+      await backup(folder, options, context)
+    })
+  system
+    .command('restore <dir>')
+    .description('restore a backup into an empty broker, before the services start')
+    .option('--force', 'delete what the broker holds')
+    .option(...dataOption)
+    .option(...jsonOption)
+    .action(async (folder: string, options: SystemOptions & { force?: boolean }) => {
+      const { restore } = await import('./commands/system.ts')
+      await restore(folder, options, context)
+    })
+}
+
+function parseUid(text: string): number {
+  const uid = Number(text)
+  if (text.trim() === '' || !Number.isInteger(uid) || uid < 0)
+    throw new InvalidArgumentError('A user is a number, 0 or more.')
+  return uid
+}

@@ -1,0 +1,28 @@
+/** How a run of a process ended by itself. */
+type EndedRun = {
+  lastedMs: number
+  /** Whether somebody ended it by a signal: then nothing is wrong with the process itself. */
+  wasKilled: boolean
+}
+
+/** A killed process is back within a second. */
+const killedPauseMs = 300
+/** One that is killed as soon as it starts must not spin. */
+const killedEarlyPauseMs = 500
+const earlyMs = 5_000
+
+const firstPauseMs = 1_000
+const longestPauseMs = 60_000
+/** After a run of this length the pauses begin anew. */
+const goodRunMs = 60_000
+
+/** The pauses before the restarts of one process: they double as long as it keeps failing. */
+export function createRestartPauses(): (run: EndedRun) => number {
+  let failures = 0
+  return ({ lastedMs, wasKilled }) => {
+    if (lastedMs >= goodRunMs) failures = 0
+    if (wasKilled) return lastedMs < earlyMs ? killedEarlyPauseMs : killedPauseMs
+    failures += 1
+    return Math.min(firstPauseMs * 2 ** (failures - 1), longestPauseMs)
+  }
+}

@@ -1,0 +1,109 @@
+import { mkdtemp, readdir, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { createTestS3, type TestS3 } from '@avatar/backing-services/testing'
+import { afterAll, beforeAll, expect, it } from 'vitest'
+import { type BrokerOnly, startBroker } from './broker-only.ts'
+
+let broker: BrokerOnly
+let store: TestS3
+let folder: string
+
+beforeAll(async () => {
+  broker = await startBroker()
+  store = await createTestS3()
+  await store.start()
+  folder = await mkdtemp(join(tmpdir(), 'avatar-system-'))
+}, 120_000)
+
+afterAll(async () => {
+  await broker.stop()
+  await store.stop()
+  await rm(folder, { recursive: true })
+})
+
+it('plans and provisions, and then has nothing left to do', async () => {
+  const { connection, manager } = await broker.nats.connectRawAs('operator')
+  await manager.streams.delete('DLQ')
+  const plan = await broker.here(['system', 'provision', '--plan'])
+  expect(plan).toEqual({ exitCode: 0, stdout: 'create stream DLQ\n', stderr: '' })
+  await expect(manager.streams.info('DLQ')).rejects.toThrow('stream not found')
+
+  const done = await broker.here(['system', 'provision', '--json'])
+  expect(JSON.parse(done.stdout)).toEqual({
+    changes: [{ kind: 'create', what: 'stream DLQ', fields: [] }],
+  })
+  const again = await broker.here(['system', 'provision'])
+  expect(again).toEqual({ exitCode: 0, stdout: 'Everything is provisioned.\n', stderr: '' })
+  await connection.close()
+})
+
+it("makes the store's bucket where the environment names one", async () => {
+  const env = {
+    S3_ENDPOINT: store.endpoint,
+    R2_ACCESS_KEY_ID: store.accessKeyId,
+    R2_SECRET_ACCESS_KEY: store.secretAccessKey,
+    R2_BUCKET_NAME: 'another-bucket',
+  }
+  const done = await broker.here(['system', 'provision'], env)
+  expect(done.exitCode).toBe(0)
+  const answer = await fetch(`${store.endpoint}/another-bucket`)
+  expect(answer.status).toBe(403) // It is there, and not for everybody.
+  const missing = await broker.here(['system', 'provision'], { R2_BUCKET_NAME: 'another-bucket' })
+  expect(missing.exitCode).toBe(2)
+  expect(missing.stderr).toContain('R2_SECRET_ACCESS_KEY')
+})
+
+it('refuses to shrink a stream unless it is told what to do', async () => {
+  const { connection, manager } = await broker.nats.connectRawAs('operator')
+  const bytesOf = async () => (await manager.streams.info('DLQ')).config.max_bytes
+  const { config } = await manager.streams.info('DLQ')
+  const wider = 4 * config.max_bytes
+  await manager.streams.update('DLQ', { ...config, max_bytes: wider })
+
+  for (const args of [['--plan'], []]) {
+    const refused = await broker.here(['system', 'provision', ...args])
+    expect(refused.exitCode).toBe(1)
+    expect(refused.stdout).toBe(`shrink stream DLQ: max_bytes ${wider} -> ${config.max_bytes}\n`)
+    expect(refused.stderr).toMatch(/^Nothing was changed\.\nTo shrink .* --allow-shrink, or /)
+    expect(await bytesOf()).toBe(wider)
+  }
+  expect((await broker.here(['system', 'provision', '--keep-wider'])).exitCode).toBe(0)
+  expect(await bytesOf()).toBe(wider)
+  expect((await broker.here(['system', 'provision', '--allow-shrink'])).exitCode).toBe(0)
+  expect(await bytesOf()).toBe(config.max_bytes)
+  await connection.close()
+})
+
+it('backs up and restores what the broker holds', async () => {
+  await broker.postJob('2026-11-29', {})
+  const first = join(folder, 'first')
+  const saved = await broker.here(['system', 'backup', first])
+  expect(saved).toMatchObject({ exitCode: 0, stderr: '' })
+  expect(saved.stdout).toMatch(/^LEDGER +1 +\d+$/m)
+  expect(await readdir(first)).toContain('manifest.json')
+
+  const again = await broker.here(['system', 'backup', first])
+  expect(again).toMatchObject({ exitCode: 1, stdout: '' })
+  expect(again.stderr).toMatch(/is not empty; name a new folder/)
+  const over = await broker.here(['system', 'restore', first])
+  expect(over).toMatchObject({ exitCode: 1, stdout: '' })
+  expect(over.stderr).toMatch(/The broker is not empty: LEDGER\. .*--force/)
+  const forced = await broker.here(['system', 'restore', first, '--force', '--json'])
+  expect(forced.exitCode).toBe(0)
+  const { streams } = JSON.parse(forced.stdout)
+  expect(streams).toContainEqual(expect.objectContaining({ name: 'LEDGER', messages: 1 }))
+})
+
+it('says that the broker is away', async () => {
+  const away = { NATS_URL: 'nats://127.0.0.1:9' }
+  const backup = await broker.here(['system', 'backup', join(folder, 'away')], away)
+  expect(backup.exitCode).toBe(6)
+  expect(backup.stderr).toMatch(/The broker did not let us in: connection refused/)
+  const stranger = { NATS_PASSWORD: 'wrong' }
+  for (const command of [['backup', join(folder, 'refused')], ['provision']]) {
+    const refused = await broker.here(['system', ...command], stranger)
+    expect(refused.exitCode).toBe(6)
+    expect(refused.stderr).toMatch(/did not let us in: .*Authorization/i)
+  }
+})

@@ -22,6 +22,7 @@ from pathlib import Path
 
 from inference_sidecar.engines.engine import DELIVERY_SIZES, RenderRequest, Size, frames_for
 from inference_sidecar.engines.preview.engine import PreviewEngine
+from inference_sidecar.engines.stages import Untimed
 from inference_sidecar.media.encoder import Encoder, find_ffmpeg
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
@@ -38,7 +39,7 @@ class Run:
     peak_mib: float
 
 
-class Unwatched:
+class Unwatched(Untimed):
     """`engine.Control` of a render that nobody cancels or watches."""
 
     def check(self) -> None:

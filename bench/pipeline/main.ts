@@ -4,6 +4,10 @@
  *
  *   npm run bench:pipeline
  *   npm run bench:pipeline -- --queued 1000 --submits 100 --statuses 500 --alone 30
+ *   npm run bench:pipeline -- --replicas ingest=2,orchestrator=2
+ *   npm run bench:pipeline -- --tracing --submits 200 --queued 300 [--baseline CHECKOUT]
+ *
+ * The last one measures instead what tracing costs, beside a checkout without it if one is given.
  */
 import { readFile } from 'node:fs/promises'
 import { availableParallelism, cpus, loadavg } from 'node:os'
@@ -22,6 +26,7 @@ import {
 import { watchProcessorTime } from './processor-time.ts'
 import { createSender, multipart, startIdleServer } from './requests.ts'
 import { markdownTable, summarise } from './statistics.ts'
+import { tracingCost } from './tracing-cost.ts'
 
 const { values } = parseArgs({
   options: {
@@ -29,6 +34,10 @@ const { values } = parseArgs({
     submits: { type: 'string', default: '100' },
     statuses: { type: 'string', default: '500' },
     alone: { type: 'string', default: '30' },
+    replicas: { type: 'string', default: '' },
+    tracing: { type: 'boolean', default: false },
+    baseline: { type: 'string' },
+    'warm-ups': { type: 'string', default: '30' },
   },
 })
 const count = {
@@ -39,13 +48,20 @@ const count = {
 }
 const inputBytes = 500_000
 /** Jobs before the first measurement: until V8 has compiled the services, a submit takes a sixth longer. */
-const warmUps = 30
+const warmUps = Number(values['warm-ups'])
 
 const portrait = await readFile(join(import.meta.dirname, '../../examples/portrait.jpg'))
 const bytesPerSecond = 32_000
 const big = multipart(portrait, voice({ seconds: (inputBytes - portrait.length) / bytesPerSecond }))
 const small = multipart(portrait, voice({ seconds: 1 }))
 const blocker = multipart(portrait, voice({ seconds: 1 }), 'null:seconds=3600')
+
+if (values.tracing) {
+  const bodies = { submit: big, job: small, blocker }
+  const { baseline } = values
+  process.stdout.write(await tracingCost({ ...count, bodies, warmUps, baseline }))
+  process.exit()
+}
 
 const rows: string[][] = []
 const ms = (value: number) => value.toFixed(1)
@@ -57,7 +73,8 @@ function report(what: string, times: readonly number[]) {
 }
 
 const loadBefore = loadavg()[0] ?? 0
-const system = await startSystem({ env: { TIMINGS_DIVISOR: '1', LOG_LEVEL: 'warn' } })
+const { replicas } = values
+const system = await startSystem({ replicas, env: { TIMINGS_DIVISOR: '1', LOG_LEVEL: 'warn' } })
 const sender = createSender(system.url, { authorization: `Bearer ${await system.createKey()}` })
 const idle = await startIdleServer()
 const idleSender = createSender(idle.url, {})
@@ -107,7 +124,8 @@ try {
   const processorRows = [...spent, ['together', total(1), total(2)] as const]
   const cpu = cpus()[0]?.model.trim() ?? 'unknown CPU'
   process.stdout.write(
-    `Measured on ${availableParallelism()} × ${cpu}, Node ${process.versions.node}, load before ${loadBefore.toFixed(1)}.\n\n` +
+    `Measured on ${availableParallelism()} × ${cpu}, Node ${process.versions.node}, load before ${loadBefore.toFixed(1)}` +
+      `${replicas && `, --replicas ${replicas}`}.\n\n` +
       markdownTable(['measured in one run', 'median ms', 'p95 ms', 'of'], rows) +
       `\n${count.queued} jobs queued at ${drained.submitsPerSecond.toFixed(1)} a second by 8 clients, ` +
       `drained at ${drained.jobsPerSecond.toFixed(1)} a second by one worker. Busy cores: ` +

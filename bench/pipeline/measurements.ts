@@ -6,7 +6,8 @@ import { watchProcessorTime } from './processor-time.ts'
 import type { multipart, Sender } from './requests.ts'
 import { gapsBetween } from './statistics.ts'
 
-const dataOf = <S extends z.ZodType>(body: string, schema: S): z.output<S> =>
+/** What an answer has under `data`. */
+export const dataOf = <S extends z.ZodType>(body: string, schema: S): z.output<S> =>
   schema.parse(z.object({ data: z.unknown() }).parse(JSON.parse(body)).data)
 
 type Body = ReturnType<typeof multipart>
@@ -54,7 +55,11 @@ export async function untilCompleted(sender: Sender, jobId: string) {
   )
 }
 
-async function renderOf(system: System, jobId: string): Promise<EventOf<'render.completed'>> {
+/** What the worker told at the end of a job's render. */
+export async function renderOf(
+  system: System,
+  jobId: string,
+): Promise<EventOf<'render.completed'>> {
   const facts = await (await system.broker()).factsOf(jobId)
   return eventSchemas['render.completed'].parse(
     facts.find(({ type }) => type === 'render.completed'),
@@ -120,7 +125,7 @@ export async function drainBacklog(
 
 const submittersAtOnce = 8
 
-async function submitMany(sender: Sender, body: Body, count: number): Promise<string[]> {
+export async function submitMany(sender: Sender, body: Body, count: number): Promise<string[]> {
   const jobIds: string[] = []
   let left = count
   const submitter = async () => {

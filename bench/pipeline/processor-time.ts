@@ -2,16 +2,22 @@ import { recordOf } from '@avatar/contracts'
 import { statOf } from '../../scripts/setup/process-identity.mjs'
 import { childrenOf, processNames, type System } from '../../tests/harness/index.ts'
 
-/** Milliseconds of processor time of each process of `stack.json`, its children included. */
+/** Milliseconds of processor time of each service and server, children and replicas included. */
 export type ProcessorTime = Record<(typeof processNames)[number], number>
 
 /** Linux reports processor time in ticks of 10 ms. */
 const msPerTick = 10
 
-/** The time that each process spends until the returned function is called; 0 where there is no /proc. */
+/** The time that each of them spends until the returned function is called; 0 where there is no /proc. */
 export async function watchProcessorTime(system: System): Promise<() => ProcessorTime> {
-  const { processes } = await system.stack()
-  const spent = () => recordOf(processNames, (name) => familyMs(processes[name].pid))
+  const { processes, replicas } = await system.stack()
+  const all = Object.entries({ ...processes, ...replicas })
+  const spent = () =>
+    recordOf(processNames, (name) =>
+      all
+        .filter(([label]) => label.replace(/-\d+$/, '') === name)
+        .reduce((sum, [, { pid }]) => sum + familyMs(pid), 0),
+    )
   const before = spent()
   return () => {
     const after = spent()
@@ -19,8 +25,8 @@ export async function watchProcessorTime(system: System): Promise<() => Processo
   }
 }
 
-/** The time of a process, of its children that have ended, and of those that live. */
-function familyMs(pid: number): number {
+/** Milliseconds of processor time of a process, of its children that have ended, and of those that live. */
+export function familyMs(pid: number): number {
   // utime, stime, cutime and cstime.
   const own =
     statOf(pid)

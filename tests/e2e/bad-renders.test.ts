@@ -60,6 +60,19 @@ describe('a render that goes badly', () => {
     60_000,
   )
 
+  it('a face that the engine cannot use is explained in its own words, and a doubt stands in the result', async () => {
+    const refused = await system.client.submit({ prompt: 'null:noface' })
+    const view = await system.client.untilEnded(refused.jobId, 'failed')
+    expect(view.error?.message).toContain('the prompt asked for that')
+    const doubtful = await system.client.submit({ prompt: 'null:warn' })
+    const certain = await system.client.submit()
+    for (const { jobId } of [doubtful, certain])
+      await expectCompletedOnce(system, jobId, { attempt: 1 })
+    const { warnings } = await system.client.result(doubtful.jobId)
+    expect(warnings).toEqual([{ code: 'ASKED_FOR', message: expect.any(String) }])
+    expect((await system.client.result(certain.jobId)).warnings).toEqual([])
+  }, 60_000)
+
   it('a job that does not fit into memory is rendered smaller, delivered at full size, and says so', async () => {
     const whole = await system.client.submit()
     const smaller = await system.client.submit({ prompt: 'null:oom' })

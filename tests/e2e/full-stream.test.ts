@@ -43,6 +43,7 @@ it('a full event stream is logged and reported by /health, and every job complet
   await giveMore()
   await expectAllCompletedOnce(system, jobIds)
   await until(async () => (await system.client.health()).full_streams.length === 0)
-  const { jobId } = await system.client.submit()
+  const { jobId, error } = await system.client.submit()
+  expect(error).toBeUndefined()
   await expectAllCompletedOnce(system, [jobId])
 }, 120_000)

@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto'
-import { mkdtemp, rm } from 'node:fs/promises'
+import { mkdtemp, readFile, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
@@ -18,7 +18,9 @@ if (!isThere) console.info('infinitetalk is skipped; to install it: npm run setu
 describe.skipIf(!isThere)('a job on the infinitetalk engine', () => {
   let system: System
   let weights: string
+  let image: Buffer
   beforeAll(async () => {
+    image = await readFile(new URL('../../examples/portrait.jpg', import.meta.url))
     weights = await mkdtemp(join(tmpdir(), 'avatar-weights-'))
     await prepareTinyWeights(weights)
     system = await startSystem({ env: { ...tinyEngine(weights), ...patientOrchestrator } })
@@ -29,7 +31,11 @@ describe.skipIf(!isThere)('a job on the infinitetalk engine', () => {
   }, 90_000)
 
   it('becomes a video of several chunks, as long as its voice, and reports how it was made', async () => {
-    const submitted = await system.client.submit({ seconds: 2, prompt: 'a woman is talking' })
+    const submitted = await system.client.submit({
+      image,
+      seconds: 2,
+      prompt: 'a woman is talking',
+    })
     expect(submitted.status).toBe(201)
     const view = await system.client.untilEnded(submitted.jobId, 'completed', 120_000)
     expect(view).toMatchObject({ progress: 100, attempt: 1, error: null })
@@ -38,9 +44,10 @@ describe.skipIf(!isThere)('a job on the infinitetalk engine', () => {
     expect(result).toMatchObject({
       engine: 'infinitetalk',
       fps: 25,
-      width: 1280,
-      height: 720,
-      generation: { width: 48, height: 32 },
+      width: 960,
+      height: 960,
+      generation: { width: 32, height: 32 },
+      warnings: [{ code: 'FACE_SMALL' }],
       degraded: false,
       engine_facts: { device: 'cpu', attention_backend: 'cpu' },
     })
@@ -50,8 +57,14 @@ describe.skipIf(!isThere)('a job on the infinitetalk engine', () => {
     expect(createHash('sha256').update(video).digest('hex')).toBe(result.sha256)
   }, 150_000)
 
+  it('fails before it renders when the portrait shows no face', async () => {
+    const { jobId } = await system.client.submit({ seconds: 1 })
+    const view = await system.client.untilEnded(jobId, 'failed', 120_000)
+    expect(view).toMatchObject({ attempt: 1, started_at: null, error: { code: 'NO_FACE' } })
+  }, 150_000)
+
   it('may have a voice that is shorter than one window', async () => {
-    const { jobId } = await system.client.submit({ seconds: 0.4 })
+    const { jobId } = await system.client.submit({ image, seconds: 0.4 })
     await system.client.untilEnded(jobId, 'completed', 120_000)
     expect(Math.abs((await system.client.result(jobId)).video_seconds - 0.4)).toBeLessThanOrEqual(
       1 / 25,
@@ -59,11 +72,11 @@ describe.skipIf(!isThere)('a job on the infinitetalk engine', () => {
   }, 150_000)
 
   it('can be cancelled while it renders, and the next job renders', async () => {
-    const long = await system.client.submit({ seconds: 60 })
+    const long = await system.client.submit({ image, seconds: 60 })
     await system.client.untilView(long.jobId, (one) => one.stage === 'rendering', 120_000)
     expect((await system.client.cancel(long.jobId)).status).toBeLessThan(300)
     await system.client.untilEnded(long.jobId, 'cancelled', 120_000)
-    const next = await system.client.submit({ seconds: 1 })
+    const next = await system.client.submit({ image, seconds: 1 })
     await system.client.untilEnded(next.jobId, 'completed', 120_000)
   }, 300_000)
 })

@@ -78,8 +78,7 @@ describe('kill -9 at a chosen line', () => {
   describe('orchestrator', () => {
     const lines: Record<string, Cut> = {
       'before it is queued': { when: 'before', ...record('queued') },
-      'queued, no entry': { when: 'after', ...record('queued') },
-      'entry published, no event': { when: 'after', subject: /^gpu\.work\./ },
+      'queued, no event': { when: 'after', ...record('queued') },
       'queued, not acknowledged': { when: 'before', ...acknowledged('EVENTS.orchestrator') },
       'before the claim is written': { when: 'before', ...record('claimed') },
       'claimed, not answered': { when: 'after', ...record('claimed') },
@@ -92,8 +91,8 @@ describe('kill -9 at a chosen line', () => {
       'before it is completed': { when: 'before', ...record('completed') },
       'completed, no timer': { when: 'after', ...record('completed') },
       'timer set, no event': { when: 'after', subject: /^sched\.delete\./ },
-      'event published, entry left': { when: 'after', ...event('job.completed') },
-      'entry purged': { when: 'after', subject: /^\$JS\.API\.STREAM\.PURGE\.GPU/ },
+      'event published, no posting': { when: 'after', ...event('job.completed') },
+      'posted, not stopped': { when: 'after', subject: /^ledger\.job\./ },
       'completed, not acknowledged': { when: 'before', ...acknowledged('EVENTS.storage') },
     }
     for (const [name, cut] of Object.entries(lines))
@@ -115,15 +114,10 @@ describe('kill -9 at a chosen line', () => {
 
   describe('worker', () => {
     const lines: Record<string, [attempt: number, cut: Cut]> = {
-      'before the claim': [1, { when: 'before', subject: /^ctl\.request\.claim$/ }],
       'claimed, not started': [2, { when: 'before', ...event('render.started') }],
       'with a spooled file': [1, { when: 'before', subject: /^ctl\.request\.store$/ }],
       'after the upload': [1, { when: 'before', ...event('render.completed') }],
       'after the event': [1, { when: 'after', ...event('render.completed') }],
-      'event acknowledged, entry not': [
-        1,
-        { when: 'before', ...acknowledged('GPU.standard-normal') },
-      ],
     }
     for (const [name, [attempt, cut]] of Object.entries(lines))
       it(`${name}: the job is completed by attempt ${attempt}`, async () => {
@@ -132,6 +126,13 @@ describe('kill -9 at a chosen line', () => {
         )
         await expectCompletedOnce(system, jobId, { attempt })
       }, 90_000)
+
+    it('with an ask out: the job is completed, by attempt 2 at most', async () => {
+      const cut: Cut = { when: 'after', subject: /^ctl\.request\.next$/ }
+      const { jobId } = await killAt('sidecar', cut, () => system.client.submit())
+      const { attempt } = await expectCompletedOnce(system, jobId)
+      expect(attempt).toBeLessThanOrEqual(2)
+    }, 90_000)
 
     it('mid-render: the job is completed by attempt 2', async () => {
       const { jobId } = await system.client.submit({ seconds: 12, prompt: 'null:seconds=4' })

@@ -87,14 +87,14 @@ describe('another service', () => {
     expect(await acme.errorOf({ publish: 'intake.other.job.submitted' })).toContain('Permissions')
     expect(await acme.errorOf({ subscribe: 'notify.acme.>' })).toBeUndefined()
     expect(await acme.errorOf({ subscribe: 'notify.other.>' })).toContain('Permissions')
-  }, 30_000)
+  }, 90_000)
 
   it('cannot be created twice, nor under the name of a service', async () => {
     for (const name of ['acme', 'ingest', 'Not A Name'])
       await expect(system.cli('publishers', 'create', name, '--json')).rejects.toMatchObject({
         stdout: '',
       })
-  }, 30_000)
+  }, 90_000)
 
   it('can still submit after a restart of the broker and the store', async () => {
     await system.kill('nats')

@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto'
-import { jobPrefix, outputKey } from '@avatar/contracts'
+import { jobPrefix, metricName, outputKey } from '@avatar/contracts'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { type System, startSystem, until } from '../harness/index.ts'
+import { type System, scrape, startSystem, until } from '../harness/index.ts'
 
 const retentionSeconds = 6
 
@@ -84,4 +84,14 @@ describe('when the retention ends', () => {
     await untilGone(jobId)
     await untilGone(nobodys)
   }, 60_000)
+
+  it('each of these deletions was measured once, and none was late', async () => {
+    const { jobs } = await system.client.jobs()
+    const lateness = metricName('deletion_lateness_seconds')
+    const { series } = await scrape(system, 'janitor')
+    const read = (name: string, le?: string) =>
+      series.find((one) => one.name === name && one.labels['le'] === le)?.value
+    expect(read(`${lateness}_count`)).toBe(jobs.length)
+    expect(read(`${lateness}_bucket`, '15')).toBe(jobs.length)
+  })
 })

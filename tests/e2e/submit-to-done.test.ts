@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto'
 import { jobPrefix } from '@avatar/contracts'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { expectCompletedOnce, type System, startSystem } from '../harness/index.ts'
+import { expectCompletedOnce, type System, startSystem, until } from '../harness/index.ts'
 
 describe('one job from submission to download', () => {
   let system: System
@@ -33,6 +33,32 @@ describe('one job from submission to download', () => {
     expect(video.length).toBe(result.bytes)
     expect(createHash('sha256').update(video).digest('hex')).toBe(result.sha256)
   }, 60_000)
+
+  it.each(['completed', 'cancelled'] as const)(
+    'renders a job again under the Idempotency-Key of a %s one whose record was removed',
+    async (ended) => {
+      const { client } = system
+      const options = { idempotencyKey: `after ${ended}`, prompt: 'null:seconds=1' }
+      const { jobId } = await client.submit(options)
+      if (ended === 'cancelled') await client.cancel(jobId)
+      const first = await client.untilEnded(jobId, ended)
+      const broker = await system.broker()
+      const endsOf = async () =>
+        (await broker.factsOf(jobId)).filter(({ type }) => type === `job.${ended}`)
+      await until(async () => (await endsOf()).length === 1)
+      await broker.manager.streams.purge('KV_job', { filter: `$KV.job.*.${jobId}` })
+
+      const again = await client.submit({ ...options, seconds: 2 })
+      expect([again.status, again.jobId]).toEqual([201, jobId])
+      const second = await client.untilEnded(jobId, 'completed')
+      expect(second.attempt).toBeGreaterThan(first.attempt)
+      expect((await client.result(jobId)).video_seconds).toBeCloseTo(2, 1)
+      const ofSecond = async () =>
+        (await broker.factsOf(jobId)).filter(({ epoch }) => epoch === second.attempt)
+      await until(async () => (await ofSecond()).some(({ type }) => type === 'job.completed'))
+    },
+    60_000,
+  )
 
   it('hides a job from every other key', async () => {
     const { jobId } = await system.client.submit()
@@ -89,9 +115,8 @@ describe('one job from submission to download', () => {
     const key = await system.createKey('leaver')
     const leaver = system.clientWith(key)
     expect((await leaver.send('/jobs')).status).toBe(200)
-    const revokedAt = performance.now()
     await system.cli('keys', 'revoke', '--name', 'leaver')
+    // Counted from the end of the command, which takes seconds to start on a busy machine.
     await expect.poll(async () => (await leaver.send('/jobs')).status, { timeout: 5_000 }).toBe(401)
-    expect(performance.now() - revokedAt).toBeLessThan(6_000)
-  }, 30_000)
+  }, 90_000)
 })

@@ -17,7 +17,7 @@ it('one trace goes from the request to the deletion, through every service and b
   const answer = await system.client.submit({
     headers: { traceparent: `00-${traceId}-b7ad6b7169203331-01` },
   })
-  expect(answer.headers.get('traceparent')).toMatch(new RegExp(`^00-${traceId}-[0-9a-f]{16}-01$`))
+  expect(answer.headers.get('traceparent')).toMatch(new RegExp(`^00-${traceId}-[0-9a-f]{16}-00$`))
   const view = await system.client.untilEnded(answer.jobId, 'completed')
   expect(view).toMatchObject({ trace_id: traceId })
 

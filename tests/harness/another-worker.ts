@@ -1,7 +1,7 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { wordsOf } from './run-again.ts'
 import type { System } from './system.ts'
 
 /**
@@ -10,9 +10,9 @@ import type { System } from './system.ts'
  */
 export async function startAnotherWorker(system: System, workerId: string) {
   const pid = await system.pidOf('sidecar')
-  const [command = '', ...args] = readWords(`/proc/${pid}/cmdline`)
+  const [command = '', ...args] = wordsOf(`/proc/${pid}/cmdline`)
   const env = Object.fromEntries(
-    readWords(`/proc/${pid}/environ`).map((line) => {
+    wordsOf(`/proc/${pid}/environ`).map((line) => {
       const at = line.indexOf('=')
       return [line.slice(0, at), line.slice(at + 1)]
     }),
@@ -21,13 +21,12 @@ export async function startAnotherWorker(system: System, workerId: string) {
     env: { ...env, WORKER_ID: workerId, SPOOL_DIR: join(system.dataDir, workerId) },
     stdio: 'ignore',
   })
-  return {
-    async stop() {
-      const gone = once(worker, 'exit')
-      worker.kill('SIGTERM')
-      await gone
-    },
+  async function end(signal: NodeJS.Signals) {
+    const gone = once(worker, 'exit')
+    worker.kill(signal)
+    await gone
   }
+  return { stop: () => end('SIGTERM'), kill: () => end('SIGKILL') }
 }
 
 /** Suspends processes, as a machine that sleeps does, while `meanwhile` runs. */
@@ -42,8 +41,4 @@ export async function suspend<T>(
   } finally {
     for (const pid of known) process.kill(pid, 'SIGCONT')
   }
-}
-
-function readWords(path: string): string[] {
-  return readFileSync(path, 'utf8').split('\0').filter(Boolean)
 }

@@ -1,14 +1,28 @@
-import { type AnyEvent, eventSchemas, streams, subjects } from '@avatar/contracts'
+import {
+  type AnyEvent,
+  buckets,
+  type EventOf,
+  type EventType,
+  eventSchemas,
+  type JobPosting,
+  type JobRecord,
+  jobPostingSchema,
+  jobRecordSchema,
+  streams,
+  subjects,
+} from '@avatar/contracts'
 import {
   DiscardPolicy,
   JetStreamError,
   type JetStreamManager,
+  jetstream,
   jetstreamManager,
+  type StoredMsg,
 } from '@nats-io/jetstream'
 import { connect } from '@nats-io/transport-node'
 
-/** More events than any test publishes about one job. */
-const eventsOfOneJob = 1_000
+/** How many messages are read at once. */
+const messagesAtOnce = 1_000
 
 /** The broker as its operator sees it. */
 export type Broker = Awaited<ReturnType<typeof connectBroker>>
@@ -26,25 +40,71 @@ export async function connectBroker(address: string) {
   })
   const manager: JetStreamManager = await jetstreamManager(connection, { checkAPI: false })
 
+  async function messagesOf(stream: string, subject: string): Promise<StoredMsg[]> {
+    const found: StoredMsg[] = []
+    try {
+      for (;;) {
+        const before = found.length
+        const seq = (found.at(-1)?.seq ?? 0) + 1
+        const batch = { seq, next_by_subj: subject, batch: messagesAtOnce }
+        for await (const message of await manager.direct.getBatch(stream, batch))
+          found.push(message)
+        if (found.length - before < messagesAtOnce) return found
+      }
+    } catch (error) {
+      if (!isNotFound(error)) throw error
+    }
+    return found
+  }
+
   return {
     connection,
     manager,
 
     /** Every stored event of a job, in the order of the stream. */
     async factsOf(jobId: string): Promise<AnyEvent[]> {
-      const stored = await manager.direct
-        .getBatch(streams.EVENTS.name, {
-          seq: 1,
-          next_by_subj: subjects.eventsOfJob(jobId),
-          batch: eventsOfOneJob,
-        })
-        .catch(orNothing)
-      const facts: AnyEvent[] = []
-      for await (const message of stored) {
+      const stored = await messagesOf(streams.EVENTS.name, subjects.eventsOfJob(jobId))
+      return stored.map((message) => {
         const body = message.json<AnyEvent>()
-        facts.push(eventSchemas[body.type].parse(body) as AnyEvent) // The schema of its own type.
-      }
-      return facts
+        return eventSchemas[body.type].parse(body) as AnyEvent // The schema of its own type.
+      })
+    },
+
+    /** Every stored event of a type, in the order of the stream. */
+    async factsOfType<T extends EventType>(type: T): Promise<EventOf<T>[]> {
+      const stored = await messagesOf(streams.EVENTS.name, subjects.event(type, '*'))
+      return stored.map((message) => eventSchemas[type].parse(message.json()) as EventOf<T>) // Its own schema.
+    },
+
+    /** A job's record, as the orchestrator wrote it last. */
+    async recordOf(jobId: string): Promise<JobRecord | undefined> {
+      const stored = await manager.direct
+        .getMessage(`KV_${buckets.job.name}`, {
+          last_by_subj: `$KV.${buckets.job.name}.*.${jobId}`,
+        })
+        .catch((error) => {
+          if (!isNotFound(error)) throw error
+        })
+      return stored ? jobRecordSchema.parse(stored.json()) : undefined
+    },
+
+    /** What the ledger says about a job. */
+    async postingsOf(jobId: string): Promise<JobPosting[]> {
+      const stored = await messagesOf(streams.LEDGER.name, `ledger.job.*.*.*.${jobId}`)
+      return stored.map((message) => jobPostingSchema.parse(message.json()))
+    },
+
+    /** Every stored message of a stream. */
+    async textsOf(stream: string): Promise<string[]> {
+      return (await messagesOf(stream, '>')).map((message) => message.string())
+    },
+
+    /** Submits a job as another service does, whatever the event says. */
+    async submitEvent(publisher: string, event: object) {
+      await jetstream(connection).publish(
+        `intake.${publisher}.job.submitted`,
+        JSON.stringify(event),
+      )
     },
 
     /** How many messages a stream holds on subjects that match. */
@@ -56,7 +116,7 @@ export async function connectBroker(address: string) {
     /** Limits a stream to its present size. @returns what restores its configuration */
     async takeNoMore(stream: string): Promise<() => Promise<void>> {
       const { config, state } = await manager.streams.info(stream)
-      const full = { max_bytes: state.bytes, discard: DiscardPolicy.New }
+      const full = { max_bytes: Math.max(1, state.bytes), discard: DiscardPolicy.New }
       await manager.streams.update(stream, { ...config, ...full })
       return async () => {
         await manager.streams.update(stream, config)
@@ -67,8 +127,7 @@ export async function connectBroker(address: string) {
   }
 }
 
-/** A direct get reports "no message" as an error. */
-function orNothing(error: unknown): never[] {
-  if (error instanceof JetStreamError && 'code' in error && error.code === 404) return []
-  throw error
+/** A direct get reports "no message" as an error, at once or while it is read. */
+function isNotFound(error: unknown): boolean {
+  return error instanceof JetStreamError && 'code' in error && error.code === 404
 }

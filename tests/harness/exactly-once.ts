@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto'
-import { type EventOf, jobPrefix, type StatusView, subjects } from '@avatar/contracts'
+import { type EventOf, jobPrefix, limits, type StatusView } from '@avatar/contracts'
 import { until } from '@avatar/service-kit/testing'
 import { expect } from 'vitest'
 import type { Client } from './rest-client.ts'
@@ -16,7 +16,7 @@ type OnceOptions = {
 /**
  * Waits until a job has ended, and expects that it was completed exactly once: exactly one event ends
  * it, one video is stored, that video is the one that the event and the API name, every epoch was started
- * at most once, and the queue holds no entry of the job.
+ * at most once and booked once, in the record and in the ledger, and the owner pays for one attempt.
  */
 export async function expectCompletedOnce(
   system: System,
@@ -40,10 +40,7 @@ export async function expectCompletedOnce(
   if (attempt !== undefined) expect(view.attempt, `attempts of ${jobId}`).toBe(attempt)
   await expectOneVideo(system, client, completed)
   await expectEpochsOnce(system, jobId, view.attempt)
-  await until(async () => (await broker.count('GPU', subjects.gpuWork(jobId))) === 0, {
-    timeoutMs: 40_000,
-    what: `no queue entry of ${jobId}`,
-  })
+  await expectBookedOnce(system, jobId, view.attempt)
   return view
 }
 
@@ -74,6 +71,26 @@ async function expectEpochsOnce(system: System, jobId: string, attempts: number)
   const started = facts.filter(({ type }) => type === 'render.started').map(({ epoch }) => epoch)
   expect(new Set(started).size, `epochs started of ${jobId}: ${started}`).toBe(started.length)
   expect(Math.max(...facts.map(({ epoch }) => epoch))).toBe(attempts)
+}
+
+async function expectBookedOnce(system: System, jobId: string, attempts: number) {
+  const broker = await system.broker()
+  const record = await broker.recordOf(jobId)
+  if (!record) throw new Error(`${jobId} has no record`)
+  const epochs = (record.spent ?? []).map(({ epoch }) => epoch)
+  const expected = Array.from({ length: attempts }, (_, index) => index + 1)
+  expect(epochs, `booked attempts of ${jobId}`).toEqual(expected.slice(-limits.attemptsBooked))
+  const [posting, ...more] = await until(
+    async () => {
+      const postings = await broker.postingsOf(jobId)
+      return postings.length > 0 && postings
+    },
+    { timeoutMs: 40_000, what: `the posting of ${jobId}` },
+  )
+  expect(more, `further postings of ${jobId}`).toEqual([])
+  expect(posting?.attempts).toEqual(record.spent)
+  const charged = (record.spent ?? []).filter(({ isCharged }) => isCharged)
+  expect(charged.map(({ epoch }) => epoch)).toEqual([attempts])
 }
 
 function isEnd({ type }: { type: string }): boolean {

@@ -1,13 +1,31 @@
 export { processNames } from '@avatar/contracts'
-export { until } from '@avatar/service-kit/testing'
+export { mountSmallDisk, type SmallDisk, until } from '@avatar/service-kit/testing'
 export { startAnotherWorker, suspend } from './another-worker.ts'
+export { cancelMany, holdWorkers, submitMany } from './backlog.ts'
+export { startBrokerAlone } from './broker-alone.ts'
 export { killAtRandom, seededRandom } from './chaos.ts'
+export { findChromium } from './chromium.ts'
+export { clocksAhead } from './clock-ahead.ts'
 export { expectAllCompletedOnce, expectCompletedOnce } from './exactly-once.ts'
+export { serveMadeMetrics } from './made-metrics.ts'
 export { portrait, voice } from './media.ts'
+export { askPrometheus, hasMonitoring, startAlertWebhook } from './monitoring.ts'
 export type { Cut } from './nats-proxy.ts'
-export { childrenOf, processesOf } from './processes.ts'
+export {
+  drawTree,
+  type OtlpReceiver,
+  type ReceivedSpan,
+  type SpanTree,
+  startOtlpReceiver,
+} from './otlp-receiver.ts'
+export { childrenOf, isAlive, processesOf } from './processes.ts'
+export { findPrometheus, type Prometheus, startPrometheus } from './prometheus.ts'
 export { openPublisher, runExamplePublisher } from './publisher.ts'
-export { type Client, createClient, type Submitted } from './rest-client.ts'
+export { keepRawOutput, type RawOutput } from './raw-output.ts'
+export { rendersOf } from './renders.ts'
+export { type Client, createClient, type SubmitOptions, type Submitted } from './rest-client.ts'
+export { runAgain } from './run-again.ts'
+export { type Series, scrape } from './scrape.ts'
 export {
   patientOrchestrator,
   type System,

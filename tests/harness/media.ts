@@ -23,8 +23,8 @@ export function portrait({ width = 320, height = 180 } = {}): Buffer {
   ])
 }
 
-/** A WAV of a 220 Hz tone that swells and fades; 16 kHz, mono, 16 bit. */
-export function voice({ seconds = 1 } = {}): Buffer {
+/** A WAV of a 220 Hz tone that swells and fades; 16 kHz, mono, 16 bit. At an amplitude of 0 it is silent. */
+export function voice({ seconds = 1, amplitude = 20_000 } = {}): Buffer {
   const rate = 16_000
   const samples = Math.round(seconds * rate)
   const wav = Buffer.alloc(44 + samples * 2)
@@ -43,7 +43,7 @@ export function voice({ seconds = 1 } = {}): Buffer {
   for (let i = 0; i < samples; i++) {
     const loudness = 0.5 + 0.4 * Math.sin((2 * Math.PI * 3 * i) / rate)
     const sample = loudness * Math.sin((2 * Math.PI * 220 * i) / rate)
-    wav.writeInt16LE(Math.round(sample * 20_000), 44 + i * 2)
+    wav.writeInt16LE(Math.round(sample * amplitude), 44 + i * 2)
   }
   return wav
 }

@@ -30,3 +30,13 @@ function readQuietly(path: string): string {
     return '' // It has ended meanwhile.
   }
 }
+
+/** Whether a process still exists. */
+export function isAlive(pid: number): boolean {
+  try {
+    process.kill(pid, 0)
+    return true
+  } catch {
+    return false
+  }
+}

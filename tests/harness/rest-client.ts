@@ -4,11 +4,13 @@ import {
   errorEnvelopeSchema,
   healthSchema,
   jobsPageSchema,
+  type Priority,
   resultViewSchema,
   type Status,
   type StatusView,
   statusViewSchema,
   terminalStates,
+  usageViewSchema,
 } from '@avatar/contracts'
 import { until } from '@avatar/service-kit/testing'
 import { z } from 'zod'
@@ -17,12 +19,13 @@ import { portrait, voice } from './media.ts'
 export type Answer = { status: number; headers: Headers; body: unknown }
 export type Submitted = Answer & { jobId: string; error: ErrorEnvelope['error'] | undefined }
 
-type SubmitOptions = {
+export type SubmitOptions = {
   image?: Buffer
   audio?: Buffer
   /** Seconds of audio, if none is given. */
   seconds?: number
   prompt?: string
+  priority?: Priority
   idempotencyKey?: string
   headers?: Record<string, string>
 }
@@ -59,6 +62,7 @@ export function createClient(url: string, key: string) {
     form.set('audio', new Blob([new Uint8Array(audio)]), 'voice.wav')
     if (options.prompt !== undefined) form.set('prompt', options.prompt)
     const headers: Record<string, string> = { ...options.headers }
+    if (options.priority) form.set('priority', options.priority)
     if (options.idempotencyKey) headers['idempotency-key'] = options.idempotencyKey
     const answer = await send('/generate', { method: 'POST', body: form, headers })
     const error = errorEnvelopeSchema.safeParse(answer.body).data?.error
@@ -76,6 +80,8 @@ export function createClient(url: string, key: string) {
     jobs: () => get('/jobs?limit=100', jobsPageSchema),
     /** A 503 is an answer too. */
     health: async () => envelopeOf(healthSchema).parse((await send('/health')).body).data,
+    /** The caller's limits, and what is used of them. */
+    usage: () => get('/usage', usageViewSchema),
     cancel: (jobId: string) => send(`/cancel/${jobId}`, { method: 'POST' }),
 
     /** Submits again and again, with one Idempotency-Key, until the job is accepted. */

@@ -9,7 +9,8 @@ import { type ProcessName, processNames } from '@avatar/contracts'
 import { until } from '@avatar/service-kit/testing'
 import { z } from 'zod'
 import { type Broker, connectBroker } from './broker.ts'
-import { childrenOf, processesOf } from './processes.ts'
+import { freePort } from './free-port.ts'
+import { childrenOf, isAlive, processesOf } from './processes.ts'
 import { type ProxyOptions, startProxies } from './proxies.ts'
 import { type Client, createClient } from './rest-client.ts'
 import { openStore, type Store } from './store.ts'
@@ -22,6 +23,9 @@ const processSchema = z.object({ pid: z.int(), ports: z.record(z.string(), z.int
 const stackSchema = z.object({
   url: z.url(),
   processes: z.record(z.enum(processNames), processSchema),
+  replicas: z.record(z.string(), processSchema),
+  // An earlier build, which a benchmark compares, has none.
+  observers: z.record(z.string(), z.url()).default({}),
   s3: z.object({
     endpoint: z.url(),
     bucket: z.string(),
@@ -32,12 +36,22 @@ const stackSchema = z.object({
 })
 type Stack = z.infer<typeof stackSchema>
 
-/** What can be killed: the processes of `stack.json`, and the sidecar's render process. */
-export type Victim = ProcessName | 'child'
+/**
+ * What can be killed: the processes of `stack.json`, replicas such as `orchestrator-2` among them, and
+ * the sidecar's render process.
+ */
+export type Victim = ProcessName | `${ProcessName}-${number}` | 'child'
 
 export type SystemOptions = ProxyOptions & {
-  /** Added to this process' environment. The default is the `null` engine and waits ten times shorter. */
+  /**
+   * Added to this process' environment. The default is the `null` engine, waits ten times shorter, and
+   * rates that nobody reaches.
+   */
   env?: Record<string, string>
+  /** How many processes of a service run, as `--replicas` takes it: `ingest=2,orchestrator=2`. */
+  replicas?: string
+  /** Whether Prometheus and Alertmanager watch it; see `hasMonitoring`. */
+  isObserved?: boolean
   /** The data folder of an earlier system. The default is a fresh one, which `stop` removes. */
   dataDir?: string
   /** How `avatar` is started. The default is Node itself, which is quicker than npx. */
@@ -52,6 +66,16 @@ export type System = Awaited<ReturnType<typeof startSystem>>
  */
 export const patientOrchestrator = { ORCHESTRATOR_TIMINGS_DIVISOR: '4' }
 
+/** Tests and benchmarks come faster than a client may. */
+const unlimited = {
+  LIMIT_SUBMITS_PER_MINUTE: '1000000',
+  LIMIT_SUBMIT_BURST: '1000000',
+  LIMIT_READS_PER_MINUTE: '1000000',
+  LIMIT_READ_BURST: '1000000',
+  LIMIT_FAILED_KEYS_PER_MINUTE: '1000000',
+  LIMIT_FAILED_KEY_BURST: '1000000',
+}
+
 const readyWithinMs = 60_000
 const stopWithinMs = 60_000
 
@@ -59,6 +83,8 @@ const stopWithinMs = 60_000
 export async function startSystem({
   env = {},
   dataDir,
+  replicas,
+  isObserved = false,
   avatar: [program, ...args] = [process.execPath, avatar],
   ...ways
 }: SystemOptions = {}) {
@@ -70,10 +96,17 @@ export async function startSystem({
   const lines: string[] = []
   const child: ChildProcess = spawn(
     program,
-    [...args, 'up', '--data', data, '--port', String(await freePort())],
+    [
+      ...[...args, 'up', '--data', data, '--port', String(await freePort())],
+      ...(replicas ? ['--replicas', replicas] : []),
+      ...(isObserved ? ['--observe'] : []),
+    ],
     {
       cwd: repositoryRoot,
-      env: { ...process.env, ENGINE: 'null', TIMINGS_DIVISOR: '10', ...proxies.env, ...env },
+      env: {
+        ...{ ...process.env, ENGINE: 'null', TIMINGS_DIVISOR: '10', ...unlimited },
+        ...{ ...proxies.env, ...env },
+      },
       stdio: ['ignore', 'pipe', 'pipe'],
     },
   )
@@ -126,8 +159,9 @@ export async function startSystem({
 
   /** Undefined while the sidecar has no render process. */
   async function pidOf(victim: Victim): Promise<number | undefined> {
-    const { processes } = await stack()
-    if (victim !== 'child') return processes[victim].pid
+    const { processes, replicas } = await stack()
+    const all: Readonly<Record<string, { pid: number }>> = { ...processes, ...replicas }
+    if (victim !== 'child') return all[victim]?.pid
     return childrenOf(processes.sidecar.pid)[0]
   }
 
@@ -184,7 +218,8 @@ export async function startSystem({
 
     /** Stops the system like Ctrl-C and returns the processes that it left behind: none, if all is well. */
     async stop(): Promise<number[]> {
-      await (await connecting)?.close()
+      // A broker that could not be reached must not keep the system from stopping.
+      await (await connecting?.catch(() => undefined))?.close()
       opened?.close()
       await end('SIGINT')
       await proxies.stop()
@@ -194,22 +229,4 @@ export async function startSystem({
       return left
     },
   }
-}
-
-function isAlive(pid: number): boolean {
-  try {
-    process.kill(pid, 0)
-    return true
-  } catch {
-    return false
-  }
-}
-
-async function freePort(): Promise<number> {
-  const { createServer } = await import('node:net')
-  const server = createServer().listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const address = server.address()
-  server.close()
-  return typeof address === 'object' && address ? address.port : 0
 }

@@ -13,15 +13,18 @@ export function hasEnginePackages(): boolean {
   return spawnSync(python, ['-c', probe]).status === 0
 }
 
+// One process for both commands: torch takes seconds to import.
+const fill = `
+import sys
+from inference_sidecar.engines.infinitetalk.upstream_checks.tiny_weights.__main__ import main as write
+from inference_sidecar.weights.__main__ import main as weights
+folder = sys.argv[1]
+sys.exit(write([folder]) or weights(["prepare", "--dir", folder, "--precision", "fp8", "--no-lora"]))
+`
+
 /** Fills a folder with tiny random weights, and prepares them as an operator prepares the real ones. */
 export async function prepareTinyWeights(folder: string): Promise<void> {
-  await run(python, [
-    '-m',
-    'inference_sidecar.engines.infinitetalk.upstream_checks.tiny_weights',
-    folder,
-  ])
-  const options = ['--dir', folder, '--precision', 'fp8', '--no-lora']
-  await run(python, ['-m', 'inference_sidecar.weights', 'prepare', ...options])
+  await run(python, ['-c', fill, folder])
 }
 
 /** The environment for `ENGINE=infinitetalk` with such weights: chunks of 17 frames of 48x32 on the CPU. */
@@ -35,5 +38,7 @@ export function tinyEngine(folder: string): Record<string, string> {
     INFINITETALK_FRAMES: '17',
     INFINITETALK_MOTION_FRAMES: '5',
     INFINITETALK_STEPS: '2',
+    // Work this small is ten times slower on several threads, which mostly wait for each other.
+    OMP_NUM_THREADS: '1',
   }
 }

@@ -36,6 +36,7 @@ from inference_sidecar.engines.infinitetalk.sampling.interfaces import (
     Text,
 )
 from inference_sidecar.engines.infinitetalk.sampling.render_settings import RenderSettings
+from inference_sidecar.engines.stages import Untimed
 from inference_sidecar.foundation.errors import Cancelled
 
 _CHUNKS = 3
@@ -54,7 +55,7 @@ class NoiseVoice:
 
 
 @dataclass
-class Watch:
+class Watch(Untimed):
     """`engine.Control` that can cancel a render."""
 
     cancelled: threading.Event = field(default_factory=threading.Event)

@@ -1,0 +1,132 @@
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import {
+  type Client,
+  cancelMany,
+  holdWorkers,
+  rendersOf,
+  type SubmitOptions,
+  type System,
+  startSystem,
+  submitMany,
+  voice,
+} from '../harness/index.ts'
+
+/** Jobs of one chunk and of two, which take about as long as the engine claims by its pace. */
+const short: SubmitOptions = { audio: voice({ seconds: 3 }), prompt: 'null:seconds=0.24' }
+const long: SubmitOptions = { audio: voice({ seconds: 5 }), prompt: 'null:seconds=0.4' }
+const pace = '0.08'
+
+/** GPU seconds by which a job of high priority may run ahead of its owner's share, with the tests' waits. */
+const headStartSeconds = 6
+
+describe('several owners who wait at once', () => {
+  let system: System
+  beforeAll(async () => {
+    // Jobs wait by what they are expected to take; an engine that claims to need no time has no order.
+    const env = { NULL_SECONDS_PER_VIDEO_SECOND: pace }
+    system = await startSystem({ env })
+  }, 120_000)
+  afterAll(async () => {
+    expect(await system.stop()).toEqual([])
+  }, 90_000)
+
+  async function ownerNamed(name: string, ...limits: string[]): Promise<Client> {
+    const key = await system.createKey(name)
+    if (limits.length > 0) await system.cli('keys', 'limits', name, ...limits)
+    return system.clientWith(key)
+  }
+
+  /** The jobs among these that completed, in order. */
+  async function completedOf(jobIds: readonly string[]): Promise<string[]> {
+    const wanted = new Set(jobIds)
+    const facts = await (await system.broker()).factsOfType('job.completed')
+    return facts.map(({ jobId }) => jobId).filter((jobId) => wanted.has(jobId))
+  }
+
+  it('ten jobs of one are done within the time of 25, behind 200 of another', async () => {
+    const [many, few] = [await ownerNamed('many'), await ownerNamed('few')]
+    const releaseBefore = await holdWorkers(system)
+    const jobsOfMany = await submitMany(many, 200, short)
+    await releaseBefore()
+    await many.untilEnded(jobsOfMany[10] ?? '', 'completed')
+
+    // What runs now are the holder's jobs, so that no time passes between the ten submissions.
+    const release = await holdWorkers(system)
+    const doneBefore = (await completedOf(jobsOfMany)).length
+    const jobsOfFew = await submitMany(few, 10, short)
+    const places = await Promise.all(jobsOfFew.map(few.status))
+    await release()
+    for (const { queue_position } of places) expect(queue_position).toBeLessThanOrEqual(25)
+    for (const jobId of jobsOfFew) await few.untilEnded(jobId, 'completed')
+    const done = await completedOf([...jobsOfMany, ...jobsOfFew])
+    const lastOfFew = done.findLastIndex((jobId) => jobsOfFew.includes(jobId))
+    expect(lastOfFew + 1 - doneBefore).toBeLessThanOrEqual(25)
+    expect(lastOfFew).toBeGreaterThan(doneBefore + 10)
+    await cancelMany(many, jobsOfMany)
+  }, 240_000)
+
+  it('three with shares of 1, 1 and 2 get their parts of the GPU seconds', async () => {
+    const owners = [
+      { client: await ownerNamed('one'), share: 1, count: 22, job: short },
+      { client: await ownerNamed('another'), share: 1, count: 15, job: long },
+      { client: await ownerNamed('double', '--share', '2'), share: 2, count: 44, job: short },
+    ]
+    const release = await holdWorkers(system)
+    const backlogs: string[][] = []
+    for (const { client, count, job } of owners) backlogs.push(await submitMany(client, count, job))
+    await release()
+    for (const [at, jobIds] of backlogs.entries())
+      for (const jobId of jobIds) await owners[at]?.client.untilEnded(jobId, 'completed', 120_000)
+
+    const renders = await Promise.all(backlogs.map((own) => rendersOf(system, own)))
+    // Until the first of them has no further job to start.
+    const untilMs = Math.min(...renders.map((own) => own.at(-1)?.startedAtMs ?? 0))
+    const gpuSeconds = renders.map((own) =>
+      own
+        .map((render) => ({ ...render, sinceMs: render.endedAtMs - render.gpuSeconds * 1000 }))
+        .map(({ sinceMs, endedAtMs }) => Math.max(0, Math.min(endedAtMs, untilMs) - sinceMs) / 1000)
+        .reduce((sum, each) => sum + each, 0),
+    )
+    const all = gpuSeconds.reduce((sum, each) => sum + each, 0)
+    const shown = gpuSeconds.map((each) => each.toFixed(2)).join(', ')
+    console.log(`fair share: ${shown} GPU seconds`)
+    // Within a tenth, and a job: no render is cut short at the end of the window.
+    const longest = Math.max(...renders.flat().map((render) => render.gpuSeconds))
+    for (const [at, { share }] of owners.entries()) {
+      const part = (all * share) / 4
+      const difference = Math.abs((gpuSeconds[at] ?? 0) - part)
+      expect(difference, `${shown}, ${longest} at most`).toBeLessThan(0.1 * part + longest)
+    }
+  }, 240_000)
+
+  it('a job of high priority goes before the normal ones of its owner', async () => {
+    const owner = await ownerNamed('urgent')
+    const release = await holdWorkers(system)
+    const normal = await submitMany(owner, 6, short)
+    const high = await submitMany(owner, 2, { ...short, priority: 'high' })
+    const views = await Promise.all(high.map(owner.status))
+    await release()
+    expect(views.map(({ queue_position }) => queue_position).sort()).toEqual([1, 2])
+    for (const jobId of [...normal, ...high]) await owner.untilEnded(jobId, 'completed')
+    const started = (await rendersOf(system, [...normal, ...high])).map(({ jobId }) => jobId)
+    expect(started.slice(0, 2).sort()).toEqual(high.toSorted())
+  }, 90_000)
+
+  it('nobody starves behind one whose jobs are all of high priority', async () => {
+    const [loud, modest] = [await ownerNamed('loud'), await ownerNamed('modest')]
+    const release = await holdWorkers(system)
+    const jobsOfLoud = await submitMany(loud, 60, { ...long, priority: 'high' })
+    const jobsOfModest = await submitMany(modest, 3, short)
+    await release()
+    for (const jobId of jobsOfModest) await modest.untilEnded(jobId, 'completed')
+    const waiting = await Promise.all(jobsOfLoud.map(loud.status))
+    expect(waiting.filter(({ status }) => status === 'pending').length).toBeGreaterThan(0)
+    const ahead = (await rendersOf(system, jobsOfLoud)).reduce(
+      (sum, { gpuSeconds }) => sum + gpuSeconds,
+      0,
+    )
+    // Each of the three may also wait for jobs that were claimed before.
+    expect(ahead).toBeLessThan(headStartSeconds + 4)
+    await cancelMany(loud, jobsOfLoud)
+  }, 120_000)
+})

@@ -1,0 +1,48 @@
+import { execFile } from 'node:child_process'
+import { mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join, resolve } from 'node:path'
+import { promisify } from 'node:util'
+import { afterAll, beforeAll, expect, it } from 'vitest'
+import { portrait, type System, startSystem, voice } from '../harness/index.ts'
+
+const run = promisify(execFile)
+const harness = resolve(import.meta.dirname, '../harness')
+const schemathesis = resolve(import.meta.dirname, '../../.venv/bin/schemathesis')
+
+/** A 503 is documented, and is what a machine too busy to answer in time says. Any other 5xx is a finding. */
+const settings = `[checks]
+not_a_server_error.expected-statuses = ["2xx", "3xx", "4xx", 503]
+`
+
+let system: System
+let folder: string
+
+beforeAll(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'avatar-schemathesis-'))
+  await writeFile(join(folder, 'portrait.png'), portrait())
+  await writeFile(join(folder, 'voice.wav'), voice({ seconds: 1 }))
+  await writeFile(join(folder, 'schemathesis.toml'), settings)
+  system = await startSystem({ env: { TIMINGS_DIVISOR: '1' } })
+}, 120_000)
+afterAll(async () => {
+  await rm(folder, { recursive: true, force: true })
+  expect(await system.stop()).toEqual([])
+}, 90_000)
+
+it('the API keeps every promise of its OpenAPI document, whatever is sent', async () => {
+  const key = await system.createKey()
+  const options = [
+    ...['--header', `X-API-Key: ${key}`],
+    ...['--phases', 'examples,coverage,fuzzing,stateful', '--checks', 'all'],
+    ...['--max-examples', process.env['CI'] ? '50' : '10', '--seed', '1', '--no-color'],
+  ]
+  const ended = await run(schemathesis, ['run', `${system.url}/openapi.json`, ...options], {
+    // It keeps a database of examples where it runs.
+    cwd: folder,
+    env: { ...process.env, PYTHONPATH: harness, SCHEMATHESIS_HOOKS: 'schemathesis_media' },
+    maxBuffer: 2 ** 26,
+  }).catch((error: { stdout: string; stderr: string }) => error)
+  expect('code' in ended, ended.stdout + ended.stderr).toBe(false)
+  expect(ended.stdout).toMatch(/Selected: (\d+)\/\1\s+Tested: \1\s/)
+}, 480_000)

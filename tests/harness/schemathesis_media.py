@@ -1,0 +1,14 @@
+"""A portrait and a voice for schemathesis, whose own samples are one pixel large and silent.
+
+JSON Schema cannot say what a portrait is, so that these are what every valid request is made with.
+They lie in the working directory. schemathesis imports this module by the name in
+SCHEMATHESIS_HOOKS.
+"""
+
+from pathlib import Path
+
+import schemathesis
+from hypothesis import strategies as st
+
+for media_type, file in {"image/png": "portrait.png", "audio/wav": "voice.wav"}.items():
+    schemathesis.openapi.media_type(media_type, st.just(Path(file).read_bytes()))

@@ -8,7 +8,8 @@ const packages = 'service-kit,backing-services,job-kit,ingest,orchestrator,janit
 
 /** No line here may go untested: this code decides whether and how a job ends. */
 const withoutGaps = [
-  'orchestrator/src/{decide,retry,liveness,held-attempt,watch-workers}.ts',
+  'orchestrator/src/states/*.ts',
+  'orchestrator/src/liveness/*.ts',
   'contracts/src/{failures,object-keys}.ts',
 ]
 
@@ -22,16 +23,20 @@ const quickStarts = {
   NODE_COMPILE_CACHE: `${import.meta.dirname}/node_modules/.cache/node-compile`,
 }
 
+/** No file leaves anything behind in its process, so the files of a worker share what it has imported. */
+const everywhere = { exclude: ignored, isolate: false }
+
 export default defineConfig({
   test: {
     projects: [
       {
         test: {
           name: 'unit',
-          include: ['*/src/**/*.test.ts', 'scripts/**/*.test.ts', 'bench/**/*.test.ts'],
-          exclude: ignored,
-          // Pure functions leave nothing behind, so files can share what a worker has imported.
-          isolate: false,
+          include: [
+            ...['*/src/**/*.test.ts', 'scripts/**/*.test.ts', 'bench/**/*.test.ts'],
+            'deploy/**/*.test.ts',
+          ],
+          ...everywhere,
           // vitest's default of 5 s is for a quiet machine; here the tests of both languages share its cores.
           testTimeout: 20_000,
         },
@@ -40,9 +45,10 @@ export default defineConfig({
         test: {
           name: 'integration',
           include: [`{${packages}}/test/**/*.test.ts`],
-          exclude: ignored,
+          ...everywhere,
           env: quickStarts,
-          testTimeout: 60_000,
+          // A test may wait for two things, each for as long as `until` does.
+          testTimeout: 120_000,
           hookTimeout: 120_000,
         },
       },
@@ -50,21 +56,31 @@ export default defineConfig({
         test: {
           name: 'e2e',
           include: ['tests/e2e/**/*.test.ts'],
-          exclude: ignored,
+          ...everywhere,
           env: quickStarts,
           testTimeout: 240_000,
           hookTimeout: 120_000,
         },
       },
+      {
+        // Needs an engine and images: only `npm run test:containers` runs it.
+        test: {
+          name: 'containers',
+          include: ['tests/containers/**/*.test.ts'],
+          ...everywhere,
+          testTimeout: 300_000,
+          hookTimeout: 600_000,
+        },
+      },
     ],
     // More than the cores: most tests wait for other processes most of the time.
-    maxWorkers: 3,
+    maxWorkers: 4,
     sequence: { sequencer: LongestFirst },
     coverage: {
       provider: 'v8',
       include: [`{contracts,${packages}}/src/**/*.ts`],
       exclude: ['**/*.test.ts'],
-      reporter: ['text-summary', 'json-summary', 'html'],
+      reporter: ['text-summary', 'json-summary', ...(process.env.CI ? [] : ['html'])],
       reportsDirectory: 'coverage/typescript',
       thresholds: {
         statements: 85,

@@ -28,13 +28,23 @@ const colours = process.stdout.isTTY ? '--colors=force' : '--colors=off'
 
 /** All Python follows the sidecar's rules. */
 const ruff = (...words: readonly string[]) =>
-  [pythonTool('ruff'), ...words, '--config', 'pyproject.toml', '.', '../bench'] as const
+  [
+    pythonTool('ruff'),
+    ...words,
+    '--config',
+    'pyproject.toml',
+    '.',
+    '../bench',
+    '../deploy',
+    '../tests',
+  ] as const
 
 /** To add a check, add a line: a command that writes nothing and fails when something is wrong. */
 const checks: readonly Step[] = [
   { name: 'format and lint', command: [npmTool('biome'), 'ci', colours, '.'] },
   { name: 'import boundaries', command: ownScript('check/boundaries.ts') },
   { name: 'types', command: [npmTool('tsc'), '-p', '.', '--noEmit'] },
+  { name: 'types of the page', command: [npmTool('tsc'), '-p', 'ingest/page', '--noEmit'] },
   { name: 'generated files', command: [...ownScript('generate.ts'), '--check'] },
   { name: 'Python lint', command: ruff('check'), cwd: sidecar },
   { name: 'Python format', command: ruff('format', '--check'), cwd: sidecar },

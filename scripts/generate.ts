@@ -6,18 +6,31 @@
  */
 import { mkdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
+import { writeAlerts } from './generate/alerts.ts'
 import { writeConfiguration } from './generate/configuration.ts'
+import { writeDashboards } from './generate/dashboards.ts'
 import type { GeneratedFiles } from './generate/generated-files.ts'
 import { writeJobStates } from './generate/job-states.ts'
 import { staleSchemaFiles, writeJsonSchemas } from './generate/json-schema.ts'
+import { writeLimits } from './generate/limits.ts'
+import { writeLogs } from './generate/logs.ts'
+import { writeMetrics } from './generate/metrics.ts'
 import { writePythonContracts } from './generate/python-contracts.ts'
+import { writePythonSecrets } from './generate/python-secrets.ts'
 
 /** The table of contents: every generator of this repository, one file each in `generate/`. */
 const generators: readonly (() => GeneratedFiles | Promise<GeneratedFiles>)[] = [
+  // First, because the sidecar is asked for its configuration.
+  writePythonSecrets, // inference-sidecar/src/inference_sidecar/foundation/secret_shapes.py
   writeJsonSchemas, // contracts/schema/*.json
   writeJobStates, // docs/job-states.md
   writeConfiguration, // .env.example, docs/configuration.md
+  writeLogs, // docs/logs.md
+  writeLimits, // README.md, docs/api.md
+  writeAlerts, // deploy/observability/generated/*.yml, docs/alerts.md
+  writeMetrics, // docs/metrics.md
   writePythonContracts, // inference-sidecar/src/inference_sidecar/foundation/contracts.py
+  writeDashboards, // deploy/observability/generated/dashboards/*.json
 ]
 
 const root = join(import.meta.dirname, '..')

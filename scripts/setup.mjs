@@ -7,6 +7,7 @@
  *   npm run setup -- --with engine     also torch, diffusers and transformers
  *   npm run setup -- --with kernels    also Triton, for the tests of the GPU kernels (and the engine)
  *   npm run setup -- --with reference  also what upstream's own code imports (and the engine)
+ *   npm run setup -- --with monitoring also Prometheus, Alertmanager and their tools
  *
  * A part that was added once stays: names add up over several runs.
  */
@@ -16,6 +17,7 @@ import { parseArgs } from 'node:util'
 import { ChosenExtras } from './setup/chosen-extras.mjs'
 import { SetupError } from './setup/failures.mjs'
 import { takeLock } from './setup/lock.mjs'
+import { monitoringTools } from './setup/monitoring-tools.mjs'
 import { nodePackages } from './setup/node-packages.mjs'
 import { extras, pythonPackages } from './setup/python-packages.mjs'
 import { programRunner } from './setup/run-program.mjs'
@@ -32,12 +34,19 @@ import { programRunner } from './setup/run-program.mjs'
 /** Not import.meta.dirname: a Node that is too old must get as far as the sentence that says so. */
 const root = fileURLToPath(new URL('..', import.meta.url))
 
+/** What follows `--with`. */
+const optionalParts = [...Object.keys(extras), 'monitoring']
+
 async function main() {
   refuseUnsupported()
   const chosen = new ChosenExtras(root)
-  const names = [...chosen.names().filter((name) => extras[name]), ...namesAskedFor()]
+  const names = [
+    ...chosen.names().filter((name) => optionalParts.includes(name)),
+    ...namesAskedFor(),
+  ]
   // Side by side; within a lane one part follows the other.
-  const lanes = [[nodePackages(root)], pythonPackages(root, names)]
+  const monitoring = names.includes('monitoring') ? [monitoringTools(root)] : []
+  const lanes = [[nodePackages(root)], pythonPackages(root, names), monitoring]
   if (missing(lanes.flat()).length === 0) {
     chosen.add(names)
     if (process.env.npm_lifecycle_event === 'setup') say('Everything is in place.')
@@ -101,8 +110,8 @@ function namesAskedFor() {
   const given = [values.with ?? []].flat().map((value) => (value === true ? '' : String(value)))
   const names = given.flatMap((value) => value.split(','))
   for (const name of names) {
-    if (extras[name]) continue
-    const known = Object.keys(extras).join(', ')
+    if (optionalParts.includes(name)) continue
+    const known = optionalParts.join(', ')
     throw new SetupError(`There is no optional part "${name}"`, `Optional parts: ${known}.`)
   }
   return names

@@ -1,7 +1,8 @@
 /**
  * Runs the tests of both languages and ends with one line, `N passed, N failed`, over all of them.
  *
- *   npm test                       every level, with coverage, both languages side by side
+ *   npm test                       every level, both languages side by side
+ *   npm test -- --coverage         also measures coverage and holds it to its thresholds, as CI does
  *   npm run test:unit              one level: unit, integration, e2e or py
  *   npm run test:unit -- decide    other words are passed on to vitest and pytest
  */
@@ -31,13 +32,21 @@ const pytest = (title: string, args: readonly string[]): Suite => ({
   args,
 })
 
+const words = process.argv.slice(2).filter((word) => word !== '--coverage')
+// Tracing takes a third of the processor time of a Python test that imports torch.
+const measuresCoverage = Boolean(process.env.CI) || words.length < process.argv.length - 2
+const coverage = (...flags: readonly string[]) => (measuresCoverage ? flags : [])
+
 /**
  * The suites of each level, side by side: most tests wait for processes, so that two cores are busy
  * only while several run. `all` gives vitest every project at once, for the end-to-end files mostly
- * wait, and measures coverage, whose thresholds hold for all tests together.
+ * wait. Only `all` measures coverage, whose thresholds hold for all tests together.
  */
 const levels: Readonly<Record<string, readonly Suite[]>> = {
-  all: [vitest('', ['--coverage']), pytest('', [...inWorkers, '--cov', '--cov-report=term'])],
+  all: [
+    vitest('', ['--project=!containers', ...coverage('--coverage')]),
+    pytest('', [...inWorkers, ...coverage('--cov', '--cov-report=term')]),
+  ],
   unit: [vitest(': unit', ['--project=unit']), pytest(': unit', ['tests/unit'])],
   integration: [
     vitest(': integration', ['--project=integration']),
@@ -47,9 +56,7 @@ const levels: Readonly<Record<string, readonly Suite[]>> = {
   py: [pytest('', inWorkers)],
 }
 
-const [level = 'all', ...forwarded] = levels[process.argv[2] ?? '']
-  ? process.argv.slice(2)
-  : ['all', ...process.argv.slice(2)]
+const [level = 'all', ...forwarded] = levels[words[0] ?? ''] ? words : ['all', ...words]
 const runId = randomUUID()
 // What the tests leave in the folder for temporary files is found here, and removed with it.
 const temporary = await mkdtemp(join(tmpdir(), 'avatar-run-'))
@@ -76,6 +83,8 @@ if (tally.passed + tally.failed === 0) troubles.push('No test ran.')
 console.log('')
 if (!hasEngine) console.log(`The engine's tests were left out. To run them too: ${engineSetup}`)
 for (const trouble of troubles) console.log(trouble)
+// Among thousands of lines nobody finds them again.
+for (const failure of tally.failures) console.log(`Failed: ${failure}`)
 console.log(summaryLine(tally))
 process.exitCode = troubles.length > 0 || tally.failed > 0 ? 1 : 0
 

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest'
-import { disagreements, namesIn, pythonLockProblems } from './python-locks.ts'
+import { disagreements, namesIn, overridesIn, pythonLockProblems } from './python-locks.ts'
 
 const pinned = (name: string, version: string) =>
   `${name}==${version} \\\n    --hash=sha256:${version}\n`
@@ -23,6 +23,12 @@ test('refuses torch and the packages of its CUDA builds, whose hashes differ bet
     'a.lock: torch must not be in it',
     'a.lock: nvidia-cublas must not be in it',
   ])
+  expect(pythonLockProblems('image.lock', lock, ['torch'], 'one machine')).toEqual([])
+})
+
+test('finds what pyproject.toml leaves out although others declare it', () => {
+  const pyproject = `[tool.uv]\noverride-dependencies = ["tensorflow ; python_version < '3'", "b"]\n`
+  expect(overridesIn(pyproject)).toEqual(["tensorflow ; python_version < '3'", 'b'])
 })
 
 test('reads only the named lists of pyproject.toml', () => {

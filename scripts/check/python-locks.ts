@@ -1,3 +1,4 @@
+import { readFileSync } from 'node:fs'
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 
@@ -8,32 +9,85 @@ import { join } from 'node:path'
  */
 export const pythonLocks = [
   { file: 'requirements.lock', parts: ['dependencies', 'preview', 'stack', 'dev'] },
-  { file: 'requirements-engine.lock', parts: ['dependencies', 'engine'] },
-  { file: 'requirements-reference.lock', parts: ['dependencies', 'engine', 'reference'] },
+  { file: 'requirements-engine.lock', parts: ['dependencies', 'engine', 'gpu'] },
+  { file: 'requirements-reference.lock', parts: ['dependencies', 'engine', 'gpu', 'reference'] },
 ].map((lock, at, all) => ({ ...lock, beside: all.slice(0, at).map(({ file }) => file) }))
+
+/**
+ * The locks of the container images: parts of the locks above with the same versions, without what only
+ * development needs. An image is for one kind of machine, so torch and its CUDA libraries are locked too.
+ * `only` names single packages instead of parts; `within` are the locks that give the versions.
+ */
+export const imageLocks: readonly {
+  file: string
+  parts: readonly string[]
+  only: readonly string[]
+  within: readonly string[]
+}[] = [
+  {
+    file: 'requirements-preview.lock',
+    parts: ['dependencies', 'preview'],
+    only: [],
+    within: ['requirements.lock'],
+  },
+  {
+    file: 'requirements-gpu.lock',
+    parts: ['dependencies', 'engine', 'gpu', 'torch', 'triton'],
+    only: [],
+    within: ['requirements.lock', 'requirements-engine.lock'],
+  },
+  {
+    file: '../deploy/docker/ffmpeg.lock',
+    parts: [],
+    only: ['imageio-ffmpeg'],
+    within: ['requirements.lock'],
+  },
+]
+
+export function readPyproject(sidecar: string): string {
+  return readFileSync(join(sidecar, 'pyproject.toml'), 'utf8')
+}
+
+/** The packages of `[tool.uv] override-dependencies`. */
+export function overridesIn(pyproject: string): string[] {
+  const list = /^override-dependencies = \[(.*)\]$/m.exec(pyproject)?.[1] ?? ''
+  return [...list.matchAll(/"([^"]+)"/g)].map(([, each = '']) => each)
+}
 
 export async function pythonLockfileProblems(sidecar: string): Promise<string[]> {
   const read = (file: string) => readFile(join(sidecar, file), 'utf8')
-  const pyproject = await read('pyproject.toml')
-  const problems = await Promise.all(
-    pythonLocks.map(async ({ file, parts, beside }) => {
+  const pyproject = readPyproject(sidecar)
+  const unlike = async (file: string, lock: string, others: readonly string[]) =>
+    Promise.all(others.map(async (other) => disagreements(file, lock, other, await read(other))))
+  const problems = await Promise.all([
+    ...pythonLocks.map(async ({ file, parts, beside }) => {
       const lock = await read(file)
-      const others = await Promise.all(
-        beside.map(async (other) => disagreements(file, lock, other, await read(other))),
-      )
+      const others = await unlike(file, lock, beside)
       return [...pythonLockProblems(file, lock, namesIn(pyproject, parts)), ...others.flat()]
     }),
-  )
+    ...imageLocks.map(async ({ file, parts, only, within }) => {
+      const lock = await read(file)
+      const others = await unlike(file, lock, within)
+      const wanted = [...namesIn(pyproject, parts), ...only]
+      return [...pythonLockProblems(file, lock, wanted, 'one machine'), ...others.flat()]
+    }),
+  ])
   return problems.flat()
 }
 
 /** What is wrong with one hashed lock, which must hold the `wanted` packages. */
-export function pythonLockProblems(file: string, lock: string, wanted: string[]): string[] {
+export function pythonLockProblems(
+  file: string,
+  lock: string,
+  wanted: readonly string[],
+  machines: 'every machine' | 'one machine' = 'every machine',
+): string[] {
   const problems: string[] = []
   for (const [name, block] of blocksOf(lock)) {
     if (!/^[\w.-]+==/.test(block)) problems.push(`${file}: ${name} is not pinned`)
     if (!block.includes('--hash=sha256:')) problems.push(`${file}: ${name} has no hash`)
-    if (/^(torch|triton|nvidia-)/.test(name)) problems.push(`${file}: ${name} must not be in it`)
+    if (machines === 'every machine' && /^(torch|triton|nvidia-(?!ml-py))/.test(name))
+      problems.push(`${file}: ${name} must not be in it`)
   }
   if (/https?:\/\//.test(lock)) problems.push(`${file}: has a download address`)
   const pins = pinsOf(lock)

@@ -112,13 +112,18 @@ function readByServices(): Reading[] {
       return {
         name,
         description: field.description ?? '',
-        fallback: given === undefined ? undefined : String(given),
+        fallback: given === undefined ? undefined : asWritten(given),
         isRequired: !parsed.success,
         isSecret: isSecret(field),
         reader,
       }
     }),
   )
+}
+
+/** The text that a default was parsed from; lists and tables are empty by default. */
+function asWritten(value: unknown): string {
+  return typeof value === 'object' ? '' : String(value)
 }
 
 /** The sidecar and its engines describe themselves. */

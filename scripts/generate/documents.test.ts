@@ -1,18 +1,28 @@
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { expect, it } from 'vitest'
+import { writeAlerts } from './alerts.ts'
 import { writeConfiguration } from './configuration.ts'
 import { writeJobStates } from './job-states.ts'
+import { writeLimits } from './limits.ts'
 
 const root = join(import.meta.dirname, '../..')
 const configuration = writeConfiguration()
 
-it.each(Object.entries({ ...writeJobStates(), ...configuration }))(
-  '%s is what its sources generate',
-  async (path, content) => {
-    expect(await readFile(join(root, path), 'utf8')).toBe(content)
-  },
-)
+const limits = await writeLimits()
+
+const pages = { ...writeJobStates(), ...writeAlerts(), ...configuration, ...limits }
+
+it.each(Object.entries(pages))('%s is what its sources generate', async (path, content) => {
+  expect(await readFile(join(root, path), 'utf8')).toBe(content)
+})
+
+it('the tables of limits name those of portraits', () => {
+  for (const page of Object.values(limits)) {
+    expect(page).toContain('at most 40 megapixels')
+    expect(page).toContain('| its transparency | is put on white |')
+  }
+})
 
 it('.env.example leaves uncommented only what has no default and must be given', () => {
   const example = configuration['.env.example']
@@ -27,7 +37,11 @@ it('names the file that a secret may come from, and none for what is no secret',
   const files = Object.values(configuration).map((text) =>
     [...new Set(text.match(/\w+_FILE\b/g))].filter((name) => name !== 'NAME_FILE'),
   )
-  const secrets = ['NATS_PASSWORD_FILE', 'R2_SECRET_ACCESS_KEY_FILE']
+  const secrets = [
+    'NATS_PASSWORD_FILE',
+    'R2_SECRET_ACCESS_KEY_FILE',
+    'OTEL_EXPORTER_OTLP_HEADERS_FILE',
+  ]
   expect(files).toEqual([secrets, secrets])
 })
 

@@ -20,7 +20,7 @@ export function writeJobStates() {
   const page = `# Job states
 
 Generated from \`contracts/src/job-states.ts\` by \`npm run generate\`. A test compares the table with the code that
-decides (\`orchestrator/src/decide.ts\`).
+decides (\`orchestrator/src/states/decide.ts\`).
 
 | record | API status | stage | meaning | outputs, published again with every handled event |
 | --- | --- | --- | --- | --- |

@@ -1,8 +1,8 @@
 import { execFileSync } from 'node:child_process'
 import { join } from 'node:path'
 import {
-  claimTries,
-  consumers,
+  deadlineFactor,
+  deadlineMinSeconds,
   type EventType,
   engineFactsSchema,
   eventId,
@@ -10,24 +10,35 @@ import {
   failureCodes,
   failures,
   framesPerSecond,
+  gpuSchema,
   heldJobSchema,
   inboxPrefix,
   jobIdSchema,
   limits,
+  logLineMaxBytes,
+  logLineSchema,
   ownerSchema,
+  paceKeySchema,
   presignedInputSchema,
   renderedSchema,
   renderOrderSchema,
   servicePermissions,
   sha256Schema,
   sizeSchema,
+  spanAttributes,
+  spanLimits,
+  spanNames,
+  startStageSchema,
   streams,
   subjects,
   timings,
   traceparentSchema,
   uploadTries,
+  usedSchema,
+  warningSchema,
   wireName,
   wireSchemas,
+  workerTimeSchema,
 } from '@avatar/contracts'
 import type { z } from 'zod'
 import type { GeneratedFiles } from './generated-files.ts'
@@ -46,6 +57,12 @@ const parts = {
   RenderOrder: renderOrderSchema,
   EngineFacts: engineFactsSchema,
   HeldJob: heldJobSchema,
+  PaceKey: paceKeySchema,
+  WorkerTime: workerTimeSchema,
+  Gpu: gpuSchema,
+  StartStage: startStageSchema,
+  Used: usedSchema,
+  JobWarning: warningSchema,
   Rendered: renderedSchema,
 }
 
@@ -56,27 +73,35 @@ const docs = {
   Sha256: 'SHA-256 in lower-case hexadecimal.',
   Traceparent: 'W3C trace context, version 00.',
   FrameSize: 'Width and height in pixels.',
-  GpuEntry: 'One entry of the GPU queue: names a job.',
-  ClaimRequest: 'A worker asks for a job it pulled.',
+  NextRequest: 'A worker asks for the next job.',
+  ClaimRequest: 'A worker asks for fresh URLs of the inputs of an attempt in hand.',
   PresignedInput: 'One input of a job, fetched by a short-lived URL and checked.',
   RenderOrder: 'The job is yours, under this epoch.',
+  NextAnswer: '`render`: yours. `none`: no job may start now; ask again.',
   ClaimAnswer:
-    '`render`: yours. `later`: nak with this delay. `drop`: the job has ended, ack the entry.',
+    '`render`: the same order with fresh URLs. `lost`: the attempt is not yours any more.',
   StoreRequest: 'A worker asks for permission to upload.',
   StoreAnswer:
     '`grant`: PUT with exactly these headers. `stop`: cancelled. `lost`: not yours. `drop`: ended.',
   RequestError: 'The request could not be answered; ask again.',
   StopOrder: 'Stop this attempt and forget it.',
+  DrainOrder: 'Finish the job in hand, take no other, and leave.',
   EngineFacts: 'What an engine found and uses, once it is loaded.',
   HeldJob: 'One job that a worker holds.',
+  PaceKey: 'What renders are compared by: engine, size and device.',
+  WorkerTime: 'How one incarnation of a worker has spent its time so far.',
+  Gpu: 'What the driver tells of one GPU; a query that it does not support leaves its field out.',
+  StartStage: 'How long one stage of a start took, or has taken so far.',
   Beat: 'The heartbeat of a worker: registry, liveness and progress in one.',
+  JobWarning:
+    'A doubt about an input: what was found, what was done, and how to get a better video.',
+  Used: 'The GPU time of one attempt, and what it was used for.',
   Rendered: 'What a worker reports about a rendered video; all of it is shown on the result.',
   RenderStarted: "The attempt's first forward pass began.",
   RenderCompleted: 'The video is uploaded.',
   RenderFailed: "The attempt failed; the code's outcome decides whether another may follow.",
   RenderReleased: 'The worker hands the attempt back; it does not count.',
   RenderCancelled: 'The worker stopped the attempt on request.',
-  DeadLetter: 'A message that could not be handled, as it was, and the reason.',
 }
 
 /** The contracts in Python, for the sidecar. */
@@ -90,17 +115,19 @@ export function writePythonContracts(): GeneratedFiles {
   const sections = [
     head,
     renderFailures(),
+    renderLogLine(),
     renderPythonModels(models, { FailureCode: failureCodes }),
     renderEventUnion(),
     renderTimings(),
     renderSubjects(),
     renderBroker(),
+    renderSpans(),
   ]
   return { [path]: formatted(sections.map((section) => section.trim()).join('\n\n\n')) }
 }
 
 /** The source as `npm run fix` would format it. */
-function formatted(source: string): string {
+export function formatted(source: string): string {
   const ruff = join(import.meta.dirname, '../../.venv/bin/ruff')
   return execFileSync(ruff, ['format', '--isolated', '--line-length', '100', '-'], {
     input: source,
@@ -194,6 +221,21 @@ ${rows.join('\n')}
 `
 }
 
+function renderLogLine(): string {
+  const names = Object.keys(logLineSchema.shape)
+  return `
+LOG_KEYS: Final = frozenset(
+    (
+${names.map((name) => `        "${name}",`).join('\n')}
+    )
+)
+"""The keys that a line of the log may have."""
+
+LOG_LINE_MAX_BYTES: Final = ${logLineMaxBytes}
+"""The most bytes of a line, its newline included."""
+`
+}
+
 function renderTimings(): string {
   const rows = Object.entries(timings).map(
     ([name, ms]) => `    ${snake(name.replace(/Ms$/, 'Seconds'))}: float = ${ms / 1000}`,
@@ -214,14 +256,26 @@ def scaled_timings(divisor: float) -> Timings:
     )
 
 
-CLAIM_TRIES: Final = ${claimTries}
-"""How often a claim is requested before the entry is handed back."""
-
 UPLOAD_TRIES: Final = ${uploadTries}
 """How often an upload is tried in a row before the render waits in the spool."""
 
 FRAMES_PER_SECOND: Final = ${framesPerSecond}
 """Frames per second of every delivered video."""
+
+AUDIO_SILENT_PEAK: Final = ${limits.audioSilentPeak}
+"""A peak below this share of full scale is silence."""
+
+AUDIO_QUIET_PEAK: Final = ${limits.audioQuietPeak}
+"""A voice that stays below this peak is raised, and the caller warned."""
+
+AUDIO_MAX_SECONDS: Final = ${limits.audioMaxSeconds}
+"""The longest voice that is accepted."""
+
+DEADLINE_FACTOR: Final = ${deadlineFactor}
+"""How long a render may take, as a multiple of its estimate."""
+
+DEADLINE_MIN_SECONDS: Final = ${deadlineMinSeconds}
+"""The shortest deadline of a render, unless the orchestrator is set up otherwise."""
 
 MESSAGE_MAX_BYTES: Final = ${limits.messageMaxBytes}
 """The largest message that any stream accepts."""
@@ -233,6 +287,7 @@ BEAT_MAX_JOBS: Final = ${limits.beatMaxJobs}
 
 function renderSubjects(): string {
   return `
+NEXT_SUBJECT: Final = "${subjects.next}"
 CLAIM_SUBJECT: Final = "${subjects.claim}"
 STORE_SUBJECT: Final = "${subjects.store}"
 
@@ -242,37 +297,50 @@ def event_subject(event: RenderEvent) -> str:
     return f"${subjects.event('{event.type}' as EventType, '{event.job_id}')}"
 
 
-def gpu_work_subject(job_id: str) -> str:
-    """The subject of a job's queue entry."""
-    return f"${subjects.gpuWork('{job_id}')}"
-
-
 def beat_subject(worker_id: str) -> str:
     """The subject of a worker's heartbeats."""
     return f"${subjects.beat('{worker_id}')}"
 
 
+def spans_subject(worker_id: str) -> str:
+    """The subject of a worker's spans."""
+    return f"${subjects.spans('{worker_id}')}"
+
+
 def stop_subject(worker_id: str) -> str:
     """The subject of stop orders for a worker."""
     return f"${subjects.stop('{worker_id}')}"
+
+
+def drain_subject(worker_id: str) -> str:
+    """The subject of the order to a worker to leave."""
+    return f"${subjects.drain('{worker_id}')}"
+`
+}
+
+function renderSpans(): string {
+  const constants = (prefix: string, values: Readonly<Record<string, string | number>>) =>
+    Object.entries(values)
+      .map(
+        ([name, value]) =>
+          `${prefix}_${snake(name).toUpperCase()}: Final = ${JSON.stringify(value)}`,
+      )
+      .join('\n')
+  return `
+${constants('SPAN', spanNames)}
+
+${constants('ATTRIBUTE', spanAttributes)}
+
+${constants('SPAN_LIMIT', spanLimits)}
 `
 }
 
 function renderBroker(): string {
-  const { gpu } = consumers(timings)
   const { publish, subscribe } = servicePermissions.sidecar
   const list = (items: readonly string[]) => items.map((item) => `    "${item}",`).join('\n')
   return `
-GPU_STREAM: Final = "${gpu.stream}"
-GPU_STREAM_SUBJECT: Final = "${streams.GPU.subjects[0]}"
-GPU_CONSUMER: Final = "${gpu.name}"
-GPU_CONSUMER_FILTER: Final = "${gpu.filters[0]}"
-GPU_MAX_ACK_PENDING: Final = ${gpu.maxAckPending}
-GPU_DEAD_LETTER_SUBJECT: Final = "${subjects.deadLetter(gpu.stream, gpu.name)}"
 EVENTS_STREAM: Final = "${streams.EVENTS.name}"
 EVENTS_STREAM_SUBJECT: Final = "${streams.EVENTS.subjects[0]}"
-DLQ_STREAM: Final = "${streams.DLQ.name}"
-DLQ_STREAM_SUBJECT: Final = "${streams.DLQ.subjects[0]}"
 
 NATS_USER: Final = "sidecar"
 INBOX_PREFIX: Final = "${inboxPrefix('sidecar')}"

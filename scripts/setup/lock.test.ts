@@ -112,6 +112,14 @@ test('the next set-up ends what one that was killed has left running, and takes 
   const root = await aClone()
   const killed = startSetup(root)
   const orphans = await programsIn(root)
+  // The program may run before the set-up has noted it.
+  await until(
+    () =>
+      lockOf(root)
+        .split('\n')
+        .includes(orphans[0] ?? ''),
+    { what: 'its note' },
+  )
   killed.kill('SIGKILL')
   expect(await ended(killed)).toBe('SIGKILL')
   expect(orphans.map(isAlive)).toEqual([true, true])

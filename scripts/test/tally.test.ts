@@ -1,28 +1,56 @@
 import { expect, test } from 'vitest'
 import { addTallies, summaryLine, tallyOfPytest, tallyOfVitest } from './tally.ts'
 
-test('counts a file that could not be loaded as one failure', () => {
+test('counts a file that could not be loaded as one failure, and names what failed', () => {
   const report = JSON.stringify({
     testResults: [
-      { status: 'passed', assertionResults: [{ status: 'passed' }, { status: 'pending' }] },
-      { status: 'failed', assertionResults: [{ status: 'failed' }, { status: 'passed' }] },
-      { status: 'failed', assertionResults: [] },
+      {
+        name: 'a.test.ts',
+        status: 'passed',
+        assertionResults: [
+          { status: 'passed', fullName: 'one' },
+          { status: 'pending', fullName: 'two' },
+        ],
+      },
+      {
+        name: 'b.test.ts',
+        status: 'failed',
+        assertionResults: [
+          { status: 'failed', fullName: 'group three' },
+          { status: 'passed', fullName: 'four' },
+        ],
+      },
+      { name: 'c.test.ts', status: 'failed', assertionResults: [] },
     ],
   })
-  expect(tallyOfVitest(report)).toEqual({ passed: 2, failed: 2, skipped: 1 })
+  expect(tallyOfVitest(report)).toEqual({
+    passed: 2,
+    failed: 2,
+    skipped: 1,
+    failures: ['b.test.ts > group three', 'c.test.ts'],
+  })
 })
 
-test('counts a broken fixture of pytest as a failure', () => {
+test('counts a broken fixture of pytest as a failure, and names what failed', () => {
   const report =
     '<?xml version="1.0"?><testsuites name="pytest tests"><testsuite name="pytest" errors="1" ' +
-    'failures="2" skipped="3" tests="10" time="0.1" hostname="x"></testsuite></testsuites>'
-  expect(tallyOfPytest(report)).toEqual({ passed: 4, failed: 3, skipped: 3 })
+    'failures="1" skipped="3" tests="9" time="0.1" hostname="x">' +
+    '<testcase classname="tests.a" name="test_fine" time="0.1" />' +
+    '<testcase classname="tests.a" name="test_wrong[1]" time="0.1"><failure message="x">y</failure></testcase>' +
+    '<testcase classname="tests.b" name="test_unready" time="0.1"><error message="x">y</error></testcase>' +
+    '</testsuite></testsuites>'
+  expect(tallyOfPytest(report)).toEqual({
+    passed: 4,
+    failed: 2,
+    skipped: 3,
+    failures: ['tests.a > test_wrong[1]', 'tests.b > test_unready'],
+  })
 })
 
 test('mentions skipped tests only if there are any', () => {
-  const none = { passed: 2, failed: 0, skipped: 0 }
+  const none = { passed: 2, failed: 0, skipped: 0, failures: [] }
   expect(summaryLine(none)).toBe('2 passed, 0 failed')
-  expect(summaryLine(addTallies(none, { passed: 1, failed: 1, skipped: 4 }))).toBe(
+  expect(summaryLine(addTallies(none, { passed: 1, failed: 1, skipped: 4, failures: ['a'] }))).toBe(
     '3 passed, 1 failed, 4 skipped',
   )
 })

@@ -1,35 +1,49 @@
-/** How many tests ended how. */
-export type Tally = { passed: number; failed: number; skipped: number }
+/** How many tests ended how, and the names of those that failed. */
+export type Tally = {
+  passed: number
+  failed: number
+  skipped: number
+  failures: readonly string[]
+}
 
-export const noTests: Tally = { passed: 0, failed: 0, skipped: 0 }
+export const noTests: Tally = { passed: 0, failed: 0, skipped: 0, failures: [] }
 
 export function addTallies(a: Tally, b: Tally): Tally {
   return {
     passed: a.passed + b.passed,
     failed: a.failed + b.failed,
     skipped: a.skipped + b.skipped,
+    failures: [...a.failures, ...b.failures],
   }
 }
 
 /** `3 passed, 0 failed` or `3 passed, 0 failed, 1 skipped`. */
-export function summaryLine({ passed, failed, skipped }: Tally): string {
+export function summaryLine({ passed, failed, skipped }: Omit<Tally, 'failures'>): string {
   return `${passed} passed, ${failed} failed${skipped > 0 ? `, ${skipped} skipped` : ''}`
 }
 
 type VitestReport = {
-  testResults: { status: string; assertionResults: { status: string }[] }[]
+  testResults: {
+    name: string
+    status: string
+    assertionResults: { status: string; fullName: string }[]
+  }[]
 }
 
 /** From vitest's JSON report. A file that could not even be loaded is one failure. */
 export function tallyOfVitest(json: string): Tally {
   // The reporter that we ask for by name writes this form.
   const { testResults } = JSON.parse(json) as VitestReport
-  const tally = { ...noTests }
+  const tally = { ...noTests, failures: [] as string[] }
   for (const file of testResults) {
+    const failures = file.assertionResults
+      .filter(({ status }) => status === 'failed')
+      .map(({ fullName }) => `${file.name} > ${fullName}`)
+    if (file.status === 'failed' && failures.length === 0) failures.push(file.name)
+    tally.failures.push(...failures)
+    tally.failed += failures.length
     const ends = file.assertionResults.map(({ status }) => status)
     tally.passed += ends.filter((end) => end === 'passed').length
-    const failed = ends.filter((end) => end === 'failed').length
-    tally.failed += failed === 0 && file.status === 'failed' ? 1 : failed
     tally.skipped += ends.filter((end) => end !== 'passed' && end !== 'failed').length
   }
   return tally
@@ -37,7 +51,7 @@ export function tallyOfVitest(json: string): Tally {
 
 /** From pytest's JUnit report. A test that failed in its fixtures is an error there, a failure here. */
 export function tallyOfPytest(xml: string): Tally {
-  const tally = { ...noTests }
+  const tally = { ...noTests, failures: failedCases(xml) }
   for (const [suite] of xml.matchAll(/<testsuite\s[^>]*>/g)) {
     const count = (name: string) => Number(new RegExp(`\\s${name}="(\\d+)"`).exec(suite)?.[1] ?? 0)
     const failed = count('failures') + count('errors')
@@ -46,4 +60,14 @@ export function tallyOfPytest(xml: string): Tally {
     tally.passed += count('tests') - failed - count('skipped')
   }
   return tally
+}
+
+/** The names of pytest's failed tests: each `<testcase>` that holds a failure or an error. */
+function failedCases(xml: string): string[] {
+  const cases = xml.matchAll(/<testcase\s([^>]*[^/])>\s*<(?:failure|error)\s/g)
+  const attribute = (attributes: string, name: string) =>
+    new RegExp(`(?:^|\\s)${name}="([^"]*)"`).exec(attributes)?.[1]
+  return Array.from(cases, ([, attributes = '']) =>
+    [attribute(attributes, 'classname'), attribute(attributes, 'name')].join(' > '),
+  )
 }

@@ -38,7 +38,7 @@ export default defineConfig({
           ],
           ...everywhere,
           // vitest's default of 5 s is for a quiet machine; here the tests of both languages share its cores.
-          testTimeout: 20_000,
+          testTimeout: 120_000,
         },
       },
       {
@@ -48,8 +48,8 @@ export default defineConfig({
           ...everywhere,
           env: quickStarts,
           // A test may wait for two things, each for as long as `until` does.
-          testTimeout: 120_000,
-          hookTimeout: 120_000,
+          testTimeout: 480_000,
+          hookTimeout: 480_000,
         },
       },
       {
@@ -58,8 +58,8 @@ export default defineConfig({
           include: ['tests/e2e/**/*.test.ts'],
           ...everywhere,
           env: quickStarts,
-          testTimeout: 240_000,
-          hookTimeout: 120_000,
+          testTimeout: 600_000,
+          hookTimeout: 480_000,
         },
       },
       {

@@ -1,14 +1,14 @@
 /**
  * Runs the tests of both languages and ends with one line, `N passed, N failed`, over all of them.
  *
- *   npm test                       every level, both languages side by side
+ *   npm test                       every level, both languages (side by side where there are cores for it)
  *   npm test -- --coverage         also measures coverage and holds it to its thresholds, as CI does
  *   npm run test:unit              one level: unit, integration, e2e or py
  *   npm run test:unit -- decide    other words are passed on to vitest and pytest
  */
 import { randomUUID } from 'node:crypto'
 import { mkdir, mkdtemp, rm } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
+import { availableParallelism, tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { engineSetup, hasEnginePackages } from './engine-packages.ts'
 import { filesLeftBehind, leftBehind } from './test/left-behind.ts'
@@ -38,8 +38,8 @@ const measuresCoverage = Boolean(process.env.CI) || words.length < process.argv.
 const coverage = (...flags: readonly string[]) => (measuresCoverage ? flags : [])
 
 /**
- * The suites of each level, side by side: most tests wait for processes, so that two cores are busy
- * only while several run. `all` gives vitest every project at once, for the end-to-end files mostly
+ * The suites of each level. Most tests wait for processes, so that one suite already keeps two cores
+ * busy: with no more than that a second beside it only makes both wait longer. `all` gives vitest every project at once, for the end-to-end files mostly
  * wait. Only `all` measures coverage, whose thresholds hold for all tests together.
  */
 const levels: Readonly<Record<string, readonly Suite[]>> = {
@@ -55,6 +55,8 @@ const levels: Readonly<Record<string, readonly Suite[]>> = {
   e2e: [vitest(': end to end', ['--project=e2e'])],
   py: [pytest('', inWorkers)],
 }
+
+const coresForBoth = 4
 
 const [level = 'all', ...forwarded] = levels[words[0] ?? ''] ? words : ['all', ...words]
 const runId = randomUUID()
@@ -72,7 +74,8 @@ await rm(results, { recursive: true, force: true })
 await mkdir(results, { recursive: true })
 
 const suites = levels[level] ?? []
-await Promise.all(suites.map(runSuite))
+if (availableParallelism() >= coresForBoth) await Promise.all(suites.map(runSuite))
+else for (const suite of suites) await runSuite(suite)
 
 troubles.push(...(await leftBehind(runId)))
 // A failed test had no chance to clean up.

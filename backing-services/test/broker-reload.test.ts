@@ -13,7 +13,7 @@ beforeAll(async () => {
   nats = await createTestNats()
   await nats.start()
   access = { url: nats.url, password: 'test-reload' }
-}, 60_000)
+})
 
 afterAll(() => nats.stop())
 

@@ -19,7 +19,7 @@ beforeAll(async () => {
   await provisionBroker(nats.operator, timings)
   raw = await nats.connectRawAs('operator')
   folder = await mkdtemp(join(tmpdir(), 'avatar-backup-'))
-}, 60_000)
+})
 
 afterAll(async () => {
   await raw.connection.close()

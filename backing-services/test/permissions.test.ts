@@ -20,7 +20,7 @@ beforeAll(async () => {
   await nats.start()
   operator = await connectAs('operator')
   await provisionBroker(nats.operator, scaledTimings(1), { publishers: ['acme', 'other'] })
-}, 60_000)
+})
 
 afterAll(async () => {
   for (const raw of connections.values()) await (await raw).connection.close()

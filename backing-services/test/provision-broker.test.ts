@@ -19,7 +19,7 @@ beforeAll(async () => {
   nats = await createTestNats()
   await nats.start()
   raw = await nats.connectRawAs('operator')
-}, 60_000)
+})
 
 afterAll(async () => {
   await raw.connection.close()

@@ -52,7 +52,6 @@ export async function avatar(args: readonly string[], env: Environment = {}) {
 /** Waits for `avatar up` to say that it is ready, and returns its address. */
 export async function readyUrl(run: Run): Promise<string> {
   return until(() => /^avatar-api ready (http:\S+)$/m.exec(run.stdout())?.[1], {
-    timeoutMs: 60_000,
     what: 'the ready line',
   })
 }

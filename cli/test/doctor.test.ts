@@ -7,10 +7,10 @@ import { type System, startSystem } from './system.ts'
 let system: System
 beforeAll(async () => {
   system = await startSystem()
-}, 90_000)
+})
 afterAll(async () => {
   expect(await system.stop()).toBe(0)
-}, 60_000)
+})
 
 describe('avatar status and doctor', () => {
   it('show what runs where, and which services are ready', async () => {

@@ -53,7 +53,7 @@ two three"
     expect(await environmentOf(processes?.janitor.pid)).toHaveProperty('VIDEO_RETENTION_HOURS', '2')
     up.signal('SIGINT')
     expect(await up.exitCode).toBe(0)
-  }, 120_000)
+  })
 
   it.each(['up', 'demo', 'doctor'])(
     'is named by avatar %s when a line is wrong',

@@ -13,10 +13,10 @@ const voice = join(examples, 'voice.wav')
 let system: System
 beforeAll(async () => {
   system = await startSystem()
-}, 90_000)
+})
 afterAll(async () => {
   expect(await system.stop()).toBe(0)
-}, 60_000)
+})
 
 describe('avatar generate', () => {
   const out = () => join(system.folder, 'videos', 'one.mp4')

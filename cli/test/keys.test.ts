@@ -8,10 +8,10 @@ import { type System, startSystem } from './system.ts'
 let system: System
 beforeAll(async () => {
   system = await startSystem()
-}, 90_000)
+})
 afterAll(async () => {
   expect(await system.stop()).toBe(0)
-}, 60_000)
+})
 
 const createKey = async (name: string): Promise<string> =>
   JSON.parse((await system.here('keys', 'create', '--name', name, '--json')).stdout).key
@@ -133,7 +133,7 @@ describe('avatar publishers create', () => {
     expect((await avatar(['keys', 'list'], asBrief)).stderr).toContain('did not let us in')
     const again = await system.here('publishers', 'remove', 'brief')
     expect(again).toMatchObject({ exitCode: 1, stderr: 'avatar: There is no publisher "brief".\n' })
-  }, 60_000)
+  })
 
   it('loses none when several are created at once', async () => {
     const names = ['one', 'two', 'three']
@@ -147,7 +147,7 @@ describe('avatar publishers create', () => {
       expect(conf).toContain(`intake.${name}.job.submitted`)
       expect(identities).toContain(`intake/${name}/`)
     }
-  }, 60_000)
+  })
 
   it('changes nothing when it fails half-way', async () => {
     const identities = join(system.data, 's3-identities.json')
@@ -158,5 +158,5 @@ describe('avatar publishers create', () => {
     await rmdir(identities)
     await rename(`${identities}.away`, identities)
     expect((await system.here('publishers', 'create', 'halfway', '--json')).exitCode).toBe(0)
-  }, 60_000)
+  })
 })

@@ -10,7 +10,7 @@ import { type BrokerOnly, startBroker } from './broker-only.ts'
 let broker: BrokerOnly
 beforeAll(async () => {
   broker = await startBroker()
-}, 60_000)
+})
 afterAll(() => broker.stop())
 
 type Shown = { name: string; limit: string | null; from: string; used: string | null }

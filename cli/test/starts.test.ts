@@ -157,7 +157,7 @@ describe('avatar up', () => {
     killed.stdout.on('data', (chunk) => {
       text += chunk
     })
-    await until(() => text.includes('avatar-api ready'), { timeoutMs: 60_000, what: 'ready' })
+    await until(() => text.includes('avatar-api ready'), { what: 'ready' })
     const before = await readStackFile(dataFolder(path))
     killed.kill('SIGKILL')
     await once(killed, 'exit')
@@ -166,7 +166,7 @@ describe('avatar up', () => {
     expect(doctor.stdout).toContain(`→ npx avatar up --data ${path}`)
 
     const next = launch(['up', '--data', path], quick)
-    await until(() => next.stdout().includes('started nats'), { timeoutMs: 60_000 })
+    await until(() => next.stdout().includes('started nats'))
     expect((await readStackFile(dataFolder(path)))?.processes.nats.pid).not.toBe(
       before?.processes.nats.pid,
     )
@@ -180,7 +180,7 @@ describe('avatar up', () => {
     expect((await readdir(path)).filter((name) => /stack.json|supervisor|tmp/.test(name))).toEqual(
       [],
     )
-  }, 120_000)
+  })
 
   it('can be stopped in the middle of a start, and kills everything at a second Ctrl-C', async () => {
     const path = join(folder, 'data')
@@ -208,7 +208,7 @@ describe('avatar up', () => {
     expect(exitCode).toBe(1)
     for (const { pid } of Object.values(processes ?? {}))
       expect(() => process.kill(pid, 0)).toThrow('ESRCH')
-  }, 120_000)
+  })
 })
 
 describe('the exit code of avatar up', () => {
@@ -224,7 +224,7 @@ describe('the exit code of avatar up', () => {
     process.kill(pid, 'SIGKILL')
     expect(await run.exitCode).toBe(1)
     expect(run.stdout()).toMatch(/avatar +stopped; not in order: janitor\n$/)
-  }, 120_000)
+  })
 })
 
 describe('avatar demo', () => {
@@ -238,7 +238,7 @@ describe('avatar demo', () => {
     expect(second).toMatch(/^\d+×\d+, 25 fps, .* engine null: rendered in .* s, .* s in all$/)
     expect((await readFile(out)).subarray(4, 8).toString()).toBe('ftyp')
     expect(await readdir(folder)).toEqual(['out'])
-  }, 120_000)
+  })
 
   it('takes other files, and says why they are refused', async () => {
     await mkdir(join(folder, 'own'))
@@ -255,5 +255,5 @@ describe('avatar demo', () => {
     const failed = await avatar(['demo', '--out', folder, '--data', path], quick)
     expect(failed.exitCode).toBe(2)
     expect(failed.stderr).toContain('avatar       started ingest')
-  }, 120_000)
+  })
 })

@@ -14,7 +14,7 @@ beforeAll(async () => {
   store = await createTestS3()
   await store.start()
   folder = await mkdtemp(join(tmpdir(), 'avatar-system-'))
-}, 120_000)
+})
 
 afterAll(async () => {
   await broker.stop()

@@ -9,10 +9,10 @@ import { quick, type System, startSystem } from './system.ts'
 let system: System
 beforeAll(async () => {
   system = await startSystem()
-}, 90_000)
+})
 afterAll(async () => {
   expect(await system.stop()).toBe(0)
-}, 60_000)
+})
 
 describe('avatar up', () => {
   it('says once that it is ready, in plain text, and prefixes each line with the process', () => {
@@ -95,7 +95,7 @@ describe('avatar up', () => {
     expect(refused.stderr).toMatch(/cannot start\. The configuration is not valid:\n/)
     expect(refused.stderr).toMatch(/(LOG_LEVEL|ENGINE)/)
     expect(refused.stderr).toMatch(/\nCorrect it in .*\.env, then run `avatar up` again\.\n$/)
-  }, 60_000)
+  })
 
   it('refuses waits that are not valid before it starts anything', async () => {
     const refused = await avatar(['up', '--data', join(system.folder, 'd')], {

@@ -9,10 +9,10 @@ const examples = resolve(import.meta.dirname, '../../examples')
 let system: System
 beforeAll(async () => {
   system = await startSystem({ RELEASE: '2.1.0', WORKER_ID: 'w1' })
-}, 90_000)
+})
 afterAll(async () => {
   expect(await system.stop()).toBe(0)
-}, 60_000)
+})
 
 it('lists who is heard', async () => {
   const { exitCode, stdout } = await system.here('workers', 'list', '--json')

@@ -94,19 +94,16 @@ describe('an upload that hangs up', () => {
       )
     const refused = () => world.logged('request refused').map((line) => JSON.parse(line))
     await until(() => refused().length > 0 && world.logged('request failed').length === 0)
-    await until(async () => (await world.spooled()).length === 0, { timeoutMs: 30_000 })
-    await until(
-      async () => {
-        const now = await openThings()
-        return now.files <= before.files && now.connections <= before.connections
-      },
-      { timeoutMs: 30_000 },
-    )
+    await until(async () => (await world.spooled()).length === 0)
+    await until(async () => {
+      const now = await openThings()
+      return now.files <= before.files && now.connections <= before.connections
+    })
     expect(await world.traces()).toEqual(traces)
     for (const line of refused())
       expect(line).toMatchObject({ level: 'info', code: 'CLIENT_GONE', blame: 'caller' })
     expect((await world.generate()).status).toBe(201)
-  }, 120_000)
+  })
 })
 
 describe('a client that waits with its body', () => {
@@ -207,7 +204,7 @@ describe('a client that is too slow', () => {
     const { socket } = await open(hasty, { allowHalfOpen: true })
     socket.write('POST /generate HTTP/1.1\r\n')
     await once(socket, 'end')
-    await until(async () => (await connectionsOf(hasty)) === 0, { timeoutMs: 30_000 })
+    await until(async () => (await connectionsOf(hasty)) === 0)
     socket.destroy()
   })
 })

@@ -305,10 +305,10 @@ describe('a token for the event stream', () => {
     client.stdout?.on('data', (chunk) => {
       printed += chunk
     })
-    await until(() => printed.includes('submitted'), { timeoutMs: 20_000 })
+    await until(() => printed.includes('submitted'))
     await publish(jobId, 'job.started', 1)
     await publish(jobId, 'job.completed', 1)
-    await until(() => printed.includes('closed'), { timeoutMs: 20_000 })
+    await until(() => printed.includes('closed'))
     client.kill()
     expect(printed).toBe('submitted\nstarted\ncompleted\nclosed\n')
   })

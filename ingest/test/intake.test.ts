@@ -38,7 +38,7 @@ const deadLetterOf = (mark: string) =>
         .map(({ body }) => deadLetterSchema.parse(body))
         .find(({ payload }) => payload.includes(mark))
     },
-    { what: `a dead letter with ${mark}`, timeoutMs: 20_000 },
+    { what: `a dead letter with ${mark}` },
   )
 
 const jobsOfAcme = () => world.board.listOf('acme', undefined, 100)
@@ -134,9 +134,9 @@ describe('an event of another service', () => {
     for (let i = 0; i < 70; i++)
       await acme.publish(subject, { image_key: 'intake/acme/empty', audio_key, seed: i })
     await acme.publish(subject, { image_key, audio_key, idempotency_key: 'after' })
-    await until(() => jobsOfAcme().length === before + 1, { timeoutMs: 40_000 })
+    await until(() => jobsOfAcme().length === before + 1)
     await until(async () => (await world.spooled()).length === 0)
-  }, 60_000)
+  })
 })
 
 describe('an event that the broker would not deliver again', () => {

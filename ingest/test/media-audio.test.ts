@@ -167,7 +167,7 @@ describe.runIf(hasFfmpeg)('audio that is accepted', () => {
     )
     const checked = await accepted(mp3)
     expect(checked).toMatchObject({ seconds: 300, sampleRate: 48_000, channels: 2 })
-  }, 60_000)
+  })
 
   it('needs no particular name', async () => {
     const path = await world.upload(wav({ seconds: 1 }), '-i %d voice.mp3')
@@ -202,7 +202,7 @@ describe.runIf(hasFfmpeg)('audio of the wrong length is refused', () => {
     const long = await made((path) => makeMp3(path, 301, ['-ac', '1', '-q:a', '9']))
     await lieAboutFrames(long, 193)
     await world.refused(world.checks.checkAudio(long, world.outDir), 'AUDIO_TOO_LONG')
-  }, 90_000)
+  })
 
   it.each([
     ['no samples', { seconds: 0 }],
@@ -278,14 +278,10 @@ describe.runIf(hasFfmpeg)('what is not WAV or MP3 is refused', () => {
   })
 })
 
-it.runIf(hasFfmpeg)(
-  'gives up on a WAV file of two gigahertz within its limits',
-  async () => {
-    const absurd = wav({ seconds: 100, claims: { sampleRate: 2_147_483_000 } })
-    const path = await world.upload(absurd)
-    await expect(world.checks.checkAudio(path, world.outDir)).rejects.toMatchObject({
-      code: expect.stringMatching(/^AUDIO_(EMPTY|UNREADABLE)$/),
-    })
-  },
-  30_000,
-)
+it.runIf(hasFfmpeg)('gives up on a WAV file of two gigahertz within its limits', async () => {
+  const absurd = wav({ seconds: 100, claims: { sampleRate: 2_147_483_000 } })
+  const path = await world.upload(absurd)
+  await expect(world.checks.checkAudio(path, world.outDir)).rejects.toMatchObject({
+    code: expect.stringMatching(/^AUDIO_(EMPTY|UNREADABLE)$/),
+  })
+})

@@ -21,7 +21,7 @@ let replica: Awaited<ReturnType<RestWorld['startReplica']>>
 
 beforeAll(async () => {
   replica = await world.startReplica((owner) => generous.get(owner) ?? {})
-}, 60_000)
+})
 afterAll(() => replica.stop())
 
 const refusedForm = { method: 'POST', headers: { 'content-type': 'multipart/form-data' } }
@@ -100,13 +100,10 @@ describe('every answer to a known key', () => {
     const reader = stream.body?.getReader()
     let text = ''
     // It looks again each second, and each look checks the key.
-    await until(
-      async () => {
-        text += new TextDecoder().decode((await reader?.read())?.value)
-        return text.split(': \n').length > 3
-      },
-      { timeoutMs: 10_000 },
-    )
+    await until(async () => {
+      text += new TextDecoder().decode((await reader?.read())?.value)
+      return text.split(': \n').length > 3
+    })
     hangUp.abort()
     expect(ratesOf(await read(key))[1]).toMatch(/^"read";r=[23];/)
   })
@@ -136,7 +133,7 @@ describe('the rate of an owner', () => {
     expect(accepted).toBeGreaterThanOrEqual(submitBurst)
     expect(accepted).toBeLessThanOrEqual(submitBurst + gained)
     expect(answers.filter(({ status }) => status === 429)).toHaveLength(200 - accepted)
-  }, 60_000)
+  })
 
   it('touches neither another owner nor the other policy', async () => {
     const [busy, other] = [await world.createKey(), await world.createKey()]
@@ -161,7 +158,7 @@ describe('the rate of an owner', () => {
     }
     // What the services tell the broker anyway, and a look at the key every two seconds.
     expect((await received()) - before).toBeLessThan(200)
-  }, 90_000)
+  })
 
   it('is what the operator allows this owner, as soon as that changes', async () => {
     const key = await world.createKey()
@@ -247,7 +244,7 @@ describe('an upload that is refused for its rate', () => {
     await until(() => connection.socket.closed)
     expect(isReset).toBe(false)
     expect(await world.spooled()).toEqual([])
-  }, 90_000)
+  })
 })
 
 describe('while the broker does not answer', () => {
@@ -267,7 +264,7 @@ describe('while the broker does not answer', () => {
     } finally {
       process.kill(world.nats.pid(), 'SIGCONT')
     }
-    await until(async () => (await health()) === 200, { timeoutMs: 20_000 })
+    await until(async () => (await health()) === 200)
     await until(async () => (await submit(await world.createKey())).status === 400)
-  }, 90_000)
+  })
 })

@@ -125,7 +125,7 @@ describe('a refused upload', () => {
       expect(await world.traces()).toEqual(before)
     }
     expect(wasStored).toBe(true)
-  }, 60_000)
+  })
 
   it.each(refusals)(
     'answers with the reason and leaves nothing behind: %s',
@@ -143,7 +143,6 @@ describe('a refused upload', () => {
       expect(answer.headers.get('retry-after')).toBeNull()
       expect(await world.traces()).toEqual(before)
     },
-    60_000,
   )
 
   it('is read to its end although its key is invalid, so that the client can read the 401', async () => {

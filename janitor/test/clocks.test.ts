@@ -34,7 +34,7 @@ let world: Awaited<ReturnType<typeof createWorld>>
 
 beforeAll(async () => {
   world = await createWorld()
-}, 90_000)
+})
 
 afterAll(() => world.stop())
 
@@ -136,10 +136,9 @@ describe('a janitor whose clock differs from the broker by more than a minute', 
       expect(Math.abs(Number(said[0]?.['aheadMs']) - machineAheadMs)).toBeLessThan(30_000)
 
       await world.set({ machineAheadMs: 0 })
-      await until(async () => !(await world.isKept(expired)), { timeoutMs: 20_000 })
+      await until(async () => !(await world.isKept(expired)))
       expect([await world.isKept(kept), await world.isReady()]).toEqual([true, true])
     },
-    60_000,
   )
 })
 
@@ -148,12 +147,11 @@ it.each([59_000, -59_000])(
   async (machineAheadMs) => {
     await world.set({ machineAheadMs })
     const [due, early] = [await world.finished(1_500), await world.finished(30_000)]
-    await until(async () => !(await world.isKept(due)), { timeoutMs: 20_000 })
+    await until(async () => !(await world.isKept(due)))
     expect(Date.now()).toBeGreaterThanOrEqual(due.expiresAtMs ?? Infinity)
     await world.untilSwept()
     expect([await world.isKept(early), await world.isReady()]).toEqual([true, true])
   },
-  60_000,
 )
 
 // The last test of this file: the doubt outlasts it.
@@ -166,4 +164,4 @@ it('deletes nothing for an hour after the clock of the broker has jumped, even i
   await world.set({ machineAheadMs: 0, brokerAheadMs: 0 })
   await world.untilSwept()
   expect([await world.isKept(kept), await world.isReady()]).toEqual([true, true])
-}, 60_000)
+})

@@ -39,7 +39,7 @@ let world: Awaited<ReturnType<typeof createWorld>>
 
 beforeAll(async () => {
   world = await createWorld()
-}, 90_000)
+})
 
 afterAll(() => world.stop())
 
@@ -210,7 +210,7 @@ it('deletes after an outage of the store what was due during it', async () => {
   await world.schedule(job, Date.now())
   await until(async () => world.operator.lastMessage('SCHED', subjects.dueDeletion(job.jobId)))
   await world.s3.start()
-  await until(async () => (await world.keysOf(job.jobId)).length === 0, { timeoutMs: 20_000 })
+  await until(async () => (await world.keysOf(job.jobId)).length === 0)
 })
 
 describe('the sweep', () => {

@@ -18,7 +18,7 @@ beforeAll(async () => {
   await provisionBroker(nats.operator, scaledTimings(1))
   bus = await nats.connectAs('operator')
   records = await openJobRecords(bus)
-}, 60_000)
+})
 
 afterAll(async () => {
   await bus.stop()
@@ -77,5 +77,5 @@ describe('a view of all jobs', () => {
     await runnable.stop()
     // Nothing was read a second time.
     expect(new Set(revisions).size).toBe(revisions.length)
-  }, 60_000)
+  })
 })

@@ -27,7 +27,7 @@ beforeAll(async () => {
   await provisionBroker(nats.operator, scaledTimings(1))
   bus = await nats.connectAs('operator')
   readers = await nats.connectAs('ingest')
-}, 60_000)
+})
 
 afterAll(async () => {
   await Promise.all([bus.stop(), readers.stop()])
@@ -123,7 +123,7 @@ describe('a reader of the ledger', () => {
     await until(() => reader.usage().spentOn(today).gpuSeconds === 25)
     expect(fresh.usage().spentOn(today)).toEqual(reader.usage().spentOn(today))
     await Promise.all([reader.stop(), fresh.stop()])
-  }, 60_000)
+  })
 
   it('turns to the next month when it begins, without a moment of doubt', async () => {
     await postJob({}, '2031-01-31')

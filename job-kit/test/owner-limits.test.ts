@@ -21,7 +21,7 @@ beforeAll(async () => {
   records = await openOwnerLimits(bus)
   watchers = await nats.connectAs('orchestrator')
   watched = await openOwnerLimits(watchers)
-}, 60_000)
+})
 
 afterAll(async () => {
   await Promise.all([bus.stop(), watchers.stop()])
@@ -60,5 +60,5 @@ describe("a watch of owners' limits", () => {
     await nats.start()
     expect(limits.limitsOf('absent')).toEqual({ unfinishedJobs: 1 })
     await limits.stop()
-  }, 60_000)
+  })
 })

@@ -23,7 +23,7 @@ beforeAll(async () => {
   await provisionBroker(nats.operator, scaledTimings(1))
   bus = await nats.connectAs('orchestrator')
   records = await openPaces(bus)
-}, 60_000)
+})
 
 afterAll(async () => {
   await bus.stop()

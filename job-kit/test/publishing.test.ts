@@ -16,7 +16,7 @@ beforeAll(async () => {
   await nats.start()
   await provisionBroker(nats.operator, scaledTimings(1))
   bus = await nats.connectAs('operator')
-}, 60_000)
+})
 
 afterAll(async () => {
   await bus.stop()

@@ -8,7 +8,7 @@ import { createWorld, type World } from './world.ts'
 let world: World
 beforeAll(async () => {
   world = await createWorld()
-}, 120_000)
+})
 afterAll(() => world.stop())
 
 const claimUnder = (ask: string): Claim => ({

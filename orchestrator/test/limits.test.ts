@@ -45,7 +45,7 @@ beforeAll(async () => {
     await metrics.stop()
     await world.stop()
   }
-}, 120_000)
+})
 afterAll(() => stop())
 
 async function claims(job: JobRecord) {

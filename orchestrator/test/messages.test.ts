@@ -199,7 +199,7 @@ describe('metrics and log', () => {
   it('name job, attempt and trace in every line about a job', async () => {
     const { job } = await world.rendering()
     // Its worker falls silent.
-    await world.reaches(job, 'queued', 15_000)
+    await world.reaches(job, 'queued')
     const lines = () => orchestrator.linesAbout(job)
     await until(() => lines().some(({ msg }) => msg === 'attempt lost'))
     const traceId = job.traceparent.split('-')[1]

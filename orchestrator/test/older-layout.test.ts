@@ -10,7 +10,7 @@ import { createWorld, type World } from './world.ts'
 let world: World
 beforeAll(async () => {
   world = await createWorld()
-}, 120_000)
+})
 afterAll(() => world.stop())
 
 /** The queue of an earlier version: a stream with an entry for each job, and a consumer. */
@@ -44,7 +44,7 @@ it('takes over the data of a version that had a queue of entries: every job is g
   await provisionBroker(world.nats.operator, world.timings)
   // The connection of the test may still be coming back.
   const look = async () => world.raw.manager.streams.info('GPU').then(() => 'there', String)
-  await until(async () => (await look()).includes('stream not found'), { timeoutMs: 30_000 })
+  await until(async () => (await look()).includes('stream not found'))
   await provisionBroker(world.nats.operator, world.timings)
 
   const orchestrator = await world.startOrchestrator()
@@ -55,4 +55,4 @@ it('takes over the data of a version that had a queue of entries: every job is g
     { epoch: 1, pool: 'unknown', gpuSeconds: 0, end: 'lost' },
   ])
   await orchestrator.stop()
-}, 60_000)
+})

@@ -169,7 +169,7 @@ describe('after a crash', () => {
       worker.sendsHeartbeat([{ job, epoch: 1 }])
       return isOver
     }
-    const heartbeats = until(sendHeartbeat, { timeoutMs: 60_000, everyMs: 100 })
+    const heartbeats = until(sendHeartbeat, { everyMs: 100 })
     await world.nats.kill()
     await world.nats.start()
     await worker.upload(job, 1)
@@ -180,7 +180,7 @@ describe('after a crash', () => {
         () => false,
       )
     await until(isTaken, { what: 'the broker takes the event' })
-    const done = await world.reaches(job, 'completed', 20_000)
+    const done = await world.reaches(job, 'completed')
     expect(done).toMatchObject({ epoch: 1, losses: 0, deaths: 0 })
     isOver = true
     await heartbeats
@@ -193,7 +193,7 @@ describe('after a crash', () => {
     await worker.completes(job, 1)
     await world.reaches(job, 'storing')
     await world.s3.start()
-    const done = await world.reaches(job, 'completed', 20_000)
+    const done = await world.reaches(job, 'completed')
     expect(done).toMatchObject({ epoch: 1, failures: 0 })
   })
 })

@@ -17,7 +17,7 @@ const children = new Set<ChildProcess>()
 
 beforeAll(async () => {
   world = await createWorld({ divisor })
-}, 120_000)
+})
 beforeEach(async () => {
   await world.raw.manager.streams.purge('KV_job')
 })
@@ -97,7 +97,7 @@ it('a restarted one gives what was claimed to the same ask, and goes on in the o
   expect(turns.map((turn) => turn?.start)).toEqual([
     ...[0, 0, seconds, seconds, 2 * seconds, undefined],
   ])
-}, 90_000)
+})
 
 it('one that was stopped for a while claims no job for the asks that it finds then', async () => {
   const child = start()
@@ -114,4 +114,4 @@ it('one that was stopped for a while claims no job for the asks that it finds th
   const answer = await worker.asks()
   expect(answer).toMatchObject({ answer: 'render', jobId: jobs[0]?.jobId })
   expect(await claimsOf()).toEqual([jobs[0]?.jobId])
-}, 60_000)
+})

@@ -20,7 +20,7 @@ beforeAll(async () => {
     nats.connectAs('orchestrator', { log }),
     nats.connectAs('sidecar', { log }),
   ])
-}, 60_000)
+})
 afterEach(async () => {
   for (const stop of stops.splice(0)) await stop()
 })
@@ -96,7 +96,7 @@ it('has twenty messages under way, drops those that come meanwhile, and gives up
   for (let left = 25; left > 0; left--) say(message(2))
   await until(() => dropped() === 10)
   expect(posted.length).toBeLessThanOrEqual(20)
-  await until(() => dropped() === 50, { timeoutMs: 20_000 })
+  await until(() => dropped() === 50)
 })
 
 it('is no part without a collector', () => {

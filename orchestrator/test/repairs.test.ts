@@ -184,7 +184,7 @@ describe('the reconciler', () => {
     await world.forgetEvents()
     await world.forgetMessageIds('EVENTS')
     orchestrator = await world.startOrchestrator()
-    await world.reaches(job, 'cancelled', 20_000)
+    await world.reaches(job, 'cancelled')
   })
 
   it('publishes an upload again that the broker has forgotten, although its worker is gone', async () => {
@@ -194,7 +194,7 @@ describe('the reconciler', () => {
     const rendered = renderOf(job, 1)
     await world.crashAfterWriting(job, { kind: 'completed', epoch: 1, rendered })
     orchestrator = await world.startOrchestrator()
-    const done = await world.reaches(job, 'completed', 20_000)
+    const done = await world.reaches(job, 'completed')
     expect(done).toMatchObject({ epoch: 1, result: rendered })
   })
 })

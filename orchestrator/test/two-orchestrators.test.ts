@@ -14,7 +14,7 @@ const running: Orchestrator[] = []
 beforeAll(async () => {
   // No worker here sends heartbeats, and none of its attempts shall be lost for that.
   world = await createWorld({ watchGraceMs: 600_000 })
-}, 120_000)
+})
 afterEach(async () => {
   for (const orchestrator of running.splice(0)) await orchestrator.stop()
   await cancelAll()

@@ -19,7 +19,7 @@ beforeAll(async () => {
   orchestrators = await nats.connectAs('orchestrator')
   worker = await nats.connectAs('sidecar')
   operator = await nats.connectAs('operator')
-}, 60_000)
+})
 
 afterAll(async () => {
   await Promise.all([orchestrators, worker, operator].map((bus) => bus.stop()))

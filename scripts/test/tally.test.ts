@@ -16,18 +16,22 @@ test('counts a file that could not be loaded as one failure, and names what fail
         name: 'b.test.ts',
         status: 'failed',
         assertionResults: [
-          { status: 'failed', fullName: 'group three' },
+          {
+            status: 'failed',
+            fullName: 'group three',
+            failureMessages: ['Error: 1 is not 2\n    at b.test.ts:1:1'],
+          },
           { status: 'passed', fullName: 'four' },
         ],
       },
-      { name: 'c.test.ts', status: 'failed', assertionResults: [] },
+      { name: 'c.test.ts', status: 'failed', message: 'no such module', assertionResults: [] },
     ],
   })
   expect(tallyOfVitest(report)).toEqual({
     passed: 2,
     failed: 2,
     skipped: 1,
-    failures: ['b.test.ts > group three', 'c.test.ts'],
+    failures: ['b.test.ts > group three: Error: 1 is not 2', 'c.test.ts: no such module'],
   })
 })
 
@@ -43,7 +47,7 @@ test('counts a broken fixture of pytest as a failure, and names what failed', ()
     passed: 4,
     failed: 2,
     skipped: 3,
-    failures: ['tests.a > test_wrong[1]', 'tests.b > test_unready'],
+    failures: ['tests.a > test_wrong[1]: x', 'tests.b > test_unready: x'],
   })
 })
 

@@ -1,4 +1,4 @@
-/** How many tests ended how, and the names of those that failed. */
+/** How many tests ended how, and the names of those that failed, each with the first words of its error. */
 export type Tally = {
   passed: number
   failed: number
@@ -26,7 +26,8 @@ type VitestReport = {
   testResults: {
     name: string
     status: string
-    assertionResults: { status: string; fullName: string }[]
+    message?: string
+    assertionResults: { status: string; fullName: string; failureMessages?: string[] }[]
   }[]
 }
 
@@ -38,8 +39,11 @@ export function tallyOfVitest(json: string): Tally {
   for (const file of testResults) {
     const failures = file.assertionResults
       .filter(({ status }) => status === 'failed')
-      .map(({ fullName }) => `${file.name} > ${fullName}`)
-    if (file.status === 'failed' && failures.length === 0) failures.push(file.name)
+      .map(({ fullName, failureMessages = [] }) =>
+        withReason(`${file.name} > ${fullName}`, failureMessages[0]),
+      )
+    if (file.status === 'failed' && failures.length === 0)
+      failures.push(withReason(file.name, file.message))
     tally.failures.push(...failures)
     tally.failed += failures.length
     const ends = file.assertionResults.map(({ status }) => status)
@@ -64,10 +68,21 @@ export function tallyOfPytest(xml: string): Tally {
 
 /** The names of pytest's failed tests: each `<testcase>` that holds a failure or an error. */
 function failedCases(xml: string): string[] {
-  const cases = xml.matchAll(/<testcase\s([^>]*[^/])>\s*<(?:failure|error)\s/g)
+  const cases = xml.matchAll(/<testcase\s([^>]*[^/])>\s*<(?:failure|error)\s([^>]*)>/g)
   const attribute = (attributes: string, name: string) =>
     new RegExp(`(?:^|\\s)${name}="([^"]*)"`).exec(attributes)?.[1]
-  return Array.from(cases, ([, attributes = '']) =>
-    [attribute(attributes, 'classname'), attribute(attributes, 'name')].join(' > '),
+  return Array.from(cases, ([, test = '', failure = '']) =>
+    withReason(
+      [attribute(test, 'classname'), attribute(test, 'name')].join(' > '),
+      attribute(failure, 'message')?.replaceAll('&#10;', '\n'),
+    ),
   )
+}
+
+const reasonMaxCharacters = 400
+
+/** Enough to tell a mistake from a wait that a busy machine lost, where no more of the output is kept. */
+function withReason(name: string, message = ''): string {
+  const reason = message.trim().split(/\n\s+at |\n\n/, 1)[0] ?? ''
+  return reason === '' ? name : `${name}: ${reason.slice(0, reasonMaxCharacters)}`
 }

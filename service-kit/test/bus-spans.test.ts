@@ -26,7 +26,7 @@ const loops: { stop(): Promise<void> }[] = []
 
 beforeAll(async () => {
   world = await createBrokerWorld({ divisor: 50 })
-}, 60_000)
+})
 beforeEach(() => {
   notebook = openSpanNotebook()
 })

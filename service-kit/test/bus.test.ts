@@ -11,7 +11,7 @@ let bus: Bus
 beforeAll(async () => {
   world = await createBrokerWorld()
   bus = world.bus
-}, 60_000)
+})
 
 afterAll(() => world.stop())
 
@@ -57,7 +57,7 @@ describe('a publish', () => {
     expect(await patient).toBe('stored')
     expect(await bus.ping(1_000)).toBe(true)
     expect(await bodiesOn(on)).toEqual([{ n: 2 }])
-  }, 90_000)
+  })
 })
 
 describe('a stream', () => {

@@ -18,7 +18,7 @@ const loops: { stop(): Promise<void> }[] = []
 
 beforeAll(async () => {
   world = await createBrokerWorld({ divisor })
-}, 60_000)
+})
 
 afterEach(async () => {
   for (const loop of loops.splice(0)) await loop.stop()
@@ -251,6 +251,6 @@ describe('a running loop', () => {
     await world.nats.kill()
     await world.nats.start()
     await say({ n: 1 })
-    await until(() => handled.length >= 1, { timeoutMs: 20_000 })
-  }, 90_000)
+    await until(() => handled.length >= 1)
+  })
 })

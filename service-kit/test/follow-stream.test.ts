@@ -7,7 +7,7 @@ import { type BrokerWorld, createBrokerWorld } from './broker-world.ts'
 let world: BrokerWorld
 beforeAll(async () => {
   world = await createBrokerWorld()
-}, 60_000)
+})
 afterAll(() => world.stop())
 
 /** Subjects of a test's own in a stream that anybody may fill. */
@@ -115,5 +115,5 @@ describe('following a stream', () => {
     await world.nats.kill()
     await expect(following.ended).rejects.toMatchObject({ code: 'BROKER_UNAVAILABLE' })
     await world.nats.start()
-  }, 90_000)
+  })
 })

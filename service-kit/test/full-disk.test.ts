@@ -23,7 +23,7 @@ beforeAll(async () => {
   world = await createBrokerWorld({ storeDir: disk.path })
   const destination = { write: (line: string) => void lines.push(JSON.parse(line)) }
   bus = await world.connect({ log: createLog('test', 'info', { destination }) })
-}, 60_000)
+})
 
 afterAll(async () => {
   await world?.stop()
@@ -82,5 +82,5 @@ describe('a broker whose disk is full', () => {
     expect(await bus.readStream('EVENTS', subject, 1, 1_000)).toHaveLength(published)
     await createRecord()
     await publish()
-  }, 90_000)
+  })
 })

@@ -25,7 +25,7 @@ beforeAll(async () => {
   s3 = await createTestS3()
   await s3.start()
   store = createObjectStore(s3)
-}, 60_000)
+})
 
 afterAll(async () => {
   store.stop()
@@ -90,7 +90,7 @@ describe('an object', () => {
     for (let at = 0; at < keys.length; at += 50)
       await Promise.all(keys.slice(at, at + 50).map((key) => put(key, 'x')))
     expect(await keysUnder('e/')).toEqual(keys)
-  }, 60_000)
+  })
 })
 
 describe('the time', () => {
@@ -222,5 +222,5 @@ describe('a store', () => {
     const putting = store.putFile('h/stalled', path, 5, sha256('hello'), signal)
     await expect(putting).rejects.toMatchObject(away)
     process.kill(s3.pid(), 'SIGCONT')
-  }, 60_000)
+  })
 })

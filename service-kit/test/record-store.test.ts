@@ -17,7 +17,7 @@ let records: RecordStore<Value>
 beforeAll(async () => {
   world = await createBrokerWorld()
   records = await world.bus.records(buckets.job, schema)
-}, 60_000)
+})
 
 afterAll(() => world.stop())
 
@@ -185,5 +185,5 @@ describe('an unavailable broker', () => {
     expect(performance.now() - began).toBeLessThan(4_500)
     await world.nats.start()
     await until(async () => (await records.find(key).catch(() => 'away')) === undefined)
-  }, 90_000)
+  })
 })

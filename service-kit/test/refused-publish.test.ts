@@ -15,7 +15,7 @@ beforeAll(async () => {
   world = await createBrokerWorld()
   const destination = { write: (line: string) => void lines.push(JSON.parse(line)) }
   bus = await world.connect({ log: createLog('test', 'info', { destination }), metrics })
-}, 60_000)
+})
 
 afterAll(async () => {
   await world.stop()
@@ -58,7 +58,7 @@ describe('a publish to a full stream', () => {
     const bodies = (await bus.readStream('EVENTS', subject, 1, 10)).map(({ body }) => body)
     expect(bodies.toSorted()).toHaveLength(4)
     expect(linesOf(subject, 'message stored after retries')).toHaveLength(3)
-  }, 90_000)
+  })
 
   it('gives up in time where somebody waits for it', async () => {
     const { streams } = world.raw.manager

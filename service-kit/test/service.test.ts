@@ -31,7 +31,7 @@ beforeAll(async () => {
   nats = await createTestNats()
   await nats.start()
   await provisionBroker(nats.operator, scaledTimings(1))
-}, 60_000)
+})
 
 afterAll(() => nats.stop())
 
@@ -166,7 +166,7 @@ describe('a service', () => {
     }
     await until(async () => (await statusOf('/readyz')) === 200, { timeoutMs: 5_000 })
     expect(await main.stop()).toBe(0)
-  }, 90_000)
+  })
 
   /** What a service says that refuses this environment. */
   async function refusalOf(env: Record<string, string>): Promise<string> {

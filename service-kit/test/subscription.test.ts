@@ -14,7 +14,7 @@ beforeAll(async () => {
   world = await createBrokerWorld()
   const destination = { write: (line: string) => void lines.push(JSON.parse(line)) }
   bus = await world.connect({ log: createLog('test', 'info', { destination }) })
-}, 60_000)
+})
 
 afterAll(() => world.stop())
 

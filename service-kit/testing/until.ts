@@ -1,3 +1,6 @@
+/** Bounds a wait that would never end. A busy machine takes many times as long as a quiet one. */
+const patienceMs = 240_000
+
 /**
  * Waits until a condition holds, that is, until `look` gives something truthy.
  *
@@ -6,7 +9,7 @@
  */
 export async function until<T>(
   look: () => Promise<T | undefined | false> | T | undefined | false,
-  { timeoutMs = 50_000, everyMs = 20, what = 'the condition' } = {},
+  { timeoutMs = patienceMs, everyMs = 20, what = 'the condition' } = {},
 ): Promise<T> {
   const deadline = performance.now() + timeoutMs
   for (;;) {

@@ -48,11 +48,11 @@ describe.skipIf(!hasMonitoring && !process.env['CI'])('alerts of a real system',
       },
     })
     prometheus = (await system.stack()).observers['prometheus'] ?? ''
-  }, 90_000)
+  })
   afterAll(async () => {
     expect(await system.stop()).toEqual([])
     webhook.stop()
-  }, 90_000)
+  })
 
   const has = (expression: string) => askPrometheus(prometheus, expression).catch(() => 0)
 
@@ -61,7 +61,7 @@ describe.skipIf(!hasMonitoring && !process.env['CI'])('alerts of a real system',
     expect(receiver).toBe('deadman')
     expect(await has('ALERTS{alertname="Watchdog",alertstate="firing"}')).toBe(1)
     expect(await has('ALERTS{alertname!="Watchdog",alertstate="firing"}')).toBe(0)
-  }, 90_000)
+  })
 
   it('a job that fails by our fault, the first of its kind, becomes a ticket', async () => {
     // Prometheus must have seen the 0 before.
@@ -74,7 +74,7 @@ describe.skipIf(!hasMonitoring && !process.env['CI'])('alerts of a real system',
       receiver: 'tickets',
       labels: { code: 'GPU_OUT_OF_MEMORY', severity: 'ticket' },
     })
-  }, 150_000)
+  })
 
   it('an API that hangs is paged, and resolved once it answers again', async () => {
     const before = webhook.count()
@@ -84,7 +84,7 @@ describe.skipIf(!hasMonitoring && !process.env['CI'])('alerts of a real system',
     })
     const over = await webhook.heard('ApiDown', 'resolved', { since: before, timeoutMs: soonMs })
     expect(over.receiver).toBe('pager')
-  }, 150_000)
+  })
 
   it('no rule is in error, and a series fits every selector once jobs completed, failed and were deleted', async () => {
     const completed = await system.client.submit()
@@ -103,7 +103,7 @@ describe.skipIf(!hasMonitoring && !process.env['CI'])('alerts of a real system',
     const text = await answer.text()
     expect(text.match(/"health":"\w+"/g)?.length).toBe(rules().length)
     expect(text).not.toMatch(/"health":"(err|unknown)"/)
-  }, 150_000)
+  })
 
   it('what follows from another alert is silenced, and neither its cause nor anything else', async () => {
     const alertmanager = (await system.stack()).observers['alertmanager'] ?? ''
@@ -133,5 +133,5 @@ describe.skipIf(!hasMonitoring && !process.env['CI'])('alerts of a real system',
     }
     await until(async () => (await silenced()).length === 2, { timeoutMs: soonMs })
     expect((await silenced()).toSorted()).toEqual(['DailyCostSpike', 'QueueNotServed'])
-  }, 90_000)
+  })
 })

@@ -11,11 +11,11 @@ describe('avatar up', () => {
   beforeAll(async () => {
     dataDir = await mkdtemp(join(tmpdir(), 'avatar-up-'))
     system = await startSystem({ dataDir })
-  }, 90_000)
+  })
   afterAll(async () => {
     expect(await system.stop()).toEqual([])
     await rm(dataDir, { recursive: true, force: true })
-  }, 90_000)
+  })
 
   it('writes a private stack.json that says where everything is', async () => {
     const path = join(dataDir, 'stack.json')
@@ -65,5 +65,5 @@ describe('avatar up', () => {
     system = await startSystem({ dataDir, avatar: ['npx', 'avatar'] })
     expect(await readFile(join(dataDir, 'credentials.json'), 'utf8')).toBe(credentials)
     expect(processesOf(dataDir).filter((pid) => orphans.includes(pid))).toEqual([])
-  }, 90_000)
+  })
 })

@@ -59,7 +59,7 @@ it('gets keys, ended and queued jobs and timers back after the loss of the broke
   expect((await again.send(`/status/${lost}`)).status).toBe(404)
   expect(await timersOf(after)).toBeGreaterThanOrEqual(timers)
   expect(await after.stop()).toEqual([])
-}, 240_000)
+})
 
 /** The deletion timers that the broker holds. */
 async function timersOf(system: System): Promise<number> {

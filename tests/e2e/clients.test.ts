@@ -34,11 +34,11 @@ describe('real clients', () => {
     await writeFile(audio, voice({ seconds: 1 }))
     system = await startSystem()
     key = await system.createKey('clients')
-  }, 90_000)
+  })
   afterAll(async () => {
     expect(await system.stop()).toEqual([])
     await rm(folder, { recursive: true, force: true })
-  }, 90_000)
+  })
 
   async function byProgram(program: string, ...args: string[]): Promise<Journey> {
     const { stdout } = await run(program, [...args, system.url, key, image, audio])
@@ -99,16 +99,12 @@ describe('real clients', () => {
     ["Node's fetch", byFetch],
     ['axios', byAxios],
     ['a client generated from /openapi.json', byGenerated],
-  ])(
-    '%s submits, follows and downloads a job, and can read a refusal',
-    async (_name, journey) => {
-      const { jobId, refusal, ...seen } = await journey()
-      expect(['AUDIO_MISSING', 'INVALID_REQUEST']).toContain(refusal)
-      const { bytes } = await system.clientWith(key).result(jobId)
-      expect(seen).toEqual({ type: 'video/mp4', bytes })
-    },
-    60_000,
-  )
+  ])('%s submits, follows and downloads a job, and can read a refusal', async (_name, journey) => {
+    const { jobId, refusal, ...seen } = await journey()
+    expect(['AUDIO_MISSING', 'INVALID_REQUEST']).toContain(refusal)
+    const { bytes } = await system.clientWith(key).result(jobId)
+    expect(seen).toEqual({ type: 'video/mp4', bytes })
+  })
 
   // In CI a missing browser fails the first of these.
   describe.skipIf(!browserPath && !process.env['CI'])('Chromium', () => {
@@ -158,7 +154,7 @@ describe('real clients', () => {
       expect((await readFile(await download.path())).subarray(4, 8).toString()).toBe('ftyp')
       expect(problems).toEqual([])
       await page.close()
-    }, 90_000)
+    })
 
     it('shows the place in the queue, cancels, and goes on after a reload', async () => {
       const { page } = await openPage()
@@ -173,7 +169,7 @@ describe('real clients', () => {
       await page.getByRole('heading', { name: 'Cancelled' }).waitFor()
       for (const { jobId } of [first, second]) await other.cancel(jobId)
       await page.close()
-    }, 90_000)
+    })
 
     it("keeps the browser's EventSource from connecting again after the end of a job", async () => {
       const { page } = await openPage()
@@ -189,7 +185,7 @@ describe('real clients', () => {
       })`)
       expect(opened).toBe(1)
       await page.close()
-    }, 60_000)
+    })
 
     it('shows a call that curl understands as the page does, and keeps dropped files', async () => {
       const { page } = await openPage()
@@ -206,23 +202,19 @@ describe('real clients', () => {
       )
       expect(isPrevented).toBe(false)
       await page.close()
-    }, 60_000)
+    })
 
     it.each([
       ['a key of other letters', 'ключ', '', 'UNAUTHORIZED'],
       ['another path in place of a job', '', '../jobs', 'INVALID_REQUEST'],
       ['half an escape in place of a job', '', '%', 'INVALID_REQUEST'],
-    ])(
-      'says what is wrong with %s',
-      async (_what, wrongKey, hash, code) => {
-        const { page } = await openPage()
-        await page.evaluate(`sessionStorage.setItem('key', ${JSON.stringify(wrongKey || key)})`)
-        await page.goto(`${system.url}/?again#${hash || 'x'}`)
-        await page.getByText(code).waitFor()
-        await page.close()
-      },
-      60_000,
-    )
+    ])('says what is wrong with %s', async (_what, wrongKey, hash, code) => {
+      const { page } = await openPage()
+      await page.evaluate(`sessionStorage.setItem('key', ${JSON.stringify(wrongKey || key)})`)
+      await page.goto(`${system.url}/?again#${hash || 'x'}`)
+      await page.getByText(code).waitFor()
+      await page.close()
+    })
 
     it("shows a refusal in the API's own words, on a narrow screen too", async () => {
       const { page } = await openPage({ viewport: { width: 360, height: 740 } })
@@ -237,6 +229,6 @@ describe('real clients', () => {
       const wide = await page.evaluate('document.documentElement.scrollWidth > innerWidth')
       expect(wide).toBe(false)
       await page.close()
-    }, 60_000)
+    })
   })
 })

@@ -31,10 +31,10 @@ describe('a system whose machines disagree about the time', () => {
   beforeAll(async () => {
     const env = { ...clocksAhead(offsets), JANITOR_TIMINGS_DIVISOR: '1000' } // Sweeps every few seconds.
     system = await startSystem({ env })
-  }, 90_000)
+  })
   afterAll(async () => {
     expect(await system.stop()).toEqual([])
-  }, 90_000)
+  })
 
   it('renders, tells every time in its order and truly, and deletes nothing', async () => {
     const beganMs = Date.now()
@@ -50,10 +50,10 @@ describe('a system whose machines disagree about the time', () => {
     const { url } = await system.client.result(jobId)
     const sweeps = () => system.lines.filter((line) => line.includes('objects swept')).length
     const before = sweeps()
-    await until(() => sweeps() >= before + 2, { timeoutMs: 30_000, what: 'a whole sweep' })
+    await until(() => sweeps() >= before + 2, { what: 'a whole sweep' })
     expect((await fetch(url)).status).toBe(200)
     expect(await (await system.store()).keys(jobPrefix(jobId))).toHaveLength(3)
-  }, 90_000)
+  })
 
   it('says whose clock is wrong, and by how much', async () => {
     const { processes } = await system.stack()
@@ -80,5 +80,5 @@ describe('a system whose machines disagree about the time', () => {
       /^ingest (19|20) min .* ahead; orchestrator (19|20) min .* behind; janitor (7 h 0|6 h 59) min ahead; sidecar \(null\) (19|20) min .* ahead$/,
     )
     expect(clocks?.repair).toContain('set-ntp')
-  }, 60_000)
+  })
 })

@@ -116,12 +116,12 @@ describe.runIf(findPrometheus() || process.env['CI'])('what dashboards and rules
       ([key, { onlyWith }]) => onlyWith && !told.has(metricPrefix + key),
     )
     others.tell(Object.fromEntries(made))
-  }, 120_000)
+  })
   afterAll(async () => {
     await prometheus?.stop()
     await others?.stop()
     expect(await system.stop()).toEqual([])
-  }, 90_000)
+  })
 
   async function renderAndDelete() {
     const { jobId } = await system.client.submit()
@@ -149,7 +149,7 @@ describe.runIf(findPrometheus() || process.env['CI'])('what dashboards and rules
       return (count?.value ?? 0) > 0
     })
     expect(empty).toEqual([])
-  }, 60_000)
+  })
 
   it('every panel shows a finite figure', async () => {
     const empty = await missingFrom(panels, async ([, expression]) => {
@@ -157,7 +157,7 @@ describe.runIf(findPrometheus() || process.env['CI'])('what dashboards and rules
       return series.some(({ value }) => Number.isFinite(value))
     })
     expect(empty).toEqual([])
-  }, 60_000)
+  })
 })
 
 /** The names of all metrics that these targets tell. */

@@ -25,10 +25,10 @@ describe('several owners who wait at once', () => {
     // Jobs wait by what they are expected to take; an engine that claims to need no time has no order.
     const env = { NULL_SECONDS_PER_VIDEO_SECOND: pace }
     system = await startSystem({ env })
-  }, 120_000)
+  })
   afterAll(async () => {
     expect(await system.stop()).toEqual([])
-  }, 90_000)
+  })
 
   async function ownerNamed(name: string, ...limits: string[]): Promise<Client> {
     const key = await system.createKey(name)
@@ -63,7 +63,7 @@ describe('several owners who wait at once', () => {
     expect(lastOfFew + 1 - doneBefore).toBeLessThanOrEqual(25)
     expect(lastOfFew).toBeGreaterThan(doneBefore + 10)
     await cancelMany(many, jobsOfMany)
-  }, 240_000)
+  })
 
   it('three with shares of 1, 1 and 2 get their parts of the GPU seconds', async () => {
     const owners = [
@@ -76,7 +76,7 @@ describe('several owners who wait at once', () => {
     for (const { client, count, job } of owners) backlogs.push(await submitMany(client, count, job))
     await release()
     for (const [at, jobIds] of backlogs.entries())
-      for (const jobId of jobIds) await owners[at]?.client.untilEnded(jobId, 'completed', 120_000)
+      for (const jobId of jobIds) await owners[at]?.client.untilEnded(jobId, 'completed')
 
     const renders = await Promise.all(backlogs.map((own) => rendersOf(system, own)))
     // Until the first of them has no further job to start.
@@ -97,7 +97,7 @@ describe('several owners who wait at once', () => {
       const difference = Math.abs((gpuSeconds[at] ?? 0) - part)
       expect(difference, `${shown}, ${longest} at most`).toBeLessThan(0.1 * part + longest)
     }
-  }, 240_000)
+  })
 
   it('a job of high priority goes before the normal ones of its owner', async () => {
     const owner = await ownerNamed('urgent')
@@ -110,7 +110,7 @@ describe('several owners who wait at once', () => {
     for (const jobId of [...normal, ...high]) await owner.untilEnded(jobId, 'completed')
     const started = (await rendersOf(system, [...normal, ...high])).map(({ jobId }) => jobId)
     expect(started.slice(0, 2).sort()).toEqual(high.toSorted())
-  }, 90_000)
+  })
 
   it('nobody starves behind one whose jobs are all of high priority', async () => {
     const [loud, modest] = [await ownerNamed('loud'), await ownerNamed('modest')]
@@ -128,5 +128,5 @@ describe('several owners who wait at once', () => {
     // Each of the three may also wait for jobs that were claimed before.
     expect(ahead).toBeLessThan(headStartSeconds + 4)
     await cancelMany(loud, jobsOfLoud)
-  }, 120_000)
+  })
 })

@@ -9,10 +9,10 @@ describe('the health of every service', () => {
   let system: System
   beforeAll(async () => {
     system = await startSystem()
-  }, 90_000)
+  })
   afterAll(async () => {
     expect(await system.stop()).toEqual([])
-  }, 90_000)
+  })
 
   /** The status of a path on the metrics port of each service. */
   async function statuses(path: string): Promise<number[]> {
@@ -57,6 +57,5 @@ describe('the health of every service', () => {
       const { jobId } = await system.client.submit()
       await system.client.untilEnded(jobId, 'completed')
     },
-    60_000,
   )
 })

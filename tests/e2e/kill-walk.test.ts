@@ -32,10 +32,10 @@ describe('kill -9 at a chosen line', () => {
       proxied: ['ingest', 'orchestrator', 'janitor', 'sidecar'],
       env: patientOrchestrator,
     })
-  }, 90_000)
+  })
   afterAll(async () => {
     expect(await system.stop()).toEqual([])
-  }, 90_000)
+  })
 
   /** Kills a service at the step that the cut describes; `act` makes the service reach it. */
   async function killAt<T>(service: ServiceName, cut: Cut, act: () => Promise<T>): Promise<T> {
@@ -55,7 +55,7 @@ describe('kill -9 at a chosen line', () => {
       expect(await killAt('ingest', cut, () => submit('before the record'))).toBeNull()
       const jobId = await system.client.submitUntilAccepted({ idempotencyKey: 'before the record' })
       await expectCompletedOnce(system, jobId, { attempt: 1 })
-    }, 90_000)
+    })
 
     it('after the record: the job completes although its event was never published', async () => {
       const owner = system.clientWith(await system.createKey('after the record'))
@@ -65,14 +65,14 @@ describe('kill -9 at a chosen line', () => {
       const jobs = await until(async () => (await owner.jobs().catch(() => undefined))?.jobs)
       expect(jobs).toHaveLength(1)
       await expectCompletedOnce(system, jobs[0]?.job_id ?? '', { attempt: 1, client: owner })
-    }, 90_000)
+    })
 
     it('before the 201: a repeated request gets the same job', async () => {
       const cut: Cut = { when: 'after', ...event('job.submitted') }
       expect(await killAt('ingest', cut, () => submit('before the 201'))).toBeNull()
       const jobId = await system.client.submitUntilAccepted({ idempotencyKey: 'before the 201' })
       await expectCompletedOnce(system, jobId, { attempt: 1 })
-    }, 90_000)
+    })
   })
 
   describe('orchestrator', () => {
@@ -102,7 +102,7 @@ describe('kill -9 at a chosen line', () => {
         )
         await expectCompletedOnce(system, jobId, { attempt: 1 })
         await expectDeletionTimer(jobId)
-      }, 90_000)
+      })
 
     async function expectDeletionTimer(jobId: string) {
       const broker = await system.broker()
@@ -125,21 +125,21 @@ describe('kill -9 at a chosen line', () => {
           system.client.submit({ prompt: 'null:seconds=0.3' }),
         )
         await expectCompletedOnce(system, jobId, { attempt })
-      }, 90_000)
+      })
 
     it('with an ask out: the job is completed, by attempt 2 at most', async () => {
       const cut: Cut = { when: 'after', subject: /^ctl\.request\.next$/ }
       const { jobId } = await killAt('sidecar', cut, () => system.client.submit())
       const { attempt } = await expectCompletedOnce(system, jobId)
       expect(attempt).toBeLessThanOrEqual(2)
-    }, 90_000)
+    })
 
     it('mid-render: the job is completed by attempt 2', async () => {
       const { jobId } = await system.client.submit({ seconds: 12, prompt: 'null:seconds=4' })
       await system.client.untilView(jobId, ({ progress }) => progress > 20 && progress < 90)
       await system.kill('sidecar')
       await expectCompletedOnce(system, jobId, { attempt: 2 })
-    }, 90_000)
+    })
   })
 
   describe('janitor', () => {
@@ -160,6 +160,6 @@ describe('kill -9 at a chosen line', () => {
         const facts = (await (await system.broker()).factsOf(jobId)).map(({ type }) => type)
         expect(facts.filter((type) => type === 'job.deleted')).toHaveLength(1)
         expect(facts.filter((type) => type === 'job.cancelled')).toHaveLength(1)
-      }, 90_000)
+      })
   })
 })

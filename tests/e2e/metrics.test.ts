@@ -29,10 +29,10 @@ const mayBeAbsent: ReadonlySet<MetricKey> = new Set([
 let system: System
 beforeAll(async () => {
   system = await startSystem({ env: { SERVICE_BUDGET_PER_DAY: '1000' } })
-}, 90_000)
+})
 afterAll(async () => {
   expect(await system.stop()).toEqual([])
-}, 90_000)
+})
 
 const seriesOf = async (service: MeasuredService) => (await scrape(system, service)).series
 
@@ -77,29 +77,25 @@ describe('after jobs that completed, were refused, failed by us and were cancell
     const cancelled = await client.submit({ prompt: 'null:seconds=60' })
     await client.cancel(cancelled.jobId)
     await client.untilView(cancelled.jobId, ({ deleted_at }) => deleted_at !== null)
-  }, 90_000)
+  })
 
-  it.each(everyService)(
-    '%s tells exactly its part of the catalogue',
-    async (service) => {
-      const own = keys.filter((key) => (metrics[key] as MetricSpec).by.includes(service))
-      const isMeant = (key: MetricKey) =>
-        !mayBeAbsent.has(key) && (key !== 'disk_free_ratio' || service === 'ingest')
-      const meant = own.filter(isMeant).map(metricName)
-      const missing = async () => {
-        const told = namesIn(await seriesOf(service))
-        return meant.filter((name) => !told.includes(name))
-      }
-      // The broker's streams are read every few seconds, and a sweep takes its time.
-      const isWhole = async () => (await missing()).length === 0
-      await until(isWhole, { timeoutMs: 20_000 }).catch(() => undefined)
-      expect(await missing()).toEqual([])
+  it.each(everyService)('%s tells exactly its part of the catalogue', async (service) => {
+    const own = keys.filter((key) => (metrics[key] as MetricSpec).by.includes(service))
+    const isMeant = (key: MetricKey) =>
+      !mayBeAbsent.has(key) && (key !== 'disk_free_ratio' || service === 'ingest')
+    const meant = own.filter(isMeant).map(metricName)
+    const missing = async () => {
       const told = namesIn(await seriesOf(service))
-      expect(told.filter((name) => !own.map(metricName).includes(name))).toEqual([])
-      expect(await sumOf('scrape_errors_total', {})).toBe(0)
-    },
-    40_000,
-  )
+      return meant.filter((name) => !told.includes(name))
+    }
+    // The broker's streams are read every few seconds, and a sweep takes its time.
+    const isWhole = async () => (await missing()).length === 0
+    await until(isWhole, { timeoutMs: 20_000 }).catch(() => undefined)
+    expect(await missing()).toEqual([])
+    const told = namesIn(await seriesOf(service))
+    expect(told.filter((name) => !own.map(metricName).includes(name))).toEqual([])
+    expect(await sumOf('scrape_errors_total', {})).toBe(0)
+  })
 
   it('the refusal, the failure and the cancelled job are counted with whom they blame', async () => {
     expect(await sumOf('submissions_refused_total', refused)).toBe(1)
@@ -128,7 +124,7 @@ describe('after jobs that completed, were refused, failed by us and were cancell
       ])
       expect(namesIn(other.series)).toEqual(namesIn(one.series))
     }
-  }, 60_000)
+  })
 })
 
 describe('workers', () => {
@@ -140,11 +136,10 @@ describe('workers', () => {
         const own = await ofWorker(worker)
         return own.some(({ name }) => name === metricName('worker_pace_ratio')) && own
       },
-      { timeoutMs: 40_000, what: `the series of ${worker}` },
+      { what: `the series of ${worker}` },
     )
   const untilGone = (worker: string) =>
     until(async () => (await ofWorker(worker)).length === 0, {
-      timeoutMs: 40_000,
       what: `no series of ${worker}`,
     })
 
@@ -163,5 +158,5 @@ describe('workers', () => {
     await stopped.stop()
     await untilGone('stopped')
     expect(await sumOf('workers', { state: 'ready' })).toBe(1)
-  }, 120_000)
+  })
 })

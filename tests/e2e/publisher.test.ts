@@ -22,12 +22,12 @@ describe('another service', () => {
     acme = openPublisher(await createPublisher('acme'))
     await writeFile(join(folder, 'face.png'), portrait())
     await writeFile(join(folder, 'voice.wav'), voice({ seconds: 1 }))
-  }, 120_000)
+  })
   afterAll(async () => {
     acme?.close()
     await rm(folder, { recursive: true, force: true })
     expect(await system.stop()).toEqual([])
-  }, 90_000)
+  })
 
   async function createPublisher(name: string): Promise<string> {
     const { stdout } = await system.cli('publishers', 'create', name, '--json')
@@ -49,7 +49,7 @@ describe('another service', () => {
     expect(stdout).toMatch(/^submitted .+\n.+acme\.mp4: 1 s by null\njob .+ completed\n$/)
     const video = await readFile(join(folder, 'acme.mp4'))
     expect(video.subarray(4, 8).toString()).toBe('ftyp')
-  }, 60_000)
+  })
 
   it('gets the reason when there is no video', async () => {
     await writeFile(join(folder, 'broken.png'), 'no picture')
@@ -57,7 +57,7 @@ describe('another service', () => {
       code: 1,
       stdout: expect.stringContaining('rejected: INVALID_IMAGE_FORMAT'),
     })
-  }, 60_000)
+  })
 
   it('can be added while jobs run, and disturbs none', async () => {
     const running = await system.client.submit({ prompt: 'null:seconds=3' })
@@ -66,7 +66,7 @@ describe('another service', () => {
     for (const { stdout } of outcomes) expect(stdout).toContain('completed')
     const view = await system.client.untilEnded(running.jobId, 'completed')
     expect(view.attempt).toBe(1)
-  }, 90_000)
+  })
 
   it('can read and write only its own folder of the store', async () => {
     const { jobId } = await system.client.submit()
@@ -80,21 +80,21 @@ describe('another service', () => {
       expect(await acme.put(key), key).toBe(403)
     for (const prefix of ['', 'jobs/', 'intake/other/']) expect(await acme.list(prefix)).toBe(403)
     await system.client.untilEnded(jobId, 'completed')
-  }, 60_000)
+  })
 
   it('can submit and receive notifications only for itself', async () => {
     expect(await acme.errorOf({ publish: 'intake.acme.job.submitted' })).toBeUndefined()
     expect(await acme.errorOf({ publish: 'intake.other.job.submitted' })).toContain('Permissions')
     expect(await acme.errorOf({ subscribe: 'notify.acme.>' })).toBeUndefined()
     expect(await acme.errorOf({ subscribe: 'notify.other.>' })).toContain('Permissions')
-  }, 90_000)
+  })
 
   it('cannot be created twice, nor under the name of a service', async () => {
     for (const name of ['acme', 'ingest', 'Not A Name'])
       await expect(system.cli('publishers', 'create', name, '--json')).rejects.toMatchObject({
         stdout: '',
       })
-  }, 90_000)
+  })
 
   it('can still submit after a restart of the broker and the store', async () => {
     await system.kill('nats')
@@ -102,5 +102,5 @@ describe('another service', () => {
     const retried = async (tries: number): Promise<{ stdout: string }> =>
       publish('acme').catch((error) => (tries > 1 ? retried(tries - 1) : Promise.reject(error)))
     expect((await retried(5)).stdout).toContain('completed')
-  }, 90_000)
+  })
 })

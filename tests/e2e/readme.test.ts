@@ -12,11 +12,11 @@ const film = join(root, 'out/film.mp4')
 let system: System
 beforeAll(async () => {
   system = await startSystem()
-}, 90_000)
+})
 afterAll(async () => {
   expect(await system.stop()).toEqual([])
   await rm(film, { force: true })
-}, 90_000)
+})
 
 it('the ten lines of the README run as printed', async () => {
   const readme = await readFile(join(root, 'README.md'), 'utf8')

@@ -13,11 +13,11 @@ describe('a worker that is suspended until its job is given to another', () => {
   let other: { stop(): Promise<void> } | undefined
   beforeAll(async () => {
     system = await startSystem({ env: { TIMINGS_DIVISOR: '1' } })
-  }, 90_000)
+  })
   afterAll(async () => {
     await other?.stop()
     expect(await system.stop()).toEqual([])
-  }, 90_000)
+  })
 
   it('loses its job, and what it made of it is refused', async () => {
     const { jobId } = await system.client.submit({ prompt: 'null:seconds=20' })
@@ -42,5 +42,5 @@ describe('a worker that is suspended until its job is given to another', () => {
     expect(await system.pidOf('sidecar')).toBe(zombie[0])
     const next = await Promise.all([1, 2].map(() => system.client.submit()))
     for (const each of next) await expectCompletedOnce(system, each.jobId, { attempt: 1 })
-  }, 200_000)
+  })
 })

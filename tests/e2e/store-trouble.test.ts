@@ -15,11 +15,11 @@ describe('while the store is in trouble', () => {
   const store = () => system.proxies.toStore()
   beforeAll(async () => {
     system = await startSystem({ hasStoreProxy: true, env: patientOrchestrator })
-  }, 90_000)
+  })
   afterEach(() => store().heal())
   afterAll(async () => {
     expect(await system.stop()).toEqual([])
-  }, 90_000)
+  })
 
   const outputs = /^\/[^/]+\/jobs\/[^/]+\/out\//
   const refusals = (method: string) =>
@@ -46,7 +46,6 @@ describe('while the store is in trouble', () => {
       const jobId = await system.client.submitUntilAccepted(submission)
       await expectCompletedOnce(system, jobId, { attempt: 1 })
     },
-    60_000,
   )
 
   it('an upload is tried again and again, and the worker renders the next job meanwhile', async () => {
@@ -56,7 +55,7 @@ describe('while the store is in trouble', () => {
     store().heal()
     await expectCompletedOnce(system, first, { attempt: 1 })
     await expectCompletedOnce(system, second.jobId, { attempt: 1 })
-  }, 60_000)
+  })
 
   it.each(['SIGKILL', 'SIGSTOP and SIGKILL'])(
     'a spooled render survives its worker and is not rendered again: %s',
@@ -70,7 +69,6 @@ describe('while the store is in trouble', () => {
       const facts = await (await system.broker()).factsOf(jobId)
       expect(facts.filter(({ type }) => type === 'render.started')).toHaveLength(1)
     },
-    60_000,
   )
 
   it.each([
@@ -81,15 +79,11 @@ describe('while the store is in trouble', () => {
     ['an upload that breaks off', { kind: 'reset', method: 'PUT', path: outputs, times: 5 }],
     ['a check that fails', { kind: 'error', method: 'HEAD', path: outputs, times: 7 }],
     ['a check that is never answered', { kind: 'stall', method: 'HEAD', path: outputs, times: 1 }],
-  ] as const)(
-    'costs no attempt: %s',
-    async (_, fault) => {
-      const path = 'path' in fault ? fault.path : /\/input\//
-      const proxy = store()
-      const { jobId } = await system.client.submit({ prompt: 'null:seconds=3' })
-      proxy.misbehave({ ...fault, path })
-      await expectCompletedOnce(system, jobId, { attempt: 1 })
-    },
-    60_000,
-  )
+  ] as const)('costs no attempt: %s', async (_, fault) => {
+    const path = 'path' in fault ? fault.path : /\/input\//
+    const proxy = store()
+    const { jobId } = await system.client.submit({ prompt: 'null:seconds=3' })
+    proxy.misbehave({ ...fault, path })
+    await expectCompletedOnce(system, jobId, { attempt: 1 })
+  })
 })

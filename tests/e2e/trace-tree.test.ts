@@ -33,11 +33,11 @@ beforeAll(async () => {
       VIDEO_RETENTION_HOURS: String(2 / 3600),
     },
   })
-}, 90_000)
+})
 afterAll(async () => {
   expect(await system.stop()).toEqual([])
   await receiver.stop()
-}, 90_000)
+})
 
 /** A caller with a trace of its own, which it does not keep. */
 function aCaller() {
@@ -58,7 +58,7 @@ async function submit(prompt?: string): Promise<{ caller: Caller; jobId: string 
       expect(answer.headers.get('traceparent')).toMatch(ours)
       return answer.status === 201 && { caller, jobId: answer.jobId }
     },
-    { timeoutMs: 60_000, everyMs: 200, what: 'an accepted job' },
+    { everyMs: 200, what: 'an accepted job' },
   )
 }
 
@@ -134,11 +134,11 @@ it('one job is one tree below its caller, and its deletion is another one with a
 it('twenty jobs at once are twenty whole trees', async () => {
   const jobs = await Promise.all(Array.from({ length: 20 }, () => submit()))
   for (const { jobId, caller } of jobs) {
-    await system.client.untilEnded(jobId, 'completed', 120_000)
+    await system.client.untilEnded(jobId, 'completed')
     const tree = await wholeTree(caller, smooth)
     for (const span of flat(tree)) expect(span.attributes['avatar.job.id']).toBe(jobId)
   }
-}, 240_000)
+})
 
 it('a cancel is told in the trace of its job, to which its request has a link', async () => {
   const { caller, jobId } = await submit('null:seconds=60')
@@ -169,7 +169,7 @@ it('a cancel is told in the trace of its job, to which its request has a link', 
     ...{ name: 'POST /cancel/:job_id', parentSpanId: canceller.spanId, children: [] },
     links: [{ traceId: caller.traceId, spanId: job.spanId }],
   })
-}, 60_000)
+})
 
 /** A job whose render has begun, and whose first spans have reached the collector. */
 async function rendering() {
@@ -187,17 +187,14 @@ async function rendering() {
 it('an attempt whose worker was killed is told as lost, beside the one that completed', async () => {
   const { caller, jobId } = await rendering()
   await system.kill('sidecar')
-  await system.client.untilEnded(jobId, 'completed', 120_000)
+  await system.client.untilEnded(jobId, 'completed')
   const names = [...smooth, 'publish evt.job.attempt-lost.{job}']
   const trees = () => receiver.treesOf(caller.traceId)
-  const tree = await until(
-    () =>
-      trees().find(
-        (root) =>
-          root.parentSpanId === caller.spanId &&
-          names.every((name) => namesOf(root).includes(name)),
-      ),
-    { timeoutMs: 30_000 },
+  const tree = await until(() =>
+    trees().find(
+      (root) =>
+        root.parentSpanId === caller.spanId && names.every((name) => namesOf(root).includes(name)),
+    ),
   )
   const attempts = find(tree, 'job').children.filter(({ name }) => name === 'attempt')
   expect(attempts).toMatchObject([
@@ -218,17 +215,17 @@ it('an attempt whose worker was killed is told as lost, beside the one that comp
     expect(['prepare', 'chunk']).toContain(orphan.name)
     expect(orphan.attributes['avatar.attempt']).toBe(1)
   }
-}, 180_000)
+})
 
 it('a render whose process was killed keeps its finished stages, and the cut one is an error', async () => {
   const { caller, jobId } = await rendering()
   await system.kill('child')
-  await system.client.untilEnded(jobId, 'completed', 120_000)
+  await system.client.untilEnded(jobId, 'completed')
   const tree = await wholeTree(caller, [...smooth, 'publish evt.render.failed.{job}'])
   const stages = flat(tree).filter(({ name }) => ['prepare', 'chunk'].includes(name))
   expect(stages.some(({ status }) => status.code === 2)).toBe(true)
   expect(stages.some(({ status }) => status.code !== 2)).toBe(true)
-}, 180_000)
+})
 
 it('sends nothing but traces, and no prompt, name of a file, link or address', () => {
   expect([...receiver.paths]).toEqual(['/v1/traces'])

@@ -8,10 +8,10 @@ let system: System
 beforeAll(async () => {
   // The janitor deletes one second after the end.
   system = await startSystem({ env: { VIDEO_RETENTION_HOURS: String(1 / 3600) } })
-}, 90_000)
+})
 afterAll(async () => {
   expect(await system.stop()).toEqual([])
-}, 90_000)
+})
 
 it('one trace goes from the request to the deletion, through every service and back to the client', async () => {
   const answer = await system.client.submit({

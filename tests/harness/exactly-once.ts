@@ -10,7 +10,6 @@ type OnceOptions = {
   attempt?: number
   /** The owner's client; by default the system's own. */
   client?: Client
-  timeoutMs?: number
 }
 
 /**
@@ -21,9 +20,9 @@ type OnceOptions = {
 export async function expectCompletedOnce(
   system: System,
   jobId: string,
-  { attempt, client = system.client, timeoutMs = 90_000 }: OnceOptions = {},
+  { attempt, client = system.client }: OnceOptions = {},
 ): Promise<StatusView> {
-  const view = await client.untilEnded(jobId, 'completed', timeoutMs)
+  const view = await client.untilEnded(jobId, 'completed')
   const broker = await system.broker()
   const factsOf = async () => (await broker.factsOf(jobId)).filter(isEnd)
   // The record is written before the event is published; a crash in between delays the event.
@@ -32,7 +31,7 @@ export async function expectCompletedOnce(
       const facts = await factsOf()
       return facts.length > 0 && facts
     },
-    { timeoutMs: 40_000, what: `the event that ends ${jobId}` },
+    { what: `the event that ends ${jobId}` },
   )
   expect(more, `further ends of ${jobId}`).toEqual([])
   if (completed?.type !== 'job.completed') throw new Error(`${jobId}: ${completed?.type}`)
@@ -85,7 +84,7 @@ async function expectBookedOnce(system: System, jobId: string, attempts: number)
       const postings = await broker.postingsOf(jobId)
       return postings.length > 0 && postings
     },
-    { timeoutMs: 40_000, what: `the posting of ${jobId}` },
+    { what: `the posting of ${jobId}` },
   )
   expect(more, `further postings of ${jobId}`).toEqual([])
   expect(posting?.attempts).toEqual(record.spent)

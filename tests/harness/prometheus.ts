@@ -93,7 +93,6 @@ export async function startPrometheus({ targets, rules = [] }: PrometheusOptions
   try {
     const wanted = Object.keys(targets).length
     await until(async () => (await query('up == 1').catch(() => [])).length === wanted, {
-      timeoutMs: 30_000,
       everyMs: 200,
       what: 'a first scrape of every target',
     })

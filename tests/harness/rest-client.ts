@@ -31,7 +31,7 @@ export type SubmitOptions = {
 }
 
 /** A call that takes longer counts as hanging. */
-const callWithinMs = 20_000
+const callWithinMs = 60_000
 
 export type Client = ReturnType<typeof createClient>
 
@@ -91,20 +91,20 @@ export function createClient(url: string, key: string) {
           const answer = await submit(options).catch(() => undefined)
           return answer && answer.status < 300 ? answer : undefined
         },
-        { timeoutMs: 60_000, everyMs: 200, what: 'an accepted submission' },
+        { everyMs: 200, what: 'an accepted submission' },
       )
       return accepted.jobId
     },
 
     /** Polls a job until its view is as wanted; the API may be away meanwhile. */
-    untilView(jobId: string, isWanted: (view: StatusView) => boolean, timeoutMs = 60_000) {
+    untilView(jobId: string, isWanted: (view: StatusView) => boolean, timeoutMs?: number) {
       let last: StatusView | undefined
       return until(
         async () => {
           last = (await status(jobId).catch(() => undefined)) ?? last
           return last && isWanted(last) ? last : undefined
         },
-        { timeoutMs, everyMs: 50, what: `job ${jobId} as wanted` },
+        { ...(timeoutMs && { timeoutMs }), everyMs: 50, what: `job ${jobId} as wanted` },
       ).catch((error: unknown) => {
         throw new Error(`the job was last seen as ${JSON.stringify(last)}`, { cause: error })
       })

@@ -35,7 +35,7 @@ export async function runAgain(
   const gone = once(child, 'close')
   const hasEnded = () => child.exitCode !== null || child.signalCode !== null
   try {
-    await until(() => hasEnded() || isEnough(output), { timeoutMs: 30_000, what: 'its last line' })
+    await until(() => hasEnded() || isEnough(output), { what: 'its last line' })
   } finally {
     child.kill('SIGKILL')
   }

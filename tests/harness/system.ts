@@ -76,7 +76,6 @@ const unlimited = {
   LIMIT_FAILED_KEY_BURST: '1000000',
 }
 
-const readyWithinMs = 60_000
 const stopWithinMs = 60_000
 
 /** Starts the real system as a user would: `avatar up` in its own process. */
@@ -123,7 +122,7 @@ export async function startSystem({
         url = lines.map((line) => ready.exec(line)?.[1]).find(Boolean) ?? ''
         return url
       },
-      { timeoutMs: readyWithinMs, what: 'the ready line of avatar up' },
+      { what: 'the ready line of avatar up' },
     )
   } catch (error) {
     await end('SIGTERM')
@@ -151,7 +150,7 @@ export async function startSystem({
   /** Waits for `stack.json`, which is written soon after the servers have started. */
   async function portOf(name: ProcessName, port: string): Promise<number> {
     const look = () => stack().catch(() => undefined)
-    const { processes } = await until(look, { timeoutMs: readyWithinMs, what: 'stack.json' })
+    const { processes } = await until(look, { what: 'stack.json' })
     const found = processes[name].ports[port]
     if (found === undefined) throw new Error(`stack.json names no port "${port}" of ${name}`)
     return found
@@ -212,7 +211,7 @@ export async function startSystem({
           const now = await pidOf(victim)
           return now !== undefined && now !== pid && isAlive(now)
         },
-        { timeoutMs: signal === 'SIGKILL' ? 20_000 : 40_000, what: `a new ${victim}` },
+        { what: `a new ${victim}` },
       )
     },
 

@@ -19,7 +19,7 @@ from inference_sidecar.foundation.contracts import (
     Rendered,
     RenderOrder,
 )
-from inference_sidecar.foundation.errors import RenderFailed, SidecarError, StoreError
+from inference_sidecar.foundation.errors import InputGone, RenderFailed, SidecarError, StoreError
 from inference_sidecar.foundation.log import Log
 from inference_sidecar.foundation.log_failure import log_failure
 from inference_sidecar.rendering.render_process import EngineNotLoaded, KilledByAnotherRender
@@ -32,6 +32,10 @@ from inference_sidecar.worker.job_services import JobServices
 
 _DAMAGED_TRIES: Final = 3
 """An input that arrives damaged this often is damaged in the store."""
+
+_MISSING_TRIES: Final = 3
+"""An input that is missing this often is gone. A store that has just started may not find, for a
+moment, what it holds: SeaweedFS answers 404 while it does not know a new volume yet."""
 
 
 class AttemptGone(Exception):
@@ -121,7 +125,7 @@ class Attempt:
             await self._fetch_watched(name, folder, span)
 
     async def _fetch_watched(self, name: str, folder: Path, span: Span) -> None:
-        damaged = tries = 0
+        damaged = missing = tries = 0
         while True:
             tries += 1
             span.set({ATTRIBUTE_TRIES: tries})
@@ -132,6 +136,11 @@ class Attempt:
                 if damaged == _DAMAGED_TRIES:
                     raise
                 log_failure(self.log, error, "input arrived damaged, fetching it again")
+            except InputGone as error:
+                missing += 1
+                if missing == _MISSING_TRIES:
+                    raise
+                log_failure(self.log, error, "input not found, looking again")
             except StoreRefused as error:
                 # The URL expires while a store is away for long.
                 log_failure(self.log, error, "input refused, asking for a new URL")

@@ -117,6 +117,19 @@ async def test_a_missing_input_fails_the_attempt(
     assert (await orchestrator.event(job, "render.failed"))["code"] == "INPUT_GONE"
 
 
+async def test_an_input_that_the_store_does_not_find_at_once_is_looked_for_again(
+    sidecar: Sidecar, orchestrator: Orchestrator, store: ObjectStore
+) -> None:
+    job = await orchestrator.submit()
+    key = job.inputs["audio"][0]
+    content = store.objects.pop(key)
+    await until(lambda: "input not found, looking again" in sidecar.messages(), "a second look")
+
+    store.objects[key] = content
+
+    await orchestrator.event(job, "render.completed")
+
+
 async def test_a_missing_bucket_does_not_fail_the_attempt(
     sidecar: Sidecar, orchestrator: Orchestrator, store: ObjectStore
 ) -> None:

@@ -52,6 +52,8 @@ const longestCallInStalls = 10
 /** Tries of one call, the first included. The SDK's own three would be over within a second. */
 const tries = 3
 const backoffMs = 200
+/** After so long it is asked again for an object that it did not find. */
+const secondLookMs = 500
 /** A Date header counts whole seconds, and answers take time: less than this is no difference. */
 const dateMayDifferMs = 5_000
 /** How long a reachability check may take. */
@@ -136,6 +138,14 @@ export function createObjectStore(options: ObjectStoreOptions) {
     }
   }
 
+  /** A store that has just started may not find, for a moment, what it holds. */
+  async function lookedForTwice<T>(call: () => Promise<T>): Promise<T | undefined> {
+    const found = await orMissing(retried(call))
+    if (found !== undefined) return found
+    await clock.wait(secondLookMs)
+    return orMissing(retried(call))
+  }
+
   /**
    * The answer to a HEAD has no body that tells a missing object from a missing bucket, and a server
    * that has just started may find its bucket a moment late.
@@ -194,7 +204,7 @@ export function createObjectStore(options: ObjectStoreOptions) {
     /** An object's length and checksum; undefined when there is no such object. */
     async head(key: string): Promise<ObjectHead | undefined> {
       const command = new HeadObjectCommand({ Bucket: bucket, Key: key, ChecksumMode: 'ENABLED' })
-      const found = await orMissing(retried(() => client.send(command)))
+      const found = await lookedForTwice(() => client.send(command))
       if (!found) return requireBucket()
       const checksum = found.ChecksumSHA256
       return {
@@ -215,15 +225,13 @@ export function createObjectStore(options: ObjectStoreOptions) {
         Key: key,
         Range: `bytes=0-${maxBytes}`,
       })
-      const copied = orMissing(
-        retried(async () => {
-          const found = await client.send(command)
-          if (!(found.Body instanceof Readable)) throw new Error('the answer has no body')
-          const file = createWriteStream(path)
-          await pipeline(found.Body, file)
-          return file.bytesWritten
-        }),
-      )
+      const copied = lookedForTwice(async () => {
+        const found = await client.send(command)
+        if (!(found.Body instanceof Readable)) throw new Error('the answer has no body')
+        const file = createWriteStream(path)
+        await pipeline(found.Body, file)
+        return file.bytesWritten
+      })
       return copied.catch(async (error) => {
         if (!isOutOfRange(error)) throw error
         await writeFile(path, '')

@@ -50,6 +50,28 @@ async function listed(from: ObjectStore, prefix: string) {
 const keysUnder = async (prefix: string) => (await listed(store, prefix)).map(({ key }) => key)
 
 describe('an object', () => {
+  it('that is not found at once is looked for again', async () => {
+    const path = join(folder, 'late')
+    for (const look of [
+      (late: ObjectStore) => late.head('a/late-head'),
+      (late: ObjectStore) => late.getFile('a/late-file', path, 100),
+    ]) {
+      const waited: number[] = []
+      const clock = {
+        ...systemClock,
+        async wait(ms: number) {
+          waited.push(ms)
+          for (const key of ['a/late-head', 'a/late-file']) await put(key, 'late')
+        },
+      }
+      const late = createObjectStore({ ...s3, clock })
+      expect(await look(late)).toBeDefined()
+      expect(waited).toHaveLength(1)
+      late.stop()
+      await store.deletePrefix('a/late')
+    }
+  })
+
   it('is stored unchanged, and its head gives length and checksum', async () => {
     await put('a/hello', 'hello')
     expect(await store.head('a/hello')).toEqual({ bytes: 5, sha256: sha256('hello') })

@@ -64,7 +64,7 @@ export type System = Awaited<ReturnType<typeof startSystem>>
  * For tests in which a worker restarts and keeps its work. A Python process takes as long to start when
  * the waits are short, and must not be declared dead meanwhile.
  */
-export const patientOrchestrator = { ORCHESTRATOR_TIMINGS_DIVISOR: '4' }
+export const patientOrchestrator = { ORCHESTRATOR_TIMINGS_DIVISOR: '2' }
 
 /** Tests and benchmarks come faster than a client may. */
 const unlimited = {

@@ -88,14 +88,19 @@ describe('a worker', () => {
   it('that renders tells since when its progress stands still', async () => {
     const { worker, job } = await world.rendering()
     const stalled = 'render_stalled_seconds{worker="w1"}'
-    const stands = async () => {
-      worker.sendsHeartbeat([{ job, epoch: 1 }])
-      return Number((await series()).get(stalled)) > 0.3
+    const stalledSeconds = async (percent: number) => {
+      worker.sendsHeartbeat([{ job, epoch: 1, percent }])
+      return Number((await series()).get(stalled))
     }
-    await until(stands, { what: 'a render that stands still' })
+    const stands = async () => {
+      const seconds = await stalledSeconds(10)
+      return seconds > 1 && seconds
+    }
+    const stoodSeconds = await until(stands, { what: 'a render that stands still' })
+    let percent = 10
     const moves = async () => {
-      worker.sendsHeartbeat([{ job, epoch: 1, percent: 11 }])
-      return Number((await series()).get(stalled)) < 0.3
+      percent += 0.01
+      return (await stalledSeconds(percent)) < stoodSeconds
     }
     await until(moves, { what: 'a render that moves' })
     await world.cancel(job)

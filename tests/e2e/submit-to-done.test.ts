@@ -95,7 +95,8 @@ describe('one job from submission to download', () => {
     const submitted = await Promise.all(
       Array.from({ length: 20 }, async (_, number) => {
         const owner = owners[number % owners.length] ?? system.client
-        return { owner, ...(await owner.submit({ prompt: 'null:seconds=0.1' })) }
+        const options = { idempotencyKey: `one of twenty, ${number}`, prompt: 'null:seconds=0.1' }
+        return { owner, jobId: await owner.submitUntilAccepted(options) }
       }),
     )
     for (const { owner, jobId } of submitted)

@@ -1,4 +1,3 @@
-import { setImmediate } from 'node:timers/promises'
 import { describe, expect, it } from 'vitest'
 import type { Runnable } from './background.ts'
 import type { Clock } from './clock.ts'
@@ -21,9 +20,9 @@ function healthOf({
     nowMs: () => time.nowMs,
     monotonicMs: () => time.nowMs,
     // The macrotask lets whatever answers at once answer first.
-    wait: async (ms) => {
+    wait: (ms) => {
       waited.push(ms)
-      await setImmediate()
+      return new Promise((done) => setImmediate(done))
     },
   }
   const agreement = { aheadMs: () => 0, agrees: () => true, isTrusted: () => true }

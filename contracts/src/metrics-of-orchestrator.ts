@@ -266,15 +266,15 @@ export const orchestratorMetrics = {
   cost_usd: {
     by: ['orchestrator'],
     type: 'gauge',
-    help: 'What the service has spent in this period (UTC), by the ledger',
-    labels: { period: ['day', 'month'], kind: ['gpu', 'storage'] },
+    help: 'What the GPUs have cost in this period (UTC), by the ledger; it knows no price of storage',
+    labels: { period: ['day', 'month'] },
     onlyWith: 'CURRENCY=USD',
   },
   budget_usd: {
     by: ['orchestrator'],
     type: 'gauge',
-    help: 'SERVICE_BUDGET_PER_DAY',
-    labels: { period: ['day', 'month'] },
+    help: 'SERVICE_BUDGET_PER_DAY; there is no other budget of the service',
+    labels: { period: ['day'] },
     onlyWith: 'CURRENCY=USD and a budget',
   },
   cost_updated_timestamp_seconds: {

@@ -25,6 +25,7 @@ import type { PublishOutputs } from './outputs/publish-outputs.ts'
 import type { JobWriter } from './records/job-writer.ts'
 import { answerCancel } from './requests/cancel.ts'
 import { answerClaim } from './requests/claim.ts'
+import { answerNext } from './requests/next.ts'
 import { answerStore } from './requests/store.ts'
 import { onRenderCompleted } from './storage/render-completed.ts'
 
@@ -64,20 +65,20 @@ export function subscriptions(deps: SubscriptionDeps): Runnable[] {
       isCurrent: deps.isCurrent,
       listener: responder({
         ...asked,
-        subject: subjects.next,
+        subject: subjects.next('*'),
         schema: nextRequestSchema,
-        answer: deps.dispatcher.answer,
+        answer: answerNext(deps.dispatcher),
       }),
     }),
     responder({
       ...asked,
-      subject: subjects.claim,
+      subject: subjects.claim('*'),
       schema: claimRequestSchema,
       answer: answerClaim(deps),
     }),
     responder({
       ...asked,
-      subject: subjects.store,
+      subject: subjects.store('*'),
       schema: storeRequestSchema,
       answer: answerStore(deps),
     }),

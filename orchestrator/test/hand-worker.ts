@@ -44,20 +44,23 @@ export function handWorker(options: {
   timings: Timings
   workerId: string
   incarnation: string
+  pool?: string
   /** Has the orchestrator start jobs of this owner only, as long as the test does not say otherwise. */
   letOnly: (owner: string) => void
 }) {
-  const { bus, objects, timings, workerId, incarnation, letOnly } = options
+  const { bus, objects, timings, workerId, incarnation, letOnly, pool = 'l40s' } = options
   /** Asks again until it is answered, as a worker does: an orchestrator that has just started may not listen yet. */
   const request = (subject: string, body: object) =>
     until(() => bus.request(subject, body, { timeoutMs: 10_000 }))
   /** Asks once. Undefined when no answer came, or only a failure. */
   async function ask(wish: Wish = {}): Promise<NextAnswer | undefined> {
     const { name = randomUUID(), waitMs = timings.askParkMs, ...about } = wish
-    const worker = { workerId, incarnation, pool: 'l40s', secondsPerVideoSecond: 1, isIdle: true }
+    const worker = { workerId, incarnation, pool, secondsPerVideoSecond: 1, isIdle: true }
     const timeoutMs = waitMs + timings.askExtraMs
     const body = { ...worker, ...about, ask: name, waitMs }
-    return nextAnswerSchema.safeParse(await bus.request(subjects.next, body, { timeoutMs })).data
+    return nextAnswerSchema.safeParse(
+      await bus.request(subjects.next(body.pool), body, { timeoutMs }),
+    ).data
   }
   const about = ({ jobId, owner }: JobRecord, epoch: number) => ({
     ...{ jobId, owner, epoch, revision: 0, atMs: Date.now(), workerId },
@@ -83,12 +86,12 @@ export function handWorker(options: {
       ),
     async freshUrls({ jobId, owner }: JobRecord, epoch: number) {
       const body = { jobId, owner, workerId, incarnation, epoch }
-      return claimAnswerSchema.parse(await request(subjects.claim, body))
+      return claimAnswerSchema.parse(await request(subjects.claim(pool), body))
     },
     async store({ jobId, owner }: JobRecord, epoch: number, content = 'video') {
       const file = { bytes: content.length, sha256: sha256(content) }
       const body = { jobId, owner, workerId, epoch, ...file }
-      return storeAnswerSchema.parse(await request(subjects.store, body))
+      return storeAnswerSchema.parse(await request(subjects.store(pool), body))
     },
     reports: (
       type: 'started' | 'released' | 'cancelled' | 'failed',

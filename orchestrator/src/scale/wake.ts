@@ -25,8 +25,13 @@ export function openWakes(bus: Bus): Promise<WakeRecords> {
 export type Wakes = Runnable & {
   isReady(): boolean
   all(): Wake[]
-  /** Writes a new one. @throws AppError BROKER_UNAVAILABLE when nobody knows whether it was */
-  create(wake: Wake): Promise<void>
+  /**
+   * Writes a new one.
+   *
+   * @returns undefined when there is one of its name
+   * @throws AppError BROKER_UNAVAILABLE when nobody knows whether it was written
+   */
+  create(wake: Wake): Promise<Wake | undefined>
   /**
    * Changes one by compare-and-set, from what it is now.
    *
@@ -82,7 +87,9 @@ export function followWakes(deps: { records: WakeRecords; clock: Clock; log: Log
     async create(wake) {
       const key = wakeKeyOf(wake)
       const revision = await records.create(key, wake)
-      if (typeof revision === 'number') note(known, key, wake, revision)
+      if (typeof revision !== 'number') return undefined
+      note(known, key, wake, revision)
+      return wake
     },
     async change(wake, next) {
       const key = wakeKeyOf(wake)

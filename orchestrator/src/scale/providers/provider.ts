@@ -27,22 +27,17 @@ export type WorkerProvider = {
   readonly rings: boolean
   /** Asks for one worker for this wake-up. The same one may be rung twice. Never throws. */
   ring(wake: Wake): Promise<Ringing>
-  /** Takes back a doorbell that nobody answered; an unknown one is fine. @throws ProviderAway */
+  /** Takes back a doorbell that nobody answered; an unknown one is fine. @throws AppError PROVIDER_UNAVAILABLE */
   withdraw(ref: string): Promise<void>
-  /** How the provider stands: its own maximum, its workers, its release. @throws ProviderAway */
+  /** How the provider stands: its own maximum, its workers, its release. @throws AppError PROVIDER_UNAVAILABLE */
   survey(): Promise<Survey>
   /**
    * Puts right what the provider changed by itself.
    *
    * @returns what it did, in sentences for the log; empty when all was right
-   * @throws ProviderAway
+   * @throws AppError PROVIDER_UNAVAILABLE
    */
   repair(survey: Survey, isShortOfGpus: boolean): Promise<readonly string[]>
   /** Rings so that the provider sees the endpoint used, without a worker being started. */
   showSignOfLife(): Promise<void>
-}
-
-/** The provider did not answer, or not as agreed. */
-export class ProviderAway extends Error {
-  override readonly name = 'ProviderAway'
 }

@@ -138,7 +138,11 @@ export function createScaler(deps: ScalerDeps): Scaler {
     return exclusive(async () => {
       await endSilent()
       decided = decide()
-      const oldest = Math.min(...ofPool().filter(isWaitedFor).map((wake) => wake.intendedAtMs))
+      const oldest = Math.min(
+        ...ofPool()
+          .filter(isWaitedFor)
+          .map((wake) => wake.intendedAtMs),
+      )
       const newest = Math.max(...wakes.all().map((wake) => wake.intendedAtMs))
       const hasNews = await surveyor.lookIfDue({
         isAboutToRing: decided.ring > 0 || liveJobs.startableSeconds(clock.nowMs()).length > 0,
@@ -241,6 +245,7 @@ export function createScaler(deps: ScalerDeps): Scaler {
         ageMsOf: (wake) => crew.ageMsOf(wake, nowMs),
         listeningForMs: nowMs - listeningSinceMs,
         silentAfterMs: timings.wakeSilentMs,
+        helloGiveUpMs: timings.helloGiveUpMs,
       },
       clock.nowMs(),
     )
@@ -325,7 +330,9 @@ export function createScaler(deps: ScalerDeps): Scaler {
   const others = (present: Wake) => wakes.all().filter(({ wakeId }) => wakeId !== present.wakeId)
 
   function helloOf(request: HelloRequest, wanted: number, all: readonly Wake[]): HelloDecision {
-    const known = all.filter(({ provider: by, pool }) => by === provider.name && pool === settings.pool)
+    const known = all.filter(
+      ({ provider: by, pool }) => by === provider.name && pool === settings.pool,
+    )
     const there = workers()
     const leaving = known.filter((wake) =>
       there.some((worker) => worker.state === 'draining' && isOf(wake, worker)),

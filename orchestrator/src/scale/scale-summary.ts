@@ -1,9 +1,4 @@
-import {
-  buckets,
-  type ScaleSummary,
-  scaleKey,
-  scaleSummarySchema,
-} from '@avatar/contracts'
+import { buckets, type ScaleSummary, scaleKey, scaleSummarySchema } from '@avatar/contracts'
 import type { Bus } from '@avatar/service-kit'
 
 /** Tells the REST door what was decided, when it is otherwise than before. */

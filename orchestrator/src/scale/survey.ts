@@ -1,5 +1,5 @@
-import { type Clock, type Log, logFailure } from '@avatar/service-kit'
 import type { Timings } from '@avatar/contracts'
+import { type Clock, type Log, logFailure } from '@avatar/service-kit'
 import { isShortOfGpus } from './decide-scale.ts'
 import type { Survey, WorkerProvider } from './providers/provider.ts'
 

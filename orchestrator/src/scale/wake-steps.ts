@@ -163,13 +163,16 @@ export function silentWakes(
     ageMsOf(wake: Wake): number | undefined
     listeningForMs: number
     silentAfterMs: number
+    /** How long a worker may ask for the answer to its hello, before its first heartbeat. */
+    helloGiveUpMs: number
   },
   nowMs: number,
 ): Wake[] {
   return wakes.filter((wake) => {
     if (!isAtWork(wake)) return false
     const sinceHelloMs = nowMs - (wake.startedAtMs ?? wake.intendedAtMs)
-    const silentMs = heard.ageMsOf(wake) ?? sinceHelloMs
+    // The first answer may have been lost: the worker asks on, and begins to be heard that much later.
+    const silentMs = heard.ageMsOf(wake) ?? sinceHelloMs - heard.helloGiveUpMs
     return Math.min(silentMs, heard.listeningForMs) > heard.silentAfterMs
   })
 }

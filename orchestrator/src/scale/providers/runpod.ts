@@ -85,7 +85,10 @@ export function runPodProvider(options: RunPodOptions): WorkerProvider {
       ttl: wakeDeadlineMs + lifetimeMs + ttlSpareMs,
     }
     try {
-      const response = await call('POST', `${queue}/run`, { input: { kind: 'drain', wakeId }, policy })
+      const response = await call('POST', `${queue}/run`, {
+        input: { kind: 'drain', wakeId },
+        policy,
+      })
       if (response.ok) return { ref: takenSchema.parse(await response.json()).id }
       await response.body?.cancel()
       return refusalOf(response)

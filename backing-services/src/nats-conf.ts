@@ -1,4 +1,5 @@
 import {
+  poolUserPermissions,
   publisherAccount,
   publisherImports,
   publisherPermissions,
@@ -34,7 +35,12 @@ type NatsConfInput = {
   reloadPassword: string
   /** Publisher's name → password. */
   publishers: Readonly<Record<string, string>>
+  /** The users of workers elsewhere, each of one pool; a pool whose password is rotated has two. */
+  poolUsers?: readonly PoolUser[]
 }
+
+/** A user of the workers of one pool, named by `poolUser`. */
+export type PoolUser = { user: string; pool: string; password: string }
 
 /**
  * The broker's configuration: JetStream on disk with every acknowledged publish synced, one user per
@@ -71,7 +77,7 @@ export function renderNatsConf(input: NatsConfInput): string {
         users: [natsUser(reloadUser, input.reloadPassword, reloadPermissions)],
         exports: [{ service: healthSubject }],
       },
-      [serviceAccount]: services(input.passwords),
+      [serviceAccount]: services(input.passwords, input.poolUsers ?? []),
       ...Object.fromEntries(
         Object.entries(input.publishers).map(([name, password]) => [
           publisherAccount(name),
@@ -87,7 +93,7 @@ function clusterOf(host: string, { name, port, routes }: NonNullable<NatsConfInp
   return { name, listen: `${host}:${port}`, routes }
 }
 
-function services(passwords: NatsConfInput['passwords']) {
+function services(passwords: NatsConfInput['passwords'], poolUsers: readonly PoolUser[]) {
   return {
     jetstream: 'enabled',
     imports: [
@@ -96,7 +102,12 @@ function services(passwords: NatsConfInput['passwords']) {
         to: subjects.brokerHealth,
       },
     ],
-    users: serviceUsers.map((user) => natsUser(user, passwords[user], servicePermissions[user])),
+    users: [
+      ...serviceUsers.map((user) => natsUser(user, passwords[user], servicePermissions[user])),
+      ...poolUsers.map(({ user, pool, password }) =>
+        natsUser(user, password, poolUserPermissions(pool, user)),
+      ),
+    ],
     exports: [
       ...serviceExports.services.map(({ subject, answers }) => ({
         service: subject,

@@ -67,11 +67,21 @@ const reference = {
   imports: 'accelerate, librosa, optimum.quanto, skimage',
 }
 
+/** What an endpoint of RunPod runs beside the sidecar. @type {Packages} */
+const runpod = {
+  name: "RunPod's worker loop",
+  cost: 'a quarter of a minute and 250 MB',
+  bytes: 350_000_000,
+  lock: `${sidecar}/requirements-runpod.lock`,
+  imports: 'runpod',
+}
+
 /** What only some commands need, by the name that follows `--with`. @type {Record<string, Packages[]>} */
 export const extras = {
   engine: [engine],
   kernels: [engine, kernels],
   reference: [engine, reference],
+  runpod: [runpod],
 }
 
 /**

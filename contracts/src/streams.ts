@@ -164,7 +164,7 @@ export const buckets = {
     history: 5,
     maxValueBytes: 4096,
     markerTtlMs: hour,
-    why: 'Which layout the broker holds.',
+    why: 'Which layout the broker holds, and which release is installed.',
   },
 } as const satisfies Record<string, BucketSpec>
 

@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { parseAllDocuments } from 'yaml'
-import { skipsWithout, runTool } from '../testing/python-tools.ts'
+import { runTool, skipsWithout } from '../testing/python-tools.ts'
 import { environmentSchema } from './config.ts'
 import { cosignVerifier } from './cosign.ts'
 import { composePlatform } from './platforms/compose.ts'
@@ -78,13 +78,17 @@ describe('compose', () => {
     await writeFile(join(folder, '.env'), '')
     const { run } = recorder(async () => ({ exitCode: 14, stdout: '', stderr: 'unhealthy' }))
     const compose = composePlatform({ run, ...of('none') })
-    await expect(compose.deployServices(two, one)).rejects.toThrow(/orchestrator ended with 14: unhealthy/)
+    await expect(compose.deployServices(two, one)).rejects.toThrow(
+      /orchestrator ended with 14: unhealthy/,
+    )
   })
 })
 
 describe.skipIf(skipsWithout('kubectl'))('kubernetes', () => {
   /** `kubectl apply -k` renders; the rest is noted. */
-  async function imagesAfter(act: (platform: ReturnType<typeof kubernetesPlatform>) => Promise<void>) {
+  async function imagesAfter(
+    act: (platform: ReturnType<typeof kubernetesPlatform>) => Promise<void>,
+  ) {
     const rendered: string[] = []
     const { run, lines } = recorder(async (command) => {
       if (!command.includes('apply')) return { exitCode: 0, stdout: '', stderr: '' }
@@ -159,7 +163,9 @@ describe('cosign', () => {
       `cosign verify --certificate-identity-regexp ^https://github.com/us/ --certificate-oidc-issuer https://token.actions.githubusercontent.com ${one.images.gpu}`,
     ])
     const no = recorder(async () => ({ exitCode: 1, stdout: '', stderr: 'no signatures found' }))
-    await expect(cosignVerifier(no.run, 'us').verify(one.images.gpu)).rejects.toThrow(/no signatures/)
+    await expect(cosignVerifier(no.run, 'us').verify(one.images.gpu)).rejects.toThrow(
+      /no signatures/,
+    )
   })
 })
 

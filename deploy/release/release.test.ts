@@ -1,7 +1,14 @@
 import { describe, expect, it } from 'vitest'
-import { NoPreviousRelease, apply, rollback } from './release.ts'
+import { apply, NoPreviousRelease, rollback } from './release.ts'
 import { ReleaseFailed } from './run-steps.ts'
-import { aRelease, endOf, toolsIn, type Trouble, type World, worldOf } from './testing/fake-world.ts'
+import {
+  aRelease,
+  endOf,
+  type Trouble,
+  toolsIn,
+  type World,
+  worldOf,
+} from './testing/fake-world.ts'
 
 const one = aRelease('1.0.0')
 const two = aRelease('1.1.0')
@@ -62,7 +69,11 @@ describe('apply', () => {
     await expect(apply(two, tools)).rejects.toThrow(/^smoke failed: the smoke job is failed$/)
     expect(endOf(world)).toEqual({ ...installed(one), state: { current: one } })
     const undone = said.filter((line) => line.startsWith('undoing'))
-    expect(undone).toEqual(['undoing workers …', 'undoing control plane …', 'undoing command line …'])
+    expect(undone).toEqual([
+      'undoing workers …',
+      'undoing control plane …',
+      'undoing command line …',
+    ])
     expect(calls.at(-1)).toBe('command line')
   })
 
@@ -82,7 +93,10 @@ describe('apply', () => {
   it('changes nothing for an image that is not ours, or contracts that are too far', async () => {
     const world = worldOf(one)
     const before = endOf(world)
-    const strange = { ...two, images: { ...two.images, gpu: `elsewhere/gpu@sha256:${'0'.repeat(64)}` } }
+    const strange = {
+      ...two,
+      images: { ...two.images, gpu: `elsewhere/gpu@sha256:${'0'.repeat(64)}` },
+    }
     await expect(apply(strange, toolsIn(world).tools)).rejects.toThrow(/is not ours/)
     const far = aRelease('3.0.0', { contracts: 3 })
     await expect(apply(far, toolsIn(world).tools)).rejects.toThrow(/install a release between/)
@@ -92,7 +106,9 @@ describe('apply', () => {
 
   it('says what it cannot undo where no release was noted', async () => {
     const world = worldOf(one, false)
-    const failed = await apply(two, toolsIn(world, { badRelease: two }).tools).catch((error) => error)
+    const failed = await apply(two, toolsIn(world, { badRelease: two }).tools).catch(
+      (error) => error,
+    )
     expect(failed).toBeInstanceOf(ReleaseFailed)
     expect(failed.notUndone).toContain('control plane: no release was noted here before')
     await apply(two, toolsIn(world).tools)
@@ -121,7 +137,9 @@ describe('rollback', () => {
   it('stays where it was when the release before does not work either', async () => {
     const world = await upgraded()
     const before = endOf(world)
-    await expect(rollback(toolsIn(world, { badRelease: one }).tools)).rejects.toThrow(/^smoke failed/)
+    await expect(rollback(toolsIn(world, { badRelease: one }).tools)).rejects.toThrow(
+      /^smoke failed/,
+    )
     expect(endOf(world)).toEqual(before)
   })
 })

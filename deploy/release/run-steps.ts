@@ -9,10 +9,7 @@ export class ReleaseFailed extends Error {
   constructor(step: string, cause: unknown, notUndone: readonly string[]) {
     const reason = cause instanceof Error ? cause.message : String(cause)
     super(
-      [
-        `${step} failed: ${reason}`,
-        notUndone.length > 0 && `not undone: ${notUndone.join('; ')}`,
-      ]
+      [`${step} failed: ${reason}`, notUndone.length > 0 && `not undone: ${notUndone.join('; ')}`]
         .filter(Boolean)
         .join('\n'),
       { cause },

@@ -34,7 +34,9 @@ export function runpodEndpoint({
       if (answer.ok) return endpointSchema.parse(JSON.parse(text))
       const isWorthIt = answer.status === 429 || answer.status >= 500
       if (!isWorthIt || attempt === tries)
-        throw new StepError(`RunPod answered ${method} with ${answer.status}: ${text.slice(0, 500)}`)
+        throw new StepError(
+          `RunPod answered ${method} with ${answer.status}: ${text.slice(0, 500)}`,
+        )
       await wait(Number(answer.headers.get('retry-after') ?? attempt) * 1000)
     }
   }

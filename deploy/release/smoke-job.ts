@@ -44,7 +44,9 @@ export function smokeJob({
       const jobId = submitted.job_id
       const deadlineMs = performance.now() + withinMs
       for (;;) {
-        const { status } = statusViewSchema.pick({ status: true }).parse(await ask(`/status/${jobId}`))
+        const { status } = statusViewSchema
+          .pick({ status: true })
+          .parse(await ask(`/status/${jobId}`))
         if (status === 'completed') break
         if (status === 'failed' || status === 'cancelled')
           throw new StepError(`the smoke job ${jobId} is ${status}`)

@@ -25,8 +25,7 @@ export function toolsOf(environment: Environment, options: ToolsOptions): Tools 
   return {
     platform: platformOf(environment, run),
     provider: providerOf(environment, options),
-    verifier:
-      environment.signedBy === null ? unsigned : cosignVerifier(run, environment.signedBy),
+    verifier: environment.signedBy === null ? unsigned : cosignVerifier(run, environment.signedBy),
     smoke: smokeJob({ url: environment.url, examples: join(root, 'examples') }),
     ...{ say, stamp },
   }

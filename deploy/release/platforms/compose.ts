@@ -16,7 +16,11 @@ export type ComposeOptions = {
 }
 
 /** The variables of docker-compose.yml. */
-const variables = { services: 'SERVICES_IMAGE', preview: 'PREVIEW_IMAGE', gpu: 'GPU_IMAGE' } as const
+const variables = {
+  services: 'SERVICES_IMAGE',
+  preview: 'PREVIEW_IMAGE',
+  gpu: 'GPU_IMAGE',
+} as const
 const workerServices = { preview: 'sidecar', gpu: 'sidecar-gpu' } as const
 
 /**

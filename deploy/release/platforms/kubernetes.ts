@@ -23,13 +23,10 @@ export function kubernetesPlatform(options: KubernetesOptions): Platform {
   const { run, kubectl, overlay, workers } = options
   const inNamespace = (...words: string[]) => [...kubectl, '-n', namespace, ...words] as const
   const rollout = (...names: string[]) =>
-    names.reduce(
-      async (before, name) => {
-        await before
-        await must(run, inNamespace('rollout', 'status', name, rolloutWithin))
-      },
-      Promise.resolve(),
-    )
+    names.reduce(async (before, name) => {
+      await before
+      await must(run, inNamespace('rollout', 'status', name, rolloutWithin))
+    }, Promise.resolve())
 
   async function applyOverlay(services: Release, of: Release) {
     const folder = await realpath(await mkdtemp(join(tmpdir(), 'avatar-release-')))

@@ -20,7 +20,8 @@ export const smoke: Step = {
 /** Also those that an earlier run, which was cut off, has left. */
 async function revokeKeys(deployment: Deployment) {
   const listed = await avatarOf(deployment, ['keys', 'list', '--json'])
-  const { keys }: { keys: { id: string; name: string; revoked_at: string | null }[] } = JSON.parse(listed)
+  const { keys }: { keys: { id: string; name: string; revoked_at: string | null }[] } =
+    JSON.parse(listed)
   for (const { id, name, revoked_at } of keys)
     if (name === keyName && revoked_at === null) await avatarOf(deployment, ['keys', 'revoke', id])
 }

@@ -164,7 +164,7 @@ export const buckets = {
     history: 5,
     maxValueBytes: 4096,
     markerTtlMs: hour,
-    why: 'Which layout the broker holds, which orchestrator decides about workers, and what it decided.',
+    why: 'Which layout and release are installed, which orchestrator decides about workers, and what it decided.',
   },
   wake: {
     name: 'wake',

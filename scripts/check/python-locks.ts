@@ -12,6 +12,7 @@ export const pythonLocks = [
   { file: 'requirements-engine.lock', parts: ['dependencies', 'engine', 'gpu'] },
   { file: 'requirements-reference.lock', parts: ['dependencies', 'engine', 'gpu', 'reference'] },
   { file: 'requirements-runpod.lock', parts: ['dependencies', 'runpod'] },
+  { file: 'requirements-deploy.lock', parts: ['dependencies', 'deploy'] },
 ].map((lock, at, all) => ({ ...lock, beside: all.slice(0, at).map(({ file }) => file) }))
 
 /**

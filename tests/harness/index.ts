@@ -33,5 +33,6 @@ export {
   startSystem,
   type Victim,
 } from './system.ts'
+export { writeFakeDocker } from './fake-docker.ts'
 export { hasEnginePackages, prepareTinyWeights, tinyEngine } from './tiny-weights.ts'
 export { within } from './within.ts'

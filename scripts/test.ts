@@ -13,7 +13,7 @@ import { join } from 'node:path'
 import { engineSetup, hasEnginePackages } from './engine-packages.ts'
 import { filesLeftBehind, leftBehind } from './test/left-behind.ts'
 import { inWorkers, runPytest, runVitest, type Suite } from './test/suites.ts'
-import { addTallies, noTests, summaryLine, type Tally } from './test/tally.ts'
+import { addTallies, noTests, summaryLine, type Tally, writeTally } from './test/tally.ts'
 
 const root = join(import.meta.dirname, '..')
 const results = join(root, 'test-results')
@@ -82,6 +82,7 @@ troubles.push(...(await leftBehind(runId)))
 if (tally.failed === 0) troubles.push(...(await filesLeftBehind(temporary)))
 await rm(temporary, { recursive: true, force: true }).catch((error) => troubles.push(String(error)))
 if (tally.passed + tally.failed === 0) troubles.push('No test ran.')
+await writeTally(results, 'test', tally)
 
 console.log('')
 if (!hasEngine) console.log(`The engine's tests were left out. To run them too: ${engineSetup}`)

@@ -1,11 +1,5 @@
 import { z } from 'zod'
 
-/**
- * The number of what is said on the wire. It grows with each change that a reader of before it would refuse.
- * Control plane and workers may be one apart, so that one can be replaced before the other.
- */
-export const contractsNumber = 1
-
 /** An image of a registry, by its content: a tag may be moved. */
 const imageSchema = z.string().regex(/^[a-z0-9][a-z0-9./:_-]*@sha256:[0-9a-f]{64}$/)
 

@@ -1,21 +1,21 @@
 /**
  * Makes the base images that ours are built on, where no registry of images can be reached: stand-ins
- * under the official names, from Debian's packages, from npm's and from the wheels that `npm run setup`
- * has installed.
+ * under the official names, from Debian's packages, from npm's and from wheels.
  *
  *   node scripts/containers/base-images.ts          pulls what can be pulled, makes the rest (root only)
  *
  * They hold what this machine's clients need to reach their package servers: the certificate of its
  * authority and its proxies. Never push one anywhere.
  */
-import { execFileSync, spawnSync } from 'node:child_process'
+import { spawnSync } from 'node:child_process'
 import { cpSync, existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { docker, hasImage } from './docker.ts'
+import { docker, hasImage, ownProgram, runProgram } from './docker.ts'
 
 const root = join(import.meta.dirname, '../..')
-const wheel = (name: string) => join(root, '.venv/bin', name)
+/** A program that `npm run setup` has installed. */
+const wheel = (name: string) => async () => join(root, '.venv/bin', name)
 const debian = 'debian:bookworm-slim'
 /** Not the folder of Debian's `ca-certificates`, which writes its file anew when it is installed. */
 const authorityFile = '/etc/client-ca.crt'
@@ -23,27 +23,29 @@ const authorityFile = '/etc/client-ca.crt'
 const pullWithinMs = 20_000
 
 /** Puts what the image needs into a folder, and names the lines that follow FROM debian. */
-type StandIn = (folder: string) => string[]
+type StandIn = (folder: string, signal?: AbortSignal) => Promise<string[]>
 
 const server =
-  (program: string, target: string): StandIn =>
-  (folder) => {
-    cpSync(wheel(program), join(folder, 'program'))
+  (findProgram: (signal?: AbortSignal) => Promise<string>, target: string): StandIn =>
+  async (folder, signal) => {
+    cpSync(await findProgram(signal), join(folder, 'program'))
     const packages = 'RUN apt-get update && apt-get install -y --no-install-recommends busybox'
     return [
-      `${packages} && ln -s /bin/busybox /usr/bin/wget && rm -rf /var/lib/apt/lists/*`,
+      `${packages} && ln -s /bin/busybox /usr/bin/wget && ${cleanUp}`,
       `COPY program ${target}`,
       `ENTRYPOINT ["${target}"]`,
     ]
   }
 
+/** Official images hold neither lists of packages, apt's caches of them nor logs. */
+const cleanUp = 'rm -rf /var/lib/apt/lists/* /var/cache/apt/*.bin /var/log/*'
+
 const standIns: Readonly<Record<string, StandIn>> = {
-  'node:24-bookworm-slim': (folder) => {
+  'node:24-bookworm-slim': async (folder, signal) => {
     cpSync(process.execPath, join(folder, 'node'))
-    execFileSync('npm', ['pack', '--silent', 'npm@11'], { cwd: folder })
-    execFileSync('bash', ['-c', 'mkdir npm && tar -xzf npm-*.tgz -C npm --strip-components=1'], {
-      cwd: folder,
-    })
+    await runProgram('npm', ['pack', '--silent', 'npm@11'], { cwd: folder, signal })
+    const unpack = 'mkdir npm && tar -xzf npm-*.tgz -C npm --strip-components=1'
+    await runProgram('bash', ['-c', unpack], { cwd: folder, signal })
     return [
       'COPY node /usr/local/bin/node',
       'COPY npm /usr/local/lib/node_modules/npm',
@@ -51,38 +53,54 @@ const standIns: Readonly<Record<string, StandIn>> = {
       'CMD ["node"]',
     ]
   },
-  'python:3.11-slim-bookworm': () => [
+  'python:3.11-slim-bookworm': async () => [
     'RUN apt-get update && apt-get install -y --no-install-recommends python3 python3-pip python3-venv' +
-      ' && rm -rf /var/lib/apt/lists/* /usr/lib/python3*/EXTERNALLY-MANAGED && ln -s python3 /usr/bin/python',
+      ` && rm -rf /usr/lib/python3*/EXTERNALLY-MANAGED && ln -s python3 /usr/bin/python && ${cleanUp}`,
     'CMD ["python3"]',
   ],
-  'nats:2.15.1-alpine': server('nats-server', '/usr/local/bin/nats-server'),
-  'chrislusf/seaweedfs:4.48': server('weed', '/usr/bin/weed'),
+  'nats:2.15.1-alpine': server(wheel('nats-server'), '/usr/local/bin/nats-server'),
+  'chrislusf/seaweedfs:4.48': server(wheel('weed'), '/usr/bin/weed'),
+  'caddy:2.11-alpine': server((signal) => ownProgram('caddy', signal), '/usr/bin/caddy'),
 }
 
-/** The images that have neither been there nor could be pulled are made. Says what it does. */
-export function ensureBaseImages(): void {
-  for (const [name, standIn] of Object.entries(standIns)) {
-    if (hasImage(name)) continue
-    const { status } = spawnSync('docker', ['pull', '--quiet', name], { timeout: pullWithinMs })
-    if (status === 0) continue
-    if (!hasImage(debian)) makeDebian()
-    console.log(`${name} cannot be pulled: a stand-in is made.`)
-    inFolder((folder) => {
-      const lines = standIn(folder)
-      writeFileSync(join(folder, 'Dockerfile'), [`FROM ${debian}`, ...lines, ''].join('\n'))
-      docker('build', '--quiet', '--network', 'host', '--tag', name, folder)
-    })
-  }
+/**
+ * The images that have neither been there nor could be pulled are made, side by side. Says what it does.
+ *
+ * @throws Error when one cannot be made
+ */
+export async function ensureBaseImages(signal?: AbortSignal): Promise<void> {
+  const names = Object.keys(standIns)
+  const isThere = await Promise.all(names.map(isThereOrPulled))
+  const missing = names.filter((_name, at) => !isThere[at])
+  if (missing.length === 0) return
+  console.log(`Stand-ins are made, because these cannot be pulled: ${missing.join(', ')}`)
+  if (!hasImage(debian)) await makeDebian(signal)
+  await Promise.all(missing.map((name) => makeStandIn(name, signal)))
+}
+
+async function isThereOrPulled(name: string): Promise<boolean> {
+  if (hasImage(name)) return true
+  const pulling = docker(['pull', '--quiet', name], AbortSignal.timeout(pullWithinMs))
+  return pulling.then(
+    () => true,
+    () => false,
+  )
+}
+
+async function makeStandIn(name: string, signal?: AbortSignal) {
+  await inFolder(async (folder) => {
+    const lines = (await standIns[name]?.(folder, signal)) ?? []
+    writeFileSync(join(folder, 'Dockerfile'), [`FROM ${debian}`, ...lines, ''].join('\n'))
+    await docker(['build', '--quiet', '--network', 'host', '--tag', name, folder], signal)
+  })
 }
 
 /** Debian's smallest system, with this machine's authority and clients' settings. */
-function makeDebian() {
+async function makeDebian(signal?: AbortSignal) {
   if (process.getuid?.() !== 0) throw new Error(`${debian} can only be made by root (debootstrap).`)
-  console.log(`${debian} cannot be pulled: a stand-in is made by debootstrap.`)
-  inFolder((folder) => {
+  await inFolder(async (folder) => {
     const system = join(folder, 'system')
-    execFileSync('debootstrap', ['--variant=minbase', 'bookworm', system], { stdio: 'ignore' })
+    await runProgram('debootstrap', ['--variant=minbase', 'bookworm', system], { signal })
     // Packages and their lists, as in the official image.
     for (const folder of ['var/cache/apt', 'var/lib/apt/lists'])
       rmSync(join(system, folder), { recursive: true, force: true })
@@ -104,11 +122,8 @@ function makeDebian() {
       '--change',
       `ENV ${name}=${value}`,
     ])
-    execFileSync(
-      'bash',
-      ['-c', 'tar -C "$0" -c . | docker import "$@"', system, ...changes, '-', debian],
-      { stdio: ['ignore', 'ignore', 'inherit'] },
-    )
+    const importing = 'set -o pipefail; tar -C "$0" -c . | docker import "$@"'
+    await runProgram('bash', ['-c', importing, system, ...changes, '-', debian], { signal })
   })
 }
 
@@ -135,13 +150,13 @@ function settingOf(program: string, args: readonly string[]): string | undefined
   return value && value !== 'null' && value !== 'undefined' ? value : undefined
 }
 
-function inFolder(act: (folder: string) => void) {
+async function inFolder(act: (folder: string) => Promise<void>) {
   const folder = mkdtempSync(join(tmpdir(), 'avatar-base-'))
   try {
-    act(folder)
+    await act(folder)
   } finally {
     rmSync(folder, { recursive: true, force: true })
   }
 }
 
-if (import.meta.main) ensureBaseImages()
+if (import.meta.main) await ensureBaseImages()

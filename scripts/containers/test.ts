@@ -1,39 +1,97 @@
 /**
  * Tests the images and the compose files with a real engine: `npm run test:containers`. Words are passed
- * on to vitest. Where there is no engine it says why and ends; in CI that is a failure.
+ * on to vitest. Where there is no engine, or it cannot get its base images, it says why and the tests
+ * count as skipped. It ends with one line, `N passed, N failed`.
  */
-import { spawnSync } from 'node:child_process'
+import { mkdir, rm } from 'node:fs/promises'
 import { join } from 'node:path'
+import { runVitest } from '../test/suites.ts'
+import { addTallies, aFailure, summaryLine, type Tally, writeTally } from '../test/tally.ts'
 import { ensureBaseImages } from './base-images.ts'
 import { buildImages } from './build-images.ts'
-import { findCompose } from './docker.ts'
+import { findCompose, runProgram } from './docker.ts'
 import { findEngine } from './engine.ts'
 
 const root = join(import.meta.dirname, '../..')
+const results = join(root, 'test-results')
+const report = join(results, 'containers.report')
+/** For all of it: CI has more to do. */
+const withinMs = 15 * 60_000
+/** Base images that take longer leave no time for the tests. */
+const basesWithinMs = 7 * 60_000
 
-// Whoever interrupts reaches vitest too; the engine is stopped when that has ended.
-for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, () => undefined)
+// Whoever interrupts gets an end in order: the engine is stopped, and what it ran is removed.
+const interrupted = new AbortController()
+for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const)
+  process.on(signal, () => interrupted.abort())
+const deadline = AbortSignal.any([interrupted.signal, AbortSignal.timeout(withinMs)])
 
-const engine = await findEngine()
-if (typeof engine === 'string') {
-  console.log(`The tests of containers were left out. ${engine}`)
-  process.exitCode = process.env['CI'] ? 1 : 0
-} else {
+await mkdir(results, { recursive: true })
+await rm(report, { force: true })
+const startedAt = Date.now()
+const tally = await testContainers().catch((error: unknown) => aFailure(`containers: ${error}`))
+await writeTally(results, 'containers', tally)
+console.log('')
+for (const failure of tally.failures) console.log(`Failed: ${failure}`)
+console.log(`The tests of containers took ${Math.round((Date.now() - startedAt) / 1000)} s.`)
+console.log(summaryLine(tally))
+process.exitCode = tally.failed > 0 ? 1 : 0
+
+async function testContainers(): Promise<Tally> {
+  const engine = await findEngine()
+  if (typeof engine === 'string') return skipped(engine)
   try {
-    ensureBaseImages()
-    buildImages(['services', 'preview'])
-    const vitest = join(root, 'node_modules/vitest/vitest.mjs')
-    const { status } = spawnSync(
-      process.execPath,
-      [vitest, 'run', '--project=containers', ...process.argv.slice(2)],
-      {
-        cwd: root,
-        stdio: 'inherit',
-        env: { ...process.env, AVATAR_COMPOSE: JSON.stringify(findCompose()) },
-      },
-    )
-    process.exitCode = status ?? 1
+    const bases = AbortSignal.any([deadline, AbortSignal.timeout(basesWithinMs)])
+    const compose = await findCompose(bases).catch(asReason)
+    if (typeof compose === 'string') return await skipped(compose)
+    const trouble = await ensureBaseImages(bases).catch(asReason)
+    if (trouble) return await skipped(trouble)
+    await buildImages(['services', 'preview'], deadline)
+    return await runTests(compose)
   } finally {
     await engine.stop()
   }
+}
+
+async function runTests(compose: readonly string[]): Promise<Tally> {
+  const project = `avatar-test-${process.pid}`
+  try {
+    return await vitest({
+      AVATAR_COMPOSE: JSON.stringify(compose),
+      AVATAR_COMPOSE_PROJECT: project,
+      // It would be pulled, and remove what a run that was cut off left; we do that ourselves.
+      TESTCONTAINERS_RYUK_DISABLED: 'true',
+    })
+  } finally {
+    // A run that was cut off has not.
+    const [program = '', ...words] = compose
+    const down = ['-p', project, '--profile', '*', 'down', '--volumes', '--timeout', '1']
+    await runProgram(program, [...words, ...down], { cwd: root }).catch(console.error)
+  }
+}
+
+/** Without Compose every test skips itself. */
+async function skipped(reason: string): Promise<Tally> {
+  console.log(`The tests of containers are skipped. ${reason}`)
+  return vitest({ AVATAR_COMPOSE: '' })
+}
+
+async function vitest(env: Readonly<Record<string, string>>): Promise<Tally> {
+  const { tally, trouble } = await runVitest({
+    root,
+    args: ['--project=containers', ...process.argv.slice(2)],
+    report,
+    env,
+    prefix: '',
+    signal: deadline,
+  })
+  return trouble && tally.failed === 0
+    ? addTallies(tally, aFailure(`containers: ${trouble}`))
+    : tally
+}
+
+/** The first line of what went wrong while something was fetched. */
+function asReason(error: unknown): string {
+  const text = error instanceof Error ? error.message : String(error)
+  return text.split('\n')[0] || 'No reason was given.'
 }

@@ -14,6 +14,8 @@ export type SuiteRun = {
   env: Readonly<Record<string, string>>
   /** Printed before each line of output when several suites print at the same time. */
   prefix: string
+  /** Kills the runner when it aborts. */
+  signal?: AbortSignal
 }
 
 /** `trouble` is a failure beside failed tests: coverage, a crash, no tests. */
@@ -75,7 +77,7 @@ function runner(tallyOf: (report: string) => Tally, start: (run: SuiteRun) => St
 async function runToEnd(
   program: string,
   args: readonly string[],
-  { cwd, env, prefix }: { cwd: string } & Pick<SuiteRun, 'env' | 'prefix'>,
+  { cwd, env, prefix, signal }: { cwd: string } & Pick<SuiteRun, 'env' | 'prefix' | 'signal'>,
 ): Promise<string> {
   const child = spawn(program, args, {
     cwd,
@@ -84,12 +86,16 @@ async function runToEnd(
     timeout: deadlineMs,
     killSignal: 'SIGKILL',
   })
+  const kill = () => child.kill('SIGKILL')
+  if (signal?.aborted) kill()
+  signal?.addEventListener('abort', kill)
   for (const stream of [child.stdout, child.stderr])
     if (stream)
       createInterface({ input: stream }).on('line', (line) => console.log(`${prefix}${line}`))
   const closed = once(child, 'close')
-  const [code, signal] = await once(child, 'exit')
+  const [code, killedBy] = await once(child, 'exit')
+  signal?.removeEventListener('abort', kill)
   // A process that a test left behind may hold the pipes open for ever.
   await Promise.race([closed, sleep(lastLinesMs, undefined, { ref: false })])
-  return signal ? `signal ${signal}` : `exit code ${code}`
+  return killedBy ? `signal ${killedBy}` : `exit code ${code}`
 }

@@ -1,5 +1,16 @@
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { expect, test } from 'vitest'
-import { addTallies, summaryLine, tallyOfPytest, tallyOfVitest } from './tally.ts'
+import {
+  addTallies,
+  aFailure,
+  readTally,
+  summaryLine,
+  tallyOfPytest,
+  tallyOfVitest,
+  writeTally,
+} from './tally.ts'
 
 test('counts a file that could not be loaded as one failure, and names what failed', () => {
   const report = JSON.stringify({
@@ -57,4 +68,18 @@ test('mentions skipped tests only if there are any', () => {
   expect(summaryLine(addTallies(none, { passed: 1, failed: 1, skipped: 4, failures: ['a'] }))).toBe(
     '3 passed, 1 failed, 4 skipped',
   )
+})
+
+test('adds up what several commands have left, and one that left nothing has failed', async () => {
+  const folder = await mkdtemp(join(tmpdir(), 'avatar-tally-'))
+  try {
+    await writeTally(folder, 'test', { passed: 3, failed: 0, skipped: 2, failures: [] })
+    await writeTally(folder, 'containers', aFailure('an image could not be built'))
+    const sum = addTallies(await readTally(folder, 'test'), await readTally(folder, 'containers'))
+    expect(summaryLine(sum)).toBe('3 passed, 1 failed, 2 skipped')
+    expect(sum.failures).toEqual(['an image could not be built'])
+    expect(await readTally(folder, 'other')).toMatchObject({ passed: 0, failed: 1 })
+  } finally {
+    await rm(folder, { recursive: true })
+  }
 })

@@ -1,3 +1,6 @@
+import { readFile, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+
 /** How many tests ended how, and the names of those that failed, each with the first words of its error. */
 export type Tally = {
   passed: number
@@ -7,6 +10,9 @@ export type Tally = {
 }
 
 export const noTests: Tally = { passed: 0, failed: 0, skipped: 0, failures: [] }
+
+/** What is no test and went wrong all the same. */
+export const aFailure = (what: string): Tally => ({ ...noTests, failed: 1, failures: [what] })
 
 export function addTallies(a: Tally, b: Tally): Tally {
   return {
@@ -20,6 +26,20 @@ export function addTallies(a: Tally, b: Tally): Tally {
 /** `3 passed, 0 failed` or `3 passed, 0 failed, 1 skipped`. */
 export function summaryLine({ passed, failed, skipped }: Omit<Tally, 'failures'>): string {
   return `${passed} passed, ${failed} failed${skipped > 0 ? `, ${skipped} skipped` : ''}`
+}
+
+const fileOf = (folder: string, command: string) => join(folder, `${command}.tally.json`)
+
+/** Leaves the tally of a command to `summary.ts`. */
+export async function writeTally(folder: string, command: string, tally: Tally): Promise<void> {
+  await writeFile(fileOf(folder, command), JSON.stringify(tally))
+}
+
+/** The tally that a command has left. One that left none has failed. */
+export async function readTally(folder: string, command: string): Promise<Tally> {
+  const json = await readFile(fileOf(folder, command), 'utf8').catch(() => undefined)
+  // `writeTally` wrote it in this run.
+  return json ? (JSON.parse(json) as Tally) : aFailure(`${command} ended without a result`)
 }
 
 type VitestReport = {

@@ -1,0 +1,15 @@
+/**
+ * Prints one line, `N passed, N failed`, over the tests of several commands that have run before:
+ *
+ *   node scripts/test/summary.ts test containers
+ */
+import { join } from 'node:path'
+import { addTallies, noTests, readTally, summaryLine } from './tally.ts'
+
+const results = join(import.meta.dirname, '../../test-results')
+
+let sum = noTests
+for (const command of process.argv.slice(2))
+  sum = addTallies(sum, await readTally(results, command))
+for (const failure of sum.failures) console.log(`Failed: ${failure}`)
+console.log(summaryLine(sum))

@@ -175,6 +175,7 @@ LOG_KEYS: Final = frozenset(
         "jobId",
         "attempt",
         "workerId",
+        "wakeId",
         "owner",
         "subject",
         "code",
@@ -840,6 +841,9 @@ EVENTS_STREAM: Final = "EVENTS"
 EVENTS_STREAM_SUBJECT: Final = "evt.>"
 
 NATS_USER: Final = "sidecar"
+
+POOL_USER_PREFIX: Final = "pool-"
+"""What the NATS users of pools are called."""
 
 
 def inbox_prefix(user: str) -> str:

@@ -32,6 +32,7 @@ from inference_sidecar.rendering.render_protocol import (
     DoneLine,
     FailedLine,
     KeptLine,
+    LoadingLine,
     Lines,
     NotLoadedLine,
     OrderLine,
@@ -91,6 +92,7 @@ class Parent:
         self.taken: list[int] = []
         self.sizes: list[str] = []
         self.stages: list[StageBegunLine | StageLine] = []
+        self.loaded: list[float] = []
         self._lines = Lines(theirs.detach())
         child = RenderChild(self._lines, engine or NullEngine(NullSettings()), find_ffmpeg())
         self._thread = threading.Thread(target=child.serve, args=(self.is_gone.set,))
@@ -156,7 +158,10 @@ class Parent:
                 return line
 
     def _next_line(self) -> ReadyLine | OrderLine:
-        line = CHILD_LINES.validate_json(self._reader.readline())
+        while isinstance(
+            line := CHILD_LINES.validate_json(self._reader.readline()), LoadingLine
+        ):
+            self.loaded.append(line.loading.percent)
         assert not isinstance(line, NotLoadedLine)
         return line
 

@@ -84,8 +84,12 @@ export const timings = {
   surveyEveryMs: hour,
   /** And right before the first wake-up after so long without any. */
   surveyAfterSilenceMs: 12 * hour,
+  /** While something is amiss there, and after it was put right, it is asked this often. */
+  surveyAgainMs: minute,
   /** How long all of a provider's workers may wait for a GPU, before another kind is asked for. */
   noCapacityAfterMs: 10 * minute,
+  /** The preferred kind of GPU is asked for again after this. */
+  otherGpusForMs: hour,
   /** A provider sets an endpoint that is not used for days to no workers: a sign of life this often. */
   signOfLifeEveryMs: 48 * hour,
 

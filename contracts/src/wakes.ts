@@ -34,7 +34,7 @@ export const wakeSchema = z.object({
   readyAtMs: timeMsSchema.optional(),
   /** When it became `ended` or `lost`. */
   endedAtMs: timeMsSchema.optional(),
-  /** When a heartbeat last named it; noted at most once a minute. */
+  /** When its worker was last heard, if it fell silent. */
   lastSeenAtMs: timeMsSchema.optional(),
   /** Who has said hello with it. */
   workerId: z.string().min(1).max(100).optional(),

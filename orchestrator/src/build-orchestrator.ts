@@ -24,6 +24,12 @@ import { createLiveJobs } from './records/live-jobs.ts'
 import { createSpanRelay } from './relay-spans.ts'
 import { viewChecker } from './repairs/check-view.ts'
 import { reconciler } from './repairs/reconcile.ts'
+import { createScaler } from './scale/pass.ts'
+import { openScaleTeller } from './scale/scale-summary.ts'
+import { createScaledPool } from './scale/scaled-pool.ts'
+import { openScalerLease } from './scale/scaler-lease.ts'
+import { providerOf, scaleSettingsOf } from './scale/set-up.ts'
+import { followWakes, openWakes } from './scale/wake.ts'
 import { subscriptions } from './subscriptions.ts'
 
 /**
@@ -42,7 +48,10 @@ export async function buildOrchestrator(
   const records = await openJobRecords(bus)
   const paceRecords = await openPaces(bus)
   const paces = followPaces({ records: paceRecords, clock, log })
-  const workerPaces = followWorkerPaces({ ...foundation, records: paceRecords, paces })
+  const scaledPoolName = config.SCALE_PROVIDER === 'none' ? undefined : config.SCALE_POOL
+  const workerPaces = followWorkerPaces({
+    ...{ ...foundation, records: paceRecords, paces, scaledPoolName },
+  })
   const learner = renderLearner({ ...foundation, records: paceRecords })
   const instruments = metrics.of('orchestrator')
   const measuredWorkers = workerMetrics(foundation)
@@ -75,8 +84,18 @@ export async function buildOrchestrator(
   const renderOrder = createRenderOrders({ objects, urlTtlSeconds })
   const shared = { ...foundation, writer, records, objects, publishOutputs, liveJobs, renderOrder }
   const dispatcher = createDispatcher({ ...shared, rules, workerPaces })
+  const wakes = followWakes({ records: await openWakes(bus), clock, log })
+  const scaler = createScaler({
+    ...{ ...foundation, rules, liveJobs, wakes, paces, paceRecords },
+    settings: scaleSettingsOf(config),
+    provider: providerOf(config, timings),
+    lease: await openScalerLease({ bus, clock, timings }),
+    teller: await openScaleTeller(bus),
+  })
+  const scaledPool = createScaledPool(scaledPoolName, wakes)
   const isCurrent = () => [liveJobs, following].every((part) => part.isReady?.() ?? true)
-  const deps = { ...shared, renderLearner: learner, dispatcher, urlTtlSeconds, isCurrent }
+  const asked = { scaler, scaledPool, scaledPoolName }
+  const deps = { ...shared, ...asked, renderLearner: learner, dispatcher, urlTtlSeconds, isCurrent }
   const parts = [
     following,
     liveJobs,
@@ -84,6 +103,7 @@ export async function buildOrchestrator(
     paces,
     workerPaces,
     dispatcher,
+    scaler,
     ...subscriptions(deps),
     watchWorkers(deps),
     measuredWorkers,

@@ -6,11 +6,12 @@ import {
   serviceLimitConfig,
 } from '@avatar/job-kit'
 import { natsConfig, runtimeConfig, storeConfig, withStoreAddress } from '@avatar/service-kit'
+import { scaleConfig, withProvider } from './scale/scale-config.ts'
 import { z } from 'zod'
 
 /** The orchestrator's environment. */
 export const orchestratorConfigSchema = withStoreAddress(
-  z.object({
+  withProvider(z.object({
     ...natsConfig,
     ...storeConfig,
     ...runtimeConfig,
@@ -18,6 +19,7 @@ export const orchestratorConfigSchema = withStoreAddress(
     ...deadlineConfig,
     ...priceConfig,
     ...quotaConfig,
+    ...scaleConfig,
     SERVICE_BUDGET_PER_DAY: serviceLimitConfig.SERVICE_BUDGET_PER_DAY,
     PRESIGNED_URL_TTL_SECONDS: z.coerce
       .number()
@@ -26,7 +28,7 @@ export const orchestratorConfigSchema = withStoreAddress(
       .max(86_400)
       .default(3600)
       .describe('how long the presigned URLs of one attempt are valid'),
-  }),
+  })),
 )
 
 export type OrchestratorConfig = z.output<typeof orchestratorConfigSchema>

@@ -5,7 +5,10 @@ import { join } from 'node:path'
 import {
   type Beat,
   claimAnswerSchema,
+  contractsNumber,
   type HeldJob,
+  type HelloAnswer,
+  helloAnswerSchema,
   type JobRecord,
   type NextAnswer,
   type NextRequest,
@@ -84,6 +87,19 @@ export function handWorker(options: {
         },
         { what: `${jobId} to be claimed` },
       ),
+    /** Says hello until it is answered, as a worker does before it loads its engine. */
+    async hello(wakeId?: string): Promise<HelloAnswer> {
+      const body = { workerId, incarnation, pool, contracts: contractsNumber }
+      const about = wakeId === undefined ? body : { ...body, wakeId }
+      const answer = await until(
+        async () => {
+          const told = await bus.request(subjects.hello(pool), about, { timeoutMs: 1_000 })
+          return helloAnswerSchema.safeParse(told).data
+        },
+        { what: 'an answer to hello' },
+      )
+      return answer
+    },
     async freshUrls({ jobId, owner }: JobRecord, epoch: number) {
       const body = { jobId, owner, workerId, incarnation, epoch }
       return claimAnswerSchema.parse(await request(subjects.claim(pool), body))
@@ -127,6 +143,7 @@ export function handWorker(options: {
         engine: 'null',
         state: 'rendering',
         secondsPerVideoSecond: 1,
+        pool,
         atMs: Date.now(),
         jobs: jobs.map(({ job: { jobId, owner }, epoch, ...more }) => ({
           ...{ jobId, owner, epoch, stage: 'rendering', percent: 10 },

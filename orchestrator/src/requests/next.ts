@@ -1,14 +1,18 @@
 import { type NextAnswer, type NextRequest, poolOfSubject } from '@avatar/contracts'
 import { AppError } from '@avatar/service-kit'
 import type { Dispatcher } from '../dispatch/dispatcher.ts'
+import type { ScaledPool } from '../scale/scaled-pool.ts'
 
 /**
  * Answers a worker that asks for its next job. Who asks is told by the subject alone, on which the broker
  * lets it publish; a body that names another pool is a lie or a mistake.
  *
- * @throws AppError INVALID_MESSAGE
+ * @throws AppError INVALID_MESSAGE, or BROKER_UNAVAILABLE while nobody knows the wake-ups
  */
-export function answerNext(dispatcher: Pick<Dispatcher, 'answer'>) {
+export function answerNext(deps: {
+  dispatcher: Pick<Dispatcher, 'answer'>
+  scaledPool: ScaledPool
+}) {
   return async (
     request: NextRequest,
     _traceparent: string | undefined,
@@ -17,6 +21,7 @@ export function answerNext(dispatcher: Pick<Dispatcher, 'answer'>) {
     const pool = poolOfSubject(subject)
     if (pool !== request.pool)
       throw new AppError('INVALID_MESSAGE', { details: { pool: request.pool, subject } })
-    return dispatcher.answer(request)
+    if (!deps.scaledPool.admits(request)) return { answer: 'none' }
+    return deps.dispatcher.answer(request)
   }
 }

@@ -86,6 +86,7 @@ FailureCode = Literal[
     "SERVICE_BUDGET_EXHAUSTED",
     "BROKER_UNAVAILABLE",
     "STORE_UNAVAILABLE",
+    "PROVIDER_UNAVAILABLE",
     "ORCHESTRATOR_UNAVAILABLE",
     "STORAGE_FULL",
     "DRAINING",
@@ -144,6 +145,7 @@ FAILURES: Final[dict[FailureCode, Literal["caller", "us", "dependency"]]] = {
     "SERVICE_BUDGET_EXHAUSTED": "us",
     "BROKER_UNAVAILABLE": "dependency",
     "STORE_UNAVAILABLE": "dependency",
+    "PROVIDER_UNAVAILABLE": "dependency",
     "ORCHESTRATOR_UNAVAILABLE": "us",
     "STORAGE_FULL": "us",
     "DRAINING": "dependency",
@@ -205,6 +207,10 @@ LOG_KEYS: Final = frozenset(
         "origin",
         "problems",
         "config",
+        "wakeId",
+        "pool",
+        "provider",
+        "wanted",
         "engine",
         "facts",
         "secondsPerVideoSecond",
@@ -716,7 +722,9 @@ class Timings:
     provider_timeout_seconds: float = 10
     survey_every_seconds: float = 3600
     survey_after_silence_seconds: float = 43200
+    survey_again_seconds: float = 60
     no_capacity_after_seconds: float = 600
+    other_gpus_for_seconds: float = 3600
     sign_of_life_every_seconds: float = 172800
     input_again_seconds: float = 2
     store_again_seconds: float = 3

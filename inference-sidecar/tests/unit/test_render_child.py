@@ -32,8 +32,8 @@ from inference_sidecar.rendering.render_protocol import (
     DoneLine,
     FailedLine,
     KeptLine,
-    LoadingLine,
     Lines,
+    LoadingLine,
     NotLoadedLine,
     OrderLine,
     PlannedLine,
@@ -158,9 +158,7 @@ class Parent:
                 return line
 
     def _next_line(self) -> ReadyLine | OrderLine:
-        while isinstance(
-            line := CHILD_LINES.validate_json(self._reader.readline()), LoadingLine
-        ):
+        while isinstance(line := CHILD_LINES.validate_json(self._reader.readline()), LoadingLine):
             self.loaded.append(line.loading.percent)
         assert not isinstance(line, NotLoadedLine)
         return line

@@ -25,6 +25,15 @@ export { keepRawOutput, type RawOutput } from './raw-output.ts'
 export { rendersOf } from './renders.ts'
 export { type Client, createClient, type SubmitOptions, type Submitted } from './rest-client.ts'
 export { runAgain } from './run-again.ts'
+export {
+  hasRunPodSdk,
+  portForRunPod,
+  type RunPodWorkers,
+  runPodPool,
+  runPodSettings,
+  startRunPodWorkers,
+  watchRunPodWorkers,
+} from './runpod/runpod-workers.ts'
 export { type Series, scrape } from './scrape.ts'
 export {
   patientOrchestrator,

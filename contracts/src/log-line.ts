@@ -46,7 +46,6 @@ const keys = {
   jobId: z.string().describe('the job'),
   attempt: count.describe("the attempt's number, `epoch` on the wire; 0 before the first"),
   workerId: z.string().describe('the worker'),
-  wakeId: z.string().describe('the wake-up of a worker'),
   owner: z.string().describe('whom the job belongs to, by its stable id'),
   subject: z.string().describe('the subject of a message'),
   code: z.enum(failureCodes).describe('the failure, by its row in the failure table'),

@@ -11,6 +11,7 @@ const wiring = (env: Wiring['env']): Wiring => ({
     natsReload: 'secret-reload',
     s3: { accessKeyId: 'access', secretAccessKey: 'secret' },
     publishers: {},
+    poolUsers: [],
   },
   ports: { nats: 1, s3: 2, http: 3, ingestMetrics: 4 } as Ports, // Those that are looked at.
   env,

@@ -1,6 +1,7 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import {
   expectAllCompletedOnce,
+  followProgress,
   hasRunPodSdk,
   portForRunPod,
   type RunPodWorkers,
@@ -33,7 +34,8 @@ describe.skipIf(!hasRunPodSdk())('workers at RunPod (npm run setup -- --with run
     runPod = await startRunPodWorkers(system, port, {
       max,
       idleMs: 500,
-      env: { NULL_SECONDS_PER_VIDEO_SECOND: '1' },
+      // Long enough to be seen loading.
+      env: { NULL_SECONDS_PER_VIDEO_SECOND: '1', NULL_LOAD_SECONDS: '4' },
     })
   }, 120_000)
   afterAll(async () => {
@@ -77,5 +79,22 @@ describe.skipIf(!hasRunPodSdk())('workers at RunPod (npm run setup -- --with run
     expect(done.length).toBeGreaterThan(0)
     // A doubled doorbell costs a container's start: its second worker was sent away.
     expect(watch.lives()).toBeLessThan(jobs.reduce((sum, { taken }) => sum + taken, 0))
+  })
+
+  it('come before the eyes of the client who waits, stage by stage', async () => {
+    const key = await system.createKey('watcher')
+    const { jobId } = await system.clientWith(key).submit({ prompt: 'null:seconds=0.5' })
+    const views = await followProgress(system.url, key, jobId)
+
+    const workers = views.flatMap(({ worker }) => (worker ? [worker] : []))
+    const order = ['none', 'requested', 'starting', 'loading', 'ready']
+    const places = workers.map(({ state }) => order.indexOf(state))
+    expect(places).toEqual(places.toSorted((one, other) => one - other))
+    expect(new Set(workers.map(({ state }) => state))).toContain('requested')
+    const percents = workers.flatMap(({ percent }) => (percent === undefined ? [] : [percent]))
+    expect(new Set(percents).size).toBeGreaterThan(1)
+    expect(percents).toEqual(percents.toSorted((one, other) => one - other))
+    expect(workers.some(({ expected_ready_at }) => expected_ready_at !== null)).toBe(true)
+    expect(views.map(({ stage }) => stage)).toContain('rendering')
   })
 })

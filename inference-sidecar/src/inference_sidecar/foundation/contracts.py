@@ -177,7 +177,6 @@ LOG_KEYS: Final = frozenset(
         "jobId",
         "attempt",
         "workerId",
-        "wakeId",
         "owner",
         "subject",
         "code",

@@ -35,6 +35,7 @@ export {
   startRunPodWorkers,
   watchRunPodWorkers,
 } from './runpod/runpod-workers.ts'
+export { type FakeRunPod, startFakeRunPod } from './runpod/start-fake-runpod.ts'
 export { type Series, scrape } from './scrape.ts'
 export {
   patientOrchestrator,

@@ -200,6 +200,13 @@ def test_a_render_is_reported_from_the_first_forward_pass_to_the_complete_file(
     assert (tmp_path / "1.mp4").stat().st_size == video.bytes
 
 
+def test_a_start_tells_how_far_it_is_loaded_each_percent_once(tmp_path: Path) -> None:
+    other = Parent(tmp_path)
+    assert isinstance(other.receive(), ReadyLine)
+    other.leave()
+    assert other.loaded == [10 * step for step in range(1, 11)]
+
+
 def test_the_next_order_starts_before_the_file_is_complete(parent: Parent) -> None:
     parent.order(1)
     parent.order(2)

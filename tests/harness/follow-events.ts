@@ -8,7 +8,11 @@ const withinMs = 180_000
  * @returns every view that came as progress, in order
  * @throws Error when the stream does not end in time
  */
-export async function followProgress(url: string, key: string, jobId: string): Promise<StatusView[]> {
+export async function followProgress(
+  url: string,
+  key: string,
+  jobId: string,
+): Promise<StatusView[]> {
   const response = await fetch(`${url}/events/${jobId}`, {
     headers: { authorization: `Bearer ${key}` },
     signal: AbortSignal.timeout(withinMs),

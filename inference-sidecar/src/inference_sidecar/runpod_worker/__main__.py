@@ -27,9 +27,10 @@ def main() -> None:
     if find_spec("runpod") is None:
         sys.stderr.write("RunPod's SDK is missing: install the extra `runpod`.\n")
         sys.exit(_EXIT_NOT_INSTALLED)
-    import runpod.serverless as sdk  # noqa: PLC0415 - takes a second or more
+    # Takes a second or more, and is only an extra.
+    import runpod.serverless  # noqa: PLC0415 # pyright: ignore[reportMissingImports]
 
-    loop: Any = sdk
+    loop: Any = runpod.serverless  # pyright: ignore[reportUnknownMemberType]
     for check in (check_weights, check_driver, check_broker):
         loop.register_fitness_check(check)
     loop.start({"handler": _handle})

@@ -9,6 +9,7 @@ import type { PublisherOptions } from './commands/publishers.ts'
 import type { ProvisionCommandOptions, SystemOptions } from './commands/system.ts'
 import type { InitOptions } from './commands/system-init.ts'
 import type { ReleaseOptions } from './commands/system-release.ts'
+import type { PoolOptions, RemovePoolOptions } from './commands/worker-pools.ts'
 import type { DrainOptions, WorkersOptions } from './commands/workers.ts'
 import { withLimitOptions } from './limit-options.ts'
 
@@ -101,6 +102,54 @@ function addWorkerCommands(
       const { drainWorkers } = await import('./commands/workers.ts')
       onExit(await drainWorkers(worker, options, context))
     })
+  addPoolCommands(
+    workers.command('pool').description('users for workers on other machines'),
+    context,
+  )
+}
+
+function addPoolCommands(pools: Command, context: CommandContext) {
+  pools
+    .command('add <pool>')
+    .description('make a NATS user for the workers of a pool; its password is shown once')
+    .option(...dataOption)
+    .option(...configOption)
+    .option(...jsonOption)
+    .action(async (pool: string, options: PoolOptions) => {
+      const { addPool } = await import('./commands/worker-pools.ts')
+      await addPool(pool, options, context)
+    })
+  pools
+    .command('rotate <pool>')
+    .description('make one more user; the earlier one works until it is removed')
+    .option(...dataOption)
+    .option(...configOption)
+    .option(...jsonOption)
+    .action(async (pool: string, options: PoolOptions) => {
+      const { rotatePool } = await import('./commands/worker-pools.ts')
+      await rotatePool(pool, options, context)
+    })
+  pools
+    .command('remove <pool>')
+    .description("end the access of a pool's users at once")
+    .option('--older', 'only of those before the last rotation')
+    .option(...dataOption)
+    .option(...configOption)
+    .option(...jsonOption)
+    .action(async (pool: string, options: RemovePoolOptions) => {
+      const { removePool } = await import('./commands/worker-pools.ts')
+      await removePool(pool, options, context)
+    })
+  pools
+    .command('list')
+    .description('list the pools and their users, without passwords')
+    .option(...dataOption)
+    .option(...configOption)
+    .option(...jsonOption)
+    .action(async (options: PoolOptions) => {
+      const { listPools } = await import('./commands/worker-pools.ts')
+      await listPools(options, context)
+    })
 }
 
 function addCostCommands(
@@ -153,6 +202,12 @@ function addSystemCommands(
       'user of the containers; only root can give files away',
       parseUid,
       10_001,
+    )
+    .option(
+      '--pool <name>',
+      'a user for the workers of a pool elsewhere; more than once for more',
+      (name: string, before: readonly string[]) => [...before, name],
+      [],
     )
     .action(async (options: InitOptions) => {
       const { init } = await import('./commands/system-init.ts')

@@ -37,6 +37,27 @@ async function brokersOpinion(conf: string) {
   return execFileSync(natsServer, ['-t', '-c', path], { encoding: 'utf8', stdio: 'pipe' })
 }
 
+describe('system init --pool', () => {
+  it('gives the workers of a pool a user of their own, once', async () => {
+    const own = await mkdtemp(join(tmpdir(), 'avatar-init-pool-'))
+    try {
+      const init = ['system', 'init', '--for', 'kubernetes', '--out', own, '--pool', 'k8s']
+      const { stdout, exitCode } = await avatar(init)
+      expect(exitCode).toBe(0)
+      const { items } = JSON.parse(stdout)
+      const named = (name: string) =>
+        items.find((each: { metadata: { name: string } }) => each.metadata.name === name).stringData
+      const { NATS_USER, NATS_PASSWORD } = named('avatar-pool-k8s')
+      expect(NATS_USER).toBe('pool-k8s')
+      expect(named('avatar-nats')['nats.conf']).toContain(NATS_PASSWORD)
+      expect(await brokersOpinion(named('avatar-nats')['nats.conf'])).toBeDefined()
+      expect((await avatar(init)).stdout).toBe(stdout)
+    } finally {
+      await rm(own, { recursive: true })
+    }
+  })
+})
+
 describe('system init', () => {
   it('gives each service its own secrets and prints none', async () => {
     const done = await compose()

@@ -158,9 +158,12 @@ export const servicePermissions: Record<ServiceUser, UserPermissions> = {
   operator: { publish: ['>'], subscribe: ['>'] },
 }
 
+/** What the users of pools are called; workers tell by it that they are one's. */
+export const poolUserPrefix = 'pool-'
+
 /** The user of a pool's workers. A rotated password has a user of its own, such as `pool-runpod-2`. */
 export function poolUser(pool: string, generation = 1): string {
-  return generation === 1 ? `pool-${pool}` : `pool-${pool}-${generation}`
+  return `${poolUserPrefix}${pool}${generation === 1 ? '' : `-${generation}`}`
 }
 
 /** What the workers of one pool may do: what the sidecar may, but asking only in their pool's name. */

@@ -104,7 +104,7 @@ export type ScaleSummary = z.infer<typeof scaleSummarySchema>
 /** The key of KV `meta` that holds the summary. */
 export const scaleKey = 'scale'
 
-/** Which orchestrator decides about workers: KV `meta` under `scalerKey`, gone when it is not renewed. */
+/** Which orchestrator decides about workers: KV `meta` under `scalerKey`. It is free once it is not renewed. */
 export const scalerLeaseSchema = z.object({ holder: z.string().min(1).max(100) })
 export type ScalerLease = z.infer<typeof scalerLeaseSchema>
 

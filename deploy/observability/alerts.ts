@@ -5,6 +5,7 @@ import { machineAlerts } from './alerts/machines.ts'
 import { moneyAlerts } from './alerts/money.ts'
 import { objectiveAlerts } from './alerts/objectives.ts'
 import { serviceAlerts } from './alerts/services.ts'
+import { wakeupAlerts } from './alerts/wakeups.ts'
 
 /** Always fires: when it stops to arrive, nobody would hear of anything else. */
 const watchdog: Alert = {
@@ -22,6 +23,7 @@ export const alertGroups: Readonly<Record<string, readonly Alert[]>> = {
   jobs: jobAlerts,
   machines: machineAlerts,
   money: moneyAlerts,
+  wakeups: wakeupAlerts,
   objectives: objectiveAlerts,
 }
 

@@ -1,6 +1,7 @@
 import {
   type Beat,
   buckets,
+  type HealthView,
   isAtWork,
   isAwaited,
   recordOf,
@@ -8,10 +9,9 @@ import {
   scaleKey,
   scaleSummarySchema,
   type Wake,
+  type WorkerView,
   wakeSchema,
   wakeStates,
-  type HealthView,
-  type WorkerView,
   workerReasons,
 } from '@avatar/contracts'
 import { mirror } from '@avatar/job-kit'
@@ -110,7 +110,9 @@ export function workerView(
   const summary = scale.summary()
   const open = scale.open()
   const loading = beats.find(({ state }) => state === 'loading')
-  const nearest = open.toSorted((a, b) => stageOf(b) - stageOf(a) || a.intendedAtMs - b.intendedAtMs)[0]
+  const nearest = open.toSorted(
+    (a, b) => stageOf(b) - stageOf(a) || a.intendedAtMs - b.intendedAtMs,
+  )[0]
   const expectedMs = nearest && summary && Math.max(nowMs, readyAtMs(nearest, summary))
   const about = { expected_ready_at: expectedMs === undefined ? null : instant(expectedMs) }
   if (beats.some(({ state }) => state === 'ready'))
@@ -119,7 +121,12 @@ export function workerView(
     const { wakeId, loading: part } = loading
     const wake = open.find((each) => each.wakeId === wakeId)
     const percent = part === undefined ? {} : { percent: Math.round(part.percent * 10) / 10 }
-    return { state: 'loading', since: instant(wake?.startedAtMs ?? queuedAtMs), ...percent, ...about }
+    return {
+      state: 'loading',
+      since: instant(wake?.startedAtMs ?? queuedAtMs),
+      ...percent,
+      ...about,
+    }
   }
   if (nearest && isAtWork(nearest))
     return { state: 'starting', since: instant(nearest.startedAtMs ?? queuedAtMs), ...about }
@@ -134,7 +141,9 @@ function stageOf({ state }: Wake): number {
   return wakeStates.indexOf(state)
 }
 
-function reasonOf(summary: ScaleSummary | undefined): Pick<NonNullable<WorkerView>, 'reason' | 'until'> {
+function reasonOf(
+  summary: ScaleSummary | undefined,
+): Pick<NonNullable<WorkerView>, 'reason' | 'until'> {
   const reason = workerReasons.find((known) => known === summary?.reason)
   if (!reason) return summary?.provider === 'none' ? { reason: 'no_worker_configured' } : {}
   return { reason, ...(summary?.untilMs === undefined ? {} : { until: instant(summary.untilMs) }) }

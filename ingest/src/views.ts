@@ -27,10 +27,7 @@ type StatusContext = {
 }
 
 /** What a client sees of a job: its record, with what the board and the workers know at this moment. */
-export function statusView(
-  job: JobRecord,
-  context: StatusContext,
-): StatusView {
+export function statusView(job: JobRecord, context: StatusContext): StatusView {
   const { board, workers, estimates, config, nowMs } = context
   const isServed = hasWorker(context)
   return {

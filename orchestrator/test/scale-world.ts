@@ -72,9 +72,10 @@ export async function scaleWorld(world: World, pool = `p-${randomUUID().slice(0,
       await wakeRecords.create(wakeKeyOf(whole), whole)
       return whole
     },
-    /** A queued job, which alone may start. */
+    /** A queued job, which alone may start; it needs no orchestrator to become one. */
     async job(difference: Partial<JobRecord> = {}) {
-      const job = await world.queued(difference)
+      const queued = { state: 'queued', queuedAtMs: Date.now(), announce: false } as const
+      const job = await world.submit({ ...queued, ...difference })
       world.letOnly(job.owner)
       return job
     },

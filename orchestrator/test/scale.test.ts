@@ -235,6 +235,7 @@ describe('nobody is rung for', () => {
 describe('after a quiet week', () => {
   it('the endpoint’s maximum of 0 is raised before anybody is rung for', async () => {
     const scale = await scaleWorld(world)
+    world.letOnly('nobody')
     const orchestrator = await scale.orchestrator()
     await scale.reason('no_jobs')
     await scale.passes()
@@ -266,7 +267,7 @@ describe('the budget of the day', () => {
     await named.takes(job)
     let state: Beat['state'] = 'rendering'
     await scale.beating(named, () => ({ state, wakeId: bell?.wakeId ?? '' }), [{ job, epoch: 1 }])
-    await world.queued({ owner: job.owner, estimatedSeconds: 500 })
+    await scale.job({ owner: job.owner, estimatedSeconds: 500 })
     await scale.rings(2)
     const second = await scale.wake({ state: 'rung' })
 

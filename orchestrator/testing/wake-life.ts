@@ -92,7 +92,16 @@ export function liveThroughWakes(options: WakeLifeOptions): WakeLifeResult {
   let providerAwayUntilMs = 0
   let spentToday = 0
   const result: WakeLifeResult = {
-    ...{ steps: 0, jobs: 0, done: 0, stuck: 0, mostPastHello: 0, rings: 0, sentAway: 0, crashes: 0 },
+    ...{
+      steps: 0,
+      jobs: 0,
+      done: 0,
+      stuck: 0,
+      mostPastHello: 0,
+      rings: 0,
+      sentAway: 0,
+      crashes: 0,
+    },
     ...{ overspentSeconds: 0, longestJobSeconds: 0 },
   }
 
@@ -287,7 +296,8 @@ export function liveThroughWakes(options: WakeLifeOptions): WakeLifeResult {
   /** A job is given only to a worker whose wake-up is at work, and none over the budget. */
   function take(worker: Worker) {
     const wake = wakes.get(worker.wakeId)
-    const isAdmitted = wake && isAtWork(wake) && isOf(wake, { workerId: worker.id, incarnation: 'i' })
+    const isAdmitted =
+      wake && isAtWork(wake) && isOf(wake, { workerId: worker.id, incarnation: 'i' })
     if (!isUp() || !isAdmitted || isOverBudget()) return
     const [job] = waiting()
     if (!job) return
@@ -362,7 +372,10 @@ export function liveThroughWakes(options: WakeLifeOptions): WakeLifeResult {
     for (const worker of workers) orDie(() => work(worker))
     if (second % 2 === 0) for (const worker of workers) orDie(() => beat(worker))
     if (second % 600 === 0) forget()
-    result.mostPastHello = Math.max(result.mostPastHello, workers.filter((one) => one.isTold).length)
+    result.mostPastHello = Math.max(
+      result.mostPastHello,
+      workers.filter((one) => one.isTold).length,
+    )
     if (options.budgetSeconds !== undefined)
       result.overspentSeconds = Math.max(
         result.overspentSeconds,

@@ -21,6 +21,7 @@ import {
   logLineSchema,
   ownerSchema,
   paceKeySchema,
+  poolUserPrefix,
   presignedInputSchema,
   renderedSchema,
   renderOrderSchema,
@@ -371,6 +372,9 @@ EVENTS_STREAM: Final = "${streams.EVENTS.name}"
 EVENTS_STREAM_SUBJECT: Final = "${streams.EVENTS.subjects[0]}"
 
 NATS_USER: Final = "sidecar"
+
+POOL_USER_PREFIX: Final = "${poolUserPrefix}"
+"""What the NATS users of pools are called."""
 
 
 def inbox_prefix(user: str) -> str:

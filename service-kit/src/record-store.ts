@@ -30,7 +30,7 @@ export type RecordStore<T> = {
    *
    * @returns the new revision, or `exists`
    */
-  create(key: string, value: T, options?: WriteOptions): Promise<number | 'exists'>
+  create(key: string, value: T): Promise<number | 'exists'>
   /** @returns the new revision, or `conflict` when the record has moved on */
   update(
     key: string,
@@ -134,10 +134,10 @@ export async function openRecordStore<S extends z.ZodType>(
       if (!found || found.data.length === 0) return undefined
       return { value: parse(pattern, found.json()), revision: found.seq }
     },
-    async create(key, value, options) {
+    async create(key, value) {
       let revision = 0
       for (let tries = 1; tries <= createTries; tries++) {
-        const written = await write(key, value, revision, options)
+        const written = await write(key, value, revision)
         if (written !== undefined) return written
         const entry = await orUnavailable(kv.get(key))
         if (entry && isPresent(entry)) return 'exists'

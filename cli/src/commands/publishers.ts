@@ -6,16 +6,12 @@ import {
   publisherNameSchema,
   timings,
 } from '@avatar/contracts'
-import { systemClock } from '@avatar/service-kit'
 import type { CommandContext } from '../command-context.ts'
 import { exitCodes, UserError } from '../exit-codes.ts'
 import { untilKnown, untilServed } from '../publishers/access.ts'
-import { openPlace, type Place, type PlaceOptions } from '../publishers/place.ts'
+import { inPlace, openPlace, type Place, type PlaceOptions } from '../publishers/place.ts'
 import { type Credentials, generatePublisher, type Publisher } from '../stack/credentials.ts'
-import { type HeldName, holdName } from '../stack/held-name.ts'
 import { table } from '../table.ts'
-
-const lockRetryMs = 100
 
 export type PublisherOptions = PlaceOptions & { json?: boolean }
 
@@ -93,29 +89,6 @@ export async function removePublisherAccess(
 /** The store is another container: nobody but whoever runs it can signal its process. */
 const storeAdvice =
   'The store reads it when it is told to: docker compose kill -s HUP s3, or restart it.\n'
-
-/** One at a time: each run writes all publishers, and of two at once each would drop the other's. */
-async function inPlace(
-  options: PublisherOptions,
-  context: CommandContext,
-  act: (place: Place) => Promise<void>,
-) {
-  const place = await openPlace(options, context)
-  const lock = await lockPublishers(place.path)
-  try {
-    await act(place)
-  } finally {
-    lock.release()
-  }
-}
-
-async function lockPublishers(path: string): Promise<HeldName> {
-  for (;;) {
-    const lock = await holdName(`publishers:${path}`)
-    if (lock) return lock
-    await systemClock.wait(lockRetryMs)
-  }
-}
 
 /**
  * @returns what the other service needs to know, once the servers accept it

@@ -5,7 +5,7 @@ import { bucket } from '../stack/server-files.ts'
 import { selfSigned } from './self-signed.ts'
 
 /** Whoever gets a folder of its own: nobody reads another's. */
-export type Recipient = ServiceName | ServerName | 'operator'
+export type Recipient = ServiceName | ServerName | 'operator' | `pool-${string}`
 
 /** File name → content, for each recipient. */
 export type SecretFiles = ReadonlyMap<Recipient, Readonly<Record<string, string>>>
@@ -54,6 +54,9 @@ export function secretFilesOf(credentials: Credentials, places: ServerPlaces): S
       NATS_PASSWORD: credentials.nats[name],
       ...(specOf(name).needs?.includes('store') ? store : {}),
     })
+  // Of a pool whose password is being changed, the newest.
+  for (const { pool, user, password } of credentials.poolUsers)
+    files.set(`pool-${pool}`, { NATS_USER: user, NATS_PASSWORD: password })
   return files
 }
 
@@ -67,6 +70,7 @@ function natsConfOf(credentials: Credentials, { natsStore, cluster }: ServerPlac
     passwords: credentials.nats,
     reloadPassword: credentials.natsReload,
     publishers: Object.fromEntries(publishers.map(([name, its]) => [name, its.natsPassword])),
+    poolUsers: credentials.poolUsers,
   })
 }
 

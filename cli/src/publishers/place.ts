@@ -1,6 +1,7 @@
 import { stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { type OperatorAccess, reloadBroker } from '@avatar/backing-services'
+import { systemClock } from '@avatar/service-kit'
 import type { CommandContext } from '../command-context.ts'
 import { exitCodes, UserError } from '../exit-codes.ts'
 import { natsStore, type Recipient, secretFilesOf } from '../init/secret-files.ts'
@@ -8,9 +9,12 @@ import { writeSecretFolder } from '../init/secret-folder.ts'
 import { signalIfThere } from '../process-table.ts'
 import { type Credentials, ensureCredentials, saveCredentials } from '../stack/credentials.ts'
 import { dataFolder, readIfThere } from '../stack/data-folder.ts'
+import { type HeldName, holdName } from '../stack/held-name.ts'
 import { portsOfLastStart } from '../stack/ports.ts'
 import { bucket, writeServerFiles } from '../stack/server-files.ts'
 import { findSystem, folderOf, getStackFile, operatorAccess } from '../system.ts'
+
+const lockRetryMs = 100
 
 export type PlaceOptions = { data?: string; config?: string }
 
@@ -37,6 +41,29 @@ export async function openPlace(options: PlaceOptions, context: CommandContext):
   return options.config === undefined
     ? localPlace(options.data, context)
     : configuredPlace(options.config, context)
+}
+
+/** One at a time: each run writes all users, and of two at once each would drop the other's. */
+export async function inPlace(
+  options: PlaceOptions,
+  context: CommandContext,
+  act: (place: Place) => Promise<void>,
+) {
+  const place = await openPlace(options, context)
+  const lock = await lockCredentials(place.path)
+  try {
+    await act(place)
+  } finally {
+    lock.release()
+  }
+}
+
+async function lockCredentials(path: string): Promise<HeldName> {
+  for (;;) {
+    const lock = await holdName(`credentials:${path}`)
+    if (lock) return lock
+    await systemClock.wait(lockRetryMs)
+  }
 }
 
 async function localPlace(folder: string | undefined, { env }: CommandContext): Promise<Place> {
@@ -76,11 +103,14 @@ async function configuredPlace(path: string, { env }: CommandContext): Promise<P
     async write(credentials) {
       await saveCredentials(data, credentials)
       const files = secretFilesOf(credentials, { natsStore })
-      for (const name of ['nats', 's3'] satisfies Recipient[]) {
-        const folder = join(path, name)
-        // Whoever owned it goes on owning it.
-        await writeSecretFolder(folder, files.get(name) ?? {}, (await stat(folder)).uid)
-      }
+      const ownerOf = async (name: Recipient) => (await stat(join(path, name))).uid
+      // Whoever owned it goes on owning it.
+      for (const name of ['nats', 's3'] satisfies Recipient[])
+        await writeSecretFolder(join(path, name), files.get(name) ?? {}, await ownerOf(name))
+      // A pool's own part belongs to whom the other workers' part belongs.
+      for (const name of files.keys())
+        if (name.startsWith('pool-'))
+          await writeSecretFolder(join(path, name), files.get(name) ?? {}, await ownerOf('sidecar'))
     },
     operator,
     store: { endpoint, bucket: env['R2_BUCKET_NAME'] || bucket },

@@ -1,5 +1,11 @@
 import { randomBytes } from 'node:crypto'
-import { publisherNameSchema, recordOf, serviceUsers } from '@avatar/contracts'
+import {
+  poolSchema,
+  poolUser,
+  publisherNameSchema,
+  recordOf,
+  serviceUsers,
+} from '@avatar/contracts'
 import { z } from 'zod'
 import { type DataFolder, readIfThere, writePrivately } from './data-folder.ts'
 
@@ -7,6 +13,8 @@ const s3IdentitySchema = z.object({ accessKeyId: z.string(), secretAccessKey: z.
 
 const publisherSchema = z.object({ natsPassword: z.string(), s3: s3IdentitySchema })
 export type Publisher = z.infer<typeof publisherSchema>
+
+const poolUserSchema = z.object({ user: z.string(), pool: poolSchema, password: z.string() })
 
 const credentialsSchema = z.object({
   nats: z.record(z.enum(serviceUsers), z.string()),
@@ -16,6 +24,8 @@ const credentialsSchema = z.object({
   natsRoutes: z.string().default(randomSecret),
   s3: s3IdentitySchema,
   publishers: z.record(publisherNameSchema, publisherSchema),
+  /** Of the workers elsewhere, each of one pool, the oldest first. Folders of an earlier version have none. */
+  poolUsers: z.array(poolUserSchema).default([]),
 })
 export type Credentials = z.infer<typeof credentialsSchema>
 
@@ -36,6 +46,7 @@ export async function ensureCredentials(data: DataFolder): Promise<Credentials> 
     natsRoutes: randomSecret(),
     s3: generateS3Identity('avatar'),
     publishers: {},
+    poolUsers: [],
   }
   await saveCredentials(data, credentials)
   return credentials
@@ -54,6 +65,23 @@ function generateS3Identity(prefix: string) {
     accessKeyId: `${prefix}-${randomBytes(8).toString('hex')}`,
     secretAccessKey: randomSecret(),
   }
+}
+
+/**
+ * The credentials with one more user of a pool: its first one, or the next after a rotation.
+ *
+ * @throws Error when another pool has taken the name: `pool-x-2` is of `x` or of `x-2`
+ */
+export function withPoolUser(credentials: Credentials, pool: string): Credentials {
+  const ofPool = credentials.poolUsers.filter((each) => each.pool === pool)
+  const taken = new Set(ofPool.map(({ user }) => user))
+  let generation = 1
+  while (taken.has(poolUser(pool, generation))) generation += 1
+  const user = poolUser(pool, generation)
+  if (credentials.poolUsers.some((each) => each.user === user))
+    throw new Error(`the user ${user} is that of another pool`)
+  const added = { user, pool, password: randomSecret() }
+  return { ...credentials, poolUsers: [...credentials.poolUsers, added] }
 }
 
 /** 240 random bits that need no escaping in URLs, files or shells. */

@@ -19,6 +19,7 @@ export async function writeServerFiles(data: DataFolder, credentials: Credential
       passwords: credentials.nats,
       reloadPassword: credentials.natsReload,
       publishers: Object.fromEntries(publishers.map(([name, its]) => [name, its.natsPassword])),
+      poolUsers: credentials.poolUsers,
     }),
   )
   await writePrivately(

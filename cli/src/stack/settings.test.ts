@@ -12,6 +12,7 @@ const wiring = (env: Wiring['env']): Wiring => ({
     natsRoutes: 'secret-routes',
     s3: { accessKeyId: 'access', secretAccessKey: 'secret' },
     publishers: {},
+    poolUsers: [],
   },
   ports: { nats: 1, s3: 2, http: 3, ingestMetrics: 4 } as Ports, // Those that are looked at.
   env,

@@ -10,7 +10,12 @@ from pydantic import Field, SecretStr, ValidationError
 
 from inference_sidecar.engines.registry import EngineName, missing_parts, read_settings
 from inference_sidecar.engines.settings import EngineSettings
-from inference_sidecar.foundation.contracts import NATS_USER, Timings, scaled_timings
+from inference_sidecar.foundation.contracts import (
+    NATS_USER,
+    POOL_USER_PREFIX,
+    Timings,
+    scaled_timings,
+)
 from inference_sidecar.foundation.settings import AbsolutePath, Settings, mistakes_of
 
 
@@ -43,18 +48,26 @@ class SidecarConfig(EngineChoice):
         pattern=r"^[a-z][a-z0-9-]{0,31}$",
         description="pool that this worker's GPU time is booked and priced under",
     )
+    wake_id: str | None = Field(
+        default=None,
+        pattern=r"^[0-9a-f]{24}$",
+        description="wake-up that this worker was started for, by its provider; the worker then "
+        "asks before it loads anything whether it is still needed, as every worker of a NATS user "
+        f"`{POOL_USER_PREFIX}…` does",
+    )
     worker_idle_seconds: float = Field(
         default=0,
         ge=0,
         allow_inf_nan=False,
-        description="the worker ends, with exit code 0, after so long without a job; 0: it stays",
+        description="the worker ends, with exit code 0, after so long without a job; 0: it stays, "
+        "or as long as it is told where it asks whether it is needed",
     )
     worker_lifetime_seconds: float = Field(
         default=0,
         ge=0,
         allow_inf_nan=False,
         description="the worker takes no job that may end later than so long after its start, and "
-        "ends with exit code 0 instead; a job may take 10 minutes or more; 0: it stays",
+        "ends with exit code 0 instead; a job may take 10 minutes or more; 0: as above",
     )
     release: str | None = Field(
         default=None,
@@ -77,6 +90,15 @@ class SidecarConfig(EngineChoice):
         le=10_000,
         description="makes every wait and back-off so many times shorter; for tests",
     )
+
+    @property
+    def says_hello(self) -> bool:
+        """Whether it asks to be let in before it loads anything.
+
+        The broker lets a pool's user ask in the name of its pool alone, and the orchestrator hands
+        nothing to a pool's worker that it has not let in.
+        """
+        return self.wake_id is not None or self.nats_user.startswith(POOL_USER_PREFIX)
 
     @cached_property
     def timings(self) -> Timings:

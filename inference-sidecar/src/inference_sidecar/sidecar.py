@@ -24,6 +24,7 @@ from inference_sidecar.foundation.contracts import (
 from inference_sidecar.foundation.last_words import refuse_configuration
 from inference_sidecar.foundation.log import Log, configure_log
 from inference_sidecar.foundation.process_death import end_at_uncaught_exceptions
+from inference_sidecar.store.counts_file import CountsFile
 from inference_sidecar.store.health_file import HealthFile
 from inference_sidecar.store.workplace import FolderInUse, FolderNotUsable, Workplace
 from inference_sidecar.telemetry.gpu_watch import GpuWatch
@@ -31,6 +32,7 @@ from inference_sidecar.telemetry.spans import Spans
 from inference_sidecar.worker.auto_reset_event import AutoResetEvent
 from inference_sidecar.worker.broker import connect
 from inference_sidecar.worker.heartbeat import Heartbeat
+from inference_sidecar.worker.hello import Hello
 from inference_sidecar.worker.lifetime import Lifetime
 from inference_sidecar.worker.orchestrator_requests import WorkerName
 from inference_sidecar.worker.worker import Worker
@@ -79,6 +81,23 @@ async def run(config: SidecarConfig, log: Log) -> None:
         at_the_end.push_async_callback(broker.close)
         # Once more, because the loops end before the connection does.
         at_the_end.push_async_callback(loops.stop)
+        gpus = GpuWatch(log)
+        at_the_end.callback(gpus.stop)
+        gpus.start()
+
+        wake_id = config.wake_id
+        if config.says_hello:
+            hello = Hello(broker, worker_name, config, gpus, log)
+            asking = loops.start(hello.ask())
+            ended, _ = await asyncio.wait(
+                {asking, signalled, beating}, return_when="FIRST_COMPLETED"
+            )
+            if beating in ended:
+                beating.result()
+            if asking not in ended or (told := asking.result()) is None:
+                return
+            wake_id = told.wake_id or wake_id
+            lifetime = lifetime.with_limits(told.idle_seconds, told.lifetime_seconds)
 
         spans = Spans(
             worker_name.id,
@@ -86,11 +105,9 @@ async def run(config: SidecarConfig, log: Log) -> None:
             log,
         )
         at_the_end.push_async_callback(spans.close)
-        gpus = GpuWatch(log)
-        at_the_end.callback(gpus.stop)
-        gpus.start()
         worker = Worker(
-            config, workplace, broker, worker_name, spans, gpus, heartbeat_due, lifetime, log
+            *(config, workplace, broker, worker_name, spans, gpus, heartbeat_due, lifetime),
+            *(wake_id, log),
         )
         worker.resume_spool()
         await broker.listen(stop_subject(worker_name.id), StopOrder, worker.stop_attempt)
@@ -112,6 +129,7 @@ async def run(config: SidecarConfig, log: Log) -> None:
         beating.cancel()
         await asyncio.wait({beating})
         await heartbeat.say_gone()
+        CountsFile(config.spool_dir).write(worker.counts())
     for task in ended - {signalled}:
         task.result()
     log.info("sidecar stopped")

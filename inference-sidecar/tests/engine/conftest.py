@@ -53,7 +53,7 @@ def tiny_model(tiny_folder: Path) -> LoadedModel:
 @pytest.fixture
 def loaded(tiny_model: LoadedModel) -> InfiniteTalkEngine:
     """A loaded engine. Its models are shared between tests: they keep nothing between renders."""
-    engine = InfiniteTalkEngine(tiny_settings(), lambda _settings, _device: tiny_model)
+    engine = InfiniteTalkEngine(tiny_settings(), lambda *_: tiny_model)
     engine.load()
     return engine
 

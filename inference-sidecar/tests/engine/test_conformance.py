@@ -14,7 +14,7 @@ from stage.tiny_engine import tiny_settings
 
 @pytest.fixture(scope="module")
 def engine(tiny_model: LoadedModel) -> Engine:
-    loaded = InfiniteTalkEngine(tiny_settings(), lambda _settings, _device: tiny_model)
+    loaded = InfiniteTalkEngine(tiny_settings(), lambda *_: tiny_model)
     readiness = loaded.load()
     assert readiness.device
     assert readiness.seconds_per_video_second > 0

@@ -10,9 +10,15 @@ import pytest
 import torch
 
 from inference_sidecar.engines.infinitetalk.capacity.device import Device, DeviceMissing
+from inference_sidecar.engines.infinitetalk.checkpoints import resident_file
+from inference_sidecar.engines.infinitetalk.checkpoints.resident_file import (
+    ResidentFile,
+    ResidentFolder,
+)
 from inference_sidecar.engines.infinitetalk.engine import InfiniteTalkEngine
 from inference_sidecar.engines.infinitetalk.loading.load_model import load_model
 from inference_sidecar.engines.infinitetalk.upstream.compatibility import UpstreamUnusable
+from inference_sidecar.engines.stages import Untimed
 from inference_sidecar.foundation.errors import GpuOutOfMemory, WeightsError
 from stage.tiny_engine import TINY, Watched, a_request, tiny_settings
 
@@ -32,6 +38,37 @@ def test_shapes_and_precision_come_from_the_files(resident_folder: Path) -> None
     assert (model.precision, model.codec_bytes_per_value) == ("fp32", 4)
     fp8 = tiny_settings(model_storage_path=resident_folder, infinitetalk_precision="fp8")
     assert load_model(fp8, Device("cpu")).weights != model.weights
+
+
+class Loading(Untimed):
+    """Keeps what it is told of the weights."""
+
+    def __init__(self) -> None:
+        self.fractions: list[float] = []
+
+    def loading(self, part: str, fraction: float) -> None:
+        assert part == "weights"
+        self.fractions.append(fraction)
+
+
+def test_the_weights_are_counted_as_they_are_read(resident_folder: Path) -> None:
+    stages = Loading()
+    load_model(tiny_settings(model_storage_path=resident_folder), Device("cpu"), stages)
+    assert stages.fractions == sorted(set(stages.fractions))
+    assert stages.fractions[-1] == 1
+
+
+def test_a_file_for_a_device_is_counted_group_by_group(
+    resident_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(resident_file, "_GROUP_BYTES", 4096)
+    path = ResidentFolder(resident_folder).transformer_path("fp32")
+    counted: list[int] = []
+    # As for a device; what it reads it leaves on the CPU here.
+    tensors = dict(ResidentFile(path)._uploaded(torch.device("cpu"), counted.append))
+    assert len(counted) > 1
+    assert 0.9 * path.stat().st_size < sum(counted) <= path.stat().st_size
+    assert tensors.keys() == ResidentFile(path).load(torch.device("cpu")).keys()
 
 
 def test_fp8_weights_render_nearly_the_same_frames_as_float32(

@@ -24,13 +24,17 @@ from inference_sidecar.foundation.contracts import (
     EVENTS_STREAM_SUBJECT,
     MESSAGE_MAX_BYTES,
     NATS_USER,
+    POOL_USER_PREFIX,
     PUBLISH_PERMISSIONS,
     SUBSCRIBE_PERMISSIONS,
+    inbox_prefix,
 )
 from stage.ports import free_port
 
 PASSWORD = "test-password"
 STAGE_USER = "stage"
+POOL_USER = f"{POOL_USER_PREFIX}k8s"
+POOL_INBOX = f"{inbox_prefix(POOL_USER)}.>"
 
 
 class TestBroker:
@@ -58,6 +62,14 @@ class TestBroker:
                             "permissions": {
                                 "publish": {"allow": list(PUBLISH_PERMISSIONS)},
                                 "subscribe": {"allow": list(SUBSCRIBE_PERMISSIONS)},
+                            },
+                        },
+                        {
+                            "user": POOL_USER,
+                            "password": PASSWORD,
+                            "permissions": {
+                                "publish": {"allow": [*PUBLISH_PERMISSIONS]},
+                                "subscribe": {"allow": [*SUBSCRIBE_PERMISSIONS, POOL_INBOX]},
                             },
                         },
                         {"user": STAGE_USER, "password": PASSWORD},

@@ -27,6 +27,7 @@ from stage.until import PATIENCE_SECONDS, until
 
 Json = dict[str, Any]
 TRACE_ID = "1" * 32
+LET_IN: Json = {"answer": "work", "idleSeconds": 0, "lifetimeSeconds": 0}
 
 
 @dataclass
@@ -51,7 +52,8 @@ class Orchestrator:
 
     on_next: may answer an ask before any job is looked for. on_order: called with a job that has
     just been claimed; may answer instead of the order. on_claim, on_store: may answer the requests
-    about an attempt. None leaves the answer to the stand-in, "silence" is no answer.
+    about an attempt. on_hello: answers a worker that asks whether it is needed. None leaves the
+    answer to the stand-in, "silence" is no answer.
     finishes: whether a completed render ends its job. says_handled: whether the end of an attempt
     that a heartbeat names is answered with a stop order. flags: "01" makes the workers write spans.
     """
@@ -67,6 +69,7 @@ class Orchestrator:
     on_order: Callable[[Job], Json | str | None] | None = None
     on_claim: Callable[[Job], Json | str | None] | None = None
     on_store: Callable[[Job], Json | str | None] | None = None
+    on_hello: Callable[[Json], Json | str] = lambda _: dict(LET_IN)
     finishes: bool = True
     flags: str = "00"
     says_handled: bool = True
@@ -149,6 +152,9 @@ class Orchestrator:
         request: Json = json.loads(message.data)
         kind = message.subject.split(".")[2]
         self.requests.append((kind, request))
+        if kind == "hello":
+            await _respond(message, self.on_hello(request))
+            return
         if kind == "next":
             await self._answer_ask(message, request)
             return

@@ -91,3 +91,11 @@ def test_a_lifetime_is_over_at_its_end() -> None:
     assert not lifetime.is_over(BEGAN + 699)
     assert lifetime.is_over(BEGAN + 700)
     assert lifetime.left_seconds(BEGAN + 701) == 0
+
+
+def test_limits_that_are_told_hold_where_none_is_set_by_hand() -> None:
+    told = a_lifetime().with_limits(30, 21600)
+    assert (told.idle_seconds, told.lifetime_seconds) == (30, 21600)
+    told = a_lifetime(5, 900).with_limits(30, 21600)
+    assert (told.idle_seconds, told.lifetime_seconds) == (5, 900)
+    assert told.began_at == BEGAN

@@ -33,6 +33,7 @@ from inference_sidecar.rendering.render_protocol import (
     FailedLine,
     KeptLine,
     Lines,
+    LoadingLine,
     NotLoadedLine,
     OrderLine,
     PlannedLine,
@@ -91,6 +92,7 @@ class Parent:
         self.taken: list[int] = []
         self.sizes: list[str] = []
         self.stages: list[StageBegunLine | StageLine] = []
+        self.loaded: list[float] = []
         self._lines = Lines(theirs.detach())
         child = RenderChild(self._lines, engine or NullEngine(NullSettings()), find_ffmpeg())
         self._thread = threading.Thread(target=child.serve, args=(self.is_gone.set,))
@@ -156,7 +158,8 @@ class Parent:
                 return line
 
     def _next_line(self) -> ReadyLine | OrderLine:
-        line = CHILD_LINES.validate_json(self._reader.readline())
+        while isinstance(line := CHILD_LINES.validate_json(self._reader.readline()), LoadingLine):
+            self.loaded.append(line.loading.percent)
         assert not isinstance(line, NotLoadedLine)
         return line
 
@@ -195,6 +198,13 @@ def test_a_render_is_reported_from_the_first_forward_pass_to_the_complete_file(
     assert (video.frames, result.degraded, result.engine) == (50, False, "null")
     assert video.path == tmp_path / "1.mp4"
     assert (tmp_path / "1.mp4").stat().st_size == video.bytes
+
+
+def test_a_start_tells_how_far_it_is_loaded_each_percent_once(tmp_path: Path) -> None:
+    other = Parent(tmp_path)
+    assert isinstance(other.receive(), ReadyLine)
+    other.leave()
+    assert other.loaded == [10 * step for step in range(1, 11)]
 
 
 def test_the_next_order_starts_before_the_file_is_complete(parent: Parent) -> None:

@@ -284,7 +284,12 @@ export function createScaler(deps: ScalerDeps): Scaler {
     // Its wake-up has ended while nobody heard it: it is given no job any more, and need not stay.
     if (!isAtWork(wake)) return drain({ ...beat, pool: settings.pool }, 'its wake-up has ended')
     if (!wakeAfterBeat(wake, beat, clock.nowMs())) return
-    const after = await wakes.change(wake, (present) => wakeAfterBeat(present, beat, clock.nowMs()))
+    // Of several heartbeats that are handled at once, one changes it.
+    let after: Wake | undefined
+    await wakes.change(wake, (present) => {
+      after = wakeAfterBeat(present, beat, clock.nowMs())
+      return after
+    })
     if (after?.state === 'ended') count('ended')
     if (after?.state === 'ready') await onReady(after)
   }

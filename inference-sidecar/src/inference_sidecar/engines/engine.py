@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
-from inference_sidecar.engines.stages import Stages, Untimed
+from inference_sidecar.engines.stages import LoadStages, Stages, Untimed
 from inference_sidecar.foundation.contracts import FRAMES_PER_SECOND, JobWarning
 from inference_sidecar.foundation.errors import ResumeRefused
 
@@ -147,7 +147,7 @@ class Readiness:
     device_uuid: str | None = None
 
 
-UNTIMED: Final[Stages] = Untimed()
+UNTIMED: Final[LoadStages] = Untimed()
 """What `Engine.load` is given when nobody watches."""
 
 
@@ -175,11 +175,12 @@ class Engine(Protocol):
         """The name that every result carries."""
         ...
 
-    def load(self, stages: Stages = UNTIMED) -> Readiness:
+    def load(self, stages: LoadStages = UNTIMED) -> Readiness:
         """Makes the engine ready to render. Called once per process, before anything else.
 
         Its stages are `weights` (read into memory), `engine` (what is made of them) and
-        `calibrate`. Heartbeats name the one that a start has reached.
+        `calibrate`. Heartbeats name the one that a start has reached, and how much of the weights
+        is read if the engine tells.
         """
         ...
 

@@ -20,9 +20,20 @@ class Stages(Protocol):
         ...
 
 
+class LoadStages(Stages, Protocol):
+    """`Stages` of a start, which is also told how far it is."""
+
+    def loading(self, part: str, fraction: float) -> None:
+        """How much of `part` is read, 0 to 1. Call it as often as you like."""
+        ...
+
+
 class Untimed:
-    """`Stages` that nobody watches."""
+    """`LoadStages` that nobody watches."""
 
     def stage(self, name: str, **counts: int) -> AbstractContextManager[None]:  # noqa: ARG002
         """Times nothing."""
         return nullcontext()
+
+    def loading(self, part: str, fraction: float) -> None:
+        """Tells nobody."""

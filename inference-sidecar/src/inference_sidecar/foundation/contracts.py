@@ -849,6 +849,9 @@ EVENTS_STREAM_SUBJECT: Final = "evt.>"
 
 NATS_USER: Final = "sidecar"
 
+POOL_USER_PREFIX: Final = "pool-"
+"""What the NATS users of pools are called."""
+
 
 def inbox_prefix(user: str) -> str:
     """Of one user alone, so that no other can read its replies."""

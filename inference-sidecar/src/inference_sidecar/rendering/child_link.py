@@ -8,6 +8,7 @@ import os
 import signal
 import socket
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -23,6 +24,7 @@ from inference_sidecar.rendering.render_protocol import (
     MAX_LINE_BYTES,
     ChildLine,
     FailedLine,
+    LoadingLine,
     NotLoadedLine,
     OrderLine,
     ReadyLine,
@@ -135,16 +137,25 @@ class ChildLink:
         words = self._said.tail()
         return {"text": words} if words else {}
 
-    async def ready(self, within_seconds: float, start: WorkerStart) -> ReadyLine:
+    async def ready(
+        self, within_seconds: float, start: WorkerStart, on_loading: Callable[[], None]
+    ) -> ReadyLine:
         """Waits until the engine is loaded, and notes the stages of its start.
+
+        on_loading: called whenever more of the engine is read.
 
         Raises `RenderProcessDied`, with the reason.
         """
         line, reason = None, {}
         try:
             async with asyncio.timeout(within_seconds):
-                while isinstance(line := await self._receive(), StageBegunLine | StageLine):
-                    if isinstance(line, StageBegunLine):
+                while isinstance(
+                    line := await self._receive(), LoadingLine | StageBegunLine | StageLine
+                ):
+                    if isinstance(line, LoadingLine):
+                        start.loading = line.loading
+                        on_loading()
+                    elif isinstance(line, StageBegunLine):
                         start.begin(line.name, line.start_ns)
                     else:
                         start.end(line.name, line.end_ns, line.error)
@@ -190,7 +201,9 @@ class ChildLink:
         """Hands each line to its order until the process ends; returns its exit status."""
         try:
             while (line := await self._receive()) is not None:
-                if isinstance(line, ReadyLine | NotLoadedLine) or line.order is None:
+                if isinstance(line, LoadingLine | ReadyLine | NotLoadedLine):
+                    continue
+                if line.order is None:
                     continue
                 if (order := self._orders.get(line.order)) is not None:
                     order.receive(line)

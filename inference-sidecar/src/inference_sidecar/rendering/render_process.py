@@ -11,7 +11,13 @@ from typing import Final
 
 from inference_sidecar.engines.engine import FPS, RenderRequest
 from inference_sidecar.foundation.background_tasks import run_until
-from inference_sidecar.foundation.contracts import EngineFacts, PaceKey, StartStage, Timings
+from inference_sidecar.foundation.contracts import (
+    EngineFacts,
+    Loading,
+    PaceKey,
+    StartStage,
+    Timings,
+)
 from inference_sidecar.foundation.errors import DeadlineExceeded, RenderProcessDied, SidecarError
 from inference_sidecar.foundation.log import Log, scrub_secrets
 from inference_sidecar.foundation.log_failure import log_failure
@@ -141,6 +147,11 @@ class RenderProcess:
         return None if self._start is None else self._start.current()
 
     @property
+    def loading(self) -> Loading | None:
+        """How much of the engine is read; None unless a start goes on that tells."""
+        return None if self._start is None or self._start.end_ns else self._start.loading
+
+    @property
     def is_rendering(self) -> bool:
         """Whether it has an order whose last frame is not yet made."""
         return self._progress is not None
@@ -185,7 +196,7 @@ class RenderProcess:
         start = self._start = WorkerStart()
         try:
             link = self._link = await ChildLink.start(self._engine, self._ffmpeg, self._log)
-            readiness = await link.ready(self._timings.engine_load_seconds, start)
+            readiness = await link.ready(self._timings.engine_load_seconds, start, self._on_change)
         except (OSError, RenderProcessDied) as error:
             self._end_start(start, error_name(error))
             self._note_trouble(error)

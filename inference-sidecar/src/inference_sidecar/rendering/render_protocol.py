@@ -16,6 +16,7 @@ from inference_sidecar.foundation.contracts import (
     FailureCode,
     FrameSize,
     JobWarning,
+    Loading,
     NonNegativeFloat,
     NonNegativeInt,
     PositiveInt,
@@ -79,6 +80,13 @@ class StageLine(WireModel):
     end_ns: _Nanoseconds
     attributes: dict[str, int]
     error: str | None = None
+
+
+class LoadingLine(WireModel):
+    """Child: so much of a part of the engine is read."""
+
+    kind: Literal["loading"] = "loading"
+    loading: Loading
 
 
 class ReadyLine(WireModel):
@@ -194,7 +202,9 @@ OrderLine = (
     | FailedLine
     | StoppedLine
 )
-ChildLine = Annotated[ReadyLine | NotLoadedLine | OrderLine, Field(discriminator="kind")]
+ChildLine = Annotated[
+    LoadingLine | ReadyLine | NotLoadedLine | OrderLine, Field(discriminator="kind")
+]
 
 CHILD_LINES: Final[TypeAdapter[ChildLine]] = TypeAdapter(ChildLine)
 _PARENT_LINES: Final[TypeAdapter[ParentLine]] = TypeAdapter(ParentLine)

@@ -7,13 +7,18 @@ from collections import Counter
 from contextlib import AbstractContextManager, nullcontext
 from types import TracebackType
 
-from inference_sidecar.foundation.contracts import SPAN_LIMIT_CHUNKS_PER_RENDER
+from inference_sidecar.foundation.contracts import SPAN_LIMIT_CHUNKS_PER_RENDER, Loading
 from inference_sidecar.foundation.errors import SidecarError
-from inference_sidecar.rendering.render_protocol import Lines, StageBegunLine, StageLine
+from inference_sidecar.rendering.render_protocol import (
+    Lines,
+    LoadingLine,
+    StageBegunLine,
+    StageLine,
+)
 
 
 class ToldStages:
-    """`Stages` of the render process. It knows nothing of spans: the parent makes them.
+    """`LoadStages` of the render process. It knows nothing of spans: the parent makes them.
 
     order: None while the engine loads. Each stage is told twice, so that the parent knows which one
     a process died in; the same one at most 200 times.
@@ -24,6 +29,7 @@ class ToldStages:
         self._order = order
         self._came_at_ns, self._came_at = time.time_ns(), time.monotonic_ns()
         self._told: Counter[str] = Counter()
+        self._loading: Loading | None = None
 
     def stage(self, name: str, **counts: int) -> AbstractContextManager[None]:
         """See `Stages.stage`."""
@@ -31,6 +37,13 @@ class ToldStages:
         if self._told[name] > SPAN_LIMIT_CHUNKS_PER_RENDER:
             return nullcontext()
         return _Stage(self, self._lines, self._order, name, counts)
+
+    def loading(self, part: str, fraction: float) -> None:
+        """See `LoadStages.loading`. Each whole percent is told once."""
+        loading = Loading(part=part, percent=int(100 * max(0.0, min(1.0, fraction))))
+        if loading != self._loading:
+            self._loading = loading
+            self._lines.send(LoadingLine(loading=loading))
 
     def now_ns(self) -> int:
         """Nanoseconds since 1970. A clock that is set meanwhile changes nothing."""

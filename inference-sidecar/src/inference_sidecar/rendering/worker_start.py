@@ -11,6 +11,7 @@ from inference_sidecar.foundation.contracts import (
     SPAN_ENGINE,
     SPAN_SPAWN,
     SPAN_WEIGHTS,
+    Loading,
     StartStage,
 )
 
@@ -32,13 +33,15 @@ class TimedStage:
 class WorkerStart:
     """Begins with `spawn`: a process starts, and imports its engine, until that says a word.
 
-    error: why it failed; None while it goes on and when it did not.
+    error: why it failed; None while it goes on and when it did not. loading: how much of the
+    engine is read, as far as it tells.
     """
 
     def __init__(self) -> None:
         self.start_ns = time.time_ns()
         self.end_ns: int | None = None
         self.error: str | None = None
+        self.loading: Loading | None = None
         self.stages = [TimedStage("spawn", self.start_ns)]
 
     def begin(self, name: str, start_ns: int) -> None:

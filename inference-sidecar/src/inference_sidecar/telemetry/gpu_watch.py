@@ -59,6 +59,11 @@ class GpuWatch:
         ours = [gpu for gpu in gpus if uuid is not None and _bare(gpu.uuid) == _bare(uuid)]
         return ours or gpus[:_GPUS_MAX]
 
+    def name(self) -> str | None:
+        """Of the first GPU that was seen; None before that, and where there is none."""
+        gpus = self._seen[1]
+        return gpus[0].name if gpus else None
+
     def _watch(self) -> None:
         # An exception that left this thread would end the process.
         try:

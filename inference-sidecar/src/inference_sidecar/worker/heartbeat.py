@@ -59,7 +59,7 @@ class Heartbeat:
     async def say_gone(self) -> None:
         """The last word of an orderly end; after `run` has ended."""
         if self._worker is not None and self._broker is not None:
-            beat = self._worker.heartbeat().model_copy(update={"state": "gone"})
+            beat = self._worker.last_heartbeat()
             await self._broker.announce(beat_subject(beat.worker_id), beat)
 
     async def _beat(self) -> None:
@@ -81,7 +81,7 @@ class Heartbeat:
     def _obstacle(self) -> str | None:
         """Why no job should be sent to this worker."""
         if self._worker is None:
-            return "it has not yet connected to the broker"
+            return "it has not yet connected to the broker, or not been let in"
         if self._worker.is_draining:
             return "it is draining"
         if not self._is_answered:

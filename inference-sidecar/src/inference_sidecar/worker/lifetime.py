@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from inference_sidecar.foundation.contracts import (
     AUDIO_MAX_SECONDS,
@@ -24,6 +24,14 @@ class Lifetime:
     idle_seconds: float
     lifetime_seconds: float
     reserve_seconds: float
+
+    def with_limits(self, idle_seconds: float, lifetime_seconds: float) -> Lifetime:
+        """The same with the limits that somebody else gives, where there is none of its own."""
+        return replace(
+            self,
+            idle_seconds=self.idle_seconds or idle_seconds,
+            lifetime_seconds=self.lifetime_seconds or lifetime_seconds,
+        )
 
     def left_seconds(self, now: float) -> float | None:
         """What is left of the lifetime, 0 at least; None if it has no end."""

@@ -13,6 +13,7 @@ from inference_sidecar.foundation.contracts import (
     Beat,
     RenderOrder,
     StopOrder,
+    WorkerCounts,
 )
 from inference_sidecar.foundation.log import Log
 from inference_sidecar.foundation.log_failure import log_failure
@@ -58,13 +59,17 @@ class Worker:
         gpus: GpuWatch,
         heartbeat_due: AutoResetEvent,
         lifetime: Lifetime,
+        wake_id: str | None,
         log: Log,
     ) -> None:
+        """wake_id: the wake-up that it works for; None where nobody wakes workers."""
         timings = self._timings = config.timings
         self._engine = config.engine
         self._name = name
         self._pool = config.worker_pool
         self._release = config.release
+        self._wake_id = wake_id
+        self._jobs_rendered = 0
         self._lifetime = lifetime
         self._gpus = gpus
         self._log = log
@@ -203,6 +208,8 @@ class Worker:
             pace_key=self.process.pace_key,
             time=self.process.time_spent.so_far(),
             idle_seconds=self._idle_seconds(),
+            wake_id=self._wake_id,
+            loading=self.process.loading if state == "loading" else None,
             gpus=self._gpus.gpus(self.process.device_uuid),
             startup=self.process.startup,
             starting=self.process.starting,
@@ -210,6 +217,21 @@ class Worker:
             at_ms=time.time_ns() // 1_000_000,
             jobs=[*(job.in_heartbeat() for job in held), *ended],
         )
+
+    def counts(self) -> WorkerCounts:
+        """What it has done so far."""
+        spent = self.process.time_spent.so_far()
+        return WorkerCounts(
+            jobs=self._jobs_rendered,
+            busy_seconds=spent.rendering_seconds,
+            loading_seconds=spent.loading_seconds,
+            idle_seconds=spent.idle_seconds,
+        )
+
+    def last_heartbeat(self) -> Beat:
+        """The last word of an orderly end."""
+        counts = None if self._wake_id is None else self.counts()
+        return self.heartbeat().model_copy(update={"state": "gone", "counts": counts})
 
     def stop_attempt(self, order: StopOrder) -> None:
         """The attempt is somebody else's, no longer wanted, or its end is handled."""
@@ -345,6 +367,7 @@ class Worker:
         )
 
     def _hand_to_uploads(self, job: HeldJob, render: SpooledRender) -> None:
+        self._jobs_rendered += 1
         self._forget(job)
         self._uploads.take(SpooledJob(render))
 

@@ -37,7 +37,7 @@ from inference_sidecar.engines.infinitetalk.sampling.chunk_loop import RenderSta
 from inference_sidecar.engines.infinitetalk.sampling.guidance import Guidance
 from inference_sidecar.engines.infinitetalk.sampling.windows import plan_windows
 from inference_sidecar.engines.infinitetalk.settings import InfiniteTalkSettings
-from inference_sidecar.engines.stages import Stages
+from inference_sidecar.engines.stages import LoadStages
 from inference_sidecar.foundation.errors import GpuOutOfMemory
 
 _VERSION: Final = "infinitetalk-1"
@@ -66,7 +66,7 @@ class InfiniteTalkEngine:
     def __init__(
         self,
         settings: InfiniteTalkSettings,
-        load: Callable[[InfiniteTalkSettings, Device], LoadedModel] = load_model,
+        load: Callable[[InfiniteTalkSettings, Device, LoadStages], LoadedModel] = load_model,
     ) -> None:
         self._settings = settings
         self._load = load
@@ -75,7 +75,7 @@ class InfiniteTalkEngine:
         self._sizes = GenerationSizes(settings.infinitetalk_size_divisor)
         self._maybe_loaded: _Loaded | None = None
 
-    def load(self, stages: Stages = UNTIMED) -> Readiness:
+    def load(self, stages: LoadStages = UNTIMED) -> Readiness:
         """Reads the weights, checks that the configured size fits, and times real forwards.
 
         Raises `WeightsError` if weights are missing, and `GpuOutOfMemory` if the device is too
@@ -86,7 +86,7 @@ class InfiniteTalkEngine:
             self._settings.infinitetalk_device, None if limit is None else round(limit * GIB)
         )
         with stages.stage("weights"):
-            model = self._load(self._settings, device)
+            model = self._load(self._settings, device, stages)
             device.synchronise()
         memory = MemoryPlan(
             precision=self._settings.infinitetalk_precision,

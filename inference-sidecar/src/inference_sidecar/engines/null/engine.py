@@ -28,7 +28,7 @@ from inference_sidecar.engines.engine import (
 from inference_sidecar.engines.null.busy_log import BusyLog
 from inference_sidecar.engines.null.directives import Directives, parse_directives
 from inference_sidecar.engines.null.settings import NullSettings
-from inference_sidecar.engines.stages import Stages
+from inference_sidecar.engines.stages import LoadStages
 from inference_sidecar.foundation.contracts import JobWarning
 from inference_sidecar.foundation.errors import GpuOutOfMemory, NoFace, RenderFailed
 
@@ -37,6 +37,7 @@ _SHRINK: Final = {"720p": 10, "480p": 20, "432p": 20, "352p": 20}
 """A tenth of the delivery size, as the result shows: encoding must cost next to nothing."""
 _FORWARD_SECONDS: Final = 0.02
 """How long one simulated forward pass takes; a cancellation waits no longer than this."""
+_LOAD_STEPS: Final = 10
 _VERSION: Final = "null-1"
 _WARNINGS: Final = (JobWarning(code="ASKED_FOR", message="The prompt asked for a warning."),)
 
@@ -50,10 +51,12 @@ class NullEngine:
         self._settings = settings
         self._busy = BusyLog(settings.null_busy_log)
 
-    def load(self, stages: Stages = UNTIMED) -> Readiness:
+    def load(self, stages: LoadStages = UNTIMED) -> Readiness:
         """Loads nothing, but takes as long as the settings say."""
         with stages.stage("weights"):
-            time.sleep(self._settings.null_load_seconds)
+            for step in range(_LOAD_STEPS):
+                time.sleep(self._settings.null_load_seconds / _LOAD_STEPS)
+                stages.loading("weights", (step + 1) / _LOAD_STEPS)
         with stages.stage("engine"):
             pass
         with stages.stage("calibrate"):

@@ -38,7 +38,7 @@ from inference_sidecar.engines.preview.speaker import Speaker, choose_speaker
 from inference_sidecar.engines.preview.speech_motion import plan_speech
 from inference_sidecar.engines.preview.voice import measure_voice
 from inference_sidecar.engines.raster import Image, read_image, use_threads
-from inference_sidecar.engines.stages import Stages
+from inference_sidecar.engines.stages import LoadStages
 from inference_sidecar.foundation.errors import ImageUnreadable
 from inference_sidecar.foundation.pace import Pace
 
@@ -60,10 +60,11 @@ class PreviewEngine:
         self._lip_closures: LipClosures | None = None
         self._pace: Pace | None = None
 
-    def load(self, stages: Stages = UNTIMED) -> Readiness:
+    def load(self, stages: LoadStages = UNTIMED) -> Readiness:
         """Loads the models of faces (4 MB) and phones (30 MB).
 
-        The pace is estimated until renders have been measured."""
+        The pace is estimated until renders have been measured.
+        """
         with stages.stage("weights"):
             self._finder = FaceFinder()
             self._lip_closures = LipClosures()

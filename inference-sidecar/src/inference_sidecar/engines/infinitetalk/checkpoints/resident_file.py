@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal, cast
@@ -109,18 +109,25 @@ class ResidentFile:
         """Of the whole file."""
         return self._path.stat().st_size
 
-    def load(self, device: torch.device) -> dict[str, Tensor]:
-        """Every tensor, on the device.
+    def load(
+        self, device: torch.device, on_read: Callable[[int], None] | None = None
+    ) -> dict[str, Tensor]:
+        """Every tensor, on the device. on_read: is told the bytes of each part that has arrived.
 
         On the CPU the tensors are views of the mapped file and cost nothing until they are used.
         For other devices the file is read once from start to end. The kernel reads the next part
         ahead while this one is copied, and drops copied pages from its cache.
         """
+        tell = on_read or (lambda _: None)
         if device.type == "cpu":
-            return load_file(self._path)
-        return dict(self._uploaded(device))
+            tensors = load_file(self._path)
+            tell(self.size_bytes)
+            return tensors
+        return dict(self._uploaded(device, tell))
 
-    def _uploaded(self, device: torch.device) -> Iterator[tuple[str, Tensor]]:
+    def _uploaded(
+        self, device: torch.device, tell: Callable[[int], None]
+    ) -> Iterator[tuple[str, Tensor]]:
         groups = _groups(tensor_places(self._path))
         with self._path.open("rb") as raw:
             for index, group in enumerate(groups):
@@ -130,6 +137,7 @@ class ResidentFile:
                     for place in group:
                         yield place.name, file.get_tensor(place.name).to(device)
                 _advise(raw.fileno(), [group], os.POSIX_FADV_DONTNEED)
+                tell(group[-1].end - group[0].start)
 
 
 class ResidentFolder:

@@ -9,6 +9,7 @@ from typing import Final
 import torch
 from torch import Tensor
 
+from inference_sidecar.engines.engine import UNTIMED
 from inference_sidecar.engines.infinitetalk.capacity.device import Device
 from inference_sidecar.engines.infinitetalk.capacity.flops import TransformerShape
 from inference_sidecar.engines.infinitetalk.capacity.memory_plan import RESERVE_BYTES, gib
@@ -36,6 +37,7 @@ from inference_sidecar.engines.infinitetalk.upstream.forward import (
     FORWARD_MEMORY,
     upstream_denoiser,
 )
+from inference_sidecar.engines.stages import LoadStages
 from inference_sidecar.foundation.errors import GpuOutOfMemory
 
 _PROMPTS: Final = "prompts"
@@ -44,8 +46,10 @@ _UPSTREAMS: Final = "upstream"
 """Reported instead of a kernel's name, because upstream's code makes the choice."""
 
 
-def load_model(settings: InfiniteTalkSettings, device: Device) -> LoadedModel:
-    """Reads the resident weights.
+def load_model(
+    settings: InfiniteTalkSettings, device: Device, stages: LoadStages = UNTIMED
+) -> LoadedModel:
+    """Reads the resident weights, and tells how many of their bytes are read.
 
     Raises `WeightsError`, naming the command to run, if they are missing. Raises `GpuOutOfMemory`
     before reading anything if the weights alone do not fit, and `UpstreamUnusable` if upstream's
@@ -58,20 +62,25 @@ def load_model(settings: InfiniteTalkSettings, device: Device) -> LoadedModel:
     image, codec, text = folder.part("image"), folder.part("codec"), folder.part("text")
     voice, tokenizer = folder.voice, folder.tokenizer
     _require_room((transformer, image, codec), device)
+    reading = _Reading(sum(file.size_bytes for file in (transformer, image, codec)), stages)
 
     is_exact = precision == "fp32" or not device.is_cuda
-    tensors = transformer.load(device.torch)
+    tensors = transformer.load(device.torch, reading.add)
     config = DitConfig.of(TensorSource(tensors), transformer.info.config)
     forward = _forward(settings, tensors, transformer.info.config)
     del tensors
     video = WanCodec(
-        codec.load(device.torch), device.torch, torch.float32 if is_exact else torch.bfloat16
+        codec.load(device.torch, reading.add),
+        device.torch,
+        torch.float32 if is_exact else torch.bfloat16,
     )
     models = Models(
         denoiser=forward.denoiser,
         codec=video,
         image_encoder=ClipImage(
-            image.load(device.torch), device.torch, torch.float32 if is_exact else torch.float16
+            image.load(device.torch, reading.add),
+            device.torch,
+            torch.float32 if is_exact else torch.float16,
         ),
     )
     return LoadedModel(
@@ -94,6 +103,19 @@ def load_model(settings: InfiniteTalkSettings, device: Device) -> LoadedModel:
         codec_bytes_per_value=4 if is_exact else 2,
         forward_memory=forward.memory,
     )
+
+
+@dataclass
+class _Reading:
+    """How much of the weights is read. total: of the files that go to the device, in bytes."""
+
+    total: int
+    stages: LoadStages
+    done: int = 0
+
+    def add(self, read_bytes: int) -> None:
+        self.done += read_bytes
+        self.stages.loading("weights", min(1.0, self.done / self.total))
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,124 @@
+/**
+ * Jobs come at random, doorbells go wrong, machines and orchestrators die, GPUs run out: does every job end,
+ * are there never too many workers, and are they gone afterwards? RunPod is the fake of the tests; its worker
+ * loop, the sidecars (engine `null`) and the services are real.
+ *
+ *   npm run bench:runpod
+ *   npm run bench:runpod -- --jobs 8 --seconds 30 --seed 7
+ *
+ * Ends with 1 if any of the three does not hold.
+ */
+import { setTimeout as pause } from 'node:timers/promises'
+import { parseArgs } from 'node:util'
+import {
+  expectAllCompletedOnce,
+  hasRunPodSdk,
+  portForRunPod,
+  runPodSettings,
+  seededRandom,
+  startRunPodWorkers,
+  startSystem,
+  submitMany,
+  until,
+  watchRunPodWorkers,
+} from '../../tests/harness/index.ts'
+import { markdownTable } from '../pipeline/statistics.ts'
+
+const { values } = parseArgs({
+  options: {
+    jobs: { type: 'string', default: '30' },
+    seconds: { type: 'string', default: '120' },
+    share: { type: 'string', default: '0.2' },
+    max: { type: 'string', default: '5' },
+    seed: { type: 'string', default: '1' },
+  },
+})
+const [jobs, seconds, share, max, seed] = [
+  ...[Number(values.jobs), Number(values.seconds), Number(values.share)],
+  ...[Number(values.max), Number(values.seed)],
+] as [number, number, number, number, number]
+const random = seededRandom(seed)
+const idleWithinMs = 120_000
+
+if (!hasRunPodSdk()) throw new Error('npm run setup -- --with runpod')
+const port = await portForRunPod()
+const system = await startSystem({
+  env: {
+    ...runPodSettings(port),
+    SCALE_MAX_WORKERS: String(max),
+    SCALE_IDLE_SECONDS: '3',
+    SCALE_TARGET_WAIT_SECONDS: '0',
+    SCALE_COLD_START_SECONDS: '2',
+    // A lost doorbell is noticed after a hundred seconds.
+    ORCHESTRATOR_TIMINGS_DIVISOR: '6',
+  },
+})
+const runPod = await startRunPodWorkers(system, port, {
+  max,
+  idleMs: 500,
+  trouble: { seed, share },
+  env: { NULL_SECONDS_PER_VIDEO_SECOND: '2', NULL_LOAD_SECONDS: '2' },
+})
+const done = { workersKilled: 0, orchestratorsKilled: 0, throttledSpells: 0 }
+try {
+  const watch = await watchRunPodWorkers(system, runPod)
+  const startedAt = performance.now()
+  const overMs = () => performance.now() - startedAt
+  const isOver = () => overMs() > seconds * 1000
+
+  const submitted: string[] = []
+  const submitting = (async () => {
+    for (let left = jobs; left > 0; left -= 1) {
+      const [job] = await submitMany(system.client, 1, {
+        seconds: 1 + random(3),
+        prompt: `null:seconds=${1 + random(4)}`,
+      })
+      if (job) submitted.push(job)
+      await pause(random(Math.max(1, (2 * seconds * 1000) / jobs)))
+    }
+  })()
+  const killing = (async () => {
+    while (!isOver()) {
+      await pause(5_000 + random(15_000))
+      const what = random(4)
+      if (what === 0) {
+        await system.kill('orchestrator')
+        done.orchestratorsKilled += 1
+      } else if (what === 1) {
+        runPod.control.act({ isThrottled: true })
+        done.throttledSpells += 1
+        await pause(5_000 + random(10_000))
+        runPod.control.act({ isThrottled: false })
+      } else if (runPod.control.act({ kill: 'any' }).killed) done.workersKilled += 1
+    }
+  })()
+  await Promise.all([submitting, killing])
+  await expectAllCompletedOnce(system, submitted, { timeoutMs: 600_000 })
+  const completedAt = overMs()
+  await until(() => runPod.fleet.all().length === 0, {
+    timeoutMs: idleWithinMs,
+    what: 'no worker after two idle minutes',
+  })
+  const emptyMs = overMs() - completedAt
+  watch.stop()
+
+  const shown = runPod.control.show()
+  const rows: [string, string][] = [
+    ['jobs completed once', `${submitted.length} of ${jobs}`],
+    ['most workers past hello', `${watch.most()} (at most ${max})`],
+    ['doorbells', JSON.stringify(shown.rings)],
+    ['lives of a worker past hello', String(watch.lives())],
+    ['started by RunPod in all', String(shown.jobs.reduce((sum, { taken }) => sum + taken, 0))],
+    ['killed', JSON.stringify(done)],
+    ['the last job was done after', `${Math.round(completedAt / 1000)} s`],
+    ['no worker was left after another', `${Math.round(emptyMs / 1000)} s`],
+  ]
+  console.log(markdownTable(['what', 'seen'], rows))
+  if (watch.most() > max) {
+    console.error(`${watch.most()} workers were past hello at once`)
+    process.exitCode = 1
+  }
+} finally {
+  await runPod.stop()
+  await system.stop()
+}

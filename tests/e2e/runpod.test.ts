@@ -1,0 +1,100 @@
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import {
+  expectAllCompletedOnce,
+  followProgress,
+  hasRunPodSdk,
+  portForRunPod,
+  type RunPodWorkers,
+  runPodSettings,
+  type System,
+  startRunPodWorkers,
+  startSystem,
+  submitMany,
+  until,
+  watchRunPodWorkers,
+} from '../harness/index.ts'
+
+const max = 3
+
+/** Real services, RunPod's own worker loop, real sidecars; only RunPod itself is made up. */
+describe.skipIf(!hasRunPodSdk())('workers at RunPod (npm run setup -- --with runpod)', () => {
+  let system: System
+  let runPod: RunPodWorkers
+  beforeAll(async () => {
+    const port = await portForRunPod()
+    system = await startSystem({
+      env: {
+        ...runPodSettings(port),
+        SCALE_MAX_WORKERS: String(max),
+        SCALE_IDLE_SECONDS: '2',
+        SCALE_TARGET_WAIT_SECONDS: '0',
+        SCALE_COLD_START_SECONDS: '1',
+      },
+    })
+    runPod = await startRunPodWorkers(system, port, {
+      max,
+      idleMs: 500,
+      // Long enough to be seen loading.
+      env: { NULL_SECONDS_PER_VIDEO_SECOND: '1', NULL_LOAD_SECONDS: '4' },
+    })
+  }, 120_000)
+  afterAll(async () => {
+    await runPod?.stop()
+    expect(await system?.stop()).toEqual([])
+  }, 90_000)
+
+  it('are woken for jobs, whatever becomes of the doorbells, and are gone afterwards', async () => {
+    const watch = await watchRunPodWorkers(system, runPod)
+    runPod.troubles.plan(['429', 'doubled', '500', 'reply-lost'])
+    const jobIds = await submitMany(system.client, 8, { seconds: 1, prompt: 'null:seconds=1' })
+    // A machine goes amid a render, without a word.
+    const busy = await until(
+      () => runPod.control.show().workers.find(({ isBusy, isReady }) => isBusy && isReady),
+      { timeoutMs: 60_000, what: 'a worker with a doorbell in hand' },
+    )
+    await until(
+      async () =>
+        (await system.client.status(jobIds[0] ?? '')).stage === 'rendering' ||
+        watch.counts().length > 0,
+      { timeoutMs: 60_000, what: 'a render' },
+    )
+    runPod.control.act({ kill: busy.id })
+
+    await expectAllCompletedOnce(system, jobIds, { timeoutMs: 150_000 })
+    await until(() => runPod.fleet.all().length === 0, {
+      timeoutMs: 60_000,
+      what: 'the end of the last worker',
+    })
+    await watch.stop()
+
+    const { jobs, rings } = runPod.control.show()
+    expect(watch.most()).toBeGreaterThan(0)
+    expect(watch.most()).toBeLessThanOrEqual(max)
+    expect(rings).toMatchObject({ '429': 1, doubled: 1, '500': 1, 'reply-lost': 1 })
+    for (const { input, policy } of jobs) {
+      expect(Object.keys(input).toSorted()).toEqual(['kind', 'wakeId'])
+      expect(policy.ttl).toBeGreaterThan(policy.executionTimeout ?? 0)
+    }
+    const done = jobs.filter(({ status }) => status === 'COMPLETED')
+    expect(done.length).toBeGreaterThan(0)
+    // A doubled doorbell costs a container's start: its second worker was sent away.
+    expect(watch.lives()).toBeLessThan(jobs.reduce((sum, { taken }) => sum + taken, 0))
+  })
+
+  it('come before the eyes of the client who waits, stage by stage', async () => {
+    const key = await system.createKey('watcher')
+    const { jobId } = await system.clientWith(key).submit({ prompt: 'null:seconds=0.5' })
+    const views = await followProgress(system.url, key, jobId)
+
+    const workers = views.flatMap(({ worker }) => (worker ? [worker] : []))
+    const order = ['none', 'requested', 'starting', 'loading', 'ready']
+    const places = workers.map(({ state }) => order.indexOf(state))
+    expect(places).toEqual(places.toSorted((one, other) => one - other))
+    expect(new Set(workers.map(({ state }) => state))).toContain('requested')
+    const percents = workers.flatMap(({ percent }) => (percent === undefined ? [] : [percent]))
+    expect(new Set(percents).size).toBeGreaterThan(1)
+    expect(percents).toEqual(percents.toSorted((one, other) => one - other))
+    expect(workers.some(({ expected_ready_at }) => expected_ready_at !== null)).toBe(true)
+    expect(views.map(({ stage }) => stage)).toContain('rendering')
+  })
+})

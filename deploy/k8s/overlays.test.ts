@@ -1,4 +1,4 @@
-import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
+import { mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
 import { monitoredServices } from '@avatar/contracts'
@@ -251,4 +251,37 @@ describe.skipIf(skipsWithout('kubectl'))('the overlays', () => {
       expect(running + started).toBeLessThanOrEqual(maxReplicaCount)
     })
   })
+})
+
+describe.skipIf(skipsWithout('kubectl'))('docs/kubernetes.md', () => {
+  it('names only what the overlay that it applies has', async () => {
+    const page = await readFile(join(root, 'docs/kubernetes.md'), 'utf8')
+    const block = /^```sh\n([\s\S]*?)^```$/m.exec(page)?.[1] ?? ''
+    const { manifests } = await render('preview')
+    const kinds = { service: 'Service', deploy: 'Deployment', job: 'Job' } as const
+    const named = [...block.matchAll(/\b(service|deploy|job)\/([a-z0-9-]+)(?![a-z0-9/.-])/g)]
+    expect(named.map(([whole]) => whole)).toEqual(
+      expect.arrayContaining(['service/ingest', 'service/s3', 'deploy/operator', 'job/provision']),
+    )
+    for (const [, kind = 'service', name] of named)
+      if (name !== 'k8s')
+        expect(
+          manifests.some(
+            (each) =>
+              each.kind === kinds[kind as keyof typeof kinds] && each.metadata.name === name,
+          ),
+          `${kind}/${name}`,
+        ).toBe(true)
+    for (const [path] of block.matchAll(/deploy\/k8s\/[a-z0-9/.-]+/g))
+      await expect(stat(join(root, path))).resolves.toBeDefined()
+    for (const [, port] of block.matchAll(/port-forward service\/\w+ \d+:(\d+)/g))
+      expect(
+        manifests.some(({ spec }) =>
+          (Array.isArray(spec?.ports) ? spec.ports : []).some(
+            (each: { port: number }) => String(each.port) === port,
+          ),
+        ),
+        port,
+      ).toBe(true)
+  }, 60_000)
 })

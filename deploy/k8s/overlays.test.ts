@@ -31,29 +31,26 @@ describe.skipIf(skipsWithout('kubectl'))('the overlays', () => {
     return runTool('kubernetes-validate', ['--strict', file])
   }
 
-  it.each(overlays)(
-    '%s is what Kubernetes accepts, and no word more',
-    async (overlay) => {
-      const manifests = of(overlay)
-      expect(manifests.length).toBeGreaterThan(20)
-      // KEDA's kind is unknown to it; its Job is not.
-      const known = manifests.map((manifest) =>
-        manifest.kind === 'ScaledJob'
-          ? {
-              apiVersion: 'batch/v1',
-              kind: 'Job',
-              metadata: manifest.metadata,
-              spec: manifest.spec.jobTargetRef,
-            }
-          : manifest,
-      )
-      const opinion = await validate(overlay, known.map((each) => stringify(each)).join('---\n'))
-      expect(opinion.output).not.toMatch(/WARN|ERROR/)
-      expect(opinion.output.match(/passed for resource/g)).toHaveLength(manifests.length)
-      expect(opinion.isContent).toBe(true)
-    },
-    60_000,
-  )
+  it('are what Kubernetes accepts, and no word more', async () => {
+    // KEDA's kind is unknown to it; its Job is not.
+    const known = overlays.flatMap(of).map((manifest) =>
+      manifest.kind === 'ScaledJob'
+        ? {
+            apiVersion: 'batch/v1',
+            kind: 'Job',
+            metadata: manifest.metadata,
+            spec: manifest.spec.jobTargetRef,
+          }
+        : manifest,
+    )
+    // What the overlays share is looked at once: each takes its time.
+    const distinct = [...new Set(known.map((each) => stringify(each)))]
+    expect(distinct.length).toBeGreaterThan(30)
+    const opinion = await validate('all', distinct.join('---\n'))
+    expect(opinion.output).not.toMatch(/WARN|ERROR/)
+    expect(opinion.output.match(/passed for resource/g)).toHaveLength(distinct.length)
+    expect(opinion.isContent).toBe(true)
+  }, 180_000)
 
   it('would not pass with a misspelt field', async () => {
     const [deployment] = of('preview').filter(({ kind }) => kind === 'Deployment')

@@ -65,7 +65,10 @@ describe('docs/operations.md', () => {
     )
     expect(named.length).toBeGreaterThan(5)
     for (const name of named)
-      expect(texts.some((text) => new RegExp(`^ {2}${name}:`, 'm').test(text)), name).toBe(true)
+      expect(
+        texts.some((text) => new RegExp(`^ {2}${name}:`, 'm').test(text)),
+        name,
+      ).toBe(true)
   })
 
   it('can be followed word by word on a real system, a lost disk included', async () => {

@@ -7,6 +7,7 @@ export { killAtRandom, seededRandom } from './chaos.ts'
 export { findChromium } from './chromium.ts'
 export { clocksAhead } from './clock-ahead.ts'
 export { expectAllCompletedOnce, expectCompletedOnce } from './exactly-once.ts'
+export { writeFakeDocker } from './fake-docker.ts'
 export { serveMadeMetrics } from './made-metrics.ts'
 export { portrait, voice } from './media.ts'
 export { askPrometheus, hasMonitoring, startAlertWebhook } from './monitoring.ts'
@@ -33,6 +34,5 @@ export {
   startSystem,
   type Victim,
 } from './system.ts'
-export { writeFakeDocker } from './fake-docker.ts'
 export { hasEnginePackages, prepareTinyWeights, tinyEngine } from './tiny-weights.ts'
 export { within } from './within.ts'

@@ -6,7 +6,10 @@ export class ReleaseFailed extends Error {
   readonly step: string
   readonly notUndone: readonly string[]
 
-  constructor(step: string, cause: unknown, notUndone: readonly string[]) {
+  constructor(
+    step: string,
+    { cause, notUndone }: { cause: unknown; notUndone: readonly string[] },
+  ) {
     const reason = cause instanceof Error ? cause.message : String(cause)
     super(
       [`${step} failed: ${reason}`, notUndone.length > 0 && `not undone: ${notUndone.join('; ')}`]
@@ -28,7 +31,8 @@ export async function runSteps(steps: readonly Step[], deployment: Deployment): 
     } catch (error) {
       deployment.say(`${step.name} failed: ${error instanceof Error ? error.message : error}`)
       // The step that failed may have done half of it.
-      throw new ReleaseFailed(step.name, error, await undo(steps.slice(0, at + 1), deployment))
+      const notUndone = await undo(steps.slice(0, at + 1), deployment)
+      throw new ReleaseFailed(step.name, { cause: error, notUndone })
     }
   }
 }

@@ -8,6 +8,7 @@ export { findChromium } from './chromium.ts'
 export { clocksAhead } from './clock-ahead.ts'
 export { expectAllCompletedOnce, expectCompletedOnce } from './exactly-once.ts'
 export { followProgress } from './follow-events.ts'
+export { writeFakeDocker } from './fake-docker.ts'
 export { serveMadeMetrics } from './made-metrics.ts'
 export { portrait, voice } from './media.ts'
 export { askPrometheus, hasMonitoring, startAlertWebhook } from './monitoring.ts'
@@ -44,6 +45,5 @@ export {
   startSystem,
   type Victim,
 } from './system.ts'
-export { writeFakeDocker } from './fake-docker.ts'
 export { hasEnginePackages, prepareTinyWeights, tinyEngine } from './tiny-weights.ts'
 export { within } from './within.ts'

@@ -143,11 +143,11 @@ describe('workers', () => {
         const own = await ofWorker(worker)
         return own.some(({ name }) => name === metricName('worker_pace_ratio')) && own
       },
-      { timeoutMs: 40_000, everyMs: lookEveryMs, what: `the series of ${worker}` },
+      { timeoutMs: 90_000, everyMs: lookEveryMs, what: `the series of ${worker}` },
     )
   const untilGone = (worker: string) =>
     until(async () => (await ofWorker(worker)).length === 0, {
-      timeoutMs: 40_000,
+      timeoutMs: 90_000,
       everyMs: lookEveryMs,
       what: `no series of ${worker}`,
     })
@@ -167,5 +167,5 @@ describe('workers', () => {
     await stopped.stop()
     await untilGone('stopped')
     expect(await sumOf('workers', { state: 'ready' })).toBe(1)
-  }, 120_000)
+  }, 400_000)
 })

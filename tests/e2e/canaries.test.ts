@@ -267,7 +267,7 @@ describe('what leaves the processes', () => {
       expect(said).toContain('the configuration is not valid')
       outputBeside.push(said)
     }
-  }, 60_000)
+  }, 150_000)
 
   it('holds no secret of an error that nobody catches, nor of a warning', async () => {
     const given = 'process.env.NATS_PASSWORD, process.env.R2_SECRET_ACCESS_KEY'

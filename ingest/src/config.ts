@@ -6,6 +6,7 @@ import {
   serviceLimitConfig,
 } from '@avatar/job-kit'
 import {
+  listed,
   natsConfig,
   program,
   runtimeConfig,
@@ -106,13 +107,6 @@ export const ingestConfigSchema = withStoreAddress(
 )
 
 export type IngestConfig = z.output<typeof ingestConfigSchema>
-
-function listed(text: string): string[] {
-  return text
-    .split(',')
-    .map((each) => each.trim())
-    .filter(Boolean)
-}
 
 function isNetwork(text: string): boolean {
   return network.safeParse(text).success && !text.endsWith('/0')

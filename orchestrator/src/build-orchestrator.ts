@@ -11,6 +11,7 @@ import type { OrchestratorConfig } from './config.ts'
 import { createDispatchRules, type DispatchRules } from './dispatch/dispatch-rules.ts'
 import { createDispatcher } from './dispatch/dispatcher.ts'
 import { createRenderOrders } from './dispatch/render-order.ts'
+import { createWorkerLinks } from './dispatch/worker-links.ts'
 import { workerPostings } from './ledger/worker-postings.ts'
 import { watchWorkers } from './liveness/watch-workers.ts'
 import { measureTransitions, observeLiveJobs } from './observations/job-metrics.ts'
@@ -71,12 +72,16 @@ export async function buildOrchestrator(
   observeLiveJobs(instruments, { liveJobs, clock })
 
   const publishOutputs = createPublishOutputs({ bus, objects, clock })
-  const urlTtlSeconds = config.PRESIGNED_URL_TTL_SECONDS
-  const renderOrder = createRenderOrders({ objects, urlTtlSeconds })
+  const workerLinks = createWorkerLinks({
+    objects,
+    urlTtlSeconds: config.PRESIGNED_URL_TTL_SECONDS,
+    localPools: config.LOCAL_POOLS,
+  })
+  const renderOrder = createRenderOrders({ workerLinks })
   const shared = { ...foundation, writer, records, objects, publishOutputs, liveJobs, renderOrder }
   const dispatcher = createDispatcher({ ...shared, rules, workerPaces })
   const isCurrent = () => [liveJobs, following].every((part) => part.isReady?.() ?? true)
-  const deps = { ...shared, renderLearner: learner, dispatcher, urlTtlSeconds, isCurrent }
+  const deps = { ...shared, renderLearner: learner, dispatcher, workerLinks, isCurrent }
   const parts = [
     following,
     liveJobs,

@@ -1,3 +1,4 @@
+import { poolSchema } from '@avatar/contracts'
 import {
   deadlineConfig,
   priceConfig,
@@ -5,7 +6,13 @@ import {
   retentionConfig,
   serviceLimitConfig,
 } from '@avatar/job-kit'
-import { natsConfig, runtimeConfig, storeConfig, withStoreAddress } from '@avatar/service-kit'
+import {
+  listed,
+  natsConfig,
+  runtimeConfig,
+  storeConfig,
+  withStoreAddress,
+} from '@avatar/service-kit'
 import { z } from 'zod'
 
 /** The orchestrator's environment. */
@@ -26,6 +33,17 @@ export const orchestratorConfigSchema = withStoreAddress(
       .max(86_400)
       .default(3600)
       .describe('how long the presigned URLs of one attempt are valid'),
+    LOCAL_POOLS: z
+      .string()
+      .default('local')
+      .transform(listed)
+      .refine((pools) => pools.every((pool) => poolSchema.safeParse(pool).success), {
+        error: 'must be names of pools, separated by commas',
+      })
+      .describe(
+        'pools whose workers reach the store at S3_ENDPOINT, separated by commas; ' +
+          'workers of all others are given links at S3_PUBLIC_ENDPOINT',
+      ),
   }),
 )
 

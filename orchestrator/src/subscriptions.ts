@@ -20,6 +20,7 @@ import {
 import type { Dispatcher } from './dispatch/dispatcher.ts'
 import { listenWhenCurrent } from './dispatch/listen-when-current.ts'
 import type { RenderOrders } from './dispatch/render-order.ts'
+import type { WorkerLinks } from './dispatch/worker-links.ts'
 import { onJobEvent } from './handlers/job-event.ts'
 import type { PublishOutputs } from './outputs/publish-outputs.ts'
 import type { JobWriter } from './records/job-writer.ts'
@@ -37,7 +38,7 @@ type SubscriptionDeps = Omit<Foundation, 'config'> & {
   renderLearner: RenderLearner
   /** Whether all records, limits and postings are read. */
   isCurrent: () => boolean
-  urlTtlSeconds: number
+  workerLinks: WorkerLinks
 }
 
 /** The table of contents: everything that the orchestrator receives, and its handler. */

@@ -97,6 +97,14 @@ function failureOf(call: () => void): string | undefined {
   }
 }
 
+/** The words of a setting that lists them, separated by commas. */
+export function listed(text: string): string[] {
+  return text
+    .split(',')
+    .map((each) => each.trim())
+    .filter(Boolean)
+}
+
 export const natsConfig = {
   NATS_URL: z
     .url({ protocol: /^(nats|tls|wss?)$/, error: 'must be a URL such as nats://host:4222' })
@@ -115,7 +123,7 @@ export const storeConfig = {
     .regex(/^[^?#]*$/, 'must have neither a query nor a fragment')
     .optional()
     .describe(
-      'the same server as clients reach it, for the links that they get; by default S3_ENDPOINT',
+      'the same server as clients and workers elsewhere reach it, for the links that they get; by default S3_ENDPOINT',
     ),
   R2_ACCOUNT_ID: z
     .string()

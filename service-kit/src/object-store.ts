@@ -29,6 +29,9 @@ export type ObjectStoreOptions = {
   stallMs?: number
 }
 
+/** Where a link leads: to the store as the services reach it, or as clients and workers elsewhere do. */
+export type StoreAddress = 'inner' | 'public'
+
 export type ObjectHead = { bytes: number; sha256: string | undefined }
 /** How a client's link is answered: `inline` plays in a browser, `attachment` is saved. */
 export type LinkOptions = {
@@ -105,6 +108,7 @@ export function createObjectStore(options: ObjectStoreOptions) {
   const client = clientOf(options.endpoint)
   // The signature covers the host, so a link for another host needs a client of its own.
   const publicClient = options.publicEndpoint ? clientOf(options.publicEndpoint) : client
+  const clientAt = (at: StoreAddress) => (at === 'public' ? publicClient : client)
 
   /** How far the store's clock is ahead of ours. */
   let storeAheadMs = 0
@@ -277,10 +281,13 @@ export function createObjectStore(options: ObjectStoreOptions) {
       return deleted
     },
 
-    /** A presigned URL by which a worker reads one object, at the address that the services use. */
-    async presignGet(key: string, ttlSeconds: number): Promise<string> {
+    /** A presigned URL by which a worker reads one object. */
+    async presignGet(key: string, ttlSeconds: number, at: StoreAddress = 'inner'): Promise<string> {
       const command = new GetObjectCommand({ Bucket: bucket, Key: key })
-      return getSignedUrl(client, command, { expiresIn: ttlSeconds, signingDate: signingDate() })
+      return getSignedUrl(clientAt(at), command, {
+        expiresIn: ttlSeconds,
+        signingDate: signingDate(),
+      })
     },
 
     /**
@@ -310,6 +317,7 @@ export function createObjectStore(options: ObjectStoreOptions) {
       key: string,
       { bytes, sha256, contentType }: { bytes: number; sha256: string; contentType: string },
       ttlSeconds: number,
+      at: StoreAddress = 'inner',
     ) {
       const checksum = hexToBase64(sha256)
       const command = new PutObjectCommand({
@@ -320,7 +328,7 @@ export function createObjectStore(options: ObjectStoreOptions) {
         ChecksumSHA256: checksum,
         IfNoneMatch: '*',
       })
-      const url = await getSignedUrl(client, command, {
+      const url = await getSignedUrl(clientAt(at), command, {
         expiresIn: ttlSeconds,
         // The presigner leaves the type out of the signature unless it is named here.
         signableHeaders: new Set(['content-type']),

@@ -163,7 +163,7 @@ describe('a link', () => {
     await until(async () => (await fetch(short)).status === 403, { timeoutMs: 5_000 })
   })
 
-  it('names the public address of the store for clients, and the inner one for workers', async () => {
+  it('names the public address of the store for clients, and the one asked for to workers', async () => {
     const publicEndpoint = 'https://media.example'
     const split = createObjectStore({ ...s3, publicEndpoint })
     const link = await split.presignLink('f/video', 60, asVideo)
@@ -171,6 +171,12 @@ describe('a link', () => {
     const inner = await split.presignGet('f/video', 60)
     expect(new URL(inner).origin).toBe(s3.endpoint)
     expect((await fetch(inner)).status).toBe(200)
+    const content = { bytes: 5, sha256: sha256('hello'), contentType: 'video/mp4' }
+    const elsewhere = [
+      await split.presignGet('f/video', 60, 'public'),
+      (await split.presignPut('f/out', content, 60, 'public')).url,
+    ]
+    for (const url of elsewhere) expect(new URL(url).origin).toBe(publicEndpoint)
     split.stop()
   })
 

@@ -5,7 +5,8 @@ import {
   spanNames,
   videoContentType,
 } from '@avatar/contracts'
-import type { Clock, ObjectStore } from '@avatar/service-kit'
+import type { Clock } from '@avatar/service-kit'
+import type { WorkerLinks } from '../dispatch/worker-links.ts'
 import { answering } from '../observations/answer-span.ts'
 import type { JobWriter } from '../records/job-writer.ts'
 import type { Answer } from '../states/decide.ts'
@@ -13,9 +14,8 @@ import type { Answer } from '../states/decide.ts'
 /** Answers a worker that wants to upload. The presigned URL accepts only the announced content, once. */
 export function answerStore(deps: {
   writer: JobWriter
-  objects: ObjectStore
+  workerLinks: WorkerLinks
   clock: Clock
-  urlTtlSeconds: number
 }) {
   return async (request: StoreRequest): Promise<StoreAnswer> => {
     const { jobId, owner, epoch } = request
@@ -24,19 +24,20 @@ export function answerStore(deps: {
     if (!applied) return { answer: 'drop' }
     const attempt = { jobId, epoch, traceparent: applied.value.traceparent }
     return answering(deps.clock, spanNames.answerStore, { attempt, fromMs }, () =>
-      answerOf(request, applied.answer?.answer),
+      answerOf(request, applied.answer?.answer, applied.value.worker?.pool),
     )
   }
 
   async function answerOf(
     { jobId, epoch, bytes, sha256 }: StoreRequest,
     answer: Answer['answer'] | undefined,
+    pool: string | undefined,
   ): Promise<StoreAnswer> {
     if (answer === 'stop' || answer === 'lost') return { answer }
     if (answer !== 'grant') return { answer: 'drop' }
     const key = outputKey(jobId, epoch)
     const content = { bytes, sha256, contentType: videoContentType }
-    const granted = await deps.objects.presignPut(key, content, deps.urlTtlSeconds)
+    const granted = await deps.workerLinks.toStore(key, content, pool)
     return { answer: 'grant', key, ...granted }
   }
 }

@@ -85,9 +85,9 @@ async function vitest(env: Readonly<Record<string, string>>): Promise<Tally> {
     prefix: '',
     signal: deadline,
   })
-  return trouble && tally.failed === 0
-    ? addTallies(tally, aFailure(`containers: ${trouble}`))
-    : tally
+  if (!trouble || tally.failed > 0) return tally
+  const reason = deadline.aborted ? 'cut off, or not done in time' : trouble
+  return addTallies(tally, aFailure(`containers: ${reason}`))
 }
 
 /** The first line of what went wrong while something was fetched. */

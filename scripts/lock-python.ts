@@ -22,7 +22,7 @@ const withinLocks = (locks: readonly string[]) => locks.flatMap((lock) => ['-c',
 
 for (const { file, parts, beside } of pythonLocks) {
   // The dependencies of torch are locked with the engine, torch itself is not (see pyproject.toml).
-  const extras = beside.length > 0 ? [...parts, 'torch'] : parts
+  const extras = parts.includes('engine') ? [...parts, 'torch'] : parts
   compile(file, 'pyproject.toml', [
     ...everywhere.split(' '),
     ...['--no-emit-package', 'torch'],

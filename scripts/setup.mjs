@@ -7,6 +7,8 @@
  *   npm run setup -- --with engine     also torch, diffusers and transformers
  *   npm run setup -- --with kernels    also Triton, for the tests of the GPU kernels (and the engine)
  *   npm run setup -- --with reference  also what upstream's own code imports (and the engine)
+ *   npm run setup -- --with runpod     also RunPod's worker loop, for the tests of a worker on its endpoints
+ *   npm run setup -- --with deploy     also kubectl and what checks the deployment files
  *   npm run setup -- --with monitoring also Prometheus, Alertmanager and their tools
  *
  * A part that was added once stays: names add up over several runs.

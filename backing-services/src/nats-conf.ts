@@ -1,4 +1,5 @@
 import {
+  poolUserPermissions,
   publisherAccount,
   publisherImports,
   publisherPermissions,
@@ -14,8 +15,19 @@ import {
   type UserPermissions,
 } from '@avatar/contracts'
 
+/** As whom the brokers of a cluster meet. */
+const routeUser = 'route'
+
 /** Where the server answers with its health. */
 const healthSubject = '$SYS.REQ.SERVER.PING.HEALTHZ'
+
+/** The brokers of a cluster: the port on which they meet, the `host:port` of each, and what lets them in. */
+export type NatsCluster = {
+  name: string
+  port: number
+  peers: readonly string[]
+  password: string
+}
 
 /** What the broker's configuration file is made of. */
 type NatsConfInput = {
@@ -27,14 +39,19 @@ type NatsConfInput = {
   /** Where workers come in by websocket. A proxy in front of it speaks TLS: here nothing is encrypted. */
   websocketPort?: number
   /** In a cluster each server gets a name of its own by `--name`. */
-  cluster?: { name: string; port: number; routes: readonly string[] }
+  cluster?: NatsCluster
   storeDir: string
   passwords: Readonly<Record<ServiceUser, string>>
   /** Of the user that reloads the broker. */
   reloadPassword: string
   /** Publisher's name → password. */
   publishers: Readonly<Record<string, string>>
+  /** The users of workers elsewhere, each of one pool; a pool whose password is rotated has two. */
+  poolUsers?: readonly PoolUser[]
 }
+
+/** A user of the workers of one pool, named by `poolUser`. */
+export type PoolUser = { user: string; pool: string; password: string }
 
 /**
  * The broker's configuration: JetStream on disk with every acknowledged publish synced, one user per
@@ -56,7 +73,7 @@ export function renderNatsConf(input: NatsConfInput): string {
     ...(input.websocketPort === undefined
       ? {}
       : { websocket: { listen: `${input.host}:${input.websocketPort}`, no_tls: true } }),
-    ...(input.cluster ? { cluster: clusterOf(input.host, input.cluster) } : {}),
+    ...(input.cluster ? clusterOf(input.host, input.cluster) : {}),
     jetstream: {
       store_dir: input.storeDir,
       max_memory_store: 268_435_456,
@@ -71,7 +88,7 @@ export function renderNatsConf(input: NatsConfInput): string {
         users: [natsUser(reloadUser, input.reloadPassword, reloadPermissions)],
         exports: [{ service: healthSubject }],
       },
-      [serviceAccount]: services(input.passwords),
+      [serviceAccount]: services(input.passwords, input.poolUsers ?? []),
       ...Object.fromEntries(
         Object.entries(input.publishers).map(([name, password]) => [
           publisherAccount(name),
@@ -83,11 +100,24 @@ export function renderNatsConf(input: NatsConfInput): string {
   return `${JSON.stringify(conf, null, 2)}\n`
 }
 
-function clusterOf(host: string, { name, port, routes }: NonNullable<NatsConfInput['cluster']>) {
-  return { name, listen: `${host}:${port}`, routes }
+function clusterOf(host: string, { name, port, peers, password }: NatsCluster) {
+  return {
+    cluster: {
+      name,
+      listen: `${host}:${port}`,
+      // Whoever is let in here may say anything in the name of any user.
+      authorization: { user: routeUser, password, timeout: 2 },
+      routes: peers.map((peer) => `nats://${routeUser}:${password}@${peer}`),
+      // Else clients are told the addresses of the single brokers, which nobody behind a proxy can reach.
+      no_advertise: true,
+    },
+    // The shortest that the broker accepts.
+    lame_duck_duration: '30s',
+    lame_duck_grace_period: '5s',
+  }
 }
 
-function services(passwords: NatsConfInput['passwords']) {
+function services(passwords: NatsConfInput['passwords'], poolUsers: readonly PoolUser[]) {
   return {
     jetstream: 'enabled',
     imports: [
@@ -96,7 +126,12 @@ function services(passwords: NatsConfInput['passwords']) {
         to: subjects.brokerHealth,
       },
     ],
-    users: serviceUsers.map((user) => natsUser(user, passwords[user], servicePermissions[user])),
+    users: [
+      ...serviceUsers.map((user) => natsUser(user, passwords[user], servicePermissions[user])),
+      ...poolUsers.map(({ user, pool, password }) =>
+        natsUser(user, password, poolUserPermissions(pool, user)),
+      ),
+    ],
     exports: [
       ...serviceExports.services.map(({ subject, answers }) => ({
         service: subject,

@@ -7,7 +7,7 @@ import { join } from 'node:path'
 import {
   inboxPrefix,
   recordOf,
-  reloadUser,
+  type reloadUser,
   type ServiceUser,
   serviceUsers,
 } from '@avatar/contracts'
@@ -54,8 +54,11 @@ export type TestNats = TestServer & {
   connectRawAs(user: TestUser): Promise<{ connection: NatsConnection; manager: JetStreamManager }>
 }
 
-/** A user of the broker, the one that reloads it, or one of the two publishers of every test broker. */
-export type TestUser = ServiceUser | typeof reloadUser | 'acme' | 'other'
+/**
+ * A user of the broker, the one that reloads it, one of the two publishers of every test broker, or the
+ * user of its one pool of workers elsewhere.
+ */
+export type TestUser = ServiceUser | typeof reloadUser | 'acme' | 'other' | 'pool-runpod'
 
 export type TestS3 = TestServer & {
   endpoint: string
@@ -112,6 +115,7 @@ export async function createTestNats(
       passwords,
       reloadPassword: 'test-reload',
       publishers: { acme: 'test-acme', other: 'test-other' },
+      poolUsers: [{ user: 'pool-runpod', pool: 'runpod', password: 'test-pool-runpod' }],
     }),
   )
   const monitor = `http://127.0.0.1:${monitorPort}`
@@ -122,7 +126,7 @@ export async function createTestNats(
     directory,
   )
   const passwordOf = (user: TestUser) =>
-    user === 'acme' || user === 'other' || user === reloadUser ? `test-${user}` : passwords[user]
+    user in passwords ? passwords[user as ServiceUser] : `test-${user}` // `in` does not narrow.
   return {
     ...server,
     ...{ url, monitor, passwords, directory },

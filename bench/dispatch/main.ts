@@ -75,7 +75,7 @@ async function waitsAfterKills(system: System): Promise<number[]> {
 /** Waits until so many orchestrators take asks, by the broker's list of subscriptions. */
 async function untilListening(system: System, orchestrators: number) {
   const { nats } = await system.stack()
-  const url = `${nats.monitor}/subsz?subs=1&test=${subjects.next}`
+  const url = `${nats.monitor}/subsz?subs=1&test=${subjects.next('local')}`
   await until(
     async () => {
       const { subscriptions_list = [] } = listSchema.parse(await (await fetch(url)).json())

@@ -29,10 +29,14 @@ type Way = {
   system: System
   sender: Sender
   submitMs: number[]
-  msPerJob: ProcessorTime
+  /** Of each round. */
+  msPerJob: ProcessorTime[]
   residentMb: number
   stopMs: number
 }
+
+/** Each way drains a part of its jobs in turn: what a job costs varies by a tenth from minute to minute. */
+const rounds = 5
 
 /**
  * What tracing costs: the same measurements with tracing off, on, and with a collector that accepts and
@@ -55,9 +59,8 @@ export async function tracingCost(options: Options): Promise<string> {
     for (const { system, sender } of ways)
       for (let left = warmUps; left > 0; left--) await oneJobAlone(system, sender, bodies.submit)
     await submitInTurn(ways, bodies, submits)
+    await drainInTurn(ways, bodies, Math.ceil(queued / rounds))
     for (const way of ways) {
-      const drained = await drainBacklog(way.system, way.sender, bodies, queued)
-      way.msPerJob = recordOf(processNames, (name) => drained.processorMs[name] / queued)
       way.residentMb = await residentMb(way.system)
       way.stopMs = await timeToStop(way, bodies.submit)
     }
@@ -85,7 +88,7 @@ async function start(name: string, env: Record<string, string>, checkout?: strin
     system,
     sender,
     submitMs: [],
-    msPerJob: recordOf(processNames, () => 0),
+    msPerJob: [],
     residentMb: 0,
     stopMs: 0,
   }
@@ -107,6 +110,17 @@ async function submitInTurn(ways: readonly Way[], bodies: Options['bodies'], sub
     }
   for (const [sender, jobId] of submitted) await sender.send('POST', `/cancel/${jobId}`)
   for (const each of release) await each()
+}
+
+/** A backlog of each in turn, again and again. */
+async function drainInTurn(ways: readonly Way[], bodies: Options['bodies'], count: number) {
+  for (let round = 0; round < rounds; round++)
+    for (let place = 0; place < ways.length; place++) {
+      const way = ways[(round + place) % ways.length]
+      if (!way) continue
+      const { processorMs } = await drainBacklog(way.system, way.sender, bodies, count)
+      way.msPerJob.push(recordOf(processNames, (name) => processorMs[name] / count))
+    }
 }
 
 /** Of the three services together, from /proc. */
@@ -138,7 +152,8 @@ function tablesOf(ways: readonly Way[]): string {
   const times = ways.map(({ submitMs }) => summarise(submitMs))
   const [offTimes] = times
   if (!offTimes) return ''
-  const sum = ({ msPerJob }: Way) => Object.values(msPerJob).reduce((all, ms) => all + ms, 0)
+  const all = (one: ProcessorTime) => Object.values(one).reduce((sum, ms) => sum + ms, 0)
+  const sum = ({ msPerJob }: Way) => summarise(msPerJob.map(all)).median
   const costs = markdownTable(
     [
       ...[`of ${offTimes.count} submits (to tracing off)`, 'submit median ms', 'submit p95 ms'],
@@ -154,8 +169,11 @@ function tablesOf(ways: readonly Way[]): string {
     ]),
   )
   const parts = markdownTable(
-    ['processor ms a drained job', ...processNames],
-    ways.map(({ name, msPerJob }) => [name, ...processNames.map((of) => msPerJob[of].toFixed(1))]),
+    [`processor ms a drained job, median of ${rounds} rounds`, ...processNames],
+    ways.map(({ name, msPerJob }) => [
+      name,
+      ...processNames.map((of) => summarise(msPerJob.map((one) => one[of])).median.toFixed(1)),
+    ]),
   )
   return `${costs}\n${parts}`
 }

@@ -154,7 +154,9 @@ async function ask({ connection }: Broker) {
     ...{ workerId: 'bench', incarnation: 'bench', ask: randomUUID(), pool: 'local' },
     ...{ secondsPerVideoSecond: 1, isIdle: true, waitMs: 2_000 },
   }
-  const answer = await connection.request(subjects.next, JSON.stringify(body), { timeout: 10_000 })
+  const answer = await connection.request(subjects.next(body.pool), JSON.stringify(body), {
+    timeout: 10_000,
+  })
   const told = answer.json<{ answer: string }>()
   if (told.answer !== 'render') throw new Error(`no job: ${JSON.stringify(told)}`)
   return { ms: performance.now() - startedMs }

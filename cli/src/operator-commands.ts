@@ -8,6 +8,7 @@ import type { LimitsOptions } from './commands/limits.ts'
 import type { PublisherOptions } from './commands/publishers.ts'
 import type { ProvisionCommandOptions, SystemOptions } from './commands/system.ts'
 import type { InitOptions } from './commands/system-init.ts'
+import type { ReleaseOptions } from './commands/system-release.ts'
 import type { DrainOptions, WorkersOptions } from './commands/workers.ts'
 import { withLimitOptions } from './limit-options.ts'
 
@@ -89,6 +90,11 @@ function addWorkerCommands(
     )
     .option('--all', 'all that are heard within 3 s')
     .option('--older <release>', 'all of another release than this')
+    .option(
+      '--within <seconds>',
+      'how long to wait for those that finish a job; they leave after it in any case',
+      parseSeconds,
+    )
     .option(...dataOption)
     .option(...jsonOption)
     .action(async (worker: string | undefined, options: DrainOptions) => {
@@ -165,6 +171,17 @@ function addSystemCommands(
       onExit(await provision(options, context))
     })
   system
+    .command('release')
+    .description('which release is installed, and which was before it')
+    .option('--note <json>', 'note that this release has been installed')
+    .option('--rolled-back', 'the one that is noted until now was given up for it')
+    .option(...dataOption)
+    .option(...jsonOption)
+    .action(async (options: ReleaseOptions) => {
+      const { release } = await import('./commands/system-release.ts')
+      await release(options, context)
+    })
+  system
     .command('backup <dir>')
     .description('save what the broker holds in a new folder; the system may run meanwhile')
     .option(...dataOption)
@@ -183,6 +200,13 @@ function addSystemCommands(
       const { restore } = await import('./commands/system.ts')
       await restore(folder, options, context)
     })
+}
+
+function parseSeconds(text: string): number {
+  const seconds = Number(text)
+  if (text.trim() === '' || !Number.isFinite(seconds) || seconds < 0)
+    throw new InvalidArgumentError('Seconds are a number, 0 or more.')
+  return seconds
 }
 
 function parseUid(text: string): number {

@@ -9,6 +9,7 @@ const view: StatusView = {
   progress: 50,
   queue_position: null,
   waiting_for: null,
+  worker: null,
   priority: 'normal',
   attempt: 1,
   audio_seconds: 2,

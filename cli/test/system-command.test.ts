@@ -107,3 +107,30 @@ it('says that the broker is away', async () => {
     expect(refused.stderr).toMatch(/did not let us in: .*Authorization/i)
   }
 })
+
+it('remembers which release is installed, and which was before it', async () => {
+  const image = (name: string) => `registry.example/${name}@sha256:${'a'.repeat(64)}`
+  const releaseOf = (release: string) => ({
+    ...{ release, schema: 1, contracts: 1 },
+    images: { services: image('api'), preview: image('preview'), gpu: image('gpu') },
+  })
+  const note = (release: string, ...more: string[]) =>
+    broker.here(['system', 'release', '--note', JSON.stringify(releaseOf(release)), ...more])
+  const none = await broker.here(['system', 'release'])
+  expect(none).toEqual({ exitCode: 0, stdout: 'No release was noted here.\n', stderr: '' })
+
+  await note('1.0.0')
+  await note('1.1.0')
+  const twice = await note('1.1.0')
+  expect(twice.stdout).toBe('1.1.0 is installed, before it 1.0.0.\n')
+  const told = await broker.here(['system', 'release', '--json'])
+  expect(JSON.parse(told.stdout)).toEqual({
+    ...{ current: releaseOf('1.1.0'), previous: releaseOf('1.0.0'), rolled_back_from: null },
+  })
+  await note('1.0.0', '--rolled-back')
+  const back = await note('1.0.0', '--rolled-back')
+  expect(back.stdout).toBe('1.0.0 is installed, after 1.1.0 was given up.\n')
+
+  for (const args of [['--note', '{}'], ['--note', 'x'], ['--rolled-back']])
+    expect((await broker.here(['system', 'release', ...args])).exitCode).toBe(2)
+})

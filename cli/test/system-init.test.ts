@@ -128,7 +128,16 @@ describe('system init', () => {
     const password = await readFile(join(folder, 'ingest/NATS_PASSWORD'), 'utf8')
     expect(named.get('avatar-ingest')?.['NATS_PASSWORD']).toBe(password)
     const conf = named.get('avatar-nats')?.['nats.conf'] ?? ''
-    expect(JSON.parse(conf).cluster.routes).toHaveLength(3)
+    const { cluster } = JSON.parse(conf)
+    expect(cluster).toMatchObject({ no_advertise: true, authorization: { user: 'route' } })
+    expect(cluster.routes).toEqual(
+      [0, 1, 2].map(
+        (n) => `nats://route:${cluster.authorization.password}@nats-${n}.nats-routes:6222`,
+      ),
+    )
+    // A repetition says the same: what is applied again changes nothing.
+    const again = await avatar(['system', 'init', '--for', 'kubernetes', '--out', folder])
+    expect(again).toEqual({ ...done, exitCode: 0, stderr: '' })
     await expect(brokersOpinion(conf)).resolves.toBeDefined()
   })
 

@@ -91,6 +91,7 @@ export const failures = {
     'dependency',
     'Storage did not answer. It is safe to retry with the same Idempotency-Key.',
   ),
+  PROVIDER_UNAVAILABLE: retry(503, 'dependency', 'The provider of GPU workers did not answer.'),
   ORCHESTRATOR_UNAVAILABLE: retry(503, 'us', 'The orchestrator did not answer; try again.'),
   STORAGE_FULL: retry(
     503,

@@ -282,6 +282,12 @@ export function createFairOrder(rules: FairRules) {
     /** How many jobs are queued. */
     waitingCount: () => waitingJobs,
 
+    /** How many jobs of one owner may start now. */
+    mayStartCountOf(owner: string, nowMs: number): number {
+      const line = lines.get(owner)
+      return line && busyLines.has(line) ? mayStartOf(line, nowMs) : 0
+    },
+
     /** How many of them may start now: that many more workers would be of use. */
     mayStartCount(nowMs: number): number {
       return [...busyLines].reduce((sum, line) => sum + mayStartOf(line, nowMs), 0)

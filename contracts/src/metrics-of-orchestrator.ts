@@ -3,6 +3,7 @@ import { type JobState, jobStates, terminalStates } from './job.ts'
 import { blamed, doors, type MetricSpec, noFailure, outcomeLabels } from './metric-spec.ts'
 import { startStages } from './requests.ts'
 import { streams } from './streams.ts'
+import { providers } from './wakes.ts'
 
 /** In which a job has not ended. */
 type LiveState = Exclude<JobState, 'completed' | 'failed' | 'cancelled'>
@@ -34,6 +35,20 @@ export const jobFailureCodes = [
   'UPLOAD_FAILED',
   'WORKER_LOST',
 ] as const satisfies readonly FailureCode[]
+
+/** Refused in four ways, taken, answered by a worker, ended, lost, or taken back. */
+export const wakeOutcomes = [
+  'rung',
+  'rate-limited',
+  'away',
+  'not-allowed',
+  'no-credit',
+  'started',
+  'ready',
+  'ended',
+  'lost',
+  'withdrawn',
+] as const
 
 /** How the states of an attempt's end are told; `refused` and `overdue` of `attemptEnds` are failures. */
 export const attemptOutcomes = ['completed', 'failed', 'lost', 'released', 'cancelled'] as const
@@ -266,15 +281,15 @@ export const orchestratorMetrics = {
   cost_usd: {
     by: ['orchestrator'],
     type: 'gauge',
-    help: 'What the service has spent in this period (UTC), by the ledger',
-    labels: { period: ['day', 'month'], kind: ['gpu', 'storage'] },
+    help: 'What the GPUs have cost in this period (UTC), by the ledger; it knows no price of storage',
+    labels: { period: ['day', 'month'] },
     onlyWith: 'CURRENCY=USD',
   },
   budget_usd: {
     by: ['orchestrator'],
     type: 'gauge',
-    help: 'SERVICE_BUDGET_PER_DAY',
-    labels: { period: ['day', 'month'] },
+    help: 'SERVICE_BUDGET_PER_DAY; there is no other budget of the service',
+    labels: { period: ['day'] },
     onlyWith: 'CURRENCY=USD and a budget',
   },
   cost_updated_timestamp_seconds: {
@@ -303,6 +318,27 @@ export const orchestratorMetrics = {
     type: 'gauge',
     help: 'What they cost, in CURRENCY',
     labels: {},
+  },
+  workers_wanted: {
+    by: ['orchestrator'],
+    type: 'gauge',
+    help: 'How many workers there should be, by the orchestrator that decides',
+    labels: { pool: null },
+    onlyWith: 'the lease to decide',
+  },
+  wakeups_total: {
+    by: ['orchestrator'],
+    type: 'counter',
+    help: 'What became of asking a provider for a worker: taken or refused, and whether one came',
+    labels: { provider: providers, outcome: wakeOutcomes },
+    zeros: wakeOutcomes.map((outcome) => ({ provider: 'runpod', outcome })),
+  },
+  endpoint_max_workers: {
+    by: ['orchestrator'],
+    type: 'gauge',
+    help: 'The most workers that the provider would start, as it said last',
+    labels: { provider: providers },
+    onlyWith: 'SCALE_PROVIDER=runpod and the lease to decide',
   },
   bill_difference_ratio: {
     by: ['orchestrator'],

@@ -12,6 +12,9 @@ import {
 } from './job.ts'
 import { limits } from './limits.ts'
 
+/** The name of a wake-up: a worker brings it along from the provider. */
+export const wakeIdSchema = z.string().regex(/^[0-9a-f]{24}$/)
+
 /** A worker asks for the next job. */
 export const nextRequestSchema = z.object({
   workerId: z.string().min(1).max(100),
@@ -110,6 +113,49 @@ export const storeAnswerSchema = z.discriminatedUnion('answer', [
   z.object({ answer: z.literal('drop') }).meta({ title: 'StoreDrop' }),
 ])
 export type StoreAnswer = z.infer<typeof storeAnswerSchema>
+
+/**
+ * A worker asks whether to stay, before it loads anything: at this moment it costs a container's start,
+ * and no more.
+ */
+export const helloRequestSchema = z.object({
+  workerId: z.string().min(1).max(100),
+  incarnation: z.string().min(1).max(100),
+  pool: poolSchema,
+  /** The wake-up that it was started for; absent where nobody rings for workers one by one. */
+  wakeId: wakeIdSchema.optional(),
+  release: z.string().min(1).max(100).optional(),
+  /** The name of its GPU, where it has one. */
+  gpu: z.string().min(1).max(100).optional(),
+  /** The `contractsNumber` that it was built with. */
+  contracts: z.int().positive(),
+})
+export type HelloRequest = z.infer<typeof helloRequestSchema>
+
+/**
+ * `work`: load the engine and take jobs; 0 seconds stand for no limit. A worker that came without a wake-up
+ * is given the id of its own. `leave`: nobody needs it; end at once.
+ */
+export const helloAnswerSchema = z.discriminatedUnion('answer', [
+  z
+    .object({
+      answer: z.literal('work'),
+      /** It leaves when it had no job for so long. */
+      idleSeconds: z.number().nonnegative(),
+      /** It takes no job that would not end within so long of its start. */
+      lifetimeSeconds: z.number().nonnegative(),
+      wakeId: wakeIdSchema.optional(),
+    })
+    .meta({ title: 'HelloWork' }),
+  z
+    .object({
+      answer: z.literal('leave'),
+      /** For the worker's log. */
+      reason: z.string().min(1).max(200),
+    })
+    .meta({ title: 'HelloLeave' }),
+])
+export type HelloAnswer = z.infer<typeof helloAnswerSchema>
 
 /** Ingest asks on behalf of a client to cancel a job. */
 export const cancelRequestSchema = z.object({ jobId: jobIdSchema, owner: ownerSchema })
@@ -221,6 +267,23 @@ export const startStageSchema = z
   .meta({ title: 'StartStage' })
 export type StartStage = z.infer<typeof startStageSchema>
 
+/** What a worker is loading, and how much of it is done. */
+export const loadingSchema = z
+  .object({ part: z.string().min(1).max(100), percent: z.number().min(0).max(100) })
+  .meta({ title: 'Loading' })
+export type Loading = z.infer<typeof loadingSchema>
+
+/** What a worker did from its start to its end. */
+export const workerCountsSchema = z
+  .object({
+    jobs: z.int().nonnegative(),
+    busySeconds: z.number().nonnegative(),
+    loadingSeconds: z.number().nonnegative(),
+    idleSeconds: z.number().nonnegative(),
+  })
+  .meta({ title: 'WorkerCounts' })
+export type WorkerCounts = z.infer<typeof workerCountsSchema>
+
 /** Worker → everyone: the heartbeat, which is registry, liveness and progress in one. */
 export const beatSchema = z.object({
   workerId: z.string().min(1).max(100),
@@ -243,6 +306,12 @@ export const beatSchema = z.object({
   time: workerTimeSchema.optional(),
   /** Since its engine is loaded or its last job is over; absent otherwise, and in earlier versions. */
   idleSeconds: z.number().nonnegative().optional(),
+  /** The wake-up that it works for. */
+  wakeId: wakeIdSchema.optional(),
+  /** While it loads, as far as its engine can tell. */
+  loading: loadingSchema.optional(),
+  /** Told with `gone`, by a worker with a wake-up. */
+  counts: workerCountsSchema.optional(),
   /** Where the driver tells any. */
   gpus: z.array(gpuSchema).max(16).optional(),
   /** How the current render process started; absent until it is loaded. */

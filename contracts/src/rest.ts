@@ -1,6 +1,7 @@
 import { z } from 'zod'
 import { failureCodes } from './failures.ts'
 import { jobIdSchema, prioritySchema, sha256Schema, warningSchema } from './job.ts'
+import { providerSchema, scaleReasonSchema, wakeStateSchema } from './wakes.ts'
 
 /** What clients see of a job's state. */
 const statusSchema = z.enum(['pending', 'processing', 'completed', 'failed', 'cancelled'])
@@ -21,6 +22,14 @@ const stageSchema = z.enum([
 export type Stage = z.infer<typeof stageSchema>
 
 const waitingForSchema = z.enum(['turn', 'worker', 'own_jobs', 'budget'])
+
+/** Why no worker comes, as clients are told. */
+export const workerReasons = [
+  'no_capacity',
+  'provider_away',
+  'budget_reached',
+  'no_worker_configured',
+] as const
 
 const instant = z.iso.datetime().describe('ISO 8601, UTC')
 
@@ -69,6 +78,27 @@ const costSchema = z
   .describe('what you are charged for the job; null where no prices are configured')
 export type CostView = z.infer<typeof costSchema>
 
+const workerViewSchema = z
+  .object({
+    state: z
+      .enum(['none', 'requested', 'starting', 'loading', 'ready'])
+      .describe('`requested`: of the provider; `starting`: it is there; `loading`: its engine'),
+    since: instant.describe('since when'),
+    percent: z.number().min(0).max(100).optional().describe('how much of the engine is loaded'),
+    expected_ready_at: instant.nullable().describe('null while nobody knows'),
+    reason: z
+      .enum(workerReasons)
+      .optional()
+      .describe(
+        '`no_capacity`: the provider has no GPU free; `provider_away`: it does not answer, or refuses; ' +
+          "`budget_reached`: the service's; `no_worker_configured`: its operator starts workers by hand",
+      ),
+    until: instant.optional().describe('when the reason ends, where that is known'),
+  })
+  .nullable()
+  .describe('the worker that the job waits for; null while it waits for none')
+export type WorkerView = z.infer<typeof workerViewSchema>
+
 /** `POST /generate` */
 export const acceptedSchema = z.object({
   job_id: jobIdSchema,
@@ -102,6 +132,7 @@ export const statusViewSchema = z.object({
       '`turn`: the jobs ahead; `worker`: none is there; `own_jobs`: as many of yours render as may ' +
         'at once; `budget`: yours is spent; null when not waiting',
     ),
+  worker: workerViewSchema,
   priority: prioritySchema.describe('`high` goes before your own `normal` jobs'),
   attempt: z.int().nonnegative().describe('0 before the first'),
   audio_seconds: z.number(),
@@ -223,6 +254,17 @@ export const healthSchema = z.object({
   ),
   worker_trouble: z.string().nullable().describe('why no worker renders the jobs that wait'),
   queue_depth: z.int().nonnegative(),
+  scale: z
+    .object({
+      provider: providerSchema.describe('what starts workers'),
+      wanted: z.int().nonnegative().describe('how many workers there should be'),
+      reason: scaleReasonSchema,
+      wakes: z
+        .record(wakeStateSchema, z.int().nonnegative())
+        .describe('workers asked for within the last day, by what became of it'),
+    })
+    .nullable()
+    .describe('how workers are started; null until the orchestrator has told'),
   full_streams: z
     .array(z.string())
     .describe('streams of the broker that have no room for another job'),

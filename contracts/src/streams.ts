@@ -164,7 +164,15 @@ export const buckets = {
     history: 5,
     maxValueBytes: 4096,
     markerTtlMs: hour,
-    why: 'Which layout the broker holds.',
+    why: 'Which layout and release are installed, which orchestrator decides about workers, and what it decided.',
+  },
+  wake: {
+    name: 'wake',
+    history: 1,
+    maxValueBytes: 2048,
+    maxAgeMs: day,
+    markerTtlMs: hour,
+    why: 'The wake-up of each GPU worker of the last day.',
   },
 } as const satisfies Record<string, BucketSpec>
 

@@ -25,7 +25,9 @@ it('knows every other subject, and tells neither publishers nor workers', () => 
     [subjects.workerPosting('2026-11-29', 'w1', 'i1')]:
       'ledger.worker.{month}.{day}.{worker}.{incarnation}',
     [subjects.billPosting('2026-11-29', 'l40s')]: 'ledger.bill.{month}.{day}.{pool}',
-    [subjects.next]: 'ctl.request.next',
+    [subjects.cancel]: 'ctl.request.cancel',
+    [subjects.next('l40s')]: 'ctl.request.next.{pool}',
+    [subjects.hello('l40s')]: 'ctl.request.hello.{pool}',
     [subjects.stop('w1')]: 'ctl.stop.{worker}',
     [subjects.drain('w1')]: 'ctl.drain.{worker}',
     [subjects.spans('w1')]: 'telemetry.spans.{worker}',

@@ -10,6 +10,7 @@ const templates = [
   'intake.{publisher}.job.*',
   'dlq.*.*',
   'ctl.request.*',
+  'ctl.request.*.{pool}',
   'ctl.stop.{worker}',
   'ctl.drain.{worker}',
   'ledger.job.{month}.{day}.{owner}.{job}',

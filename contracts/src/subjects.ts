@@ -9,9 +9,14 @@ export const subjects = {
   dueDeletion: (jobId: string) => `due.delete.${jobId}`,
   notify: (publisher: string, state: string) => `notify.${publisher}.job.${state}`,
   deadLetter: (stream: string, consumer: string) => `dlq.${stream.toLowerCase()}.${consumer}`,
-  next: 'ctl.request.next',
-  claim: 'ctl.request.claim',
-  store: 'ctl.request.store',
+  /**
+   * A worker asks on the subject of its pool: the broker lets a pool's user publish there alone, and tells
+   * the receiver nothing else of who asks.
+   */
+  next: (pool: string) => `ctl.request.next.${pool}`,
+  claim: (pool: string) => `ctl.request.claim.${pool}`,
+  store: (pool: string) => `ctl.request.store.${pool}`,
+  hello: (pool: string) => `ctl.request.hello.${pool}`,
   cancel: 'ctl.request.cancel',
   /** The posting of an ended job, by the day of its end, such as `2026-11-29`. */
   jobPosting: (day: string, owner: string, jobId: string) =>
@@ -33,6 +38,11 @@ export const subjects = {
 /** A day as two tokens, month and day: `2026-11.29`. */
 function dayTokens(day: string): string {
   return `${day.slice(0, 7)}.${day.slice(8)}`
+}
+
+/** The pool on whose subject a worker asks. */
+export function poolOfSubject(subject: string): string | undefined {
+  return /^ctl\.request\.(?:next|claim|store|hello)\.([a-z][a-z0-9-]{0,31})$/.exec(subject)?.[1]
 }
 
 /** The publisher, which is the second token of the subject and never a field of the body. */

@@ -59,6 +59,40 @@ export const timings = {
   /** A worker prefetches the next job when its render has this much left, or a tenth of its time. */
   prefetchBeforeEndMs: 15 * second,
 
+  /** How often the orchestrator decides how many workers there should be. */
+  scaleEveryMs: 5 * second,
+  /** An orchestrator that has not decided for so long is followed by another one. */
+  scalerLeaseMs: 15 * second,
+  /** After its start or a reconnection an orchestrator listens for so long to who is there. */
+  scaleQuietMs: 15 * second,
+  /** A wake-up whose ringing was not noted for so long is rung again, under the same id. */
+  ringAgainMs: 30 * second,
+  /** A wake-up for which no worker has come within this is lost. */
+  wakeDeadlineMs: 10 * minute,
+  /** A wake-up whose worker no heartbeat has named for so long has ended. */
+  wakeSilentMs: minute,
+  /** A worker whom nobody answers asks again this long after, whether to stay. */
+  helloAgainMs: 2 * second,
+  /** And leaves after this. */
+  helloGiveUpMs: minute,
+  /** A provider that refuses is asked again after this, doubled each time up to the maximum. */
+  ringBackoffMs: 30 * second,
+  ringBackoffMaxMs: 5 * minute,
+  /** How long a call of the provider's API may take. */
+  providerTimeoutMs: 10 * second,
+  /** How often the provider is asked how it stands. */
+  surveyEveryMs: hour,
+  /** And right before the first wake-up after so long without any. */
+  surveyAfterSilenceMs: 12 * hour,
+  /** While something is amiss there, and after it was put right, it is asked this often. */
+  surveyAgainMs: minute,
+  /** How long all of a provider's workers may wait for a GPU, before another kind is asked for. */
+  noCapacityAfterMs: 10 * minute,
+  /** The preferred kind of GPU is asked for again after this. */
+  otherGpusForMs: hour,
+  /** A provider sets an endpoint that is not used for days to no workers: a sign of life this often. */
+  signOfLifeEveryMs: 48 * hour,
+
   inputAgainMs: 2 * second,
   storeAgainMs: 3 * second,
   /** An upload that nobody has settled is reported again; longer than the stream's duplicate window. */

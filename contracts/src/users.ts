@@ -1,6 +1,7 @@
 import { type ServiceName, serviceNames } from './services.ts'
 import { streams } from './streams.ts'
 import { subjects } from './subjects.ts'
+import { scaleKey, scalerKey } from './wakes.ts'
 
 /** What a NATS user may publish and subscribe to. The broker refuses everything else. */
 export type UserPermissions = {
@@ -49,6 +50,11 @@ function readsInOrder(stream: string): string[] {
   ]
 }
 
+/** What the workers of a pool ask the orchestrator. */
+function askedBy(pool: string): string[] {
+  return [subjects.next, subjects.claim, subjects.store, subjects.hello].map((of) => of(pool))
+}
+
 /**
  * The least that each service needs. Tests try what is not granted here against a real broker.
  *
@@ -67,6 +73,10 @@ export const servicePermissions: Record<ServiceUser, UserPermissions> = {
       '$KV.job.*.*',
       ...gets('job'),
       ...gets('meta'),
+      // Why a job waits for a worker.
+      ...watches('meta'),
+      ...gets('wake'),
+      ...watches('wake'),
       ...watches('job'),
       ...gets('apikey'),
       '$KV.rate.*.*',
@@ -101,6 +111,12 @@ export const servicePermissions: Record<ServiceUser, UserPermissions> = {
       '$KV.job.*.*',
       ...gets('job'),
       ...gets('meta'),
+      // Which orchestrator decides about workers, and what it decided; never the layout.
+      `$KV.meta.${scalerKey}`,
+      `$KV.meta.${scaleKey}`,
+      '$KV.wake.*.*',
+      ...gets('wake'),
+      ...watches('wake'),
       ...watches('job'),
       '$JS.API.STREAM.MSG.GET.KV_job',
       'ledger.job.>',
@@ -120,7 +136,7 @@ export const servicePermissions: Record<ServiceUser, UserPermissions> = {
       '$JS.API.CONSUMER.INFO.INTAKE.ingest',
       '$JS.API.CONSUMER.INFO.SCHED.janitor',
     ],
-    subscribe: [`${inboxPrefix('orchestrator')}.>`, 'ctl.request.*', 'beat.*', 'telemetry.spans.*'],
+    subscribe: [`${inboxPrefix('orchestrator')}.>`, 'ctl.request.>', 'beat.*', 'telemetry.spans.*'],
     allowResponses: true,
   },
   janitor: {
@@ -136,15 +152,26 @@ export const servicePermissions: Record<ServiceUser, UserPermissions> = {
     subscribe: [`${inboxPrefix('janitor')}.>`],
   },
   sidecar: {
-    publish: [
-      'evt.render.*.*',
-      'beat.*',
-      'telemetry.spans.*',
-      'ctl.request.next',
-      'ctl.request.claim',
-      'ctl.request.store',
-    ],
+    publish: ['evt.render.*.*', 'beat.*', 'telemetry.spans.*', ...askedBy('*')],
     subscribe: [`${inboxPrefix('sidecar')}.>`, 'ctl.stop.*', 'ctl.drain.*'],
   },
   operator: { publish: ['>'], subscribe: ['>'] },
+}
+
+/** The user of a pool's workers. A rotated password has a user of its own, such as `pool-runpod-2`. */
+export function poolUser(pool: string, generation = 1): string {
+  return generation === 1 ? `pool-${pool}` : `pool-${pool}-${generation}`
+}
+
+/** What the workers of one pool may do: what the sidecar may, but asking only in their pool's name. */
+export function poolUserPermissions(pool: string, user = poolUser(pool)): UserPermissions {
+  const { publish, subscribe } = servicePermissions.sidecar
+  const others = new Set(askedBy('*'))
+  return {
+    publish: [...publish.filter((subject) => !others.has(subject)), ...askedBy(pool)],
+    subscribe: [
+      `${inboxPrefix(user)}.>`,
+      ...subscribe.filter((subject) => !subject.startsWith(inboxPrefix('sidecar'))),
+    ],
+  }
 }

@@ -14,6 +14,8 @@ import {
   deadLetterSchema,
   deletionDueSchema,
   drainOrderSchema,
+  helloAnswerSchema,
+  helloRequestSchema,
   nextAnswerSchema,
   nextRequestSchema,
   requestErrorSchema,
@@ -21,6 +23,7 @@ import {
   storeAnswerSchema,
   storeRequestSchema,
 } from './requests.ts'
+import { wakeSchema } from './wakes.ts'
 
 const eventWireSchemas = Object.fromEntries(
   Object.entries(eventSchemas).map(([type, schema]) => [wireName(type), schema]),
@@ -42,6 +45,8 @@ export const wireSchemas: Readonly<Record<string, z.ZodType>> = {
   DeadLetter: deadLetterSchema,
   DeletionDue: deletionDueSchema,
   DrainOrder: drainOrderSchema,
+  HelloAnswer: helloAnswerSchema,
+  HelloRequest: helloRequestSchema,
   IntakeSubmission: intakeSubmissionSchema,
   JobPosting: jobPostingSchema,
   JobRecord: jobRecordSchema,
@@ -53,6 +58,7 @@ export const wireSchemas: Readonly<Record<string, z.ZodType>> = {
   StopOrder: stopOrderSchema,
   StoreAnswer: storeAnswerSchema,
   StoreRequest: storeRequestSchema,
+  Wake: wakeSchema,
   WorkerPosting: workerPostingSchema,
 }
 

@@ -13,6 +13,7 @@ import type { JobChanges } from './job-changes.ts'
 import type { LookForRoom } from './queue-room.ts'
 import type { Quotas } from './quotas.ts'
 import type { RequestGate } from './rate/request-gate.ts'
+import type { ScaleView } from './scale-view.ts'
 import type { UploadSpool } from './upload-spool.ts'
 import type { Workers } from './workers.ts'
 
@@ -27,6 +28,7 @@ export type AppDeps = Foundation<IngestConfig> & {
   admit: Admission
   board: Board
   workers: Workers
+  scale: ScaleView
   estimates: Estimates
   changes: JobChanges
   lookForRoom: LookForRoom

@@ -46,6 +46,7 @@ import { createPublisherTurns } from './rate/publisher-turns.ts'
 import { createRequestGate } from './rate/request-gate.ts'
 import { createTokens } from './rate/tokens.ts'
 import { type Recall, recallIntake } from './recall-intake.ts'
+import { followScale } from './scale-view.ts'
 import { createInputTaker } from './take-inputs.ts'
 import { createUploadSpool } from './upload-spool.ts'
 import { waitUntilCurrent } from './wait-until-current.ts'
@@ -88,10 +89,11 @@ export async function buildIngest(
   const workers = createWorkers({ ...foundation, onBeat: changes.onBeat })
   const paces = followPaces({ records: await openPaces(bus), clock, log })
   const rendersAtOnceOf = (owner: string) => limitsInForce(limits.limitsOf(owner), defaults).renders
-  const estimates = createEstimates({ board, workers, paces, rendersAtOnceOf })
+  const scale = await followScale({ bus, clock, log })
+  const estimates = createEstimates({ board, workers, paces, scale, rendersAtOnceOf })
   const lookForRoom = createLookForRoom(foundation)
   const quotas = createQuotas({ board, ledger, limits, workers, clock, config })
-  const looked = { board, workers, estimates, lookForRoom, quotas }
+  const looked = { board, workers, scale, estimates, lookForRoom, quotas }
   const shared = { ...foundation, records, objects, spool, ...looked }
   const admit = measureAdmission(
     createAdmission({ ...shared, inputs: createInputTaker({ ...shared, media }) }),
@@ -134,7 +136,7 @@ export async function buildIngest(
   return {
     ...{ app, board, intake, recall },
     start: [
-      ...[media, board, limits, ledger, paces, workers, changes],
+      ...[media, board, limits, ledger, paces, workers, scale, changes],
       waitUntilCurrent(foundation, [limits, ledger]),
       ...[intake, recall, failureLog, door],
     ],
@@ -148,6 +150,7 @@ export async function buildIngest(
         ledger,
         paces,
         workers,
+        scale,
         changes,
       ]),
     ],

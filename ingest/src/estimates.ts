@@ -14,6 +14,7 @@ import {
 } from '@avatar/contracts'
 import type { Paces } from '@avatar/job-kit'
 import type { Board, RenderUnderWay } from './board.ts'
+import { arrivalsInSeconds, readyAtMs, type ScaleView } from './scale-view.ts'
 import type { Workers } from './workers.ts'
 
 /** The preview engine's pace, rounded up: for a system in which nothing was ever rendered. */
@@ -29,10 +30,12 @@ export function createEstimates(deps: {
   board: Pick<Board, 'rendersUnderWay' | 'jobsAhead' | 'heldBackOf'>
   workers: Pick<Workers, 'alive' | 'heldOf'>
   paces: Pick<Paces, 'ofRenders' | 'startSecondsOf'>
+  scale?: Pick<ScaleView, 'scaled' | 'open'>
   /** How many jobs of an owner may render at once; undefined for as many as there are workers. */
   rendersAtOnceOf?: (owner: string) => number | undefined
 }) {
   const { board, workers, paces, rendersAtOnceOf = () => undefined } = deps
+  const scale = deps.scale ?? { scaled: () => undefined, open: () => [] }
 
   /** The workers that take jobs, now or once their engine is loaded. */
   const serving = () =>
@@ -83,7 +86,7 @@ export function createEstimates(deps: {
   /** What workers have in hand: until when each is busy, and what is in nobody's hands that is heard. */
   function inHand(nowMs: number) {
     const freeInSeconds = new Map(
-      serving().map((one) => [one.beat.workerId, loadingSeconds(one, paces)]),
+      serving().map((one) => [one.beat.workerId, loadingSeconds(one, paces, scale, nowMs)]),
     )
     const orphaned: number[] = []
     const renders = board.rendersUnderWay().map((render) => {
@@ -101,7 +104,8 @@ export function createEstimates(deps: {
     const { freeInSeconds, orphaned, renders } = inHand(nowMs)
     const { first, rest } = board.jobsAhead(job)
     const seconds = [...orphaned, ...first.map((each) => each.seconds)]
-    const free = [...freeInSeconds.values()]
+    const heard = new Set(freeInSeconds.keys())
+    const free = [...freeInSeconds.values(), ...arrivalsInSeconds(scale, heard, nowMs)]
     const startsIn = startsInSeconds(free, { seconds, restSeconds: rest.seconds })
     const cap = rendersAtOnceOf(job.owner)
     if (startsIn === undefined || cap === undefined) return startsIn
@@ -171,8 +175,14 @@ export function createEstimates(deps: {
 function loadingSeconds(
   { beat, seenMsAgo }: { beat: Beat; seenMsAgo: number },
   paces: Pick<Paces, 'startSecondsOf'>,
+  scale: Pick<ScaleView, 'scaled' | 'open'>,
+  nowMs: number,
 ): number {
   if (beat.state !== 'loading' || !beat.pool) return 0
+  // A wake-up knows since when the worker was asked for, and its pool was learned from there on.
+  const summary = scale.scaled()
+  const wake = scale.open().find(({ workerId }) => workerId === beat.workerId)
+  if (summary && wake) return Math.max(0, readyAtMs(wake, summary) - nowMs) / 1000
   const loadedFor = (beat.time?.loadingSeconds ?? 0) + seenMsAgo / 1000
   return Math.max(0, (paces.startSecondsOf(beat.pool) ?? 0) - loadedFor)
 }

@@ -22,7 +22,8 @@ function view(
   const held = { ...job, stage, percent, renderedForSeconds: 1, seenMsAgo: 0 }
   return statusView(job, {
     board: { queuePosition: () => position, heldBackOf: () => world.held },
-    workers: { serving: () => serving, heldOf: () => held },
+    workers: { serving: () => serving, heldOf: () => held, alive: () => [] },
+    scale: { summary: () => undefined, scaled: () => undefined, open: () => [] },
     estimates: { completesAtMs: () => world.completesAtMs },
     config: { PUBLIC_PATH_PREFIX: '', POOL_PRICES: {}, CURRENCY: 'USD' },
     nowMs,

@@ -14,11 +14,13 @@ import type { Board } from './board.ts'
 import type { IngestConfig } from './config.ts'
 import type { Estimates } from './estimates.ts'
 import { costView } from './money.ts'
+import { type ScaleView, workerView } from './scale-view.ts'
 import type { Workers } from './workers.ts'
 
 type StatusContext = {
   board: Pick<Board, 'queuePosition' | 'heldBackOf'>
-  workers: Pick<Workers, 'serving' | 'heldOf'>
+  workers: Pick<Workers, 'serving' | 'heldOf' | 'alive'>
+  scale: Pick<ScaleView, 'summary' | 'scaled' | 'open'>
   estimates: Pick<Estimates, 'completesAtMs'>
   config: Pick<IngestConfig, 'PUBLIC_PATH_PREFIX' | 'POOL_PRICES' | 'CURRENCY'>
   nowMs: number
@@ -27,15 +29,18 @@ type StatusContext = {
 /** What a client sees of a job: its record, with what the board and the workers know at this moment. */
 export function statusView(
   job: JobRecord,
-  { board, workers, estimates, config, nowMs }: StatusContext,
+  context: StatusContext,
 ): StatusView {
+  const { board, workers, estimates, config, nowMs } = context
+  const isServed = hasWorker(context)
   return {
     job_id: job.jobId,
     status: stateTable[job.state].status as Status,
-    stage: stageOf(job, workers),
+    stage: stageOf(job, isServed),
     progress: progressOf(job, workers),
     queue_position: isWaiting(job) ? (board.queuePosition(job.jobId) ?? null) : null,
-    waiting_for: waitingFor(job, board, workers),
+    waiting_for: waitingFor(job, board, isServed),
+    worker: workerOf(job, context, isServed),
     priority: job.priority ?? 'normal',
     attempt: job.epoch,
     audio_seconds: job.audio.seconds,
@@ -118,18 +123,37 @@ function isWaiting({ state }: JobRecord): boolean {
 function waitingFor(
   job: JobRecord,
   board: StatusContext['board'],
-  workers: StatusContext['workers'],
+  isServed: boolean,
 ): StatusView['waiting_for'] {
   if (!isWaiting(job)) return null
-  return board.heldBackOf(job.owner) ?? (workers.serving() > 0 ? 'turn' : 'worker')
+  return board.heldBackOf(job.owner) ?? (isServed ? 'turn' : 'worker')
 }
 
-function stageOf(job: JobRecord, workers: StatusContext['workers']): Stage {
+/** Where workers are woken, one that still loads is waited for, and told of. */
+function hasWorker({ workers, scale }: StatusContext): boolean {
+  if (!scale.scaled()) return workers.serving() > 0
+  return workers.alive().some(({ beat: { state } }) => state === 'ready' || state === 'rendering')
+}
+
+/** The worker that a job waits for, if it waits for one and not for its own limits. */
+function workerOf(
+  job: JobRecord,
+  { board, workers, scale, nowMs }: StatusContext,
+  isServed: boolean,
+): StatusView['worker'] {
+  const beats = workers.alive().map(({ beat }) => beat)
+  const isAboutToTake = scale.scaled() !== undefined && beats.some(({ state }) => state === 'ready')
+  if (!isWaiting(job) || board.heldBackOf(job.owner)) return null
+  if (isServed && !isAboutToTake) return null
+  return workerView(job.queuedAtMs ?? job.createdAtMs, scale, beats, nowMs)
+}
+
+function stageOf(job: JobRecord, isServed: boolean): Stage {
   switch (job.state) {
     case 'pending':
       return 'accepted'
     case 'queued':
-      return workers.serving() > 0 ? 'queued' : 'waiting_for_worker'
+      return isServed ? 'queued' : 'waiting_for_worker'
     case 'claimed':
       return 'fetching'
     default:

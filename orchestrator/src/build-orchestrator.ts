@@ -25,6 +25,12 @@ import { createLiveJobs } from './records/live-jobs.ts'
 import { createSpanRelay } from './relay-spans.ts'
 import { viewChecker } from './repairs/check-view.ts'
 import { reconciler } from './repairs/reconcile.ts'
+import { createScaler } from './scale/pass.ts'
+import { openScaleTeller } from './scale/scale-summary.ts'
+import { createScaledPool } from './scale/scaled-pool.ts'
+import { openScalerLease } from './scale/scaler-lease.ts'
+import { providerOf, scaleSettingsOf } from './scale/set-up.ts'
+import { followWakes, openWakes } from './scale/wake.ts'
 import { subscriptions } from './subscriptions.ts'
 
 /**
@@ -43,7 +49,10 @@ export async function buildOrchestrator(
   const records = await openJobRecords(bus)
   const paceRecords = await openPaces(bus)
   const paces = followPaces({ records: paceRecords, clock, log })
-  const workerPaces = followWorkerPaces({ ...foundation, records: paceRecords, paces })
+  const scaledPoolName = config.SCALE_PROVIDER === 'none' ? undefined : config.SCALE_POOL
+  const workerPaces = followWorkerPaces({
+    ...{ ...foundation, records: paceRecords, paces, scaledPoolName },
+  })
   const learner = renderLearner({ ...foundation, records: paceRecords })
   const instruments = metrics.of('orchestrator')
   const measuredWorkers = workerMetrics(foundation)
@@ -80,8 +89,18 @@ export async function buildOrchestrator(
   const renderOrder = createRenderOrders({ workerLinks })
   const shared = { ...foundation, writer, records, objects, publishOutputs, liveJobs, renderOrder }
   const dispatcher = createDispatcher({ ...shared, rules, workerPaces })
+  const wakes = followWakes({ records: await openWakes(bus), clock, log })
+  const scaler = createScaler({
+    ...{ ...foundation, rules, liveJobs, wakes, paces, paceRecords },
+    settings: scaleSettingsOf(config),
+    provider: providerOf(config, timings),
+    lease: await openScalerLease({ bus, clock, timings }),
+    teller: await openScaleTeller(bus),
+  })
+  const scaledPool = createScaledPool(scaledPoolName, wakes)
   const isCurrent = () => [liveJobs, following].every((part) => part.isReady?.() ?? true)
-  const deps = { ...shared, renderLearner: learner, dispatcher, workerLinks, isCurrent }
+  const asked = { scaler, scaledPool, scaledPoolName }
+  const deps = { ...shared, ...asked, renderLearner: learner, dispatcher, workerLinks, isCurrent }
   const parts = [
     following,
     liveJobs,
@@ -89,6 +108,7 @@ export async function buildOrchestrator(
     paces,
     workerPaces,
     dispatcher,
+    scaler,
     ...subscriptions(deps),
     watchWorkers(deps),
     measuredWorkers,

@@ -1,8 +1,17 @@
 import { subjects } from '@avatar/contracts'
-import type { Bus, BusMessage, Collector, Log, Metrics, Runnable } from '@avatar/service-kit'
+import type { Bus, BusMessage, Clock, Collector, Log, Metrics, Runnable } from '@avatar/service-kit'
 
-const inFlightMax = 20
 const postWithinMs = 2_000
+/** A post costs as much as twenty spans: what several workers say meanwhile goes with it. */
+const collectMs = 500
+const messagesPerPost = 20
+/** With a full post each, 4 MB. */
+const postsInFlightMax = 4
+
+/** How a message of a worker begins and ends. Nothing else can be joined, nor is it looked at. */
+const before = Buffer.from('{"resourceSpans":[')
+const after = Buffer.from(']}')
+const comma = Buffer.from(',')
 
 /**
  * Passes the workers' spans on to the collector, as they are: a GPU machine then needs neither its address
@@ -13,57 +22,99 @@ const postWithinMs = 2_000
  */
 export function createSpanRelay(deps: {
   bus: Bus
+  clock: Clock
   log: Log
   metrics: Pick<Metrics, 'countDroppedSpans'>
   collector: Collector | undefined
 }): Runnable[] {
-  const { bus, log, metrics, collector } = deps
+  const { bus, clock, log, metrics, collector } = deps
   if (!collector) return []
   const { url, headers } = collector
+  let waiting: BusMessage[] = []
   const inFlight = new Set<Promise<void>>()
   let subscribed: { stop(): void } | undefined
+  let stopping = new AbortController()
 
-  async function post(message: BusMessage) {
+  /** @returns whether the collector took them; false if it found something wrong with them */
+  async function post(messages: readonly BusMessage[]): Promise<boolean> {
+    const answer = await fetch(url, {
+      method: 'POST',
+      headers: { ...headers, 'content-type': 'application/json' },
+      body: joined(messages),
+      redirect: 'error',
+      signal: AbortSignal.timeout(postWithinMs),
+    })
+    await answer.body?.cancel() // Else the connection stays taken.
+    if (answer.ok || answer.status === 400) return answer.ok
+    throw new Error(`the collector answered ${answer.status}`)
+  }
+
+  /** One worker's nonsense must not cost the spans of others: then each is posted alone. */
+  async function deliver(messages: readonly BusMessage[]): Promise<void> {
     try {
-      const answer = await fetch(url, {
-        method: 'POST',
-        headers: { ...headers, 'content-type': 'application/json' },
-        body: message.bytes(),
-        redirect: 'error',
-        signal: AbortSignal.timeout(postWithinMs),
-      })
-      await answer.body?.cancel() // Else the connection stays taken.
-      if (!answer.ok) drop(message, new Error(`the collector answered ${answer.status}`))
+      if (await post(messages)) return
+      if (messages.length === 1) throw new Error('the collector cannot read it')
+      for (const message of messages) await deliver([message])
     } catch (error) {
-      drop(message, error)
+      drop(messages, error)
     }
   }
 
-  function drop(message: BusMessage, error: unknown) {
-    metrics.countDroppedSpans(spansIn(message))
-    log.debug({ err: error, subject: message.subject }, "a worker's spans dropped")
+  function drop(messages: readonly BusMessage[], error: unknown) {
+    for (const message of messages) metrics.countDroppedSpans(spansIn(message))
+    const subject = messages[0]?.subject
+    log.debug({ err: error, subject, count: messages.length }, "workers' spans dropped")
+  }
+
+  function send() {
+    const messages = waiting
+    waiting = []
+    if (messages.length === 0) return
+    const delivering = deliver(messages).finally(() => inFlight.delete(delivering))
+    inFlight.add(delivering)
+  }
+
+  function take(message: BusMessage) {
+    if (inFlight.size >= postsInFlightMax) return drop([message], new Error('too many in flight'))
+    if (!isJoinable(message)) return drop([message], new Error('it is no OTLP/JSON'))
+    waiting.push(message)
+    if (waiting.length >= messagesPerPost) return send()
+    if (waiting.length === 1) void clock.wait(collectMs, stopping.signal).then(send)
   }
 
   return [
     {
       async start() {
-        subscribed ??= bus.subscribe(
-          subjects.spans('*'),
-          (message) => {
-            if (inFlight.size >= inFlightMax) return drop(message, new Error('too many in flight'))
-            const posting = post(message).finally(() => inFlight.delete(posting))
-            inFlight.add(posting)
-          },
-          { queue: 'orchestrator' },
-        )
+        if (stopping.signal.aborted) stopping = new AbortController()
+        subscribed ??= bus.subscribe(subjects.spans('*'), take, { queue: 'orchestrator' })
       },
       async stop() {
         subscribed?.stop()
         subscribed = undefined
+        stopping.abort()
+        send()
         await Promise.all(inFlight)
       },
     },
   ]
+}
+
+function isJoinable(message: BusMessage): boolean {
+  const bytes = Buffer.from(message.bytes())
+  return (
+    bytes.subarray(0, before.length).equals(before) &&
+    bytes.subarray(-after.length).equals(after) &&
+    bytes.length > before.length + after.length
+  )
+}
+
+/** Several messages as one, without a look at what is in them; one alone to the byte. */
+function joined(messages: readonly BusMessage[]): Uint8Array<ArrayBuffer> {
+  const inner = messages.flatMap((message, at) => {
+    const own = message.bytes().subarray(before.length, -after.length)
+    return at === 0 ? [own] : [comma, own]
+  })
+  return Buffer.concat([before, ...inner, after])
 }
 
 /** How many spans a message holds; 1 of what cannot be read. */

@@ -4,6 +4,7 @@ import {
   claimRequestSchema,
   consumers,
   eventSchemas,
+  helloRequestSchema,
   nextRequestSchema,
   orchestratorEventTypes,
   storeRequestSchema,
@@ -26,7 +27,11 @@ import type { PublishOutputs } from './outputs/publish-outputs.ts'
 import type { JobWriter } from './records/job-writer.ts'
 import { answerCancel } from './requests/cancel.ts'
 import { answerClaim } from './requests/claim.ts'
+import { answerHello } from './requests/hello.ts'
+import { answerNext } from './requests/next.ts'
 import { answerStore } from './requests/store.ts'
+import type { Scaler } from './scale/pass.ts'
+import type { ScaledPool } from './scale/scaled-pool.ts'
 import { onRenderCompleted } from './storage/render-completed.ts'
 
 type SubscriptionDeps = Omit<Foundation, 'config'> & {
@@ -36,6 +41,10 @@ type SubscriptionDeps = Omit<Foundation, 'config'> & {
   objects: ObjectStore
   publishOutputs: PublishOutputs
   renderLearner: RenderLearner
+  scaler: Scaler
+  scaledPool: ScaledPool
+  /** The pool that is scaled; undefined where none is. */
+  scaledPoolName: string | undefined
   /** Whether all records, limits and postings are read. */
   isCurrent: () => boolean
   workerLinks: WorkerLinks
@@ -65,22 +74,28 @@ export function subscriptions(deps: SubscriptionDeps): Runnable[] {
       isCurrent: deps.isCurrent,
       listener: responder({
         ...asked,
-        subject: subjects.next,
+        subject: subjects.next('*'),
         schema: nextRequestSchema,
-        answer: deps.dispatcher.answer,
+        answer: answerNext(deps),
       }),
     }),
     responder({
       ...asked,
-      subject: subjects.claim,
+      subject: subjects.claim('*'),
       schema: claimRequestSchema,
       answer: answerClaim(deps),
     }),
     responder({
       ...asked,
-      subject: subjects.store,
+      subject: subjects.store('*'),
       schema: storeRequestSchema,
       answer: answerStore(deps),
+    }),
+    responder({
+      ...asked,
+      subject: subjects.hello('*'),
+      schema: helloRequestSchema,
+      answer: answerHello(deps),
     }),
     responder({
       ...asked,

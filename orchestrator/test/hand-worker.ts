@@ -5,7 +5,10 @@ import { join } from 'node:path'
 import {
   type Beat,
   claimAnswerSchema,
+  contractsNumber,
   type HeldJob,
+  type HelloAnswer,
+  helloAnswerSchema,
   type JobRecord,
   type NextAnswer,
   type NextRequest,
@@ -44,20 +47,23 @@ export function handWorker(options: {
   timings: Timings
   workerId: string
   incarnation: string
+  pool?: string
   /** Has the orchestrator start jobs of this owner only, as long as the test does not say otherwise. */
   letOnly: (owner: string) => void
 }) {
-  const { bus, objects, timings, workerId, incarnation, letOnly } = options
+  const { bus, objects, timings, workerId, incarnation, letOnly, pool = 'l40s' } = options
   /** Asks again until it is answered, as a worker does: an orchestrator that has just started may not listen yet. */
   const request = (subject: string, body: object) =>
     until(() => bus.request(subject, body, { timeoutMs: 10_000 }))
   /** Asks once. Undefined when no answer came, or only a failure. */
   async function ask(wish: Wish = {}): Promise<NextAnswer | undefined> {
     const { name = randomUUID(), waitMs = timings.askParkMs, ...about } = wish
-    const worker = { workerId, incarnation, pool: 'l40s', secondsPerVideoSecond: 1, isIdle: true }
+    const worker = { workerId, incarnation, pool, secondsPerVideoSecond: 1, isIdle: true }
     const timeoutMs = waitMs + timings.askExtraMs
     const body = { ...worker, ...about, ask: name, waitMs }
-    return nextAnswerSchema.safeParse(await bus.request(subjects.next, body, { timeoutMs })).data
+    return nextAnswerSchema.safeParse(
+      await bus.request(subjects.next(body.pool), body, { timeoutMs }),
+    ).data
   }
   const about = ({ jobId, owner }: JobRecord, epoch: number) => ({
     ...{ jobId, owner, epoch, revision: 0, atMs: Date.now(), workerId },
@@ -81,14 +87,27 @@ export function handWorker(options: {
         },
         { what: `${jobId} to be claimed` },
       ),
+    /** Says hello until it is answered, as a worker does before it loads its engine. */
+    async hello(wakeId?: string): Promise<HelloAnswer> {
+      const body = { workerId, incarnation, pool, contracts: contractsNumber }
+      const about = wakeId === undefined ? body : { ...body, wakeId }
+      const answer = await until(
+        async () => {
+          const told = await bus.request(subjects.hello(pool), about, { timeoutMs: 1_000 })
+          return helloAnswerSchema.safeParse(told).data
+        },
+        { what: 'an answer to hello' },
+      )
+      return answer
+    },
     async freshUrls({ jobId, owner }: JobRecord, epoch: number) {
       const body = { jobId, owner, workerId, incarnation, epoch }
-      return claimAnswerSchema.parse(await request(subjects.claim, body))
+      return claimAnswerSchema.parse(await request(subjects.claim(pool), body))
     },
     async store({ jobId, owner }: JobRecord, epoch: number, content = 'video') {
       const file = { bytes: content.length, sha256: sha256(content) }
       const body = { jobId, owner, workerId, epoch, ...file }
-      return storeAnswerSchema.parse(await request(subjects.store, body))
+      return storeAnswerSchema.parse(await request(subjects.store(pool), body))
     },
     reports: (
       type: 'started' | 'released' | 'cancelled' | 'failed',
@@ -124,6 +143,7 @@ export function handWorker(options: {
         engine: 'null',
         state: 'rendering',
         secondsPerVideoSecond: 1,
+        pool,
         atMs: Date.now(),
         jobs: jobs.map(({ job: { jobId, owner }, epoch, ...more }) => ({
           ...{ jobId, owner, epoch, stage: 'rendering', percent: 10 },

@@ -77,7 +77,7 @@ it('a restarted one gives what was claimed to the same ask, and goes on in the o
     return answer
   }
   // While nobody listens the broker says so at once.
-  const asked = world.raw.connection.request(subjects.next, '{}', { timeout: 30_000 })
+  const asked = world.raw.connection.request(subjects.next('local'), '{}', { timeout: 30_000 })
   await expect(asked).rejects.toThrow('no responders')
 
   const first = start()

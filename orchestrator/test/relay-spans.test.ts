@@ -3,7 +3,7 @@ import type { AddressInfo } from 'node:net'
 import { buffer } from 'node:stream/consumers'
 import { createTestNats } from '@avatar/backing-services/testing'
 import { subjects } from '@avatar/contracts'
-import { type Bus, createLog, type Runnable } from '@avatar/service-kit'
+import { type Bus, createLog, type Runnable, systemClock } from '@avatar/service-kit'
 import { itKeepsTheRunnableContract, until } from '@avatar/service-kit/testing'
 import { afterAll, afterEach, beforeAll, expect, it } from 'vitest'
 import { createSpanRelay } from '../src/relay-spans.ts'
@@ -36,7 +36,7 @@ const message = (spans: number) => ({
 })
 
 /** A relay to a collector that answers as it is told. */
-async function relaying(answer: (response: ServerResponse) => void) {
+async function relaying(answer: (response: ServerResponse, body: Buffer) => void) {
   const posted: {
     url: string | undefined
     type: string | undefined
@@ -46,8 +46,9 @@ async function relaying(answer: (response: ServerResponse) => void) {
   const server = createServer(async (request, response) => {
     const { url, headers } = request
     const { 'content-type': type, 'x-token': token } = headers
-    posted.push({ url, type, token, body: await buffer(request) })
-    answer(response)
+    const body = await buffer(request)
+    posted.push({ url, type, token, body })
+    answer(response, body)
   })
   await new Promise<void>((listening) => server.listen(0, '127.0.0.1', listening))
   const { port } = server.address() as AddressInfo // It listens on a port.
@@ -58,7 +59,7 @@ async function relaying(answer: (response: ServerResponse) => void) {
     },
   }
   const collector = { url: `http://127.0.0.1:${port}/v1/traces`, headers: { 'x-token': 'sesame' } }
-  const [relay] = createSpanRelay({ bus, log, metrics, collector })
+  const [relay] = createSpanRelay({ bus, clock: systemClock, log, metrics, collector })
   await relay?.start()
   await bus.ping(5_000) // The subscription has reached the broker.
   stops.push(async () => {
@@ -83,25 +84,48 @@ it('posts what a worker says, to the byte', async () => {
   expect(dropped()).toBe(0)
 })
 
+it('joins what several workers say meanwhile, as if one had said it', async () => {
+  const { posted, say } = await relaying((response) => response.end('{}'))
+  const all = () => posted.flatMap(({ body }) => JSON.parse(body.toString()).resourceSpans)
+  for (let left = 20; left > 0; left--) say(message(2))
+  await until(() => all().length === 20)
+  expect(posted.length).toBeLessThan(20)
+  const [resource] = message(2).resourceSpans
+  expect(all()).toEqual(Array.from({ length: 20 }, () => resource))
+})
+
 it('drops and counts what the collector refuses, and what is no OTLP', async () => {
-  const { say, dropped } = await relaying((response) => response.writeHead(400).end())
+  const { posted, say, dropped } = await relaying((response) => response.writeHead(400).end())
   say(message(3))
   await until(() => dropped() === 3)
   say('nonsense')
   await until(() => dropped() === 4)
+  expect(posted).toHaveLength(1)
 })
 
-it('has twenty messages under way, drops those that come meanwhile, and gives up the rest in time', async () => {
+it('loses nothing but the nonsense where a worker says something that looks like OTLP', async () => {
+  const { posted, say, dropped } = await relaying((response, body) =>
+    response.writeHead(body.includes('nonsense') ? 400 : 200).end(),
+  )
+  say({ resourceSpans: ['nonsense'] })
+  say(message(3))
+  await until(() => posted.some(({ body }) => body.equals(Buffer.from(JSON.stringify(message(3))))))
+  await until(() => dropped() === 1)
+})
+
+it('has four posts under way, drops what comes meanwhile, and gives up the rest in time', async () => {
   const { posted, say, dropped } = await relaying(() => undefined)
-  for (let left = 25; left > 0; left--) say(message(2))
-  await until(() => dropped() === 10)
-  expect(posted.length).toBeLessThanOrEqual(20)
-  await until(() => dropped() === 50)
+  for (let left = 100; left > 0; left--) say(message(2))
+  await until(() => dropped() === 40)
+  expect(posted.length).toBeLessThanOrEqual(4)
+  await until(() => dropped() === 200)
 })
 
 it('is no part without a collector', () => {
   const metrics = { countDroppedSpans: () => undefined }
-  expect(createSpanRelay({ bus, log, metrics, collector: undefined })).toEqual([])
+  expect(createSpanRelay({ bus, clock: systemClock, log, metrics, collector: undefined })).toEqual(
+    [],
+  )
 })
 
 /** How many relays the broker knows. */
@@ -113,6 +137,8 @@ async function subscribers() {
 itKeepsTheRunnableContract(() => {
   const metrics = { countDroppedSpans: () => undefined }
   const collector = { url: 'http://127.0.0.1:9/v1/traces', headers: {} }
-  const [runnable] = createSpanRelay({ bus, log, metrics, collector }) as [Runnable]
+  const [runnable] = createSpanRelay({ bus, clock: systemClock, log, metrics, collector }) as [
+    Runnable,
+  ]
   return { runnable, atWork: subscribers }
 })

@@ -49,7 +49,7 @@ export async function createWorld({ divisor = 20, ...changes }: WorldOptions = {
   const real = { suspendedAfterMs, askGraceMs, askExtraMs, claimWriteMs }
   const timings = { ...scaledTimings(divisor), ...real, ...changes }
   const connections: Bus[] = []
-  const connectAs = async (user: ServiceUser, itsLog = log) => {
+  const connectAs = async (user: ServiceUser | 'pool-runpod', itsLog = log) => {
     const bus = await nats.connectAs(user, { log: itsLog })
     connections.push(bus)
     return bus
@@ -233,9 +233,14 @@ export async function createWorld({ divisor = 20, ...changes }: WorldOptions = {
     )
   }
 
-  const createWorker = async (workerId = 'w1', incarnation = 'i1') =>
+  const createWorker = async (
+    workerId = 'w1',
+    incarnation = 'i1',
+    pool = 'l40s',
+    user: ServiceUser | 'pool-runpod' = 'sidecar',
+  ) =>
     handWorker({
-      ...{ bus: await connectAs('sidecar'), objects, timings, workerId, incarnation, letOnly },
+      ...{ bus: await connectAs(user), objects, timings, workerId, incarnation, pool, letOnly },
     })
 
   return {

@@ -11,6 +11,8 @@ export const pythonLocks = [
   { file: 'requirements.lock', parts: ['dependencies', 'preview', 'stack', 'dev'] },
   { file: 'requirements-engine.lock', parts: ['dependencies', 'engine', 'gpu'] },
   { file: 'requirements-reference.lock', parts: ['dependencies', 'engine', 'gpu', 'reference'] },
+  { file: 'requirements-runpod.lock', parts: ['dependencies', 'runpod'] },
+  { file: 'requirements-deploy.lock', parts: ['dependencies', 'deploy'] },
 ].map((lock, at, all) => ({ ...lock, beside: all.slice(0, at).map(({ file }) => file) }))
 
 /**

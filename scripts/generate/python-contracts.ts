@@ -1,6 +1,7 @@
 import { execFileSync } from 'node:child_process'
 import { join } from 'node:path'
 import {
+  contractsNumber,
   deadlineFactor,
   deadlineMinSeconds,
   type EventType,
@@ -15,6 +16,7 @@ import {
   inboxPrefix,
   jobIdSchema,
   limits,
+  loadingSchema,
   logLineMaxBytes,
   logLineSchema,
   ownerSchema,
@@ -38,6 +40,7 @@ import {
   warningSchema,
   wireName,
   wireSchemas,
+  workerCountsSchema,
   workerTimeSchema,
 } from '@avatar/contracts'
 import type { z } from 'zod'
@@ -61,6 +64,8 @@ const parts = {
   WorkerTime: workerTimeSchema,
   Gpu: gpuSchema,
   StartStage: startStageSchema,
+  Loading: loadingSchema,
+  WorkerCounts: workerCountsSchema,
   Used: usedSchema,
   JobWarning: warningSchema,
   Rendered: renderedSchema,
@@ -84,6 +89,9 @@ const docs = {
   StoreAnswer:
     '`grant`: PUT with exactly these headers. `stop`: cancelled. `lost`: not yours. `drop`: ended.',
   RequestError: 'The request could not be answered; ask again.',
+  HelloRequest: 'A worker asks whether to stay, before it loads anything.',
+  HelloAnswer:
+    '`work`: load and take jobs; 0 seconds stand for no limit. `leave`: nobody needs it; end at once.',
   StopOrder: 'Stop this attempt and forget it.',
   DrainOrder: 'Finish the job in hand, take no other, and leave.',
   EngineFacts: 'What an engine found and uses, once it is loaded.',
@@ -92,6 +100,8 @@ const docs = {
   WorkerTime: 'How one incarnation of a worker has spent its time so far.',
   Gpu: 'What the driver tells of one GPU; a query that it does not support leaves its field out.',
   StartStage: 'How long one stage of a start took, or has taken so far.',
+  Loading: 'What a worker is loading, and how much of it is done.',
+  WorkerCounts: 'What a worker did from its start to its end.',
   Beat: 'The heartbeat of a worker: registry, liveness and progress in one.',
   JobWarning:
     'A doubt about an input: what was found, what was done, and how to get a better video.',
@@ -282,14 +292,32 @@ MESSAGE_MAX_BYTES: Final = ${limits.messageMaxBytes}
 
 BEAT_MAX_JOBS: Final = ${limits.beatMaxJobs}
 """The most jobs that one heartbeat can name."""
+
+CONTRACTS_NUMBER: Final = ${contractsNumber}
+"""The number of what workers and services say to each other, which a worker tells at hello."""
 `
 }
 
 function renderSubjects(): string {
   return `
-NEXT_SUBJECT: Final = "${subjects.next}"
-CLAIM_SUBJECT: Final = "${subjects.claim}"
-STORE_SUBJECT: Final = "${subjects.store}"
+def next_subject(pool: str) -> str:
+    """The subject of a pool's workers that ask for their next job."""
+    return f"${subjects.next('{pool}')}"
+
+
+def claim_subject(pool: str) -> str:
+    """The subject of a pool's workers that ask for fresh URLs."""
+    return f"${subjects.claim('{pool}')}"
+
+
+def store_subject(pool: str) -> str:
+    """The subject of a pool's workers that ask for permission to upload."""
+    return f"${subjects.store('{pool}')}"
+
+
+def hello_subject(pool: str) -> str:
+    """The subject of a pool's workers that ask whether to stay."""
+    return f"${subjects.hello('{pool}')}"
 
 
 def event_subject(event: RenderEvent) -> str:
@@ -343,8 +371,13 @@ EVENTS_STREAM: Final = "${streams.EVENTS.name}"
 EVENTS_STREAM_SUBJECT: Final = "${streams.EVENTS.subjects[0]}"
 
 NATS_USER: Final = "sidecar"
-INBOX_PREFIX: Final = "${inboxPrefix('sidecar')}"
-"""Of this service alone, so that no other service can read its replies."""
+
+
+def inbox_prefix(user: str) -> str:
+    """Of one user alone, so that no other can read its replies."""
+    return f"${inboxPrefix('{user}')}"
+
+
 
 PUBLISH_PERMISSIONS: Final = (
 ${list(publish)}

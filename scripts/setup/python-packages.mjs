@@ -67,11 +67,31 @@ const reference = {
   imports: 'accelerate, librosa, optimum.quanto, skimage',
 }
 
+/** What an endpoint of RunPod runs beside the sidecar. @type {Packages} */
+const runpod = {
+  name: "RunPod's worker loop",
+  cost: 'a quarter of a minute and 250 MB',
+  bytes: 350_000_000,
+  lock: `${sidecar}/requirements-runpod.lock`,
+  imports: 'runpod',
+}
+
+/** What reads the files for Kubernetes and GitHub as they do, without either. @type {Packages} */
+const deploy = {
+  name: 'kubectl and the checks of the deployment files',
+  cost: 'a minute and 190 MB',
+  bytes: 250_000_000,
+  lock: `${sidecar}/requirements-deploy.lock`,
+  imports: 'kubernetes_validate, check_jsonschema',
+}
+
 /** What only some commands need, by the name that follows `--with`. @type {Record<string, Packages[]>} */
 export const extras = {
   engine: [engine],
   kernels: [engine, kernels],
   reference: [engine, reference],
+  runpod: [runpod],
+  deploy: [deploy],
 }
 
 /**

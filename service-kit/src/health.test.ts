@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest'
 import type { Runnable } from './background.ts'
-import { systemClock } from './clock.ts'
-import { type Check, createHealth } from './health.ts'
+import type { Clock } from './clock.ts'
+import { type Check, createHealth, readinessTimings } from './health.ts'
 
 const part = (difference: Partial<Runnable>): Runnable => ({
   start: async () => undefined,
@@ -15,10 +15,19 @@ function healthOf({
   isStopping = (): boolean => false,
 } = {}) {
   const time = { nowMs: 0 }
-  const clock = { ...systemClock, nowMs: () => time.nowMs, monotonicMs: () => time.nowMs }
+  const waited: number[] = []
+  const clock: Clock = {
+    nowMs: () => time.nowMs,
+    monotonicMs: () => time.nowMs,
+    // The macrotask lets whatever answers at once answer first.
+    wait: (ms) => {
+      waited.push(ms)
+      return new Promise((done) => setImmediate(done))
+    },
+  }
   const agreement = { aheadMs: () => 0, agrees: () => true, isTrusted: () => true }
   const health = createHealth({ checks, parts: () => parts, isStopping, clock, agreement })
-  return { time, health }
+  return { time, health, waited }
 }
 
 describe('readiness', () => {
@@ -48,16 +57,37 @@ describe('readiness', () => {
     })
   })
 
-  it('asks a dependency once for all probes within a second', async () => {
+  it('asks a dependency once for all probes within half a second', async () => {
     let asked = 0
     const { time, health } = healthOf({ checks: { store: async () => ++asked > 0 } })
     await Promise.all([health.ready(), health.ready()])
-    time.nowMs = 999
+    time.nowMs = 499
     await health.ready()
     expect(asked).toBe(1)
-    time.nowMs = 1_000
+    time.nowMs = 500
     await health.ready()
     expect(asked).toBe(2)
+  })
+
+  it('is lost 1.5 s after a dependency froze, and 2.5 s for whoever waits for several services', async () => {
+    const { answerWithinMs, sharedForMs } = readinessTimings
+    expect(sharedForMs + 2 * answerWithinMs).toBeLessThanOrEqual(2_500)
+
+    let isFrozen = false
+    const given: number[] = []
+    const store: Check = (withinMs) => {
+      given.push(withinMs)
+      return isFrozen ? new Promise(() => undefined) : Promise.resolve(true)
+    }
+    const { time, health, waited } = healthOf({ checks: { store } })
+    expect((await health.ready()).status).toBe('ready')
+    isFrozen = true
+    time.nowMs = sharedForMs - 1
+    expect((await health.ready()).status, 'the last answer is still shared').toBe('ready')
+    time.nowMs = sharedForMs
+    expect((await health.ready()).status, 'nobody answers in time').toBe('unready')
+    expect(given).toEqual([answerWithinMs, answerWithinMs])
+    expect(new Set(waited), 'the whole wait').toEqual(new Set([answerWithinMs]))
   })
 
   it('does not wait for a dependency that never answers, nor trust one that throws', async () => {

@@ -25,9 +25,15 @@ export type Liveness = { status: 'alive' | 'stuck'; stuck: readonly string[] }
 
 export type Health = { live(): Liveness; ready(): Promise<Readiness> }
 
-const answerWithinMs = 1_000
-/** Everybody who asks within this time gets the same answer: probes must not load a dependency. */
-const sharedForMs = 1_000
+/**
+ * How readiness is found out. `answerWithinMs` is what a dependency has for its answer. Everybody who asks
+ * within `sharedForMs` of the last look gets the same answer: probes must not load a dependency.
+ *
+ * Their sum bounds how long one service looks ready after a dependency froze. Whoever asks several in turn,
+ * and waits until all are unready, may wait for one more answer: one service had just looked, and by the
+ * time that the others have answered, it looks again.
+ */
+export const readinessTimings = { answerWithinMs: 1_000, sharedForMs: 500 } as const
 
 /**
  * The health of a process. It is alive while its loops turn, whatever its dependencies do. It is ready
@@ -41,6 +47,7 @@ export function createHealth(options: {
   agreement: ClockAgreement
 }): Health {
   const { clock, agreement, parts } = options
+  const { answerWithinMs, sharedForMs } = readinessTimings
   const states = new Map<string, CheckState>()
 
   function state(name: string, answer: boolean | string) {

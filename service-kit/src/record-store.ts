@@ -30,7 +30,7 @@ export type RecordStore<T> = {
    *
    * @returns the new revision, or `exists`
    */
-  create(key: string, value: T): Promise<number | 'exists'>
+  create(key: string, value: T, options?: WriteOptions): Promise<number | 'exists'>
   /** @returns the new revision, or `conflict` when the record has moved on */
   update(
     key: string,
@@ -45,11 +45,13 @@ export type RecordStore<T> = {
    * value that does not follow its schema is logged and left out, so that it hides no other.
    * `onCurrent` is called once all values that were there before the watch have been yielded. From a
    * revision on, only later changes are yielded: a watch that broke resumes behind the last one it saw.
+   * `pattern` chooses the keys, as NATS does; by default all.
    */
   watch(
     signal: AbortSignal,
     onCurrent?: () => void,
     fromRevision?: number,
+    pattern?: string,
   ): AsyncIterable<Change<T>>
 }
 
@@ -110,8 +112,8 @@ export async function openRecordStore<S extends z.ZodType>(
   }
 
   /** Whether the bucket holds a value or a marker at this revision or later. */
-  async function hasAnyFrom(revision: number): Promise<boolean> {
-    const query = { seq: revision, next_by_subj: subject('>') }
+  async function hasAnyFrom(revision: number, pattern: string): Promise<boolean> {
+    const query = { seq: revision, next_by_subj: subject(pattern) }
     return (await orUnavailable(manager.direct.getMessage(`KV_${bucket.name}`, query))) !== null
   }
 
@@ -132,10 +134,10 @@ export async function openRecordStore<S extends z.ZodType>(
       if (!found || found.data.length === 0) return undefined
       return { value: parse(pattern, found.json()), revision: found.seq }
     },
-    async create(key, value) {
+    async create(key, value, options) {
       let revision = 0
       for (let tries = 1; tries <= createTries; tries++) {
-        const written = await write(key, value, revision)
+        const written = await write(key, value, revision, options)
         if (written !== undefined) return written
         const entry = await orUnavailable(kv.get(key))
         if (entry && isPresent(entry)) return 'exists'
@@ -151,11 +153,11 @@ export async function openRecordStore<S extends z.ZodType>(
         entry && isPresent(entry) ? [parse(entry.key, entry.json())] : [],
       )
     },
-    async *watch(signal, onCurrent = () => undefined, fromRevision = 0) {
+    async *watch(signal, onCurrent = () => undefined, fromRevision = 0, pattern = '>') {
       // Without anything to yield, the watch itself would never tell that it is current.
-      let isCurrent = !(await hasAnyFrom(Math.max(1, fromRevision)))
+      let isCurrent = !(await hasAnyFrom(Math.max(1, fromRevision), pattern))
       if (isCurrent) onCurrent()
-      const changes = await kv.watch({ key: '>', resumeFromRevision: fromRevision })
+      const changes = await kv.watch({ key: pattern, resumeFromRevision: fromRevision })
       const listening = addAbortListener(signal, () => changes.stop())
       try {
         for await (const entry of changes) {

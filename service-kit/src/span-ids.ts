@@ -1,4 +1,4 @@
-import { createHash } from 'node:crypto'
+import { hash } from 'node:crypto'
 import { childOf, continueTrace, parseTrace } from './trace.ts'
 
 /** What the known spans of a job follow from. */
@@ -10,10 +10,7 @@ type TracedJob = { readonly jobId: string; readonly traceparent: string }
  * nobody has written yet, and a span that is written twice after a crash is the same span.
  */
 export function spanIdOf(jobId: string, ...parts: readonly (string | number)[]): string {
-  return createHash('sha256')
-    .update([jobId, ...parts].join(':'))
-    .digest('hex')
-    .slice(0, 16)
+  return hash('sha256', [jobId, ...parts].join(':')).slice(0, 16)
 }
 
 /** The `traceparent` of what hangs below the span `job`. */

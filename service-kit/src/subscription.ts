@@ -32,16 +32,21 @@ export function subscription<S extends z.ZodType>(
  */
 export function responder<S extends z.ZodType>(
   options: SubscriptionOptions<S> & {
-    answer: (body: z.output<S>, traceparent: string | undefined) => Promise<unknown>
+    answer: (
+      body: z.output<S>,
+      traceparent: string | undefined,
+      subject: string,
+    ) => Promise<unknown>
   },
 ): Runnable {
-  const { bus, subject, schema, answer } = options
+  const { bus, schema, answer } = options
   return receiver(options, async (message) => {
     try {
-      const answered = await answer(parseMessage(schema, message.json()), message.traceparent)
+      const body = parseMessage(schema, message.json())
+      const answered = await answer(body, message.traceparent, message.subject)
       if (answered !== undefined) message.respond(answered)
     } catch (error) {
-      logFailure(bus.log, error, 'request failed', { subject })
+      logFailure(bus.log, error, 'request failed', { subject: message.subject })
       message.respond({ answer: 'error', code: asAppError(error).code })
     }
   })

@@ -1,18 +1,16 @@
 import { spanLimits } from '@avatar/contracts'
 import {
-  type Context,
   DiagLogLevel,
   diag,
-  ROOT_CONTEXT,
-  type SpanContext,
+  type Link,
   SpanKind,
   SpanStatusCode,
   TraceFlags,
-  trace,
 } from '@opentelemetry/api'
+import { millisToHrTime } from '@opentelemetry/core'
 import { OTLPTraceExporter } from '@opentelemetry/exporter-trace-otlp-http'
-import { resourceFromAttributes } from '@opentelemetry/resources'
-import { BatchSpanProcessor, type SpanExporter, TracerProvider } from '@opentelemetry/sdk-trace'
+import { type Resource, resourceFromAttributes } from '@opentelemetry/resources'
+import { BatchSpanProcessor, type ReadableSpan, type SpanExporter } from '@opentelemetry/sdk-trace'
 import { type Clock, inTime } from './clock.ts'
 import type { Collector } from './collector.ts'
 import type { Log } from './log.ts'
@@ -49,6 +47,9 @@ type SinkOptions = {
 /**
  * Exports spans to a collector as OTLP/JSON, in batches, by the OpenTelemetry SDK. What the collector does
  * not take in time is dropped and counted: nothing waits for it.
+ *
+ * Spans are over when they come here, so they skip the SDK's tracer: to begin and end each of them anew
+ * costs more than all that follows.
  */
 export function createSpanSink(options: SinkOptions): SpanSink {
   const { service, log, clock, countDropped } = options
@@ -60,46 +61,21 @@ export function createSpanSink(options: SinkOptions): SpanSink {
     { logLevel: DiagLogLevel.WARN, suppressOverrideMessage: true },
   )
   const exporter = countingExporter(options)
-  const ids = fixedIds()
-  const provider = new TracerProvider({
-    resource: resourceFromAttributes({ 'service.name': service }),
-    idGenerator: ids.generator,
-    spanLimits: {
-      attributeCountLimit: spanLimits.attributesPerSpan,
-      attributeValueLengthLimit: spanLimits.charactersPerValue,
-    },
-    spanProcessors: [
-      new BatchSpanProcessor({
-        exporter: exporter.exporter,
-        maxQueueSize: queueMaxSpans,
-        maxExportBatchSize: batchMaxSpans,
-        scheduledDelayMillis: batchEveryMs,
-        exportTimeoutMillis: exportWithinMs,
-      }),
-    ],
+  const processor = new BatchSpanProcessor({
+    exporter: exporter.exporter,
+    maxQueueSize: queueMaxSpans,
+    maxExportBatchSize: batchMaxSpans,
+    scheduledDelayMillis: batchEveryMs,
+    exportTimeoutMillis: exportWithinMs,
   })
-  const tracer = provider.getTracer('avatar')
-
-  function record(finished: FinishedSpan) {
-    const { name, kind, fromMs: startTime, toMs, attributes, isError } = finished
-    const links = finished.links.flatMap((link) => linkTo(link))
-    const span = ids.withIds(finished, () =>
-      tracer.startSpan(
-        name,
-        { kind: kinds[kind], startTime, links, attributes: scrubbed(attributes) },
-        parentOf(finished),
-      ),
-    )
-    if (isError) span.setStatus({ code: SpanStatusCode.ERROR })
-    span.end(toMs)
-  }
+  const resource = resourceFromAttributes({ 'service.name': service })
 
   return {
     write(finished) {
       // The SDK would drop it as well, but could not tell us.
       if (exporter.waiting() >= queueMaxSpans) return countDropped(1)
       try {
-        record(finished)
+        processor.onEnd(readable(finished, resource))
         exporter.add()
       } catch (error) {
         countDropped(1) // Whatever is wrong with a span, its work goes on.
@@ -107,7 +83,7 @@ export function createSpanSink(options: SinkOptions): SpanSink {
       }
     },
     async stop() {
-      const stopped = provider
+      const stopped = processor
         .shutdown()
         .catch((error) => log.debug({ err: error }, 'the last spans were not exported'))
       const outcome = await inTime(clock, stopWithinMs, stopped)
@@ -116,19 +92,25 @@ export function createSpanSink(options: SinkOptions): SpanSink {
   }
 }
 
-/** Hands out the ids of the span that is about to start, which are known in advance. */
-function fixedIds() {
-  let next = { traceId: '', spanId: '' }
+const scope = { name: 'avatar' }
+const fine = { code: SpanStatusCode.UNSET }
+const failed = { code: SpanStatusCode.ERROR }
+
+/** What the SDK exports, of a span with ids and times of its own. */
+function readable(finished: FinishedSpan, resource: Resource): ReadableSpan {
+  const { name, kind, fromMs, toMs, isError, trace } = finished
+  const { traceId, spanId, parentSpanId } = trace
+  const context = { traceId, spanId, traceFlags: TraceFlags.SAMPLED }
+  const { kept, dropped } = limited(finished.attributes)
   return {
-    generator: {
-      generateTraceId: () => next.traceId,
-      generateSpanId: () => next.spanId,
-    },
-    /** `start` is synchronous, so no other span can take the ids. */
-    withIds<T>({ trace: { traceId, spanId } }: FinishedSpan, start: () => T): T {
-      next = { traceId, spanId }
-      return start()
-    },
+    ...{ name, kind: kinds[kind], spanContext: () => context },
+    ...(parentSpanId === undefined ? {} : { parentSpanContext: remote(traceId, parentSpanId) }),
+    startTime: millisToHrTime(fromMs),
+    endTime: millisToHrTime(toMs),
+    duration: millisToHrTime(Math.max(0, toMs - fromMs)),
+    ...{ ended: true, status: isError ? failed : fine, attributes: kept },
+    ...{ links: finished.links.flatMap(linkTo), events: [], resource, instrumentationScope: scope },
+    ...{ droppedAttributesCount: dropped, droppedEventsCount: 0, droppedLinksCount: 0 },
   }
 }
 
@@ -140,6 +122,7 @@ function countingExporter({ collector, clock, log, countDropped }: SinkOptions) 
   const exporter: SpanExporter = {
     export(spans, done) {
       waiting -= spans.length
+      clean(spans)
       otlp.export(spans, (result) => {
         if (result.error || result.code !== 0) {
           countDropped(spans.length)
@@ -156,34 +139,39 @@ function countingExporter({ collector, clock, log, countDropped }: SinkOptions) 
   return { exporter, waiting: () => waiting, add: () => void waiting++ }
 }
 
-function parentOf({ trace: { traceId, parentSpanId } }: FinishedSpan): Context {
-  if (parentSpanId === undefined) return ROOT_CONTEXT
-  return trace.setSpanContext(ROOT_CONTEXT, remote(traceId, parentSpanId))
-}
-
-function linkTo(traceparent: string): { context: SpanContext }[] {
+function linkTo(traceparent: string): Link[] {
   const found = parseTrace(traceparent)
   return found ? [{ context: remote(found.traceId, found.spanId) }] : []
 }
 
-function remote(traceId: string, spanId: string): SpanContext {
+function remote(traceId: string, spanId: string) {
   return { traceId, spanId, traceFlags: TraceFlags.SAMPLED, isRemote: true }
 }
 
+type Kept = Record<string, string | number | boolean>
+
+/** As many attributes as a span may have. */
+function limited(attributes: SpanAttributes): { kept: Kept; dropped: number } {
+  const given = Object.entries(attributes).filter(([, value]) => value !== undefined)
+  const pairs = given.slice(0, spanLimits.attributesPerSpan) as [string, Kept[string]][] // By the filter.
+  return { kept: Object.fromEntries(pairs), dropped: given.length - pairs.length }
+}
+
 /**
- * The last line of defence, as for logs: no secret may leave with a span. All values are looked through at
- * once, because almost never is there anything to find.
+ * The last line of defence, as for logs: no secret may leave with a span. The values of a whole batch are
+ * looked through at once, because almost never is there anything to find. Values are cut afterwards: half
+ * a secret would not be recognised.
  */
-function scrubbed(attributes: SpanAttributes): Record<string, string | number | boolean> {
-  const kept: Record<string, string | number | boolean> = {}
-  let text = ''
-  for (const [name, value] of Object.entries(attributes)) {
-    if (value === undefined) continue
-    kept[name] = value
-    if (typeof value === 'string') text += `${value}\n`
-  }
-  if (scrubSecrets(text) === text) return kept
-  for (const [name, value] of Object.entries(kept))
-    if (typeof value === 'string') kept[name] = scrubSecrets(value)
-  return kept
+function clean(spans: readonly ReadableSpan[]): void {
+  const texts: string[] = []
+  for (const { attributes } of spans)
+    for (const value of Object.values(attributes)) if (typeof value === 'string') texts.push(value)
+  const text = texts.join('\n')
+  const hasSecret = scrubSecrets(text) !== text
+  const most = spanLimits.charactersPerValue
+  if (!hasSecret && texts.every(({ length }) => length <= most)) return
+  for (const { attributes } of spans)
+    for (const [name, value] of Object.entries(attributes))
+      if (typeof value === 'string')
+        attributes[name] = (hasSecret ? scrubSecrets(value) : value).slice(0, most)
 }

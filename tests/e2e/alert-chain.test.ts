@@ -32,6 +32,8 @@ function rules(): string[] {
 
 /** The waits are ten times shorter, so scrapes come every 1.5 s and ApiDown holds 6 s before it is told. */
 const soonMs = 60_000
+/** Nothing new comes sooner than a scrape. */
+const lookEveryMs = 500
 
 // npm run setup -- --with monitoring brings the programs; in CI their absence is a failure.
 describe.skipIf(!hasMonitoring && !process.env['CI'])('alerts of a real system', () => {
@@ -66,7 +68,11 @@ describe.skipIf(!hasMonitoring && !process.env['CI'])('alerts of a real system',
   it('a job that fails by our fault, the first of its kind, becomes a ticket', async () => {
     // Prometheus must have seen the 0 before.
     const zero = 'infinitetalk_jobs_finished_total{code="GPU_OUT_OF_MEMORY",door="rest"} == 0'
-    await until(() => has(zero), { timeoutMs: soonMs, what: 'a first scrape' })
+    await until(() => has(zero), {
+      timeoutMs: soonMs,
+      everyMs: lookEveryMs,
+      what: 'a first scrape',
+    })
     const { jobId } = await system.client.submit({ prompt: 'null:oom-always' })
     await system.client.untilEnded(jobId, 'failed')
     const told = await webhook.heard('JobFailed', 'firing', { timeoutMs: soonMs })
@@ -90,7 +96,9 @@ describe.skipIf(!hasMonitoring && !process.env['CI'])('alerts of a real system',
     const completed = await system.client.submit()
     await system.client.untilEnded(completed.jobId, 'completed')
     await suspend([await system.pidOf('s3')], async () => {
-      await until(async () => (await fetch(`${system.url}/health`)).status === 503)
+      await until(async () => (await fetch(`${system.url}/health`)).status === 503, {
+        everyMs: 250,
+      })
     })
     await system.client.untilView(completed.jobId, ({ deleted_at }) => deleted_at !== null)
     const selectors = selectorsSchema
@@ -98,7 +106,11 @@ describe.skipIf(!hasMonitoring && !process.env['CI'])('alerts of a real system',
       .filter(({ onlyWith }) => onlyWith === undefined)
     expect(selectors.length).toBeGreaterThan(40)
     for (const { selector } of selectors)
-      await until(() => has(`count(${selector})`), { timeoutMs: soonMs, what: selector })
+      await until(() => has(`count(${selector})`), {
+        timeoutMs: soonMs,
+        everyMs: lookEveryMs,
+        what: selector,
+      })
     const answer = await fetch(`${prometheus}/api/v1/rules`)
     const text = await answer.text()
     expect(text.match(/"health":"\w+"/g)?.length).toBe(rules().length)
@@ -131,7 +143,10 @@ describe.skipIf(!hasMonitoring && !process.env['CI'])('alerts of a real system',
           .filter((name) => posted.includes(name))
       )
     }
-    await until(async () => (await silenced()).length === 2, { timeoutMs: soonMs })
+    await until(async () => (await silenced()).length === 2, {
+      timeoutMs: soonMs,
+      everyMs: lookEveryMs,
+    })
     expect((await silenced()).toSorted()).toEqual(['DailyCostSpike', 'QueueNotServed'])
   })
 })

@@ -135,6 +135,12 @@ describe('what leaves the processes', () => {
   const linesWith = async (words: string) =>
     (await output.lines()).filter((line) => line.includes(words))
 
+  /** Waits for what the processes write, all of which is read again at each look. */
+  const untilSaid = <T>(
+    look: () => Promise<T | undefined | false>,
+    { timeoutMs = 20_000, what }: { timeoutMs?: number; what: string },
+  ): Promise<T> => until(look, { timeoutMs, everyMs: 250, what })
+
   /** Has a process run a program, and waits for what it says. */
   async function fail(
     victim: 'ingest' | 'orchestrator' | 'janitor' | 'sidecar' | 'child',
@@ -146,7 +152,7 @@ describe('what leaves the processes', () => {
     const before = (await linesWith(says)).length
     const pid = await until(() => system.pidOf(victim), { what: `a ${victim}` })
     process.kill(pid, 'SIGUSR2')
-    await until(async () => (await linesWith(says)).length > before, {
+    await untilSaid(async () => (await linesWith(says)).length > before, {
       what: `${victim} saying ${says}`,
     })
   }
@@ -160,7 +166,7 @@ describe('what leaves the processes', () => {
         .filter(({ level }) => level === 'info')
         .map(({ service, msg }) => `${service}: ${msg}`)
     const expected = linesOfAJob.map(([service, msg]) => `${service}: ${msg}`)
-    await until(async () => (await said()).length >= expected.length, { what: 'the last line' })
+    await untilSaid(async () => (await said()).length >= expected.length, { what: 'the last line' })
     expect((await said()).toSorted()).toEqual(expected.toSorted())
     expect(expected.length).toBeGreaterThanOrEqual(8)
     expect(expected.length).toBeLessThanOrEqual(14)
@@ -176,7 +182,7 @@ describe('what leaves the processes', () => {
       const key = `elsewhere/${sample}`
       await broker.submitEvent('acme', { image_key: key, audio_key: key })
     }
-    await until(async () => (await linesWith('message dead-lettered')).length >= 6, {
+    await untilSaid(async () => (await linesWith('message dead-lettered')).length >= 6, {
       what: 'dead letters',
     })
     const crashing = await system.client.submit({ prompt: 'null:crash null:seconds=0.2' })
@@ -189,7 +195,7 @@ describe('what leaves the processes', () => {
     const lines = async () =>
       (await linesWith('"UNAUTHORIZED"')).map((line) => logLineSchema.parse(JSON.parse(line)))
     const counted = (told: LogLine[]) => told.reduce((sum, { count = 1 }) => sum + count, 0)
-    const told = await until(
+    const told = await untilSaid(
       async () => {
         const all = await lines()
         return counted(all) >= flood && all
@@ -228,7 +234,7 @@ describe('what leaves the processes', () => {
     expect((await system.client.submit()).status).toBe(503)
     system.proxies.toStore().heal()
     await system.kill('nats')
-    await until(async () => (await linesWith('broker connection back')).length > 0, {
+    await untilSaid(async () => (await linesWith('broker connection back')).length > 0, {
       what: 'the broker, back again',
     })
     const refused = await runAgain(system, 'janitor', { R2_SECRET_ACCESS_KEY: mark() }, (said) =>

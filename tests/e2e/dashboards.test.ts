@@ -96,7 +96,7 @@ describe.runIf(findPrometheus() || process.env['CI'])('what dashboards and rules
     await until(
       async () =>
         (await prometheus.query('infinitetalk_deletion_lateness_seconds_count > 0')).length > 0,
-      { what: 'a scrape after the first deletion' },
+      { everyMs: 250, what: 'a scrape after the first deletion' },
     )
     const silent = voice().fill(0, 44)
     expect((await system.client.submit({ audio: silent })).error?.code).toBe('AUDIO_EMPTY')
@@ -106,6 +106,7 @@ describe.runIf(findPrometheus() || process.env['CI'])('what dashboards and rules
     await system.kill('child')
     await suspend([await system.pidOf('s3')], () =>
       until(async () => (await system.client.send('/health')).status === 503, {
+        everyMs: 250,
         what: 'a 503 while the store is away',
       }),
     )

@@ -70,7 +70,9 @@ async function wholeTree({ traceId, spanId }: Caller, names: readonly string[]):
   const isWhole = ([root, ...others]: SpanTree[]) =>
     root && others.length === 0 && names.every((name) => namesOf(root).includes(name)) && root
   const trees = () => receiver.treesOf(traceId)
-  const root = await until(() => isWhole(trees()), { timeoutMs: 30_000 }).catch((cause) => {
+  // Spans come once a second, and to build a tree of them takes a while.
+  const waits = { timeoutMs: 30_000, everyMs: 100 }
+  const root = await until(() => isWhole(trees()), waits).catch((cause) => {
     const missing = names.filter((name) => !trees().flatMap(namesOf).includes(name))
     const seen = trees().map((tree) => drawTree(tree))
     throw new Error(`no whole tree; missing ${missing}; seen:\n${seen.join('\n')}`, { cause })

@@ -25,7 +25,7 @@ export { keepRawOutput, type RawOutput } from './raw-output.ts'
 export { rendersOf } from './renders.ts'
 export { type Client, createClient, type SubmitOptions, type Submitted } from './rest-client.ts'
 export { runAgain } from './run-again.ts'
-export { type Series, scrape } from './scrape.ts'
+export { metricsUrl, type Series, scrape } from './scrape.ts'
 export {
   patientOrchestrator,
   type System,
@@ -33,5 +33,6 @@ export {
   startSystem,
   type Victim,
 } from './system.ts'
+export { writeFakeDocker } from './fake-docker.ts'
 export { hasEnginePackages, prepareTinyWeights, tinyEngine } from './tiny-weights.ts'
 export { within } from './within.ts'

@@ -8,7 +8,12 @@ import { chosenAmong, createDrain } from '../workers/drain.ts'
 import { hearWorkers, onBeats } from '../workers/hear-workers.ts'
 
 export type WorkersOptions = { data?: string; json?: boolean }
-export type DrainOptions = WorkersOptions & { all?: boolean; older?: string }
+export type DrainOptions = WorkersOptions & {
+  all?: boolean
+  older?: string
+  /** Seconds. */
+  within?: number
+}
 
 const lookAgainMs = 100
 
@@ -47,13 +52,14 @@ export async function drainWorkers(
   if (ways.length !== 1)
     throw new UserError('Name one worker, or give --all or --older RELEASE.', exitCodes.usage)
   const outcomes = await asOperator(await findSystem(options.data, context.env), async (bus) =>
-    drain(bus, await choose(bus, id, options), context),
+    drain(bus, await choose(bus, id, options), options, context),
   )
   if (options.json) {
     const workers = outcomes.map(({ workerId, outcome }) => ({ worker_id: workerId, outcome }))
     context.stdout.write(`${JSON.stringify({ workers })}\n`)
   } else if (outcomes.length === 0) context.stdout.write('no worker is to be drained\n')
-  return outcomes.every(({ outcome }) => outcome === 'gone') ? exitCodes.ok : exitCodes.failed
+  const isWell = outcomes.every(({ outcome }) => outcome === 'gone' || outcome === 'leaving')
+  return isWell ? exitCodes.ok : exitCodes.failed
 }
 
 async function choose(bus: Bus, id: string | undefined, { older }: DrainOptions): Promise<Beat[]> {
@@ -66,8 +72,14 @@ async function choose(bus: Bus, id: string | undefined, { older }: DrainOptions)
   return found
 }
 
-async function drain(bus: Bus, chosen: readonly Beat[], { stderr }: CommandContext) {
+async function drain(
+  bus: Bus,
+  chosen: readonly Beat[],
+  { within = Number.POSITIVE_INFINITY }: DrainOptions,
+  { stderr }: CommandContext,
+) {
   const leaving = createDrain(chosen, clock.monotonicMs())
+  const deadlineMs = clock.monotonicMs() + within * 1000
   const tell = ({ workerId }: Beat) =>
     bus.publishCore(subjects.drain(workerId), { reason: 'avatar workers drain' })
   const shown = new Set<string>()
@@ -83,6 +95,7 @@ async function drain(bus: Bus, chosen: readonly Beat[], { stderr }: CommandConte
     show()
     await clock.wait(lookAgainMs)
     leaving.check(clock.monotonicMs())
+    if (clock.monotonicMs() > deadlineMs) leaving.giveUp()
   }
   show()
   listening.stop()

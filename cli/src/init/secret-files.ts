@@ -1,4 +1,4 @@
-import { renderNatsConf, renderS3Identities } from '@avatar/backing-services'
+import { type NatsCluster, renderNatsConf, renderS3Identities } from '@avatar/backing-services'
 import { type ServerName, type ServiceName, serviceNames, specOf } from '@avatar/contracts'
 import type { Credentials } from '../stack/credentials.ts'
 import { bucket } from '../stack/server-files.ts'
@@ -13,7 +13,7 @@ export type SecretFiles = ReadonlyMap<Recipient, Readonly<Record<string, string>
 /** Where the servers listen and keep what they hold, inside their own machine or container. */
 export type ServerPlaces = {
   natsStore: string
-  cluster?: { name: string; port: number; routes: readonly string[] }
+  cluster?: Omit<NatsCluster, 'password'>
 }
 
 /** Where the broker's image keeps its streams. */
@@ -63,16 +63,16 @@ function natsConfOf(credentials: Credentials, { natsStore, cluster }: ServerPlac
     host: '0.0.0.0',
     ...natsPorts,
     storeDir: natsStore,
-    ...(cluster === undefined ? {} : { cluster }),
+    ...(cluster ? { cluster: { ...cluster, password: credentials.natsRoutes } } : {}),
     passwords: credentials.nats,
     reloadPassword: credentials.natsReload,
     publishers: Object.fromEntries(publishers.map(([name, its]) => [name, its.natsPassword])),
   })
 }
 
-/** The brokers of a Kubernetes StatefulSet of three, behind a headless service. */
+/** The brokers of deploy/k8s/base/nats.yaml, by the service under which they find each other. */
 export const natsCluster = {
   name: 'avatar',
   port: clusterPort,
-  routes: [0, 1, 2].map((number) => `nats://nats-${number}.nats:${clusterPort}`),
+  peers: [0, 1, 2].map((number) => `nats-${number}.nats-routes:${clusterPort}`),
 }

@@ -12,6 +12,8 @@ const credentialsSchema = z.object({
   nats: z.record(z.enum(serviceUsers), z.string()),
   /** Of the user that reloads the broker. Folders of an earlier version have none. */
   natsReload: z.string().default(randomSecret),
+  /** By which the brokers of a cluster let each other in. Folders of an earlier version have none. */
+  natsRoutes: z.string().default(randomSecret),
   s3: s3IdentitySchema,
   publishers: z.record(publisherNameSchema, publisherSchema),
 })
@@ -31,6 +33,7 @@ export async function ensureCredentials(data: DataFolder): Promise<Credentials> 
   const credentials: Credentials = {
     nats: recordOf(serviceUsers, randomSecret),
     natsReload: randomSecret(),
+    natsRoutes: randomSecret(),
     s3: generateS3Identity('avatar'),
     publishers: {},
   }

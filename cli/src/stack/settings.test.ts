@@ -9,6 +9,7 @@ const wiring = (env: Wiring['env']): Wiring => ({
   credentials: {
     nats: recordOf(serviceUsers, (user) => `secret-${user}`),
     natsReload: 'secret-reload',
+    natsRoutes: 'secret-routes',
     s3: { accessKeyId: 'access', secretAccessKey: 'secret' },
     publishers: {},
   },

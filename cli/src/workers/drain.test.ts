@@ -35,6 +35,15 @@ describe('the chosen workers', () => {
 })
 
 describe('a drain', () => {
+  it('waits no longer than it is told for those that finish a job, and calls the others deaf', () => {
+    const drain = createDrain([aBeat(), aBeat({ workerId: 'w2' })], 0)
+    drain.onBeat(draining(holding('rendering', 12)), 1)
+    drain.giveUp()
+    expect(drain.isOver()).toBe(true)
+    expect(drain.outcomes().map(({ outcome }) => outcome)).toEqual(['leaving', 'deaf'])
+    expect(drain.told()[0]).toBe('w1 leaves after its job; no longer waited for')
+  })
+
   it('tells a worker at each heartbeat until one says that it drains, and waits until it is gone', () => {
     const drain = createDrain([aBeat()], 0)
     expect(drain.told()).toEqual(['w1 has not heard it yet'])

@@ -3,8 +3,9 @@ import { type Beat, timings } from '@avatar/contracts'
 /**
  * How the wait for one worker ended. `gone`: it has left, or another process has taken its place. `lost`: it
  * fell silent. `deaf`: it was told and goes on; workers of an earlier version do not know the order.
+ * `leaving`: it still finished its job when the waiting ended.
  */
-export type Outcome = 'gone' | 'lost' | 'deaf'
+export type Outcome = 'gone' | 'lost' | 'deaf' | 'leaving'
 
 /** A worker told to leave, and how far it is. */
 type Draining = { beat: Beat; heardAtMs: number; toldAtMs: number; outcome?: Outcome }
@@ -56,6 +57,12 @@ export function createDrain(chosen: readonly Beat[], nowMs: number) {
       }
     },
 
+    /** Waits no longer: whoever finishes a job leaves after it. */
+    giveUp(): void {
+      for (const worker of waiting())
+        worker.outcome = worker.beat.state === 'draining' ? 'leaving' : 'deaf'
+    },
+
     isOver: () => waiting().length === 0,
 
     /** One sentence for each worker. */
@@ -71,6 +78,7 @@ function tell({ beat, outcome }: Draining): string {
   if (outcome === 'gone') return `${workerId} has left`
   if (outcome === 'lost') return `${workerId} fell silent; whatever it held goes to others`
   if (outcome === 'deaf') return `${workerId} goes on taking jobs: it may be of an earlier version`
+  if (outcome === 'leaving') return `${workerId} leaves after its job; no longer waited for`
   if (state !== 'draining') return `${workerId} has not heard it yet`
   const held = jobs.find(({ stage }) => stage !== 'ended')
   // Tens, because each change is a line.

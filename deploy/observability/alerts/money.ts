@@ -1,11 +1,11 @@
 import type { Alert } from './alert.ts'
 
-const cost = (kind: string, period = 'day') =>
-  `infinitetalk_cost_usd{job="orchestrator",period="${period}",kind="${kind}"}`
+const cost = (period: 'day' | 'month') =>
+  `infinitetalk_cost_usd{job="orchestrator",period="${period}"}`
 const budget = 'infinitetalk_budget_usd{job="orchestrator",period="day"}'
 const updated = 'infinitetalk_cost_updated_timestamp_seconds{job="orchestrator"}'
 /** Each replica of the orchestrator tells the whole sum. */
-const today = 'sum(max by (kind) (infinitetalk_cost_usd{period="day"}))'
+const today = 'max(infinitetalk_cost_usd{period="day"})'
 
 /** What the service spends, in US dollars; without a ledger in them there is no series, and no alert. */
 export const moneyAlerts = [
@@ -14,16 +14,10 @@ export const moneyAlerts = [
     severity: 'ticket',
     expr: `${today} > 5`,
     summary: 'Today, UTC, has cost {{ $value | printf "%.2f" }} US dollars.',
-    fires: [
-      {
-        why: '5 for GPUs and 2 for storage',
-        at: '2m',
-        series: { [cost('gpu')]: '5x5', [cost('storage')]: '2x5' },
-      },
-    ],
+    fires: [{ why: '7', at: '2m', series: { [cost('day')]: '7x5' } }],
     quiet: [
-      { why: '3 and 1', at: '2m', series: { [cost('gpu')]: '3x5', [cost('storage')]: '1x5' } },
-      { why: '7 in the month', at: '2m', series: { [cost('gpu', 'month')]: '7x5' } },
+      { why: '4', at: '2m', series: { [cost('day')]: '4x5' } },
+      { why: '7 in the month', at: '2m', series: { [cost('month')]: '7x5' } },
     ],
   },
   {
@@ -31,15 +25,15 @@ export const moneyAlerts = [
     severity: 'page',
     expr: `${today} > 10`,
     summary: 'Today, UTC, has cost {{ $value | printf "%.2f" }} US dollars.',
-    fires: [{ why: '15 for GPUs', at: '2m', series: { [cost('gpu')]: '15x5' } }],
+    fires: [{ why: '15', at: '2m', series: { [cost('day')]: '15x5' } }],
     quiet: [
-      { why: '8', at: '2m', series: { [cost('gpu')]: '8x5' } },
+      { why: '8', at: '2m', series: { [cost('day')]: '8x5' } },
       {
         why: '8, told by two replicas',
         at: '2m',
         series: {
-          [cost('gpu')]: '8x5',
-          'infinitetalk_cost_usd{job="orchestrator",instance="b",period="day",kind="gpu"}': '8x5',
+          [cost('day')]: '8x5',
+          'infinitetalk_cost_usd{job="orchestrator",instance="b",period="day"}': '8x5',
         },
       },
     ],
@@ -48,13 +42,13 @@ export const moneyAlerts = [
     name: 'BudgetReached',
     severity: 'page',
     expr:
-      'sum by (period) (max by (period, kind) (infinitetalk_cost_usd))' +
+      'max by (period) (infinitetalk_cost_usd)' +
       ' >= on (period) max by (period) (infinitetalk_budget_usd)',
     summary: 'The budget of the {{ $labels.period }} is spent: new jobs are refused.',
-    fires: [{ why: '25 of 25', at: '2m', series: { [cost('gpu')]: '25x5', [budget]: '25x5' } }],
+    fires: [{ why: '25 of 25', at: '2m', series: { [cost('day')]: '25x5', [budget]: '25x5' } }],
     quiet: [
-      { why: '24 of 25', at: '2m', series: { [cost('gpu')]: '24x5', [budget]: '25x5' } },
-      { why: 'there is no budget', at: '2m', series: { [cost('gpu')]: '24x5' } },
+      { why: '24 of 25', at: '2m', series: { [cost('day')]: '24x5', [budget]: '25x5' } },
+      { why: 'there is no budget', at: '2m', series: { [cost('day')]: '24x5' } },
     ],
   },
   {

@@ -2,8 +2,7 @@ import { board } from './board.ts'
 import { quantiles, toldOnce } from './expressions.ts'
 import { figure, graph } from './panels.ts'
 
-const spent = (period: 'day' | 'month') =>
-  `sum(${toldOnce(`infinitetalk_cost_usd{period="${period}"}`, 'kind')})`
+const spent = (period: 'day' | 'month') => `max(infinitetalk_cost_usd{period="${period}"})`
 
 /** The budget is one of days: a month may cost as much as all its days. */
 const budget = {
@@ -13,7 +12,7 @@ const budget = {
 
 /** A period's costs as they add up, and the budget above them. */
 const against = (period: 'day' | 'month') => ({
-  '{{kind}}': toldOnce(`infinitetalk_cost_usd{period="${period}"}`, 'kind'),
+  spent: spent(period),
   budget: budget[period],
 })
 

@@ -45,7 +45,7 @@ export const overview = board({
         title: 'Cost today',
         description: 'What the service has spent since midnight UTC, by the ledger.',
         unit: 'currencyUSD',
-        ask: { today: `sum(${toldOnce('infinitetalk_cost_usd{period="day"}', 'kind')})` },
+        ask: { today: 'max(infinitetalk_cost_usd{period="day"})' },
         limit: { above: [5, 10] },
         otherwise: 'no price is set',
       }),

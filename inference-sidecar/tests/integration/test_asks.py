@@ -12,6 +12,7 @@ from inference_sidecar.foundation.contracts import (
     BEAT_MAX_JOBS,
     FrameSize,
     Rendered,
+    next_subject,
 )
 from inference_sidecar.store.spool import Spool, SpooledRender
 from stage.broker import TestBroker
@@ -201,7 +202,7 @@ async def test_asks_go_on_where_no_orchestrator_listens(
     job = await orchestrator.submit()
     await orchestrator.event(job, "render.completed")
     lines = [line for line in sidecar.log() if line["msg"] == "request not answered"]
-    assert [(line["level"], line["subject"]) for line in lines] == [("warn", "ctl.request.next")]
+    assert [(line["level"], line["subject"]) for line in lines] == [("warn", next_subject("local"))]
     assert "asks are answered again" in sidecar.messages()
 
 

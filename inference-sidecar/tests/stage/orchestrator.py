@@ -82,7 +82,7 @@ class Orchestrator:
 
     async def listen(self) -> None:
         """Answers asks and requests, as `start` does."""
-        self._listening = await self.client.subscribe("ctl.request.*", cb=self._answer)
+        self._listening = await self.client.subscribe("ctl.request.>", cb=self._answer)
         await self.client.flush()
 
     async def go_deaf(self) -> None:
@@ -147,7 +147,7 @@ class Orchestrator:
 
     async def _answer(self, message: Msg) -> None:
         request: Json = json.loads(message.data)
-        kind = message.subject.rpartition(".")[2]
+        kind = message.subject.split(".")[2]
         self.requests.append((kind, request))
         if kind == "next":
             await self._answer_ask(message, request)

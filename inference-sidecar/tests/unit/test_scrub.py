@@ -13,7 +13,7 @@ import pytest
 from pydantic import SecretStr
 
 from inference_sidecar.foundation.contracts import LOG_LINE_MAX_BYTES
-from inference_sidecar.foundation.scrub import hide_value, scrub_secrets
+from inference_sidecar.foundation.scrub import _GATES, hide_value, scrub_secrets
 from inference_sidecar.foundation.secret_shapes import SECRET_SHAPES
 from inference_sidecar.foundation.settings import Settings
 
@@ -46,6 +46,12 @@ def test_a_shape_is_looked_for_at_once_in_16_kb_of_hostile_text(
         text = bit * (LOG_LINE_MAX_BYTES // len(bit))
         re.sub(pattern, replacement, text, flags=re.ASCII | re.IGNORECASE)
     assert time.monotonic() - began < 20
+
+
+def test_no_hint_stands_where_nobody_looks_for_it() -> None:
+    hints = [hint for _, behind in _GATES for hint in behind]
+    assert sorted(hints) == sorted({hint for shape in SECRET_SHAPES for hint in shape[0]})
+    assert [hint for gate, behind in _GATES for hint in behind if gate not in hint] == []
 
 
 class _SomeSettings(Settings):

@@ -127,8 +127,9 @@ export function routeEvents(app: Api, deps: AppDeps) {
           if (isEnd) return
         }
         const progress = view(current)
-        const { stage, progress: percent, queue_position, waiting_for } = progress
-        const text = `${stage} ${percent} ${queue_position} ${waiting_for}`
+        const { stage, progress: percent, queue_position, waiting_for, worker } = progress
+        const { state, percent: loaded, reason } = worker ?? {}
+        const text = `${stage} ${percent} ${queue_position} ${waiting_for} ${state} ${loaded} ${reason}`
         if (text !== shown && !isTerminal(current)) write(reply, 'progress', progress)
         shown = text
         await watch.next(lookAgainMs, signal)

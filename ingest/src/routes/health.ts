@@ -54,6 +54,7 @@ export function routeHealth(app: Api, deps: AppDeps) {
         })),
         worker_trouble: workerTrouble,
         queue_depth: queueDepth,
+        scale: deps.scale.health(),
         full_streams: [...room.full],
         problems: problemsOf({ hasBroker, hasStore, room }),
         clock_ahead_seconds: toTenths(deps.agreement.aheadMs() / 1000),

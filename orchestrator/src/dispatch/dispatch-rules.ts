@@ -1,4 +1,4 @@
-import { type FairRules, isServiceBudgetSpent, priceMicrosOf } from '@avatar/contracts'
+import { dayOf, type FairRules, isServiceBudgetSpent, priceMicrosOf } from '@avatar/contracts'
 import {
   defaultLimitsOf,
   fairRulesOf,
@@ -16,6 +16,8 @@ export type DispatchRules = FairRules & {
   priceMicrosOf(pool: string): number
   /** Whether the service's budget of the day is spent: then only pools that cost nothing start jobs. */
   isBudgetSpent(): boolean
+  /** What the service has spent today, UTC, and may spend, in millionths; undefined until that is known. */
+  money(): { spentToday: number; budgetPerDay: number | undefined } | undefined
 }
 
 /** The rules, and the part that keeps them up to date by the operator's limits and this month's postings. */
@@ -35,6 +37,13 @@ export async function createDispatchRules(
         ledger.usage(),
         clock.nowMs(),
       ),
+    money: () =>
+      ledger.isReady?.()
+        ? {
+            spentToday: ledger.usage().spentOn(dayOf(clock.nowMs())).micros,
+            budgetPerDay: config.SERVICE_BUDGET_PER_DAY,
+          }
+        : undefined,
   }
   return { rules, following: together(limits, ledger) }
 }

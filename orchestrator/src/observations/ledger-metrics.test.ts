@@ -49,8 +49,8 @@ describe('what the ledger says is spent', () => {
   it('is told of the day and of the month so far, with the budget of a day', async () => {
     const { told } = observed({ CURRENCY: 'USD', SERVICE_BUDGET_PER_DAY: '10' })
     expect(await told()).toEqual([
-      'cost_usd{period="day",kind="gpu"} 1.5',
-      'cost_usd{period="month",kind="gpu"} 3.5',
+      'cost_usd{period="day"} 1.5',
+      'cost_usd{period="month"} 3.5',
       'budget_usd{period="day"} 10',
       `cost_updated_timestamp_seconds ${Date.parse('2026-11-02T12:00:00Z') / 1000}`,
       'usage_today_gpu_seconds 1010',

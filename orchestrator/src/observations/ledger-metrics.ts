@@ -36,8 +36,8 @@ function observeDollars(
   instruments.cost_usd.observe((tell) => {
     const day = dayOf(clock.nowMs())
     const usage = ledger.usage()
-    tell(usage.spentOn(day).micros / microsPerUnit, { period: 'day', kind: 'gpu' })
-    tell(usage.spentToDateIn(day).micros / microsPerUnit, { period: 'month', kind: 'gpu' })
+    tell(usage.spentOn(day).micros / microsPerUnit, { period: 'day' })
+    tell(usage.spentToDateIn(day).micros / microsPerUnit, { period: 'month' })
   })
   instruments.budget_usd.observe((tell) => {
     if (budgetMicros !== undefined) tell(budgetMicros / microsPerUnit, { period: 'day' })

@@ -26,14 +26,17 @@ export function followWorkerPaces(
   deps: Pick<Foundation, 'bus' | 'clock' | 'log' | 'timings'> & {
     records: PaceRecords
     paces: Pick<Paces, 'ofRenders'>
+    /** The pool whose starts are learned from its wake-ups: they know when the worker was asked for. */
+    scaledPoolName?: string | undefined
   },
 ): WorkerPaces {
-  const { bus, clock, log, timings, records, paces } = deps
+  const { bus, clock, log, timings, records, paces, scaledPoolName } = deps
   const known = createKnownWorkers(timings.silentAfterMs)
 
   async function onBeat(beat: Beat) {
     const loadedInSeconds = known.onBeat(beat, clock.monotonicMs())
     if (loadedInSeconds === undefined || beat.pool === undefined) return
+    if (beat.pool === scaledPoolName) return
     // A second orchestrator adds the same start. It then counts for two, which does no harm.
     await learnColdStart(records, beat.pool, loadedInSeconds).catch((error) =>
       log.warn({ err: error, workerId: beat.workerId }, 'nothing learned from this start'),

@@ -112,6 +112,18 @@ export function createLiveJobs(options: {
         if (!known) yield job
       }
     },
+    /** The estimates of the jobs that could all start now, were there workers enough: caps hold. */
+    startableSeconds(nowMs: number): number[] {
+      const left = new Map<string, number>()
+      const seconds: number[] = []
+      for (const { value } of this.mayStart(nowMs)) {
+        const { owner, estimatedSeconds } = value
+        const ofOwner = left.get(owner) ?? order.mayStartCountOf(owner, nowMs)
+        if (ofOwner > 0) seconds.push(estimatedSeconds)
+        left.set(owner, ofOwner - 1)
+      }
+      return seconds
+    },
     /** The attempts that a worker has and has not uploaded yet. */
     openAttempts: (): OpenAttempt[] => [...open.values()],
     /** Takes in what this process has written or read, unless the watch has told it or what followed. */

@@ -1,5 +1,6 @@
 import {
   outputKey,
+  poolOfSubject,
   type StoreAnswer,
   type StoreRequest,
   spanNames,
@@ -9,6 +10,7 @@ import type { Clock } from '@avatar/service-kit'
 import type { WorkerLinks } from '../dispatch/worker-links.ts'
 import { answering } from '../observations/answer-span.ts'
 import type { JobWriter } from '../records/job-writer.ts'
+import type { ScaledPool } from '../scale/scaled-pool.ts'
 import type { Answer } from '../states/decide.ts'
 
 /** Answers a worker that wants to upload. The presigned URL accepts only the announced content, once. */
@@ -16,8 +18,15 @@ export function answerStore(deps: {
   writer: JobWriter
   workerLinks: WorkerLinks
   clock: Clock
+  scaledPool: ScaledPool
 }) {
-  return async (request: StoreRequest): Promise<StoreAnswer> => {
+  return async (
+    request: StoreRequest,
+    _traceparent: string | undefined,
+    subject: string,
+  ): Promise<StoreAnswer> => {
+    const pool = poolOfSubject(subject)
+    if (!deps.scaledPool.admits({ ...request, pool })) return { answer: 'lost' }
     const { jobId, owner, epoch } = request
     const fromMs = deps.clock.nowMs()
     const applied = await deps.writer.apply(owner, jobId, { kind: 'store', epoch })

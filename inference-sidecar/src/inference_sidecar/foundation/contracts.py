@@ -86,6 +86,7 @@ FailureCode = Literal[
     "SERVICE_BUDGET_EXHAUSTED",
     "BROKER_UNAVAILABLE",
     "STORE_UNAVAILABLE",
+    "PROVIDER_UNAVAILABLE",
     "ORCHESTRATOR_UNAVAILABLE",
     "STORAGE_FULL",
     "DRAINING",
@@ -144,6 +145,7 @@ FAILURES: Final[dict[FailureCode, Literal["caller", "us", "dependency"]]] = {
     "SERVICE_BUDGET_EXHAUSTED": "us",
     "BROKER_UNAVAILABLE": "dependency",
     "STORE_UNAVAILABLE": "dependency",
+    "PROVIDER_UNAVAILABLE": "dependency",
     "ORCHESTRATOR_UNAVAILABLE": "us",
     "STORAGE_FULL": "us",
     "DRAINING": "dependency",
@@ -204,6 +206,10 @@ LOG_KEYS: Final = frozenset(
         "origin",
         "problems",
         "config",
+        "wakeId",
+        "pool",
+        "provider",
+        "wanted",
         "engine",
         "facts",
         "secondsPerVideoSecond",
@@ -378,6 +384,49 @@ class RequestError(WireModel):
     code: str
 
 
+class HelloRequest(WireModel):
+    """A worker asks whether to stay, before it loads anything."""
+
+    worker_id: Annotated[str, Field(min_length=1, max_length=100)]
+    incarnation: Annotated[str, Field(min_length=1, max_length=100)]
+    pool: Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,31}$")]
+    wake_id: Annotated[str, Field(pattern=r"^[0-9a-f]{24}$")] | None = Field(
+        default=None, exclude_if=is_none
+    )
+    release: Annotated[str, Field(min_length=1, max_length=100)] | None = Field(
+        default=None, exclude_if=is_none
+    )
+    gpu: Annotated[str, Field(min_length=1, max_length=100)] | None = Field(
+        default=None, exclude_if=is_none
+    )
+    contracts: PositiveInt
+
+
+class HelloWork(WireModel):
+    """The hello answer `work`."""
+
+    answer: Literal["work"] = "work"
+    idle_seconds: NonNegativeFloat
+    lifetime_seconds: NonNegativeFloat
+    wake_id: Annotated[str, Field(pattern=r"^[0-9a-f]{24}$")] | None = Field(
+        default=None, exclude_if=is_none
+    )
+
+
+class HelloLeave(WireModel):
+    """The hello answer `leave`."""
+
+    answer: Literal["leave"] = "leave"
+    reason: Annotated[str, Field(min_length=1, max_length=200)]
+
+
+HelloAnswer = Annotated[
+    HelloWork | HelloLeave,
+    Field(discriminator="answer"),
+]
+"""`work`: load and take jobs; 0 seconds stand for no limit. `leave`: nobody needs it; end at once."""
+
+
 class StopOrder(WireModel):
     """Stop this attempt and forget it."""
 
@@ -455,6 +504,22 @@ class StartStage(WireModel):
     seconds: NonNegativeFloat
 
 
+class Loading(WireModel):
+    """What a worker is loading, and how much of it is done."""
+
+    part: Annotated[str, Field(min_length=1, max_length=100)]
+    percent: Annotated[float, Field(ge=0, le=100)]
+
+
+class WorkerCounts(WireModel):
+    """What a worker did from its start to its end."""
+
+    jobs: NonNegativeInt
+    busy_seconds: NonNegativeFloat
+    loading_seconds: NonNegativeFloat
+    idle_seconds: NonNegativeFloat
+
+
 class Beat(WireModel):
     """The heartbeat of a worker: registry, liveness and progress in one."""
 
@@ -476,6 +541,11 @@ class Beat(WireModel):
     pace_key: PaceKey | None = Field(default=None, exclude_if=is_none)
     time: WorkerTime | None = Field(default=None, exclude_if=is_none)
     idle_seconds: NonNegativeFloat | None = Field(default=None, exclude_if=is_none)
+    wake_id: Annotated[str, Field(pattern=r"^[0-9a-f]{24}$")] | None = Field(
+        default=None, exclude_if=is_none
+    )
+    loading: Loading | None = Field(default=None, exclude_if=is_none)
+    counts: WorkerCounts | None = Field(default=None, exclude_if=is_none)
     gpus: Annotated[list[Gpu], Field(max_length=16)] | None = Field(
         default=None, exclude_if=is_none
     )
@@ -638,6 +708,23 @@ class Timings:
     death_backoff_seconds: float = 1
     death_backoff_max_seconds: float = 8
     prefetch_before_end_seconds: float = 15
+    scale_every_seconds: float = 5
+    scaler_lease_seconds: float = 15
+    scale_quiet_seconds: float = 15
+    ring_again_seconds: float = 30
+    wake_deadline_seconds: float = 600
+    wake_silent_seconds: float = 60
+    hello_again_seconds: float = 2
+    hello_give_up_seconds: float = 60
+    ring_backoff_seconds: float = 30
+    ring_backoff_max_seconds: float = 300
+    provider_timeout_seconds: float = 10
+    survey_every_seconds: float = 3600
+    survey_after_silence_seconds: float = 43200
+    survey_again_seconds: float = 60
+    no_capacity_after_seconds: float = 600
+    other_gpus_for_seconds: float = 3600
+    sign_of_life_every_seconds: float = 172800
     input_again_seconds: float = 2
     store_again_seconds: float = 3
     report_again_seconds: float = 150
@@ -708,10 +795,28 @@ MESSAGE_MAX_BYTES: Final = 65536
 BEAT_MAX_JOBS: Final = 64
 """The most jobs that one heartbeat can name."""
 
+CONTRACTS_NUMBER: Final = 1
+"""The number of what workers and services say to each other, which a worker tells at hello."""
 
-NEXT_SUBJECT: Final = "ctl.request.next"
-CLAIM_SUBJECT: Final = "ctl.request.claim"
-STORE_SUBJECT: Final = "ctl.request.store"
+
+def next_subject(pool: str) -> str:
+    """The subject of a pool's workers that ask for their next job."""
+    return f"ctl.request.next.{pool}"
+
+
+def claim_subject(pool: str) -> str:
+    """The subject of a pool's workers that ask for fresh URLs."""
+    return f"ctl.request.claim.{pool}"
+
+
+def store_subject(pool: str) -> str:
+    """The subject of a pool's workers that ask for permission to upload."""
+    return f"ctl.request.store.{pool}"
+
+
+def hello_subject(pool: str) -> str:
+    """The subject of a pool's workers that ask whether to stay."""
+    return f"ctl.request.hello.{pool}"
 
 
 def event_subject(event: RenderEvent) -> str:
@@ -743,16 +848,21 @@ EVENTS_STREAM: Final = "EVENTS"
 EVENTS_STREAM_SUBJECT: Final = "evt.>"
 
 NATS_USER: Final = "sidecar"
-INBOX_PREFIX: Final = "_INBOX_sidecar"
-"""Of this service alone, so that no other service can read its replies."""
+
+
+def inbox_prefix(user: str) -> str:
+    """Of one user alone, so that no other can read its replies."""
+    return f"_INBOX_{user}"
+
 
 PUBLISH_PERMISSIONS: Final = (
     "evt.render.*.*",
     "beat.*",
     "telemetry.spans.*",
-    "ctl.request.next",
-    "ctl.request.claim",
-    "ctl.request.store",
+    "ctl.request.next.*",
+    "ctl.request.claim.*",
+    "ctl.request.store.*",
+    "ctl.request.hello.*",
 )
 """The subjects that the broker lets this service publish to."""
 

@@ -10,7 +10,7 @@ from inference_sidecar.foundation.contracts import (
     SPAN_START_WORKER,
 )
 from inference_sidecar.rendering.worker_start import WorkerStart
-from inference_sidecar.telemetry.spans import SpanRecord
+from inference_sidecar.telemetry.otlp import SpanRecord
 
 
 def spans_of_start(start: WorkerStart, worker_id: str, engine: str) -> list[SpanRecord]:

@@ -1,4 +1,4 @@
-"""The only door to spans. Nothing of OpenTelemetry is imported before the first sampled job."""
+"""The only door to spans: ids and times are ours, and what is over is encoded once a second."""
 
 from __future__ import annotations
 
@@ -7,12 +7,15 @@ import contextlib
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
 from types import TracebackType
-from typing import Final, Literal, Protocol, Self
+from typing import Final, Self
 
 from inference_sidecar.foundation.background_tasks import BackgroundTasks
-from inference_sidecar.foundation.contracts import ATTRIBUTE_ATTEMPT, ATTRIBUTE_JOB_ID
+from inference_sidecar.foundation.contracts import (
+    ATTRIBUTE_ATTEMPT,
+    ATTRIBUTE_JOB_ID,
+    SPAN_LIMIT_SPANS_PER_MESSAGE,
+)
 from inference_sidecar.foundation.errors import SidecarError
 from inference_sidecar.foundation.log import Log
 from inference_sidecar.foundation.trace import (
@@ -22,41 +25,15 @@ from inference_sidecar.foundation.trace import (
     span_id_of,
     trace_id_of,
 )
+from inference_sidecar.telemetry.otlp import SpanKind, SpanRecord, SpanValue, messages_of
 from inference_sidecar.telemetry.outbox import Outbox
 
 QUEUE_SPANS: Final = 2048
 """As many wait at most, wherever they wait; then the oldest are dropped."""
+_EVERY_SECONDS: Final = 1.0
 _CLOSE_SECONDS: Final = 2.0
 
-SpanKind = Literal["internal", "client", "producer"]
-Attributes = Mapping[str, str | int | float | bool]
-
-
-@dataclass(frozen=True)
-class SpanRecord:
-    """One finished span. error: what it failed with, a code or the name of an exception's type."""
-
-    name: str
-    kind: SpanKind
-    trace_id: str
-    span_id: str
-    parent_id: str | None
-    start_ns: int
-    end_ns: int
-    attributes: Attributes
-    error: str | None
-
-
-class SpanSink(Protocol):
-    """Takes finished spans; see `open_telemetry.OpenTelemetrySink`."""
-
-    def write(self, record: SpanRecord) -> None:
-        """Takes one, without waiting for anything."""
-        ...
-
-    def close(self) -> None:
-        """Hands over what it still has. Blocks for as long as that takes, some milliseconds."""
-        ...
+Attributes = Mapping[str, SpanValue]
 
 
 class Spans:
@@ -73,9 +50,10 @@ class Spans:
         self._outbox = Outbox(publish)
         self._tasks = BackgroundTasks()
         self._waiting: deque[SpanRecord] = deque(maxlen=QUEUE_SPANS)
+        self._has_some = asyncio.Event()
+        self._are_many = asyncio.Event()
         self._latest_start: Sequence[SpanRecord] = ()
-        self._sink: SpanSink | None = None
-        self._loading: asyncio.Task[None] | None = None
+        self._has_begun = False
         self._is_closed = False
 
     def attempt(self, traceparent: str, job_id: str, epoch: int) -> SpanParent:
@@ -90,12 +68,12 @@ class Spans:
         """Takes a finished span of a sampled trace. Called from the event loop."""
         if self._is_closed:
             return
-        if self._sink is not None:
-            self._hand_over(self._sink, record)
-            return
+        if not self._has_begun:
+            self._begin()
         self._waiting.append(record)
-        if self._loading is None:
-            self._loading = self._tasks.start(self._load())
+        self._has_some.set()
+        if len(self._waiting) >= SPAN_LIMIT_SPANS_PER_MESSAGE:
+            self._are_many.set()
 
     def write_start(self, records: Sequence[SpanRecord]) -> None:
         """Takes the spans of a start. Those of the latest one wait for the first sampled job.
@@ -103,60 +81,61 @@ class Spans:
         A start is no job's, so nothing says whether it is sampled; and where no job is, nothing is
         written at all.
         """
-        if self._loading is None:
+        if not self._has_begun:
             self._latest_start = records
             return
         for record in records:
             self.write(record)
 
-    async def _load(self) -> None:
-        try:
-            # Takes a fifth of a second, in which the loop goes on.
-            self._sink = await asyncio.to_thread(
-                _open_telemetry, asyncio.get_running_loop(), self._outbox
-            )
-        except Exception as error:  # noqa: BLE001 - whatever is wrong with it costs spans alone
-            self._log.warning("spans cannot be written", err=repr(error))
-            self._is_closed = True
-            self._waiting.clear()
-            return
-        self._tasks.start(self._outbox.run())
-        for record in (*self._latest_start, *self._waiting):
-            self._hand_over(self._sink, record)
+    def _begin(self) -> None:
+        self._has_begun = True
+        self._waiting.extend(self._latest_start)
         self._latest_start = ()
-        self._waiting.clear()
+        self._tasks.start(self._outbox.run())
+        self._tasks.start(self._run())
 
-    def _hand_over(self, sink: SpanSink, record: SpanRecord) -> None:
+    async def _run(self) -> None:
+        """Encodes what is over, once a second or when there is enough for a message."""
+        while True:
+            await self._has_some.wait()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_EVERY_SECONDS):
+                    await self._are_many.wait()
+            while self._waiting:
+                self._encode_some()
+                await asyncio.sleep(0)
+            self._has_some.clear()
+            self._are_many.clear()
+
+    def _encode_some(self) -> None:
+        """At most one message at a time: some milliseconds on the event loop."""
+        count = min(len(self._waiting), SPAN_LIMIT_SPANS_PER_MESSAGE)
+        records = [self._waiting.popleft() for _ in range(count)]
         try:
-            sink.write(record)
+            messages = list(messages_of(records))
         except Exception as error:  # noqa: BLE001 - whatever is wrong with a span, its job goes on
             self._log.debug("span not written", err=repr(error))
+            messages = [message for record in records for message in self._alone(record)]
+        for message in messages:
+            self._outbox.put(message)
+
+    def _alone(self, record: SpanRecord) -> list[bytes]:
+        """The message of one span among which another one cannot be written."""
+        with contextlib.suppress(Exception):
+            return list(messages_of([record]))
+        return []
 
     async def close(self) -> None:
         """Sends what there is while the connection is still open, for two seconds at most."""
+        self._is_closed = True
+        while self._waiting:
+            self._encode_some()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_CLOSE_SECONDS):
-                if self._loading is not None:
-                    await asyncio.shield(self._loading)
-                self._is_closed = True
-                if self._sink is not None:
-                    await asyncio.to_thread(self._sink.close)
                 await self._outbox.sent()
-        self._is_closed = True
         await self._tasks.stop()
         if self._outbox.dropped:
             self._log.debug("messages with spans dropped", messages=self._outbox.dropped)
-
-
-def _open_telemetry(loop: asyncio.AbstractEventLoop, outbox: Outbox) -> SpanSink:
-    from inference_sidecar.telemetry.open_telemetry import OpenTelemetrySink  # noqa: PLC0415
-
-    def hand_over(message: bytes) -> None:
-        # A loop that is closed by now sends nothing more.
-        with contextlib.suppress(RuntimeError):
-            loop.call_soon_threadsafe(outbox.put, message)
-
-    return OpenTelemetrySink(hand_over)
 
 
 class SpanParent:

@@ -10,12 +10,12 @@ from pydantic import TypeAdapter
 
 from inference_sidecar.foundation.background_tasks import run_until
 from inference_sidecar.foundation.contracts import (
-    NEXT_SUBJECT,
     NextAnswer,
     NextRequest,
     RenderOrder,
     RequestError,
     Timings,
+    next_subject,
 )
 from inference_sidecar.foundation.log import Log
 from inference_sidecar.worker.broker import Broker, NotAnswered
@@ -40,6 +40,7 @@ class Asks:
         self._broker = broker
         self._worker = worker
         self._pool = pool
+        self._subject = next_subject(pool)
         self._timings = timings
         self._extra_seconds = max(LEAST_TIMEOUT_SECONDS, timings.ask_extra_seconds)
         self._log = log
@@ -97,7 +98,7 @@ class Asks:
         self._broker.reconnected.clear()
         asking = await run_until(
             self._broker.reconnected.wait_at_most(2 * within_seconds),
-            self._broker.ask(NEXT_SUBJECT, request, _ANSWERS, within_seconds),
+            self._broker.ask(self._subject, request, _ANSWERS, within_seconds),
         )
         if asking.cancelled():
             self._may_be_lost = True
@@ -119,7 +120,7 @@ class Asks:
     def _note_answered(self, error: NotAnswered | None) -> None:
         """Logs only when it changes: an idle worker asks all the time."""
         if error is not None and self._is_answered:
-            error.log_to(self._log.bind(subject=NEXT_SUBJECT))
+            error.log_to(self._log.bind(subject=self._subject))
         if error is None and not self._is_answered:
             self._log.info("asks are answered again")
         self._is_answered = error is None

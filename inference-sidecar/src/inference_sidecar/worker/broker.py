@@ -17,10 +17,10 @@ from inference_sidecar.config import SidecarConfig
 from inference_sidecar.foundation.background_tasks import BackgroundTasks
 from inference_sidecar.foundation.contracts import (
     FAILURES,
-    INBOX_PREFIX,
     FailureCode,
     RequestError,
     WireModel,
+    inbox_prefix,
 )
 from inference_sidecar.foundation.log import Log
 from inference_sidecar.foundation.log_failure import log_failure
@@ -217,7 +217,7 @@ async def connect(config: SidecarConfig, worker_id: str, log: Log) -> Broker:
         user=config.nats_user,
         password=config.nats_password.get_secret_value(),
         name=worker_id,
-        inbox_prefix=INBOX_PREFIX,
+        inbox_prefix=inbox_prefix(config.nats_user),
         allow_reconnect=True,
         max_reconnect_attempts=-1,
         reconnect_time_wait=0.25,

@@ -8,8 +8,6 @@ from typing import Final
 from pydantic import TypeAdapter
 
 from inference_sidecar.foundation.contracts import (
-    CLAIM_SUBJECT,
-    STORE_SUBJECT,
     ClaimAnswer,
     ClaimRequest,
     Rendered,
@@ -18,6 +16,8 @@ from inference_sidecar.foundation.contracts import (
     StoreRequest,
     Timings,
     WireModel,
+    claim_subject,
+    store_subject,
 )
 from inference_sidecar.foundation.log import Log
 from inference_sidecar.worker.broker import Answer, Broker, NotAnswered
@@ -48,9 +48,12 @@ class WorkerName:
 class OrchestratorRequests:
     """Every request may be repeated; the result is None when nobody answered."""
 
-    def __init__(self, broker: Broker, worker: WorkerName, timings: Timings, log: Log) -> None:
+    def __init__(
+        self, broker: Broker, worker: WorkerName, pool: str, timings: Timings, log: Log
+    ) -> None:
         self._broker = broker
         self._worker = worker
+        self._pool = pool
         self._log = log
         self._timeout_seconds = max(LEAST_TIMEOUT_SECONDS, timings.request_timeout_seconds)
 
@@ -63,7 +66,7 @@ class OrchestratorRequests:
             incarnation=self._worker.incarnation,
             epoch=name.epoch,
         )
-        return await self._ask(CLAIM_SUBJECT, request, _CLAIM_ANSWERS, name)
+        return await self._ask(claim_subject(self._pool), request, _CLAIM_ANSWERS, name)
 
     async def store(self, name: AttemptName, rendered: Rendered) -> StoreAnswer | None:
         """Asks once for permission to upload."""
@@ -75,7 +78,7 @@ class OrchestratorRequests:
             bytes=rendered.bytes,
             sha256=rendered.sha256,
         )
-        return await self._ask(STORE_SUBJECT, request, _STORE_ANSWERS, name)
+        return await self._ask(store_subject(self._pool), request, _STORE_ANSWERS, name)
 
     async def _ask(
         self,

@@ -89,7 +89,7 @@ class Worker:
             workplace=workplace,
             transfers=Transfers(timings.transfer_stall_seconds),
             process=self.process,
-            requests=OrchestratorRequests(broker, name, timings, log),
+            requests=OrchestratorRequests(broker, name, config.worker_pool, timings, log),
             reports=Reports(broker.publisher, name.id, spans, log),
             ended=EndedAttempts(timings.ended_named_seconds),
             spans=spans,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 import numpy as np
@@ -28,6 +28,11 @@ from inference_sidecar.engines.preview.calibration import guess_seconds_per_vide
 from inference_sidecar.engines.preview.compositor import Compositor, FacePose
 from inference_sidecar.engines.preview.framing import frame_portrait
 from inference_sidecar.engines.preview.head_motion import plan_head
+from inference_sidecar.engines.preview.lip_closures import (
+    SECONDS_PER_VOICE_SECOND,
+    Closure,
+    LipClosures,
+)
 from inference_sidecar.engines.preview.lip_motion import MouthPose
 from inference_sidecar.engines.preview.speaker import Speaker, choose_speaker
 from inference_sidecar.engines.preview.speech_motion import plan_speech
@@ -40,7 +45,7 @@ from inference_sidecar.foundation.pace import Pace
 _CHUNK_FRAMES: Final = FPS
 """One second: 70 MB of frames at 720p, and the most that a cancel or a crash loses."""
 _SHRINK: Final = {"720p": (1, 1), "480p": (2, 3), "432p": (3, 5), "352p": (1, 2)}
-_VERSION: Final = "preview-4"
+_VERSION: Final = "preview-5"
 _SETUP_SECONDS: Final = 0.5
 """Finding and preparing the face, whatever the video's length."""
 
@@ -52,12 +57,16 @@ class PreviewEngine:
 
     def __init__(self) -> None:
         self._finder: FaceFinder | None = None
+        self._lip_closures: LipClosures | None = None
         self._pace: Pace | None = None
 
     def load(self, stages: Stages = UNTIMED) -> Readiness:
-        """Loads the face models (4 MB). The pace is estimated until renders have been measured."""
+        """Loads the models of faces (4 MB) and phones (30 MB).
+
+        The pace is estimated until renders have been measured."""
         with stages.stage("weights"):
             self._finder = FaceFinder()
+            self._lip_closures = LipClosures()
         with stages.stage("engine"):
             # The encoder needs the other core, and the frames are too small to gain from threads.
             use_threads(1)
@@ -83,7 +92,8 @@ class PreviewEngine:
             generation=Size(width * part // whole // 2 * 2, height * part // whole // 2 * 2),
             delivery=request.delivery,
             chunks=split_frames(request.frames, _CHUNK_FRAMES),
-            estimated_seconds=_SETUP_SECONDS + pace * request.frames / FPS,
+            estimated_seconds=_SETUP_SECONDS
+            + (pace + SECONDS_PER_VOICE_SECOND) * request.frames / FPS,
             size_class=chosen,
             warnings=speaker.warnings,
         )
@@ -101,7 +111,7 @@ class PreviewEngine:
             framing = frame_portrait(portrait, landmarks, plan.generation)
             compositor = Compositor(framing, landmarks, moves_mouth=not speaker.is_mouth_covered)
             control.check()
-            poses = plan_poses(request)
+            poses = plan_poses(request, self._closures(request, control))
         first = resume.next_chunk if resume is not None else 0
         done = resumed = sum(plan.chunks[:first])
         started = time.monotonic()
@@ -117,6 +127,11 @@ class PreviewEngine:
             yield Chunk(index, frames, b"")
         # The consumer encodes each chunk in between, so this is the pace of the whole job.
         self._loaded_pace().observe((done - resumed) / FPS, time.monotonic() - started)
+
+    def _closures(self, request: RenderRequest, control: Control) -> list[Closure]:
+        if self._lip_closures is None:
+            raise RuntimeError("Call load() first.")
+        return self._lip_closures.find(request.audio, control.check)
 
     def _loaded_pace(self) -> Pace:
         if self._pace is None:
@@ -137,9 +152,9 @@ class PreviewEngine:
         return portrait, choose_speaker(portrait, self._finder.find(portrait))
 
 
-def plan_poses(request: RenderRequest) -> list[FacePose]:
+def plan_poses(request: RenderRequest, closures: Sequence[Closure] = ()) -> list[FacePose]:
     """The pose of every frame of a request, a few hundred bytes each."""
-    speech = plan_speech(measure_voice(request.audio), request.frames)
+    speech = plan_speech(measure_voice(request.audio), request.frames, closures)
     heads = plan_head(speech.emphasis, request.seed)
     blinks = plan_blinks(request.frames, request.seed)
     return [

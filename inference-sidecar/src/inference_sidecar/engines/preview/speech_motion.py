@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 
 from inference_sidecar.engines.engine import FPS
+from inference_sidecar.engines.preview.lip_closures import Closure
 from inference_sidecar.engines.preview.voice import STEPS_PER_SECOND, Track, VoiceMeasures
 
 _SILENT_DB: Final = -95.0
@@ -26,6 +29,9 @@ _SMOOTH_OPEN_SECONDS: Final = 0.036
 _SMOOTH_SHAPE_SECONDS: Final = 0.06
 _HISS_SPREAD: Final = 0.5
 _SLOW_SECONDS: Final = 0.35
+_CLOSURE_MARGIN_SECONDS: Final = 0.01
+_BESIDE_CLOSURE: Final = 0.5
+"""The widest opening of the frames before and after a closure: lips do not jump."""
 _CONTRAST: Final = 0.7
 """How much a syllable is raised above the loudness around it, to show the dips in between."""
 
@@ -44,8 +50,12 @@ class SpeechMotion:
     emphasis: Track
 
 
-def plan_speech(voice: VoiceMeasures, frames: int) -> SpeechMotion:
+def plan_speech(
+    voice: VoiceMeasures, frames: int, closures: Sequence[Closure] = ()
+) -> SpeechMotion:
     """Turns a whole voice into motion. Deterministic.
+
+    closures: when the lips touch; the frames of each show them shut.
 
     All smoothing is symmetric in time: a filter that only looks back would delay the lips.
     """
@@ -58,7 +68,7 @@ def plan_speech(voice: VoiceMeasures, frames: int) -> SpeechMotion:
     # A smaller opening is invisible, and the lips only never quite meet.
     opening = np.clip((opening - 0.05) / 0.95, 0, 1)
     return SpeechMotion(
-        open=_at_frames(opening.astype(np.float32), frames),
+        open=_shut(_at_frames(opening.astype(np.float32), frames), closures),
         spread=_at_frames(_spread(voice, level, hiss.astype(np.float32)), frames),
         emphasis=_at_frames(_smooth(level, _SLOW_SECONDS), frames),
     )
@@ -92,6 +102,24 @@ def _spread(voice: VoiceMeasures, level: Track, hiss: Track) -> Track:
     shape = np.clip((octaves - middle) / half, -1, 1) * np.clip(level * 2, 0, 1)
     shape += (_HISS_SPREAD * (level > 0) - shape) * hiss
     return np.clip(_smooth(shape.astype(np.float32), _SMOOTH_SHAPE_SECONDS), -1, 1)
+
+
+def _shut(opening: Track, closures: Sequence[Closure]) -> Track:
+    """Shuts the lips in the frames of each closure, one at least, and halves the way to them."""
+    shut = opening.copy()
+    for closure in closures:
+        first = math.ceil((closure.start - _CLOSURE_MARGIN_SECONDS) * FPS - 0.5)
+        last = math.floor((closure.end + _CLOSURE_MARGIN_SECONDS) * FPS - 0.5)
+        if last < first:
+            first = last = round((closure.start + closure.end) / 2 * FPS - 0.5)
+        first, last = max(first, 0), min(last, len(shut) - 1)
+        if last < first:
+            continue
+        shut[first : last + 1] = 0
+        for beside in (first - 1, last + 1):
+            if 0 <= beside < len(shut):
+                shut[beside] = min(shut[beside], _BESIDE_CLOSURE)
+    return shut
 
 
 def _smooth(track: Track, sigma_seconds: float) -> Track:

@@ -69,12 +69,12 @@ def _measure_blocks(path: Path) -> Iterator[tuple[Track, Track, Track]]:
 def _measure_reader(reader: wave.Wave_read) -> Iterator[tuple[Track, Track, Track]]:
     """Slides a window over the samples, centred by half a window of silence on both sides."""
     rate = reader.getframerate()
-    channel = _find_channel(reader)
+    channel = find_channel(reader)
     hop, window = rate / STEPS_PER_SECOND, round(rate * _WINDOW_SECONDS)
     pending = np.zeros(window // 2, np.float32)
     dropped, total, step, ended = 0, 0, 0, False
     while not ended:
-        fresh = to_mono(_read_samples(reader, round(hop * _BLOCK_STEPS)), channel)
+        fresh = to_mono(read_samples(reader, round(hop * _BLOCK_STEPS)), channel)
         total += len(fresh)
         ended = len(fresh) == 0
         pending = np.concatenate([pending, np.zeros(window, np.float32) if ended else fresh])
@@ -88,18 +88,18 @@ def _measure_reader(reader: wave.Wave_read) -> Iterator[tuple[Track, Track, Trac
             pending, dropped = pending[keep_from:], dropped + keep_from
 
 
-def _find_channel(reader: wave.Wave_read) -> int | None:
+def find_channel(reader: wave.Wave_read) -> int | None:
     """Reads a recording of several channels to its end to see which one carries the voice."""
     if reader.getnchannels() == 1:
         return None
     rate = reader.getframerate()
     seconds = math.ceil(reader.getnframes() / rate)
-    channel = choose_channel((_read_samples(reader, rate) for _ in range(seconds)), rate)
+    channel = choose_channel((read_samples(reader, rate) for _ in range(seconds)), rate)
     reader.rewind()
     return channel
 
 
-def _read_samples(reader: wave.Wave_read, count: int) -> Track:
+def read_samples(reader: wave.Wave_read, count: int) -> Track:
     """Samples of any PCM width as floats from -1 to 1, `[n, channels]`; none at the end."""
     raw = reader.readframes(count)
     width, channels = reader.getsampwidth(), reader.getnchannels()

@@ -59,8 +59,10 @@ async function runTests(compose: readonly string[]): Promise<Tally> {
     return await vitest({
       AVATAR_COMPOSE: JSON.stringify(compose),
       AVATAR_COMPOSE_PROJECT: project,
-      // It would be pulled, and remove what a run that was cut off left; we do that ourselves.
+      // Ryuk would be pulled, and remove what a run that was cut off left; we do that ourselves.
       TESTCONTAINERS_RYUK_DISABLED: 'true',
+      // No port is asked for. Without it testcontainers looks for the engine's own network: ours has none.
+      TESTCONTAINERS_HOST_OVERRIDE: '127.0.0.1',
     })
   } finally {
     // A run that was cut off has not.
@@ -85,9 +87,9 @@ async function vitest(env: Readonly<Record<string, string>>): Promise<Tally> {
     prefix: '',
     signal: deadline,
   })
-  return trouble && tally.failed === 0
-    ? addTallies(tally, aFailure(`containers: ${trouble}`))
-    : tally
+  if (!trouble || tally.failed > 0) return tally
+  const reason = deadline.aborted ? 'cut off, or not done in time' : trouble
+  return addTallies(tally, aFailure(`containers: ${reason}`))
 }
 
 /** The first line of what went wrong while something was fetched. */

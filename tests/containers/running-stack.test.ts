@@ -7,7 +7,7 @@ import { checkReach } from './checks/reach.ts'
 import { checkRestore } from './checks/restore.ts'
 import { checkStops } from './checks/stops.ts'
 import { hasCompose } from './compose-project.ts'
-import { endStack, prepareStack, type Stack } from './stack.ts'
+import { endStack, prepareStack, putBehindTls, type Stack, startStack } from './stack.ts'
 
 const upWithinMs = 300_000
 
@@ -18,7 +18,7 @@ describe.skipIf(!hasCompose)('the whole system', () => {
 
   beforeAll(async () => {
     stack = await prepareStack()
-    await stack.timed('up from empty volumes', () => stack.project.up('preview'))
+    await startStack(stack)
   }, upWithinMs)
   afterAll(async () => {
     console.log('Measured, in ms:', stack.measured)
@@ -30,8 +30,11 @@ describe.skipIf(!hasCompose)('the whole system', () => {
     checkConfinement(stackOf)
     checkReach(stackOf)
   })
-  describe('behind TLS', () => checkEdge(stackOf))
-  describe('when it is stopped', () => checkStops(stackOf))
-  describe('when it crashes', () => checkCrashes(stackOf))
-  describe('when its disk is lost', () => checkRestore(stackOf))
+  describe('behind TLS', () => {
+    beforeAll(() => putBehindTls(stack), upWithinMs)
+    checkEdge(stackOf)
+    describe('when it is stopped', () => checkStops(stackOf))
+    describe('when it crashes', () => checkCrashes(stackOf))
+    describe('when its disk is lost', () => checkRestore(stackOf))
+  })
 })

@@ -1,7 +1,8 @@
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { type Client, createClient } from '../harness/index.ts'
+import { type Client, createClient, until } from '../harness/index.ts'
 import { type ComposeProject, composeProject, freePorts, projectName } from './compose-project.ts'
+import { type TlsClient, tlsClient } from './tls-client.ts'
 
 /** By this label Compose finds what belongs to a project, and takes it down. */
 const projectLabel = 'com.docker.compose.project'
@@ -19,9 +20,11 @@ export type Stack = {
   outside: { network: string; address: string; port: number }
   /** The REST API as the host reaches it. */
   url: string
-  /** Of the first key, which the first check makes. */
+  /** The first key. */
   key: string
   client: Client
+  /** HTTPS to the sites of `putBehindTls`. */
+  tls(): Promise<TlsClient>
   /** A video by the link that its owner gets. */
   download(jobId: string): Promise<Buffer>
   /** Milliseconds, or whatever else is worth reading. */
@@ -29,7 +32,7 @@ export type Stack = {
   timed<T>(what: string, act: () => Promise<T>): Promise<T>
 }
 
-/** Nothing runs yet: `up` starts it. `endStack` removes what this makes. */
+/** Nothing runs yet: `startStack` starts it. `endStack` removes what this makes. */
 export async function prepareStack(): Promise<Stack> {
   const [api = 0, s3 = 0] = await freePorts(2)
   const url = `http://127.0.0.1:${api}`
@@ -47,6 +50,7 @@ export async function prepareStack(): Promise<Stack> {
     url,
     key: '',
     client: createClient(url, ''),
+    tls: async () => tlsClient(outside.address, await authorityOf(stack)),
     download: (jobId) => stack.client.download(jobId),
     measured,
     async timed(what, act) {
@@ -57,6 +61,44 @@ export async function prepareStack(): Promise<Stack> {
     },
   }
   return stack
+}
+
+/** From empty volumes to the first key. */
+export async function startStack(stack: Stack) {
+  await stack.timed('up from empty volumes', () => stack.project.up('preview'))
+  const printed = await stack.timed('first key', () =>
+    stack.project.avatar(['keys', 'create', '--name', 'me']),
+  )
+  stack.key = printed.split('\n')[0] ?? ''
+  stack.client = createClient(stack.url, stack.key)
+}
+
+/** Adds the edge, and has renders take as long as their prompts say, without a face. */
+export async function putBehindTls(stack: Stack) {
+  const media = siteOf(stack, 'media')
+  stack.project.change(['docker-compose.yml', 'tests/containers/null-engine.yml'], {
+    DOMAIN: 'localhost',
+    S3_PUBLIC_ENDPOINT: media,
+  })
+  await stack.timed('up again, with TLS', () => stack.project.up('preview', 'edge'))
+  stack.download = async (jobId) => {
+    const { url } = await stack.client.result(jobId)
+    if (!url.startsWith(media)) throw new Error(`the link leads to ${new URL(url).origin}`)
+    const { status, body } = await (await stack.tls()).bytes(url)
+    if (status !== 200) throw new Error(`the download answered ${status}`)
+    return body
+  }
+}
+
+/** The address of a site of the edge, as certificates name it. */
+export const siteOf = ({ outside }: Stack, name: string) =>
+  `https://${name}.localhost:${outside.port}`
+
+/** The certificate of the authority that Caddy makes for localhost. */
+export async function authorityOf({ project }: Stack): Promise<string> {
+  const file = '/state/data/caddy/pki/authorities/local/root.crt'
+  const look = () => project.exec('caddy', 'cat', file).catch(() => undefined)
+  return until(look, { everyMs: 500, what: "Caddy's own authority" })
 }
 
 async function makeOutside() {

@@ -1,9 +1,9 @@
 import { errorEnvelopeSchema, limits } from '@avatar/contracts'
 import { GenericContainer, type StartedTestContainer } from 'testcontainers'
 import { beforeAll, expect, it } from 'vitest'
-import { portrait, until } from '../../harness/index.ts'
-import type { Stack } from '../stack.ts'
-import { type TlsClient, tlsClient } from '../tls-client.ts'
+import { portrait } from '../../harness/index.ts'
+import { authorityOf, type Stack, siteOf } from '../stack.ts'
+import type { TlsClient } from '../tls-client.ts'
 
 const completedWithinMs = 180_000
 const megabyte = 1_000_000
@@ -13,31 +13,11 @@ const megabyte = 1_000_000
  * of this worker is none of the stack's; from it, as from the host, only what is published can be reached.
  */
 export function checkEdge(stackOf: () => Stack) {
+  const site = (name: string) => siteOf(stackOf(), name)
   let tls: TlsClient
-  let authority: string
-  const site = (name: string) => `https://${name}.localhost:${stackOf().outside.port}`
-
   beforeAll(async () => {
-    const stack = stackOf()
-    const { project, outside } = stack
-    project.change(['docker-compose.yml', 'tests/containers/null-engine.yml'], {
-      DOMAIN: 'localhost',
-      S3_PUBLIC_ENDPOINT: site('media'),
-    })
-    await stack.timed('up again, with TLS', () => project.up('preview', 'edge'))
-    authority = await until(
-      () => project.exec('caddy', 'cat', authorityFile).catch(() => undefined),
-      { everyMs: 500, what: "Caddy's own authority" },
-    )
-    tls = tlsClient(outside.address, authority)
-    stack.download = async (jobId) => {
-      const { url } = await stack.client.result(jobId)
-      expect(url).toContain(site('media'))
-      const { status, body } = await tls.bytes(url)
-      expect(status).toBe(200)
-      return body
-    }
-  }, 300_000)
+    tls = await stackOf().tls()
+  })
 
   it('takes a voice of 50 MB', async () => {
     const { client } = stackOf()
@@ -72,8 +52,12 @@ export function checkEdge(stackOf: () => Stack) {
 
   it('lets a worker elsewhere complete a job without a key of the store', async () => {
     const { project, client, timed } = stackOf()
+    const password = await project.exec('sidecar', 'cat', '/run/avatar/NATS_PASSWORD')
     await project.stop('sidecar')
-    const worker = await startWorkerElsewhere()
+    const worker = await startWorkerElsewhere(password).catch(async (error: unknown) => {
+      await project.start('sidecar')
+      throw error
+    })
     try {
       const { jobId } = await client.submit({ prompt: 'null:seconds=1' })
       await timed('job of a worker elsewhere', () =>
@@ -106,10 +90,10 @@ export function checkEdge(stackOf: () => Stack) {
     })
   }
 
-  /** It knows the names of the sites, the authority behind them, and the workers' password. */
-  async function startWorkerElsewhere(): Promise<StartedTestContainer> {
+  /** It knows two names, the authority behind them, and the workers' password. */
+  async function startWorkerElsewhere(password: string): Promise<StartedTestContainer> {
     const { project, outside } = stackOf()
-    const password = await project.exec('sidecar', 'cat', '/run/avatar/NATS_PASSWORD')
+    const authority = await authorityOf(stackOf())
     return (
       new GenericContainer('avatar-sidecar:preview')
         .withName(`${project.name}-elsewhere`)
@@ -132,9 +116,6 @@ export function checkEdge(stackOf: () => Stack) {
     )
   }
 }
-
-/** Where Caddy keeps the certificate of the authority that it makes for localhost. */
-const authorityFile = '/state/data/caddy/pki/authorities/local/root.crt'
 
 /** A tone of this many bytes: 48 kHz, stereo, 16 bit, so that 50 MB are less than five minutes. */
 function wavOf(bytes: number): Buffer {

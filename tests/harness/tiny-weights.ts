@@ -19,7 +19,8 @@ import sys
 from inference_sidecar.engines.infinitetalk.upstream_checks.tiny_weights.__main__ import main as write
 from inference_sidecar.weights.__main__ import main as weights
 folder = sys.argv[1]
-sys.exit(write([folder]) or weights(["prepare", "--dir", folder, "--precision", "fp8", "--no-lora"]))
+sys.exit(write([folder]) or weights(["prepare", "--dir", folder, "--precision", "fp8", "--no-lora",
+    "--recipe", "lightx2v-4"]))
 `
 
 /** Fills a folder with tiny random weights, and prepares them as an operator prepares the real ones. */
@@ -38,6 +39,7 @@ export function tinyEngine(folder: string): Record<string, string> {
     INFINITETALK_FRAMES: '17',
     INFINITETALK_MOTION_FRAMES: '5',
     INFINITETALK_STEPS: '2',
+    INFINITETALK_AUDIO_GUIDE: '1',
     // Work this small is ten times slower on several threads, which mostly wait for each other.
     OMP_NUM_THREADS: '1',
   }

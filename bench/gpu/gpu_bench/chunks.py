@@ -87,7 +87,7 @@ class ChunkBench(Bench):
 
     @property
     def settings(self) -> RenderSettings:
-        """One pass per step, like the engine's defaults."""
+        """One pass per step."""
         scale = self.scale
         return RenderSettings(frames=scale.frames, motion=scale.motion, steps=scale.steps)
 

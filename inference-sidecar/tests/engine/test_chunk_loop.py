@@ -222,6 +222,17 @@ def test_it_can_be_cancelled_before_every_forward_and_reports_progress() -> None
         assert len(asked.forwards) <= max(0, looks - 2)
 
 
+def test_progress_and_forwards_follow_the_steps_that_the_voice_guides() -> None:
+    asked, control = Asked(), Watched()
+    settings = RenderSettings(
+        frames=17, motion=5, steps=4, audio_guide=2.0, guided_steps=2, colour=0.0
+    )
+    rendered(a_job(17), settings, control, asked=asked)
+    heard = [(Text.PROMPT, True), (Text.PROMPT, False)]
+    assert asked.forwards == [*heard, *heard, heard[0], heard[0]]
+    assert len(set(control.fractions)) == 1 + 6 + 1
+
+
 def test_a_short_video_is_a_single_window_cut_to_length() -> None:
     chunks = rendered(a_job(6))
     assert [chunk.frames.shape[1] for chunk in chunks] == [6]

@@ -48,7 +48,7 @@ def prepare_job(
     control.check()
     track = voice.embed(pad_to_frames(samples, frames), frames)
     control.check()
-    needs_negative = Guidance(settings.text_guide, settings.audio_guide).needs_negative
+    needs_negative = Guidance.of(settings).needs_negative
     texts = [prompt, NEGATIVE_PROMPT] if needs_negative else [prompt]
     embedded = text.embed(texts)
     return RenderJob(

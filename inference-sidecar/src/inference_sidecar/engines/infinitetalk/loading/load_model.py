@@ -28,6 +28,7 @@ from inference_sidecar.engines.infinitetalk.native.config import DitConfig
 from inference_sidecar.engines.infinitetalk.native.denoiser import NativeDenoiser
 from inference_sidecar.engines.infinitetalk.native.dit import build_dit
 from inference_sidecar.engines.infinitetalk.native.linear import precision_of, resident_linear
+from inference_sidecar.engines.infinitetalk.recipes import RECIPES
 from inference_sidecar.engines.infinitetalk.sampling.chunk_loop import Models
 from inference_sidecar.engines.infinitetalk.sampling.interfaces import Denoiser
 from inference_sidecar.engines.infinitetalk.settings import InfiniteTalkSettings
@@ -48,13 +49,16 @@ def load_model(settings: InfiniteTalkSettings, device: Device) -> LoadedModel:
     """Reads the resident weights.
 
     Raises `WeightsError`, naming the command to run, if they are missing. Raises `GpuOutOfMemory`
-    before reading anything if the weights alone do not fit, and `UpstreamUnusable` if upstream's
-    code is configured and cannot be used.
+    before reading anything if the weights alone do not fit, `SamplingRefused` if the settings
+    contradict the weights' recipe, and `UpstreamUnusable` if upstream's code is configured and
+    cannot be used.
     """
     if settings.infinitetalk_upstream is not None:
         import_upstream(settings.infinitetalk_upstream, device.torch)
     folder, precision = ResidentFolder(settings.model_storage_path), settings.infinitetalk_precision
     transformer = folder.transformer(precision)
+    recipe = RECIPES[transformer.info.recipe or "undistilled"]
+    settings.objection(recipe)
     image, codec, text = folder.part("image"), folder.part("codec"), folder.part("text")
     voice, tokenizer = folder.voice, folder.tokenizer
     _require_room((transformer, image, codec), device)
@@ -91,6 +95,7 @@ def load_model(settings: InfiniteTalkSettings, device: Device) -> LoadedModel:
         attention=forward.attention,
         block_ops=forward.block_ops,
         weights=transformer.info.fingerprint,
+        recipe=recipe,
         codec_bytes_per_value=4 if is_exact else 2,
         forward_memory=forward.memory,
     )

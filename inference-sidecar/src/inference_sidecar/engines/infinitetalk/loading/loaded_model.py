@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from inference_sidecar.engines.infinitetalk.capacity.flops import TransformerShape
+from inference_sidecar.engines.infinitetalk.recipes import Recipe
 from inference_sidecar.engines.infinitetalk.sampling.chunk_loop import Models
 from inference_sidecar.engines.infinitetalk.sampling.interfaces import (
     TextEncoder,
@@ -31,7 +32,7 @@ class LoadedModel:
     """The result of `load_model`.
 
     precision, attention, block_ops: what is really used, as readiness reports it.
-    weights: fingerprint of the transformer's weights.
+    weights: fingerprint of the transformer's weights. recipe: how they are to be sampled.
     codec: the one in `models`, with its tiling switch; codec_bytes_per_value: 2 or 4.
     forward_memory: memory of one forward relative to the native transformer's.
     """
@@ -46,5 +47,6 @@ class LoadedModel:
     attention: str
     block_ops: str
     weights: str
+    recipe: Recipe
     codec_bytes_per_value: int
     forward_memory: float = 1.0

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Final
 
 import numpy as np
@@ -131,8 +132,8 @@ class _Loop:
         self._job = job
         self._settings = settings
         self._control = control
-        self._guidance = _guidance(settings)
-        self._timesteps = timesteps(settings.steps, settings.shift)
+        self._guidance = Guidance.of(settings)
+        self._timesteps = timesteps(settings.steps, settings.shift, settings.grid)
         self._windows = plan_windows(job.frames, settings)
         self._match_colours = ColourMatch(job.portrait, settings.colour)
         self._noise = self._make_noise()
@@ -200,19 +201,24 @@ class _Loop:
         latent = self._noise.draw(window.index).to(motion.device)
         fixed = motion.shape[1]
         audio = self._embed_audio(denoiser, window)
-        passes = self._guidance.passes
         latent[:, :fixed] = motion
         done = 0
-        for now, after in zip(self._timesteps, self._timesteps[1:], strict=False):
+        for step, (now, after) in enumerate(pairwise(self._timesteps)):
+            guidance = self._guidance.at(step)
             velocities: list[Tensor] = []
-            for one in passes:
+            for one in guidance.passes:
                 self._control.check()
                 velocities.append(denoiser.predict(latent, now, one.text, audio[one.has_audio]))
                 done += 1
                 self._report(window.index, done)
-            latent = latent - self._guidance.combine(velocities) * _step(now, after)
+            latent = latent - guidance.combine(velocities) * _length(now, after)
             latent[:, :fixed] = motion
         return latent
+
+    @property
+    def _is_ever_silent(self) -> bool:
+        steps = range(self._settings.steps)
+        return any(not one.has_audio for at in steps for one in self._guidance.at(at).passes)
 
     def _embed_audio(self, denoiser: ConditionedDenoiser, window: Window) -> dict[bool, Tensor]:
         """Audio tokens of the window by `Pass.has_audio`; those of silence only if guidance uses
@@ -224,7 +230,7 @@ class _Loop:
             ]
         )
         tokens = {True: denoiser.embed_audio(voices)}
-        if any(not one.has_audio for one in self._guidance.passes):
+        if self._is_ever_silent:
             tokens[False] = denoiser.embed_audio(torch.zeros_like(voices[-1:]))
         return tokens
 
@@ -246,15 +252,11 @@ class _Loop:
     def _report(self, chunk: int, forwards: int) -> None:
         """Reports progress. Decoding counts as one forward, so a chunk is done when its frames
         are."""
-        of_chunk = 1 + self._settings.steps * len(self._guidance.passes)
+        of_chunk = 1 + self._guidance.forwards(self._settings.steps)
         self._control.progress((chunk + forwards / of_chunk) / len(self._windows))
 
 
-def _guidance(settings: RenderSettings) -> Guidance:
-    return Guidance(settings.text_guide, settings.audio_guide, settings.skips_forwards)
-
-
-def _step(now: float, after: float) -> float:
+def _length(now: float, after: float) -> float:
     """The length of an Euler step, in float32 as upstream computes it."""
     return float((np.float32(now) - np.float32(after)) / np.float32(TRAIN_TIMESTEPS))
 
@@ -272,5 +274,5 @@ def _require_usable(job: RenderJob, settings: RenderSettings) -> None:
     needed = min(max(job.frames, settings.frames), settings.frames)
     if shortest < needed:
         raise ValueError(f"A voice of {shortest} frames is shorter than a window; pad it.")
-    if _guidance(settings).needs_negative and job.negative is None:
+    if Guidance.of(settings).needs_negative and job.negative is None:
         raise ValueError("Guidance by text needs a negative prompt.")

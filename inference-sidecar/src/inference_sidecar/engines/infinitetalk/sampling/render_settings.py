@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Final
 
 
 class SeedPolicy(StrEnum):
@@ -18,6 +19,17 @@ class SeedPolicy(StrEnum):
     UPSTREAM = "upstream"
 
 
+class Grid(StrEnum):
+    """How the noise levels of the steps are spread, before they are shifted.
+
+    UNIFORM: from 1 to 0 in steps of one length, as step-distilled weights are trained.
+    UPSTREAM: from 1 to 0.001, and the last step from there to 0.
+    """
+
+    UNIFORM = "uniform"
+    UPSTREAM = "upstream"
+
+
 @dataclass(frozen=True)
 class RenderSettings:
     """How frames are rendered.
@@ -26,6 +38,7 @@ class RenderSettings:
     motion: frames of the previous window that the next one starts from, 4n + 1.
     steps: denoising steps. shift: above 1, more of them are spent at high noise.
     text_guide, audio_guide: guidance scales; at 1 the extra forward is not computed.
+    guided_steps: the voice guides only so many of the first steps; None means all.
     colour: strength of colour matching to the portrait, 0 to 1.
     skips_forwards: leaves out forwards that guidance cancels out. Upstream computes them, which
     changes only the last bit.
@@ -35,8 +48,10 @@ class RenderSettings:
     motion: int = 9
     steps: int = 4
     shift: float = 5.0
+    grid: Grid = Grid.UNIFORM
     text_guide: float = 1.0
     audio_guide: float = 1.0
+    guided_steps: int | None = None
     colour: float = 1.0
     seeds: SeedPolicy = SeedPolicy.PER_CHUNK
     skips_forwards: bool = True
@@ -50,6 +65,8 @@ class RenderSettings:
             )
         if self.steps < 1:
             raise ValueError(f"A render needs at least one step, not {self.steps}.")
+        if self.guided_steps is not None and self.guided_steps < 0:
+            raise ValueError(f"The guided steps are a number from 0 on, not {self.guided_steps}.")
         if not 0.0 <= self.colour <= 1.0:
             raise ValueError(f"The colour strength is between 0 and 1, not {self.colour}.")
         if not all(math.isfinite(x) for x in (self.shift, self.text_guide, self.audio_guide)):
@@ -64,3 +81,16 @@ class RenderSettings:
     def motion_latent_frames(self) -> int:
         """Latent frames of the motion frames."""
         return (self.motion - 1) // 4 + 1
+
+
+UPSTREAM: Final = RenderSettings(
+    steps=40,
+    shift=7.0,
+    grid=Grid.UPSTREAM,
+    text_guide=5.0,
+    audio_guide=4.0,
+    seeds=SeedPolicy.UPSTREAM,
+    skips_forwards=False,
+)
+"""Upstream's own behaviour in every respect, with the numbers of its command line at 480p. What is
+compared with upstream starts from it, whatever the product's defaults are."""

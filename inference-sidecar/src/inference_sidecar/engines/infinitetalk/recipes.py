@@ -115,7 +115,7 @@ def recipe_of(loras: Mapping[str, str]) -> RecipeName:
         return "undistilled"
     if unknown := [name for name, sha256 in loras.items() if sha256 not in _OF_LORAS]:
         raise RecipeUnknown(f"it is not known how to sample with {', '.join(sorted(unknown))}")
-    found = {_OF_LORAS[sha256] for sha256 in loras.values()}
+    found: set[RecipeName] = {_OF_LORAS[sha256] for sha256 in loras.values()}
     if len(found) > 1:
         raise RecipeUnknown(f"its LoRAs are to be sampled differently: {', '.join(sorted(found))}")
     return found.pop()

@@ -20,7 +20,7 @@ from inference_sidecar.engines.infinitetalk.checkpoints.tensor_source import Ten
 from inference_sidecar.engines.infinitetalk.encoders.codec import WanCodec
 from inference_sidecar.engines.infinitetalk.encoders.image import ClipImage
 from inference_sidecar.engines.infinitetalk.encoders.prompt_cache import PromptCache
-from inference_sidecar.engines.infinitetalk.encoders.text import UmT5
+from inference_sidecar.engines.infinitetalk.encoders.text import TOKENS_VERSION, UmT5
 from inference_sidecar.engines.infinitetalk.encoders.voice import Wav2Vec2
 from inference_sidecar.engines.infinitetalk.loading.loaded_model import LoadedModel
 from inference_sidecar.engines.infinitetalk.native.attention import AttentionBackend
@@ -83,7 +83,7 @@ def load_model(settings: InfiniteTalkSettings, device: Device) -> LoadedModel:
         codec=video,
         text=PromptCache(
             settings.model_storage_path / _PROMPTS,
-            text.info.fingerprint,
+            f"{TOKENS_VERSION}:{text.info.fingerprint}",
             # Mapped, on the CPU: a prompt seen for the first time costs seconds, and 10.6 GiB of
             # device memory stay free.
             lambda: UmT5(text.load(torch.device("cpu")), tokenizer, config.text_tokens),

@@ -92,6 +92,7 @@ async def renderer(
         "INFINITETALK_MOTION_FRAMES": "5",
         "INFINITETALK_STEPS": "2",
         "INFINITETALK_AUDIO_GUIDE": "1",
+        "INFINITETALK_CHECK": "finite",
         "INFINITETALK_SIZE_DIVISOR": "16",
         "HUNGRY": str(limit),
         "PYTHONPATH": os.pathsep.join([str(HUNGRY), os.environ.get("PYTHONPATH", "")]),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import os
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +24,7 @@ from inference_sidecar.engines.infinitetalk.sampling.chunk_loop import (
 )
 from inference_sidecar.engines.infinitetalk.sampling.interfaces import Conditions, Text
 from inference_sidecar.engines.infinitetalk.sampling.render_settings import (
+    Check,
     RenderSettings,
     SeedPolicy,
 )
@@ -134,6 +135,8 @@ def rendered(
     asked: Asked | None = None,
 ) -> list[RenderedChunk]:
     told = asked or Asked()
+    # Cheap models render no picture.
+    settings = replace(settings, check=Check.FINITE)
     models = Models(CheapDenoiser(told), CheapCodec(told), CheapImage(told))
     return list(render(models, job, settings, control or Watched(), resume))
 
@@ -287,7 +290,7 @@ def resident_bytes() -> int:
 def test_memory_does_not_grow_between_10_and_500_chunks() -> None:
     asked = Asked()
     models = Models(CheapDenoiser(Asked()), CheapCodec(asked), CheapImage(asked))
-    settings = RenderSettings(frames=17, motion=5, steps=1, colour=0.0)
+    settings = RenderSettings(frames=17, motion=5, steps=1, colour=0.0, check=Check.FINITE)
     job = a_job(17 + 499 * 12)
     at_ten = 0
     chunks = 0

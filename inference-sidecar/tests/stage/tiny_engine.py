@@ -33,6 +33,7 @@ def tiny_settings(**changes: Any) -> InfiniteTalkSettings:
         "infinitetalk_motion_frames": 5,
         "infinitetalk_steps": 2,
         "infinitetalk_audio_guide": 1.0,
+        "infinitetalk_check": "finite",
         "infinitetalk_size_divisor": 16,
     }
     return InfiniteTalkSettings(**(defaults | changes))

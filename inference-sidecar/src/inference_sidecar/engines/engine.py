@@ -88,11 +88,15 @@ class Chunk:
     """A run of finished frames: uint8 `[T, H, W, 3]`, RGB, at generation size.
 
     state: opaque bytes; all that chunk `index + 1` needs besides request and plan.
+    checks: what the engine measured in the frames of all chunks so far, by name.
+    details: those of the engine's `Readiness` that have changed since it was loaded.
     """
 
     index: int
     frames: NDArray[np.uint8]
     state: bytes
+    checks: Mapping[str, float] = field(default_factory=dict[str, float])
+    details: Mapping[str, str] = field(default_factory=dict[str, str])
 
 
 @dataclass(frozen=True)

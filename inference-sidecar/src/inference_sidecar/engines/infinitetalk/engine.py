@@ -75,6 +75,7 @@ class InfiniteTalkEngine:
         self._load = load
         self._sizes = GenerationSizes(settings.infinitetalk_size_divisor)
         self._maybe_loaded: _Loaded | None = None
+        self._changed: dict[str, str] = {}
 
     def load(self, stages: Stages = UNTIMED) -> Readiness:
         """Reads the weights, checks that the configured size fits, and times real forwards.
@@ -194,7 +195,12 @@ class InfiniteTalkEngine:
             settings = self._loaded.rendering
             job = prepare_job(model.text, model.voice, request, size, prompt, settings, control)
         for chunk in render(model.models, job, self._loaded.rendering, control, state):
-            yield Chunk(chunk.index, chunk.to_uint8(), chunk.state.to_bytes())
+            if chunk.is_redone:
+                self._changed["attention"] = f"exact since {model.attention} broke a chunk"
+            state = chunk.state
+            yield Chunk(
+                chunk.index, chunk.to_uint8(), state.to_bytes(), state.checks, dict(self._changed)
+            )
 
     def _prompt_of(self, request: RenderRequest) -> str:
         return request.prompt.strip() or self._settings.infinitetalk_prompt

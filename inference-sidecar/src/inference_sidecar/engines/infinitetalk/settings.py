@@ -8,13 +8,13 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from inference_sidecar.engines.infinitetalk.recipes import RECIPES, Recipe, SamplingRefused
-from inference_sidecar.engines.infinitetalk.sampling.render_settings import RenderSettings
+from inference_sidecar.engines.infinitetalk.sampling.render_settings import Check, RenderSettings
 from inference_sidecar.engines.settings import EngineSettings
 from inference_sidecar.foundation.settings import AbsolutePath
 
 SizeClass = Literal["720p", "480p", "432p", "352p"]
 Precision = Literal["fp8", "bf16", "fp32"]
-Attention = Literal["auto", "sage", "cudnn", "flash", "efficient", "cpu"]
+Attention = Literal["auto", "fast", "sage", "cudnn", "flash", "efficient", "cpu"]
 
 DEFAULT_PROMPT = "A person speaks to the camera, calm background, natural gestures, sharp focus."
 
@@ -34,7 +34,8 @@ class InfiniteTalkSettings(EngineSettings):
     infinitetalk_attention: Attention = Field(
         default="auto",
         description="attention kernel; `auto` takes the fastest exact one, `sage` (SageAttention) "
-        "computes in 8 bits; a kernel that cannot run on the device stops the engine",
+        "computes in 8 bits; a kernel that cannot run on the device, or `sage` that disagrees with "
+        "exact attention, stops the engine; `fast` takes `sage` if it agrees, else an exact one",
     )
     infinitetalk_upstream: AbsolutePath | None = Field(
         default=None,
@@ -84,6 +85,11 @@ class InfiniteTalkSettings(EngineSettings):
     infinitetalk_color: float = Field(
         default=1.0, ge=0, le=1, description="strength of colour matching to the portrait"
     )
+    infinitetalk_check: Check = Field(
+        default=Check.PICTURE,
+        description="what is looked at before a chunk is delivered: `picture` (numbers, contrast, "
+        "noise, flicker), `finite` (numbers alone; for random weights), `off`",
+    )
     infinitetalk_frames: int = Field(
         default=81, ge=5, description="frames of one chunk, 4n + 1; the model is trained on 81"
     )
@@ -130,6 +136,7 @@ class InfiniteTalkSettings(EngineSettings):
             audio_guide=_given(self.infinitetalk_audio_guide, recipe.audio_guide),
             guided_steps=recipe.guided_steps(steps) if guided_steps is None else guided_steps,
             colour=self.infinitetalk_color,
+            check=self.infinitetalk_check,
         )
 
     def objection(self, recipe: Recipe) -> str | None:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
 import torch
 from torch import Tensor
 
+from inference_sidecar.engines.engine import DELIVERY_SIZES
 from inference_sidecar.engines.infinitetalk.capacity.device import Device
-from inference_sidecar.engines.infinitetalk.capacity.flops import TransformerShape
+from inference_sidecar.engines.infinitetalk.capacity.flops import TransformerShape, tokens_of
+from inference_sidecar.engines.infinitetalk.capacity.generation_sizes import (
+    GENERATION_SIZES,
+    GenerationSizes,
+)
 from inference_sidecar.engines.infinitetalk.capacity.memory_plan import RESERVE_BYTES, gib
 from inference_sidecar.engines.infinitetalk.checkpoints.resident_file import (
     ResidentFile,
@@ -77,6 +82,7 @@ def load_model(settings: InfiniteTalkSettings, device: Device) -> LoadedModel:
         image_encoder=ClipImage(
             image.load(device.torch), device.torch, torch.float32 if is_exact else torch.float16
         ),
+        make_exact=forward.make_exact,
     )
     return LoadedModel(
         models=models,
@@ -104,13 +110,14 @@ def load_model(settings: InfiniteTalkSettings, device: Device) -> LoadedModel:
 @dataclass(frozen=True)
 class _Forward:
     """A loaded transformer, and what readiness reports of it. memory: see
-    `LoadedModel.forward_memory`."""
+    `LoadedModel.forward_memory`. make_exact: see `chunk_loop.Models`."""
 
     denoiser: Denoiser
     precision: str
     attention: str
     block_ops: str
     memory: float = 1.0
+    make_exact: Callable[[], bool] = lambda: False
 
 
 def _forward(
@@ -124,13 +131,30 @@ def _forward(
         return _Forward(denoiser, precision, _UPSTREAMS, _UPSTREAMS, FORWARD_MEMORY)
     activations = torch.float32 if precision == "fp32" else torch.bfloat16
     dit = build_dit(tensors, config, resident_linear, activations)
-    native = NativeDenoiser(dit, AttentionBackend(settings.infinitetalk_attention))
+    native = NativeDenoiser(
+        dit,
+        AttentionBackend(settings.infinitetalk_attention),
+        token_counts=_token_counts(settings),
+    )
     return _Forward(
         native,
         precision_of(dit) if precision == "fp8" else precision,
         native.attention.value,
         native.block_ops,
+        make_exact=native.make_exact,
     )
+
+
+def _token_counts(settings: InfiniteTalkSettings) -> tuple[int, ...]:
+    """Of a window at every size that a job may be generated at."""
+    sizes = GenerationSizes(settings.infinitetalk_size_divisor)
+    frames = settings.infinitetalk_frames
+    counts = {
+        tokens_of(sizes.of(size_class, delivery), frames)
+        for size_class in GENERATION_SIZES
+        for delivery in DELIVERY_SIZES
+    }
+    return tuple(sorted(counts))
 
 
 def _require_room(files: tuple[ResidentFile, ...], device: Device) -> None:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from inference_sidecar.engines.infinitetalk.native.attention import Attention, AttentionBackend
+from inference_sidecar.engines.infinitetalk.native.attention_check import AttentionSizes
 from inference_sidecar.engines.infinitetalk.native.block import KeyValue, Shared
 from inference_sidecar.engines.infinitetalk.native.block_ops import BlockOps
 from inference_sidecar.engines.infinitetalk.native.dit import Dit
@@ -30,6 +31,7 @@ class NativeDenoiser:
     """`interfaces.Denoiser` with the native forward.
 
     ops: the operations between the linear layers; None takes the fastest that runs on the device.
+    token_counts: of every window that may be asked for, at which a fast attention is checked.
     """
 
     def __init__(
@@ -37,9 +39,11 @@ class NativeDenoiser:
         dit: Dit,
         attention: AttentionBackend = AttentionBackend.AUTO,
         ops: BlockOps | None = None,
+        token_counts: tuple[int, ...] = (),
     ) -> None:
         self._dit = dit
-        self._attend = Attention(attention, dit.device, dit.dtype)
+        sizes = AttentionSizes(dit.config.heads, dit.config.head_dim, token_counts)
+        self._attend = Attention(attention, dit.device, dit.dtype, sizes)
         self._ops = ops or fastest_block_ops(dit.device, dit.dtype)
 
     @property
@@ -51,6 +55,10 @@ class NativeDenoiser:
     def block_ops(self) -> str:
         """What is really used between the linear layers, as readiness reports it."""
         return self._ops.name
+
+    def make_exact(self) -> bool:
+        """See `chunk_loop.Models.make_exact`."""
+        return self._attend.make_exact()
 
     def condition(self, conditions: Conditions) -> NativeConditioned:
         """Computes the keys and values of prompt and portrait for all blocks; 0.6 GB per prompt in

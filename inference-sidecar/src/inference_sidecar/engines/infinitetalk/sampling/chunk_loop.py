@@ -6,8 +6,10 @@ window after colour matching, and is all that a resumed render needs.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+import json
+import logging
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field
 from itertools import pairwise
 from typing import Final
 
@@ -18,6 +20,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from inference_sidecar.engines.engine import Control
+from inference_sidecar.engines.infinitetalk.sampling.chunk_check import (
+    ChunkCheck,
+    Finding,
+    worst,
+)
 from inference_sidecar.engines.infinitetalk.sampling.colour_match import ColourMatch
 from inference_sidecar.engines.infinitetalk.sampling.guidance import Guidance
 from inference_sidecar.engines.infinitetalk.sampling.interfaces import (
@@ -29,10 +36,12 @@ from inference_sidecar.engines.infinitetalk.sampling.interfaces import (
     VoiceTrack,
 )
 from inference_sidecar.engines.infinitetalk.sampling.noise import Noise, make_noise
-from inference_sidecar.engines.infinitetalk.sampling.render_settings import RenderSettings
+from inference_sidecar.engines.infinitetalk.sampling.render_settings import Check, RenderSettings
 from inference_sidecar.engines.infinitetalk.sampling.schedule import TRAIN_TIMESTEPS, timesteps
 from inference_sidecar.engines.infinitetalk.sampling.windows import Window, plan_windows
-from inference_sidecar.foundation.errors import RenderFailed, ResumeRefused
+from inference_sidecar.foundation.errors import RenderBroken, RenderFailed, ResumeRefused
+
+_log = logging.getLogger("avatar")
 
 _LATENT_CHANNELS: Final = 16
 _PIXELS_PER_LATENT: Final = 8
@@ -40,11 +49,16 @@ _PIXELS_PER_LATENT: Final = 8
 
 @dataclass(frozen=True)
 class Models:
-    """The models that the loop drives. Text and voices are embedded before it starts."""
+    """The models that the loop drives. Text and voices are embedded before it starts.
+
+    make_exact: has the denoiser compute exactly from now on, in every later render too; returns
+    False if it did already.
+    """
 
     denoiser: Denoiser
     codec: VideoCodec
     image_encoder: ImageEncoder
+    make_exact: Callable[[], bool] = lambda: False
 
 
 @dataclass(frozen=True)
@@ -68,33 +82,47 @@ class RenderJob:
 
 @dataclass(frozen=True)
 class RenderState:
-    """All that `next_chunk` needs from earlier chunks: the motion latent, float32 on the CPU."""
+    """All that `next_chunk` needs from earlier chunks.
+
+    motion: the motion latent, float32 on the CPU. checks: the worst of all chunks so far.
+    """
 
     next_chunk: int
     motion: Tensor | None
+    checks: Mapping[str, float] = field(default_factory=dict[str, float])
 
     def to_bytes(self) -> bytes:
         """A safetensors file of about a megabyte."""
         tensors = {} if self.motion is None else {"motion": self.motion.contiguous()}
-        return safetensors.torch.save(tensors, {"next_chunk": str(self.next_chunk)})
+        facts = {"next_chunk": str(self.next_chunk), "checks": json.dumps(dict(self.checks))}
+        return safetensors.torch.save(tensors, facts)
 
     @classmethod
     def from_bytes(cls, next_chunk: int, content: bytes) -> RenderState:
         """Reads what `to_bytes` wrote. Raises `ResumeRefused` for anything else."""
         try:
             tensors = safetensors.torch.load(content)
+            length = int.from_bytes(content[:8], "little")
+            facts = json.loads(content[8 : 8 + length])["__metadata__"]
+            checks = {
+                str(name): float(found) for name, found in json.loads(facts["checks"]).items()
+            }
         except Exception as cause:
-            raise ResumeRefused("The motion latent cannot be read.") from cause
-        return cls(next_chunk, tensors.get("motion"))
+            raise ResumeRefused("The state of the render cannot be read.") from cause
+        return cls(next_chunk, tensors.get("motion"), checks)
 
 
 @dataclass(frozen=True)
 class RenderedChunk:
-    """The frames that a window adds: `[3, T, H, W]` in -1..1, float32, on the codec's device."""
+    """The frames that a window adds: `[3, T, H, W]` in -1..1, float32, on the codec's device.
+
+    is_redone: they were broken at first, and exact attention rendered them.
+    """
 
     index: int
     frames: Tensor
     state: RenderState
+    is_redone: bool = False
 
     def to_uint8(self) -> NDArray[np.uint8]:
         """`[T, H, W, 3]` on the host, rounded to the nearest level. Converts before the copy, which
@@ -114,11 +142,21 @@ def render(
     """Yields the chunks of a job in order, starting at `resume.next_chunk` if given.
 
     Calls `control.check` before every forward, encode and decode, and `control.progress` after
-    every forward and chunk. With the same models, job and settings, a resumed render yields the
+    every forward and chunk. Raises `RenderBroken` instead of yielding a chunk that cannot be right.
+    With the same models, job and settings, a resumed render yields the
     same bits as an uninterrupted one.
     """
     loop = _Loop(models, job, settings, control)
     yield from loop.run(resume or RenderState(0, None))
+
+
+@dataclass(frozen=True)
+class _Frames:
+    """All frames of a window, and what the check found in them."""
+
+    pixels: Tensor
+    finding: Finding | None = None
+    told: Mapping[str, float] = field(default_factory=dict[str, float])
 
 
 class _Loop:
@@ -136,6 +174,9 @@ class _Loop:
         self._timesteps = timesteps(settings.steps, settings.shift, settings.grid)
         self._windows = plan_windows(job.frames, settings)
         self._match_colours = ColourMatch(job.portrait, settings.colour)
+        self._check = (
+            None if settings.check is Check.OFF else ChunkCheck(job.portrait, settings.check)
+        )
         self._noise = self._make_noise()
 
     def run(self, state: RenderState) -> Iterator[RenderedChunk]:
@@ -150,14 +191,15 @@ class _Loop:
             steps = self._settings.steps
             with self._control.stage("chunk", chunk=window.index, steps=steps, frames=window.keep):
                 motion = first_motion if state.motion is None else state.motion.to(anchor.device)
-                latent = self._denoise(denoiser, window, motion)
-                self._control.check()
-                frames = self._match_colours(self._models.codec.decode(latent))
-                state = RenderState(window.index + 1, self._motion_after(window, frames))
+                frames, is_redone = self._sound_frames(denoiser, window, motion)
+                state = RenderState(
+                    window.index + 1,
+                    self._motion_after(window, frames.pixels),
+                    worst(state.checks, frames.told),
+                )
             self._report(window.index + 1, 0)
-            yield RenderedChunk(
-                window.index, frames[:, window.drop : window.drop + window.keep], state
-            )
+            new = frames.pixels[:, window.drop : window.drop + window.keep]
+            yield RenderedChunk(window.index, new, state, is_redone)
 
     def _make_noise(self) -> Noise:
         _, height, width = self._job.portrait.shape
@@ -195,13 +237,59 @@ class _Loop:
         mask[:, 0] = 1
         return torch.cat((mask, latent))
 
-    def _denoise(self, denoiser: ConditionedDenoiser, window: Window, motion: Tensor) -> Tensor:
-        """All denoising steps of a window. The first latent frames stay fixed at the motion
-        latent."""
+    def _sound_frames(
+        self, denoiser: ConditionedDenoiser, window: Window, motion: Tensor
+    ) -> tuple[_Frames, bool]:
+        """The frames of a window, and whether they are the second ones.
+
+        If the first ones are broken, they are rendered once more with exact attention, which later
+        chunks and renders then keep. Raises `RenderBroken` if that is broken too, or changes
+        nothing because attention was exact.
+        """
+        frames = self._frames(denoiser, window, motion)
+        is_redone = frames.finding is not None and self._models.make_exact()
+        if is_redone:
+            _log.warning(
+                "Chunk %d was broken (%s): attention is exact from now on.",
+                window.index + 1,
+                frames.finding,
+            )
+            frames = self._frames(denoiser, window, motion)
+        if frames.finding is not None:
+            raise RenderBroken(
+                f"Chunk {window.index + 1} of {len(self._windows)} cannot be right: "
+                f"{frames.finding}.",
+                context={"chunk": window.index, **asdict(frames.finding)},
+            )
+        return frames, is_redone
+
+    def _frames(self, denoiser: ConditionedDenoiser, window: Window, motion: Tensor) -> _Frames:
+        """The frames of a window, and what is wrong with them."""
+        latent, are_finite = self._denoise(denoiser, window, motion)
+        self._control.check()
+        frames = self._match_colours(self._models.codec.decode(latent))
+        if self._check is None:
+            return _Frames(frames)
+        measures = self._check.measure(latent, frames)
+        if measures.is_doubtful:
+            _log.warning(
+                "Chunk %d is %.1f times as sharp as the portrait.",
+                window.index + 1,
+                measures.sharpness,
+            )
+        finding = self._check.finding(measures, torch.stack(are_finite).tolist())
+        return _Frames(frames, finding, measures.told())
+
+    def _denoise(
+        self, denoiser: ConditionedDenoiser, window: Window, motion: Tensor
+    ) -> tuple[Tensor, list[Tensor]]:
+        """All denoising steps of a window, and of each whether it was a number. The first latent
+        frames stay fixed at the motion latent."""
         latent = self._noise.draw(window.index).to(motion.device)
         fixed = motion.shape[1]
         audio = self._embed_audio(denoiser, window)
         latent[:, :fixed] = motion
+        are_finite: list[Tensor] = []
         done = 0
         for step, (now, after) in enumerate(pairwise(self._timesteps)):
             guidance = self._guidance.at(step)
@@ -211,9 +299,11 @@ class _Loop:
                 velocities.append(denoiser.predict(latent, now, one.text, audio[one.has_audio]))
                 done += 1
                 self._report(window.index, done)
-            latent = latent - guidance.combine(velocities) * _length(now, after)
+            velocity = guidance.combine(velocities)
+            are_finite.append(velocity.isfinite().all())
+            latent = latent - velocity * _length(now, after)
             latent[:, :fixed] = motion
-        return latent
+        return latent, are_finite
 
     @property
     def _is_ever_silent(self) -> bool:

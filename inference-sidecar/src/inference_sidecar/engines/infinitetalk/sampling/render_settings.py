@@ -30,6 +30,18 @@ class Grid(StrEnum):
     UPSTREAM = "upstream"
 
 
+class Check(StrEnum):
+    """What is looked at before a chunk is delivered.
+
+    OFF: nothing, like upstream. FINITE: that all values are numbers. PICTURE: also that the frames
+    look like a picture at all; not for random weights, whose frames do not.
+    """
+
+    OFF = "off"
+    FINITE = "finite"
+    PICTURE = "picture"
+
+
 @dataclass(frozen=True)
 class RenderSettings:
     """How frames are rendered.
@@ -40,6 +52,7 @@ class RenderSettings:
     text_guide, audio_guide: guidance scales; at 1 the extra forward is not computed.
     guided_steps: the voice guides only so many of the first steps; None means all.
     colour: strength of colour matching to the portrait, 0 to 1.
+    check: what is looked at before a chunk is delivered.
     skips_forwards: leaves out forwards that guidance cancels out. Upstream computes them, which
     changes only the last bit.
     """
@@ -54,6 +67,7 @@ class RenderSettings:
     guided_steps: int | None = None
     colour: float = 1.0
     seeds: SeedPolicy = SeedPolicy.PER_CHUNK
+    check: Check = Check.PICTURE
     skips_forwards: bool = True
 
     def __post_init__(self) -> None:
@@ -90,6 +104,7 @@ UPSTREAM: Final = RenderSettings(
     text_guide=5.0,
     audio_guide=4.0,
     seeds=SeedPolicy.UPSTREAM,
+    check=Check.OFF,
     skips_forwards=False,
 )
 """Upstream's own behaviour in every respect, with the numbers of its command line at 480p. What is

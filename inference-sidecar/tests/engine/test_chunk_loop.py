@@ -27,6 +27,7 @@ from inference_sidecar.engines.infinitetalk.sampling.render_settings import (
     Check,
     RenderSettings,
     SeedPolicy,
+    Tail,
 )
 from inference_sidecar.engines.stages import Untimed
 from inference_sidecar.foundation.errors import Cancelled, RenderFailed, ResumeRefused
@@ -193,6 +194,7 @@ def test_a_resumed_render_gives_the_same_bits(seeds: SeedPolicy, at: int) -> Non
     assert [chunk.index for chunk in rest] == list(range(at, 3))
     for resumed, unbroken in zip(rest, whole[at:], strict=True):
         assert torch.equal(resumed.frames, unbroken.frames)
+        assert resumed.state.checks == unbroken.state.checks
     assert control.fractions[0] == pytest.approx(at / 3)
 
 
@@ -264,7 +266,7 @@ def test_a_job_that_cannot_be_rendered_is_refused_at_once(
 ) -> None:
     job = a_job()
     broken = RenderJob(**(job.__dict__ | change(job)))
-    guided = RenderSettings(frames=17, motion=5, text_guide=5.0)
+    guided = RenderSettings(frames=17, motion=5, text_guide=5.0, tail=Tail.MIRROR)
     with pytest.raises(ValueError, match=complaint):
         rendered(broken, guided)
 

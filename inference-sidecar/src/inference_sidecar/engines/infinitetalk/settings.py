@@ -8,7 +8,12 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from inference_sidecar.engines.infinitetalk.recipes import RECIPES, Recipe, SamplingRefused
-from inference_sidecar.engines.infinitetalk.sampling.render_settings import Check, RenderSettings
+from inference_sidecar.engines.infinitetalk.sampling.render_settings import (
+    Check,
+    ColourBy,
+    RenderSettings,
+    Tail,
+)
 from inference_sidecar.engines.settings import EngineSettings
 from inference_sidecar.foundation.settings import AbsolutePath
 
@@ -85,6 +90,16 @@ class InfiniteTalkSettings(EngineSettings):
     infinitetalk_color: float = Field(
         default=1.0, ge=0, le=1, description="strength of colour matching to the portrait"
     )
+    infinitetalk_color_by: ColourBy = Field(
+        default=ColourBy.CHUNK,
+        description="what is matched at once: a whole `chunk`, or each `frame` by itself like "
+        "upstream",
+    )
+    infinitetalk_tail: Tail = Field(
+        default=Tail.SILENCE,
+        description="what the last chunk hears after the end of the voice: `silence`, or the voice "
+        "backwards (`mirror`) like upstream",
+    )
     infinitetalk_check: Check = Field(
         default=Check.PICTURE,
         description="what is looked at before a chunk is delivered: `picture` (numbers, contrast, "
@@ -136,6 +151,8 @@ class InfiniteTalkSettings(EngineSettings):
             audio_guide=_given(self.infinitetalk_audio_guide, recipe.audio_guide),
             guided_steps=recipe.guided_steps(steps) if guided_steps is None else guided_steps,
             colour=self.infinitetalk_color,
+            colour_by=self.infinitetalk_color_by,
+            tail=self.infinitetalk_tail,
             check=self.infinitetalk_check,
         )
 

@@ -23,9 +23,12 @@ from inference_sidecar.engines.engine import Control
 from inference_sidecar.engines.infinitetalk.sampling.chunk_check import (
     ChunkCheck,
     Finding,
+    Measures,
     worst,
 )
+from inference_sidecar.engines.infinitetalk.sampling.chunk_colour import ChunkColourMatch
 from inference_sidecar.engines.infinitetalk.sampling.colour_match import ColourMatch
+from inference_sidecar.engines.infinitetalk.sampling.drift import Drift
 from inference_sidecar.engines.infinitetalk.sampling.guidance import Guidance
 from inference_sidecar.engines.infinitetalk.sampling.interfaces import (
     ConditionedDenoiser,
@@ -36,7 +39,12 @@ from inference_sidecar.engines.infinitetalk.sampling.interfaces import (
     VoiceTrack,
 )
 from inference_sidecar.engines.infinitetalk.sampling.noise import Noise, make_noise
-from inference_sidecar.engines.infinitetalk.sampling.render_settings import Check, RenderSettings
+from inference_sidecar.engines.infinitetalk.sampling.render_settings import (
+    Check,
+    ColourBy,
+    RenderSettings,
+    Tail,
+)
 from inference_sidecar.engines.infinitetalk.sampling.schedule import TRAIN_TIMESTEPS, timesteps
 from inference_sidecar.engines.infinitetalk.sampling.windows import Window, plan_windows
 from inference_sidecar.foundation.errors import RenderBroken, RenderFailed, ResumeRefused
@@ -67,7 +75,7 @@ class RenderJob:
 
     portrait: `[3, H, W]` in -1..1 at generation size, both sides multiples of 16.
     prompt, negative: text embeddings; the negative may be None if guidance does not use it.
-    voices: one per speaking person, each at least one window long.
+    voices: one per speaking person, each at least one window long unless silence follows it.
     frames: number of frames to deliver.
     """
 
@@ -84,16 +92,26 @@ class RenderJob:
 class RenderState:
     """All that `next_chunk` needs from earlier chunks.
 
-    motion: the motion latent, float32 on the CPU. checks: the worst of all chunks so far.
+    motion: the motion latent. colour: see `ChunkColourMatch`. drift: see `Drift`. All float32 on
+    the CPU. checks: the worst of all chunks so far.
     """
 
     next_chunk: int
     motion: Tensor | None
+    colour: Tensor | None = None
+    drift: Drift | None = None
     checks: Mapping[str, float] = field(default_factory=dict[str, float])
 
     def to_bytes(self) -> bytes:
         """A safetensors file of about a megabyte."""
-        tensors = {} if self.motion is None else {"motion": self.motion.contiguous()}
+        drift = self.drift
+        parts = {
+            "motion": self.motion,
+            "colour": self.colour,
+            "first": None if drift is None else drift.first,
+            "last": None if drift is None else drift.last,
+        }
+        tensors = {name: x.contiguous() for name, x in parts.items() if x is not None}
         facts = {"next_chunk": str(self.next_chunk), "checks": json.dumps(dict(self.checks))}
         return safetensors.torch.save(tensors, facts)
 
@@ -109,7 +127,8 @@ class RenderState:
             }
         except Exception as cause:
             raise ResumeRefused("The state of the render cannot be read.") from cause
-        return cls(next_chunk, tensors.get("motion"), checks)
+        drift = Drift(tensors["first"], tensors["last"]) if "first" in tensors else None
+        return cls(next_chunk, tensors.get("motion"), tensors.get("colour"), drift, checks)
 
 
 @dataclass(frozen=True)
@@ -152,11 +171,15 @@ def render(
 
 @dataclass(frozen=True)
 class _Frames:
-    """All frames of a window, and what the check found in them."""
+    """All frames of a window, and what the check found in them.
+
+    colour: what the next window's colours are matched with.
+    """
 
     pixels: Tensor
+    colour: Tensor | None
+    measures: Measures | None = None
     finding: Finding | None = None
-    told: Mapping[str, float] = field(default_factory=dict[str, float])
 
 
 class _Loop:
@@ -173,7 +196,7 @@ class _Loop:
         self._guidance = Guidance.of(settings)
         self._timesteps = timesteps(settings.steps, settings.shift, settings.grid)
         self._windows = plan_windows(job.frames, settings)
-        self._match_colours = ColourMatch(job.portrait, settings.colour)
+        self._match_colours = _colour_match(job.portrait, settings)
         self._check = (
             None if settings.check is Check.OFF else ChunkCheck(job.portrait, settings.check)
         )
@@ -191,14 +214,10 @@ class _Loop:
             steps = self._settings.steps
             with self._control.stage("chunk", chunk=window.index, steps=steps, frames=window.keep):
                 motion = first_motion if state.motion is None else state.motion.to(anchor.device)
-                frames, is_redone = self._sound_frames(denoiser, window, motion)
-                state = RenderState(
-                    window.index + 1,
-                    self._motion_after(window, frames.pixels),
-                    worst(state.checks, frames.told),
-                )
+                frames, is_redone = self._sound_frames(denoiser, window, motion, state)
+                new = frames.pixels[:, window.drop : window.drop + window.keep]
+                state = self._state_after(window, frames, new, state)
             self._report(window.index + 1, 0)
-            new = frames.pixels[:, window.drop : window.drop + window.keep]
             yield RenderedChunk(window.index, new, state, is_redone)
 
     def _make_noise(self) -> Noise:
@@ -238,7 +257,7 @@ class _Loop:
         return torch.cat((mask, latent))
 
     def _sound_frames(
-        self, denoiser: ConditionedDenoiser, window: Window, motion: Tensor
+        self, denoiser: ConditionedDenoiser, window: Window, motion: Tensor, state: RenderState
     ) -> tuple[_Frames, bool]:
         """The frames of a window, and whether they are the second ones.
 
@@ -246,7 +265,7 @@ class _Loop:
         chunks and renders then keep. Raises `RenderBroken` if that is broken too, or changes
         nothing because attention was exact.
         """
-        frames = self._frames(denoiser, window, motion)
+        frames = self._frames(denoiser, window, motion, state)
         is_redone = frames.finding is not None and self._models.make_exact()
         if is_redone:
             _log.warning(
@@ -254,7 +273,7 @@ class _Loop:
                 window.index + 1,
                 frames.finding,
             )
-            frames = self._frames(denoiser, window, motion)
+            frames = self._frames(denoiser, window, motion, state)
         if frames.finding is not None:
             raise RenderBroken(
                 f"Chunk {window.index + 1} of {len(self._windows)} cannot be right: "
@@ -263,13 +282,17 @@ class _Loop:
             )
         return frames, is_redone
 
-    def _frames(self, denoiser: ConditionedDenoiser, window: Window, motion: Tensor) -> _Frames:
+    def _frames(
+        self, denoiser: ConditionedDenoiser, window: Window, motion: Tensor, state: RenderState
+    ) -> _Frames:
         """The frames of a window, and what is wrong with them."""
         latent, are_finite = self._denoise(denoiser, window, motion)
         self._control.check()
-        frames = self._match_colours(self._models.codec.decode(latent))
+        decoded = self._models.codec.decode(latent)
+        frames, colour = self._match_colours(decoded, window.drop, state.colour)
+        del decoded
         if self._check is None:
-            return _Frames(frames)
+            return _Frames(frames, colour)
         measures = self._check.measure(latent, frames)
         if measures.is_doubtful:
             _log.warning(
@@ -278,7 +301,19 @@ class _Loop:
                 measures.sharpness,
             )
         finding = self._check.finding(measures, torch.stack(are_finite).tolist())
-        return _Frames(frames, finding, measures.told())
+        return _Frames(frames, colour, measures, finding)
+
+    def _state_after(
+        self, window: Window, frames: _Frames, new: Tensor, before: RenderState
+    ) -> RenderState:
+        """What the next window needs. new: the frames that this one delivers."""
+        motion = self._motion_after(window, frames.pixels)
+        measures = frames.measures
+        if measures is None:
+            return RenderState(window.index + 1, motion, frames.colour)
+        drift, told = Drift.after(new, measures.sharpness, before.drift)
+        checks = worst(worst(before.checks, measures.told()), told)
+        return RenderState(window.index + 1, motion, frames.colour, drift, checks)
 
     def _denoise(
         self, denoiser: ConditionedDenoiser, window: Window, motion: Tensor
@@ -346,6 +381,16 @@ class _Loop:
         self._control.progress((chunk + forwards / of_chunk) / len(self._windows))
 
 
+def _colour_match(
+    portrait: Tensor, settings: RenderSettings
+) -> Callable[[Tensor, int, Tensor | None], tuple[Tensor, Tensor | None]]:
+    """See `ChunkColourMatch`; of frames that are matched one by one, nothing is passed on."""
+    if settings.colour_by is ColourBy.CHUNK:
+        return ChunkColourMatch(portrait, settings.colour, settings.motion)
+    match = ColourMatch(portrait, settings.colour)
+    return lambda frames, _drop, _before: (match(frames), None)
+
+
 def _length(now: float, after: float) -> float:
     """The length of an Euler step, in float32 as upstream computes it."""
     return float((np.float32(now) - np.float32(after)) / np.float32(TRAIN_TIMESTEPS))
@@ -361,8 +406,7 @@ def _require_usable(job: RenderJob, settings: RenderSettings) -> None:
     if len(job.voices) > 1 and job.person_masks is None:
         raise ValueError("Several people need person masks.")
     shortest = min(voice.frames for voice in job.voices)
-    needed = min(max(job.frames, settings.frames), settings.frames)
-    if shortest < needed:
+    if settings.tail is Tail.MIRROR and shortest < settings.frames:
         raise ValueError(f"A voice of {shortest} frames is shorter than a window; pad it.")
     if Guidance.of(settings).needs_negative and job.negative is None:
         raise ValueError("Guidance by text needs a negative prompt.")

@@ -11,6 +11,9 @@ from torch.nn import functional
 
 from inference_sidecar.engines.infinitetalk.native.attention import Attention, AttentionBackend
 from inference_sidecar.engines.infinitetalk.native.attention_check import AttentionSizes, Kernel
+from inference_sidecar.engines.infinitetalk.native.fp8 import Kernel as Kernel8
+from inference_sidecar.engines.infinitetalk.native.fp8 import faster_product
+from inference_sidecar.engines.infinitetalk.native.kernel_choice import Timer, fastest, timer_of
 
 CPU = torch.device("cpu")
 TOKENS = (100, 131, 160)
@@ -90,3 +93,66 @@ def test_fast_without_the_package_or_a_gpu_is_exact() -> None:
     assert attend.backend is AttentionBackend.CPU
     with pytest.raises(ValueError, match="needs a CUDA device"):
         Attention(AttentionBackend.SAGE, CPU, torch.float32, SIZES)
+
+
+def seconds(**of: float) -> Timer:
+    """Answers with these seconds, in the order in which kernels are timed."""
+    answers = iter(of.values())
+    return lambda _run: next(answers)
+
+
+@pytest.mark.parametrize(
+    ("sage_seconds", "expected"),
+    [(0.90, AttentionBackend.SAGE), (0.96, AttentionBackend.CPU), (1.2, AttentionBackend.CPU)],
+)
+def test_fast_takes_sage_only_where_it_is_clearly_faster(
+    sage_seconds: float, expected: AttentionBackend
+) -> None:
+    sizes = AttentionSizes(heads=2, head_dim=16, token_counts=(100,), usual_tokens=100)
+    attend = Attention(
+        AttentionBackend.FAST,
+        CPU,
+        torch.float32,
+        sizes,
+        sage=lambda: rough,
+        timer=seconds(exact=1.0, sage=sage_seconds),
+    )
+    assert attend.backend is expected
+
+
+@pytest.mark.parametrize(
+    ("row", "tensor", "expected"),
+    [(1.0, 0.97, Kernel8.ROW), (1.0, 0.94, Kernel8.TENSOR), (1.0, 2.0, Kernel8.ROW)],
+)
+def test_another_product_is_taken_only_where_it_is_clearly_faster(
+    row: float, tensor: float, expected: Kernel8
+) -> None:
+    timer = seconds(row=row, tensor=tensor)
+    kernels = (Kernel8.ROW, Kernel8.TENSOR)
+    found = faster_product(kernels, CPU, torch.bfloat16, timer, sizes=(32, 16, (16, 32)))
+    assert found is expected
+
+
+def test_the_timed_call_is_a_product_of_the_given_sizes() -> None:
+    taken: list[str] = []
+
+    def timer(run: Callable[[], object]) -> float:
+        run()
+        taken.append("timed")
+        return 1.0
+
+    kernels = (Kernel8.ROW, Kernel8.TENSOR)
+    assert faster_product(kernels, CPU, torch.bfloat16, timer, (32, 16, (16,))) is Kernel8.ROW
+    assert len(taken) == 2
+
+
+def test_a_kernel_that_cannot_run_is_left_out_and_a_cpu_times_nothing() -> None:
+    def timer(run: Callable[[], object]) -> float:
+        run()
+        return 0.5
+
+    def fails() -> None:
+        raise RuntimeError("no kernel image")
+
+    assert fastest("x", {"usual": lambda: None, "other": fails}, "usual", timer) == "usual"
+    assert timer_of(CPU) is None

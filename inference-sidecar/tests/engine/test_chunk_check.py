@@ -97,8 +97,10 @@ class Delivered:
         make_exact = denoiser.make_exact if is_fast else lambda: False
         models = Models(denoiser, PlainCodec(), PlainImage(), make_exact)
         settings = dataclasses.replace(SETTINGS, check=check)
-        for chunk in render(models, a_job(), settings, Watched()):
+        watched = Watched()
+        for chunk in render(models, a_job(), settings, watched):
             self.chunks.append(chunk)
+        assert watched.fractions == sorted(watched.fractions)
 
 
 def noise_like(velocity: Tensor) -> Tensor:

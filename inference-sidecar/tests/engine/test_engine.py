@@ -16,6 +16,7 @@ from inference_sidecar.engines.engine import FPS, Plan, RenderRequest, ResumeSta
 from inference_sidecar.engines.infinitetalk.capacity.device import Device
 from inference_sidecar.engines.infinitetalk.engine import InfiniteTalkEngine
 from inference_sidecar.engines.infinitetalk.loading.loaded_model import LoadedModel
+from inference_sidecar.engines.infinitetalk.loading.warm_up import toucher
 from inference_sidecar.engines.infinitetalk.recipes import RECIPES, SamplingRefused
 from inference_sidecar.engines.infinitetalk.sampling.interfaces import Conditions, Text
 from inference_sidecar.foundation.errors import (
@@ -313,6 +314,31 @@ def test_readiness_reports_what_was_found(tiny_model: LoadedModel) -> None:
     assert readiness.details["calibratedAt"] == "48x32"
     assert readiness.details["steps"] == "2 in 2 forwards, uniform grid"
     assert readiness.details["sampling"] == "as the weights were trained"
+
+
+def test_while_idle_every_other_aspect_is_touched_once(tiny_model: LoadedModel) -> None:
+    touched: list[Size] = []
+    model = replace(tiny_model, touch=lambda size, _settings: touched.append(size))
+    engine = InfiniteTalkEngine(tiny_settings(), lambda *_: model)
+    engine.load()
+    assert len(list(engine.warm_up())) == 2
+    assert touched == [Size(32, 48), Size(32, 32)]
+    # Nothing is prepared per size on a CPU.
+    plain = InfiniteTalkEngine(tiny_settings(), lambda *_: tiny_model)
+    plain.load()
+    assert list(plain.warm_up()) == []
+
+
+def test_touching_a_size_runs_the_model_and_leaves_nothing(
+    tiny_model: LoadedModel, loaded: InfiniteTalkEngine, tmp_path: Path
+) -> None:
+    request = a_request(tmp_path, 17)
+    plan = loaded.plan(request)
+    before = frames_of(loaded, request, plan)
+    denoiser: Any = tiny_model.models.denoiser
+    settings = tiny_settings().render_settings(tiny_model.recipe)
+    toucher(denoiser, tiny_model.codec)(Size(32, 48), settings)
+    assert np.array_equal(frames_of(loaded, request, plan), before)
 
 
 def test_guidance_takes_more_forwards_and_readiness_reports_them(

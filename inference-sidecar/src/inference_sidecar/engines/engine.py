@@ -187,6 +187,14 @@ class Engine(Protocol):
         """
         ...
 
+    def warm_up(self) -> Iterator[None]:
+        """What makes a first job of its kind as fast as later ones, in pieces of about a second.
+
+        The render process does a piece whenever no order waits, in the thread that renders. A piece
+        that raises ends it, and no job fails of that.
+        """
+        ...
+
     def plan(self, request: RenderRequest, size_class: str | None = None) -> Plan:
         """Decides sizes, chunks and estimate. Raises `InputError` if the media cannot be used.
 

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import functools
 import gc
+import logging
 import os
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from queue import Queue
@@ -52,6 +53,8 @@ from inference_sidecar.rendering.render_protocol import (
     facts_of,
 )
 from inference_sidecar.rendering.stages import ToldStages
+
+_log = logging.getLogger("avatar")
 
 _EXIT_NOT_LOADED: Final = 1
 _PIECES: Final = "pieces"
@@ -103,8 +106,20 @@ class RenderChild:
                 device_uuid=readiness.device_uuid,
             )
         )
-        while (order := self._orders.get()) is not None:
+        pieces = self._engine.warm_up()
+        while (order := self._next_order(pieces)) is not None:
             self._carry_out(order)
+
+    def _next_order(self, pieces: Iterator[None]) -> RenderOrderLine | None:
+        """Waits for an order, and has the engine warm up meanwhile."""
+        try:
+            while self._orders.empty():
+                next(pieces)
+        except StopIteration:
+            pass
+        except Exception:  # noqa: BLE001 - it costs the first jobs time, and fails none
+            _log.warning("The engine did not warm up; first jobs take longer.", exc_info=True)
+        return self._orders.get()
 
     def _listen(self, on_parent_gone: Callable[[], None]) -> None:
         """Reads in a thread of its own, so that a stop arrives while a render runs."""

@@ -9,6 +9,7 @@ from typing import Final
 import torch
 
 from inference_sidecar.engines.engine import (
+    DELIVERY_SIZES,
     UNTIMED,
     Chunk,
     Control,
@@ -123,6 +124,19 @@ class InfiniteTalkEngine:
             device_uuid=device.uuid,
         )
 
+    def warm_up(self) -> Iterator[None]:
+        """Every size of the configured class but the calibrated one: the first job of another
+        aspect would otherwise pay for what the device prepares per size."""
+        loaded, size_class = self._loaded, self._settings.infinitetalk_size
+        if loaded.model.touch is None:
+            return
+        sizes = dict.fromkeys(self._sizes.of(size_class, delivery) for delivery in DELIVERY_SIZES)
+        for size in sizes:
+            if size != loaded.pace.size:
+                loaded.model.touch(size, loaded.rendering)
+                loaded.device.synchronise()
+                yield
+
     def plan(self, request: RenderRequest, size_class: str | None = None) -> Plan:
         """One chunk per window of the model.
 
@@ -173,6 +187,7 @@ class InfiniteTalkEngine:
             loaded.model.precision,
             loaded.model.attention,
             loaded.model.block_ops,
+            loaded.model.audio_branch,
             loaded.device.name,
             torch.__version__,
             self._loaded.rendering,
@@ -216,6 +231,7 @@ class InfiniteTalkEngine:
             "steps": f"{steps} in {forwards} forwards, {rendering.grid} grid",
             "shift": f"{rendering.shift:g}",
             "guides": f"text {rendering.text_guide:g}, audio {rendering.audio_guide:g}",
+            "audioBranch": loaded.model.audio_branch,
             "betweenLayers": loaded.model.block_ops,
             "codec": "tiled" if loaded.model.codec.is_tiled else "whole",
             "forwardSeconds": f"{loaded.pace.forward:.3f}",

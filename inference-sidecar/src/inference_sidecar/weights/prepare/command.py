@@ -121,6 +121,7 @@ class Preparation:
                 loras=tuple(lora.merged for lora in loras),
                 config=self._layout.transformer_config,
                 recipe=recipe,
+                audio_branch="bf16" if precision == "fp8" else None,
             )
 
             write = partial(write_transformer, loras=loras, conversion=conversion, info=info)
@@ -153,6 +154,7 @@ class Preparation:
         loras: tuple[MergedLora, ...] = (),
         config: Mapping[str, object] | None = None,
         recipe: RecipeName | None = None,
+        audio_branch: str | None = None,
     ) -> ResidentInfo:
         return ResidentInfo(
             part=part,
@@ -162,6 +164,7 @@ class Preparation:
             loras=loras,
             config=config or {},
             recipe=recipe,
+            audio_branch=audio_branch,
         )
 
     def _loras(self) -> Sequence[tuple[Path, float]]:

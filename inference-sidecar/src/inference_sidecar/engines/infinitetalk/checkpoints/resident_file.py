@@ -49,7 +49,8 @@ class ResidentInfo:
     part: transformer, text, image or codec. precision: of its linear layers; for fp8 with the
     granularity of the scales, `fp8-row` or `fp8-tensor`. sources: SHA-256 of each published file,
     by name. config: the sizes from the published config. recipe: how the transformer is to be
-    sampled; None for other parts. code: version of the code that made the
+    sampled; None for other parts. audio_branch: precision of the layers that hear the voice, if it
+    is not that of the others. code: version of the code that made the
     file, for people; a change that matters increases `format`.
     """
 
@@ -60,6 +61,7 @@ class ResidentInfo:
     loras: tuple[MergedLora, ...] = ()
     config: Mapping[str, object] = field(default_factory=dict[str, object])
     recipe: RecipeName | None = None
+    audio_branch: str | None = None
     format: int = FORMAT
 
     @property
@@ -67,8 +69,10 @@ class ResidentInfo:
         """Identifies the content: a hash over everything that determines it."""
         facts = asdict(self)
         del facts["code"]
-        if self.recipe is None:
-            del facts["recipe"]
+        # Older versions had neither, and the fingerprints of their files must stay.
+        for name in ("recipe", "audio_branch"):
+            if facts[name] is None:
+                del facts[name]
         # The content of the sources counts, not their names.
         facts["sources"] = sorted(self.sources.values())
         for lora in facts["loras"]:

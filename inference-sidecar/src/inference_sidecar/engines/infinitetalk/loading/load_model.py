@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
@@ -20,19 +21,30 @@ from inference_sidecar.engines.infinitetalk.capacity.memory_plan import RESERVE_
 from inference_sidecar.engines.infinitetalk.checkpoints.resident_file import (
     ResidentFile,
     ResidentFolder,
+    ResidentInfo,
 )
-from inference_sidecar.engines.infinitetalk.checkpoints.tensor_source import TensorSource
+from inference_sidecar.engines.infinitetalk.checkpoints.tensor_source import (
+    LinearFactory,
+    TensorSource,
+)
 from inference_sidecar.engines.infinitetalk.encoders.codec import WanCodec
 from inference_sidecar.engines.infinitetalk.encoders.image import ClipImage
 from inference_sidecar.engines.infinitetalk.encoders.prompt_cache import PromptCache
 from inference_sidecar.engines.infinitetalk.encoders.text import TOKENS_VERSION, UmT5
 from inference_sidecar.engines.infinitetalk.encoders.voice import Wav2Vec2
 from inference_sidecar.engines.infinitetalk.loading.loaded_model import LoadedModel
+from inference_sidecar.engines.infinitetalk.loading.warm_up import toucher
 from inference_sidecar.engines.infinitetalk.native.attention import AttentionBackend
 from inference_sidecar.engines.infinitetalk.native.config import DitConfig
 from inference_sidecar.engines.infinitetalk.native.denoiser import NativeDenoiser
 from inference_sidecar.engines.infinitetalk.native.dit import build_dit
-from inference_sidecar.engines.infinitetalk.native.linear import precision_of, resident_linear
+from inference_sidecar.engines.infinitetalk.native.fp8 import Granularity
+from inference_sidecar.engines.infinitetalk.native.linear import (
+    AudioInFp8,
+    audio_branch_of,
+    precision_of,
+    resident_linear,
+)
 from inference_sidecar.engines.infinitetalk.recipes import RECIPES
 from inference_sidecar.engines.infinitetalk.sampling.chunk_loop import Models
 from inference_sidecar.engines.infinitetalk.sampling.interfaces import Denoiser
@@ -43,6 +55,8 @@ from inference_sidecar.engines.infinitetalk.upstream.forward import (
     upstream_denoiser,
 )
 from inference_sidecar.foundation.errors import GpuOutOfMemory
+
+_log = logging.getLogger("avatar")
 
 _PROMPTS: Final = "prompts"
 """Below the folder of the weights."""
@@ -71,7 +85,7 @@ def load_model(settings: InfiniteTalkSettings, device: Device) -> LoadedModel:
     is_exact = precision == "fp32" or not device.is_cuda
     tensors = transformer.load(device.torch)
     config = DitConfig.of(TensorSource(tensors), transformer.info.config)
-    forward = _forward(settings, tensors, transformer.info.config)
+    forward = _forward(settings, tensors, transformer.info)
     del tensors
     video = WanCodec(
         codec.load(device.torch), device.torch, torch.float32 if is_exact else torch.bfloat16
@@ -104,13 +118,16 @@ def load_model(settings: InfiniteTalkSettings, device: Device) -> LoadedModel:
         recipe=recipe,
         codec_bytes_per_value=4 if is_exact else 2,
         forward_memory=forward.memory,
+        audio_branch=forward.audio_branch,
+        touch=toucher(forward.native, video) if forward.native and device.is_cuda else None,
     )
 
 
 @dataclass(frozen=True)
 class _Forward:
     """A loaded transformer, and what readiness reports of it. memory: see
-    `LoadedModel.forward_memory`. make_exact: see `chunk_loop.Models`."""
+    `LoadedModel.forward_memory`. make_exact: see `chunk_loop.Models`. native: the denoiser, if it
+    is ours."""
 
     denoiser: Denoiser
     precision: str
@@ -118,31 +135,56 @@ class _Forward:
     block_ops: str
     memory: float = 1.0
     make_exact: Callable[[], bool] = lambda: False
+    audio_branch: str = _UPSTREAMS
+    native: NativeDenoiser | None = None
 
 
 def _forward(
-    settings: InfiniteTalkSettings, tensors: Mapping[str, Tensor], config: Mapping[str, object]
+    settings: InfiniteTalkSettings, tensors: Mapping[str, Tensor], info: ResidentInfo
 ) -> _Forward:
     """The native transformer, or upstream's if the operator configured it, over the same
     weights."""
     precision = settings.infinitetalk_precision
     if settings.infinitetalk_upstream is not None:
-        denoiser = upstream_denoiser(settings.infinitetalk_upstream, tensors, config)
+        denoiser = upstream_denoiser(settings.infinitetalk_upstream, tensors, info.config)
         return _Forward(denoiser, precision, _UPSTREAMS, _UPSTREAMS, FORWARD_MEMORY)
     activations = torch.float32 if precision == "fp32" else torch.bfloat16
-    dit = build_dit(tensors, config, resident_linear, activations)
+    dit = build_dit(tensors, info.config, _linear(settings, info), activations)
     native = NativeDenoiser(
         dit,
         AttentionBackend(settings.infinitetalk_attention),
         token_counts=_token_counts(settings),
+        usual_tokens=_usual_tokens(settings),
     )
+    audio_branch = audio_branch_of(dit)
+    if precision == "fp8" and audio_branch != settings.infinitetalk_audio_branch:
+        _log.warning(
+            "The layers that hear the voice are fp8 in these files; for bf16, run `python -m"
+            " inference_sidecar.weights prepare` again."
+        )
     return _Forward(
         native,
         precision_of(dit) if precision == "fp8" else precision,
         native.attention.value,
         native.block_ops,
         make_exact=native.make_exact,
+        audio_branch=audio_branch,
+        native=native,
     )
+
+
+def _linear(settings: InfiniteTalkSettings, info: ResidentInfo) -> LinearFactory:
+    """What makes the linear layers of the blocks."""
+    if info.precision.startswith("fp8") and settings.infinitetalk_audio_branch == "fp8":
+        return AudioInFp8(Granularity(info.precision.removeprefix("fp8-")))
+    return resident_linear
+
+
+def _usual_tokens(settings: InfiniteTalkSettings) -> int:
+    """Of a window at the configured size."""
+    sizes = GenerationSizes(settings.infinitetalk_size_divisor)
+    size = sizes.of(settings.infinitetalk_size, DELIVERY_SIZES[0])
+    return tokens_of(size, settings.infinitetalk_frames)
 
 
 def _token_counts(settings: InfiniteTalkSettings) -> tuple[int, ...]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
+from inference_sidecar.engines.engine import Size
 from inference_sidecar.engines.infinitetalk.capacity.flops import TransformerShape
 from inference_sidecar.engines.infinitetalk.recipes import Recipe
 from inference_sidecar.engines.infinitetalk.sampling.chunk_loop import Models
@@ -13,6 +15,7 @@ from inference_sidecar.engines.infinitetalk.sampling.interfaces import (
     VideoCodec,
     VoiceEncoder,
 )
+from inference_sidecar.engines.infinitetalk.sampling.render_settings import RenderSettings
 
 
 class TilingCodec(VideoCodec, Protocol):
@@ -33,6 +36,8 @@ class LoadedModel:
 
     precision, attention, block_ops: what is really used, as readiness reports it.
     weights: fingerprint of the transformer's weights. recipe: how they are to be sampled.
+    audio_branch: precision of the layers that hear the voice.
+    touch: has the device prepare for a size, within a second; None where nothing is to be prepared.
     codec: the one in `models`, with its tiling switch; codec_bytes_per_value: 2 or 4.
     forward_memory: memory of one forward relative to the native transformer's.
     """
@@ -50,3 +55,5 @@ class LoadedModel:
     recipe: Recipe
     codec_bytes_per_value: int
     forward_memory: float = 1.0
+    audio_branch: str = ""
+    touch: Callable[[Size, RenderSettings], None] | None = None

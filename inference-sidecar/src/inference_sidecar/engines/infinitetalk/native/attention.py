@@ -7,7 +7,8 @@ a GPU that is never allowed; a shape that the chosen kernel does not take is an 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from enum import StrEnum
 from functools import partial
 from importlib import import_module
@@ -23,7 +24,9 @@ from inference_sidecar.engines.infinitetalk.native.attention_check import (
     AttentionSizes,
     Kernel,
     disagreement,
+    inputs_of,
 )
+from inference_sidecar.engines.infinitetalk.native.kernel_choice import Timer, fastest, timer_of
 
 _log = logging.getLogger("avatar")
 
@@ -31,8 +34,8 @@ _log = logging.getLogger("avatar")
 class AttentionBackend(StrEnum):
     """The kernel that computes attention.
 
-    AUTO and FAST are resolved once, from device and dtype; FAST is SAGE where that agrees with an
-    exact kernel.
+    AUTO and FAST are resolved once: AUTO to the fastest exact kernel, FAST to SAGE where that
+    agrees with an exact kernel and is faster.
     """
 
     AUTO = "auto"
@@ -54,8 +57,8 @@ _KERNELS = {
 class Attention:
     """Attention with one kernel. `backend` is the kernel that is really used, never AUTO or FAST.
 
-    sizes: at which a fast kernel is held against an exact one; without them it is not.
-    sage: imports SageAttention; tests give their own.
+    sizes: at which a fast kernel is held against an exact one, and kernels are timed; without them
+    neither is done. sage: imports SageAttention; timer: times kernels. Tests give their own.
     """
 
     def __init__(
@@ -65,10 +68,12 @@ class Attention:
         dtype: torch.dtype,
         sizes: AttentionSizes | None = None,
         sage: Callable[[], Kernel] | None = None,
+        timer: Timer | None = None,
     ) -> None:
         """Raises `ValueError` for a kernel that this device or dtype does not support, and for one
         that was asked for by name and is wrong."""
-        self._exact = _exact(wanted, device, dtype)
+        timing = _Timing(sizes, timer or timer_of(device), device, dtype)
+        self._exact = timing.exact(_exact(wanted, device, dtype), wanted)
         self.backend = self._exact
         self._kernel: Kernel = partial(_attend, self._exact)
         if wanted not in {AttentionBackend.SAGE, AttentionBackend.FAST}:
@@ -78,12 +83,12 @@ class Attention:
         if fast is not None and sizes is not None:
             wrong = disagreement(fast, self._kernel, sizes, device, dtype)
             objection = wrong and f"Attention by sage is wrong on {device}: {wrong}."
-        if objection is None and fast is not None:
-            self.backend, self._kernel = AttentionBackend.SAGE, fast
-        elif wanted is AttentionBackend.SAGE:
+        if objection is not None and wanted is AttentionBackend.SAGE:
             raise ValueError(objection)
-        else:
+        if objection is not None or fast is None:
             _log.warning("Attention stays exact, rendering takes longer: %s", objection)
+        elif wanted is AttentionBackend.SAGE or timing.is_faster(fast, self._exact):
+            self.backend, self._kernel = AttentionBackend.SAGE, fast
 
     def __call__(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
         """`[batch, tokens, heads, head_dim]` each → the shape of `query`."""
@@ -95,6 +100,41 @@ class Attention:
             return False
         self.backend, self._kernel = self._exact, partial(_attend, self._exact)
         return True
+
+
+@dataclass(frozen=True)
+class _Timing:
+    """Times kernels at the usual size; without a size or a timer, the usual one stays."""
+
+    sizes: AttentionSizes | None
+    timer: Timer | None
+    device: torch.device
+    dtype: torch.dtype
+
+    def exact(self, usual: AttentionBackend, wanted: AttentionBackend) -> AttentionBackend:
+        """The fastest of the exact kernels, unless one was asked for by name."""
+        if wanted == usual or usual is not AttentionBackend.CUDNN:
+            return usual
+        candidates = (AttentionBackend.CUDNN, AttentionBackend.FLASH)
+        return self._fastest({one: partial(_attend, one) for one in candidates}, usual)
+
+    def is_faster(self, fast: Kernel, exact: AttentionBackend) -> bool:
+        """Whether the fast kernel is worth its error; True where that cannot be timed."""
+        if self.timer is None or self.sizes is None or self.sizes.usual_tokens == 0:
+            return True
+        kernels = {exact: partial(_attend, exact), AttentionBackend.SAGE: fast}
+        return self._fastest(kernels, exact) is AttentionBackend.SAGE
+
+    def _fastest(
+        self, kernels: Mapping[AttentionBackend, Kernel], usual: AttentionBackend
+    ) -> AttentionBackend:
+        sizes, timer = self.sizes, self.timer
+        if timer is None or sizes is None or sizes.usual_tokens == 0:
+            return usual
+        tokens = sizes.usual_tokens
+        inputs = inputs_of(tokens, tokens, sizes, self.device, self.dtype)
+        runs = {name: partial(kernel, *inputs) for name, kernel in kernels.items()}
+        return fastest(f"Attention at {tokens} tokens", runs, usual, timer)
 
 
 def _attend(backend: AttentionBackend, query: Tensor, key: Tensor, value: Tensor) -> Tensor:

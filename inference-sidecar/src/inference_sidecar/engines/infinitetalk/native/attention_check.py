@@ -27,12 +27,16 @@ _LEAST_COSINE: Final = 0.998
 
 @dataclass(frozen=True)
 class AttentionSizes:
-    """The sizes at which a transformer attends. token_counts: of every window that may be asked
-    for."""
+    """The sizes at which a transformer attends.
+
+    token_counts: of every window that may be asked for. usual_tokens: of those that mostly are, at
+    which kernels are timed; 0 if none is.
+    """
 
     heads: int
     head_dim: int
     token_counts: tuple[int, ...]
+    usual_tokens: int = 0
 
     def cases(self) -> Iterator[tuple[int, int]]:
         """Numbers of queries and of keys."""
@@ -46,7 +50,7 @@ def disagreement(
 ) -> str | None:
     """Where the fast kernel is first wrong, in a few words; None if it never is."""
     for queries, keys in sizes.cases():
-        inputs = _inputs(queries, keys, sizes, device, dtype)
+        inputs = inputs_of(queries, keys, sizes, device, dtype)
         expected = exact(*inputs).float()
         found = fast(*inputs)
         if wrong := _wrong(found.float(), expected):
@@ -66,7 +70,7 @@ def _wrong(found: Tensor, expected: Tensor) -> str | None:
     return f"a cosine of {cosine:.4f}" if cosine < _LEAST_COSINE else None
 
 
-def _inputs(
+def inputs_of(
     queries: int, keys: int, sizes: AttentionSizes, device: torch.device, dtype: torch.dtype
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Random, but with what real ones have: keys with a mean per channel, and keys and values that

@@ -78,7 +78,7 @@ class ChunkColourMatch:
 
 def _part(new_frame: int) -> float:
     """How far the correction has run at a new frame, which counts from 0."""
-    return min(1.0, max(0.0, (new_frame + 1) / _BLENDED_FRAMES))
+    return min(1.0, max(0.0, new_frame / _BLENDED_FRAMES))
 
 
 def _correction(found: Tensor, wanted: Tensor) -> _Correction:

@@ -125,9 +125,9 @@ class RenderState:
             checks = {
                 str(name): float(found) for name, found in json.loads(facts["checks"]).items()
             }
+            drift = Drift(tensors["first"], tensors["last"]) if "first" in tensors else None
         except Exception as cause:
             raise ResumeRefused("The state of the render cannot be read.") from cause
-        drift = Drift(tensors["first"], tensors["last"]) if "first" in tensors else None
         return cls(next_chunk, tensors.get("motion"), tensors.get("colour"), drift, checks)
 
 
@@ -162,8 +162,8 @@ def render(
 
     Calls `control.check` before every forward, encode and decode, and `control.progress` after
     every forward and chunk. Raises `RenderBroken` instead of yielding a chunk that cannot be right.
-    With the same models, job and settings, a resumed render yields the
-    same bits as an uninterrupted one.
+    With the same models, job and settings, a resumed render yields the same bits as an
+    uninterrupted one.
     """
     loop = _Loop(models, job, settings, control)
     yield from loop.run(resume or RenderState(0, None))
@@ -201,6 +201,7 @@ class _Loop:
             None if settings.check is Check.OFF else ChunkCheck(job.portrait, settings.check)
         )
         self._noise = self._make_noise()
+        self._done = 0.0
 
     def run(self, state: RenderState) -> Iterator[RenderedChunk]:
         """Renders the windows from `state` on."""
@@ -376,9 +377,11 @@ class _Loop:
 
     def _report(self, chunk: int, forwards: int) -> None:
         """Reports progress. Decoding counts as one forward, so a chunk is done when its frames
-        are."""
+        are. A chunk that is rendered again reports nothing until it is as far as before."""
         of_chunk = 1 + self._guidance.forwards(self._settings.steps)
-        self._control.progress((chunk + forwards / of_chunk) / len(self._windows))
+        done = (chunk + forwards / of_chunk) / len(self._windows)
+        self._done = max(self._done, done)
+        self._control.progress(self._done)
 
 
 def _colour_match(

@@ -102,6 +102,7 @@ export const failures = {
   UNEXPECTED: retry(500, 'us', 'Something went wrong on our side.'),
   INPUT_GONE: reject(410, 'The inputs of the job are gone; submit it again.', 'us'),
   RENDER_FAILED: retry(500, 'us', 'The engine could not render the job.'),
+  RENDER_BROKEN: retry(500, 'us', 'The engine rendered a picture that cannot be right.'),
   RENDER_PROCESS_DIED: retry(500, 'us', 'The render process died.'),
   GPU_OUT_OF_MEMORY: reject(
     500,

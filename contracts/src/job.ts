@@ -97,6 +97,8 @@ export const renderedSchema = z
     renderSeconds: z.number().nonnegative(),
     /** Of the engine, about the inputs; absent without any. */
     warnings: z.array(warningSchema).max(limits.warningsPerJob).optional(),
+    /** What the engine measured in the frames: the worst of all chunks, by name. Absent without any. */
+    checks: z.record(z.string().max(40), z.number()).optional(),
   })
   .meta({ title: 'Rendered' })
 export type Rendered = z.infer<typeof renderedSchema>

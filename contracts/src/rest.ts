@@ -185,6 +185,12 @@ export const resultViewSchema = z.object({
   degraded: z.boolean().describe('rendered smaller than asked because memory ran out'),
   render_seconds: z.number(),
   warnings: z.array(warningSchema).describe('of the engine, about the portrait or the voice'),
+  checks: z
+    .record(z.string(), z.number())
+    .optional()
+    .describe(
+      'what the engine measured in the frames, the worst of all chunks; absent without any',
+    ),
 })
 export type ResultView = z.infer<typeof resultViewSchema>
 

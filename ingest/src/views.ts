@@ -84,6 +84,7 @@ export async function resultView(
     engine_facts: engineFactsView(result.engineFacts),
     generation: result.generation,
     render_seconds: result.renderSeconds,
+    ...(result.checks && { checks: result.checks }),
     warnings: result.warnings ?? [],
   }
 }

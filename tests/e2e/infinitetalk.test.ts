@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import {
+  breakTinyWeights,
   hasEnginePackages,
   patientOrchestrator,
   prepareTinyWeights,
@@ -52,6 +53,8 @@ describe.skipIf(!isThere)('a job on the infinitetalk engine', () => {
       engine_facts: { device: 'cpu', attention_backend: 'cpu' },
     })
     expect(result.engine_facts?.precision).toContain('fp8')
+    expect(result.engine_facts?.details).toMatchObject({ recipe: 'lightx2v-4' })
+    expect(result.checks).toHaveProperty('sharpnessMost')
     expect(Math.abs(result.video_seconds - 2)).toBeLessThanOrEqual(1 / 25)
     const video = await system.client.download(submitted.jobId)
     expect(createHash('sha256').update(video).digest('hex')).toBe(result.sha256)
@@ -78,5 +81,16 @@ describe.skipIf(!isThere)('a job on the infinitetalk engine', () => {
     await system.client.untilEnded(long.jobId, 'cancelled')
     const next = await system.client.submit({ image, seconds: 1 })
     await system.client.untilEnded(next.jobId, 'completed')
+  })
+
+  it('is not delivered when its frames cannot be right, and fails with that code', async () => {
+    expect(await system.stop()).toEqual([])
+    await breakTinyWeights(weights)
+    system = await startSystem({ env: { ...tinyEngine(weights), ...patientOrchestrator } })
+    const { jobId } = await system.client.submit({ image, seconds: 1 })
+    const view = await system.client.untilEnded(jobId, 'failed', 240_000)
+    expect(view.error).toMatchObject({ code: 'RENDER_BROKEN' })
+    // It was rendered again before it was given up.
+    expect(view.attempt).toBeGreaterThan(1)
   })
 })

@@ -45,5 +45,10 @@ export {
   startSystem,
   type Victim,
 } from './system.ts'
-export { hasEnginePackages, prepareTinyWeights, tinyEngine } from './tiny-weights.ts'
+export {
+  breakTinyWeights,
+  hasEnginePackages,
+  prepareTinyWeights,
+  tinyEngine,
+} from './tiny-weights.ts'
 export { within } from './within.ts'

@@ -35,7 +35,7 @@ from inference_sidecar.engines.infinitetalk.sampling.interfaces import (
     Denoiser,
     Text,
 )
-from inference_sidecar.engines.infinitetalk.sampling.render_settings import RenderSettings
+from inference_sidecar.engines.infinitetalk.sampling.render_settings import Check, RenderSettings
 from inference_sidecar.engines.stages import Untimed
 from inference_sidecar.foundation.errors import Cancelled
 
@@ -87,9 +87,11 @@ class ChunkBench(Bench):
 
     @property
     def settings(self) -> RenderSettings:
-        """One pass per step, like the engine's defaults."""
+        """One pass per step. Noise is checked for numbers alone: it is no picture."""
         scale = self.scale
-        return RenderSettings(frames=scale.frames, motion=scale.motion, steps=scale.steps)
+        return RenderSettings(
+            frames=scale.frames, motion=scale.motion, steps=scale.steps, check=Check.FINITE
+        )
 
     def job(self, chunks: int) -> RenderJob:
         """A job of this many chunks, with noise as its inputs."""

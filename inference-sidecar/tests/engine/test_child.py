@@ -91,6 +91,8 @@ async def renderer(
         "INFINITETALK_FRAMES": "17",
         "INFINITETALK_MOTION_FRAMES": "5",
         "INFINITETALK_STEPS": "2",
+        "INFINITETALK_AUDIO_GUIDE": "1",
+        "INFINITETALK_CHECK": "finite",
         "INFINITETALK_SIZE_DIVISOR": "16",
         "HUNGRY": str(limit),
         "PYTHONPATH": os.pathsep.join([str(HUNGRY), os.environ.get("PYTHONPATH", "")]),
@@ -136,7 +138,8 @@ async def test_a_job_of_three_chunks_becomes_a_video_as_long_as_its_audio(
     facts = result.engine_facts
     assert facts.precision.startswith("fp8")
     assert (facts.device, facts.attention_backend) == ("cpu", "cpu")
-    assert facts.details["steps"] == "2 x 1"
+    assert facts.details["steps"] == "2 in 2 forwards, uniform grid"
+    assert facts.details["recipe"] == "lightx2v-4"
     assert renderer.process.seconds_per_video_second is not None
 
 

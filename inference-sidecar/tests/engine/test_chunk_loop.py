@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import os
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -24,8 +24,10 @@ from inference_sidecar.engines.infinitetalk.sampling.chunk_loop import (
 )
 from inference_sidecar.engines.infinitetalk.sampling.interfaces import Conditions, Text
 from inference_sidecar.engines.infinitetalk.sampling.render_settings import (
+    Check,
     RenderSettings,
     SeedPolicy,
+    Tail,
 )
 from inference_sidecar.engines.stages import Untimed
 from inference_sidecar.foundation.errors import Cancelled, RenderFailed, ResumeRefused
@@ -134,6 +136,8 @@ def rendered(
     asked: Asked | None = None,
 ) -> list[RenderedChunk]:
     told = asked or Asked()
+    # Cheap models render no picture.
+    settings = replace(settings, check=Check.FINITE)
     models = Models(CheapDenoiser(told), CheapCodec(told), CheapImage(told))
     return list(render(models, job, settings, control or Watched(), resume))
 
@@ -190,6 +194,7 @@ def test_a_resumed_render_gives_the_same_bits(seeds: SeedPolicy, at: int) -> Non
     assert [chunk.index for chunk in rest] == list(range(at, 3))
     for resumed, unbroken in zip(rest, whole[at:], strict=True):
         assert torch.equal(resumed.frames, unbroken.frames)
+        assert resumed.state.checks == unbroken.state.checks
     assert control.fractions[0] == pytest.approx(at / 3)
 
 
@@ -222,6 +227,17 @@ def test_it_can_be_cancelled_before_every_forward_and_reports_progress() -> None
         assert len(asked.forwards) <= max(0, looks - 2)
 
 
+def test_progress_and_forwards_follow_the_steps_that_the_voice_guides() -> None:
+    asked, control = Asked(), Watched()
+    settings = RenderSettings(
+        frames=17, motion=5, steps=4, audio_guide=2.0, guided_steps=2, colour=0.0
+    )
+    rendered(a_job(17), settings, control, asked=asked)
+    heard = [(Text.PROMPT, True), (Text.PROMPT, False)]
+    assert asked.forwards == [*heard, *heard, heard[0], heard[0]]
+    assert len(set(control.fractions)) == 1 + 6 + 1
+
+
 def test_a_short_video_is_a_single_window_cut_to_length() -> None:
     chunks = rendered(a_job(6))
     assert [chunk.frames.shape[1] for chunk in chunks] == [6]
@@ -250,7 +266,7 @@ def test_a_job_that_cannot_be_rendered_is_refused_at_once(
 ) -> None:
     job = a_job()
     broken = RenderJob(**(job.__dict__ | change(job)))
-    guided = RenderSettings(frames=17, motion=5, text_guide=5.0)
+    guided = RenderSettings(frames=17, motion=5, text_guide=5.0, tail=Tail.MIRROR)
     with pytest.raises(ValueError, match=complaint):
         rendered(broken, guided)
 
@@ -276,7 +292,7 @@ def resident_bytes() -> int:
 def test_memory_does_not_grow_between_10_and_500_chunks() -> None:
     asked = Asked()
     models = Models(CheapDenoiser(Asked()), CheapCodec(asked), CheapImage(asked))
-    settings = RenderSettings(frames=17, motion=5, steps=1, colour=0.0)
+    settings = RenderSettings(frames=17, motion=5, steps=1, colour=0.0, check=Check.FINITE)
     job = a_job(17 + 499 * 12)
     at_ten = 0
     chunks = 0

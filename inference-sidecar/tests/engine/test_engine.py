@@ -16,6 +16,8 @@ from inference_sidecar.engines.engine import FPS, Plan, RenderRequest, ResumeSta
 from inference_sidecar.engines.infinitetalk.capacity.device import Device
 from inference_sidecar.engines.infinitetalk.engine import InfiniteTalkEngine
 from inference_sidecar.engines.infinitetalk.loading.loaded_model import LoadedModel
+from inference_sidecar.engines.infinitetalk.loading.warm_up import toucher
+from inference_sidecar.engines.infinitetalk.recipes import RECIPES, SamplingRefused
 from inference_sidecar.engines.infinitetalk.sampling.interfaces import Conditions, Text
 from inference_sidecar.foundation.errors import (
     AudioUnreadable,
@@ -310,21 +312,61 @@ def test_readiness_reports_what_was_found(tiny_model: LoadedModel) -> None:
     )
     assert readiness.seconds_per_video_second > 0
     assert readiness.details["calibratedAt"] == "48x32"
-    assert readiness.details["steps"] == "2 x 1"
+    assert readiness.details["steps"] == "2 in 2 forwards, uniform grid"
+    assert readiness.details["sampling"] == "as the weights were trained"
+
+
+def test_while_idle_every_other_aspect_is_touched_once(tiny_model: LoadedModel) -> None:
+    touched: list[Size] = []
+    model = replace(tiny_model, touch=lambda size, _settings: touched.append(size))
+    engine = InfiniteTalkEngine(tiny_settings(), lambda *_: model)
+    engine.load()
+    assert len(list(engine.warm_up())) == 2
+    assert touched == [Size(32, 48), Size(32, 32)]
+    # Nothing is prepared per size on a CPU.
+    plain = InfiniteTalkEngine(tiny_settings(), lambda *_: tiny_model)
+    plain.load()
+    assert list(plain.warm_up()) == []
+
+
+def test_touching_a_size_runs_the_model_and_leaves_nothing(
+    tiny_model: LoadedModel, loaded: InfiniteTalkEngine, tmp_path: Path
+) -> None:
+    request = a_request(tmp_path, 17)
+    plan = loaded.plan(request)
+    before = frames_of(loaded, request, plan)
+    denoiser: Any = tiny_model.models.denoiser
+    settings = tiny_settings().render_settings(tiny_model.recipe)
+    toucher(denoiser, tiny_model.codec)(Size(32, 48), settings)
+    assert np.array_equal(frames_of(loaded, request, plan), before)
 
 
 def test_guidance_takes_more_forwards_and_readiness_reports_them(
     tiny_model: LoadedModel, tmp_path: Path
 ) -> None:
     engine = InfiniteTalkEngine(
-        tiny_settings(infinitetalk_text_guide=3.0, infinitetalk_audio_guide=2.0),
+        tiny_settings(
+            infinitetalk_text_guide=3.0, infinitetalk_audio_guide=2.0, infinitetalk_sampling="any"
+        ),
         lambda *_: tiny_model,
     )
-    assert engine.load().details["steps"] == "2 x 3"
+    # The voice guides the first half of the steps: three forwards, then two.
+    details = engine.load().details
+    assert details["steps"] == "2 in 5 forwards, uniform grid"
+    assert "INFINITETALK_TEXT_GUIDE=3 blurs" in details["sampling"]
     request = a_request(tmp_path, 17)
     control = Watched()
     list(engine.render(request, engine.plan(request), control, None))
-    assert len(set(control.fractions)) >= 6
+    assert len(set(control.fractions)) == 1 + 5 + 1
+
+
+def test_settings_that_contradict_the_weights_stop_the_start_in_one_sentence(
+    tiny_model: LoadedModel,
+) -> None:
+    undistilled = replace(tiny_model, recipe=RECIPES["undistilled"])
+    engine = InfiniteTalkEngine(tiny_settings(infinitetalk_steps=19), lambda *_: undistilled)
+    with pytest.raises(SamplingRefused, match=r"INFINITETALK_STEPS=19 is too few .*=any\.$"):
+        engine.load()
 
 
 def test_the_published_folder_decides_what_is_rendered(

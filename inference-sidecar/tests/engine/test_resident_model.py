@@ -23,7 +23,12 @@ from inference_sidecar.engines.infinitetalk.encoders.text import UmT5
 from inference_sidecar.engines.infinitetalk.native.denoiser import NativeDenoiser
 from inference_sidecar.engines.infinitetalk.native.dit import Dit, build_dit
 from inference_sidecar.engines.infinitetalk.native.fp8 import Granularity
-from inference_sidecar.engines.infinitetalk.native.linear import precision_of, resident_linear
+from inference_sidecar.engines.infinitetalk.native.linear import (
+    AudioInFp8,
+    audio_branch_of,
+    precision_of,
+    resident_linear,
+)
 from inference_sidecar.engines.infinitetalk.sampling.interfaces import Conditions, Text
 from inference_sidecar.engines.infinitetalk.upstream_checks.tiny_weights.folder import (
     write_tiny_weights,
@@ -96,6 +101,20 @@ def test_fp8_is_within_eight_percent_of_float32(storage: Path) -> None:
     dit = resident_dit(storage, "fp8")
     assert precision_of(dit) == "fp8 (scale per row, row-wise kernel)"
     assert 0.01 < error(velocity(dit), velocity(published_dit(storage))) < 0.08
+
+
+def test_the_layers_that_hear_the_voice_are_bf16_and_can_be_quantised_at_load(
+    storage: Path,
+) -> None:
+    file = ResidentFolder(storage).transformer("fp8")
+    kept = resident_dit(storage, "fp8")
+    assert audio_branch_of(kept) == "bf16"
+    quantised = build_dit(
+        file.load(CPU), file.info.config, AudioInFp8(Granularity.ROW), torch.bfloat16
+    )
+    assert audio_branch_of(quantised) == "fp8"
+    assert audio_branch_of(resident_dit(storage, "fp32")) == "fp32"
+    assert 0 < error(velocity(quantised), velocity(kept)) < 0.05
 
 
 def test_fp8_with_one_scale_per_tensor_is_within_ten_percent(tmp_path: Path, storage: Path) -> None:

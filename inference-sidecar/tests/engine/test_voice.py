@@ -16,6 +16,12 @@ from inference_sidecar.engines.infinitetalk.inputs.speech import (
     read_speech,
     video_frames,
 )
+from inference_sidecar.engines.infinitetalk.sampling.render_settings import (
+    RenderSettings,
+    Tail,
+    VoiceEnds,
+)
+from inference_sidecar.engines.infinitetalk.sampling.windows import plan_windows
 from inference_sidecar.foundation.errors import AudioUnreadable
 
 
@@ -107,3 +113,65 @@ def test_a_stored_voice_returns_the_hidden_states_of_all_layers() -> None:
     assert window.shape == (4, 5, 2, 3)
     assert torch.equal(window[1, 2], said[:, 6])
     assert torch.equal(window[0, 0], said[:, 3])
+
+
+SILENCE = -torch.arange(1.0, 26.0)[:, None, None]
+"""Negative, so that it is told from a voice."""
+
+
+def a_voice(frames: int, ends: VoiceEnds) -> StoredVoice:
+    voice = StoredVoice(frames, 1, 1, ends, SILENCE)
+    voice.store(0, torch.arange(1.0, frames + 1)[:, None])
+    return voice
+
+
+def heard(voice: StoredVoice, start: int, frames: int, *, is_last: bool) -> list[list[float]]:
+    return voice.window(start, frames, is_last=is_last)[..., 0, 0].tolist()
+
+
+def test_after_its_end_the_last_window_hears_silence() -> None:
+    voice = a_voice(10, VoiceEnds(tail=Tail.SILENCE))
+    found = heard(voice, 6, 8, is_last=True)
+    assert found[0] == [5, 6, 7, 8, 9]
+    assert found[3] == [8, 9, 10, -11, -12]
+    assert found[7] == [-12, -13, -14, -15, -16]
+    # Any other window, and the beginning, repeat what there is, like upstream.
+    assert heard(voice, 6, 4, is_last=False)[3] == [8, 9, 10, 10, 10]
+    assert heard(voice, 0, 1, is_last=False)[0] == [1, 1, 1, 2, 3]
+
+
+def test_the_tail_changes_what_the_last_window_hears_and_nothing_before() -> None:
+    frames, settings = 200, RenderSettings()
+    silent, mirrored = (a_voice(frames, VoiceEnds(tail=tail)) for tail in Tail)
+    windows = plan_windows(frames, settings)
+    for window in windows:
+        one, other = (
+            voice.window(window.start, settings.frames, is_last=window.is_last)
+            for voice in (silent, mirrored)
+        )
+        if not window.is_last:
+            assert torch.equal(one, other)
+            continue
+        delivered = window.drop + window.keep
+        # The neighbours beyond the end of the last two delivered frames are the only difference.
+        assert torch.equal(one[: delivered - 2], other[: delivered - 2])
+        assert torch.equal(one[delivered - 2 : delivered, :3], other[delivered - 2 : delivered, :3])
+        assert not torch.equal(one[delivered:], other[delivered:])
+
+
+def test_a_lead_of_two_seconds_shifts_what_is_heard_by_50_frames() -> None:
+    settings = RenderSettings(lead_seconds=2.0, tail_seconds=1.0)
+    plain = a_voice(60, VoiceEnds(tail=Tail.SILENCE))
+    led = a_voice(60, settings.voice_ends)
+    assert led.frames == 50 + 60 + 25
+    assert heard(led, 52, 50, is_last=False) == heard(plain, 2, 50, is_last=False)
+    assert all(value < 0 for values in heard(led, 0, 48, is_last=False) for value in values)
+    assert all(value < 0 for values in heard(led, 112, 40, is_last=True) for value in values)
+
+
+def test_silence_needs_an_embedding_and_lasts_at_most_five_seconds() -> None:
+    with pytest.raises(ValueError, match="embedding of silence"):
+        StoredVoice(10, 1, 1, VoiceEnds(tail=Tail.SILENCE))
+    for wrong in (-0.1, 5.1, float("nan")):
+        with pytest.raises(ValueError, match="0 to 5 seconds"):
+            RenderSettings(lead_seconds=wrong)

@@ -17,11 +17,13 @@ from transformers import (
     Wav2Vec2Model,
 )
 
+from inference_sidecar.engines.infinitetalk.checkpoints.layout import PublishedLayout
 from inference_sidecar.engines.infinitetalk.checkpoints.tensor_source import MissingTensor
 from inference_sidecar.engines.infinitetalk.encoders import voice as voice_module
 from inference_sidecar.engines.infinitetalk.encoders.voice import Wav2Vec2
 from inference_sidecar.engines.infinitetalk.encoders.voice_features import features_in_pieces
 from inference_sidecar.engines.infinitetalk.inputs.speech import SAMPLE_RATE, SAMPLES_PER_FRAME
+from inference_sidecar.engines.infinitetalk.sampling.render_settings import Tail, VoiceEnds
 
 WEIGHT_NORM = {"original0": "weight_g", "original1": "weight_v"}
 
@@ -143,3 +145,21 @@ def test_a_long_voice_is_convolved_in_pieces_with_the_same_result(
         for at in every
     ]
     assert max(apart) <= 2e-5
+
+
+def test_silence_is_embedded_once_per_process_and_leaves_the_voice_as_it_is(
+    tiny_folder: Path,
+) -> None:
+    encoder = Wav2Vec2(PublishedLayout(tiny_folder).voice)
+    samples = np.sin(np.arange(20 * SAMPLES_PER_FRAME) / 5)
+    plain = encoder.embed(samples, 20).window(0, 20, is_last=False)
+    calls: list[int] = []
+    encoder._model.feature_extractor.register_forward_hook(lambda *_: calls.append(1))
+    for _ in range(2):
+        voice = encoder.embed(samples, 20, VoiceEnds(tail=Tail.SILENCE))
+        assert torch.equal(voice.window(0, 20, is_last=False), plain)
+    assert len(calls) == 3
+    after = voice.window(20, 30, is_last=True)[:, 2]
+    assert torch.equal(after[25:], after[:5])
+    quiet = encoder.embed(np.zeros(50 * SAMPLES_PER_FRAME), 50).window(12, 25, is_last=False)[:, 2]
+    assert torch.equal(after[5:25], quiet[:20])

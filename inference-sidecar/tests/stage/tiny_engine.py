@@ -12,6 +12,7 @@ import numpy as np
 from inference_sidecar.engines.engine import FPS, RenderRequest, Size
 from inference_sidecar.engines.infinitetalk.capacity.flops import TransformerShape
 from inference_sidecar.engines.infinitetalk.loading.loaded_model import LoadedModel
+from inference_sidecar.engines.infinitetalk.recipes import RECIPES
 from inference_sidecar.engines.infinitetalk.settings import InfiniteTalkSettings
 from inference_sidecar.engines.infinitetalk.upstream_checks.published_models import load_published
 from inference_sidecar.engines.infinitetalk.upstream_checks.tiny_weights.sizes import TinySizes
@@ -31,6 +32,8 @@ def tiny_settings(**changes: Any) -> InfiniteTalkSettings:
         "infinitetalk_frames": 17,
         "infinitetalk_motion_frames": 5,
         "infinitetalk_steps": 2,
+        "infinitetalk_audio_guide": 1.0,
+        "infinitetalk_check": "finite",
         "infinitetalk_size_divisor": 16,
     }
     return InfiniteTalkSettings(**(defaults | changes))
@@ -59,6 +62,7 @@ def tiny_loaded_model(published: Path) -> LoadedModel:
         attention=str(dit.attention),
         block_ops=dit.block_ops,
         weights="tiny",
+        recipe=RECIPES["lightx2v-4"],
         codec_bytes_per_value=4,
     )
 

@@ -6,6 +6,7 @@ import socket
 import threading
 import weakref
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import av
@@ -78,6 +79,32 @@ class HungryEngine(NullEngine):
             raise GpuOutOfMemory
         self.was_freed = self.ballast() is None
         yield from super().render(request, plan, control, resume)
+
+
+class WarmingEngine(NullEngine):
+    """Has three pieces to warm up, the second of which waits and the third of which fails."""
+
+    def __init__(self) -> None:
+        super().__init__(NullSettings())
+        self.pieces: list[str] = []
+        self.is_waiting, self.may_go_on = threading.Event(), threading.Event()
+
+    def warm_up(self) -> Iterator[None]:
+        self.pieces.append("first")
+        yield
+        self.is_waiting.set()
+        self.may_go_on.wait(30)
+        self.pieces.append("second")
+        yield
+        raise RuntimeError("the third piece does not fit")
+
+    def render(
+        self, request: RenderRequest, plan: Plan, control: Control, resume: ResumeState | None
+    ) -> Iterator[Chunk]:
+        self.pieces.append("render")
+        for chunk in super().render(request, plan, control, resume):
+            checks = {"sharpnessMost": 1.5 + chunk.index}
+            yield replace(chunk, checks=checks, details={"attention": "exact"})
 
 
 class Parent:
@@ -205,6 +232,42 @@ def test_a_start_tells_how_far_it_is_loaded_each_percent_once(tmp_path: Path) ->
     assert isinstance(other.receive(), ReadyLine)
     other.leave()
     assert other.loaded == [10 * step for step in range(1, 11)]
+
+
+def test_the_engine_warms_up_while_no_order_waits_and_its_failure_ends_nothing(
+    tmp_path: Path,
+) -> None:
+    engine = WarmingEngine()
+    parent = Parent(tmp_path, engine)
+    assert isinstance(parent.receive(), ReadyLine)
+    assert engine.is_waiting.wait(30)
+    parent.order(1)
+    while not parent.taken:
+        line = parent._next_line()
+        assert isinstance(line, TakenLine)
+        parent.taken.append(line.order)
+    engine.may_go_on.set()
+    assert isinstance(_following(parent, DoneLine), DoneLine)
+    parent.order(2)
+    done = _following(parent, DoneLine)
+    assert isinstance(done, DoneLine)
+    assert engine.pieces == ["first", "second", "render", "render"]
+    parent.leave()
+
+
+def test_a_result_tells_what_the_engine_measured_and_what_changed_since_it_was_loaded(
+    tmp_path: Path,
+) -> None:
+    engine = WarmingEngine()
+    engine.may_go_on.set()
+    parent = Parent(tmp_path, engine)
+    assert isinstance(parent.receive(), ReadyLine)
+    parent.order(1, frames=150)
+    done = _following(parent, DoneLine)
+    assert isinstance(done, DoneLine)
+    assert done.result.checks == {"sharpnessMost": 2.5}
+    assert done.result.engine_facts.details["attention"] == "exact"
+    parent.leave()
 
 
 def test_the_next_order_starts_before_the_file_is_complete(parent: Parent) -> None:

@@ -88,11 +88,15 @@ class Chunk:
     """A run of finished frames: uint8 `[T, H, W, 3]`, RGB, at generation size.
 
     state: opaque bytes; all that chunk `index + 1` needs besides request and plan.
+    checks: what the engine measured in the frames of all chunks so far, by name.
+    details: those of the engine's `Readiness` that have changed since it was loaded.
     """
 
     index: int
     frames: NDArray[np.uint8]
     state: bytes
+    checks: Mapping[str, float] = field(default_factory=dict[str, float])
+    details: Mapping[str, str] = field(default_factory=dict[str, str])
 
 
 @dataclass(frozen=True)
@@ -181,6 +185,14 @@ class Engine(Protocol):
         Its stages are `weights` (read into memory), `engine` (what is made of them) and
         `calibrate`. Heartbeats name the one that a start has reached, and how much of the weights
         is read if the engine tells.
+        """
+        ...
+
+    def warm_up(self) -> Iterator[None]:
+        """What makes a first job of its kind as fast as later ones, in pieces of about a second.
+
+        The render process does a piece whenever no order waits, in the thread that renders. A piece
+        that raises ends it, and no job fails of that.
         """
         ...
 

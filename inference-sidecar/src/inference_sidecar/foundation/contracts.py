@@ -93,6 +93,7 @@ FailureCode = Literal[
     "UNEXPECTED",
     "INPUT_GONE",
     "RENDER_FAILED",
+    "RENDER_BROKEN",
     "RENDER_PROCESS_DIED",
     "GPU_OUT_OF_MEMORY",
     "DEADLINE_EXCEEDED",
@@ -152,6 +153,7 @@ FAILURES: Final[dict[FailureCode, Literal["caller", "us", "dependency"]]] = {
     "UNEXPECTED": "us",
     "INPUT_GONE": "us",
     "RENDER_FAILED": "us",
+    "RENDER_BROKEN": "us",
     "RENDER_PROCESS_DIED": "us",
     "GPU_OUT_OF_MEMORY": "us",
     "DEADLINE_EXCEEDED": "us",
@@ -596,6 +598,7 @@ class Rendered(WireModel):
     warnings: Annotated[list[JobWarning], Field(max_length=6)] | None = Field(
         default=None, exclude_if=is_none
     )
+    checks: dict[str, float] | None = Field(default=None, exclude_if=is_none)
 
 
 class RenderStarted(WireModel):

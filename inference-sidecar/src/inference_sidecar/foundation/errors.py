@@ -12,6 +12,7 @@
     ├── RenderError            our model or its process    → retry, then reject
     │   ├── RenderFailed
     │   ├── ResumeRefused      a state of another render   → start over
+    │   ├── RenderBroken       frames that cannot be right
     │   ├── GpuOutOfMemory     → one retry at the next smaller size class
     │   ├── RenderProcessDied
     │   └── DeadlineExceeded   the job's time is used up   → reject
@@ -92,6 +93,13 @@ class RenderFailed(RenderError):
 
 class ResumeRefused(RenderError):
     """The resume state belongs to another request, plan or set of weights."""
+
+
+class RenderBroken(RenderError):
+    """The frames of a chunk cannot be right; the context says which chunk, and what was measured.
+    None of them was delivered."""
+
+    code = "RENDER_BROKEN"
 
 
 class GpuOutOfMemory(RenderError):

@@ -9,17 +9,26 @@ from __future__ import annotations
 
 import functools
 import gc
+import logging
 import os
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from queue import Queue
 from typing import Final, cast
 
-from inference_sidecar.engines.engine import Engine, Plan, Readiness, ResumeState, next_smaller
+from inference_sidecar.engines.engine import (
+    Chunk,
+    Engine,
+    Plan,
+    Readiness,
+    ResumeState,
+    next_smaller,
+)
 from inference_sidecar.engines.registry import EngineName, make_engine, read_settings
-from inference_sidecar.foundation.contracts import SPAN_FINISH_FILE, FrameSize
+from inference_sidecar.foundation.contracts import SPAN_FINISH_FILE, EngineFacts, FrameSize
 from inference_sidecar.foundation.errors import Cancelled, GpuOutOfMemory, ResumeRefused
 from inference_sidecar.foundation.process_death import die_with_parent, end_at_uncaught_exceptions
 from inference_sidecar.media.encoder import find_ffmpeg
@@ -39,14 +48,30 @@ from inference_sidecar.rendering.render_protocol import (
     RenderResult,
     StoppedLine,
     TakenLine,
+    details_of,
     explain,
     facts_of,
 )
 from inference_sidecar.rendering.stages import ToldStages
 
+_log = logging.getLogger("avatar")
+
 _EXIT_NOT_LOADED: Final = 1
 _PIECES: Final = "pieces"
 """Folder beside the output that holds the finished pieces of a render."""
+
+
+@dataclass(frozen=True)
+class _Made:
+    """All frames of an order, in an encoder that has yet to be finished.
+
+    last: the last chunk, without its frames; None if an earlier process made them all.
+    """
+
+    encoder: PiecewiseEncoder
+    plan: Plan
+    is_degraded: bool
+    last: Chunk | None
 
 
 class RenderChild:
@@ -81,8 +106,20 @@ class RenderChild:
                 device_uuid=readiness.device_uuid,
             )
         )
-        while (order := self._orders.get()) is not None:
+        pieces = self._engine.warm_up()
+        while (order := self._next_order(pieces)) is not None:
             self._carry_out(order)
+
+    def _next_order(self, pieces: Iterator[None]) -> RenderOrderLine | None:
+        """Waits for an order, and has the engine warm up meanwhile."""
+        try:
+            while self._orders.empty():
+                next(pieces)
+        except StopIteration:
+            pass
+        except Exception:  # noqa: BLE001 - it costs the first jobs time, and fails none
+            _log.warning("The engine did not warm up; first jobs take longer.", exc_info=True)
+        return self._orders.get()
 
     def _listen(self, on_parent_gone: Callable[[], None]) -> None:
         """Reads in a thread of its own, so that a stop arrives while a render runs."""
@@ -102,29 +139,34 @@ class RenderChild:
         """Renders one order. A failed render does not end the process, unless it is exhausted."""
         control = self._controls[order.order]
         try:
-            encoder, plan, is_degraded = self._render(order, control)
+            made = self._render(order, control)
         except Exception as error:  # noqa: BLE001 - whatever an engine raises is a failed render
             self._report(order.order, error)
             return
         assert control.started_at_ms is not None  # noqa: S101 - narrows the type; each chunk is checked
+        generation = made.plan.generation
         result_of = functools.partial(
             RenderResult,
             engine=self._engine.name,
-            engine_facts=self._facts,
-            generation=FrameSize(width=plan.generation.width, height=plan.generation.height),
-            degraded=is_degraded,
-            warnings=plan.warnings,
+            engine_facts=self._facts_with(made.last),
+            generation=FrameSize(width=generation.width, height=generation.height),
+            degraded=made.is_degraded,
+            warnings=made.plan.warnings,
+            checks=dict(made.last.checks) if made.last is not None else {},
             started_at_ms=control.started_at_ms,
             ended_at_ms=control.now_ms(),
         )
         self._lines.send(RenderedLine(order=order.order))
         # The next render must not wait for the file: the device is free while it is finished.
-        finishing = order.order, control, encoder, result_of
+        finishing = order.order, control, made.encoder, result_of
         threading.Thread(target=self._finish, args=finishing).start()
 
-    def _render(
-        self, order: RenderOrderLine, control: OrderControl
-    ) -> tuple[PiecewiseEncoder, Plan, bool]:
+    def _facts_with(self, last: Chunk | None) -> EngineFacts:
+        """What the engine found when it was loaded, and what has changed since."""
+        changed = {} if last is None else details_of(last.details)
+        return self._facts.model_copy(update={"details": {**self._facts.details, **changed}})
+
+    def _render(self, order: RenderOrderLine, control: OrderControl) -> _Made:
         """Renders all frames into an encoder that has yet to be finished.
 
         Resumes from what an earlier process kept of the same render. If the device runs out of
@@ -139,7 +181,7 @@ class RenderChild:
             self._lines.send(PlannedLine(order=order.order, size_class=plan.size_class))
             smaller = next_smaller(plan.size_class)
             try:
-                encoder = self._encode(order, plan, control, kept, is_degraded=is_degraded)
+                return self._encode(order, plan, control, kept, is_degraded=is_degraded)
             except ResumeRefused:
                 if kept is None:
                     raise
@@ -148,8 +190,6 @@ class RenderChild:
                 if is_degraded or smaller is None:
                     raise
                 kept, is_degraded, following = None, True, smaller
-            else:
-                return encoder, plan, is_degraded
             # Outside the handlers: the traceback refers to frames, and those hold device memory.
             gc.collect()
             plan = self._engine.plan(request, following)
@@ -162,7 +202,7 @@ class RenderChild:
         kept: KeptRender | None,
         *,
         is_degraded: bool,
-    ) -> PiecewiseEncoder:
+    ) -> _Made:
         request, folder = order.request, order.output.parent / _PIECES
         # It reads the media, and only a render that is kept or resumed needs it.
         fingerprint = functools.cache(lambda: self._engine.fingerprint(request, plan))
@@ -187,14 +227,17 @@ class RenderChild:
             first_chunk=first,
             on_kept=on_kept,
         )
+        last: Chunk | None = None
         try:
             for chunk in self._engine.render(request, plan, control, resume):
                 control.check()
                 encoder.write(chunk)
+                # Without its frames, which are as large as all else that a render holds.
+                last = replace(chunk, frames=chunk.frames[:0])
         except BaseException:
             encoder.close()
             raise
-        return encoder
+        return _Made(encoder, plan, is_degraded, last)
 
     def _finish(
         self,

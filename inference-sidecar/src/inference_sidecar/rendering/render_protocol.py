@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import threading
 import traceback
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Final, Literal
 
@@ -155,7 +156,10 @@ class RenderedLine(_AboutOrder):
 
 
 class RenderResult(WireModel):
-    """One finished render: the encoded file, and what the job's result says about it."""
+    """One finished render: the encoded file, and what the job's result says about it.
+
+    checks: see `Chunk.checks`.
+    """
 
     engine: str
     engine_facts: EngineFacts
@@ -163,6 +167,7 @@ class RenderResult(WireModel):
     generation: FrameSize
     degraded: bool
     warnings: tuple[JobWarning, ...] = ()
+    checks: dict[str, float] = Field(default_factory=dict[str, float])
     started_at_ms: NonNegativeInt
     ended_at_ms: NonNegativeInt
 
@@ -212,14 +217,19 @@ _PARENT_LINES: Final[TypeAdapter[ParentLine]] = TypeAdapter(ParentLine)
 
 def facts_of(readiness: Readiness) -> EngineFacts:
     """The engine's readiness, cut to the limits of a message."""
-    details = list(readiness.details.items())[:_DETAILS_MAX]
     return EngineFacts(
         device=readiness.device[:_FACT_CHARACTERS],
         precision=readiness.precision[:_FACT_CHARACTERS],
         attention_backend=readiness.attention_backend[:_FACT_CHARACTERS],
         peak_memory_bytes=readiness.peak_memory_bytes,
-        details={name[:_FACT_CHARACTERS]: text[:_DETAIL_CHARACTERS] for name, text in details},
+        details=details_of(readiness.details),
     )
+
+
+def details_of(details: Mapping[str, str]) -> dict[str, str]:
+    """An engine's details, cut to the limits of a message."""
+    few = list(details.items())[:_DETAILS_MAX]
+    return {name[:_FACT_CHARACTERS]: text[:_DETAIL_CHARACTERS] for name, text in few}
 
 
 def explain(error: Exception) -> tuple[FailureCode, str, dict[str, object]]:

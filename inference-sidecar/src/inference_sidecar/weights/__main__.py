@@ -11,6 +11,7 @@ from typing import Final
 from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import SettingsConfigDict
 
+from inference_sidecar.engines.infinitetalk.recipes import RECIPE_NAMES
 from inference_sidecar.foundation.errors import WeightsError
 from inference_sidecar.foundation.settings import Settings, mistakes_of
 from inference_sidecar.weights.fetch import fetch
@@ -160,6 +161,11 @@ def _add_prepare_options(command: argparse.ArgumentParser) -> None:
         help="its strength, 1 by default; one for all, or one for each",
     )
     command.add_argument("--no-lora", action="store_true", help="merge none")
+    command.add_argument(
+        "--recipe",
+        choices=RECIPE_NAMES,
+        help="how the result is to be sampled; needed for a LoRA that is not the manifest's",
+    )
     command.add_argument(
         "--device",
         choices=["auto", "cpu", "cuda"],

@@ -220,6 +220,7 @@ class Attempt:
             generation=result.generation,
             degraded=result.degraded,
             warnings=list(result.warnings) or None,
+            checks=result.checks or None,
             render_seconds=max(0, result.ended_at_ms - result.started_at_ms) / 1000,
         )
         render = SpooledRender(

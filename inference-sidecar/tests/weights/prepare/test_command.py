@@ -94,6 +94,7 @@ def test_loras_take_one_strength_for_all_or_one_for_each(
 ) -> None:
     lora = str(write_lora({"blocks.0.self_attn.q.diff": torch.ones(32, 32)}))
     common = ["prepare", "--dir", str(storage), "--only", "transformer", "--precision", "fp32"]
+    common += ["--recipe", "lightx2v-4"]
 
     def strengths(*scales: str) -> list[float]:
         assert main([*common, "--lora", lora, "--lora", lora, *scales]) == 0

@@ -15,6 +15,7 @@ from inference_sidecar.engines.infinitetalk.checkpoints.resident_file import (
     MergedLora,
     ResidentFile,
     ResidentFolder,
+    ResidentInfo,
 )
 from inference_sidecar.engines.infinitetalk.native.fp8 import E4M3, Granularity
 from inference_sidecar.foundation.errors import WeightsError
@@ -37,19 +38,23 @@ def published() -> dict[str, Tensor]:
     return base_tensors() | audio_tensors()
 
 
-def test_the_linear_layers_of_the_blocks_are_quantised_and_nothing_else(storage: Path) -> None:
+def test_the_linear_layers_of_the_blocks_are_quantised_but_those_that_hear_the_voice(
+    storage: Path,
+) -> None:
     tensors = prepare(storage).transformer("fp8").load(CPU)
     quantised = {name for name, tensor in tensors.items() if tensor.dtype == E4M3}
     assert quantised == {
         name
         for name, tensor in published().items()
         if name.startswith("blocks.") and name.endswith(".weight") and tensor.ndim == 2
+        if "audio_cross_attn" not in name
     }
     half = {name for name, tensor in tensors.items() if tensor.dtype == torch.bfloat16}
     assert half == {
         "text_embedding.0.weight",
         "img_emb.proj.1.weight",
         "audio_proj.proj1.weight",
+        *(f"blocks.{block}.audio_cross_attn.proj.weight" for block in range(2)),
     }
     for exact in ("time_embedding.0.weight", "time_projection.1.weight", "head.head.weight"):
         assert torch.equal(tensors[exact], published()[exact])
@@ -107,7 +112,7 @@ def test_a_lora_is_merged_before_anything_is_rounded(
     lora = write_lora(
         {f"diffusion_model.{Q}.lora_A.weight": down, f"diffusion_model.{Q}.lora_B.weight": up}
     )
-    folder = prepare(storage, precisions=("fp32", "fp8"), loras=((lora, 0.5),))
+    folder = prepare(storage, precisions=("fp32", "fp8"), loras=((lora, 0.5),), recipe="fusionx")
     expected = published()[f"{Q}.weight"] + 0.5 * up @ down
     full = folder.transformer("fp32").load(CPU)
     torch.testing.assert_close(full[f"{Q}.weight"], expected)
@@ -118,6 +123,7 @@ def test_a_lora_is_merged_before_anything_is_rounded(
     assert float((restored - expected).norm() / expected.norm()) < 0.03
     merged = (MergedLora("lora.safetensors", sha256_of(lora), 0.5),)
     assert folder.transformer("fp8").info.loras == merged
+    assert folder.transformer("fp8").info.recipe == "fusionx"
 
 
 def test_a_refused_lora_leaves_no_file(
@@ -150,15 +156,16 @@ def test_the_fingerprint_covers_everything_that_decides_the_content(
     lora = write_lora({f"{Q}.diff": torch.randn(32, 32)})
     others = [
         fingerprint(granularity=Granularity.TENSOR),
-        fingerprint(loras=((lora, 1.0),)),
-        fingerprint(loras=((lora, 0.9),)),
+        fingerprint(recipe="it-distilled"),
+        fingerprint(loras=((lora, 1.0),), recipe="fusionx"),
+        fingerprint(loras=((lora, 0.9),), recipe="fusionx"),
     ]
     assert fingerprint() == first
     audio = audio_tensors()
     audio["audio_proj.proj1.weight"] += 1
     save_file(audio, storage / "InfiniteTalk/single/infinitetalk.safetensors")
     others.append(fingerprint())
-    assert len({first, *others}) == 5
+    assert len({first, *others}) == 6
 
 
 def test_an_existing_file_is_not_made_again(storage: Path) -> None:
@@ -248,6 +255,49 @@ def test_a_pickle_that_holds_more_than_tensors_is_refused(
 def test_the_manifests_lora_is_used_by_default(storage: Path) -> None:
     with pytest.raises(WeightsError, match=r"rank64.*--no-lora"):
         prepare(storage, loras=None, has_encoders=False)
+
+
+def test_a_lora_that_nothing_is_known_of_needs_a_recipe(
+    storage: Path, write_lora: Callable[[dict[str, Tensor]], Path]
+) -> None:
+    lora = write_lora({f"{Q}.diff": torch.randn(32, 32)})
+    with pytest.raises(WeightsError, match=r"lora\.safetensors.*--recipe \(lightx2v-4, fusionx"):
+        prepare(storage, loras=((lora, 1.0),), has_encoders=False)
+    assert not (storage / "resident").exists()
+
+
+@pytest.mark.parametrize(
+    ("loras", "recipe"),
+    [
+        ((), "undistilled"),
+        (
+            (
+                MergedLora(
+                    "rank64.safetensors",
+                    "8833bd4fd7c8eabebf0bc8ee5cfaf47f4f310ce116928a02c1adf8941dd4b0f1",
+                    1.0,
+                ),
+            ),
+            "lightx2v-4",
+        ),
+        ((MergedLora("other.safetensors", "0" * 64, 1.0),), None),
+    ],
+)
+def test_a_file_of_an_older_version_gets_its_recipe_from_the_loras_it_names(
+    loras: tuple[MergedLora, ...], recipe: str | None
+) -> None:
+    older = ResidentInfo("transformer", "fp8-row", {}, "0.0.1", loras=loras).to_metadata()
+    facts = json.loads(older["avatar"])
+    del facts["recipe"]
+    metadata = {**older, "avatar": json.dumps(facts)}
+    if recipe is None:
+        with pytest.raises(ValueError, match=r"not known how to sample with other\.safetensors"):
+            ResidentInfo.from_metadata(metadata)
+        return
+    info = ResidentInfo.from_metadata(metadata)
+    assert info.recipe == recipe
+    newer = ResidentInfo("transformer", "fp8-row", {}, "0.1.0", loras=loras, recipe=info.recipe)
+    assert info.fingerprint == newer.fingerprint
 
 
 def test_a_resident_file_of_another_kind_is_refused(storage: Path) -> None:

@@ -9,6 +9,7 @@ from typing import Final
 import torch
 
 from inference_sidecar.engines.engine import (
+    DELIVERY_SIZES,
     UNTIMED,
     Chunk,
     Control,
@@ -35,24 +36,27 @@ from inference_sidecar.engines.infinitetalk.loading.load_model import load_model
 from inference_sidecar.engines.infinitetalk.loading.loaded_model import LoadedModel
 from inference_sidecar.engines.infinitetalk.sampling.chunk_loop import RenderState, render
 from inference_sidecar.engines.infinitetalk.sampling.guidance import Guidance
+from inference_sidecar.engines.infinitetalk.sampling.render_settings import RenderSettings
 from inference_sidecar.engines.infinitetalk.sampling.windows import plan_windows
 from inference_sidecar.engines.infinitetalk.settings import InfiniteTalkSettings
 from inference_sidecar.engines.stages import LoadStages
 from inference_sidecar.foundation.errors import GpuOutOfMemory
 
-_VERSION: Final = "infinitetalk-1"
+_VERSION: Final = "infinitetalk-2"
 _LANDSCAPE: Final = Size(1280, 720)
 
 
 @dataclass(frozen=True)
 class _Loaded:
-    """What exists after `load`."""
+    """What exists after `load`. objection: how the settings contradict the weights, if allowed."""
 
     device: Device
     model: LoadedModel
     memory: MemoryPlan
     pace: Pace
     faces: FaceFinder
+    rendering: RenderSettings
+    objection: str | None
 
 
 class InfiniteTalkEngine:
@@ -70,16 +74,16 @@ class InfiniteTalkEngine:
     ) -> None:
         self._settings = settings
         self._load = load
-        self._rendering = settings.render_settings()
-        self._guidance = Guidance(self._rendering.text_guide, self._rendering.audio_guide)
         self._sizes = GenerationSizes(settings.infinitetalk_size_divisor)
         self._maybe_loaded: _Loaded | None = None
+        self._changed: dict[str, str] = {}
 
     def load(self, stages: LoadStages = UNTIMED) -> Readiness:
         """Reads the weights, checks that the configured size fits, and times real forwards.
 
         Raises `WeightsError` if weights are missing, and `GpuOutOfMemory` if the device is too
         small for the configured size, so that the worker never takes a job it cannot render.
+        Raises `SamplingRefused` if the settings contradict how the weights were trained.
         """
         limit = self._settings.infinitetalk_memory_gib
         device = Device(
@@ -88,11 +92,13 @@ class InfiniteTalkEngine:
         with stages.stage("weights"):
             model = self._load(self._settings, device, stages)
             device.synchronise()
+        objection = self._settings.objection(model.recipe)
+        rendering = self._settings.render_settings(model.recipe)
         memory = MemoryPlan(
             precision=self._settings.infinitetalk_precision,
             shape=model.shape,
-            frames=self._rendering.frames,
-            prompts=2 if self._guidance.needs_negative else 1,
+            frames=rendering.frames,
+            prompts=2 if Guidance.of(rendering).needs_negative else 1,
             codec_bytes_per_value=model.codec_bytes_per_value,
             forward_memory=model.forward_memory,
         )
@@ -102,21 +108,34 @@ class InfiniteTalkEngine:
             faces = FaceFinder()
         device.reset_peak()
         with stages.stage("calibrate"):
-            pace = calibrate(model, size, self._rendering, device)
-        self._maybe_loaded = _Loaded(device, model, memory, pace, faces)
+            pace = calibrate(model, size, rendering, device)
+        self._maybe_loaded = _Loaded(device, model, memory, pace, faces, rendering, objection)
         return Readiness(
             device=device.name,
             precision=model.precision,
             attention_backend=model.attention,
             peak_memory_bytes=device.peak_bytes(),
             seconds_per_video_second=seconds_per_video_second(
-                self._seconds_per_chunk(size), self._rendering
+                self._seconds_per_chunk(size), rendering
             ),
             details=self._details(size),
             size_class=self._settings.infinitetalk_size,
-            frames_per_chunk=self._rendering.frames - self._rendering.motion,
+            frames_per_chunk=rendering.frames - rendering.motion,
             device_uuid=device.uuid,
         )
+
+    def warm_up(self) -> Iterator[None]:
+        """Every size of the configured class but the calibrated one: the first job of another
+        aspect would otherwise pay for what the device prepares per size."""
+        loaded, size_class = self._loaded, self._settings.infinitetalk_size
+        if loaded.model.touch is None:
+            return
+        sizes = dict.fromkeys(self._sizes.of(size_class, delivery) for delivery in DELIVERY_SIZES)
+        for size in sizes:
+            if size != loaded.pace.size:
+                loaded.model.touch(size, loaded.rendering)
+                loaded.device.synchronise()
+                yield
 
     def plan(self, request: RenderRequest, size_class: str | None = None) -> Plan:
         """One chunk per window of the model.
@@ -125,7 +144,7 @@ class InfiniteTalkEngine:
         """
         chosen = size_class or self._settings.infinitetalk_size
         generation = self._sizes.of(chosen, request.delivery)
-        windows = plan_windows(request.frames, self._rendering)
+        windows = plan_windows(request.frames, self._loaded.rendering)
         return Plan(
             generation=generation,
             delivery=request.delivery,
@@ -168,9 +187,10 @@ class InfiniteTalkEngine:
             loaded.model.precision,
             loaded.model.attention,
             loaded.model.block_ops,
+            loaded.model.audio_branch,
             loaded.device.name,
             torch.__version__,
-            self._rendering,
+            self._loaded.rendering,
             self._prompt_of(request),
         )
         return fingerprint_of(request, plan, repr(decisive))
@@ -187,22 +207,31 @@ class InfiniteTalkEngine:
         model = self._loaded.model
         prompt, size = self._prompt_of(request), plan.generation
         with control.stage("prepare"):
-            settings = self._rendering
+            settings = self._loaded.rendering
             job = prepare_job(model.text, model.voice, request, size, prompt, settings, control)
-        for chunk in render(model.models, job, self._rendering, control, state):
-            yield Chunk(chunk.index, chunk.to_uint8(), chunk.state.to_bytes())
+        for chunk in render(model.models, job, self._loaded.rendering, control, state):
+            if chunk.is_redone:
+                self._changed["attention"] = f"exact since {model.attention} broke a chunk"
+            state = chunk.state
+            yield Chunk(
+                chunk.index, chunk.to_uint8(), state.to_bytes(), state.checks, dict(self._changed)
+            )
 
     def _prompt_of(self, request: RenderRequest) -> str:
         return request.prompt.strip() or self._settings.infinitetalk_prompt
 
     def _details(self, size: Size) -> dict[str, str]:
         """What else affects the pixels or the speed."""
-        loaded, rendering = self._loaded, self._rendering
+        loaded, rendering = self._loaded, self._loaded.rendering
+        steps, forwards = rendering.steps, Guidance.of(rendering).forwards(rendering.steps)
         return {
             "calibratedAt": f"{size.width}x{size.height}",
-            "steps": f"{rendering.steps} x {len(self._guidance.passes)}",
+            "recipe": loaded.model.recipe.name,
+            "sampling": loaded.objection or "as the weights were trained",
+            "steps": f"{steps} in {forwards} forwards, {rendering.grid} grid",
             "shift": f"{rendering.shift:g}",
             "guides": f"text {rendering.text_guide:g}, audio {rendering.audio_guide:g}",
+            "audioBranch": loaded.model.audio_branch,
             "betweenLayers": loaded.model.block_ops,
             "codec": "tiled" if loaded.model.codec.is_tiled else "whole",
             "forwardSeconds": f"{loaded.pace.forward:.3f}",
@@ -213,8 +242,7 @@ class InfiniteTalkEngine:
 
     def _seconds_per_chunk(self, size: Size) -> float:
         loaded = self._loaded
-        passes = len(self._guidance.passes)
-        return loaded.pace.seconds_per_chunk(size, self._rendering, passes, loaded.model.shape)
+        return loaded.pace.seconds_per_chunk(size, loaded.rendering, loaded.model.shape)
 
 
 def _require_memory(device: Device, model: LoadedModel, memory: MemoryPlan, size: Size) -> None:

@@ -7,13 +7,19 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from inference_sidecar.engines.infinitetalk.sampling.render_settings import RenderSettings
+from inference_sidecar.engines.infinitetalk.recipes import RECIPES, Recipe, SamplingRefused
+from inference_sidecar.engines.infinitetalk.sampling.render_settings import (
+    Check,
+    ColourBy,
+    RenderSettings,
+    Tail,
+)
 from inference_sidecar.engines.settings import EngineSettings
 from inference_sidecar.foundation.settings import AbsolutePath
 
 SizeClass = Literal["720p", "480p", "432p", "352p"]
 Precision = Literal["fp8", "bf16", "fp32"]
-Attention = Literal["auto", "sage", "cudnn", "flash", "efficient", "cpu"]
+Attention = Literal["auto", "fast", "sage", "cudnn", "flash", "efficient", "cpu"]
 
 DEFAULT_PROMPT = "A person speaks to the camera, calm background, natural gestures, sharp focus."
 
@@ -30,10 +36,15 @@ class InfiniteTalkSettings(EngineSettings):
     infinitetalk_precision: Precision = Field(
         default="fp8", description="of the transformer's linear layers"
     )
+    infinitetalk_audio_branch: Literal["bf16", "fp8"] = Field(
+        default="bf16",
+        description="of the layers that hear the voice, beside fp8 weights; `fp8` saves 2.3 GiB",
+    )
     infinitetalk_attention: Attention = Field(
         default="auto",
         description="attention kernel; `auto` takes the fastest exact one, `sage` (SageAttention) "
-        "computes in 8 bits; a kernel that cannot run on the device stops the engine",
+        "computes in 8 bits; a kernel that cannot run on the device, or `sage` that disagrees with "
+        "exact attention, stops the engine; `fast` takes `sage` if it agrees, else an exact one",
     )
     infinitetalk_upstream: AbsolutePath | None = Field(
         default=None,
@@ -45,26 +56,58 @@ class InfiniteTalkSettings(EngineSettings):
         description="size that is generated, for landscape, portrait and square: 720p (1280x720, "
         "960x960), 480p (832x480, 640x640), 432p (768x432, 576x576), 352p (640x352, 480x480)",
     )
-    infinitetalk_steps: int = Field(
-        default=4, ge=1, le=100, description="denoising steps per chunk; 4 need a distilled LoRA"
+    infinitetalk_sampling: Literal["recipe", "any"] = Field(
+        default="recipe",
+        description="what happens to settings that contradict how the weights were trained: "
+        "`recipe` stops the engine, `any` renders with them",
     )
-    infinitetalk_shift: float = Field(
-        default=5.0, gt=0, le=100, description="above 1, more of the steps are spent at high noise"
+    infinitetalk_steps: int | None = Field(
+        default=None, ge=1, le=100, description="denoising steps per chunk; by default the weights'"
     )
-    infinitetalk_text_guide: float = Field(
-        default=1.0,
+    infinitetalk_shift: float | None = Field(
+        default=None,
+        gt=0,
+        le=100,
+        description="above 1, more of the steps are spent at high noise; by default the weights'",
+    )
+    infinitetalk_text_guide: float | None = Field(
+        default=None,
         ge=0,
         le=20,
-        description="guidance scale of the prompt; 1 saves a forward per step",
+        description="guidance scale of the prompt, by default the weights'; 1 saves a forward per "
+        "step",
     )
-    infinitetalk_audio_guide: float = Field(
-        default=1.0,
+    infinitetalk_audio_guide: float | None = Field(
+        default=None,
         ge=0,
         le=20,
-        description="guidance scale of the voice; 1 saves a forward per step",
+        description="guidance scale of the voice, by default the weights'; 1 saves a forward per "
+        "step",
+    )
+    infinitetalk_guided_steps: int | None = Field(
+        default=None,
+        ge=0,
+        le=100,
+        description="the voice guides only so many of the first steps; by default as many as the "
+        "weights' recipe says",
     )
     infinitetalk_color: float = Field(
         default=1.0, ge=0, le=1, description="strength of colour matching to the portrait"
+    )
+    infinitetalk_color_by: ColourBy = Field(
+        default=ColourBy.CHUNK,
+        description="what is matched at once: a whole `chunk`, or each `frame` by itself like "
+        "upstream",
+    )
+    infinitetalk_tail: Tail = Field(
+        default=Tail.SILENCE,
+        description="what the last chunk hears after the end of the voice: `silence`, or the voice "
+        "backwards (`mirror`) like upstream",
+    )
+    infinitetalk_check: Check = Field(
+        default=Check.PICTURE,
+        description="what is looked at before a chunk is delivered: `picture` (numbers, contrast, "
+        "noise, flicker), `finite` (numbers alone; for random weights), `off`",
     )
     infinitetalk_frames: int = Field(
         default=81, ge=5, description="frames of one chunk, 4n + 1; the model is trained on 81"
@@ -85,7 +128,7 @@ class InfiniteTalkSettings(EngineSettings):
     @model_validator(mode="after")
     def _renders(self) -> InfiniteTalkSettings:
         """Checks combinations of fields; `RenderSettings` raises for its own."""
-        self.render_settings()
+        self.render_settings(RECIPES["lightx2v-4"])
         if self.infinitetalk_upstream is not None:
             if self.infinitetalk_precision == "fp8":
                 raise ValueError(
@@ -98,14 +141,36 @@ class InfiniteTalkSettings(EngineSettings):
                 )
         return self
 
-    def render_settings(self) -> RenderSettings:
-        """The settings of every render."""
+    def render_settings(self, recipe: Recipe) -> RenderSettings:
+        """The settings of every render with weights of this recipe."""
+        steps = self.infinitetalk_steps or recipe.steps
+        guided_steps = self.infinitetalk_guided_steps
         return RenderSettings(
             frames=self.infinitetalk_frames,
             motion=self.infinitetalk_motion_frames,
-            steps=self.infinitetalk_steps,
-            shift=self.infinitetalk_shift,
-            text_guide=self.infinitetalk_text_guide,
-            audio_guide=self.infinitetalk_audio_guide,
+            steps=steps,
+            shift=_given(self.infinitetalk_shift, recipe.shift_at(self.infinitetalk_size)),
+            grid=recipe.grid,
+            text_guide=_given(self.infinitetalk_text_guide, recipe.text_guide),
+            audio_guide=_given(self.infinitetalk_audio_guide, recipe.audio_guide),
+            guided_steps=recipe.guided_steps(steps) if guided_steps is None else guided_steps,
             colour=self.infinitetalk_color,
+            colour_by=self.infinitetalk_color_by,
+            tail=self.infinitetalk_tail,
+            check=self.infinitetalk_check,
         )
+
+    def objection(self, recipe: Recipe) -> str | None:
+        """How these settings contradict weights of this recipe, in one sentence.
+
+        Raises `SamplingRefused` with it, unless the operator allowed that.
+        """
+        rendering = self.render_settings(recipe)
+        objection = recipe.objection(rendering.steps, rendering.text_guide)
+        if objection is not None and self.infinitetalk_sampling == "recipe":
+            raise SamplingRefused(f"{objection}.")
+        return objection
+
+
+def _given(setting: float | None, otherwise: float) -> float:
+    return otherwise if setting is None else setting

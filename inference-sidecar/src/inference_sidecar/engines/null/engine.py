@@ -67,6 +67,10 @@ class NullEngine:
             frames_per_chunk=_CHUNK_FRAMES,
         )
 
+    def warm_up(self) -> Iterator[None]:
+        """Nothing: a first job is as fast as any other."""
+        return iter(())
+
     def plan(self, request: RenderRequest, size_class: str | None = None) -> Plan:
         """Plans chunks of three seconds. Raises `NoFace` for `null:noface`, as others would."""
         self._busy.begin()

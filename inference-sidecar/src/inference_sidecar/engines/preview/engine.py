@@ -79,6 +79,10 @@ class PreviewEngine:
             frames_per_chunk=_CHUNK_FRAMES,
         )
 
+    def warm_up(self) -> Iterator[None]:
+        """Nothing: a first job is as fast as any other."""
+        return iter(())
+
     def plan(self, request: RenderRequest, size_class: str | None = None) -> Plan:
         """Finds the face. Chunks are one second long.
 

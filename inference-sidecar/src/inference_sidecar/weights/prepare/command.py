@@ -17,6 +17,7 @@ from inference_sidecar.engines.infinitetalk.checkpoints.layout import (
     PublishedLayout,
 )
 from inference_sidecar.engines.infinitetalk.checkpoints.resident_file import (
+    TRANSFORMER,
     MergedLora,
     Precision,
     ResidentFile,
@@ -24,6 +25,12 @@ from inference_sidecar.engines.infinitetalk.checkpoints.resident_file import (
     ResidentInfo,
 )
 from inference_sidecar.engines.infinitetalk.native.fp8 import Granularity
+from inference_sidecar.engines.infinitetalk.recipes import (
+    RECIPE_NAMES,
+    RecipeName,
+    RecipeUnknown,
+    recipe_of,
+)
 from inference_sidecar.foundation.errors import WeightsError
 from inference_sidecar.weights.hashes import sha256_of
 from inference_sidecar.weights.manifest import read_manifest
@@ -53,12 +60,14 @@ class Preparation:
     """One run of `prepare` over a weights folder.
 
     loras: files with their strength; None takes those of the manifest.
+    recipe: how the transformer is to be sampled; None takes what is known of the LoRAs.
     """
 
     folder: Path
     precisions: tuple[Precision, ...] = ("fp8",)
     granularity: Granularity = Granularity.ROW
     loras: tuple[tuple[Path, float], ...] | None = None
+    recipe: RecipeName | None = None
     device: str = "cpu"
     has_transformer: bool = True
     has_encoders: bool = True
@@ -102,14 +111,17 @@ class Preparation:
         sources = read_sources(files)
         shapes = {name: source.shape for name, source in sources.items()}
         loras = [self._read_lora(path, scale, shapes) for path, scale in self._loras()]
+        recipe = self.recipe or _recipe_of([lora.merged for lora in loras])
         for precision in self.precisions:
             conversion = Conversion(precision, self.granularity, torch.device(self.device))
             info = self._info(
-                "transformer",
+                TRANSFORMER,
                 conversion.name,
                 files,
                 loras=tuple(lora.merged for lora in loras),
                 config=self._layout.transformer_config,
+                recipe=recipe,
+                audio_branch="bf16" if precision == "fp8" else None,
             )
 
             write = partial(write_transformer, loras=loras, conversion=conversion, info=info)
@@ -141,6 +153,8 @@ class Preparation:
         files: Sequence[Path],
         loras: tuple[MergedLora, ...] = (),
         config: Mapping[str, object] | None = None,
+        recipe: RecipeName | None = None,
+        audio_branch: str | None = None,
     ) -> ResidentInfo:
         return ResidentInfo(
             part=part,
@@ -149,6 +163,8 @@ class Preparation:
             code=version("inference-sidecar"),
             loras=loras,
             config=config or {},
+            recipe=recipe,
+            audio_branch=audio_branch,
         )
 
     def _loras(self) -> Sequence[tuple[Path, float]]:
@@ -176,6 +192,18 @@ class Preparation:
                 _say(f"{path.name}: has no recorded sha256; reading it")
             self._hashes[path] = known or sha256_of(path)
         return self._hashes[path]
+
+
+def _recipe_of(loras: Sequence[MergedLora]) -> RecipeName:
+    try:
+        return recipe_of({lora.name: lora.sha256 for lora in loras})
+    except RecipeUnknown as cause:
+        names = ", ".join(RECIPE_NAMES)
+        raise WeightsError(
+            f"The transformer cannot be prepared: {cause}. Say it with --recipe ({names}); a LoRA"
+            " sampled at other noise levels than it was trained at gives a worse picture, without"
+            " any error."
+        ) from cause
 
 
 def _is_made(path: Path, info: ResidentInfo) -> bool:
@@ -207,6 +235,7 @@ def _preparation(folder: Path, arguments: Namespace) -> Preparation:
         precisions=tuple(arguments.precision),
         granularity=Granularity(arguments.fp8_scale),
         loras=loras,
+        recipe=arguments.recipe,
         device=device,
         has_transformer=arguments.only != "encoders",
         has_encoders=arguments.only != "transformer",

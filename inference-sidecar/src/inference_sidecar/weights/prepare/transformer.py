@@ -13,7 +13,7 @@ from torch import Tensor
 
 from inference_sidecar.engines.infinitetalk.checkpoints.resident_file import Precision, ResidentInfo
 from inference_sidecar.engines.infinitetalk.native.fp8 import E4M3, Granularity, quantise_by
-from inference_sidecar.engines.infinitetalk.native.linear import SCALE
+from inference_sidecar.engines.infinitetalk.native.linear import AUDIO_BRANCH, SCALE
 from inference_sidecar.foundation.errors import WeightsError
 from inference_sidecar.weights.prepare.lora import Change, Lora
 from inference_sidecar.weights.prepare.sources import Source
@@ -51,7 +51,8 @@ def write_transformer(
 ) -> str:
     """Writes the file a few rows at a time and returns its SHA-256.
 
-    The linear layers of the blocks get the requested precision. The embeddings around them are at
+    The linear layers of the blocks get the requested precision, but those that hear the voice are
+    at least bf16; the engine can quantise them when it loads. The embeddings around them are at
     least bf16, and what upstream computes in float32 (time, head, norms, modulation, biases) stays
     float32.
     """
@@ -127,6 +128,8 @@ def _dtype_of(source: Source, conversion: Conversion) -> torch.dtype:
     is_matrix = len(source.shape) == 2
     if conversion.precision == "fp32" or not is_matrix:
         return torch.float32
+    if conversion.precision == "fp8" and AUDIO_BRANCH in source.name:
+        return torch.bfloat16
     if _BLOCK_LINEAR.fullmatch(source.name):
         return E4M3 if conversion.precision == "fp8" else torch.bfloat16
     return torch.bfloat16 if _EMBEDDING.fullmatch(source.name) else torch.float32

@@ -11,7 +11,7 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final, Literal, cast
 
@@ -20,9 +20,12 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor
 
+from inference_sidecar.engines.infinitetalk.recipes import RECIPE_NAMES, RecipeName, recipe_of
 from inference_sidecar.engines.infinitetalk.settings import Precision
 from inference_sidecar.foundation.errors import WeightsError
 
+TRANSFORMER: Final = "transformer"
+"""The part that has LoRAs and a recipe."""
 FORMAT: Final = 1
 """Increased when older files cannot be read any more, or contain an error."""
 
@@ -45,7 +48,9 @@ class ResidentInfo:
 
     part: transformer, text, image or codec. precision: of its linear layers; for fp8 with the
     granularity of the scales, `fp8-row` or `fp8-tensor`. sources: SHA-256 of each published file,
-    by name. config: the sizes from the published config. code: version of the code that made the
+    by name. config: the sizes from the published config. recipe: how the transformer is to be
+    sampled; None for other parts. audio_branch: precision of the layers that hear the voice, if it
+    is not that of the others. code: version of the code that made the
     file, for people; a change that matters increases `format`.
     """
 
@@ -55,6 +60,8 @@ class ResidentInfo:
     code: str
     loras: tuple[MergedLora, ...] = ()
     config: Mapping[str, object] = field(default_factory=dict[str, object])
+    recipe: RecipeName | None = None
+    audio_branch: str | None = None
     format: int = FORMAT
 
     @property
@@ -62,6 +69,10 @@ class ResidentInfo:
         """Identifies the content: a hash over everything that determines it."""
         facts = asdict(self)
         del facts["code"]
+        # Older versions had neither, and the fingerprints of their files must stay.
+        for name in ("recipe", "audio_branch"):
+            if facts[name] is None:
+                del facts[name]
         # The content of the sources counts, not their names.
         facts["sources"] = sorted(self.sources.values())
         for lora in facts["loras"]:
@@ -84,10 +95,15 @@ class ResidentInfo:
                 raise ValueError(f"it has format {facts['format']}, not {FORMAT}")
             loras = tuple(MergedLora(**lora) for lora in facts.pop("loras"))
             info = cls(**facts, loras=loras)
+            if info.recipe not in {None, *RECIPE_NAMES}:
+                raise ValueError(f"nothing is known of its recipe {info.recipe}")
         except (KeyError, TypeError) as cause:
             raise ValueError("its header is not one of ours") from cause
         if info.fingerprint != fingerprint:
             raise ValueError("its header contradicts itself")
+        if info.part == TRANSFORMER and info.recipe is None:
+            # Older versions recorded none.
+            return replace(info, recipe=recipe_of({lora.name: lora.sha256 for lora in loras}))
         return info
 
 

@@ -33,9 +33,9 @@ _log = logging.getLogger("avatar")
 class PromptCache:
     """`interfaces.TextEncoder` that caches another one, which is created on the first miss.
 
-    fingerprint: identifies the encoder's weights; embeddings of another encoder are not found. An
-    unreadable or damaged entry is computed again. A disk that cannot be written costs time, but
-    fails no render.
+    fingerprint: identifies the encoder: its weights and how it reads text. Embeddings of another
+    one are not found. An unreadable or damaged entry is computed again. A disk that cannot be
+    written costs time, but fails no render.
     """
 
     folder: Path

@@ -11,10 +11,13 @@ import ftfy
 import regex
 import torch
 from torch import Tensor
-from transformers import AutoTokenizer, UMT5Config, UMT5EncoderModel
+from transformers import PreTrainedTokenizerFast, UMT5Config, UMT5EncoderModel
 
 from inference_sidecar.engines.infinitetalk.checkpoints.text_names import TextSizes, text_weights
 
+TOKENS_VERSION: Final = "tokens-2"
+"""Part of the key of cached embeddings. Version 1 read other tokens for characters that the
+vocabulary does not have."""
 _MAX_DISTANCE: Final = 128
 """Beyond it, all relative positions share one bucket. The tensors do not reveal this value."""
 
@@ -22,6 +25,7 @@ _MAX_DISTANCE: Final = 128
 class UmT5:
     """`interfaces.TextEncoder`. The published encoder has 5.7 billion parameters.
 
+    tokenizer: a folder with `tokenizer.json`.
     tokens: longer prompts are cut to this many, the transformer's text length.
     is_exact: embeds all texts as one padded batch, as upstream does. Padding is masked, so leaving
     it out changes only the last bits, and takes a tenth of the time for a typical prompt.
@@ -39,9 +43,7 @@ class UmT5:
         self._device = torch.device(device)
         self._tokens = tokens
         self._is_exact = is_exact
-        self._tokenizer = cast(
-            "Any", AutoTokenizer.from_pretrained(str(tokenizer), local_files_only=True)
-        )
+        self._tokenizer = read_tokenizer(tokenizer)
         self._model = _build(tensors).to(self._device)
         if is_exact:
             self._model.set_attn_implementation("eager")
@@ -70,6 +72,21 @@ class UmT5:
         used = mask.sum(dim=1).tolist()
         hidden = cast("Tensor", output.last_hidden_state).float()
         return [one[:length] for one, length in zip(hidden, used, strict=True)]
+
+
+def read_tokenizer(folder: Path) -> Any:  # noqa: ANN401 - transformers is only partly typed
+    """The tokenizer of `tokenizer.json` in a folder, as it stands there.
+
+    The folder's configuration names the class `T5Tokenizer`, and transformers 5 makes that from the
+    pieces alone: with another unknown token, and without the bytes into which umT5 takes apart what
+    it does not know. An accent or an emoji then becomes the end of the text or nothing.
+    """
+    return cast("Any", PreTrainedTokenizerFast)(
+        tokenizer_file=str(folder / "tokenizer.json"),
+        pad_token="<pad>",  # noqa: S106 - a token of a vocabulary
+        eos_token="</s>",  # noqa: S106
+        unk_token="<unk>",  # noqa: S106
+    )
 
 
 def clean_prompt(text: str) -> str:

@@ -7,6 +7,7 @@ on every layer collects the hidden states.
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 from typing import Any, Final, cast
 
@@ -17,10 +18,12 @@ from torch import Tensor
 from torch.nn import functional
 from transformers import Wav2Vec2FeatureExtractor, Wav2Vec2Model
 
+from inference_sidecar.engines.engine import FPS
 from inference_sidecar.engines.infinitetalk.checkpoints.tensor_source import MissingTensor
 from inference_sidecar.engines.infinitetalk.encoders.stored_voice import StoredVoice
 from inference_sidecar.engines.infinitetalk.encoders.voice_features import features_in_pieces
-from inference_sidecar.engines.infinitetalk.sampling.interfaces import SAMPLE_RATE
+from inference_sidecar.engines.infinitetalk.sampling.interfaces import AS_UPSTREAM, SAMPLE_RATE
+from inference_sidecar.engines.infinitetalk.sampling.render_settings import VoiceEnds
 
 _EXACT_FRAMES: Final = 1_500
 """Up to a minute, convolutions run in one piece and attention stores its scores (108 MB per layer),
@@ -44,8 +47,17 @@ class Wav2Vec2:
         model = _read_model(folder)
         self._model = model.eval().requires_grad_(False).to(self._device)
 
+    @functools.cached_property
+    def _silence(self) -> Tensor:
+        """A second of embedded silence, from the middle of two: once per process."""
+        track = self.embed(np.zeros(2 * SAMPLE_RATE, dtype=np.float32), 2 * FPS)
+        # Of five neighbours, the frame itself.
+        return track.window(FPS // 2, FPS, is_last=False)[:, 2]
+
     @torch.inference_mode()
-    def embed(self, samples: NDArray[np.floating[Any]], frames: int) -> StoredVoice:
+    def embed(
+        self, samples: NDArray[np.floating[Any]], frames: int, ends: VoiceEnds = AS_UPSTREAM
+    ) -> StoredVoice:
         """See `interfaces.VoiceEncoder.embed`."""
         prepared = self._extractor(samples, sampling_rate=SAMPLE_RATE).input_values
         waveform = torch.from_numpy(np.squeeze(prepared)).float()[None].to(self._device)
@@ -57,11 +69,12 @@ class Wav2Vec2:
         ).transpose(1, 2)
         hidden, _ = self._model.feature_projection(stretched)
         del features, stretched
-        return self._collect(hidden)
+        return self._collect(hidden, ends)
 
-    def _collect(self, hidden: Tensor) -> StoredVoice:
+    def _collect(self, hidden: Tensor, ends: VoiceEnds) -> StoredVoice:
         layers = self._model.encoder.layers
-        track = StoredVoice(hidden.shape[1], len(layers), hidden.shape[2])
+        silence = None if ends == AS_UPSTREAM else self._silence
+        track = StoredVoice(hidden.shape[1], len(layers), hidden.shape[2], ends, silence)
 
         def keep(index: int) -> Any:  # noqa: ANN401 - torch's signature of a hook
             def hook(_module: object, _inputs: object, output: Any) -> None:  # noqa: ANN401

@@ -15,8 +15,10 @@ from inference_sidecar.engines.infinitetalk.inputs.speech import (
 from inference_sidecar.engines.infinitetalk.sampling.chunk_loop import RenderJob
 from inference_sidecar.engines.infinitetalk.sampling.guidance import Guidance
 from inference_sidecar.engines.infinitetalk.sampling.interfaces import TextEncoder, VoiceEncoder
-from inference_sidecar.engines.infinitetalk.sampling.render_settings import RenderSettings
+from inference_sidecar.engines.infinitetalk.sampling.render_settings import RenderSettings, Tail
 
+_LEAST_EMBEDDED: Final = 10
+"""Frames, 0.4 s. Of less the speech encoder makes nothing useful: silent samples are appended."""
 NEGATIVE_PROMPT: Final = (
     "bright tones, overexposed, static, blurred details, subtitles, style, works, paintings, "
     "images, static, overall gray, worst quality, low quality, JPEG compression residue, ugly, "
@@ -38,17 +40,20 @@ def prepare_job(
 ) -> RenderJob:
     """Reads and embeds the inputs. Raises `InputError`, and whatever `control.check` raises.
 
-    The model needs a voice of at least one window: a shorter one is padded with silence, and the
-    window's frames are cut to the length of the video afterwards.
+    The model needs a voice of at least one window. A shorter one is followed by the embedding of
+    silence, or by silent samples if the settings mirror the voice like upstream; the window's
+    frames are cut to the length of the video afterwards.
     """
     control.check()
     portrait = read_portrait(request.image, size)
-    frames = max(request.frames, settings.frames)
+    ends = settings.voice_ends
+    least = settings.frames if ends.tail is Tail.MIRROR else _LEAST_EMBEDDED
+    frames = max(request.frames, least)
     samples = level_loudness(read_speech(request.audio)[: request.frames * SAMPLES_PER_FRAME])
     control.check()
-    track = voice.embed(pad_to_frames(samples, frames), frames)
+    track = voice.embed(pad_to_frames(samples, frames), frames, ends)
     control.check()
-    needs_negative = Guidance(settings.text_guide, settings.audio_guide).needs_negative
+    needs_negative = Guidance.of(settings).needs_negative
     texts = [prompt, NEGATIVE_PROMPT] if needs_negative else [prompt]
     embedded = text.embed(texts)
     return RenderJob(
@@ -57,5 +62,5 @@ def prepare_job(
         negative=embedded[1] if needs_negative else None,
         voices=(track,),
         seed=request.seed,
-        frames=request.frames,
+        frames=ends.lead_frames + request.frames + ends.tail_frames,
     )

@@ -18,6 +18,7 @@ from inference_sidecar.engines.infinitetalk.capacity.flops import (
     forward_flops,
 )
 from inference_sidecar.engines.infinitetalk.loading.loaded_model import LoadedModel
+from inference_sidecar.engines.infinitetalk.sampling.guidance import Guidance
 from inference_sidecar.engines.infinitetalk.sampling.interfaces import Conditions, Text
 from inference_sidecar.engines.infinitetalk.sampling.render_settings import RenderSettings
 
@@ -40,7 +41,7 @@ class Pace:
     decode: float
 
     def seconds_per_chunk(
-        self, size: Size, settings: RenderSettings, passes: int, shape: TransformerShape
+        self, size: Size, settings: RenderSettings, shape: TransformerShape
     ) -> float:
         """All forwards, the decoding, and the encoding of the frames that the next chunk starts
         from."""
@@ -50,7 +51,8 @@ class Pace:
         )
         codec = decode_flops(size, frames) + encode_flops(size, settings.motion)
         per_flop = self.decode / decode_flops(self.size, frames)
-        return settings.steps * passes * self.forward * slower + codec * per_flop
+        forwards = Guidance.of(settings).forwards(settings.steps)
+        return forwards * self.forward * slower + codec * per_flop
 
 
 def seconds_per_video_second(seconds_per_chunk: float, settings: RenderSettings) -> float:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
+from inference_sidecar.engines.engine import Size
 from inference_sidecar.engines.infinitetalk.capacity.flops import TransformerShape
+from inference_sidecar.engines.infinitetalk.recipes import Recipe
 from inference_sidecar.engines.infinitetalk.sampling.chunk_loop import Models
 from inference_sidecar.engines.infinitetalk.sampling.interfaces import (
     TextEncoder,
     VideoCodec,
     VoiceEncoder,
 )
+from inference_sidecar.engines.infinitetalk.sampling.render_settings import RenderSettings
 
 
 class TilingCodec(VideoCodec, Protocol):
@@ -31,7 +35,9 @@ class LoadedModel:
     """The result of `load_model`.
 
     precision, attention, block_ops: what is really used, as readiness reports it.
-    weights: fingerprint of the transformer's weights.
+    weights: fingerprint of the transformer's weights. recipe: how they are to be sampled.
+    audio_branch: precision of the layers that hear the voice.
+    touch: has the device prepare for a size, within a second; None where nothing is to be prepared.
     codec: the one in `models`, with its tiling switch; codec_bytes_per_value: 2 or 4.
     forward_memory: memory of one forward relative to the native transformer's.
     """
@@ -46,5 +52,8 @@ class LoadedModel:
     attention: str
     block_ops: str
     weights: str
+    recipe: Recipe
     codec_bytes_per_value: int
     forward_memory: float = 1.0
+    audio_branch: str = ""
+    touch: Callable[[Size, RenderSettings], None] | None = None

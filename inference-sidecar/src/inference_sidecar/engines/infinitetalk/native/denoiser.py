@@ -9,8 +9,10 @@ import torch
 from torch import Tensor
 
 from inference_sidecar.engines.infinitetalk.native.attention import Attention, AttentionBackend
+from inference_sidecar.engines.infinitetalk.native.attention_check import AttentionSizes
 from inference_sidecar.engines.infinitetalk.native.block import KeyValue, Shared
 from inference_sidecar.engines.infinitetalk.native.block_ops import BlockOps
+from inference_sidecar.engines.infinitetalk.native.config import AUDIO_LAYERS, AUDIO_WIDTH
 from inference_sidecar.engines.infinitetalk.native.dit import Dit
 from inference_sidecar.engines.infinitetalk.native.fastest_block_ops import fastest_block_ops
 from inference_sidecar.engines.infinitetalk.native.rope import Rotation, rotation
@@ -30,6 +32,7 @@ class NativeDenoiser:
     """`interfaces.Denoiser` with the native forward.
 
     ops: the operations between the linear layers; None takes the fastest that runs on the device.
+    token_counts, usual_tokens: see `AttentionSizes`.
     """
 
     def __init__(
@@ -37,9 +40,13 @@ class NativeDenoiser:
         dit: Dit,
         attention: AttentionBackend = AttentionBackend.AUTO,
         ops: BlockOps | None = None,
+        token_counts: tuple[int, ...] = (),
+        usual_tokens: int = 0,
     ) -> None:
         self._dit = dit
-        self._attend = Attention(attention, dit.device, dit.dtype)
+        heads, head_dim = dit.config.heads, dit.config.head_dim
+        sizes = AttentionSizes(heads, head_dim, token_counts, usual_tokens)
+        self._attend = Attention(attention, dit.device, dit.dtype, sizes)
         self._ops = ops or fastest_block_ops(dit.device, dit.dtype)
 
     @property
@@ -51,6 +58,28 @@ class NativeDenoiser:
     def block_ops(self) -> str:
         """What is really used between the linear layers, as readiness reports it."""
         return self._ops.name
+
+    def make_exact(self) -> bool:
+        """See `chunk_loop.Models.make_exact`."""
+        return self._attend.make_exact()
+
+    @torch.inference_mode()
+    def touch(self, frames: int, latent: tuple[int, int, int]) -> None:
+        """Runs one block for a window of so many frames and a latent of this size, on noise: what
+        the device prepares per size is then prepared."""
+        dit, block = self._dit, self._dit.blocks[0]
+
+        def noise(*shape: int) -> Tensor:
+            return torch.randn(shape).to(dit.device)
+
+        x, grid = dit.patches(noise(dit.patch_channels, *latent))
+        _, time = dit.time_tokens(500.0)
+        voice = noise(frames, dit.config.audio_window, AUDIO_LAYERS, AUDIO_WIDTH).to(dit.dtype)
+        audio = dit.audio_projection(voice)
+        shared = Shared(time, _positions(dit, grid), audio, self._attend, self._ops)
+        text = block.cross_attn.text(dit.text_tokens(noise(1, dit.config.text_dim)))
+        image = block.cross_attn.image(dit.image_tokens(noise(257, 1280)))
+        block(x, text, image, shared)
 
     def condition(self, conditions: Conditions) -> NativeConditioned:
         """Computes the keys and values of prompt and portrait for all blocks; 0.6 GB per prompt in
@@ -101,8 +130,11 @@ class NativeConditioned:
 
     def _positions_of(self, grid: tuple[int, int, int]) -> Rotation:
         if grid not in self._positions:
-            device = self._dit.device
-            is_exact = device.type == "cpu" and self._dit.dtype == torch.float32
-            precision = torch.float64 if is_exact else torch.float32
-            self._positions[grid] = rotation(grid, self._dit.config.head_dim, device, precision)
+            self._positions[grid] = _positions(self._dit, grid)
         return self._positions[grid]
+
+
+def _positions(dit: Dit, grid: tuple[int, int, int]) -> Rotation:
+    is_exact = dit.device.type == "cpu" and dit.dtype == torch.float32
+    precision = torch.float64 if is_exact else torch.float32
+    return rotation(grid, dit.config.head_dim, dit.device, precision)

@@ -67,6 +67,11 @@ class Dit(nn.Module):
         """The device of the weights."""
         return self.patch_weight.device
 
+    @property
+    def patch_channels(self) -> int:
+        """Channels of what `patches` takes."""
+        return self.patch_weight.shape[1] // math.prod(self.config.patch)
+
     def text_tokens(self, embedding: Tensor) -> Tensor:
         """`[tokens, text_dim]` → `[text_tokens, dim]`. The padding is not masked, because upstream
         attends to it too."""

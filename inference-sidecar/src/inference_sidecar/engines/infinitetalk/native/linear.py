@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import Final
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -16,6 +19,7 @@ from inference_sidecar.engines.infinitetalk.native.fp8 import (
     kernel_of,
     multiply,
     quantise_activation,
+    quantise_weight,
 )
 
 SCALE = "weight_scale"
@@ -38,6 +42,39 @@ def resident_linear(source: TensorSource, prefix: str) -> nn.Module:
         return plain_linear(source, prefix)
     weight = Quantised(source.take(f"{prefix}.weight"), source.take(f"{prefix}.{SCALE}"))
     return Fp8Linear(weight, source.take(f"{prefix}.bias"))
+
+
+AUDIO_BRANCH: Final = ".audio_cross_attn."
+"""In the published names of the layers of the blocks that hear the voice."""
+
+
+@dataclass(frozen=True)
+class AudioInFp8:
+    """`resident_linear`, but the layers that hear the voice are quantised if they are not yet."""
+
+    granularity: Granularity
+
+    def __call__(self, source: TensorSource, prefix: str) -> nn.Module:
+        """See `tensor_source.LinearFactory`."""
+        if AUDIO_BRANCH not in prefix or f"{prefix}.{SCALE}" in source:
+            return resident_linear(source, prefix)
+        weight = quantise_weight(source.take(f"{prefix}.weight"), self.granularity)
+        return Fp8Linear(weight, source.take(f"{prefix}.bias"))
+
+
+def audio_branch_of(model: nn.Module) -> str:
+    """The precision of the layers that hear the voice."""
+    layers = (
+        layer
+        for name, layer in model.named_modules()
+        if AUDIO_BRANCH in f"{name}." and hasattr(layer, "weight")
+    )
+    first = next(layers)
+    return "fp8" if isinstance(first, Fp8Linear) else _name_of(first.weight)
+
+
+def _name_of(weight: Tensor) -> str:
+    return {torch.bfloat16: "bf16", torch.float32: "fp32"}.get(weight.dtype, str(weight.dtype))
 
 
 class Fp8Linear(nn.Module):

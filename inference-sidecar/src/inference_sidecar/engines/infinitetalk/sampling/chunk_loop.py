@@ -6,8 +6,11 @@ window after colour matching, and is all that a resumed render needs.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+import json
+import logging
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from itertools import pairwise
 from typing import Final
 
 import numpy as np
@@ -17,7 +20,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from inference_sidecar.engines.engine import Control
+from inference_sidecar.engines.infinitetalk.sampling.chunk_check import (
+    ChunkCheck,
+    Finding,
+    Measures,
+    worst,
+)
+from inference_sidecar.engines.infinitetalk.sampling.chunk_colour import ChunkColourMatch
 from inference_sidecar.engines.infinitetalk.sampling.colour_match import ColourMatch
+from inference_sidecar.engines.infinitetalk.sampling.drift import Drift
 from inference_sidecar.engines.infinitetalk.sampling.guidance import Guidance
 from inference_sidecar.engines.infinitetalk.sampling.interfaces import (
     ConditionedDenoiser,
@@ -28,10 +39,17 @@ from inference_sidecar.engines.infinitetalk.sampling.interfaces import (
     VoiceTrack,
 )
 from inference_sidecar.engines.infinitetalk.sampling.noise import Noise, make_noise
-from inference_sidecar.engines.infinitetalk.sampling.render_settings import RenderSettings
+from inference_sidecar.engines.infinitetalk.sampling.render_settings import (
+    Check,
+    ColourBy,
+    RenderSettings,
+    Tail,
+)
 from inference_sidecar.engines.infinitetalk.sampling.schedule import TRAIN_TIMESTEPS, timesteps
 from inference_sidecar.engines.infinitetalk.sampling.windows import Window, plan_windows
-from inference_sidecar.foundation.errors import RenderFailed, ResumeRefused
+from inference_sidecar.foundation.errors import RenderBroken, RenderFailed, ResumeRefused
+
+_log = logging.getLogger("avatar")
 
 _LATENT_CHANNELS: Final = 16
 _PIXELS_PER_LATENT: Final = 8
@@ -39,11 +57,16 @@ _PIXELS_PER_LATENT: Final = 8
 
 @dataclass(frozen=True)
 class Models:
-    """The models that the loop drives. Text and voices are embedded before it starts."""
+    """The models that the loop drives. Text and voices are embedded before it starts.
+
+    make_exact: has the denoiser compute exactly from now on, in every later render too; returns
+    False if it did already.
+    """
 
     denoiser: Denoiser
     codec: VideoCodec
     image_encoder: ImageEncoder
+    make_exact: Callable[[], bool] = lambda: False
 
 
 @dataclass(frozen=True)
@@ -52,7 +75,7 @@ class RenderJob:
 
     portrait: `[3, H, W]` in -1..1 at generation size, both sides multiples of 16.
     prompt, negative: text embeddings; the negative may be None if guidance does not use it.
-    voices: one per speaking person, each at least one window long.
+    voices: one per speaking person, each at least one window long unless silence follows it.
     frames: number of frames to deliver.
     """
 
@@ -67,33 +90,58 @@ class RenderJob:
 
 @dataclass(frozen=True)
 class RenderState:
-    """All that `next_chunk` needs from earlier chunks: the motion latent, float32 on the CPU."""
+    """All that `next_chunk` needs from earlier chunks.
+
+    motion: the motion latent. colour: see `ChunkColourMatch`. drift: see `Drift`. All float32 on
+    the CPU. checks: the worst of all chunks so far.
+    """
 
     next_chunk: int
     motion: Tensor | None
+    colour: Tensor | None = None
+    drift: Drift | None = None
+    checks: Mapping[str, float] = field(default_factory=dict[str, float])
 
     def to_bytes(self) -> bytes:
         """A safetensors file of about a megabyte."""
-        tensors = {} if self.motion is None else {"motion": self.motion.contiguous()}
-        return safetensors.torch.save(tensors, {"next_chunk": str(self.next_chunk)})
+        drift = self.drift
+        parts = {
+            "motion": self.motion,
+            "colour": self.colour,
+            "first": None if drift is None else drift.first,
+            "last": None if drift is None else drift.last,
+        }
+        tensors = {name: x.contiguous() for name, x in parts.items() if x is not None}
+        facts = {"next_chunk": str(self.next_chunk), "checks": json.dumps(dict(self.checks))}
+        return safetensors.torch.save(tensors, facts)
 
     @classmethod
     def from_bytes(cls, next_chunk: int, content: bytes) -> RenderState:
         """Reads what `to_bytes` wrote. Raises `ResumeRefused` for anything else."""
         try:
             tensors = safetensors.torch.load(content)
+            length = int.from_bytes(content[:8], "little")
+            facts = json.loads(content[8 : 8 + length])["__metadata__"]
+            checks = {
+                str(name): float(found) for name, found in json.loads(facts["checks"]).items()
+            }
+            drift = Drift(tensors["first"], tensors["last"]) if "first" in tensors else None
         except Exception as cause:
-            raise ResumeRefused("The motion latent cannot be read.") from cause
-        return cls(next_chunk, tensors.get("motion"))
+            raise ResumeRefused("The state of the render cannot be read.") from cause
+        return cls(next_chunk, tensors.get("motion"), tensors.get("colour"), drift, checks)
 
 
 @dataclass(frozen=True)
 class RenderedChunk:
-    """The frames that a window adds: `[3, T, H, W]` in -1..1, float32, on the codec's device."""
+    """The frames that a window adds: `[3, T, H, W]` in -1..1, float32, on the codec's device.
+
+    is_redone: they were broken at first, and exact attention rendered them.
+    """
 
     index: int
     frames: Tensor
     state: RenderState
+    is_redone: bool = False
 
     def to_uint8(self) -> NDArray[np.uint8]:
         """`[T, H, W, 3]` on the host, rounded to the nearest level. Converts before the copy, which
@@ -113,11 +161,25 @@ def render(
     """Yields the chunks of a job in order, starting at `resume.next_chunk` if given.
 
     Calls `control.check` before every forward, encode and decode, and `control.progress` after
-    every forward and chunk. With the same models, job and settings, a resumed render yields the
-    same bits as an uninterrupted one.
+    every forward and chunk. Raises `RenderBroken` instead of yielding a chunk that cannot be right.
+    With the same models, job and settings, a resumed render yields the same bits as an
+    uninterrupted one.
     """
     loop = _Loop(models, job, settings, control)
     yield from loop.run(resume or RenderState(0, None))
+
+
+@dataclass(frozen=True)
+class _Frames:
+    """All frames of a window, and what the check found in them.
+
+    colour: what the next window's colours are matched with.
+    """
+
+    pixels: Tensor
+    colour: Tensor | None
+    measures: Measures | None = None
+    finding: Finding | None = None
 
 
 class _Loop:
@@ -131,11 +193,15 @@ class _Loop:
         self._job = job
         self._settings = settings
         self._control = control
-        self._guidance = _guidance(settings)
-        self._timesteps = timesteps(settings.steps, settings.shift)
+        self._guidance = Guidance.of(settings)
+        self._timesteps = timesteps(settings.steps, settings.shift, settings.grid)
         self._windows = plan_windows(job.frames, settings)
-        self._match_colours = ColourMatch(job.portrait, settings.colour)
+        self._match_colours = _colour_match(job.portrait, settings)
+        self._check = (
+            None if settings.check is Check.OFF else ChunkCheck(job.portrait, settings.check)
+        )
         self._noise = self._make_noise()
+        self._done = 0.0
 
     def run(self, state: RenderState) -> Iterator[RenderedChunk]:
         """Renders the windows from `state` on."""
@@ -149,14 +215,11 @@ class _Loop:
             steps = self._settings.steps
             with self._control.stage("chunk", chunk=window.index, steps=steps, frames=window.keep):
                 motion = first_motion if state.motion is None else state.motion.to(anchor.device)
-                latent = self._denoise(denoiser, window, motion)
-                self._control.check()
-                frames = self._match_colours(self._models.codec.decode(latent))
-                state = RenderState(window.index + 1, self._motion_after(window, frames))
+                frames, is_redone = self._sound_frames(denoiser, window, motion, state)
+                new = frames.pixels[:, window.drop : window.drop + window.keep]
+                state = self._state_after(window, frames, new, state)
             self._report(window.index + 1, 0)
-            yield RenderedChunk(
-                window.index, frames[:, window.drop : window.drop + window.keep], state
-            )
+            yield RenderedChunk(window.index, new, state, is_redone)
 
     def _make_noise(self) -> Noise:
         _, height, width = self._job.portrait.shape
@@ -194,25 +257,94 @@ class _Loop:
         mask[:, 0] = 1
         return torch.cat((mask, latent))
 
-    def _denoise(self, denoiser: ConditionedDenoiser, window: Window, motion: Tensor) -> Tensor:
-        """All denoising steps of a window. The first latent frames stay fixed at the motion
-        latent."""
+    def _sound_frames(
+        self, denoiser: ConditionedDenoiser, window: Window, motion: Tensor, state: RenderState
+    ) -> tuple[_Frames, bool]:
+        """The frames of a window, and whether they are the second ones.
+
+        If the first ones are broken, they are rendered once more with exact attention, which later
+        chunks and renders then keep. Raises `RenderBroken` if that is broken too, or changes
+        nothing because attention was exact.
+        """
+        frames = self._frames(denoiser, window, motion, state)
+        is_redone = frames.finding is not None and self._models.make_exact()
+        if is_redone:
+            _log.warning(
+                "Chunk %d was broken (%s): attention is exact from now on.",
+                window.index + 1,
+                frames.finding,
+            )
+            frames = self._frames(denoiser, window, motion, state)
+        if frames.finding is not None:
+            raise RenderBroken(
+                f"Chunk {window.index + 1} of {len(self._windows)} cannot be right: "
+                f"{frames.finding}.",
+                context={"chunk": window.index, **asdict(frames.finding)},
+            )
+        return frames, is_redone
+
+    def _frames(
+        self, denoiser: ConditionedDenoiser, window: Window, motion: Tensor, state: RenderState
+    ) -> _Frames:
+        """The frames of a window, and what is wrong with them."""
+        latent, are_finite = self._denoise(denoiser, window, motion)
+        self._control.check()
+        decoded = self._models.codec.decode(latent)
+        frames, colour = self._match_colours(decoded, window.drop, state.colour)
+        del decoded
+        if self._check is None:
+            return _Frames(frames, colour)
+        measures = self._check.measure(latent, frames)
+        if measures.is_doubtful:
+            _log.warning(
+                "Chunk %d is %.1f times as sharp as the portrait.",
+                window.index + 1,
+                measures.sharpness,
+            )
+        finding = self._check.finding(measures, torch.stack(are_finite).tolist())
+        return _Frames(frames, colour, measures, finding)
+
+    def _state_after(
+        self, window: Window, frames: _Frames, new: Tensor, before: RenderState
+    ) -> RenderState:
+        """What the next window needs. new: the frames that this one delivers."""
+        motion = self._motion_after(window, frames.pixels)
+        measures = frames.measures
+        if measures is None:
+            return RenderState(window.index + 1, motion, frames.colour)
+        drift, told = Drift.after(new, measures.sharpness, before.drift)
+        checks = worst(worst(before.checks, measures.told()), told)
+        return RenderState(window.index + 1, motion, frames.colour, drift, checks)
+
+    def _denoise(
+        self, denoiser: ConditionedDenoiser, window: Window, motion: Tensor
+    ) -> tuple[Tensor, list[Tensor]]:
+        """All denoising steps of a window, and of each whether it was a number. The first latent
+        frames stay fixed at the motion latent."""
         latent = self._noise.draw(window.index).to(motion.device)
         fixed = motion.shape[1]
         audio = self._embed_audio(denoiser, window)
-        passes = self._guidance.passes
         latent[:, :fixed] = motion
+        are_finite: list[Tensor] = []
         done = 0
-        for now, after in zip(self._timesteps, self._timesteps[1:], strict=False):
+        for step, (now, after) in enumerate(pairwise(self._timesteps)):
+            guidance = self._guidance.at(step)
             velocities: list[Tensor] = []
-            for one in passes:
+            for one in guidance.passes:
                 self._control.check()
                 velocities.append(denoiser.predict(latent, now, one.text, audio[one.has_audio]))
                 done += 1
                 self._report(window.index, done)
-            latent = latent - self._guidance.combine(velocities) * _step(now, after)
+            velocity = guidance.combine(velocities)
+            are_finite.append(velocity.isfinite().all())
+            latent = latent - velocity * _length(now, after)
             latent[:, :fixed] = motion
-        return latent
+        return latent, are_finite
+
+    @property
+    def _is_ever_silent(self) -> bool:
+        steps = range(self._settings.steps)
+        return any(not one.has_audio for at in steps for one in self._guidance.at(at).passes)
 
     def _embed_audio(self, denoiser: ConditionedDenoiser, window: Window) -> dict[bool, Tensor]:
         """Audio tokens of the window by `Pass.has_audio`; those of silence only if guidance uses
@@ -224,7 +356,7 @@ class _Loop:
             ]
         )
         tokens = {True: denoiser.embed_audio(voices)}
-        if any(not one.has_audio for one in self._guidance.passes):
+        if self._is_ever_silent:
             tokens[False] = denoiser.embed_audio(torch.zeros_like(voices[-1:]))
         return tokens
 
@@ -245,16 +377,24 @@ class _Loop:
 
     def _report(self, chunk: int, forwards: int) -> None:
         """Reports progress. Decoding counts as one forward, so a chunk is done when its frames
-        are."""
-        of_chunk = 1 + self._settings.steps * len(self._guidance.passes)
-        self._control.progress((chunk + forwards / of_chunk) / len(self._windows))
+        are. A chunk that is rendered again reports nothing until it is as far as before."""
+        of_chunk = 1 + self._guidance.forwards(self._settings.steps)
+        done = (chunk + forwards / of_chunk) / len(self._windows)
+        self._done = max(self._done, done)
+        self._control.progress(self._done)
 
 
-def _guidance(settings: RenderSettings) -> Guidance:
-    return Guidance(settings.text_guide, settings.audio_guide, settings.skips_forwards)
+def _colour_match(
+    portrait: Tensor, settings: RenderSettings
+) -> Callable[[Tensor, int, Tensor | None], tuple[Tensor, Tensor | None]]:
+    """See `ChunkColourMatch`; of frames that are matched one by one, nothing is passed on."""
+    if settings.colour_by is ColourBy.CHUNK:
+        return ChunkColourMatch(portrait, settings.colour, settings.motion)
+    match = ColourMatch(portrait, settings.colour)
+    return lambda frames, _drop, _before: (match(frames), None)
 
 
-def _step(now: float, after: float) -> float:
+def _length(now: float, after: float) -> float:
     """The length of an Euler step, in float32 as upstream computes it."""
     return float((np.float32(now) - np.float32(after)) / np.float32(TRAIN_TIMESTEPS))
 
@@ -269,8 +409,7 @@ def _require_usable(job: RenderJob, settings: RenderSettings) -> None:
     if len(job.voices) > 1 and job.person_masks is None:
         raise ValueError("Several people need person masks.")
     shortest = min(voice.frames for voice in job.voices)
-    needed = min(max(job.frames, settings.frames), settings.frames)
-    if shortest < needed:
+    if settings.tail is Tail.MIRROR and shortest < settings.frames:
         raise ValueError(f"A voice of {shortest} frames is shorter than a window; pad it.")
-    if _guidance(settings).needs_negative and job.negative is None:
+    if Guidance.of(settings).needs_negative and job.negative is None:
         raise ValueError("Guidance by text needs a negative prompt.")

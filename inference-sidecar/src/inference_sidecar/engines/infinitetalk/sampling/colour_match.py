@@ -2,7 +2,8 @@
 
 Every chunk starts from generated frames; without matching, small colour shifts add up within a
 minute. The arithmetic is upstream's: mean and standard deviation of each Lab channel, frame by
-frame. Upstream runs it with scikit-image on the CPU, which takes 0.13 s per frame.
+frame; `chunk_colour` matches a chunk as a whole. Upstream runs it with scikit-image on the CPU,
+which takes 0.13 s per frame.
 """
 
 from __future__ import annotations

@@ -17,6 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from inference_sidecar.engines.infinitetalk.sampling.render_settings import VoiceEnds
+
+AS_UPSTREAM: Final = VoiceEnds()
+"""No silence around a voice, and its mirror image after it."""
 SAMPLE_RATE: Final = 16_000
 """Of the mono audio that a voice encoder takes, in Hz."""
 
@@ -100,14 +104,14 @@ class VoiceTrack(Protocol):
 
     @property
     def frames(self) -> int:
-        """Length of the voice in video frames."""
+        """Length of the voice in video frames, with the silence around it."""
         ...
 
     def window(self, start: int, frames: int, *, is_last: bool) -> Tensor:
         """`[frames, 5, 12, 768]`: each frame with the two before and the two after it.
 
-        is_last: continues the voice beyond its end with its mirror image instead of repeating its
-        last frame.
+        is_last: continues the voice beyond its end, as its `VoiceEnds` say, instead of repeating
+        its last frame.
         """
         ...
 
@@ -115,7 +119,9 @@ class VoiceTrack(Protocol):
 class VoiceEncoder(Protocol):
     """The speech encoder."""
 
-    def embed(self, samples: NDArray[np.floating], frames: int) -> VoiceTrack:
+    def embed(
+        self, samples: NDArray[np.floating], frames: int, ends: VoiceEnds = AS_UPSTREAM
+    ) -> VoiceTrack:
         """Embeds a whole mono voice at `SAMPLE_RATE`. Its attention is global, so the voice cannot
-        be embedded in pieces."""
+        be embedded in pieces, and silence is joined to what is embedded, not to the samples."""
         ...

@@ -5,6 +5,11 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Final
+
+from inference_sidecar.engines.engine import FPS
+
+_MOST_SILENT_SECONDS: Final = 5.0
 
 
 class SeedPolicy(StrEnum):
@@ -18,6 +23,58 @@ class SeedPolicy(StrEnum):
     UPSTREAM = "upstream"
 
 
+class Grid(StrEnum):
+    """How the noise levels of the steps are spread, before they are shifted.
+
+    UNIFORM: from 1 to 0 in steps of one length, as step-distilled weights are trained.
+    UPSTREAM: from 1 to 0.001, and the last step from there to 0.
+    """
+
+    UNIFORM = "uniform"
+    UPSTREAM = "upstream"
+
+
+class ColourBy(StrEnum):
+    """What is matched to the portrait at once: a whole chunk, or each frame like upstream."""
+
+    CHUNK = "chunk"
+    FRAME = "frame"
+
+
+class Tail(StrEnum):
+    """What the last window hears after the end of the voice.
+
+    SILENCE: the embedding of silence. MIRROR: the voice backwards, like upstream.
+    """
+
+    SILENCE = "silence"
+    MIRROR = "mirror"
+
+
+@dataclass(frozen=True)
+class VoiceEnds:
+    """What is heard before and after a voice.
+
+    lead_frames, tail_frames: of silence. tail: what follows in the last window after those.
+    """
+
+    lead_frames: int = 0
+    tail_frames: int = 0
+    tail: Tail = Tail.MIRROR
+
+
+class Check(StrEnum):
+    """What is looked at before a chunk is delivered.
+
+    OFF: nothing, like upstream. FINITE: that all values are numbers. PICTURE: also that the frames
+    look like a picture at all; not for random weights, whose frames do not.
+    """
+
+    OFF = "off"
+    FINITE = "finite"
+    PICTURE = "picture"
+
+
 @dataclass(frozen=True)
 class RenderSettings:
     """How frames are rendered.
@@ -26,7 +83,11 @@ class RenderSettings:
     motion: frames of the previous window that the next one starts from, 4n + 1.
     steps: denoising steps. shift: above 1, more of them are spent at high noise.
     text_guide, audio_guide: guidance scales; at 1 the extra forward is not computed.
-    colour: strength of colour matching to the portrait, 0 to 1.
+    guided_steps: the voice guides only so many of the first steps; None means all.
+    colour: strength of colour matching to the portrait, 0 to 1. colour_by: what is matched at once.
+    tail: what the last window hears after the end of the voice. lead_seconds, tail_seconds: silence
+    before and after the voice, 0 to 5; they make the video longer.
+    check: what is looked at before a chunk is delivered.
     skips_forwards: leaves out forwards that guidance cancels out. Upstream computes them, which
     changes only the last bit.
     """
@@ -35,10 +96,17 @@ class RenderSettings:
     motion: int = 9
     steps: int = 4
     shift: float = 5.0
+    grid: Grid = Grid.UNIFORM
     text_guide: float = 1.0
     audio_guide: float = 1.0
+    guided_steps: int | None = None
     colour: float = 1.0
+    colour_by: ColourBy = ColourBy.CHUNK
+    tail: Tail = Tail.SILENCE
+    lead_seconds: float = 0.0
+    tail_seconds: float = 0.0
     seeds: SeedPolicy = SeedPolicy.PER_CHUNK
+    check: Check = Check.PICTURE
     skips_forwards: bool = True
 
     def __post_init__(self) -> None:
@@ -50,8 +118,12 @@ class RenderSettings:
             )
         if self.steps < 1:
             raise ValueError(f"A render needs at least one step, not {self.steps}.")
+        if self.guided_steps is not None and self.guided_steps < 0:
+            raise ValueError(f"The guided steps are a number from 0 on, not {self.guided_steps}.")
         if not 0.0 <= self.colour <= 1.0:
             raise ValueError(f"The colour strength is between 0 and 1, not {self.colour}.")
+        if not all(0 <= x <= _MOST_SILENT_SECONDS for x in (self.lead_seconds, self.tail_seconds)):
+            raise ValueError(f"Silence around a voice lasts 0 to {_MOST_SILENT_SECONDS:g} seconds.")
         if not all(math.isfinite(x) for x in (self.shift, self.text_guide, self.audio_guide)):
             raise ValueError("Shift and guidance scales are finite numbers.")
 
@@ -64,3 +136,24 @@ class RenderSettings:
     def motion_latent_frames(self) -> int:
         """Latent frames of the motion frames."""
         return (self.motion - 1) // 4 + 1
+
+    @property
+    def voice_ends(self) -> VoiceEnds:
+        """What is heard around a voice."""
+        return VoiceEnds(round(self.lead_seconds * FPS), round(self.tail_seconds * FPS), self.tail)
+
+
+UPSTREAM: Final = RenderSettings(
+    steps=40,
+    shift=7.0,
+    grid=Grid.UPSTREAM,
+    text_guide=5.0,
+    audio_guide=4.0,
+    colour_by=ColourBy.FRAME,
+    tail=Tail.MIRROR,
+    seeds=SeedPolicy.UPSTREAM,
+    check=Check.OFF,
+    skips_forwards=False,
+)
+"""Upstream's own behaviour in every respect, with the numbers of its command line at 480p. What is
+compared with upstream starts from it, whatever the product's defaults are."""

@@ -19,7 +19,7 @@ class Window:
     start: index of its first frame in the video; its audio starts there too.
     drop: leading frames that the window before has already delivered.
     keep: frames delivered after those.
-    is_last: the window reaches beyond the end of the audio, which is extended by its mirror image.
+    is_last: the window reaches beyond the end of the audio, which goes on as `VoiceEnds` say.
     """
 
     index: int
@@ -32,8 +32,8 @@ class Window:
 def plan_windows(frames: int, settings: RenderSettings) -> tuple[Window, ...]:
     """The windows of a video of `frames` frames; a single one if they fit into it.
 
-    The caller must pad a voice shorter than a window with silence to the window's length. Upstream
-    refuses such a voice, and always renders at least two windows for a longer one.
+    Upstream refuses a voice that is not longer than a window, and always renders at least two
+    windows.
     """
     if frames < 1:
         raise ValueError(f"A video has at least one frame, not {frames}.")

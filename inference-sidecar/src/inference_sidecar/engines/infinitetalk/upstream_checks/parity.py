@@ -16,7 +16,7 @@ import argparse
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, cast
 
@@ -32,8 +32,8 @@ from inference_sidecar.engines.infinitetalk.inputs.portrait import read_portrait
 from inference_sidecar.engines.infinitetalk.inputs.prepare_job import NEGATIVE_PROMPT
 from inference_sidecar.engines.infinitetalk.sampling.chunk_loop import Models, RenderJob, render
 from inference_sidecar.engines.infinitetalk.sampling.render_settings import (
+    UPSTREAM,
     RenderSettings,
-    SeedPolicy,
 )
 from inference_sidecar.engines.infinitetalk.upstream.compatibility import UpstreamUnusable
 from inference_sidecar.engines.infinitetalk.upstream_checks.published_models import (
@@ -78,7 +78,8 @@ class Case:
     @property
     def settings(self) -> RenderSettings:
         """The settings of both sides."""
-        return RenderSettings(
+        return replace(
+            UPSTREAM,
             frames=_WINDOW,
             motion=_MOTION,
             steps=_STEPS,
@@ -86,7 +87,7 @@ class Case:
             text_guide=self.text_guide,
             audio_guide=self.audio_guide,
             colour=self.colour,
-            seeds=SeedPolicy.UPSTREAM,
+            skips_forwards=True,
         )
 
     @property

@@ -20,7 +20,7 @@ import pickle
 import secrets
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, cast
 
@@ -41,8 +41,8 @@ from inference_sidecar.engines.infinitetalk.inputs.speech import (
 from inference_sidecar.engines.infinitetalk.sampling.chunk_loop import RenderJob, render
 from inference_sidecar.engines.infinitetalk.sampling.interfaces import VoiceEncoder, VoiceTrack
 from inference_sidecar.engines.infinitetalk.sampling.render_settings import (
+    UPSTREAM,
     RenderSettings,
-    SeedPolicy,
 )
 from inference_sidecar.engines.infinitetalk.upstream_checks.published_models import (
     PublishedModels,
@@ -155,7 +155,8 @@ def _wanted(options: argparse.Namespace) -> Replay:
     if seed < 0:
         seed = secrets.randbelow(_SEEDS)
         sys.stderr.write(f"The seed is {seed}.\n")
-    settings = RenderSettings(
+    settings = replace(
+        UPSTREAM,
         frames=options.frames,
         motion=options.motion,
         steps=options.steps,
@@ -163,8 +164,6 @@ def _wanted(options: argparse.Namespace) -> Replay:
         text_guide=options.text_guide,
         audio_guide=options.audio_guide,
         colour=options.color,
-        seeds=SeedPolicy.UPSTREAM,
-        skips_forwards=False,
     )
     return Replay(
         image=options.image,

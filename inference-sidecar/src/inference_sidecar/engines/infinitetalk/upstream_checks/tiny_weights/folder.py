@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import json
 import math
+import string
 from pathlib import Path
 from typing import Any, Final, cast
 
 import torch
 from safetensors.torch import save_file
-from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
+from tokenizers import AddedToken, Tokenizer, models, normalizers, pre_tokenizers, processors
 from torch import Tensor
 from transformers import Wav2Vec2Config, Wav2Vec2FeatureExtractor, Wav2Vec2Model
 
@@ -31,8 +32,11 @@ from inference_sidecar.engines.infinitetalk.upstream_checks.tiny_weights.tensor_
     text_shapes,
 )
 
-_WORDS: Final = ("a", "woman", "man", "is", "talking", "to", "the", "camera", "singing")
-_SPECIAL: Final = ("<pad>", "</s>", "<unk>")
+_WORDS: Final = ("A", "a", "woman", "man", "is", "talking", "to", "the", "camera", "singing")
+_SPECIAL: Final = ("<pad>", "</s>", "<s>", "<unk>")
+"""In umT5's order. Libraries that assume another one read other tokens, without an error."""
+_SPACE: Final = "\u2581"
+"""What a sentencepiece model writes for a space."""
 
 
 def write_tiny_weights(root: Path, sizes: TinySizes, seed: int = 0) -> Path:
@@ -116,21 +120,31 @@ def _write_config(path: Path, sizes: TinySizes) -> None:
 
 
 def _write_tokenizer(folder: Path, vocabulary: int) -> None:
+    """A tokenizer in umT5's layout: pieces with scores, and a token for each of the 256 bytes, into
+    which it takes apart what no piece covers."""
     folder.mkdir(parents=True)
-    words = [*_WORDS, *NEGATIVE_PROMPT.replace(",", " ,").lower().split()]
-    known = dict.fromkeys([*_SPECIAL, *words])
-    if len(known) > vocabulary:
-        raise ValueError(f"The tokenizer has {len(known)} words, the encoder {vocabulary}.")
-    ids = {word: index for index, word in enumerate(known)}
-    tokenizer = cast("Any", Tokenizer)(models.WordLevel(ids, unk_token=_SPECIAL[2]))
-    tokenizer.normalizer = normalizers.Lowercase()
-    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    letters = (*string.ascii_letters, *",.-")
+    words = dict.fromkeys([*_WORDS, *NEGATIVE_PROMPT.replace(",", "").split()])
+    pieces = [
+        *((token, 0.0) for token in _SPECIAL),
+        *((f"<0x{byte:02X}>", -20.0) for byte in range(256)),
+        *((letter, -8.0) for letter in (_SPACE, *letters)),
+        # A word costs less than its letters. The scores differ, so that no cut is a tie.
+        *((f"{_SPACE}{word}", -4.0 - index / 100) for index, word in enumerate(words)),
+    ]
+    if len(pieces) > vocabulary:
+        raise ValueError(f"The tokenizer has {len(pieces)} pieces, the encoder {vocabulary}.")
+    model = models.Unigram(pieces, _SPECIAL.index("<unk>"), byte_fallback=True)
+    tokenizer = cast("Any", Tokenizer)(model)
+    tokenizer.normalizer = normalizers.NFKC()
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(_SPACE, "always")
     tokenizer.post_processor = processors.TemplateProcessing(
-        single="$A </s>", special_tokens=[("</s>", ids["</s>"])]
+        single="$A </s>", special_tokens=[("</s>", _SPECIAL.index("</s>"))]
     )
+    tokenizer.add_special_tokens([AddedToken(token, special=True) for token in _SPECIAL])
     tokenizer.save(str(folder / "tokenizer.json"))
-    roles = dict(zip(("pad_token", "eos_token", "unk_token"), _SPECIAL, strict=True))
-    settings = {"tokenizer_class": "PreTrainedTokenizerFast", **roles}
+    roles = dict(zip(("pad_token", "eos_token", "bos_token", "unk_token"), _SPECIAL, strict=True))
+    settings = {"tokenizer_class": "T5Tokenizer", "extra_ids": 0, **roles}
     (folder / "tokenizer_config.json").write_text(json.dumps(settings))
 
 

@@ -23,7 +23,7 @@ class TinySizes:
     text_heads: int = 4
     text_layers: int = 2
     text_hidden: int = 48
-    text_vocabulary: int = 96
+    text_vocabulary: int = 448
     audio_hidden: int = 8
     audio_dim: int = 16
     audio_tokens: int = 4

@@ -76,7 +76,7 @@ beforeAll(async () => {
   )
   for (const broker of brokers) start(broker)
   for (const broker of brokers)
-    await until(() => isHealthy(broker), { timeoutMs: 60_000, what: broker.name })
+    await until(() => isHealthy(broker), { what: broker.name })
 })
 
 afterAll(async () => {
@@ -111,18 +111,17 @@ describe('three brokers', () => {
           () => true,
           () => false,
         ),
-      { timeoutMs: 60_000, what: 'streams with three copies' },
+      { what: 'streams with three copies' },
     )
     expect(await provisionBroker(operator(two), timings, { replicas: 3 })).toEqual([])
     await stop(one)
     expect(
       await until(() => schemaSeenBy(three).catch(() => undefined), {
-        timeoutMs: 60_000,
         what: 'the layout without one broker',
       }),
     ).toBeGreaterThan(0)
     start(one)
-    await until(() => isHealthy(one), { timeoutMs: 60_000, what: 'the broker is back' })
+    await until(() => isHealthy(one), { what: 'the broker is back' })
   })
 
   it('tell clients of no other address, and let no stranger into the cluster', async () => {
@@ -155,7 +154,7 @@ describe('three brokers', () => {
       log += text
     })
     const isRefused = () => /authorization violation/i.test(log)
-    await until(isRefused, { timeoutMs: 30_000, what: 'the refusal' })
+    await until(isRefused, { what: 'the refusal' })
     const known = await routesOf(one)
     expect(known).not.toContain('stranger')
     expect(known).toContain('nats-1')

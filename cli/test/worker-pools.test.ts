@@ -22,11 +22,11 @@ let system: System
 const connections: NatsConnection[] = []
 beforeAll(async () => {
   system = await startSystem()
-}, 90_000)
+})
 afterAll(async () => {
   for (const connection of connections) await connection.close()
   expect(await system.stop()).toBe(0)
-}, 60_000)
+})
 
 async function pool(...args: string[]) {
   const { exitCode, stdout, stderr } = await system.here('workers', 'pool', ...args, '--json')

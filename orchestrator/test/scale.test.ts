@@ -25,7 +25,7 @@ beforeAll(async () => {
   }
   const provider = { ringBackoffMs: 1_000, ringBackoffMaxMs: 2_000, providerTimeoutMs: 5_000 }
   world = await createWorld({ ...short, ...provider, silentAfterMs: 3_000, surveyAgainMs: 300 })
-}, 120_000)
+})
 afterAll(() => world?.stop())
 
 const ready = (wakeId: string): Partial<Beat> => ({ state: 'ready', wakeId })
@@ -311,7 +311,7 @@ describe('the password of a pool', () => {
     await scale.reason('money_unknown')
     expect(await thief.hello()).toMatchObject({ answer: 'leave' })
     expect(await thief.hello('f'.repeat(24))).toMatchObject({ answer: 'leave' })
-  }, 120_000)
+  })
 })
 
 describe('KEDA', () => {

@@ -37,11 +37,11 @@ describe.skipIf(!hasRunPodSdk())('workers at RunPod (npm run setup -- --with run
       // Long enough to be seen loading.
       env: { NULL_SECONDS_PER_VIDEO_SECOND: '1', NULL_LOAD_SECONDS: '4' },
     })
-  }, 120_000)
+  })
   afterAll(async () => {
     await runPod?.stop()
     expect(await system?.stop()).toEqual([])
-  }, 90_000)
+  })
 
   it('are woken for jobs, whatever becomes of the doorbells, and are gone afterwards', async () => {
     const watch = await watchRunPodWorkers(system, runPod)
@@ -50,19 +50,18 @@ describe.skipIf(!hasRunPodSdk())('workers at RunPod (npm run setup -- --with run
     // A machine goes amid a render, without a word.
     const busy = await until(
       () => runPod.control.show().workers.find(({ isBusy, isReady }) => isBusy && isReady),
-      { timeoutMs: 60_000, what: 'a worker with a doorbell in hand' },
+      { what: 'a worker with a doorbell in hand' },
     )
     await until(
       async () =>
         (await system.client.status(jobIds[0] ?? '')).stage === 'rendering' ||
         watch.counts().length > 0,
-      { timeoutMs: 60_000, what: 'a render' },
+      { what: 'a render' },
     )
     runPod.control.act({ kill: busy.id })
 
-    await expectAllCompletedOnce(system, jobIds, { timeoutMs: 150_000 })
+    await expectAllCompletedOnce(system, jobIds)
     await until(() => runPod.fleet.all().length === 0, {
-      timeoutMs: 60_000,
       what: 'the end of the last worker',
     })
     await watch.stop()

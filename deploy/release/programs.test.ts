@@ -53,10 +53,12 @@ describe('compose', () => {
     )
     const up = `docker compose -f /app/docker-compose.yml --env-file ${folder}/.env`
     const rest = 'up -d --wait --no-deps --no-build'
-    expect(lines.slice(0, 4)).toEqual([
+    expect(lines.slice(0, 6)).toEqual([
+      `docker pull --quiet ${two.images.services}`,
       `${up} ${rest} orchestrator`,
       `${up} ${rest} janitor`,
       `${up} ${rest} ingest`,
+      `docker pull --quiet ${two.images.preview}`,
       `${up} --profile preview ${rest} sidecar`,
     ])
   })
@@ -70,13 +72,15 @@ describe('compose', () => {
     const compose = composePlatform({ run, ...of('none') })
     await compose.useCommandLine(two)
     expect((await compose.avatar(['system', 'release'])).stdout).toBe('yes')
-    expect(lines[0]).toMatch(/run --rm -T -v \/b:\/backups cli system release$/)
+    expect(lines.at(-1)).toMatch(/run --rm -T -v \/b:\/backups cli system release$/)
     expect(seen).toEqual({ SERVICES_IMAGE: two.images.services })
   })
 
   it('says which command failed, and how', async () => {
     await writeFile(join(folder, '.env'), '')
-    const { run } = recorder(async () => ({ exitCode: 14, stdout: '', stderr: 'unhealthy' }))
+    const { run } = recorder(async (command) => ({
+      ...{ exitCode: command.includes('up') ? 14 : 0, stdout: '', stderr: 'unhealthy' },
+    }))
     const compose = composePlatform({ run, ...of('none') })
     await expect(compose.deployServices(two, one)).rejects.toThrow(
       /orchestrator ended with 14: unhealthy/,

@@ -51,6 +51,9 @@ export function composePlatform({
   const up = (service: string, profile: readonly string[] = []) =>
     must(run, compose(...profile, 'up', '-d', '--wait', '--no-deps', '--no-build', service))
 
+  /** Compose would build what it does not find, from whatever lies here. */
+  const pull = (image: string) => must(run, ['docker', 'pull', '--quiet', image])
+
   return {
     name: 'compose',
     avatar: (args) =>
@@ -58,15 +61,19 @@ export function composePlatform({
         env: commandLine,
       }),
     async useCommandLine({ images }) {
+      await pull(images.services)
       commandLine = { [variables.services]: images.services }
     },
     async deployServices({ images }) {
+      await pull(images.services)
       await writeImages({ [variables.services]: images.services })
       for (const service of ['orchestrator', 'janitor', 'ingest']) await up(service)
     },
     async deployWorkers({ images }: Release) {
       await writeImages({ [variables.preview]: images.preview, [variables.gpu]: images.gpu })
-      if (workers !== 'none') await up(workerServices[workers], ['--profile', workers])
+      if (workers === 'none') return
+      await pull(images[workers])
+      await up(workerServices[workers], ['--profile', workers])
     },
   }
 }

@@ -416,7 +416,7 @@ describe('100,000 random inputs', () => {
       claim('longer work neither', decideScale({ ...given, jobs: longer }).wanted >= wanted)
       if (broken.length > 0) expect.fail(`${broken}: ${JSON.stringify({ given, told })}`)
     }
-  })
+  }, 120_000)
 })
 
 describe('a provider that refuses', () => {

@@ -145,7 +145,8 @@ export function createScaler(deps: ScalerDeps): Scaler {
       )
       const newest = Math.max(...ofPool().map((wake) => wake.intendedAtMs))
       const hasNews = await surveyor.lookIfDue({
-        isAboutToRing: decided.ring > 0 || liveJobs.startableSeconds(clock.nowMs()).length > 0,
+        // Also where the provider's own maximum allows none.
+        isAboutToRing: decided.ring > 0 || decided.reason !== 'no_jobs',
         sinceLastWakeMs: clock.nowMs() - newest,
         longestWaitMs: Math.max(0, clock.nowMs() - oldest),
       })

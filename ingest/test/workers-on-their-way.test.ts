@@ -27,7 +27,13 @@ beforeEach(() => {
 /** Writes what the orchestrator would have told. */
 async function tell(difference: Partial<ScaleSummary>) {
   const records = await world.operator.records(buckets.meta, scaleSummarySchema)
-  const told = { provider: 'runpod', pool, wanted: 1, reason: 'enough', sinceMs: Date.now() } as const
+  const told = {
+    provider: 'runpod',
+    pool,
+    wanted: 1,
+    reason: 'enough',
+    sinceMs: Date.now(),
+  } as const
   const summary = { ...told, coldStartSeconds: 90, ...difference }
   const found = await records.find(scaleKey)
   if (found) await records.update(scaleKey, summary, found.revision)

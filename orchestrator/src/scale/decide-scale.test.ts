@@ -440,7 +440,7 @@ describe('a provider that refuses', () => {
     'for %s is asked again in an hour, or when it stands otherwise',
     (refused) => {
       const isStopped = { failures: 1, notBeforeMs: nowMs + 3_600_000, isStopped: true }
-    expect(after({ refused })).toEqual(isStopped)
+      expect(after({ refused })).toEqual(isStopped)
     },
   )
 

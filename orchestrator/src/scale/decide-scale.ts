@@ -99,10 +99,7 @@ export function decideScale(input: ScaleInput): ScaleDecision {
   const kept = inTime.filter((wake) => !withdraw.includes(wake))
 
   const mayRing =
-    startedBy === 'doorbell' &&
-    money !== undefined &&
-    !isOverBudget &&
-    trouble.notBeforeMs <= nowMs
+    startedBy === 'doorbell' && money !== undefined && !isOverBudget && trouble.notBeforeMs <= nowMs
   const missing = Math.max(0, wanted - kept.length - atWork - othersServing(input))
   const ring = mayRing ? Math.min(ringsPerPass, missing) : 0
   const ringAgain = mayRing

@@ -16,10 +16,10 @@ import {
   hasRunPodSdk,
   portForRunPod,
   runPodSettings,
+  type SubmitOptions,
   seededRandom,
   startRunPodWorkers,
   startSystem,
-  type SubmitOptions,
   until,
   watchRunPodWorkers,
 } from '../../tests/harness/index.ts'

@@ -41,6 +41,7 @@ it('names the file that a secret may come from, and none for what is no secret',
     'NATS_PASSWORD_FILE',
     'R2_SECRET_ACCESS_KEY_FILE',
     'OTEL_EXPORTER_OTLP_HEADERS_FILE',
+    'RUNPOD_API_KEY_FILE',
   ]
   expect(files).toEqual([secrets, secrets])
 })

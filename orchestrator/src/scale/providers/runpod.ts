@@ -54,7 +54,8 @@ export function runPodProvider(options: RunPodOptions): WorkerProvider {
           ...(body === undefined ? {} : { 'content-type': 'application/json' }),
         },
         ...(body === undefined ? {} : { body: JSON.stringify(body) }),
-        signal: AbortSignal.timeout(timeoutMs),
+        // It takes whole milliseconds only.
+        signal: AbortSignal.timeout(Math.ceil(timeoutMs)),
         redirect: 'error',
       })
     } catch (cause) {

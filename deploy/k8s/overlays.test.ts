@@ -137,11 +137,13 @@ describe.skipIf(skipsWithout('kubectl'))('the overlays', () => {
   })
 
   it.each(overlays)('%s takes its secrets from what `avatar system init` makes', (overlay) => {
-    const made = ['nats', 's3', 'operator', ...monitoredServices, 'sidecar', 'store']
+    const made = ['nats', 's3', 'operator', ...monitoredServices, 'sidecar', 'pool-k8s']
+    const broughtAlong = ['store', 'runpod']
     const named = podsOf(of(overlay)).flatMap(([, { spec }]) =>
       spec.volumes.flatMap(({ secret }) => (secret ? [secret.secretName] : [])),
     )
-    for (const name of named) expect(made.map((each) => `avatar-${each}`)).toContain(name)
+    const known = [...made, ...broughtAlong].map((each) => `avatar-${each}`)
+    for (const name of named) expect(known).toContain(name)
     expect(rendered.get(overlay)?.yaml).not.toMatch(/kind: Secret/)
   })
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, cast
 
 import torch
 from torch import Tensor, nn
@@ -70,7 +70,9 @@ def audio_branch_of(model: nn.Module) -> str:
         if AUDIO_BRANCH in f"{name}." and hasattr(layer, "weight")
     )
     first = next(layers)
-    return "fp8" if isinstance(first, Fp8Linear) else _name_of(first.weight)
+    if isinstance(first, Fp8Linear):
+        return "fp8"
+    return _name_of(cast("Tensor", first.weight))
 
 
 def _name_of(weight: Tensor) -> str:

@@ -5,7 +5,7 @@
  *   npm run bench:wake -- --steps 1000000 --seed 7
  */
 import { parseArgs } from 'node:util'
-import { liveThroughWakes, type WakeLifeResult } from '../../orchestrator/testing/wake-life.ts'
+import { liveThroughWakes, type WakeLifeResult } from '../../orchestrator/testing/index.ts'
 import { markdownTable } from '../pipeline/statistics.ts'
 
 const { values } = parseArgs({

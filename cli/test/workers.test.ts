@@ -21,6 +21,7 @@ it('lists who is heard', async () => {
     {
       worker_id: 'w1',
       ...{ engine: 'null', pool: 'local', release: '2.1.0', state: 'ready', jobs: [] },
+      wake_id: null,
       ...{ idle_seconds: expect.any(Number), trouble: null },
     },
   ])

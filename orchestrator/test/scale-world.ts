@@ -124,7 +124,9 @@ export async function scaleWorld(world: World, pool = `p-${randomUUID().slice(0,
       const seen = new Set<number>()
       await until(
         async () => {
-          seen.add((await leases.find(scalerKey))?.revision ?? 0)
+          // The broker may be away meanwhile.
+          const lease = await leases.find(scalerKey).catch(() => undefined)
+          if (lease) seen.add(lease.revision)
           return seen.size > count
         },
         { timeoutMs: 40_000, what: `${count} passes` },

@@ -20,7 +20,7 @@ beforeAll(async () => {
   const short = {
     wakeDeadlineMs: 8_000,
     ringAgainMs: 1_500,
-    wakeSilentMs: 4_000,
+    wakeSilentMs: 12_000,
     scaleQuietMs: 600,
   }
   const provider = { ringBackoffMs: 1_000, ringBackoffMaxMs: 2_000, providerTimeoutMs: 5_000 }

@@ -39,7 +39,8 @@ const layers = Object.entries(mayUse).flatMap(([name, used]) => [
     from: { path: `^${name}/(test/|testing/|.*${test})` },
     to: {
       path: `^${rooms}/`,
-      pathNot: `^${any(name === 'contracts' ? [name] : [name, ...used, ...testsMayUse])}/`,
+      // The fake of a provider is no service of ours.
+      pathNot: `^${any(name === 'contracts' ? [name] : [name, ...used, ...testsMayUse])}/|^tests/harness/runpod/`,
     },
   },
 ])

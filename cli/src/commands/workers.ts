@@ -95,6 +95,7 @@ function view(beat: Beat) {
     engine: beat.engine,
     pool: beat.pool ?? null,
     release: beat.release ?? null,
+    wake_id: beat.wakeId ?? null,
     state: beat.state,
     jobs: beat.jobs
       .filter(({ stage }) => stage !== 'ended')

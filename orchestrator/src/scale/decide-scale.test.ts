@@ -255,8 +255,8 @@ const table: readonly Case[] = [
   ],
   [
     'there is no credit',
-    { jobs: jobs(1), trouble: { failures: 1, notBeforeMs: 0, isStopped: true } },
-    { wanted: 1, ring: 0, reason: 'provider_away' },
+    { jobs: jobs(1), trouble: { failures: 1, notBeforeMs: nowMs + 9, isStopped: true } },
+    { wanted: 1, ring: 0, reason: 'provider_away', untilMs: nowMs + 9 },
   ],
   [
     'the provider has no GPU',
@@ -345,7 +345,9 @@ describe('100,000 random inputs', () => {
         throttledWorkers: upTo(2),
         otherWorkers: upTo(2),
       }),
-      trouble: oneOf(noTrouble, refusing, { failures: 3, notBeforeMs: 0, isStopped: true }),
+      trouble: oneOf(noTrouble, refusing, {
+        ...{ failures: 3, notBeforeMs: nowMs + 1, isStopped: true },
+      }),
       startedBy: oneOf('doorbell', 'doorbell', 'gauge', 'nobody'),
     })
   }
@@ -414,11 +416,11 @@ describe('100,000 random inputs', () => {
       claim('longer work neither', decideScale({ ...given, jobs: longer }).wanted >= wanted)
       if (broken.length > 0) expect.fail(`${broken}: ${JSON.stringify({ given, told })}`)
     }
-  })
+  }, 120_000)
 })
 
 describe('a provider that refuses', () => {
-  const timings = { ringBackoffMs: 30_000, ringBackoffMaxMs: 300_000 }
+  const timings = { ringBackoffMs: 30_000, ringBackoffMaxMs: 300_000, surveyEveryMs: 3_600_000 }
   const after = (...answers: Parameters<typeof troubleAfter>[1][]) =>
     answers.reduce((trouble, answer) => troubleAfter(trouble, answer, nowMs, timings), noTrouble)
 
@@ -435,9 +437,10 @@ describe('a provider that refuses', () => {
   })
 
   it.each(['no-credit', 'not-allowed'] as const)(
-    'for %s is not asked again by itself',
+    'for %s is asked again in an hour, or when it stands otherwise',
     (refused) => {
-      expect(after({ refused }).isStopped).toBe(true)
+      const isStopped = { failures: 1, notBeforeMs: nowMs + 3_600_000, isStopped: true }
+      expect(after({ refused })).toEqual(isStopped)
     },
   )
 

@@ -24,7 +24,7 @@ export type Trouble = {
   failures: number
   /** It is not asked before. */
   notBeforeMs: number
-  /** It will go on refusing until somebody does something about it: a key, a payment. */
+  /** It goes on refusing until somebody does something about it, a key or a payment. */
   isStopped: boolean
 }
 
@@ -99,11 +99,7 @@ export function decideScale(input: ScaleInput): ScaleDecision {
   const kept = inTime.filter((wake) => !withdraw.includes(wake))
 
   const mayRing =
-    startedBy === 'doorbell' &&
-    money !== undefined &&
-    !isOverBudget &&
-    !trouble.isStopped &&
-    trouble.notBeforeMs <= nowMs
+    startedBy === 'doorbell' && money !== undefined && !isOverBudget && trouble.notBeforeMs <= nowMs
   const missing = Math.max(0, wanted - kept.length - atWork - othersServing(input))
   const ring = mayRing ? Math.min(ringsPerPass, missing) : 0
   const ringAgain = mayRing
@@ -162,7 +158,6 @@ function reasonOf(
   if (!found.isShort) return { reason: jobs.length === 0 ? 'no_jobs' : 'enough' }
   if (startedBy === 'nobody') return { reason: 'no_worker_configured' }
   if (money === undefined) return { reason: 'money_unknown' }
-  if (trouble.isStopped) return { reason: 'provider_away' }
   if (trouble.failures > 0) {
     const { notBeforeMs } = trouble
     return { reason: 'provider_away', ...(notBeforeMs > nowMs ? { untilMs: notBeforeMs } : {}) }
@@ -184,18 +179,20 @@ function nextDayMs(nowMs: number): number {
 
 /**
  * The trouble after one more answer to a ring. The provider's own word on how long to wait counts; without
- * one the wait doubles. What only a person can cure stops the ringing until the survey differs.
+ * one the wait doubles. What only a person can cure is tried again at the next survey's time, or when a survey
+ * tells something else.
  */
 export function troubleAfter(
   before: Trouble,
   answer: { refused?: Refusal; retryAfterMs?: number },
   nowMs: number,
-  timings: Pick<Timings, 'ringBackoffMs' | 'ringBackoffMaxMs'>,
+  timings: Pick<Timings, 'ringBackoffMs' | 'ringBackoffMaxMs' | 'surveyEveryMs'>,
 ): Trouble {
   if (answer.refused === undefined) return noTrouble
   const failures = before.failures + 1
   const doubled = timings.ringBackoffMs * 2 ** Math.min(20, failures - 1)
-  const waitMs = answer.retryAfterMs ?? Math.min(timings.ringBackoffMaxMs, doubled)
   const isStopped = answer.refused === 'not-allowed' || answer.refused === 'no-credit'
+  const shortMs = answer.retryAfterMs ?? Math.min(timings.ringBackoffMaxMs, doubled)
+  const waitMs = isStopped ? timings.surveyEveryMs : shortMs
   return { failures, notBeforeMs: nowMs + waitMs, isStopped }
 }

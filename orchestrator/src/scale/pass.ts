@@ -143,9 +143,10 @@ export function createScaler(deps: ScalerDeps): Scaler {
           .filter(isWaitedFor)
           .map((wake) => wake.intendedAtMs),
       )
-      const newest = Math.max(...wakes.all().map((wake) => wake.intendedAtMs))
+      const newest = Math.max(...ofPool().map((wake) => wake.intendedAtMs))
       const hasNews = await surveyor.lookIfDue({
-        isAboutToRing: decided.ring > 0 || liveJobs.startableSeconds(clock.nowMs()).length > 0,
+        // Also where the provider's own maximum allows none.
+        isAboutToRing: decided.ring > 0 || decided.reason !== 'no_jobs',
         sinceLastWakeMs: clock.nowMs() - newest,
         longestWaitMs: Math.max(0, clock.nowMs() - oldest),
       })
@@ -204,7 +205,7 @@ export function createScaler(deps: ScalerDeps): Scaler {
     await showSignOfLife()
   }
 
-  const mayRing = () => !trouble.isStopped && trouble.notBeforeMs <= clock.nowMs()
+  const mayRing = () => trouble.notBeforeMs <= clock.nowMs()
 
   /** A call of the provider may take as long as the lease, so that is renewed before each. */
   async function ring(wake: Wake) {

@@ -1,0 +1,1 @@
+export { liveThroughWakes, type WakeLifeResult } from './wake-life.ts'

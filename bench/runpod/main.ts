@@ -102,7 +102,7 @@ try {
     }
   })()
   await Promise.all([submitting, killing])
-  await expectAllCompletedOnce(system, submitted, { timeoutMs: 600_000 })
+  await expectAllCompletedOnce(system, submitted)
   const completedAt = overMs()
   await until(() => runPod.fleet.all().length === 0, {
     timeoutMs: idleWithinMs,

@@ -24,7 +24,7 @@ async function runPod(difference: Partial<Parameters<typeof runPodProvider>[0]> 
     endpointId: fake.endpointId,
     apiKey: new Secret(fake.apiKey),
     ...{ apiUrl: `${fake.url}/v2`, jobApiUrl: `${fake.url}/v2` },
-    ...{ maxWorkers: 5, lifetimeMs: 21_600_000, wakeDeadlineMs: 600_000 },
+    ...{ maxWorkers: 5, lifetimeMs: 21_600_000, wakeDeadlineMs: 600_000, timeoutMs: 10_000 },
     ...difference,
   })
   return { fake, provider }

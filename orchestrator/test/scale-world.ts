@@ -99,7 +99,6 @@ export async function scaleWorld(world: World, pool = `p-${randomUUID().slice(0,
     },
     rings: (count: number) =>
       until(() => doorbells.rings.length >= count && doorbells.rings, {
-        timeoutMs: 40_000,
         what: `${count} rings`,
       }),
     /** Waits until one of the pool's wake-ups is as the test wants it. */
@@ -109,7 +108,7 @@ export async function scaleWorld(world: World, pool = `p-${randomUUID().slice(0,
           (await wakes()).find((wake) =>
             Object.entries(like).every(([name, value]) => wake[name as keyof Wake] === value),
           ),
-        { timeoutMs: 40_000, what: `a wake-up like ${JSON.stringify(like)}` },
+        { what: `a wake-up like ${JSON.stringify(like)}` },
       ),
     reason: (reason: ScaleSummary['reason']) =>
       until(
@@ -117,7 +116,7 @@ export async function scaleWorld(world: World, pool = `p-${randomUUID().slice(0,
           const told = await summary()
           return told?.reason === reason && told
         },
-        { timeoutMs: 40_000, what: `the reason ${reason}` },
+        { what: `the reason ${reason}` },
       ),
     /** Waits for so many passes, each of which renews the lease: what did not happen in them will not. */
     async passes(count = 6) {
@@ -129,7 +128,7 @@ export async function scaleWorld(world: World, pool = `p-${randomUUID().slice(0,
           if (lease) seen.add(lease.revision)
           return seen.size > count
         },
-        { timeoutMs: 40_000, what: `${count} passes` },
+        { what: `${count} passes` },
       )
     },
   }

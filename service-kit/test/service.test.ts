@@ -158,7 +158,7 @@ describe('a service', () => {
     await until(async () => (await statusOf('/readyz')) === 200)
     process.kill(nats.pid(), 'SIGSTOP')
     try {
-      await until(async () => (await statusOf('/readyz')) === 503)
+      await until(async () => (await statusOf('/readyz')) === 503, { timeoutMs: 10_000 })
       expect(await statusOf('/healthz')).toBe(503)
       expect(await statusOf('/livez')).toBe(200)
     } finally {

@@ -20,11 +20,12 @@ import {
 
 const keys = Object.keys(metrics) as MetricKey[] // keys() forgets them.
 
-/** What a system tells only now and then, or only where there is a GPU or a provider's bill. */
+/** What a system tells only now and then, or only where there is a GPU, a provider or its bill. */
 const mayBeAbsent: ReadonlySet<MetricKey> = new Set([
   ...(['worker_loading_seconds', 'render_stalled_seconds', 'worker_start_seconds'] as const),
   ...keys.filter((key) => key.startsWith('gpu_')),
   'bill_difference_ratio',
+  'endpoint_max_workers',
 ])
 
 /** A scrape costs both sides some milliseconds. */

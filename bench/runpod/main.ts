@@ -28,7 +28,7 @@ import { markdownTable } from '../pipeline/statistics.ts'
 const { values } = parseArgs({
   options: {
     jobs: { type: 'string', default: '30' },
-    seconds: { type: 'string', default: '120' },
+    seconds: { type: 'string', default: '240' },
     share: { type: 'string', default: '0.2' },
     max: { type: 'string', default: '5' },
     seed: { type: 'string', default: '1' },
@@ -47,7 +47,8 @@ const system = await startSystem({
   env: {
     ...runPodSettings(port),
     SCALE_MAX_WORKERS: String(max),
-    SCALE_IDLE_SECONDS: '3',
+    // They leave soon, so that many doorbells are rung.
+    SCALE_IDLE_SECONDS: '0.5',
     SCALE_TARGET_WAIT_SECONDS: '0',
     SCALE_COLD_START_SECONDS: '2',
     INGEST_TIMINGS_DIVISOR: '1',

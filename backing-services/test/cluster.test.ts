@@ -75,8 +75,7 @@ beforeAll(async () => {
     ports.map((port, at) => writeBroker(directory, `nats-${at}`, ports, port)),
   )
   for (const broker of brokers) start(broker)
-  for (const broker of brokers)
-    await until(() => isHealthy(broker), { what: broker.name })
+  for (const broker of brokers) await until(() => isHealthy(broker), { what: broker.name })
 })
 
 afterAll(async () => {

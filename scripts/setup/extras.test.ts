@@ -32,5 +32,7 @@ test.each([
   const ended = spawnSync(process.execPath, [setup, ...args], { encoding: 'utf8' })
   expect(ended.status).toBe(1)
   expect(ended.stderr).toContain('There is no optional part')
-  expect(ended.stderr).toContain('Optional parts: engine, kernels, reference, runpod, deploy, monitoring.')
+  expect(ended.stderr).toContain(
+    'Optional parts: engine, kernels, reference, runpod, deploy, monitoring.',
+  )
 })

@@ -7,8 +7,8 @@ export { killAtRandom, seededRandom } from './chaos.ts'
 export { findChromium } from './chromium.ts'
 export { clocksAhead } from './clock-ahead.ts'
 export { expectAllCompletedOnce, expectCompletedOnce } from './exactly-once.ts'
-export { followProgress } from './follow-events.ts'
 export { writeFakeDocker } from './fake-docker.ts'
+export { followProgress } from './follow-events.ts'
 export { serveMadeMetrics } from './made-metrics.ts'
 export { portrait, voice } from './media.ts'
 export { askPrometheus, hasMonitoring, startAlertWebhook } from './monitoring.ts'
@@ -27,7 +27,6 @@ export { keepRawOutput, type RawOutput } from './raw-output.ts'
 export { rendersOf } from './renders.ts'
 export { type Client, createClient, type SubmitOptions, type Submitted } from './rest-client.ts'
 export { runAgain } from './run-again.ts'
-export { metricsUrl, type Series, scrape } from './scrape.ts'
 export {
   hasRunPodSdk,
   portForRunPod,
@@ -38,6 +37,7 @@ export {
   watchRunPodWorkers,
 } from './runpod/runpod-workers.ts'
 export { type FakeRunPod, startFakeRunPod } from './runpod/start-fake-runpod.ts'
+export { metricsUrl, type Series, scrape } from './scrape.ts'
 export {
   patientOrchestrator,
   type System,

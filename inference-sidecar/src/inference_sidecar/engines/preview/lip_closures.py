@@ -9,7 +9,10 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-from pocketsphinx import Decoder, get_model_path  # pyright: ignore[reportMissingTypeStubs]
+from pocketsphinx import (  # pyright: ignore[reportMissingTypeStubs]
+    Decoder,  # pyright: ignore[reportUnknownVariableType]
+    get_model_path,  # pyright: ignore[reportUnknownVariableType]
+)
 
 from inference_sidecar.engines.preview.voice import find_channel, read_samples
 from inference_sidecar.engines.voice_channel import to_mono

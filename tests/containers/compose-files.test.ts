@@ -36,7 +36,16 @@ const variants = [
     files: ['docker-compose.yml', 'deploy/compose/r2.yml'],
     env: withR2,
   },
+  {
+    name: 'runpod.yml',
+    args: ['--profile', 'edge'],
+    files: ['docker-compose.yml', 'deploy/compose/runpod.yml'],
+    env: { RUNPOD_ENDPOINT_ID: 'abc123' },
+  },
 ]
+
+const variantOf = (name: string) =>
+  rendered(variants.find((variant) => variant.name === name) ?? (variants[0] as never))
 
 const rendered = async ({ args, files, env }: (typeof variants)[number]) => {
   const project = composeProject('avatar-config', env)
@@ -88,11 +97,7 @@ describe.skipIf(!hasCompose)('the compose files', () => {
   })
 
   it('give no worker a way out, and no store where R2 is', async () => {
-    const [local, remote] = await Promise.all(
-      ['preview', 'r2.yml'].map((name) =>
-        rendered(variants.find((variant) => variant.name === name) ?? (variants[0] as never)),
-      ),
-    )
+    const [local, remote] = await Promise.all(['preview', 'r2.yml'].map(variantOf))
     const networksOf = (project: Project | undefined) =>
       Object.keys(project?.services['sidecar']?.networks ?? {})
     expect(networksOf(local)).toEqual(['workers'])
@@ -105,5 +110,20 @@ describe.skipIf(!hasCompose)('the compose files', () => {
       R2_SECRET_ACCESS_KEY_FILE: '/run/secrets/r2_secret_access_key',
     })
     expect(networksOf(remote)).toContain('out')
+  })
+
+  it('let the orchestrator out only where it rings a provider', async () => {
+    const [local, ringing] = await Promise.all(['edge', 'runpod.yml'].map(variantOf))
+    const networksOf = (project: Project | undefined) =>
+      Object.keys(project?.services['orchestrator']?.networks ?? {})
+    expect(networksOf(local)).not.toContain('out')
+    expect(networksOf(ringing)).toContain('out')
+    expect(ringing?.services['orchestrator']?.environment).toMatchObject({
+      SCALE_PROVIDER: 'runpod',
+      SCALE_POOL: 'runpod',
+      RUNPOD_API_KEY_FILE: '/run/secrets/runpod_api_key',
+    })
+    for (const other of ['ingest', 'janitor'])
+      expect(ringing?.services[other]?.environment).not.toHaveProperty('RUNPOD_API_KEY_FILE')
   })
 })

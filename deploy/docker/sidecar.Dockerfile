@@ -54,6 +54,10 @@ FROM builder AS gpu-packages
 COPY inference-sidecar/requirements-gpu.lock deploy/docker/ffmpeg.lock /build/
 RUN python -m pip --python /opt/venv/bin/python install --no-cache-dir --no-compile --no-deps --require-hashes \
       --only-binary :all: -r /build/requirements-gpu.lock -r /build/ffmpeg.lock
+# RunPod's worker loop, for `python -m inference_sidecar.runpod_worker`.
+COPY inference-sidecar/requirements-runpod.lock /build/
+RUN python -m pip --python /opt/venv/bin/python install --no-cache-dir --no-compile --no-deps --require-hashes \
+      --only-binary :all: -r /build/requirements-runpod.lock
 
 FROM runtime AS gpu
 # Triton compiles its launchers with the machine's C compiler when a kernel first runs.

@@ -121,8 +121,9 @@ function readByServices(): Reading[] {
   )
 }
 
-/** The text that a default was parsed from; lists and tables are empty by default. */
+/** The text that a default was parsed from; tables are empty by default. */
 function asWritten(value: unknown): string {
+  if (Array.isArray(value)) return value.join(',')
   return typeof value === 'object' ? '' : String(value)
 }
 

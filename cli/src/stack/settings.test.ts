@@ -53,6 +53,14 @@ describe('the environment of a service', () => {
     })
   })
 
+  it('takes the workers of this machine for local, whatever their pool is', () => {
+    const poolsWith = (env: Wiring['env']) =>
+      serviceEnvironment('orchestrator', wiring(env))['LOCAL_POOLS']
+    expect(poolsWith({})).toBe('local')
+    expect(poolsWith({ WORKER_POOL: 'l40s' })).toBe('l40s')
+    expect(poolsWith({ WORKER_POOL: 'l40s', LOCAL_POOLS: 'l40s,rack' })).toBe('l40s,rack')
+  })
+
   it('has one of NAME and NAME_FILE: the stack replaces the caller’s, and the service’s own wins', () => {
     const env = { NATS_PASSWORD_FILE: '/a', JANITOR_NATS_PASSWORD_FILE: '/b' }
     expect(serviceEnvironment('ingest', wiring(env))).not.toHaveProperty('NATS_PASSWORD_FILE')

@@ -33,6 +33,9 @@ const sidecarDefaults: Settings = {
   WORKER_ID: (_, { number }) => (number === 1 ? 'local' : `local-${number}`),
 }
 
+/** The workers of this machine reach the store as its services do. */
+const orchestratorDefaults: Settings = { LOCAL_POOLS: ({ env }) => env['WORKER_POOL'] || 'local' }
+
 const storeSettings: Settings = {
   S3_ENDPOINT: ({ ports }) => `http://127.0.0.1:${ports.s3}`,
   R2_ACCESS_KEY_ID: ({ credentials }) => credentials.s3.accessKeyId,
@@ -66,6 +69,7 @@ function settingsOf(name: ServiceName): { always: Settings; unlessGiven: Setting
     unlessGiven: {
       ...(needs.includes('ffmpeg') ? ffmpegSettings : {}),
       ...(kind === 'python' ? sidecarDefaults : {}),
+      ...(name === 'orchestrator' ? orchestratorDefaults : {}),
     },
   }
 }

@@ -47,7 +47,7 @@ it('names the file that a secret may come from, and none for what is no secret',
 })
 
 it('says which variables avatar up sets, and leaves out those that it takes from the environment', () => {
-  const sentence = /It sets\s+(.*) itself/s.exec(configuration['docs/configuration.md'] ?? '')?.[1]
+  const sentence = /It sets\s+(.*?) itself/s.exec(configuration['docs/configuration.md'] ?? '')?.[1]
   expect(sentence).toContain('`NATS_PASSWORD`')
   expect(sentence).toContain('`S3_ENDPOINT`')
   expect(sentence).not.toMatch(/ENGINE|HTTP_PORT|LOG_LEVEL|FFMPEG_PATH/)

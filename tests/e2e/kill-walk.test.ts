@@ -115,7 +115,7 @@ describe('kill -9 at a chosen line', () => {
   describe('worker', () => {
     const lines: Record<string, [attempt: number, cut: Cut]> = {
       'claimed, not started': [2, { when: 'before', ...event('render.started') }],
-      'with a spooled file': [1, { when: 'before', subject: /^ctl\.request\.store$/ }],
+      'with a spooled file': [1, { when: 'before', subject: /^ctl\.request\.store\./ }],
       'after the upload': [1, { when: 'before', ...event('render.completed') }],
       'after the event': [1, { when: 'after', ...event('render.completed') }],
     }
@@ -128,7 +128,7 @@ describe('kill -9 at a chosen line', () => {
       })
 
     it('with an ask out: the job is completed, by attempt 2 at most', async () => {
-      const cut: Cut = { when: 'after', subject: /^ctl\.request\.next$/ }
+      const cut: Cut = { when: 'after', subject: /^ctl\.request\.next\./ }
       const { jobId } = await killAt('sidecar', cut, () => system.client.submit())
       const { attempt } = await expectCompletedOnce(system, jobId)
       expect(attempt).toBeLessThanOrEqual(2)

@@ -338,7 +338,9 @@ def test_uploading_gives_the_same_tensors_as_mapping(
     monkeypatch.setattr(
         "inference_sidecar.engines.infinitetalk.checkpoints.resident_file._GROUP_BYTES", 3000
     )
-    uploaded = dict(file._uploaded(CPU))
+    read_bytes: list[int] = []
+    uploaded = dict(file._uploaded(CPU, read_bytes.append))
+    assert 0 < sum(read_bytes) <= file.size_bytes
     assert set(uploaded) == set(mapped)
     for name, tensor in mapped.items():
         assert torch.equal(tensor.view(torch.uint8), uploaded[name].view(torch.uint8))

@@ -88,7 +88,7 @@ class LipClosures:
             Closure(
                 phone.start_frame / _STEPS_PER_SECOND, (phone.end_frame + 1) / _STEPS_PER_SECOND
             )
-            for phone in decoder.seg()
+            for phone in decoder.seg() or ()
             if phone.word in _PHONES
         ]
 

@@ -30,8 +30,8 @@ _SMOOTH_SHAPE_SECONDS: Final = 0.06
 _HISS_SPREAD: Final = 0.5
 _SLOW_SECONDS: Final = 0.35
 _CLOSURE_MARGIN_SECONDS: Final = 0.01
-_BESIDE_CLOSURE: Final = 0.5
-"""The widest opening of the frames before and after a closure: lips do not jump."""
+_BESIDE_CLOSURE: Final = 0.65
+"""The widest opening of the frames before and after a closure: lips take longer than one frame."""
 _CONTRAST: Final = 0.7
 """How much a syllable is raised above the loudness around it, to show the dips in between."""
 
@@ -105,7 +105,7 @@ def _spread(voice: VoiceMeasures, level: Track, hiss: Track) -> Track:
 
 
 def _shut(opening: Track, closures: Sequence[Closure]) -> Track:
-    """Shuts the lips in the frames of each closure, one at least, and halves the way to them."""
+    """Shuts the lips in the frames of each closure, one at least, and slows the way to them."""
     shut = opening.copy()
     for closure in closures:
         first = math.ceil((closure.start - _CLOSURE_MARGIN_SECONDS) * FPS - 0.5)

@@ -3,10 +3,9 @@ import { Secret } from '@avatar/service-kit'
 import { until } from '@avatar/service-kit/testing'
 import { describe, expect, it, onTestFinished } from 'vitest'
 import { type FakeRunPod, startFakeRunPod } from '../../tests/harness/runpod/start-fake-runpod.ts'
-import { kubernetesProvider } from '../src/scale/providers/kubernetes.ts'
-import { noProvider } from '../src/scale/providers/none.ts'
 import { refusals, type WorkerProvider } from '../src/scale/providers/provider.ts'
 import { runPodProvider } from '../src/scale/providers/runpod.ts'
+import { kubernetesProvider, noProvider } from '../src/scale/providers/silent.ts'
 
 const wake: Wake = {
   wakeId: '0123456789abcdef01234567',
@@ -31,8 +30,8 @@ async function runPod(difference: Partial<Parameters<typeof runPodProvider>[0]> 
 }
 
 const kinds: Record<WorkerProvider['name'], () => Promise<WorkerProvider>> = {
-  none: async () => noProvider(),
-  kubernetes: async () => kubernetesProvider(),
+  none: async () => noProvider,
+  kubernetes: async () => kubernetesProvider,
   runpod: async () => (await runPod()).provider,
 }
 

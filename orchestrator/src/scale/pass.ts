@@ -4,6 +4,7 @@ import {
   type HelloAnswer,
   type HelloRequest,
   isAtWork,
+  isAwaited,
   type ScaleReason,
   subjects,
   type Wake,
@@ -94,8 +95,8 @@ export function createScaler(deps: ScalerDeps): Scaler {
 
   const count = (outcome: (typeof wakeOutcomes)[number]) =>
     instruments.wakeups_total.add(1, { provider: provider.name, outcome })
-  const ofPool = () =>
-    wakes.all().filter(({ provider: by, pool }) => by === provider.name && pool === settings.pool)
+  const isOurs = ({ provider: by, pool }: Wake) => by === provider.name && pool === settings.pool
+  const ofPool = () => wakes.all().filter(isOurs)
   const workers = () =>
     crew.workers(
       clock.monotonicMs(),
@@ -140,7 +141,7 @@ export function createScaler(deps: ScalerDeps): Scaler {
       decided = decide()
       const oldest = Math.min(
         ...ofPool()
-          .filter(isWaitedFor)
+          .filter(isAwaited)
           .map((wake) => wake.intendedAtMs),
       )
       const newest = Math.max(...ofPool().map((wake) => wake.intendedAtMs))
@@ -336,9 +337,7 @@ export function createScaler(deps: ScalerDeps): Scaler {
   const others = (present: Wake) => wakes.all().filter(({ wakeId }) => wakeId !== present.wakeId)
 
   function helloOf(request: HelloRequest, wanted: number, all: readonly Wake[]): HelloDecision {
-    const known = all.filter(
-      ({ provider: by, pool }) => by === provider.name && pool === settings.pool,
-    )
+    const known = all.filter(isOurs)
     const there = workers()
     const leaving = known.filter((wake) =>
       there.some((worker) => worker.state === 'draining' && isOf(wake, worker)),
@@ -358,8 +357,6 @@ export function createScaler(deps: ScalerDeps): Scaler {
   const loop = background({ ...deps, name: 'scaler', everyMs: timings.scaleEveryMs, pass: runOnce })
   return { ...together(wakes, beats, loop), runOnce, hello }
 }
-
-const isWaitedFor = ({ state }: Wake) => state === 'intended' || state === 'rung'
 
 /** Runs what it is given one after the other: a decision and a hello must not count the same wakes at once. */
 function oneAtATime() {

@@ -1,18 +1,17 @@
 import type { Timings } from '@avatar/contracts'
 import type { OrchestratorConfig } from '../config.ts'
 import type { ScaleSettings } from './pass.ts'
-import { kubernetesProvider } from './providers/kubernetes.ts'
-import { noProvider } from './providers/none.ts'
 import type { WorkerProvider } from './providers/provider.ts'
 import { runPodProvider } from './providers/runpod.ts'
+import { kubernetesProvider, noProvider } from './providers/silent.ts'
 
 /** The provider that the configuration names. */
 export function providerOf(config: OrchestratorConfig, timings: Timings): WorkerProvider {
   switch (config.SCALE_PROVIDER) {
     case 'none':
-      return noProvider()
+      return noProvider
     case 'kubernetes':
-      return kubernetesProvider()
+      return kubernetesProvider
     case 'runpod': {
       const { RUNPOD_ENDPOINT_ID: endpointId, RUNPOD_API_KEY: apiKey } = config
       // The configuration is refused without them.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -50,15 +51,20 @@ _SETUP_SECONDS: Final = 0.5
 """Finding and preparing the face, whatever the video's length."""
 
 
+@dataclass(frozen=True)
+class _Loaded:
+    finder: FaceFinder
+    lip_closures: LipClosures
+    pace: Pace
+
+
 class PreviewEngine:
     """Makes a portrait speak by warping it. Runs on a CPU, faster than real time on two cores."""
 
     name = "preview"
 
     def __init__(self) -> None:
-        self._finder: FaceFinder | None = None
-        self._lip_closures: LipClosures | None = None
-        self._pace: Pace | None = None
+        self._loaded: _Loaded | None = None
 
     def load(self, stages: LoadStages = UNTIMED) -> Readiness:
         """Loads the models of faces (4 MB) and phones (30 MB).
@@ -66,15 +72,15 @@ class PreviewEngine:
         The pace is estimated until renders have been measured.
         """
         with stages.stage("weights"):
-            self._finder = FaceFinder()
-            self._lip_closures = LipClosures()
+            finder, lip_closures = FaceFinder(), LipClosures()
         with stages.stage("engine"):
             # The encoder needs the other core, and the frames are too small to gain from threads.
             use_threads(1)
         with stages.stage("calibrate"):
-            self._pace = Pace(guess_seconds_per_video_second())
+            pace = Pace(guess_seconds_per_video_second())
+        self._loaded = _Loaded(finder, lip_closures, pace)
         return Readiness(
-            *("cpu", "uint8", "none", 0, self._pace.seconds_per_video_second),
+            *("cpu", "uint8", "none", 0, pace.seconds_per_video_second),
             size_class=SIZE_CLASSES[0],
             frames_per_chunk=_CHUNK_FRAMES,
         )
@@ -89,7 +95,7 @@ class PreviewEngine:
         Raises `ImageUnreadable`, `NoFace` and `FaceUnusable`.
         """
         _, speaker = self._find_speaker(request)
-        pace = self._loaded_pace().seconds_per_video_second
+        pace = self._models().pace.seconds_per_video_second
         chosen = size_class or SIZE_CLASSES[0]
         part, whole = _SHRINK[chosen]
         width, height = request.delivery
@@ -116,7 +122,9 @@ class PreviewEngine:
             framing = frame_portrait(portrait, landmarks, plan.generation)
             compositor = Compositor(framing, landmarks, moves_mouth=not speaker.is_mouth_covered)
             control.check()
-            poses = plan_poses(request, self._closures(request, control))
+            poses = plan_poses(
+                request, self._models().lip_closures.find(request.audio, control.check)
+            )
         first = resume.next_chunk if resume is not None else 0
         done = resumed = sum(plan.chunks[:first])
         started = time.monotonic()
@@ -131,17 +139,12 @@ class PreviewEngine:
                     control.progress(done / plan.frames)
             yield Chunk(index, frames, b"")
         # The consumer encodes each chunk in between, so this is the pace of the whole job.
-        self._loaded_pace().observe((done - resumed) / FPS, time.monotonic() - started)
+        self._models().pace.observe((done - resumed) / FPS, time.monotonic() - started)
 
-    def _closures(self, request: RenderRequest, control: Control) -> list[Closure]:
-        if self._lip_closures is None:
+    def _models(self) -> _Loaded:
+        if self._loaded is None:
             raise RuntimeError("Call load() first.")
-        return self._lip_closures.find(request.audio, control.check)
-
-    def _loaded_pace(self) -> Pace:
-        if self._pace is None:
-            raise RuntimeError("Call load() first.")
-        return self._pace
+        return self._loaded
 
     def fingerprint(self, request: RenderRequest, plan: Plan) -> str:
         """See `Engine.fingerprint`."""
@@ -149,12 +152,11 @@ class PreviewEngine:
 
     def _find_speaker(self, request: RenderRequest) -> tuple[Image, Speaker]:
         """The portrait, and who speaks in it."""
-        if self._finder is None:
-            raise RuntimeError("Call load() first.")
+        finder = self._models().finder
         portrait = read_image(request.image)
         if portrait is None:
             raise ImageUnreadable("The image is not a PNG or JPEG.")
-        return portrait, choose_speaker(portrait, self._finder.find(portrait))
+        return portrait, choose_speaker(portrait, finder.find(portrait))
 
 
 def plan_poses(request: RenderRequest, closures: Sequence[Closure] = ()) -> list[FacePose]:

@@ -14,9 +14,8 @@ from pocketsphinx import (  # pyright: ignore[reportMissingTypeStubs]
     get_model_path,  # pyright: ignore[reportUnknownVariableType]
 )
 
-from inference_sidecar.engines.preview.voice import find_channel, read_samples
+from inference_sidecar.engines.preview.voice import find_channel, open_voice, read_samples
 from inference_sidecar.engines.voice_channel import to_mono
-from inference_sidecar.foundation.errors import AudioUnreadable
 
 SECONDS_PER_VOICE_SECOND: Final = 0.1
 """What listening takes; measured 0.07 on one core."""
@@ -24,7 +23,8 @@ _PHONES: Final = frozenset({"B", "M", "P"})
 _BLOCK_SECONDS: Final = 2
 _LEAST_RATE: Final = 14_000
 """The model hears up to 6.8 kHz. A recording without that band is judged by its loudness alone."""
-_STEPS_PER_SECOND: Final = 100
+_PHONE_STEPS_PER_SECOND: Final = 100
+"""In which pocketsphinx counts; the measures of the voice have steps of their own."""
 _LANGUAGE_WEIGHT: Final = 1.0
 """Low, because the phone sequences that the model knows are English and voices are not."""
 _BEAM: Final = 1e-10
@@ -62,11 +62,8 @@ class LipClosures:
         check: called every two seconds of sound; what it raises ends the listening. Raises
         `AudioUnreadable`.
         """
-        try:
-            with path.open("rb") as file, wave.open(file) as reader:
-                return self._listen(reader, check)
-        except (wave.Error, EOFError, OSError) as cause:
-            raise AudioUnreadable("The audio is not a PCM WAV file.") from cause
+        with open_voice(path) as reader:
+            return self._listen(reader, check)
 
     def _listen(self, reader: wave.Wave_read, check: Callable[[], None]) -> list[Closure]:
         rate = reader.getframerate()
@@ -86,7 +83,8 @@ class LipClosures:
             decoder.end_utt()
         return [
             Closure(
-                phone.start_frame / _STEPS_PER_SECOND, (phone.end_frame + 1) / _STEPS_PER_SECOND
+                phone.start_frame / _PHONE_STEPS_PER_SECOND,
+                (phone.end_frame + 1) / _PHONE_STEPS_PER_SECOND,
             )
             for phone in decoder.seg() or ()
             if phone.word in _PHONES

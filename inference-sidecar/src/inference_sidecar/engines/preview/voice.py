@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import wave
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -59,9 +60,16 @@ def measure_voice(path: Path) -> VoiceMeasures:
 
 def _measure_blocks(path: Path) -> Iterator[tuple[Track, Track, Track]]:
     """Yields the three tracks block by block."""
+    with open_voice(path) as reader:
+        yield from _measure_reader(reader)
+
+
+@contextmanager
+def open_voice(path: Path) -> Generator[wave.Wave_read]:
+    """A PCM WAV file, open for reading. Raises `AudioUnreadable` if it is none, or is cut off."""
     try:
         with path.open("rb") as file, wave.open(file) as reader:
-            yield from _measure_reader(reader)
+            yield reader
     except (wave.Error, EOFError, OSError) as cause:
         raise AudioUnreadable("The audio is not a PCM WAV file.") from cause
 

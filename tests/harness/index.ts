@@ -10,7 +10,7 @@ export { expectAllCompletedOnce, expectCompletedOnce } from './exactly-once.ts'
 export { writeFakeDocker } from './fake-docker.ts'
 export { followProgress } from './follow-events.ts'
 export { serveMadeMetrics } from './made-metrics.ts'
-export { portrait, voice } from './media.ts'
+export { portrait, voice, wavHeaderBytes, wavOf } from './media.ts'
 export { askPrometheus, hasMonitoring, startAlertWebhook } from './monitoring.ts'
 export type { Cut } from './nats-proxy.ts'
 export {

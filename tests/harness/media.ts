@@ -27,25 +27,34 @@ export function portrait({ width = 320, height = 180 } = {}): Buffer {
 export function voice({ seconds = 1, amplitude = 20_000 } = {}): Buffer {
   const rate = 16_000
   const samples = Math.round(seconds * rate)
-  const wav = Buffer.alloc(44 + samples * 2)
-  wav.write('RIFF', 0)
-  wav.writeUInt32LE(36 + samples * 2, 4)
-  wav.write('WAVEfmt ', 8)
-  wav.writeUInt32LE(16, 16)
-  wav.writeUInt16LE(1, 20)
-  wav.writeUInt16LE(1, 22)
-  wav.writeUInt32LE(rate, 24)
-  wav.writeUInt32LE(rate * 2, 28)
-  wav.writeUInt16LE(2, 32)
-  wav.writeUInt16LE(16, 34)
-  wav.write('data', 36)
-  wav.writeUInt32LE(samples * 2, 40)
+  const pcm = Buffer.alloc(samples * 2)
   for (let i = 0; i < samples; i++) {
     const loudness = 0.5 + 0.4 * Math.sin((2 * Math.PI * 3 * i) / rate)
     const sample = loudness * Math.sin((2 * Math.PI * 220 * i) / rate)
-    wav.writeInt16LE(Math.round(sample * amplitude), 44 + i * 2)
+    pcm.writeInt16LE(Math.round(sample * amplitude), i * 2)
   }
-  return wav
+  return wavOf(pcm, { rate, channels: 1 })
+}
+
+/** The bytes before the samples of `wavOf`. */
+export const wavHeaderBytes = 44
+
+/** A WAV of these samples, 16 bit. */
+export function wavOf(pcm: Buffer, { rate, channels }: { rate: number; channels: number }): Buffer {
+  const header = Buffer.alloc(wavHeaderBytes)
+  header.write('RIFF', 0)
+  header.writeUInt32LE(wavHeaderBytes - 8 + pcm.length, 4)
+  header.write('WAVEfmt ', 8)
+  header.writeUInt32LE(16, 16)
+  header.writeUInt16LE(1, 20)
+  header.writeUInt16LE(channels, 22)
+  header.writeUInt32LE(rate, 24)
+  header.writeUInt32LE(rate * channels * 2, 28)
+  header.writeUInt16LE(channels * 2, 32)
+  header.writeUInt16LE(16, 34)
+  header.write('data', 36)
+  header.writeUInt32LE(pcm.length, 40)
+  return Buffer.concat([header, pcm])
 }
 
 function chunk(name: string, content: Buffer): Buffer {

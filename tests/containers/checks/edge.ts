@@ -1,7 +1,7 @@
 import { errorEnvelopeSchema, limits } from '@avatar/contracts'
 import { GenericContainer, type StartedTestContainer } from 'testcontainers'
 import { beforeAll, expect, it } from 'vitest'
-import { portrait } from '../../harness/index.ts'
+import { portrait, wavHeaderBytes, wavOf } from '../../harness/index.ts'
 import { authorityOf, type Stack, siteOf } from '../stack.ts'
 import type { TlsClient } from '../tls-client.ts'
 
@@ -21,7 +21,7 @@ export function checkEdge(stackOf: () => Stack) {
 
   it('takes a voice of 50 MB', async () => {
     const { client } = stackOf()
-    const { status, headers, body } = await submit(wavOf(limits.audioMaxBytes))
+    const { status, headers, body } = await submit(toneOf(limits.audioMaxBytes))
     expect(body.toString()).toContain('job_id')
     expect(status).toBe(201)
     expect(headers['strict-transport-security']).toBe('max-age=31536000')
@@ -29,7 +29,7 @@ export function checkEdge(stackOf: () => Stack) {
   })
 
   it('passes on our own answer to a body of 70 MB', async () => {
-    const { status, body } = await submit(wavOf(70 * megabyte))
+    const { status, body } = await submit(toneOf(70 * megabyte))
     expect(errorEnvelopeSchema.parse(JSON.parse(body.toString())).error.code).toMatch(/TOO_LARGE/)
     expect(status).toBe(413)
   })
@@ -118,23 +118,10 @@ export function checkEdge(stackOf: () => Stack) {
 }
 
 /** A tone of this many bytes: 48 kHz, stereo, 16 bit, so that 50 MB are less than five minutes. */
-function wavOf(bytes: number): Buffer {
+function toneOf(bytes: number): Buffer {
   const rate = 48_000
   const second = Buffer.alloc(rate * 4)
   for (let i = 0; i < rate * 2; i++)
     second.writeInt16LE(Math.round(15_000 * Math.sin((2 * Math.PI * 220 * (i >> 1)) / rate)), i * 2)
-  const wav = Buffer.alloc(bytes, second)
-  wav.write('RIFF', 0)
-  wav.writeUInt32LE(bytes - 8, 4)
-  wav.write('WAVEfmt ', 8)
-  wav.writeUInt32LE(16, 16)
-  wav.writeUInt16LE(1, 20)
-  wav.writeUInt16LE(2, 22)
-  wav.writeUInt32LE(rate, 24)
-  wav.writeUInt32LE(rate * 4, 28)
-  wav.writeUInt16LE(4, 32)
-  wav.writeUInt16LE(16, 34)
-  wav.write('data', 36)
-  wav.writeUInt32LE(bytes - 44, 40)
-  return wav
+  return wavOf(Buffer.alloc(bytes - wavHeaderBytes, second), { rate, channels: 2 })
 }

@@ -36,13 +36,6 @@ describe('several owners who wait at once', () => {
     return system.clientWith(key)
   }
 
-  /** The jobs among these that completed, in order. */
-  async function completedOf(jobIds: readonly string[]): Promise<string[]> {
-    const wanted = new Set(jobIds)
-    const facts = await (await system.broker()).factsOfType('job.completed')
-    return facts.map(({ jobId }) => jobId).filter((jobId) => wanted.has(jobId))
-  }
-
   it('ten jobs of one are done within the time of 25, behind 200 of another', async () => {
     const [many, few] = [await ownerNamed('many'), await ownerNamed('few')]
     const releaseBefore = await holdWorkers(system)
@@ -52,16 +45,18 @@ describe('several owners who wait at once', () => {
 
     // What runs now are the holder's jobs, so that no time passes between the ten submissions.
     const release = await holdWorkers(system)
-    const doneBefore = (await completedOf(jobsOfMany)).length
     const jobsOfFew = await submitMany(few, 10, short)
     const places = await Promise.all(jobsOfFew.map(few.status))
+    const releasedAtMs = Date.now()
     await release()
     for (const { queue_position } of places) expect(queue_position).toBeLessThanOrEqual(25)
     for (const jobId of jobsOfFew) await few.untilEnded(jobId, 'completed')
-    const done = await completedOf([...jobsOfMany, ...jobsOfFew])
-    const lastOfFew = done.findLastIndex((jobId) => jobsOfFew.includes(jobId))
-    expect(lastOfFew + 1 - doneBefore).toBeLessThanOrEqual(25)
-    expect(lastOfFew).toBeGreaterThan(doneBefore + 10)
+    // Counted by their starts: a busy machine may upload a later video first.
+    const renders = await rendersOf(system, [...jobsOfMany, ...jobsOfFew])
+    const since = renders.filter(({ startedAtMs }) => startedAtMs >= releasedAtMs)
+    const lastOfFew = since.findLastIndex(({ jobId }) => jobsOfFew.includes(jobId))
+    expect(lastOfFew + 1).toBeLessThanOrEqual(25)
+    expect(lastOfFew + 1).toBeGreaterThan(10)
     await cancelMany(many, jobsOfMany)
   })
 
@@ -117,6 +112,7 @@ describe('several owners who wait at once', () => {
     const release = await holdWorkers(system)
     const jobsOfLoud = await submitMany(loud, 60, { ...long, priority: 'high' })
     const jobsOfModest = await submitMany(modest, 3, short)
+    const releasedAtMs = Date.now()
     await release()
     for (const jobId of jobsOfModest) await modest.untilEnded(jobId, 'completed')
     const lastStartedAtMs = Math.max(
@@ -124,13 +120,14 @@ describe('several owners who wait at once', () => {
     )
     // Those that started before the last of the three; more have started since.
     const before = (await rendersOf(system, jobsOfLoud)).filter(
-      ({ startedAtMs }) => startedAtMs < lastStartedAtMs,
+      ({ startedAtMs }) => startedAtMs >= releasedAtMs && startedAtMs < lastStartedAtMs,
     )
     expect(before.length).toBeLessThan(jobsOfLoud.length)
     const ahead = before.reduce((sum, { gpuSeconds }) => sum + gpuSeconds, 0)
     // Each of the three may also wait for jobs that were claimed before.
     const longest = Math.max(...before.map(({ gpuSeconds }) => gpuSeconds))
-    expect(ahead).toBeLessThan(headStartSeconds + 4 * Math.max(1, longest))
+    const shown = before.map(({ gpuSeconds }) => gpuSeconds.toFixed(2)).join(', ')
+    expect(ahead, shown).toBeLessThan(headStartSeconds + 4 * Math.max(1, longest))
     await cancelMany(loud, jobsOfLoud)
   })
 })

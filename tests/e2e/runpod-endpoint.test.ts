@@ -93,9 +93,10 @@ describe('the endpoint of RunPod', () => {
 
   it('forgets a doorbell when its time to live is over, and takes none of a strange shape', async () => {
     fake.control.act({ max: 0 })
-    const { id } = (await ring('a'.repeat(24), { ttl: 10_000 })).said
-    expect((await statusOf(id)).status).toBe('IN_QUEUE')
-    await until(async () => (await statusOf(id)).status === 404, { what: 'its end' })
+    const kept = (await ring('a'.repeat(24), { ttl: 86_400_000 })).said.id
+    const forgotten = (await ring('b'.repeat(24), { ttl: 10_000 })).said.id
+    await until(async () => (await statusOf(forgotten)).status === 404, { what: 'its end' })
+    expect((await statusOf(kept)).status).toBe('IN_QUEUE')
     expect(fake.fleet.all()).toEqual([])
     expect((await ring('a'.repeat(24), { ttl: 9 })).status).toBe(422)
   })

@@ -3,6 +3,7 @@
  *
  *   npm test                       every level, both languages (side by side where there are cores for it)
  *   npm test -- --coverage         also measures coverage and holds it to its thresholds, as CI does
+ *   CI=true npm test               runs what failed once more, alone, and names what only then passed
  *   npm run test:unit              one level: unit, integration, e2e or py
  *   npm run test:unit -- decide    other words are passed on to vitest and pytest
  */
@@ -12,8 +13,24 @@ import { availableParallelism, tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { engineSetup, hasEnginePackages } from './engine-packages.ts'
 import { filesLeftBehind, leftBehind } from './test/left-behind.ts'
-import { inWorkers, runPytest, runVitest, type Suite } from './test/suites.ts'
-import { addTallies, noTests, summaryLine, type Tally, writeTally } from './test/tally.ts'
+import {
+  inWorkers,
+  pytestAgain,
+  runPytest,
+  runTwice,
+  runVitest,
+  type Suite,
+  type SuiteRun,
+  vitestAgain,
+} from './test/suites.ts'
+import {
+  addTallies,
+  noTests,
+  reportLines,
+  summaryLine,
+  type Tally,
+  writeTally,
+} from './test/tally.ts'
 
 const root = join(import.meta.dirname, '..')
 const results = join(root, 'test-results')
@@ -23,6 +40,7 @@ const vitest = (title: string, args: readonly string[]): Suite => ({
   title: `TypeScript${title}`,
   run: runVitest,
   args,
+  argsAgain: vitestAgain,
 })
 
 const pytest = (title: string, args: readonly string[]): Suite => ({
@@ -30,6 +48,7 @@ const pytest = (title: string, args: readonly string[]): Suite => ({
   title: `Python${title}`,
   run: runPytest,
   args,
+  argsAgain: pytestAgain,
 })
 
 const words = process.argv.slice(2).filter((word) => word !== '--coverage')
@@ -39,8 +58,9 @@ const coverage = (...flags: readonly string[]) => (measuresCoverage ? flags : []
 
 /**
  * The suites of each level. Most tests wait for processes, so that one suite already keeps two cores
- * busy: with no more than that a second beside it only makes both wait longer. `all` gives vitest every project at once, for the end-to-end files mostly
- * wait. Only `all` measures coverage, whose thresholds hold for all tests together.
+ * busy: with no more than that a second beside it only makes both wait longer. `all` gives vitest every
+ * project at once, for the end-to-end files mostly wait. Only `all` measures coverage, whose thresholds
+ * hold for all tests together, and are not asked of a run in which a test failed at first.
  */
 const levels: Readonly<Record<string, readonly Suite[]>> = {
   all: [
@@ -79,7 +99,7 @@ else for (const suite of suites) await runSuite(suite)
 
 troubles.push(...(await leftBehind(runId)))
 // A failed test had no chance to clean up.
-if (tally.failed === 0) troubles.push(...(await filesLeftBehind(temporary)))
+if (reportLines(tally).length === 0) troubles.push(...(await filesLeftBehind(temporary)))
 await rm(temporary, { recursive: true, force: true }).catch((error) => troubles.push(String(error)))
 if (tally.passed + tally.failed === 0) troubles.push('No test ran.')
 await writeTally(results, 'test', tally)
@@ -88,13 +108,15 @@ console.log('')
 if (!hasEngine) console.log(`The engine's tests were left out. To run them too: ${engineSetup}`)
 for (const trouble of troubles) console.log(trouble)
 // Among thousands of lines nobody finds them again.
-for (const failure of tally.failures) console.log(`Failed: ${failure}`)
+for (const line of reportLines(tally)) console.log(line)
 console.log(summaryLine(tally))
 process.exitCode = troubles.length > 0 || tally.failed > 0 ? 1 : 0
 
 async function runSuite(suite: Suite): Promise<void> {
   console.log(`\n${suite.title}\n`)
-  const outcome = await suite.run({
+  // A developer hears of a failure at once.
+  const run = process.env.CI ? runTwice : (only: Suite, its: SuiteRun) => only.run(its)
+  const outcome = await run(suite, {
     root,
     args: [...suite.args, ...(suite.run === runPytest ? withoutEngine : []), ...forwarded],
     report: join(results, `${suite.label}.report`),

@@ -4,7 +4,14 @@ import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { noTests, type Tally, tallyOfPytest, tallyOfVitest } from './tally.ts'
+import {
+  afterSecondRun,
+  failedFilesOfVitest,
+  noTests,
+  type Tally,
+  tallyOfPytest,
+  tallyOfVitest,
+} from './tally.ts'
 
 export type SuiteRun = {
   root: string
@@ -27,6 +34,8 @@ export type Suite = {
   title: string
   run: (run: SuiteRun) => Promise<SuiteOutcome>
   args: readonly string[]
+  /** The arguments that run what failed once more, one file after the other. */
+  argsAgain: (report: string) => readonly string[]
 }
 
 /**
@@ -55,6 +64,34 @@ export const runPytest = runner(tallyOfPytest, ({ root, report }) => ({
   cwd: join(root, 'inference-sidecar'),
   args: ['-m', 'pytest', '-q', `--junitxml=${report}`],
 }))
+
+export const vitestAgain = (report: string): readonly string[] => [
+  ...failedFilesOfVitest(report),
+  ...['--project=!containers', '--maxWorkers=1'],
+]
+
+/** Pytest remembers by itself what failed. */
+export const pytestAgain = (): readonly string[] => [
+  '--last-failed',
+  '--last-failed-no-failures=none',
+]
+
+/** More failures than this are no accident of a busy machine. */
+const failuresForSecondRunMax = 20
+
+/**
+ * Runs a suite, and what failed in it once more, alone: a test that passes there failed by what ran beside
+ * it. The result tells such tests by name, so that they do not stay.
+ */
+export async function runTwice(suite: Suite, run: SuiteRun): Promise<SuiteOutcome> {
+  const first = await suite.run(run)
+  const { failed } = first.tally
+  if (failed === 0 || failed > failuresForSecondRunMax) return first
+  const args = suite.argsAgain(await readFile(run.report, 'utf8'))
+  const report = `${run.report}.again`
+  const second = await suite.run({ ...run, args, report })
+  return { ...second, tally: afterSecondRun(first.tally, second.tally) }
+}
 
 type Start = { program: string; cwd: string; args: readonly string[] }
 

@@ -5,7 +5,11 @@ import { expect, test } from 'vitest'
 import {
   addTallies,
   aFailure,
+  afterSecondRun,
+  failedFilesOfVitest,
+  noTests,
   readTally,
+  reportLines,
   summaryLine,
   tallyOfPytest,
   tallyOfVitest,
@@ -42,8 +46,13 @@ test('counts a file that could not be loaded as one failure, and names what fail
     passed: 2,
     failed: 2,
     skipped: 1,
-    failures: ['b.test.ts > group three: Error: 1 is not 2', 'c.test.ts: no such module'],
+    failures: [
+      { test: 'b.test.ts > group three', reason: 'Error: 1 is not 2' },
+      { test: 'c.test.ts', reason: 'no such module' },
+    ],
+    unsteady: [],
   })
+  expect(failedFilesOfVitest(report)).toEqual(['b.test.ts', 'c.test.ts'])
 })
 
 test('counts a broken fixture of pytest as a failure, and names what failed', () => {
@@ -58,26 +67,44 @@ test('counts a broken fixture of pytest as a failure, and names what failed', ()
     passed: 4,
     failed: 2,
     skipped: 3,
-    failures: ['tests.a > test_wrong[1]: x', 'tests.b > test_unready: x'],
+    failures: [
+      { test: 'tests.a > test_wrong[1]', reason: 'x' },
+      { test: 'tests.b > test_unready', reason: 'x' },
+    ],
+    unsteady: [],
   })
 })
 
+test('takes the second result of what failed at first, and names what only then passed', () => {
+  const failure = (test: string) => ({ test, reason: 'too late' })
+  const first = { ...noTests, passed: 7, failed: 2, failures: ['slow', 'wrong'].map(failure) }
+  const second = { ...noTests, passed: 3, failed: 1, failures: [failure('wrong')] }
+  const both = afterSecondRun(first, second)
+  expect(summaryLine(both)).toBe('8 passed, 1 failed')
+  expect(reportLines(both)).toEqual([
+    'Passed only when run again, alone: slow: too late',
+    'Failed: wrong: too late',
+  ])
+  const calm = afterSecondRun(first, { ...noTests, passed: 5 })
+  expect(summaryLine(calm)).toBe('9 passed, 0 failed')
+  expect(calm.unsteady).toEqual(first.failures)
+})
+
 test('mentions skipped tests only if there are any', () => {
-  const none = { passed: 2, failed: 0, skipped: 0, failures: [] }
+  const none = { ...noTests, passed: 2 }
   expect(summaryLine(none)).toBe('2 passed, 0 failed')
-  expect(summaryLine(addTallies(none, { passed: 1, failed: 1, skipped: 4, failures: ['a'] }))).toBe(
-    '3 passed, 1 failed, 4 skipped',
-  )
+  const more = addTallies(none, { ...aFailure('a'), passed: 1, skipped: 4 })
+  expect(summaryLine(more)).toBe('3 passed, 1 failed, 4 skipped')
 })
 
 test('adds up what several commands have left, and one that left nothing has failed', async () => {
   const folder = await mkdtemp(join(tmpdir(), 'avatar-tally-'))
   try {
-    await writeTally(folder, 'test', { passed: 3, failed: 0, skipped: 2, failures: [] })
+    await writeTally(folder, 'test', { ...noTests, passed: 3, skipped: 2 })
     await writeTally(folder, 'containers', aFailure('an image could not be built'))
     const sum = addTallies(await readTally(folder, 'test'), await readTally(folder, 'containers'))
     expect(summaryLine(sum)).toBe('3 passed, 1 failed, 2 skipped')
-    expect(sum.failures).toEqual(['an image could not be built'])
+    expect(reportLines(sum)).toEqual(['Failed: an image could not be built'])
     expect(await readTally(folder, 'other')).toMatchObject({ passed: 0, failed: 1 })
   } finally {
     await rm(folder, { recursive: true })

@@ -1,18 +1,26 @@
 import { readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 
-/** How many tests ended how, and the names of those that failed, each with the first words of its error. */
+/** A test that failed, and the first words of its error. */
+export type Failure = { test: string; reason: string }
+
+/** How many tests ended how; those that failed, and those that failed at first and passed alone. */
 export type Tally = {
   passed: number
   failed: number
   skipped: number
-  failures: readonly string[]
+  failures: readonly Failure[]
+  unsteady: readonly Failure[]
 }
 
-export const noTests: Tally = { passed: 0, failed: 0, skipped: 0, failures: [] }
+export const noTests: Tally = { passed: 0, failed: 0, skipped: 0, failures: [], unsteady: [] }
 
 /** What is no test and went wrong all the same. */
-export const aFailure = (what: string): Tally => ({ ...noTests, failed: 1, failures: [what] })
+export const aFailure = (what: string): Tally => ({
+  ...noTests,
+  failed: 1,
+  failures: [{ test: what, reason: '' }],
+})
 
 export function addTallies(a: Tally, b: Tally): Tally {
   return {
@@ -20,11 +28,33 @@ export function addTallies(a: Tally, b: Tally): Tally {
     failed: a.failed + b.failed,
     skipped: a.skipped + b.skipped,
     failures: [...a.failures, ...b.failures],
+    unsteady: [...a.unsteady, ...b.unsteady],
   }
 }
 
+/** The tally of a run whose failed tests, and others of their files, ran again: the second result counts. */
+export function afterSecondRun(first: Tally, second: Tally): Tally {
+  const { failed, failures } = second
+  const failedAgain = new Set(failures.map(({ test }) => test))
+  return {
+    ...first,
+    passed: first.passed + first.failed - failed,
+    ...{ failed, failures },
+    unsteady: first.failures.filter(({ test }) => !failedAgain.has(test)),
+  }
+}
+
+/** One line for each test that deserves a look. */
+export function reportLines({ failures, unsteady }: Tally): string[] {
+  const line = ({ test, reason }: Failure) => (reason === '' ? test : `${test}: ${reason}`)
+  return [
+    ...unsteady.map((each) => `Passed only when run again, alone: ${line(each)}`),
+    ...failures.map((each) => `Failed: ${line(each)}`),
+  ]
+}
+
 /** `3 passed, 0 failed` or `3 passed, 0 failed, 1 skipped`. */
-export function summaryLine({ passed, failed, skipped }: Omit<Tally, 'failures'>): string {
+export function summaryLine({ passed, failed, skipped }: Tally): string {
   return `${passed} passed, ${failed} failed${skipped > 0 ? `, ${skipped} skipped` : ''}`
 }
 
@@ -55,7 +85,7 @@ type VitestReport = {
 export function tallyOfVitest(json: string): Tally {
   // The reporter that we ask for by name writes this form.
   const { testResults } = JSON.parse(json) as VitestReport
-  const tally = { ...noTests, failures: [] as string[] }
+  const tally = { ...noTests, failures: [] as Failure[] }
   for (const file of testResults) {
     const failures = file.assertionResults
       .filter(({ status }) => status === 'failed')
@@ -86,8 +116,14 @@ export function tallyOfPytest(xml: string): Tally {
   return tally
 }
 
-/** The names of pytest's failed tests: each `<testcase>` that holds a failure or an error. */
-function failedCases(xml: string): string[] {
+/** The files of vitest's JSON report in which a test failed. */
+export function failedFilesOfVitest(json: string): string[] {
+  const { testResults } = JSON.parse(json) as VitestReport
+  return testResults.filter(({ status }) => status === 'failed').map(({ name }) => name)
+}
+
+/** Pytest's failed tests: each `<testcase>` that holds a failure or an error. */
+function failedCases(xml: string): Failure[] {
   const cases = xml.matchAll(/<testcase\s([^>]*[^/])>\s*<(?:failure|error)\s([^>]*)>/g)
   const attribute = (attributes: string, name: string) =>
     new RegExp(`(?:^|\\s)${name}="([^"]*)"`).exec(attributes)?.[1]
@@ -102,7 +138,7 @@ function failedCases(xml: string): string[] {
 const reasonMaxCharacters = 400
 
 /** Enough to tell a mistake from a wait that a busy machine lost, where no more of the output is kept. */
-function withReason(name: string, message = ''): string {
+function withReason(test: string, message = ''): Failure {
   const reason = message.trim().split(/\n\s+at |\n\n/, 1)[0] ?? ''
-  return reason === '' ? name : `${name}: ${reason.slice(0, reasonMaxCharacters)}`
+  return { test, reason: reason.slice(0, reasonMaxCharacters) }
 }

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
 FPS: Final = FRAMES_PER_SECOND
 """Frames per second of everything we deliver."""
+
+QUALITIES: Final = ("draft", "standard", "high")
+"""What a job may ask for, quickest first."""
 
 SIZE_CLASSES: Final = ("720p", "480p", "432p", "352p")
 """Generation sizes, largest first, named for the short side of the landscape one."""
@@ -43,13 +46,57 @@ DELIVERY_SIZES: Final = (Size(1280, 720), Size(720, 1280), Size(960, 960))
 """Landscape, portrait and square."""
 
 
+class Box(NamedTuple):
+    """A part of the picture, in shares of its width and height, 0 to 1."""
+
+    left: float
+    top: float
+    right: float
+    bottom: float
+
+
+@dataclass(frozen=True)
+class Voice:
+    """A recording that drives a mouth, PCM WAV; before and after it that mouth is silent."""
+
+    path: Path
+    start_seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class How:
+    """What a job asks for beyond its media. Without any of it: the usual video of the usual speaker.
+
+    quality: one of `QUALITIES`.
+    speaker: who speaks where one voice meets several faces: a face counted from the left, from 0,
+        or a box; None is the face that stands out.
+    speakers: where two voices belong, the first one's box first; None is from left to right.
+    lead_seconds, tail_seconds: silence before and after, 0 to 5; the voices' starts and the frames
+        of the request include it.
+    expressiveness: how much of what the voice adds is used, 0.5 to 1.5.
+    camera: `auto`, `still` or `drift`.
+    video_end: what follows where the voice outlasts a source video: `hold` or `pingpong`.
+    """
+
+    quality: str = "standard"
+    speaker: int | Box | None = None
+    speakers: tuple[Box, Box] | None = None
+    lead_seconds: float = 0.0
+    tail_seconds: float = 0.0
+    expressiveness: float = 1.0
+    camera: str = "auto"
+    video_end: str = "hold"
+
+
 @dataclass(frozen=True)
 class RenderRequest:
     """What one job asks of an engine. The media were checked and normalised by ingest.
 
-    image: RGB PNG, sides at most 2048 px, upright, no alpha.
-    audio: PCM WAV with the customer's channels and rate, up to 48 kHz stereo.
+    image: RGB PNG, sides at most 2048 px, upright, no alpha. Of a source video its first frame.
+    audio: what is delivered: PCM WAV with the customer's channels and rate, up to 48 kHz stereo.
     frames: how many frames to deliver, `frames_for(audio seconds)`.
+    voices: one or two where the lips follow anything but `audio` from its start.
+    video: MP4 at 25 frames a second, sides at most 2048 px, upright, without sound: dub it.
     """
 
     job_id: str
@@ -59,6 +106,14 @@ class RenderRequest:
     seed: int
     delivery: Size
     frames: int
+    voices: tuple[Voice, ...] = ()
+    video: Path | None = None
+    how: How = field(default_factory=How)
+
+    @property
+    def heard(self) -> tuple[Voice, ...]:
+        """The voices that drive the lips, one or two."""
+        return self.voices or (Voice(self.audio),)
 
 
 @dataclass(frozen=True)
@@ -241,13 +296,18 @@ def fingerprint_of(request: RenderRequest, plan: Plan, weights: str) -> str:
     the job and the paths are left out: the same render on another machine is the same render.
     """
     digest = hashlib.sha256()
-    for path in (request.image, request.audio):
+    media = [request.image, request.audio, *(voice.path for voice in request.voices)]
+    for path in (*media, request.video):
+        if path is None:
+            continue
         with path.open("rb") as file:
             digest.update(hashlib.file_digest(file, "sha256").digest())
     facts = [
         request.prompt,
         request.seed,
         request.frames,
+        [voice.start_seconds for voice in request.voices],
+        asdict(request.how),
         plan.generation,
         plan.chunks,
         weights,

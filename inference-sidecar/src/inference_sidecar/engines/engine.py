@@ -65,7 +65,7 @@ class Voice:
 
 @dataclass(frozen=True)
 class How:
-    """What a job asks for beyond its media. Without any of it: the usual video of the usual speaker.
+    """What a job asks for beyond its media. Without any of it: the usual video.
 
     quality: one of `QUALITIES`.
     speaker: who speaks where one voice meets several faces: a face counted from the left, from 0,

@@ -29,6 +29,14 @@ export function createCrew(silentAfterMs: number) {
           state: beat.state,
           workerId: beat.workerId,
           incarnation: beat.incarnation,
+          ...(beat.state === 'loading'
+            ? {
+                loading: {
+                  seconds: beat.time?.loadingSeconds ?? 0,
+                  isInTrouble: beat.trouble !== undefined,
+                },
+              }
+            : {}),
           remainingSeconds: beat.jobs
             .filter(({ stage }) => busyStages.has(stage))
             .reduce((sum, job) => sum + (job.remainingSeconds ?? secondsOf(job.jobId)), 0),

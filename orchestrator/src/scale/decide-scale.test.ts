@@ -36,6 +36,8 @@ const worker = (difference: Partial<ScaleWorker> = {}): ScaleWorker => ({
   incarnation: 'i',
   ...difference,
 })
+const loadingElsewhere = (loading: ScaleWorker['loading'] & object) =>
+  worker({ pool: 'local', state: 'loading', remainingSeconds: 0, loading })
 const old = (state: Wake['state'], seconds: number) =>
   aWake({ state, intendedAtMs: nowMs - seconds * 1000 })
 
@@ -170,6 +172,21 @@ const table: readonly Case[] = [
     'a worker of another pool does the job',
     { jobs: jobs(1), workers: [worker({ pool: 'local', state: 'ready', remainingSeconds: 0 })] },
     { wanted: 1, ring: 0, reason: 'enough' },
+  ],
+  [
+    'one of another pool that loads is waited for',
+    { jobs: jobs(1), workers: [loadingElsewhere({ seconds: 599, isInTrouble: false })] },
+    { wanted: 1, ring: 0, reason: 'enough' },
+  ],
+  [
+    'but not for longer than a wake-up',
+    { jobs: jobs(1), workers: [loadingElsewhere({ seconds: 600, isInTrouble: false })] },
+    { wanted: 1, ring: 1, reason: 'ringing' },
+  ],
+  [
+    'nor where its engine has failed to load',
+    { jobs: jobs(1), workers: [loadingElsewhere({ seconds: 1, isInTrouble: true })] },
+    { wanted: 1, ring: 1, reason: 'ringing' },
   ],
   [
     'and if there are more jobs, one is rung for beside it',

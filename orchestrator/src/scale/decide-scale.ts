@@ -16,6 +16,8 @@ export type ScaleWorker = {
   remainingSeconds: number
   workerId: string
   incarnation: string
+  /** While its engine loads: for how long, and whether it has failed to load before. */
+  loading?: { seconds: number; isInTrouble: boolean }
 }
 
 /** How the provider has answered lately. */
@@ -126,9 +128,16 @@ function wantedWorkers({ jobs, workers, limits, survey }: ScaleInput): number {
   return Math.min(most, Math.max(limits.min, useful))
 }
 
-/** Workers that take jobs and have no wake of the scaled pool: those of other pools. */
-function othersServing({ workers, limits }: ScaleInput): number {
-  return workers.filter(({ pool, state }) => pool !== limits.pool && isServing(state)).length
+/**
+ * Workers that take jobs, or soon will, and have no wake of the scaled pool: those of other pools. One whose
+ * engine does not load is given no longer than a wake-up is, or it would keep others from being rung for.
+ */
+function othersServing({ workers, limits, timings }: ScaleInput): number {
+  const comesInTime = ({ loading }: ScaleWorker) =>
+    !loading || (!loading.isInTrouble && loading.seconds * 1000 < timings.wakeDeadlineMs)
+  return workers.filter(
+    (each) => each.pool !== limits.pool && isServing(each.state) && comesInTime(each),
+  ).length
 }
 
 function isServing(state: Beat['state']): boolean {

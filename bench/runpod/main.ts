@@ -1,12 +1,13 @@
 /**
  * Jobs come at random, doorbells go wrong, machines and orchestrators die, GPUs run out: does every job end,
- * are there never too many workers, and are they gone afterwards? RunPod is the fake of the tests; its worker
+ * are there never too many workers, are they gone afterwards, and does a client who waits for a cold start
+ * hear when it will be over? RunPod is the fake of the tests; its worker
  * loop, the sidecars (engine `null`) and the services are real.
  *
  *   npm run bench:runpod
  *   npm run bench:runpod -- --jobs 8 --seconds 30 --seed 7
  *
- * Ends with 1 if any of the three does not hold.
+ * Ends with 1 if any of the first three does not hold.
  */
 import { randomUUID } from 'node:crypto'
 import { setTimeout as pause } from 'node:timers/promises'
@@ -23,7 +24,7 @@ import {
   until,
   watchRunPodWorkers,
 } from '../../tests/harness/index.ts'
-import { markdownTable } from '../pipeline/statistics.ts'
+import { markdownTable, quantile } from '../pipeline/statistics.ts'
 
 const { values } = parseArgs({
   options: {
@@ -72,6 +73,40 @@ async function submitUntilTaken(job: SubmitOptions): Promise<string> {
   return until(taken, { timeoutMs: 60_000, what: 'a job that is taken' })
 }
 
+/** A cold start as a client saw it: when the worker should have been ready, and when it was. */
+const coldStarts: { wakesBefore: number; expectedSeconds: number; tookSeconds: number }[] = []
+
+async function watchColdStart(jobId: string): Promise<void> {
+  const wakesBefore = runPod.control.show().jobs.length
+  let expected: { atMs: number; readyAtMs: number } | undefined
+  for (;;) {
+    const { stage, worker } = await system.client.status(jobId)
+    const isAwaited = worker?.state === 'requested' || worker?.state === 'starting'
+    if (!expected && isAwaited && worker.expected_ready_at)
+      expected = { atMs: Date.now(), readyAtMs: Date.parse(worker.expected_ready_at) }
+    const isWaiting = ['accepted', 'queued', 'waiting_for_worker'].includes(stage)
+    if (worker?.state === 'ready' || !isWaiting) break
+    await pause(100)
+  }
+  if (!expected) return
+  coldStarts.push({
+    wakesBefore,
+    expectedSeconds: (expected.readyAtMs - expected.atMs) / 1000,
+    tookSeconds: (Date.now() - expected.atMs) / 1000,
+  })
+}
+
+/** How far the expected time of the cold starts after the fifth wake-up was off. */
+function coldStartRow(): string {
+  const ratios = coldStarts
+    .filter(({ wakesBefore }) => wakesBefore >= 5)
+    .map(({ expectedSeconds, tookSeconds }) => expectedSeconds / tookSeconds)
+  if (ratios.length === 0) return 'none was seen'
+  const shown = (share: number) => quantile(ratios, share).toFixed(2)
+  const within = ratios.filter((ratio) => ratio >= 0.5 && ratio <= 2).length
+  return `${within} of ${ratios.length} within 2x; least ${shown(0)}, median ${shown(0.5)}, most ${shown(1)}`
+}
+
 const done = { workersKilled: 0, orchestratorsKilled: 0, throttledSpells: 0 }
 try {
   const watch = await watchRunPodWorkers(system, runPod)
@@ -80,10 +115,13 @@ try {
   const isOver = () => overMs() > seconds * 1000
 
   const submitted: string[] = []
+  const watching: Promise<void>[] = []
   const submitting = (async () => {
     for (let left = jobs; left > 0; left -= 1) {
       const job = { seconds: 1 + random(3), prompt: `null:seconds=${1 + random(4)}` }
-      submitted.push(await submitUntilTaken(job))
+      const jobId = await submitUntilTaken(job)
+      submitted.push(jobId)
+      watching.push(watchColdStart(jobId).catch(() => undefined))
       await pause(random(Math.max(1, (2 * seconds * 1000) / jobs)))
     }
   })()
@@ -104,6 +142,7 @@ try {
   })()
   await Promise.all([submitting, killing])
   await expectAllCompletedOnce(system, submitted)
+  await Promise.all(watching)
   const completedAt = overMs()
   await until(() => runPod.fleet.all().length === 0, {
     timeoutMs: idleWithinMs,
@@ -117,6 +156,7 @@ try {
     ['jobs completed once', `${submitted.length} of ${jobs}`],
     ['most workers past hello', `${watch.most()} (at most ${max})`],
     ['doorbells', JSON.stringify(shown.rings)],
+    ['expected / actual of cold starts after five wake-ups', coldStartRow()],
     ['lives of a worker past hello', String(watch.lives())],
     ['started by RunPod in all', String(shown.jobs.reduce((sum, { taken }) => sum + taken, 0))],
     ['killed', JSON.stringify(done)],

@@ -10,18 +10,19 @@ export type RingTrouble = (typeof ringTroubles)[number] | 'no-credit'
 
 export type TroubleOptions = {
   seed: number
-  /** Of the doorbells that go wrong in some way, 0 to 1. */
+  /** Of the doorbells that go wrong in some way, 0 to 1: a few of them already hold it. */
   share: number
   kinds?: readonly RingTrouble[]
 }
 
 export type RingTroubles = ReturnType<typeof createRingTroubles>
 
-/** Decides about each doorbell; the same seed gives the same decisions. */
+/** Decides about each doorbell; the same seed gives the same decisions. Chance decides how one goes wrong. */
 export function createRingTroubles({ seed, share, kinds = ringTroubles }: TroubleOptions) {
   const random = seededRandom(seed)
-  const precision = 1_000_000
   let ofAll = share
+  /** How far the share has grown towards the next doorbell that goes wrong. */
+  let owed = random(1_000) / 1_000
   let next: (RingTrouble | 'well')[] = []
   let spell: RingTrouble | undefined
   const counts = new Map<RingTrouble | 'well', number>()
@@ -30,7 +31,9 @@ export function createRingTroubles({ seed, share, kinds = ringTroubles }: Troubl
     const planned = next.shift()
     if (planned) return planned
     if (spell) return spell
-    if (random(precision) >= ofAll * precision) return 'well'
+    owed += ofAll
+    if (owed < 1) return 'well'
+    owed -= 1
     return kinds[random(kinds.length)] ?? 'well'
   }
 

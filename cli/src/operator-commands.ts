@@ -11,7 +11,10 @@ import type { InitOptions } from './commands/system-init.ts'
 import type { ReleaseOptions } from './commands/system-release.ts'
 import type { PoolOptions, RemovePoolOptions } from './commands/worker-pools.ts'
 import type { DrainOptions, WorkersOptions } from './commands/workers.ts'
+import { exitCodes, UserError } from './exit-codes.ts'
 import { withLimitOptions } from './limit-options.ts'
+
+type BackupOptions = SystemOptions & { every?: number; keepDays?: number }
 
 /** The commands by which an operator runs a system for others. */
 export function addOperatorCommands(
@@ -239,11 +242,24 @@ function addSystemCommands(
   system
     .command('backup <dir>')
     .description('save what the broker holds in a new folder; the system may run meanwhile')
+    .option(
+      '--every <minutes>',
+      'go on, each time in a folder of its own within this one',
+      parsePositive,
+    )
+    .option('--keep-days <days>', 'with --every: delete older ones (default: 7)', parsePositive)
     .option(...dataOption)
     .option(...jsonOption)
-    .action(async (folder: string, options: SystemOptions) => {
-      const { backup } = await import('./commands/system.ts')
-      await backup(folder, options, context)
+    .action(async (folder: string, options: BackupOptions) => {
+      const { every, keepDays } = options
+      if (every === undefined) {
+        if (keepDays !== undefined)
+          throw new UserError('--keep-days needs --every MINUTES.', exitCodes.usage)
+        const { backup } = await import('./commands/system.ts')
+        return backup(folder, options, context)
+      }
+      const { backupRegularly } = await import('./commands/regular-backups.ts')
+      onExit(await backupRegularly(folder, { ...options, every, keepDays: keepDays ?? 7 }, context))
     })
   system
     .command('restore <dir>')
@@ -262,6 +278,13 @@ function parseSeconds(text: string): number {
   if (text.trim() === '' || !Number.isFinite(seconds) || seconds < 0)
     throw new InvalidArgumentError('Seconds are a number, 0 or more.')
   return seconds
+}
+
+function parsePositive(text: string): number {
+  const number = Number(text)
+  if (text.trim() === '' || !Number.isFinite(number) || number <= 0)
+    throw new InvalidArgumentError('It is a number above 0.')
+  return number
 }
 
 function parseUid(text: string): number {

@@ -3,7 +3,7 @@ import { provisionBroker } from '@avatar/backing-services'
 import { createTestNats } from '@avatar/backing-services/testing'
 import { type JobPosting, subjects, timings, type WorkerPosting } from '@avatar/contracts'
 import { aJobPosting, aWorkerPosting } from '@avatar/contracts/testing'
-import { avatar } from './cli-run.ts'
+import { avatar, launch } from './cli-run.ts'
 
 /** A broker alone, which is all that some commands need. */
 export async function startBroker() {
@@ -19,6 +19,9 @@ export async function startBroker() {
     /** Runs a command on this broker, with these variables besides. */
     here: (args: readonly string[], env: Record<string, string> = {}) =>
       avatar(args, { ...access, ...env }),
+    /** The same, without waiting for its end. */
+    launch: (args: readonly string[], env: Record<string, string> = {}) =>
+      launch(args, { ...access, ...env }),
     postJob(day: string, difference: Partial<JobPosting>) {
       const posting = aJobPosting({ jobId: randomUUID(), ...difference })
       return bus.publish(subjects.jobPosting(day, posting.owner, posting.jobId), posting)

@@ -1,7 +1,8 @@
-import { mkdtemp, readdir, rm } from 'node:fs/promises'
+import { mkdir, mkdtemp, readdir, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createTestS3, type TestS3 } from '@avatar/backing-services/testing'
+import { until } from '@avatar/service-kit/testing'
 import { afterAll, beforeAll, expect, it } from 'vitest'
 import { type BrokerOnly, startBroker } from './broker-only.ts'
 
@@ -93,6 +94,37 @@ it('backs up and restores what the broker holds', async () => {
   expect(forced.exitCode).toBe(0)
   const { streams } = JSON.parse(forced.stdout)
   expect(streams).toContainEqual(expect.objectContaining({ name: 'LEDGER', messages: 1 }))
+})
+
+it('goes on making backups, deletes old ones and leaves other files alone', async () => {
+  const backups = join(folder, 'regular')
+  const [old, young] = ['2020-01-01T00-00-00Z', '2999-01-01T00-00-00Z']
+  for (const name of [old, young, 'notes']) await mkdir(join(backups, name), { recursive: true })
+  const command = ['system', 'backup', backups, '--every', '0.02', '--keep-days', '1']
+  const run = broker.launch(command)
+  await until(() => run.stdout().trimEnd().split('\n').length >= 2, { what: 'two backups' })
+  run.signal('SIGTERM')
+  expect(await run.exitCode).toBe(0)
+  expect(run.stdout()).toMatch(/^\S+Z: \d+ messages; 1 old ones deleted\n\S+Z: \d+ messages\n/)
+  const names = (await readdir(backups)).toSorted()
+  expect(names).not.toContain(old)
+  expect(names).toEqual(expect.arrayContaining([young, 'notes']))
+  const made = names.filter((name) => name !== young && name !== 'notes')
+  expect(made.length).toBeGreaterThanOrEqual(2)
+  expect(await readdir(join(backups, String(made[0])))).toContain('manifest.json')
+  expect(run.stderr()).toBe('')
+})
+
+it('tells each backup that was not made, and tries again', async () => {
+  const command = ['system', 'backup', join(folder, 'failing'), '--every', '0.02']
+  const run = broker.launch(command, { NATS_URL: 'nats://127.0.0.1:9' })
+  await until(() => run.stderr().trimEnd().split('\n').length >= 2, { what: 'two failures' })
+  run.signal('SIGTERM')
+  expect(await run.exitCode).toBe(0)
+  expect(run.stderr()).toMatch(/^\S+Z: no backup was made: .*connection refused/i)
+  const alone = await broker.here(['system', 'backup', join(folder, 'x'), '--keep-days', '2'])
+  expect(alone).toMatchObject({ exitCode: 2, stdout: '' })
+  expect(alone.stderr).toContain('--every')
 })
 
 it('says that the broker is away', async () => {

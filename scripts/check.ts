@@ -43,6 +43,7 @@ const ruff = (...words: readonly string[]) =>
 const checks: readonly Step[] = [
   { name: 'format and lint', command: [npmTool('biome'), 'ci', colours, '.'] },
   { name: 'import boundaries', command: ownScript('check/boundaries.ts') },
+  { name: 'merge conflicts', command: ownScript('check/conflicts.ts') },
   { name: 'types', command: [npmTool('tsc'), '-p', '.', '--noEmit'] },
   { name: 'types of the page', command: [npmTool('tsc'), '-p', 'ingest/page', '--noEmit'] },
   { name: 'generated files', command: [...ownScript('generate.ts'), '--check'] },

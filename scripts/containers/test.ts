@@ -6,7 +6,14 @@
 import { mkdir, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { runVitest } from '../test/suites.ts'
-import { addTallies, aFailure, summaryLine, type Tally, writeTally } from '../test/tally.ts'
+import {
+  addTallies,
+  aFailure,
+  reportLines,
+  summaryLine,
+  type Tally,
+  writeTally,
+} from '../test/tally.ts'
 import { ensureBaseImages } from './base-images.ts'
 import { buildImages } from './build-images.ts'
 import { findCompose, runProgram } from './docker.ts'
@@ -32,7 +39,7 @@ const startedAt = Date.now()
 const tally = await testContainers().catch((error: unknown) => aFailure(`containers: ${error}`))
 await writeTally(results, 'containers', tally)
 console.log('')
-for (const failure of tally.failures) console.log(`Failed: ${failure}`)
+for (const line of reportLines(tally)) console.log(line)
 console.log(`The tests of containers took ${Math.round((Date.now() - startedAt) / 1000)} s.`)
 console.log(summaryLine(tally))
 process.exitCode = tally.failed > 0 ? 1 : 0

@@ -21,6 +21,8 @@ type Output = { stdout: string; stderr: string }
 /** What `docker inspect` says of a container, as far as it is looked at. */
 export type Inspected = {
   Id: string
+  /** The id of its image. */
+  Image: string
   State: {
     Status: string
     ExitCode: number
@@ -89,6 +91,13 @@ export function composeProject(name: string, env: Readonly<Record<string, string
     change(files: readonly string[], added: Readonly<Record<string, string>>) {
       usualFiles = files
       variables = { ...variables, ...added }
+    },
+
+    /** Builds an image whose Dockerfile needs no other file. */
+    async build(tag: string, dockerfile: string) {
+      const building = run('docker', ['build', '--quiet', '--tag', tag, '-'], { env: variables })
+      building.child.stdin?.end(dockerfile)
+      await building
     },
 
     /** Runs a program in the container of a service, and returns what it prints. */

@@ -6,6 +6,7 @@ import { checkFirstVideo } from './checks/first-video.ts'
 import { checkReach } from './checks/reach.ts'
 import { checkRestore } from './checks/restore.ts'
 import { checkStops } from './checks/stops.ts'
+import { checkUpgrade } from './checks/upgrade.ts'
 import { hasCompose } from './compose-project.ts'
 import { endStack, prepareStack, putBehindTls, type Stack, startStack } from './stack.ts'
 
@@ -34,6 +35,7 @@ describe.skipIf(!hasCompose)('the whole system', () => {
     beforeAll(() => putBehindTls(stack), upWithinMs)
     checkEdge(stackOf)
     describe('when it is stopped', () => checkStops(stackOf))
+    describe('when it is upgraded', () => checkUpgrade(stackOf))
     describe('when it crashes', () => checkCrashes(stackOf))
     describe('when its disk is lost', () => checkRestore(stackOf))
   })

@@ -73,10 +73,13 @@ export async function startStack(stack: Stack) {
   stack.client = createClient(stack.url, stack.key)
 }
 
+/** The compose files from `putBehindTls` on. */
+export const filesBehindTls = ['docker-compose.yml', 'tests/containers/null-engine.yml']
+
 /** Adds the edge, and has renders take as long as their prompts say, without a face. */
 export async function putBehindTls(stack: Stack) {
   const media = siteOf(stack, 'media')
-  stack.project.change(['docker-compose.yml', 'tests/containers/null-engine.yml'], {
+  stack.project.change(filesBehindTls, {
     DOMAIN: 'localhost',
     S3_PUBLIC_ENDPOINT: media,
   })

@@ -53,6 +53,7 @@ async def test_a_configuration_that_no_restart_cures_ends_the_sidecar_with_its_r
     for environment, reason in (
         ({"ENGINE": "no-such"}, "ENGINE: "),
         ({"ENGINE": "infinitetalk", "MODEL_STORAGE_PATH": "/no/weights"}, "is not a folder"),
+        ({"ENGINE": "infinitetalk", "MODEL_STORAGE_PATH": "/no/*"}, "must match one folder"),
         ({"NATS_PASSWORD": "", "NATS_PASSWORD_FILE": "/no/secret"}, "NATS_PASSWORD_FILE names"),
     ):
         sidecar.start(**environment)

@@ -115,3 +115,19 @@ def test_weights_are_known_to_be_there_by_their_headers(
     file.write_bytes((200).to_bytes(8, "little") + b"{}")
     with pytest.raises(NotFit, match="is cut off"):
         check_weights()
+
+
+def test_weights_may_be_found_by_a_pattern_with_one_match(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ENGINE", "infinitetalk")
+    monkeypatch.setenv("MODEL_STORAGE_PATH", str(tmp_path / "snapshots" / "*"))
+    with pytest.raises(NotFit, match="must match one folder, and matches 0"):
+        check_weights()
+    resident = tmp_path / "snapshots" / "1f6c" / "resident"
+    resident.mkdir(parents=True)
+    (resident / "transformer-fp8.safetensors").write_bytes((2).to_bytes(8, "little") + b"{}")
+    check_weights()
+    (tmp_path / "snapshots" / "2a7d").mkdir()
+    with pytest.raises(NotFit, match="matches 2"):
+        check_weights()

@@ -15,10 +15,14 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
+from inference_sidecar.foundation.only_match import only_match
 from inference_sidecar.foundation.scrub import hide_value
 
 AbsolutePath = Annotated[Path, AfterValidator(Path.absolute)]
 """A path that is still right when the working directory changes."""
+
+FolderOrPattern = Annotated[Path, AfterValidator(only_match), AfterValidator(Path.absolute)]
+"""A path, or a pattern that matches one."""
 
 
 class _NotReadable(str):

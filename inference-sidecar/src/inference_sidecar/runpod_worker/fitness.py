@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
+from inference_sidecar.foundation.only_match import only_match
+
 _NEEDS_GPU: Final = "infinitetalk"
 _PORTS: Final = {"nats": 4222, "tls": 4222, "ws": 80, "wss": 443}
 _BROKER_SECONDS: Final = 10.0
@@ -27,7 +29,11 @@ def check_weights() -> None:
     """The resident files are there and complete, as far as their headers tell. Reads no tensor."""
     if os.environ.get("ENGINE", "preview") != _NEEDS_GPU:
         return
-    folder = Path(os.environ.get("MODEL_STORAGE_PATH", "")) / "resident"
+    try:
+        storage = only_match(Path(os.environ.get("MODEL_STORAGE_PATH", "")))
+    except ValueError as error:
+        raise NotFit(f"MODEL_STORAGE_PATH: {error}") from error
+    folder = storage / "resident"
     files = sorted(folder.glob("*.safetensors"))
     if not any(file.name.startswith("transformer-") for file in files):
         raise NotFit(f"{folder} has no transformer: is the volume or the cached model there?")

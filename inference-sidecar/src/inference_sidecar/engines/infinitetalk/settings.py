@@ -15,7 +15,7 @@ from inference_sidecar.engines.infinitetalk.sampling.render_settings import (
     Tail,
 )
 from inference_sidecar.engines.settings import EngineSettings
-from inference_sidecar.foundation.settings import AbsolutePath
+from inference_sidecar.foundation.settings import AbsolutePath, FolderOrPattern
 
 SizeClass = Literal["720p", "480p", "432p", "352p"]
 Precision = Literal["fp8", "bf16", "fp32"]
@@ -27,8 +27,9 @@ DEFAULT_PROMPT = "A person speaks to the camera, calm background, natural gestur
 class InfiniteTalkSettings(EngineSettings):
     """The defaults suit one L40S with 48 GB."""
 
-    model_storage_path: AbsolutePath = Field(
-        description="folder of the weights, made by `python -m inference_sidecar.weights`"
+    model_storage_path: FolderOrPattern = Field(
+        description="folder of the weights, made by `python -m inference_sidecar.weights`; or a"
+        " pattern that matches one folder, such as `…/snapshots/*`"
     )
     infinitetalk_device: Literal["auto", "cuda", "cpu"] = Field(
         default="auto", description="where to render; `auto` takes CUDA if available"

@@ -80,6 +80,7 @@ const keys = {
   config: details.describe('the settings, without secrets'),
   wakeId: z.string().describe('the wake-up of a worker'),
   pool: z.string().describe('the pool of workers'),
+  day: z.iso.date().describe('the day that a bill is for, UTC'),
   provider: z.string().describe('what starts workers'),
   wanted: count.describe('how many workers there should be'),
   engine: z.string().describe('the engine'),

@@ -92,6 +92,10 @@ export const timings = {
   otherGpusForMs: hour,
   /** A provider sets an endpoint that is not used for days to no workers: a sign of life this often. */
   signOfLifeEveryMs: 48 * hour,
+  /** A provider goes on booking a day for so long after its end. */
+  billClosedAfterMs: 6 * hour,
+  /** A bill that could not be had is asked for again after this. */
+  billAgainMs: hour,
 
   inputAgainMs: 2 * second,
   storeAgainMs: 3 * second,

@@ -121,6 +121,8 @@ export const servicePermissions: Record<ServiceUser, UserPermissions> = {
       '$JS.API.STREAM.MSG.GET.KV_job',
       'ledger.job.>',
       'ledger.worker.>',
+      'ledger.bill.>',
+      '$JS.API.DIRECT.GET.LEDGER.ledger.bill.>',
       ...watches('limits'),
       ...gets('limits'),
       '$KV.pace.*.>',

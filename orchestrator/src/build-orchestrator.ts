@@ -96,6 +96,7 @@ export async function buildOrchestrator(
     provider: providerOf(config, timings),
     lease: await openScalerLease({ bus, clock, timings }),
     teller: await openScaleTeller(bus),
+    currency: config.CURRENCY,
   })
   const scaledPool = createScaledPool(scaledPoolName, wakes)
   const isCurrent = () => [liveJobs, following].every((part) => part.isReady?.() ?? true)

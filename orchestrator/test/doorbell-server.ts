@@ -13,12 +13,13 @@ export async function startDoorbells() {
   const rings: { wakeId: string; ref: string }[] = []
   const cancelled: string[] = []
   const patches: unknown[] = []
-  const told = { max: 5, throttled: 0, total: 0 }
+  const bills: string[] = []
+  const told = { max: 5, throttled: 0, total: 0, dollars: [] as number[] }
   let next: RingEnd[] = []
   let always: RingEnd = 'taken'
 
   const server = createServer(async (request, response) => {
-    const { pathname } = new URL(request.url ?? '/', 'http://doorbells')
+    const { pathname, search } = new URL(request.url ?? '/', 'http://doorbells')
     const body = await text(request)
     const json = (status: number, answer: unknown) =>
       response.writeHead(status, { 'content-type': 'application/json' }).end(JSON.stringify(answer))
@@ -37,6 +38,10 @@ export async function startDoorbells() {
     }
     if (pathname === '/v2/serverless/e1/workers')
       return json(200, { summary: { throttled: told.throttled, total: told.total } })
+    if (pathname === '/v2/billing/serverless') {
+      bills.push(search)
+      return json(200, { records: told.dollars.map((totalAmount) => ({ totalAmount })) })
+    }
     if (request.method === 'PATCH') {
       const patch = JSON.parse(body) as { workers?: { max?: number } }
       patches.push(patch)
@@ -52,6 +57,8 @@ export async function startDoorbells() {
     rings,
     cancelled,
     patches,
+    /** What was asked about bills. */
+    bills,
     told,
     /** How the next rings end, and then all others. */
     plan(ends: readonly RingEnd[], then: RingEnd = 'taken') {

@@ -55,6 +55,11 @@ describe.each(Object.entries(kinds))('the provider %s', (name, create) => {
     await expect(provider.withdraw('unknown')).resolves.toBeUndefined()
   })
 
+  it('says what it charged for a day, if it charges at all', async () => {
+    const provider = await create()
+    expect(await provider.billOf('2026-11-28')).toBe(name === 'runpod' ? 0 : undefined)
+  })
+
   it('says how it stands, and has nothing to put right', async () => {
     const provider = await create()
     const survey = await provider.survey()

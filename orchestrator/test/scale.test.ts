@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto'
 import {
   type Beat,
   buckets,
+  dayOf,
   paceSchema,
   startPaceKeyOf,
   startPaceSchema,
@@ -69,6 +70,30 @@ describe('a job that waits', () => {
     expect(lost.reason).toBe('nobody needs it any more')
     await until(() => scale.doorbells.cancelled.includes(rung.ref ?? ''))
     await scale.reason('no_jobs')
+  })
+})
+
+describe('the bill of the provider', () => {
+  it('of the last day that is closed is posted once, whoever decides', async () => {
+    const scale = await scaleWorld(world)
+    scale.doorbells.told.dollars = [1.25, 0.5]
+    const first = await scale.orchestrator()
+    const subject = `ledger.bill.*.*.${scale.pool}`
+    const posted = await until(() => world.operator.lastMessage('LEDGER', subject), {
+      what: 'a posting',
+    })
+    const { day } = posted.body as { day: string }
+    expect(posted.body).toEqual({ pool: scale.pool, day, micros: 1_750_000, currency: 'USD' })
+    const closedMs = Date.now() - 86_400_000 - world.timings.billClosedAfterMs
+    // Midnight may have come in between.
+    expect([dayOf(closedMs), dayOf(closedMs - 60_000)]).toContain(day)
+    expect(scale.doorbells.bills[0]).toContain(`startTime=${day}T00%3A00%3A00Z`)
+    await first.stop()
+    await scale.orchestrator()
+    await scale.job()
+    await scale.rings(1)
+    await scale.passes()
+    expect(scale.doorbells.bills).toHaveLength(1)
   })
 })
 

@@ -4,6 +4,7 @@ const cost = (period: 'day' | 'month') =>
   `infinitetalk_cost_usd{job="orchestrator",period="${period}"}`
 const budget = 'infinitetalk_budget_usd{job="orchestrator",period="day"}'
 const updated = 'infinitetalk_cost_updated_timestamp_seconds{job="orchestrator"}'
+const bill = 'infinitetalk_bill_difference_ratio{job="orchestrator",pool="runpod"}'
 /** Each replica of the orchestrator tells the whole sum. */
 const today = 'max(infinitetalk_cost_usd{period="day"})'
 
@@ -58,5 +59,17 @@ export const moneyAlerts = [
     summary: 'What the service costs has not been known for {{ $value | humanizeDuration }}.',
     fires: [{ why: '20 minutes', at: '20m', series: { [updated]: '0x30' } }],
     quiet: [{ why: '12 minutes', at: '12m', series: { [updated]: '0x30' } }],
+  },
+  {
+    name: 'BillDiffers',
+    severity: 'ticket',
+    expr: 'max by (pool) (infinitetalk_bill_difference_ratio) > 0.05',
+    summary:
+      "The latest bill of pool {{ $labels.pool }} and its workers' clocks are {{ $value | humanizePercentage }} apart.",
+    fires: [{ why: '8 %', at: '2m', series: { [bill]: '0.08x5' } }],
+    quiet: [
+      { why: '4 %', at: '2m', series: { [bill]: '0.04x5' } },
+      { why: 'there is no bill', at: '2m', series: { [updated]: '0x5' } },
+    ],
   },
 ] as const satisfies readonly Alert[]

@@ -22,6 +22,7 @@ import {
 import type { DispatchRules } from '../dispatch/dispatch-rules.ts'
 import type { LiveJobs } from '../records/live-jobs.ts'
 import { createCrew } from './crew.ts'
+import { createBiller } from './daily-bill.ts'
 import { decideScale, noTrouble, type ScaleDecision, troubleAfter } from './decide-scale.ts'
 import type { WorkerProvider } from './providers/provider.ts'
 import type { ScaleTeller } from './scale-summary.ts'
@@ -57,6 +58,8 @@ export type ScalerDeps = Pick<Foundation, 'bus' | 'clock' | 'log' | 'metrics' | 
   wakes: Wakes
   lease: ScalerLease
   teller: ScaleTeller
+  /** The currency of prices. */
+  currency: string
   liveJobs: Pick<LiveJobs, 'find' | 'isReady' | 'startableSeconds'>
   rules: Pick<DispatchRules, 'money' | 'priceMicrosOf'>
   paces: Pick<Paces, 'startSecondsOf'>
@@ -81,6 +84,7 @@ export function createScaler(deps: ScalerDeps): Scaler {
   const instruments = deps.metrics.of('orchestrator')
   const crew = createCrew(timings.silentAfterMs)
   const surveyor = createSurveyor({ provider, clock, log, timings })
+  const biller = createBiller({ ...deps, pool: settings.pool })
   const exclusive = oneAtATime()
   const startedBy =
     provider.name === 'none' ? 'nobody' : provider.rings ? 'doorbell' : ('gauge' as const)
@@ -204,6 +208,7 @@ export function createScaler(deps: ScalerDeps): Scaler {
       await ring(wake)
     }
     await showSignOfLife()
+    await biller.postIfDue()
   }
 
   const mayRing = () => trouble.notBeforeMs <= clock.nowMs()

@@ -210,6 +210,7 @@ LOG_KEYS: Final = frozenset(
         "config",
         "wakeId",
         "pool",
+        "day",
         "provider",
         "wanted",
         "engine",
@@ -728,6 +729,8 @@ class Timings:
     no_capacity_after_seconds: float = 600
     other_gpus_for_seconds: float = 3600
     sign_of_life_every_seconds: float = 172800
+    bill_closed_after_seconds: float = 21600
+    bill_again_seconds: float = 3600
     input_again_seconds: float = 2
     store_again_seconds: float = 3
     report_again_seconds: float = 150

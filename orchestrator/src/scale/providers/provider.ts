@@ -38,6 +38,12 @@ export type WorkerProvider = {
    * @throws AppError PROVIDER_UNAVAILABLE
    */
   repair(survey: Survey, isShortOfGpus: boolean): Promise<readonly string[]>
+  /**
+   * What the pool was charged for a day (`2026-11-29`, UTC), in US dollars; undefined where no provider bills.
+   *
+   * @throws AppError PROVIDER_UNAVAILABLE
+   */
+  billOf(day: string): Promise<number | undefined>
   /** Rings so that the provider sees the endpoint used, without a worker being started. */
   showSignOfLife(): Promise<void>
 }

@@ -30,6 +30,10 @@ const workersSchema = z.object({
   summary: z.object({ throttled: z.int().nonnegative(), total: z.int().nonnegative() }),
 })
 
+const billSchema = z.object({
+  records: z.array(z.object({ totalAmount: z.number().nonnegative() })),
+})
+
 /** Beyond the deadline and a whole lifetime: a doorbell's ttl counts from its submission and ends running jobs. */
 const ttlSpareMs = 300_000
 /** The shortest that RunPod takes. */
@@ -141,6 +145,19 @@ export function runPodProvider(options: RunPodOptions): WorkerProvider {
     },
     survey,
     repair,
+    async billOf(day) {
+      const next = new Date(Date.parse(day) + 86_400_000).toISOString().slice(0, 10)
+      const asked = new URLSearchParams({
+        ...{ bucketSize: 'day', serverlessId: endpointId },
+        ...{ startTime: `${day}T00:00:00Z`, endTime: `${next}T00:00:00Z` },
+      })
+      const { records } = await ask(
+        billSchema,
+        'GET',
+        `${options.apiUrl}/billing/serverless?${asked}`,
+      )
+      return records.reduce((sum, { totalAmount }) => sum + totalAmount, 0)
+    },
     async showSignOfLife() {
       const policy = { ttl: signOfLifeTtlMs, lowPriority: true }
       await ask(takenSchema, 'POST', `${queue}/run`, { input: { kind: 'sign-of-life' }, policy })

@@ -7,6 +7,7 @@ const silent = {
   withdraw: async () => undefined,
   survey: async () => ({ throttledWorkers: 0, otherWorkers: 0 }),
   repair: async () => [],
+  billOf: async () => undefined,
   showSignOfLife: async () => undefined,
 } as const satisfies Omit<WorkerProvider, 'name'>
 

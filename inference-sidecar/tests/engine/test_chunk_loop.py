@@ -14,7 +14,6 @@ import torch
 from torch import Tensor
 
 from inference_sidecar.engines.infinitetalk.encoders.stored_voice import StoredVoice
-from inference_sidecar.engines.infinitetalk.loading.loaded_model import LoadedModel
 from inference_sidecar.engines.infinitetalk.sampling.chunk_loop import (
     Models,
     RenderedChunk,
@@ -22,7 +21,11 @@ from inference_sidecar.engines.infinitetalk.sampling.chunk_loop import (
     RenderState,
     render,
 )
-from inference_sidecar.engines.infinitetalk.sampling.interfaces import Conditions, Text
+from inference_sidecar.engines.infinitetalk.sampling.interfaces import (
+    Conditions,
+    Listeners,
+    Text,
+)
 from inference_sidecar.engines.infinitetalk.sampling.render_settings import (
     Check,
     RenderSettings,
@@ -30,7 +33,7 @@ from inference_sidecar.engines.infinitetalk.sampling.render_settings import (
     Tail,
 )
 from inference_sidecar.engines.stages import Untimed
-from inference_sidecar.foundation.errors import Cancelled, RenderFailed, ResumeRefused
+from inference_sidecar.foundation.errors import Cancelled, ResumeRefused
 
 SETTINGS = RenderSettings(frames=17, motion=5, steps=2, colour=0.0)
 THREE_CHUNKS = 41
@@ -60,6 +63,10 @@ class CheapConditioned:
     def __init__(self, conditions: Conditions, asked: Asked) -> None:
         self._conditions = conditions
         self._asked = asked
+
+    def anchored(self, image: Tensor, anchor: Tensor) -> CheapConditioned:
+        told = replace(self._conditions, image=image, anchor=anchor)
+        return CheapConditioned(told, self._asked)
 
     def embed_audio(self, voices: Tensor) -> Tensor:
         return voices.mean(dim=(0, 2, 3, 4))[::4, None, None]
@@ -256,7 +263,8 @@ def test_frames_are_delivered_as_rounded_bytes() -> None:
     [
         (lambda job: {"portrait": job.portrait[:, :15]}, "multiples of 16"),
         (lambda _job: {"voices": ()}, "at least one voice"),
-        (lambda job: {"voices": job.voices * 2}, "need person masks"),
+        (lambda job: {"voices": job.voices * 2}, "need listeners"),
+        (lambda _job: {"listeners": Listeners(torch.ones(3, 2, 4))}, "need listeners"),
         (lambda _job: {"voices": (StoredVoice(16, 1, 1),)}, "shorter than a window"),
         (lambda _job: {"negative": None}, "negative prompt"),
     ],
@@ -269,18 +277,6 @@ def test_a_job_that_cannot_be_rendered_is_refused_at_once(
     guided = RenderSettings(frames=17, motion=5, text_guide=5.0, tail=Tail.MIRROR)
     with pytest.raises(ValueError, match=complaint):
         rendered(broken, guided)
-
-
-def test_two_people_fail_with_a_failure_code_because_the_native_forward_renders_one(
-    tiny_model: LoadedModel,
-) -> None:
-    portrait = torch.zeros(3, 32, 48)
-    text = torch.zeros(3, tiny_model.text_dim)
-    voice = tiny_model.voice.embed(np.zeros(17 * 640), 17)
-    masks = torch.ones(3, 4, 6)
-    job = RenderJob(portrait, text, text, (voice, voice), seed=7, frames=17, person_masks=masks)
-    with pytest.raises(RenderFailed, match="only one person"):
-        next(render(tiny_model.models, job, SETTINGS, Watched()))
 
 
 def resident_bytes() -> int:

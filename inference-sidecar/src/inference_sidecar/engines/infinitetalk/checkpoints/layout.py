@@ -44,6 +44,11 @@ class PublishedLayout:
         return [*self._base_files(), self.multi]
 
     @property
+    def has_multi(self) -> bool:
+        """Whether the audio branch for two voices is there; it is fetched on request."""
+        return (self._root / MULTI).is_file()
+
+    @property
     def multi(self) -> Path:
         """The audio branch for two voices."""
         return self._existing(MULTI)

@@ -148,3 +148,7 @@ class VoiceEncoder(Protocol):
         """Embeds a whole mono voice at `SAMPLE_RATE`. Its attention is global, so the voice cannot
         be embedded in pieces, and silence is joined to what is embedded, not to the samples."""
         ...
+
+    def silent(self, frames: int) -> VoiceTrack:
+        """A voice that says nothing: silence, embedded once per process."""
+        ...

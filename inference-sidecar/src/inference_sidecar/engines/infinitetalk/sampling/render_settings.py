@@ -47,6 +47,19 @@ class ColourTo(StrEnum):
     FIRST = "first"
 
 
+class Others(StrEnum):
+    """What the other faces of a picture hear while one person speaks.
+
+    SILENT: silence, as the second person of weights for two voices; with weights for one voice, as
+    GATE. GATE: silence, by choosing per token what it may hear. FREE: the voice, like upstream: the
+    model decides who speaks.
+    """
+
+    SILENT = "silent"
+    GATE = "gate"
+    FREE = "free"
+
+
 class Tail(StrEnum):
     """What the last window hears after the end of the voice.
 
@@ -92,7 +105,7 @@ class RenderSettings:
     guided_steps: the voice guides only so many of the first steps; None means all.
     colour: strength of colour matching, 0 to 1. colour_by: what is matched at once. colour_to: what
     it is matched to; of a portrait there is only one.
-    tail: what the last window hears after the end of the voice.
+    tail: what the last window hears after the end of the voice. others: what other faces hear.
     check: what is looked at before a chunk is delivered.
     skips_forwards: leaves out forwards that guidance cancels out. Upstream computes them, which
     changes only the last bit.
@@ -110,6 +123,7 @@ class RenderSettings:
     colour_by: ColourBy = ColourBy.CHUNK
     colour_to: ColourTo = ColourTo.ANCHOR
     tail: Tail = Tail.SILENCE
+    others: Others = Others.SILENT
     seeds: SeedPolicy = SeedPolicy.PER_CHUNK
     check: Check = Check.PICTURE
     skips_forwards: bool = True
@@ -150,6 +164,7 @@ UPSTREAM: Final = RenderSettings(
     colour_by=ColourBy.FRAME,
     colour_to=ColourTo.FIRST,
     tail=Tail.MIRROR,
+    others=Others.FREE,
     seeds=SeedPolicy.UPSTREAM,
     check=Check.OFF,
     skips_forwards=False,

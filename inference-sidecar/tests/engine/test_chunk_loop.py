@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from inference_sidecar.engines.infinitetalk.encoders.stored_voice import StoredVoice
+from inference_sidecar.engines.infinitetalk.sampling.anchors import VideoAnchors
 from inference_sidecar.engines.infinitetalk.sampling.chunk_loop import (
     Models,
     RenderedChunk,
@@ -28,6 +29,7 @@ from inference_sidecar.engines.infinitetalk.sampling.interfaces import (
 )
 from inference_sidecar.engines.infinitetalk.sampling.render_settings import (
     Check,
+    ColourTo,
     RenderSettings,
     SeedPolicy,
     Tail,
@@ -158,6 +160,23 @@ def test_three_chunks_add_up_and_constant_work_runs_once() -> None:
     # The portrait followed by black, then the motion frames of two chunks; none after the last.
     assert [frames.shape[1] for frames in asked.encoded] == [17, 5, 5]
     assert (asked.encoded[0][:, 1:] == 0).all()
+
+
+def test_a_new_picture_is_embedded_and_encoded_once_and_colours_follow_it() -> None:
+    asked = Asked()
+    pictures = [torch.full((3, 16, 32), level) for level in (-0.5, 0.5)]
+    anchors = VideoAnchors(lambda index: pictures[index > 0], 15)
+    job = replace(a_job(), anchors=anchors, portrait=pictures[0])
+    chunks = rendered(job, replace(SETTINGS, colour=1.0), asked=asked)
+    # Windows start at 0, 12 and 24; the video has 15 frames, so the last two show 12 and 14.
+    assert asked.embedded == 3
+    assert [frames.shape[1] for frames in asked.encoded] == [17, 5, 17, 5, 17]
+    means = [float(chunk.frames[:, -1].mean()) for chunk in chunks]
+    assert means[0] < means[1]
+    first = replace(SETTINGS, colour=1.0, colour_to=ColourTo.FIRST)
+    anchors = VideoAnchors(lambda index: pictures[index > 0], 15)
+    as_upstream = rendered(replace(job, anchors=anchors), first)
+    assert not torch.equal(as_upstream[1].frames, chunks[1].frames)
 
 
 def test_the_first_latent_frames_stay_at_the_motion_latent_of_the_previous_chunk() -> None:

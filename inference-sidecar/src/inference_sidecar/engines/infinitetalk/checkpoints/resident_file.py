@@ -49,7 +49,7 @@ class ResidentInfo:
     """The header of a resident file.
 
     part: transformer, audio-multi, text, image or codec. precision: of its linear layers; for fp8
-    with the granularity of the scales, `fp8-row` or `fp8-tensor`. sources: SHA-256 of each published file,
+    with the granularity of the scales, `fp8-row` or `fp8-tensor`. sources: SHA-256 of each file,
     by name. config: the sizes from the published config. recipe: how the transformer is to be
     sampled; None for other parts. audio_branch: precision of the layers that hear the voice, if it
     is not that of the others. code: version of the code that made the

@@ -105,6 +105,25 @@ def test_a_speaker_is_counted_from_the_left_and_the_other_one_hears_silence(
         choose_listeners(finder, two_faces, size, How(speaker=2), 1, Others.SILENT)
 
 
+def test_a_face_that_the_video_does_not_show_neither_speaks_nor_listens(
+    finder: FaceFinder, tmp_path: Path
+) -> None:
+    portrait = Image.open(EXAMPLES / "portrait.jpg").convert("RGB").resize((512, 600))
+    whole = Image.new("RGB", (1372, 600), "grey")
+    whole.paste(portrait, (0, 0))
+    whole.paste(portrait, (430, 0))
+    whole.save(tmp_path / "wide.png")
+
+    def chosen(**how: object) -> object:
+        path = tmp_path / "wide.png"
+        return choose_listeners(finder, path, Size(32, 48), How(**how), 1, Others.SILENT)
+
+    assert chosen() is None
+    assert chosen(speaker=1) is None
+    with pytest.raises(SpeakerNotFound, match="outside the part"):
+        chosen(speaker=0)
+
+
 def test_two_voices_belong_to_the_left_and_the_right_face_or_to_boxes(
     finder: FaceFinder, two_faces: Path
 ) -> None:

@@ -9,6 +9,7 @@ from inference_sidecar.engines.engine import Box, How, Size
 from inference_sidecar.engines.faces.face_finder import Face, FaceFinder
 from inference_sidecar.engines.infinitetalk.inputs.persons import (
     Region,
+    is_shown,
     listeners_of,
     region_of,
     strips_of_faces,
@@ -37,8 +38,14 @@ def choose_listeners(
     faces = finder.find(picture).faces
     if voices > 1:
         return listeners_of(source, size, _two_speakers(source, faces))
-    speaker, rest = _one_speaker(source, faces, how.speaker)
-    if others is Others.FREE or not rest:
+    strips = strips_of_faces(source, faces) if faces else ()
+    shown = [strip for strip in strips if is_shown(source, size, strip)]
+    if how.speaker is None:
+        speaker, rest = (shown[0], shown[1:]) if shown else (None, [])
+    else:
+        speaker, rest = _named_speaker(source, strips, how.speaker)
+        rest = [strip for strip in rest if is_shown(source, size, strip)]
+    if others is Others.FREE or speaker is None or not rest:
         return None
     if others is Others.GATE:
         return listeners_of(source, size, [[speaker]], is_gated=True)
@@ -56,18 +63,15 @@ def _two_speakers(source: Size, faces: Sequence[Face]) -> list[list[Region]]:
     return [[strip] for strip in sorted(strips[:2], key=lambda strip: strip.left)]
 
 
-def _one_speaker(
-    source: Size, faces: Sequence[Face], wanted: int | Box | None
+def _named_speaker(
+    source: Size, strips: Sequence[Region], wanted: int | Box
 ) -> tuple[Region, list[Region]]:
     """The region of who speaks, and those of all others."""
-    strips = strips_of_faces(source, faces) if faces else ()
     if isinstance(wanted, Box):
         region = region_of(source, wanted)
         rest = [strip for strip in strips if not _holds(region, strip)]
         # Without faces beside it, everything beside the box is the others'.
         return region, rest or _beside(source, region)
-    if wanted is None:
-        return (strips[0], list(strips[1:])) if strips else (Region(0, 0, 0, 0), [])
     in_order = sorted(strips, key=lambda strip: strip.left)
     if wanted >= len(in_order):
         raise SpeakerNotFound(

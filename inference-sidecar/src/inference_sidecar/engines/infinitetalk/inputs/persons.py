@@ -116,16 +116,14 @@ def _at_latent_size(masks: Tensor, size: Size) -> Tensor:
     return (functional.interpolate(cut, size=latent, mode="nearest")[0] > 0).float()
 
 
+def is_shown(source: Size, size: Size, region: Region) -> bool:
+    """Whether a part of a region is in the frame."""
+    return bool(_places(source, size, [region]))
+
+
 def _middle_token(source: Size, size: Size, regions: Sequence[Region]) -> tuple[int, int]:
     """The latent pixel at which the token in the middle of the largest region begins."""
-    scale, left, top = _placed(source, size)
-    places: list[tuple[float, float, float]] = []
-    for region in regions:
-        rows = _within(region.top * scale - top, region.bottom * scale - top, size.height)
-        columns = _within(region.left * scale - left, region.right * scale - left, size.width)
-        if rows and columns:
-            area = (rows[1] - rows[0]) * (columns[1] - columns[0])
-            places.append((area, sum(rows) / 2, sum(columns) / 2))
+    places = _places(source, size, regions)
     if not places:
         raise SpeakerNotFound(
             "A speaker is outside the part of the picture that the video shows; name one who is"
@@ -137,6 +135,21 @@ def _middle_token(source: Size, size: Size, regions: Sequence[Region]) -> tuple[
         2 * min(int(row) // token, size.height // token - 1),
         2 * min(int(column) // token, size.width // token - 1),
     )
+
+
+def _places(
+    source: Size, size: Size, regions: Sequence[Region]
+) -> list[tuple[float, float, float]]:
+    """Area, middle row and middle column in the frame, of the regions that are in it."""
+    scale, left, top = _placed(source, size)
+    places: list[tuple[float, float, float]] = []
+    for region in regions:
+        rows = _within(region.top * scale - top, region.bottom * scale - top, size.height)
+        columns = _within(region.left * scale - left, region.right * scale - left, size.width)
+        if rows and columns:
+            area = (rows[1] - rows[0]) * (columns[1] - columns[0])
+            places.append((area, sum(rows) / 2, sum(columns) / 2))
+    return places
 
 
 def _within(start: float, end: float, length: int) -> tuple[float, float] | None:

@@ -133,7 +133,8 @@ class Preparation:
     def _make_multi(self) -> None:
         """The audio branch for two voices, where it was fetched. LoRAs leave it alone."""
         multi = self._layout.multi
-        for precision in {"bf16" if each == "fp8" else each for each in self.precisions}:
+        kept: set[Precision] = {"bf16" if each == "fp8" else each for each in self.precisions}
+        for precision in sorted(kept):
             conversion = Conversion(precision, self.granularity, torch.device(self.device))
             info = self._info(AUDIO_MULTI, conversion.name, [multi])
             write = partial(write_transformer, loras=(), conversion=conversion, info=info)

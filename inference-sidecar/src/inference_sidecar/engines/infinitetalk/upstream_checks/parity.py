@@ -319,13 +319,13 @@ def write_portrait(path: Path) -> None:
 def write_video(path: Path, frames: int) -> None:
     """Colours like the portrait's, which move from frame to frame."""
     drawn = np.random.default_rng(1)
-    ends = [
+    first, last = (
         Image.fromarray(drawn.integers(0, 255, (5, 4, 3)).astype(np.uint8)).resize(
             (120, 150), Image.Resampling.BICUBIC
         )
         for _ in range(2)
-    ]
-    parts = [Image.blend(*ends, index / frames) for index in range(frames)]
+    )
+    parts = [Image.blend(first, last, index / frames) for index in range(frames)]
     np.save(path, np.stack([np.array(part) for part in parts]))
 
 

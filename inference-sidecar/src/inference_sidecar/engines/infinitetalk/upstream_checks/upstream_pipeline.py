@@ -235,12 +235,16 @@ class _ArrayReader:
         return SimpleNamespace(asnumpy=lambda: np.array(self._frames[index]))
 
 
+def _any_device(_index: int) -> None:
+    """`decord.cpu`."""
+
+
 @contextlib.contextmanager
 def _frames_as_video() -> Generator[None]:
     """While the block runs, upstream reads videos as arrays."""
     module = cast("Any", sys.modules["wan.utils.utils"])
     before = module.VideoReader, module.cpu
-    module.VideoReader, module.cpu = _ArrayReader, lambda _index: None
+    module.VideoReader, module.cpu = _ArrayReader, _any_device
     try:
         yield
     finally:

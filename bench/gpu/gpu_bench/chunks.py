@@ -246,6 +246,10 @@ class _Prepared:
     def __init__(self, real: ConditionedDenoiser) -> None:
         self._real = real
 
+    def anchored(self, image: Tensor, anchor: Tensor) -> _Prepared:
+        """See `interfaces.ConditionedDenoiser`."""
+        return _Prepared(self._real.anchored(image, anchor))
+
     def embed_audio(self, voices: Tensor) -> Tensor:
         """See `interfaces.ConditionedDenoiser`."""
         return self._real.embed_audio(voices)

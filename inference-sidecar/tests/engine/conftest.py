@@ -16,7 +16,11 @@ from inference_sidecar.engines.infinitetalk.engine import InfiniteTalkEngine
 from inference_sidecar.engines.infinitetalk.loading.loaded_model import LoadedModel
 from inference_sidecar.engines.infinitetalk.native.denoiser import NativeDenoiser
 from inference_sidecar.engines.infinitetalk.native.dit import build_dit
-from inference_sidecar.engines.infinitetalk.sampling.interfaces import Conditions, Text
+from inference_sidecar.engines.infinitetalk.sampling.interfaces import (
+    Conditions,
+    Listeners,
+    Text,
+)
 from inference_sidecar.engines.infinitetalk.upstream_checks.tiny_weights.folder import (
     random_tensors,
     write_tiny_weights,
@@ -59,13 +63,11 @@ def loaded(tiny_model: LoadedModel) -> InfiniteTalkEngine:
 
 
 @pytest.fixture
-def forward_of() -> Callable[
-    [TransformerShape, torch.dtype, Size, int], Callable[[], torch.Tensor]
-]:
-    """One forward of a transformer of any shape, on a prepared job."""
+def forward_of() -> Callable[..., Callable[[], torch.Tensor]]:
+    """One forward of a transformer of any shape, on a prepared job of one or two voices."""
 
     def make(
-        shape: TransformerShape, dtype: torch.dtype, size: Size, frames: int
+        shape: TransformerShape, dtype: torch.dtype, size: Size, frames: int, voices: int = 1
     ) -> Callable[[], torch.Tensor]:
         sizes = TinySizes(
             dim=shape.dim,
@@ -82,15 +84,20 @@ def forward_of() -> Callable[
             weights, {"num_heads": shape.heads, "text_len": shape.text_tokens}, dtype=dtype
         )
         grid = ((frames - 1) // 4 + 1, size.height // 8, size.width // 8)
+        sides = torch.ones(3, *grid[1:])
+        sides[0, :, grid[2] // 3 :] = 0
+        sides[1, :, : -grid[2] // 3] = 0
+        sides[2] = 1 - sides[:2].sum(dim=0)
         conditioned = NativeDenoiser(dit).condition(
             Conditions(
                 prompt=torch.randn(8, sizes.text_dim),
                 negative=None,
                 image=torch.randn(257, 1280),
                 anchor=torch.randn(20, *grid),
+                listeners=None if voices == 1 else Listeners(sides),
             )
         )
-        audio = conditioned.embed_audio(torch.randn(1, frames, 5, 12, 768))
+        audio = conditioned.embed_audio(torch.randn(voices, frames, 5, 12, 768))
         latent = torch.randn(16, *grid)
         return lambda: conditioned.predict(latent, 500.0, Text.PROMPT, audio)
 

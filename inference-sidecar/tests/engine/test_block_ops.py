@@ -31,7 +31,7 @@ from inference_sidecar.engines.infinitetalk.native.fp8 import (
 )
 from inference_sidecar.engines.infinitetalk.native.layers import LayerNorm, Modulation, RmsNorm
 from inference_sidecar.engines.infinitetalk.native.linear import plain_linear
-from inference_sidecar.engines.infinitetalk.native.rope import Rotation, rotation
+from inference_sidecar.engines.infinitetalk.native.rope import Rotation, rotation, turned
 from inference_sidecar.engines.infinitetalk.native.triton_ops import TritonOps
 from inference_sidecar.engines.infinitetalk.upstream_checks.tiny_weights.folder import (
     random_tensors,
@@ -93,6 +93,13 @@ def test_fused_heads_are_normalised_and_rotated_like_torchs(
     mine, theirs = (ops.heads(x, norm, HEADS, positions) for ops in (FUSED, EAGER))
     assert mine.shape == (TOKENS, HEADS, head_dim)
     assert near(mine, theirs)
+
+
+@pytest.mark.parametrize("head_dim", [8, 6])
+def test_fused_turns_match_torchs(head_dim: int) -> None:
+    x = noise(TOKENS, HEADS, head_dim)
+    by = turned(noise(TOKENS, seed=9) * 12, head_dim)
+    assert near(FUSED.turn(x, by), EAGER.turn(x, by))
 
 
 def quantised_and_exact(ops: BlockOps) -> dict[str, tuple[LinearInput, LinearInput]]:
@@ -163,10 +170,10 @@ def test_a_whole_block_matches_the_architecture_written_out() -> None:
             return functional.layer_norm(x, (config.dim,), eps=config.epsilon)
 
         assert block.norm3 is not None
-        assert block.norm_x is not None
-        y = x + gate * block.self_attn(plain(x) * (1 + scale) + shift, given)
+        assert block.voice.norm_x is not None
+        y = x + gate * block.self_attn(plain(x) * (1 + scale) + shift, given)[0]
         y = y + block.cross_attn(block.norm3(y), text, image, given)
-        y = y + block.audio_cross_attn(block.norm_x(y), given)
+        y = y + block.voice.audio_cross_attn(block.voice.norm_x(y), given)
         hidden = block.ffn_in(plain(y) * (1 + ffn_scale) + ffn_shift)
         return y + ffn_gate * block.ffn_out(functional.gelu(hidden, approximate="tanh"))
 

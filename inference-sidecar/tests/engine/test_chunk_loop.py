@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from inference_sidecar.engines.infinitetalk.encoders.stored_voice import StoredVoice
-from inference_sidecar.engines.infinitetalk.loading.loaded_model import LoadedModel
+from inference_sidecar.engines.infinitetalk.sampling.anchors import VideoAnchors
 from inference_sidecar.engines.infinitetalk.sampling.chunk_loop import (
     Models,
     RenderedChunk,
@@ -22,15 +22,20 @@ from inference_sidecar.engines.infinitetalk.sampling.chunk_loop import (
     RenderState,
     render,
 )
-from inference_sidecar.engines.infinitetalk.sampling.interfaces import Conditions, Text
+from inference_sidecar.engines.infinitetalk.sampling.interfaces import (
+    Conditions,
+    Listeners,
+    Text,
+)
 from inference_sidecar.engines.infinitetalk.sampling.render_settings import (
     Check,
+    ColourTo,
     RenderSettings,
     SeedPolicy,
     Tail,
 )
 from inference_sidecar.engines.stages import Untimed
-from inference_sidecar.foundation.errors import Cancelled, RenderFailed, ResumeRefused
+from inference_sidecar.foundation.errors import Cancelled, ResumeRefused
 
 SETTINGS = RenderSettings(frames=17, motion=5, steps=2, colour=0.0)
 THREE_CHUNKS = 41
@@ -60,6 +65,10 @@ class CheapConditioned:
     def __init__(self, conditions: Conditions, asked: Asked) -> None:
         self._conditions = conditions
         self._asked = asked
+
+    def anchored(self, image: Tensor, anchor: Tensor) -> CheapConditioned:
+        told = replace(self._conditions, image=image, anchor=anchor)
+        return CheapConditioned(told, self._asked)
 
     def embed_audio(self, voices: Tensor) -> Tensor:
         return voices.mean(dim=(0, 2, 3, 4))[::4, None, None]
@@ -151,6 +160,23 @@ def test_three_chunks_add_up_and_constant_work_runs_once() -> None:
     # The portrait followed by black, then the motion frames of two chunks; none after the last.
     assert [frames.shape[1] for frames in asked.encoded] == [17, 5, 5]
     assert (asked.encoded[0][:, 1:] == 0).all()
+
+
+def test_a_new_picture_is_embedded_and_encoded_once_and_colours_follow_it() -> None:
+    asked = Asked()
+    pictures = [torch.full((3, 16, 32), level) for level in (-0.5, 0.5)]
+    anchors = VideoAnchors(lambda index: pictures[index > 0], 15)
+    job = replace(a_job(), anchors=anchors, portrait=pictures[0])
+    chunks = rendered(job, replace(SETTINGS, colour=1.0), asked=asked)
+    # Windows start at 0, 12 and 24; the video has 15 frames, so the last two show 12 and 14.
+    assert asked.embedded == 3
+    assert [frames.shape[1] for frames in asked.encoded] == [17, 5, 17, 5, 17]
+    means = [float(chunk.frames[:, -1].mean()) for chunk in chunks]
+    assert means[0] < means[1]
+    first = replace(SETTINGS, colour=1.0, colour_to=ColourTo.FIRST)
+    anchors = VideoAnchors(lambda index: pictures[index > 0], 15)
+    as_upstream = rendered(replace(job, anchors=anchors), first)
+    assert not torch.equal(as_upstream[1].frames, chunks[1].frames)
 
 
 def test_the_first_latent_frames_stay_at_the_motion_latent_of_the_previous_chunk() -> None:
@@ -256,7 +282,8 @@ def test_frames_are_delivered_as_rounded_bytes() -> None:
     [
         (lambda job: {"portrait": job.portrait[:, :15]}, "multiples of 16"),
         (lambda _job: {"voices": ()}, "at least one voice"),
-        (lambda job: {"voices": job.voices * 2}, "need person masks"),
+        (lambda job: {"voices": job.voices * 2}, "need listeners"),
+        (lambda _job: {"listeners": Listeners(torch.ones(3, 2, 4))}, "need listeners"),
         (lambda _job: {"voices": (StoredVoice(16, 1, 1),)}, "shorter than a window"),
         (lambda _job: {"negative": None}, "negative prompt"),
     ],
@@ -269,18 +296,6 @@ def test_a_job_that_cannot_be_rendered_is_refused_at_once(
     guided = RenderSettings(frames=17, motion=5, text_guide=5.0, tail=Tail.MIRROR)
     with pytest.raises(ValueError, match=complaint):
         rendered(broken, guided)
-
-
-def test_two_people_fail_with_a_failure_code_because_the_native_forward_renders_one(
-    tiny_model: LoadedModel,
-) -> None:
-    portrait = torch.zeros(3, 32, 48)
-    text = torch.zeros(3, tiny_model.text_dim)
-    voice = tiny_model.voice.embed(np.zeros(17 * 640), 17)
-    masks = torch.ones(3, 4, 6)
-    job = RenderJob(portrait, text, text, (voice, voice), seed=7, frames=17, person_masks=masks)
-    with pytest.raises(RenderFailed, match="only one person"):
-        next(render(tiny_model.models, job, SETTINGS, Watched()))
 
 
 def resident_bytes() -> int:

@@ -12,7 +12,16 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from inference_sidecar.engines.engine import FPS, Plan, RenderRequest, ResumeState, Size
+from inference_sidecar.engines.engine import (
+    FPS,
+    Box,
+    How,
+    Plan,
+    RenderRequest,
+    ResumeState,
+    Size,
+    Voice,
+)
 from inference_sidecar.engines.infinitetalk.capacity.device import Device
 from inference_sidecar.engines.infinitetalk.engine import InfiniteTalkEngine
 from inference_sidecar.engines.infinitetalk.loading.loaded_model import LoadedModel
@@ -26,9 +35,13 @@ from inference_sidecar.foundation.errors import (
     GpuOutOfMemory,
     ImageUnreadable,
     NoFace,
+    RenderFailed,
     ResumeRefused,
+    SpeakerNotFound,
 )
+from stage.film import write_film
 from stage.tiny_engine import (
+    EXAMPLES,
     Watched,
     a_request,
     tiny_loaded_model,
@@ -377,6 +390,90 @@ def test_the_published_folder_decides_what_is_rendered(
     request = a_request(tmp_path, 17)
     plan = loaded.plan(request)
     assert np.array_equal(frames_of(again, request, plan), frames_of(loaded, request, plan))
+
+
+@pytest.fixture(scope="module")
+def for_two(tiny_folder: Path) -> InfiniteTalkEngine:
+    """An engine with the audio branch for two voices."""
+    model = tiny_loaded_model(tiny_folder, is_multi=True)
+    engine = InfiniteTalkEngine(tiny_settings(), lambda *_: model)
+    engine.load()
+    return engine
+
+
+def test_two_voices_speak_where_they_belong_and_when_they_start(
+    for_two: InfiniteTalkEngine, loaded: InfiniteTalkEngine, tmp_path: Path
+) -> None:
+    boxes = (Box(0.0, 0.0, 0.5, 1.0), Box(0.5, 0.0, 1.0, 1.0))
+    first = write_voice(tmp_path / "first.wav", 0.4)
+    second = write_voice(tmp_path / "second.wav", 0.3)
+
+    def a_dialogue(*starts: float, swap: bool = False) -> np.ndarray:
+        paths = (second, first) if swap else (first, second)
+        voices = tuple(Voice(path, start) for path, start in zip(paths, starts, strict=True))
+        how = How(speakers=boxes)
+        request = a_request(tmp_path, 17, voices=voices, how=how)
+        return frames_of(for_two, request, for_two.plan(request))
+
+    together = a_dialogue(0.0, 0.0)
+    assert together.shape == (17, 32, 48, 3)
+    assert not np.array_equal(together, a_dialogue(0.0, 0.0, swap=True))
+    assert not np.array_equal(together, a_dialogue(0.0, 0.3))
+
+    request = a_request(tmp_path, 17, voices=(Voice(first), Voice(second)))
+    with pytest.raises(RenderFailed, match="two voices is not loaded"):
+        loaded.plan(request)
+    with pytest.raises(SpeakerNotFound, match="two people speak"):
+        for_two.plan(request)
+
+
+def test_a_voice_of_its_own_drives_the_lips_and_the_delivered_sound_does_not(
+    loaded: InfiniteTalkEngine, tmp_path: Path
+) -> None:
+    usual = a_request(tmp_path, 17)
+    music = write_voice(tmp_path / "music.wav", 17 / FPS, rate=8_000)
+    driven = replace(usual, audio=music, voices=(Voice(usual.audio),))
+    plan = loaded.plan(usual)
+    assert np.array_equal(frames_of(loaded, driven, plan), frames_of(loaded, usual, plan))
+    late = replace(driven, voices=(Voice(usual.audio, 0.2),))
+    assert not np.array_equal(frames_of(loaded, late, plan), frames_of(loaded, usual, plan))
+
+
+def test_expressiveness_changes_what_the_voice_adds(
+    loaded: InfiniteTalkEngine, tmp_path: Path
+) -> None:
+    usual = a_request(tmp_path, 17)
+    plan = loaded.plan(usual)
+    lively = replace(usual, how=How(expressiveness=1.5))
+    assert not np.array_equal(frames_of(loaded, lively, plan), frames_of(loaded, usual, plan))
+    assert loaded.fingerprint(lively, plan) != loaded.fingerprint(usual, plan)
+
+
+def test_each_window_of_a_dubbed_video_shows_its_own_frame(
+    loaded: InfiniteTalkEngine, tmp_path: Path
+) -> None:
+    video = write_film(tmp_path / "source.mp4", EXAMPLES / "portrait.jpg", frames=14)
+    still = a_request(tmp_path, 29)
+    dubbed = replace(still, video=video)
+    plan = loaded.plan(dubbed)
+    assert plan.chunks == (17, 12)
+    frames = frames_of(loaded, dubbed, plan)
+    assert not np.array_equal(frames, frames_of(loaded, still, plan))
+    # Resumed at the second window, its anchor is taken from the video again.
+    first, second = loaded.render(dubbed, plan, Watched(), None)
+    kept = ResumeState(1, first.state, loaded.fingerprint(dubbed, plan))
+    (again,) = loaded.render(dubbed, plan, Watched(), kept)
+    assert np.array_equal(again.frames, second.frames)
+
+
+def test_a_camera_may_move(loaded: InfiniteTalkEngine, tmp_path: Path) -> None:
+    still = a_request(tmp_path, 29)
+    plan = loaded.plan(still)
+    moving = replace(still, how=How(camera="drift"))
+    frames, others = (frames_of(loaded, request, plan) for request in (still, moving))
+    # It starts at the portrait.
+    assert np.abs(frames[:17].astype(int) - others[:17]).max() <= 1
+    assert not np.array_equal(frames[17:], others[17:])
 
 
 def test_an_engine_that_is_not_loaded_refuses_to_work(tmp_path: Path) -> None:

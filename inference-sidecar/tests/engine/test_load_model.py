@@ -17,6 +17,8 @@ from inference_sidecar.engines.infinitetalk.checkpoints.resident_file import (
 )
 from inference_sidecar.engines.infinitetalk.engine import InfiniteTalkEngine
 from inference_sidecar.engines.infinitetalk.loading.load_model import load_model
+from inference_sidecar.engines.infinitetalk.loading.loaded_model import LoadedModel
+from inference_sidecar.engines.infinitetalk.sampling.interfaces import Conditions, Listeners
 from inference_sidecar.engines.infinitetalk.upstream.compatibility import UpstreamUnusable
 from inference_sidecar.engines.stages import Untimed
 from inference_sidecar.foundation.errors import GpuOutOfMemory, WeightsError
@@ -49,6 +51,37 @@ class Loading(Untimed):
     def loading(self, part: str, fraction: float) -> None:
         assert part == "weights"
         self.fractions.append(fraction)
+
+
+def test_both_audio_branches_are_loaded_and_the_second_can_be_left_out(
+    resident_folder: Path,
+) -> None:
+    def loaded(**changes: object) -> LoadedModel:
+        settings = tiny_settings(model_storage_path=resident_folder, **changes)
+        return load_model(settings, Device("cpu"))
+
+    both, single = loaded(), loaded(infinitetalk_multi="off")
+    assert both.has_multi
+    assert not single.has_multi
+    assert both.weights.startswith(single.weights)
+    assert both.weights != single.weights
+    voices = torch.randn(2, 17, 5, 12, 768)
+    masks = torch.zeros(3, 4, 6)
+    masks[0, :, :2] = masks[1, :, 2:4] = masks[2, :, 4:] = 1
+
+    def tokens(model: LoadedModel, persons: int) -> torch.Tensor:
+        conditions = Conditions(
+            prompt=torch.zeros(3, model.text_dim),
+            negative=None,
+            image=torch.zeros(257, 1280),
+            anchor=torch.zeros(20, 5, 4, 6),
+            listeners=Listeners(masks) if persons == 2 else None,
+        )
+        return model.models.denoiser.condition(conditions).embed_audio(voices[:persons])
+
+    # One voice takes the branch for one, whatever else is loaded; two take that for two.
+    assert torch.equal(tokens(both, 1), tokens(single, 1))
+    assert not torch.equal(tokens(both, 2), tokens(single, 2))
 
 
 def test_the_weights_are_counted_as_they_are_read(resident_folder: Path) -> None:

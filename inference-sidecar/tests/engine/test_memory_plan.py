@@ -108,7 +108,7 @@ def peak_bytes(work: Callable[[], object]) -> int:
 @pytest.mark.parametrize("precision", ["bf16", "fp32"])
 def test_a_forward_allocates_what_the_plan_predicts(
     precision: Precision,
-    forward_of: Callable[[TransformerShape, torch.dtype, Size, int], Callable[[], object]],
+    forward_of: Callable[..., Callable[[], object]],
 ) -> None:
     shape = TransformerShape(
         dim=512, ffn_dim=1382, layers=2, heads=4, text_tokens=64, audio_tokens=32, audio_dim=768
@@ -120,6 +120,18 @@ def test_a_forward_allocates_what_the_plan_predicts(
     measured = peak_bytes(work)
     planned = forward_bytes(size, frames, precision, shape)
     assert measured <= planned <= 1.5 * measured
+
+
+def test_a_second_voice_takes_hardly_more_memory(
+    forward_of: Callable[..., Callable[[], object]],
+) -> None:
+    shape = TransformerShape(
+        dim=512, ffn_dim=1382, layers=2, heads=4, text_tokens=64, audio_tokens=32, audio_dim=768
+    )
+    one, two = (forward_of(shape, torch.bfloat16, Size(384, 256), 17, voices) for voices in (1, 2))
+    one()
+    two()
+    assert peak_bytes(two) <= 1.06 * peak_bytes(one)
 
 
 @pytest.mark.parametrize(

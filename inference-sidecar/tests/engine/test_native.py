@@ -72,14 +72,14 @@ def test_every_input_affects_the_velocity() -> None:
 def test_a_latent_frame_depends_on_the_voice_of_its_four_frames_and_two_around_them() -> None:
     dit = a_transformer()
     voice = noise(17, 5, 12, 768, seed=5)
-    tokens = dit.audio_projection(voice)
+    tokens = dit.audio_projection(voice[None])
     assert tokens.shape == (5, TINY.audio_tokens, TINY.audio_dim)
     changed = voice.clone()
     # Frame 5 starts the second group: the past of its window counts, the future does not.
     changed[5, 3:] += 1
-    assert torch.equal(dit.audio_projection(changed), tokens)
+    assert torch.equal(dit.audio_projection(changed[None]), tokens)
     changed[5, 0] += 1
-    differs = (dit.audio_projection(changed) != tokens).flatten(1).any(dim=1)
+    differs = (dit.audio_projection(changed[None]) != tokens).flatten(1).any(dim=1)
     assert differs.tolist() == [False, False, True, False, False]
 
 
@@ -113,10 +113,7 @@ def test_missing_attention_kernels_are_refused_and_never_replaced() -> None:
         Attention(AttentionBackend.CPU, cuda, torch.bfloat16)
 
 
-def test_two_people_are_refused() -> None:
-    dit = a_transformer()
-    with pytest.raises(NotImplementedError):
-        NativeDenoiser(dit).condition(conditions(person_masks=torch.ones(3, 4, 6)))
-    conditioned = NativeDenoiser(dit).condition(conditions())
-    with pytest.raises(NotImplementedError):
+def test_a_second_voice_needs_to_be_told_who_hears_it() -> None:
+    conditioned = NativeDenoiser(a_transformer()).condition(conditions())
+    with pytest.raises(ValueError, match="the second of 2 voices"):
         conditioned.embed_audio(noise(2, 17, 5, 12, 768))

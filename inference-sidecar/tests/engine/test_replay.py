@@ -54,7 +54,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def replayed(folder: Path, **options: str) -> np.ndarray:
+def replayed(folder: Path, **options: str | None) -> np.ndarray:
     out = folder / "frames.npy"
     given = {
         "weights": str(folder / "weights"),
@@ -73,7 +73,10 @@ def replayed(folder: Path, **options: str) -> np.ndarray:
         "prompt": "a man",
         "out": str(out),
     }
-    arguments = [part for name, value in (given | options).items() for part in (f"--{name}", value)]
+    named = {name: value for name, value in (given | options).items() if value is not None}
+    arguments = [
+        part for name, value in named.items() for part in (f"--{name}", value) if part != ""
+    ]
     assert main(arguments) == 0
     return np.load(out)
 
@@ -86,6 +89,24 @@ def test_it_renders_a_whole_voice_with_weights_of_any_size(folder: Path) -> None
     assert frames.std() > 0.05
     clip = replayed(folder, mode="clip")
     assert np.array_equal(clip, frames[:, :21])
+
+
+def test_it_renders_two_voices_over_a_video(folder: Path) -> None:
+    film = folder / "film.npy"
+    drawn = np.random.default_rng(2).integers(0, 255, (20, 60, 80, 3))
+    np.save(film, drawn.astype(np.uint8))
+    short = str(folder / "short.wav")
+    two = {"image": None, "video": str(film), "audio2": short, "mode": "clip"}
+    boxes = "0,0,50,30 10,40,60,80"
+    frames = replayed(folder, boxes=boxes, multi="", **two)
+    assert frames.shape == (3, 21, 32, 48)
+    assert not np.array_equal(frames, replayed(folder, multi="", **two))
+    assert not np.array_equal(frames, replayed(folder, boxes=boxes, **two))
+    silent = replayed(folder, multi="", silent="2", mode="clip")
+    assert not np.array_equal(silent, replayed(folder, multi="", silent="1", mode="clip"))
+    in_turn = replayed(folder, audio2=short, speaking="in_turn", multi="")
+    # Two half frames are one.
+    assert in_turn.shape == (3, 41, 32, 48)
 
 
 def test_a_voice_shorter_than_a_window_is_padded_and_the_video_cut(folder: Path) -> None:
@@ -165,3 +186,11 @@ def test_inputs_that_cannot_be_rendered_end_in_one_sentence(
     assert "missing from the published layout" in capsys.readouterr().err
     assert main(["--weights", str(folder / "weights"), *files, *where, "--color", "2"]) == 2
     assert "colour strength" in capsys.readouterr().err
+    here = ["--weights", str(folder / "weights"), *where]
+    for options, complaint in (
+        (["--audio", str(folder / "voice.wav")], "an image or a video"),
+        ([*files, "--audio2", str(folder / "short.wav"), "--silent", "1"], "has no audio"),
+        ([*files, "--boxes", "0,0,1,1 2,2,3,3"], "tell two people apart"),
+    ):
+        assert main([*here, *options]) == 2
+        assert complaint in capsys.readouterr().err

@@ -39,9 +39,12 @@ def tiny_settings(**changes: Any) -> InfiniteTalkSettings:
     return InfiniteTalkSettings(**(defaults | changes))
 
 
-def tiny_loaded_model(published: Path) -> LoadedModel:
-    """A loaded model in float32 from the published layout."""
-    loaded = load_published(published)
+def tiny_loaded_model(published: Path, *, is_multi: bool = False) -> LoadedModel:
+    """A loaded model in float32 from the published layout.
+
+    is_multi: its only audio branch is the one for two voices.
+    """
+    loaded = load_published(published, is_multi=is_multi)
     dit = loaded.models.denoiser
     return LoadedModel(
         models=loaded.models,
@@ -64,6 +67,7 @@ def tiny_loaded_model(published: Path) -> LoadedModel:
         weights="tiny",
         recipe=RECIPES["lightx2v-4"],
         codec_bytes_per_value=4,
+        has_multi=is_multi,
     )
 
 

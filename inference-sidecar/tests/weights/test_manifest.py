@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from inference_sidecar.engines.infinitetalk.checkpoints.layout import MULTI
 from inference_sidecar.foundation.errors import WeightsError
 from inference_sidecar.weights.manifest import read_manifest
 
@@ -41,6 +42,12 @@ def test_an_optional_part_is_included_only_on_request() -> None:
     extra = {file.local for file in more} - {file.local for file in plain}
     assert extra
     assert all(name.startswith("Wan2.1-I2V-14B-480P/xlm-roberta-large/") for name in extra)
+
+
+def test_the_audio_branch_for_two_voices_is_a_part_of_its_own() -> None:
+    plain, more = read_manifest(), read_manifest(parts=["model", "multi"])
+    extra = {file.local for file in more} - {file.local for file in plain}
+    assert extra == {MULTI}
 
 
 @pytest.mark.parametrize(

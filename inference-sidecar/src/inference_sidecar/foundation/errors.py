@@ -8,6 +8,7 @@
     │   ├── ImageUnreadable
     │   ├── NoFace
     │   ├── FaceUnusable
+    │   ├── SpeakerNotFound    the face or box that is to speak
     │   └── InputGone          deleted before it was fetched
     ├── RenderError            our model or its process    → retry, then reject
     │   ├── RenderFailed
@@ -73,6 +74,12 @@ class FaceUnusable(InputError):
     what is wrong and how to mend it."""
 
     code = "FACE_UNUSABLE"
+
+
+class SpeakerNotFound(InputError):
+    """The face or the box that is to speak is not there. The caller reads the message."""
+
+    code = "SPEAKER_NOT_FOUND"
 
 
 class InputGone(InputError):

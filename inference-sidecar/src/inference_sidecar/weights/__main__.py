@@ -119,7 +119,7 @@ def _parser() -> argparse.ArgumentParser:
             dest="parts",
             type=lambda names: [part for part in names.split(",") if part],
             default=[],
-            help="optional parts too: reference",
+            help="optional parts too: multi, reference",
         )
     _add_fetch_options(commands.choices["fetch"])
     commands.choices["verify"].add_argument(

@@ -11,6 +11,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from inference_sidecar.engines.infinitetalk.checkpoints.layout import MULTI
 from inference_sidecar.engines.infinitetalk.checkpoints.resident_file import (
     MergedLora,
     ResidentFile,
@@ -71,6 +72,24 @@ def test_every_tensor_is_there_and_quantised_ones_have_their_scales(storage: Pat
     assert scale.shape == (weight.shape[0],)
     restored = tensors[f"{Q}.weight"].float() * scale[:, None]
     assert float((restored - weight).norm() / weight.norm()) < 0.03
+
+
+def test_the_branch_for_two_voices_is_a_file_of_its_own_and_never_quantised(storage: Path) -> None:
+    assert prepare(storage).multi("fp8") is None
+    before = ResidentFile(storage / TRANSFORMER).info.fingerprint
+    multi = storage / MULTI
+    multi.parent.mkdir(parents=True)
+    save_file({name: -tensor for name, tensor in audio_tensors().items()}, multi)
+    folder = prepare(storage, precisions=("fp8", "bf16"))
+    made = folder.multi("fp8")
+    assert made is not None
+    assert made.info == folder.multi("bf16").info
+    tensors = made.load(CPU)
+    assert set(tensors) == set(audio_tensors())
+    weight = "blocks.1.audio_cross_attn.proj.weight"
+    assert torch.equal(tensors[weight], -audio_tensors()[weight].bfloat16())
+    # A transformer that exists is left alone.
+    assert ResidentFile(storage / TRANSFORMER).info.fingerprint == before
 
 
 def test_a_tensor_gets_a_single_scale_if_requested(storage: Path) -> None:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Final
 
 import torch
 
 from inference_sidecar.engines.engine import (
     DELIVERY_SIZES,
+    FPS,
     UNTIMED,
     Chunk,
     Control,
@@ -25,7 +28,10 @@ from inference_sidecar.engines.infinitetalk.capacity.device import Device
 from inference_sidecar.engines.infinitetalk.capacity.generation_sizes import GenerationSizes
 from inference_sidecar.engines.infinitetalk.capacity.memory_plan import GIB, MemoryPlan, gib
 from inference_sidecar.engines.infinitetalk.inputs.check_face import check_face
-from inference_sidecar.engines.infinitetalk.inputs.prepare_job import prepare_job
+from inference_sidecar.engines.infinitetalk.inputs.choose_listeners import choose_listeners
+from inference_sidecar.engines.infinitetalk.inputs.portrait import read_portrait
+from inference_sidecar.engines.infinitetalk.inputs.prepare_job import Encoders, Scene, prepare_job
+from inference_sidecar.engines.infinitetalk.inputs.source_video import SourceVideo
 from inference_sidecar.engines.infinitetalk.loading.calibration import (
     FIXED_SECONDS,
     Pace,
@@ -34,15 +40,20 @@ from inference_sidecar.engines.infinitetalk.loading.calibration import (
 )
 from inference_sidecar.engines.infinitetalk.loading.load_model import load_model
 from inference_sidecar.engines.infinitetalk.loading.loaded_model import LoadedModel
+from inference_sidecar.engines.infinitetalk.sampling.anchors import MovingAnchor, VideoEnd
 from inference_sidecar.engines.infinitetalk.sampling.chunk_loop import RenderState, render
 from inference_sidecar.engines.infinitetalk.sampling.guidance import Guidance
-from inference_sidecar.engines.infinitetalk.sampling.render_settings import RenderSettings
+from inference_sidecar.engines.infinitetalk.sampling.interfaces import Listeners
+from inference_sidecar.engines.infinitetalk.sampling.render_settings import Others, RenderSettings
 from inference_sidecar.engines.infinitetalk.sampling.windows import plan_windows
 from inference_sidecar.engines.infinitetalk.settings import InfiniteTalkSettings
+from inference_sidecar.engines.infinitetalk.tiers import Tier, tiers_of
 from inference_sidecar.engines.stages import LoadStages
-from inference_sidecar.foundation.errors import GpuOutOfMemory
+from inference_sidecar.foundation.errors import GpuOutOfMemory, RenderFailed
 
-_VERSION: Final = "infinitetalk-2"
+_VERSION: Final = "infinitetalk-3"
+_STILL_SECONDS: Final = 60
+"""Of a video whose camera may stand still: beyond it a still picture drifts."""
 _LANDSCAPE: Final = Size(1280, 720)
 
 
@@ -55,8 +66,13 @@ class _Loaded:
     memory: MemoryPlan
     pace: Pace
     faces: FaceFinder
-    rendering: RenderSettings
+    tiers: Mapping[str, Tier]
     objection: str | None
+
+    @property
+    def rendering(self) -> RenderSettings:
+        """Of the quality `standard`."""
+        return self.tiers["standard"].rendering
 
 
 class InfiniteTalkEngine:
@@ -93,7 +109,8 @@ class InfiniteTalkEngine:
             model = self._load(self._settings, device, stages)
             device.synchronise()
         objection = self._settings.objection(model.recipe)
-        rendering = self._settings.render_settings(model.recipe)
+        tiers = tiers_of(self._settings, model.recipe)
+        rendering = tiers["standard"].rendering
         memory = MemoryPlan(
             precision=self._settings.infinitetalk_precision,
             shape=model.shape,
@@ -104,19 +121,21 @@ class InfiniteTalkEngine:
         )
         size = self._sizes.of(self._settings.infinitetalk_size, _LANDSCAPE)
         with stages.stage("engine"):
+            for tier in tiers.values():
+                _require_memory(device, model, memory, self._sizes.of(tier.size_class, _LANDSCAPE))
             _require_memory(device, model, memory, size)
             faces = FaceFinder()
         device.reset_peak()
         with stages.stage("calibrate"):
             pace = calibrate(model, size, rendering, device)
-        self._maybe_loaded = _Loaded(device, model, memory, pace, faces, rendering, objection)
+        self._maybe_loaded = _Loaded(device, model, memory, pace, faces, tiers, objection)
         return Readiness(
             device=device.name,
             precision=model.precision,
             attention_backend=model.attention,
             peak_memory_bytes=device.peak_bytes(),
             seconds_per_video_second=seconds_per_video_second(
-                self._seconds_per_chunk(size), rendering
+                self._seconds_per_chunk(size, rendering), rendering
             ),
             details=self._details(size),
             size_class=self._settings.infinitetalk_size,
@@ -140,18 +159,31 @@ class InfiniteTalkEngine:
     def plan(self, request: RenderRequest, size_class: str | None = None) -> Plan:
         """One chunk per window of the model.
 
-        Raises `ImageUnreadable`, `NoFace`, and `FaceUnusable` if the face is outside the frame.
+        Raises `ImageUnreadable`, `NoFace`, `FaceUnusable` if the face is outside the frame,
+        `SpeakerNotFound`, and `RenderFailed` for two voices without weights for them.
         """
-        chosen = size_class or self._settings.infinitetalk_size
+        loaded = self._loaded
+        tier, rendering = self._tier(request), self._rendering(request)
+        chosen = size_class or tier.size_class
         generation = self._sizes.of(chosen, request.delivery)
-        windows = plan_windows(request.frames, self._loaded.rendering)
+        windows = plan_windows(request.frames, rendering)
+        per_chunk = self._seconds_per_chunk(generation, rendering)
+        is_chosen = len(request.heard) > 1 or self._others is not Others.FREE
+        warnings = check_face(loaded.faces, request.image, generation, is_speaker_chosen=is_chosen)
+        if len(request.heard) > 1 and not loaded.model.has_multi:
+            raise RenderFailed(
+                "Two people speak, and the audio branch for two voices is not loaded: run `python"
+                " -m inference_sidecar.weights fetch --with multi`, then `prepare`."
+            )
+        if len(request.heard) > 1 or request.how.speaker is not None:
+            self._listeners(request, generation)
         return Plan(
             generation=generation,
             delivery=request.delivery,
             chunks=tuple(window.keep for window in windows),
-            estimated_seconds=FIXED_SECONDS + len(windows) * self._seconds_per_chunk(generation),
+            estimated_seconds=FIXED_SECONDS + len(windows) * per_chunk,
             size_class=chosen,
-            warnings=check_face(self._loaded.faces, request.image, generation),
+            warnings=warnings,
         )
 
     def render(
@@ -190,7 +222,8 @@ class InfiniteTalkEngine:
             loaded.model.audio_branch,
             loaded.device.name,
             torch.__version__,
-            self._loaded.rendering,
+            self._rendering(request),
+            self._others,
             self._prompt_of(request),
         )
         return fingerprint_of(request, plan, repr(decisive))
@@ -204,18 +237,72 @@ class InfiniteTalkEngine:
     def _chunks(
         self, request: RenderRequest, plan: Plan, control: Control, state: RenderState | None
     ) -> Iterator[Chunk]:
-        model = self._loaded.model
-        prompt, size = self._prompt_of(request), plan.generation
-        with control.stage("prepare"):
-            settings = self._loaded.rendering
-            job = prepare_job(model.text, model.voice, request, size, prompt, settings, control)
-        for chunk in render(model.models, job, self._loaded.rendering, control, state):
-            if chunk.is_redone:
-                self._changed["attention"] = f"exact since {model.attention} broke a chunk"
-            state = chunk.state
-            yield Chunk(
-                chunk.index, chunk.to_uint8(), state.to_bytes(), state.checks, dict(self._changed)
-            )
+        model, settings = self._loaded.model, self._rendering(request)
+        facts = {"quality": self._tier(request).quality, **_sampling_of(settings)}
+        with TemporaryDirectory(prefix="source-") as folder:
+            with control.stage("prepare"):
+                control.check()
+                scene = self._scene(request, plan.generation, settings, Path(folder))
+                encoders = Encoders(model.text, model.voice)
+                prompt = self._prompt_of(request)
+                job = prepare_job(encoders, request, scene, prompt, settings, control)
+            for chunk in render(model.models, job, settings, control, state):
+                if chunk.is_redone:
+                    self._changed["attention"] = f"exact since {model.attention} broke a chunk"
+                state = chunk.state
+                yield Chunk(
+                    chunk.index,
+                    chunk.to_uint8(),
+                    state.to_bytes(),
+                    state.checks,
+                    {**facts, **self._changed},
+                )
+
+    def _scene(
+        self, request: RenderRequest, size: Size, settings: RenderSettings, folder: Path
+    ) -> Scene:
+        """What is filmed. folder: for frames of a source video, until the render ends."""
+        listeners = self._listeners(request, size)
+        if request.video is not None:
+            starts = [window.start for window in plan_windows(request.frames, settings)]
+            end = VideoEnd(request.how.video_end)
+            video = SourceVideo.open(request.video, starts, end, folder)
+            return Scene(video.frame(0, size), video.anchors(size), listeners)
+        portrait = read_portrait(request.image, size)
+        is_moving = request.how.camera == "drift" or (
+            request.how.camera == "auto"
+            and self._settings.infinitetalk_camera == "auto"
+            and request.frames > _STILL_SECONDS * FPS
+        )
+        return Scene(portrait, MovingAnchor(portrait) if is_moving else None, listeners)
+
+    def _listeners(self, request: RenderRequest, size: Size) -> Listeners | None:
+        """Who hears which voice; None where everybody hears the only one."""
+        voices, others = len(request.heard), self._others
+        if voices == 1 and request.how.speaker is None and others is Others.FREE:
+            return None
+        faces = self._loaded.faces
+        return choose_listeners(faces, request.image, size, request.how, voices, others)
+
+    @property
+    def _others(self) -> Others:
+        """What other faces hear, as far as these weights can do it."""
+        model, wanted = self._loaded.model, self._settings.infinitetalk_others
+        if not model.is_native:
+            return Others.FREE
+        return Others.GATE if wanted is Others.SILENT and not model.has_multi else wanted
+
+    def _tier(self, request: RenderRequest) -> Tier:
+        return self._loaded.tiers[request.how.quality]
+
+    def _rendering(self, request: RenderRequest) -> RenderSettings:
+        """How this job is rendered, whatever its size class."""
+        rendering = self._tier(request).rendering
+        if request.video is None:
+            return rendering
+        return replace(
+            rendering, colour=min(rendering.colour, self._settings.infinitetalk_color_video)
+        )
 
     def _prompt_of(self, request: RenderRequest) -> str:
         return request.prompt.strip() or self._settings.infinitetalk_prompt
@@ -223,26 +310,47 @@ class InfiniteTalkEngine:
     def _details(self, size: Size) -> dict[str, str]:
         """What else affects the pixels or the speed."""
         loaded, rendering = self._loaded, self._loaded.rendering
-        steps, forwards = rendering.steps, Guidance.of(rendering).forwards(rendering.steps)
         return {
             "calibratedAt": f"{size.width}x{size.height}",
             "recipe": loaded.model.recipe.name,
             "sampling": loaded.objection or "as the weights were trained",
-            "steps": f"{steps} in {forwards} forwards, {rendering.grid} grid",
-            "shift": f"{rendering.shift:g}",
-            "guides": f"text {rendering.text_guide:g}, audio {rendering.audio_guide:g}",
+            **_sampling_of(rendering),
+            "voices": "1 or 2" if loaded.model.has_multi else "1",
+            "qualities": ", ".join(f"{x.quality} {self._pace_of(x):.2f}" for x in self._offered),
             "audioBranch": loaded.model.audio_branch,
             "betweenLayers": loaded.model.block_ops,
             "codec": "tiled" if loaded.model.codec.is_tiled else "whole",
             "forwardSeconds": f"{loaded.pace.forward:.3f}",
-            "secondsPerChunk": f"{self._seconds_per_chunk(size):.2f}",
+            "secondsPerChunk": f"{self._seconds_per_chunk(size, rendering):.2f}",
             "weights": loaded.model.weights,
             "torch": torch.__version__,
         }
 
-    def _seconds_per_chunk(self, size: Size) -> float:
+    @property
+    def _offered(self) -> list[Tier]:
+        """The tiers that differ."""
+        return list({tier.quality: tier for tier in self._loaded.tiers.values()}.values())
+
+    def _pace_of(self, tier: Tier) -> float:
+        """Seconds per second of video, for a landscape one."""
+        size = self._sizes.of(tier.size_class, _LANDSCAPE)
+        return seconds_per_video_second(
+            self._seconds_per_chunk(size, tier.rendering), tier.rendering
+        )
+
+    def _seconds_per_chunk(self, size: Size, rendering: RenderSettings) -> float:
         loaded = self._loaded
-        return loaded.pace.seconds_per_chunk(size, loaded.rendering, loaded.model.shape)
+        return loaded.pace.seconds_per_chunk(size, rendering, loaded.model.shape)
+
+
+def _sampling_of(rendering: RenderSettings) -> dict[str, str]:
+    """As a result tells it."""
+    forwards = Guidance.of(rendering).forwards(rendering.steps)
+    return {
+        "steps": f"{rendering.steps} in {forwards} forwards, {rendering.grid} grid",
+        "shift": f"{rendering.shift:g}",
+        "guides": f"text {rendering.text_guide:g}, audio {rendering.audio_guide:g}",
+    }
 
 
 def _require_memory(device: Device, model: LoadedModel, memory: MemoryPlan, size: Size) -> None:

@@ -36,7 +36,8 @@ class Recipe:
 
     shift_720p: replaces `shift` for the size class 720p. is_step_distilled: whether few steps are
     right. is_text_distilled: whether guidance by text is part of the weights and must not be taken
-    twice. guided_share: the share of the steps that the voice guides, the first ones.
+    twice. guided_share: the share of the steps that the voice guides, the first ones. high_steps:
+    of the quality `high`, all of them guided; None for as many as usual.
     """
 
     name: RecipeName
@@ -47,6 +48,7 @@ class Recipe:
     audio_guide: float
     shift_720p: float | None = None
     guided_share: float = 1.0
+    high_steps: int | None = None
     is_step_distilled: bool = True
     is_text_distilled: bool = True
 
@@ -78,7 +80,7 @@ class Recipe:
 RECIPES: Final[Mapping[RecipeName, Recipe]] = {
     recipe.name: recipe
     for recipe in (
-        Recipe("lightx2v-4", Grid.UNIFORM, 4, 5.0, 1.0, 2.0, guided_share=0.5),
+        Recipe("lightx2v-4", Grid.UNIFORM, 4, 5.0, 1.0, 2.0, guided_share=0.5, high_steps=8),
         Recipe("fusionx", Grid.UNIFORM, 7, 2.0, 1.0, 2.0),
         Recipe(
             "undistilled",

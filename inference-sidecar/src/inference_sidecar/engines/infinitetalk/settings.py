@@ -11,6 +11,7 @@ from inference_sidecar.engines.infinitetalk.recipes import RECIPES, Recipe, Samp
 from inference_sidecar.engines.infinitetalk.sampling.render_settings import (
     Check,
     ColourBy,
+    Others,
     RenderSettings,
     Tail,
 )
@@ -57,6 +58,11 @@ class InfiniteTalkSettings(EngineSettings):
         description="size that is generated, for landscape, portrait and square: 720p (1280x720, "
         "960x960), 480p (832x480, 640x640), 432p (768x432, 576x576), 352p (640x352, 480x480)",
     )
+    infinitetalk_high_size: SizeClass | None = Field(
+        default=None,
+        description="size of jobs that ask for the quality `high`; by default INFINITETALK_SIZE, "
+        "in more steps where the weights allow it",
+    )
     infinitetalk_sampling: Literal["recipe", "any"] = Field(
         default="recipe",
         description="what happens to settings that contradict how the weights were trained: "
@@ -100,6 +106,29 @@ class InfiniteTalkSettings(EngineSettings):
         description="what is matched at once: a whole `chunk`, or each `frame` by itself like "
         "upstream",
     )
+    infinitetalk_color_video: float = Field(
+        default=0.5,
+        ge=0,
+        le=1,
+        description="the same where a source video is dubbed, whose own colours change; at most"
+        " INFINITETALK_COLOR is taken",
+    )
+    infinitetalk_multi: Literal["auto", "off"] = Field(
+        default="auto",
+        description="`auto` loads the audio branch for two voices if it was prepared, 4.6 GiB in"
+        " bf16; `off` leaves it out",
+    )
+    infinitetalk_others: Others = Field(
+        default=Others.SILENT,
+        description="what other faces hear while one person speaks: `silent` (silence, as the "
+        "second person of the weights for two voices, or else as `gate`), `gate` (silence, with "
+        "any weights), `free` (the voice, like upstream: the model decides who speaks)",
+    )
+    infinitetalk_camera: Literal["auto", "still"] = Field(
+        default="auto",
+        description="of jobs that leave it open: `auto` moves slowly in videos of more than a "
+        "minute, `still` never",
+    )
     infinitetalk_tail: Tail = Field(
         default=Tail.SILENCE,
         description="what the last chunk hears after the end of the voice: `silence`, or the voice "
@@ -142,15 +171,17 @@ class InfiniteTalkSettings(EngineSettings):
                 )
         return self
 
-    def render_settings(self, recipe: Recipe) -> RenderSettings:
-        """The settings of every render with weights of this recipe."""
+    def render_settings(self, recipe: Recipe, size_class: str | None = None) -> RenderSettings:
+        """How weights of this recipe render the quality `standard`, or at another size class."""
         steps = self.infinitetalk_steps or recipe.steps
         guided_steps = self.infinitetalk_guided_steps
         return RenderSettings(
             frames=self.infinitetalk_frames,
             motion=self.infinitetalk_motion_frames,
             steps=steps,
-            shift=_given(self.infinitetalk_shift, recipe.shift_at(self.infinitetalk_size)),
+            shift=_given(
+                self.infinitetalk_shift, recipe.shift_at(size_class or self.infinitetalk_size)
+            ),
             grid=recipe.grid,
             text_guide=_given(self.infinitetalk_text_guide, recipe.text_guide),
             audio_guide=_given(self.infinitetalk_audio_guide, recipe.audio_guide),
@@ -158,6 +189,7 @@ class InfiniteTalkSettings(EngineSettings):
             colour=self.infinitetalk_color,
             colour_by=self.infinitetalk_color_by,
             tail=self.infinitetalk_tail,
+            others=self.infinitetalk_others,
             check=self.infinitetalk_check,
         )
 

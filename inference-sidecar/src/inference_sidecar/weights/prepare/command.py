@@ -17,6 +17,7 @@ from inference_sidecar.engines.infinitetalk.checkpoints.layout import (
     PublishedLayout,
 )
 from inference_sidecar.engines.infinitetalk.checkpoints.resident_file import (
+    AUDIO_MULTI,
     TRANSFORMER,
     MergedLora,
     Precision,
@@ -87,6 +88,8 @@ class Preparation:
                     self._make_encoders()
                 if self.has_transformer:
                     self._make_transformers()
+                    if self._layout.has_multi:
+                        self._make_multi()
             except MissingWeights as cause:
                 raise WeightsError(
                     f"{cause} Run `python -m inference_sidecar.weights fetch`."
@@ -126,6 +129,16 @@ class Preparation:
 
             write = partial(write_transformer, loras=loras, conversion=conversion, info=info)
             self._make(self._resident.transformer_path(precision), files, info, write)
+
+    def _make_multi(self) -> None:
+        """The audio branch for two voices, where it was fetched. LoRAs leave it alone."""
+        multi = self._layout.multi
+        kept: set[Precision] = {"bf16" if each == "fp8" else each for each in self.precisions}
+        for precision in sorted(kept):
+            conversion = Conversion(precision, self.granularity, torch.device(self.device))
+            info = self._info(AUDIO_MULTI, conversion.name, [multi])
+            write = partial(write_transformer, loras=(), conversion=conversion, info=info)
+            self._make(self._resident.multi_path(precision), [multi], info, write)
 
     def _make(
         self,

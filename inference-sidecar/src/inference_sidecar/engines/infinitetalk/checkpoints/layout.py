@@ -9,6 +9,8 @@ from typing import Final, cast
 
 BASE: Final = "Wan2.1-I2V-14B-480P"
 AUDIO: Final = "InfiniteTalk/single/infinitetalk.safetensors"
+MULTI: Final = "InfiniteTalk/multi/infinitetalk.safetensors"
+"""The same audio branch, trained on two people who speak."""
 VOICE: Final = "chinese-wav2vec2-base"
 TEXT_WEIGHTS: Final = "models_t5_umt5-xxl-enc-bf16.pth"
 IMAGE_WEIGHTS: Final = "models_clip_open-clip-xlm-roberta-large-vit-huge-14.pth"
@@ -35,6 +37,21 @@ class PublishedLayout:
         """The base model's shards, or its single file, then the audio branch, which may
         override."""
         return [*self._base_files(), self._existing(AUDIO)]
+
+    @property
+    def multi_files(self) -> list[Path]:
+        """The base model with the audio branch for two voices."""
+        return [*self._base_files(), self.multi]
+
+    @property
+    def has_multi(self) -> bool:
+        """Whether the audio branch for two voices is there; it is fetched on request."""
+        return (self._root / MULTI).is_file()
+
+    @property
+    def multi(self) -> Path:
+        """The audio branch for two voices."""
+        return self._existing(MULTI)
 
     @property
     def transformer_config(self) -> Mapping[str, object]:

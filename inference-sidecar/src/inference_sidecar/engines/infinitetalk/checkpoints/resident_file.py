@@ -26,6 +26,8 @@ from inference_sidecar.foundation.errors import WeightsError
 
 TRANSFORMER: Final = "transformer"
 """The part that has LoRAs and a recipe."""
+AUDIO_MULTI: Final = "audio-multi"
+"""The audio branch for two voices, beside a transformer that holds the one for a single voice."""
 FORMAT: Final = 1
 """Increased when older files cannot be read any more, or contain an error."""
 
@@ -46,8 +48,8 @@ class MergedLora:
 class ResidentInfo:
     """The header of a resident file.
 
-    part: transformer, text, image or codec. precision: of its linear layers; for fp8 with the
-    granularity of the scales, `fp8-row` or `fp8-tensor`. sources: SHA-256 of each published file,
+    part: transformer, audio-multi, text, image or codec. precision: of its linear layers; for fp8
+    with the granularity of the scales, `fp8-row` or `fp8-tensor`. sources: SHA-256 of each file,
     by name. config: the sizes from the published config. recipe: how the transformer is to be
     sampled; None for other parts. audio_branch: precision of the layers that hear the voice, if it
     is not that of the others. code: version of the code that made the
@@ -169,6 +171,16 @@ class ResidentFolder:
     def transformer_path(self, precision: Precision) -> Path:
         """Its path."""
         return self.path / f"transformer-{precision}.safetensors"
+
+    def multi(self, precision: Precision) -> ResidentFile | None:
+        """The audio branch for two voices; None where it was not prepared."""
+        path = self.multi_path(precision)
+        return ResidentFile(path) if path.is_file() else None
+
+    def multi_path(self, precision: Precision) -> Path:
+        """Its path."""
+        kept = "bf16" if precision == "fp8" else precision
+        return self.path / f"audio-multi-{kept}.safetensors"
 
     def part(self, name: Literal["text", "image", "codec"]) -> ResidentFile:
         """An encoder, or the video codec."""

@@ -85,3 +85,23 @@ class StoredVoice:
             silent = positions[~is_heard] % len(self._silence)
             heard[~is_heard] = self._silence[silent]
         return torch.from_numpy(heard)
+
+
+class SilentVoice:
+    """`interfaces.VoiceTrack` of someone who says nothing. silence: embedded, repeated."""
+
+    def __init__(self, silence: Tensor, frames: int) -> None:
+        self._silence = silence.float().cpu()
+        self._frames = frames
+
+    @property
+    def frames(self) -> int:
+        """See `interfaces.VoiceTrack.frames`."""
+        return self._frames
+
+    def window(self, start: int, frames: int, *, is_last: bool) -> Tensor:
+        """See `interfaces.VoiceTrack.window`."""
+        del is_last
+        centres = torch.arange(start, start + frames)[:, None]
+        around = centres + torch.arange(-_NEIGHBOURS, _NEIGHBOURS + 1)
+        return self._silence[around % len(self._silence)]

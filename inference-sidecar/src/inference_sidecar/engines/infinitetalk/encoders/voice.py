@@ -20,7 +20,7 @@ from transformers import Wav2Vec2FeatureExtractor, Wav2Vec2Model
 
 from inference_sidecar.engines.engine import FPS
 from inference_sidecar.engines.infinitetalk.checkpoints.tensor_source import MissingTensor
-from inference_sidecar.engines.infinitetalk.encoders.stored_voice import StoredVoice
+from inference_sidecar.engines.infinitetalk.encoders.stored_voice import SilentVoice, StoredVoice
 from inference_sidecar.engines.infinitetalk.encoders.voice_features import features_in_pieces
 from inference_sidecar.engines.infinitetalk.sampling.interfaces import AS_UPSTREAM, SAMPLE_RATE
 from inference_sidecar.engines.infinitetalk.sampling.render_settings import VoiceEnds
@@ -70,6 +70,10 @@ class Wav2Vec2:
         hidden, _ = self._model.feature_projection(stretched)
         del features, stretched
         return self._collect(hidden, ends)
+
+    def silent(self, frames: int) -> SilentVoice:
+        """See `interfaces.VoiceEncoder.silent`."""
+        return SilentVoice(self._silence, frames)
 
     def _collect(self, hidden: Tensor, ends: VoiceEnds) -> StoredVoice:
         layers = self._model.encoder.layers

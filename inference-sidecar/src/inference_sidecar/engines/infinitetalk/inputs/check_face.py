@@ -15,8 +15,12 @@ _LEAST_FACE_PX: Final = 48
 """In the generated video; below it a mouth is one token of the model."""
 
 
-def check_face(finder: FaceFinder, path: Path, size: Size) -> tuple[JobWarning, ...]:
+def check_face(
+    finder: FaceFinder, path: Path, size: Size, *, is_speaker_chosen: bool = False
+) -> tuple[JobWarning, ...]:
     """What the caller should know about the face. Takes 0.1 s.
+
+    is_speaker_chosen: several faces are no doubt, because it is decided who speaks.
 
     A profile, a drawing or a covered mouth can be filmed. Raises `NoFace` if there is no face at
     all, `FaceUnusable` if the crop to the generated size loses it, and `ImageUnreadable`.
@@ -41,7 +45,9 @@ def check_face(finder: FaceFinder, path: Path, size: Size) -> tuple[JobWarning, 
             "The face is too far from the middle of the image, of which the video shows"
             f" {size.width} x {size.height}; crop the image around the head."
         )
-    return _doubts(picture, shown, size)
+    doubts = _doubts(picture, shown, size)
+    is_open = not is_speaker_chosen
+    return tuple(doubt for doubt in doubts if is_open or doubt.code != "SEVERAL_FACES")
 
 
 def _doubts(picture: Image, faces: list[Face], size: Size) -> tuple[JobWarning, ...]:

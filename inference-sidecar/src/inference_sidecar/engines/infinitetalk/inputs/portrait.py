@@ -26,7 +26,12 @@ def read_portrait(path: Path, size: Size, *, is_repaired: bool = True) -> Tensor
             upright = _repaired(image) if is_repaired else image.convert("RGB")
     except (UnidentifiedImageError, OSError, ValueError) as cause:
         raise ImageUnreadable(f"{path.name} is not a readable image.") from cause
-    return _to_tensor(_cover(upright, size))
+    return picture_of(upright, size)
+
+
+def picture_of(image: Image.Image, size: Size) -> Tensor:
+    """An RGB image at generation size, like `read_portrait`."""
+    return _to_tensor(_cover(image, size))
 
 
 def _repaired(image: Image.Image) -> Image.Image:

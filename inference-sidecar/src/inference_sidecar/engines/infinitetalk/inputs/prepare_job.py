@@ -2,20 +2,32 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Final
 
-from inference_sidecar.engines.engine import Control, RenderRequest, Size
-from inference_sidecar.engines.infinitetalk.inputs.portrait import read_portrait
+from torch import Tensor
+
+from inference_sidecar.engines.engine import FPS, Control, RenderRequest, Voice
 from inference_sidecar.engines.infinitetalk.inputs.speech import (
     SAMPLES_PER_FRAME,
     level_loudness,
     pad_to_frames,
     read_speech,
 )
+from inference_sidecar.engines.infinitetalk.sampling.anchors import Anchors
 from inference_sidecar.engines.infinitetalk.sampling.chunk_loop import RenderJob
 from inference_sidecar.engines.infinitetalk.sampling.guidance import Guidance
-from inference_sidecar.engines.infinitetalk.sampling.interfaces import TextEncoder, VoiceEncoder
-from inference_sidecar.engines.infinitetalk.sampling.render_settings import RenderSettings, Tail
+from inference_sidecar.engines.infinitetalk.sampling.interfaces import (
+    Listeners,
+    TextEncoder,
+    VoiceEncoder,
+    VoiceTrack,
+)
+from inference_sidecar.engines.infinitetalk.sampling.render_settings import (
+    RenderSettings,
+    Tail,
+    VoiceEnds,
+)
 
 _LEAST_EMBEDDED: Final = 10
 """Frames, 0.4 s. Of less the speech encoder makes nothing useful: silent samples are appended."""
@@ -29,38 +41,83 @@ NEGATIVE_PROMPT: Final = (
 """Upstream's default negative prompt."""
 
 
+@dataclass(frozen=True)
+class Encoders:
+    """What runs before the chunk loop."""
+
+    text: TextEncoder
+    voice: VoiceEncoder
+
+
+@dataclass(frozen=True)
+class Scene:
+    """What is filmed.
+
+    portrait: the first picture. anchors: give each window its own; None takes the portrait for all.
+    listeners: who hears which of two voices; of a single one in the request, the second is silent.
+    """
+
+    portrait: Tensor
+    anchors: Anchors | None = None
+    listeners: Listeners | None = None
+
+
 def prepare_job(
-    text: TextEncoder,
-    voice: VoiceEncoder,
+    encoders: Encoders,
     request: RenderRequest,
-    size: Size,
+    scene: Scene,
     prompt: str,
     settings: RenderSettings,
     control: Control,
 ) -> RenderJob:
     """Reads and embeds the inputs. Raises `InputError`, and whatever `control.check` raises.
 
-    The model needs a voice of at least one window. A shorter one is followed by the embedding of
-    silence, or by silent samples if the settings mirror the voice like upstream; the window's
-    frames are cut to the length of the video afterwards.
+    Before and after a voice its mouth is silent: the request's frames include all of that.
     """
-    control.check()
-    portrait = read_portrait(request.image, size)
-    ends = settings.voice_ends
-    least = settings.frames if ends.tail is Tail.MIRROR else _LEAST_EMBEDDED
-    frames = max(request.frames, least)
-    samples = level_loudness(read_speech(request.audio)[: request.frames * SAMPLES_PER_FRAME])
-    control.check()
-    track = voice.embed(pad_to_frames(samples, frames), frames, ends)
-    control.check()
+    voices = [
+        _embedded(encoders.voice, voice, request, settings, control) for voice in request.heard
+    ]
+    if len(voices) == 1 and scene.listeners is not None:
+        voices.append(encoders.voice.silent(voices[0].frames))
     needs_negative = Guidance.of(settings).needs_negative
     texts = [prompt, NEGATIVE_PROMPT] if needs_negative else [prompt]
-    embedded = text.embed(texts)
+    embedded = encoders.text.embed(texts)
     return RenderJob(
-        portrait=portrait,
+        portrait=scene.portrait,
         prompt=embedded[0],
         negative=embedded[1] if needs_negative else None,
-        voices=(track,),
+        voices=tuple(voices),
         seed=request.seed,
-        frames=ends.lead_frames + request.frames + ends.tail_frames,
+        frames=request.frames,
+        listeners=scene.listeners,
+        strength=request.how.expressiveness,
+        anchors=scene.anchors,
     )
+
+
+def _embedded(
+    encoder: VoiceEncoder,
+    voice: Voice,
+    request: RenderRequest,
+    settings: RenderSettings,
+    control: Control,
+) -> VoiceTrack:
+    """A voice with the silence before and after it.
+
+    The model needs at least one window. A shorter voice is followed by the embedding of silence, or
+    by silent samples if the settings mirror the voice like upstream.
+    """
+    control.check()
+    start = round(voice.start_seconds * FPS)
+    # One that starts at the very end of the video is still heard for a frame.
+    left = max(1, request.frames - start)
+    samples = read_speech(voice.path)[: left * SAMPLES_PER_FRAME]
+    lasts = round(len(samples) / SAMPLES_PER_FRAME)
+    # The request's frames are rounded too.
+    lasts = left if left - lasts <= 1 else max(1, lasts)
+    is_mirrored = settings.tail is Tail.MIRROR
+    least = max(_LEAST_EMBEDDED, settings.frames - start if is_mirrored else 0)
+    frames = max(lasts, least)
+    ends = VoiceEnds(start, max(0, left - frames), settings.tail)
+    control.check()
+    return encoder.embed(pad_to_frames(level_loudness(samples), frames), frames, ends)

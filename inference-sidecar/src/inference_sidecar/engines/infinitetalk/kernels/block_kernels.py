@@ -36,6 +36,17 @@ def _load_row(x, row, columns, inside, width):
 
 
 @triton.jit
+def _turned(values, cos, sin, row, HEAD_DIM: tl.constexpr, PADDED_HEADS: tl.constexpr):
+    """Each pair of neighbours of each head, rotated by the row's angles."""
+    pairs = row * (HEAD_DIM // 2) + tl.arange(0, HEAD_DIM // 2)
+    turn_cos = tl.load(cos + pairs)[None, :]
+    turn_sin = tl.load(sin + pairs)[None, :]
+    even, odd = tl.split(tl.reshape(values, (PADDED_HEADS, HEAD_DIM // 2, 2)))
+    turned = tl.join(even * turn_cos - odd * turn_sin, even * turn_sin + odd * turn_cos)
+    return tl.reshape(turned, (PADDED_HEADS, HEAD_DIM))
+
+
+@triton.jit
 def layer_norm_kernel(
     x,
     update,
@@ -102,12 +113,22 @@ def rms_norm_kernel(
     mean_square = tl.sum(tl.sum(values * values, axis=1), axis=0) / width
     values = values * tl.rsqrt(mean_square + epsilon) * factor
     if ROTATE:
-        pairs = row * (HEAD_DIM // 2) + tl.arange(0, HEAD_DIM // 2)
-        turn_cos = tl.load(cos + pairs)[None, :]
-        turn_sin = tl.load(sin + pairs)[None, :]
-        even, odd = tl.split(tl.reshape(values, (PADDED_HEADS, HEAD_DIM // 2, 2)))
-        turned = tl.join(even * turn_cos - odd * turn_sin, even * turn_sin + odd * turn_cos)
-        values = tl.reshape(turned, (PADDED_HEADS, HEAD_DIM))
+        values = _turned(values, cos, sin, row, HEAD_DIM, PADDED_HEADS)
+    tl.store(out + row * width + columns, values.to(out.dtype.element_ty), mask=inside)
+
+
+@triton.jit
+def turn_kernel(
+    x, cos, sin, out, HEADS: tl.constexpr, HEAD_DIM: tl.constexpr, PADDED_HEADS: tl.constexpr
+):
+    """Rotates like `rms_norm_kernel`, without its norm."""
+    width: tl.constexpr = HEADS * HEAD_DIM
+    heads = tl.arange(0, PADDED_HEADS)
+    columns = heads[:, None] * HEAD_DIM + tl.arange(0, HEAD_DIM)[None, :]
+    inside = (heads < HEADS)[:, None] & (columns >= 0)
+    row = tl.program_id(0).to(tl.int64)
+    values = _load_row(x, row, columns, inside, width)
+    values = _turned(values, cos, sin, row, HEAD_DIM, PADDED_HEADS)
     tl.store(out + row * width + columns, values.to(out.dtype.element_ty), mask=inside)
 
 

@@ -83,14 +83,17 @@ def load_model(
     settings.objection(recipe)
     image, codec, text = folder.part("image"), folder.part("codec"), folder.part("text")
     voice, tokenizer = folder.voice, folder.tokenizer
-    _require_room((transformer, image, codec), device)
-    reading = _Reading(sum(file.size_bytes for file in (transformer, image, codec)), stages)
+    multi = _multi_of(settings, folder)
+    files = tuple(file for file in (transformer, multi, image, codec) if file is not None)
+    _require_room(files, device)
+    reading = _Reading(sum(file.size_bytes for file in files), stages)
 
     is_exact = precision == "fp32" or not device.is_cuda
     tensors = transformer.load(device.torch, reading.add)
     config = DitConfig.of(TensorSource(tensors), transformer.info.config)
-    forward = _forward(settings, tensors, transformer.info)
-    del tensors
+    ears = None if multi is None else multi.load(device.torch, reading.add)
+    forward = _forward(settings, tensors, transformer.info, ears)
+    del tensors, ears
     video = WanCodec(
         codec.load(device.torch, reading.add),
         device.torch,
@@ -122,13 +125,28 @@ def load_model(
         precision=forward.precision,
         attention=forward.attention,
         block_ops=forward.block_ops,
-        weights=transformer.info.fingerprint,
+        weights=_fingerprint_of(transformer, multi),
         recipe=recipe,
         codec_bytes_per_value=4 if is_exact else 2,
         forward_memory=forward.memory,
         audio_branch=forward.audio_branch,
         touch=toucher(forward.native, video) if forward.native and device.is_cuda else None,
+        has_multi=multi is not None,
+        is_native=forward.native is not None,
     )
+
+
+def _multi_of(settings: InfiniteTalkSettings, folder: ResidentFolder) -> ResidentFile | None:
+    """The branch for two voices, where it was prepared and the transformer is ours."""
+    if settings.infinitetalk_multi == "off" or settings.infinitetalk_upstream is not None:
+        return None
+    return folder.multi(settings.infinitetalk_precision)
+
+
+def _fingerprint_of(transformer: ResidentFile, multi: ResidentFile | None) -> str:
+    """Without the second branch, what it has always been."""
+    found = transformer.info.fingerprint
+    return found if multi is None else f"{found}+{multi.info.fingerprint[:12]}"
 
 
 @dataclass
@@ -161,7 +179,10 @@ class _Forward:
 
 
 def _forward(
-    settings: InfiniteTalkSettings, tensors: Mapping[str, Tensor], info: ResidentInfo
+    settings: InfiniteTalkSettings,
+    tensors: Mapping[str, Tensor],
+    info: ResidentInfo,
+    multi: Mapping[str, Tensor] | None,
 ) -> _Forward:
     """The native transformer, or upstream's if the operator configured it, over the same
     weights."""
@@ -170,7 +191,7 @@ def _forward(
         denoiser = upstream_denoiser(settings.infinitetalk_upstream, tensors, info.config)
         return _Forward(denoiser, precision, _UPSTREAMS, _UPSTREAMS, FORWARD_MEMORY)
     activations = torch.float32 if precision == "fp32" else torch.bfloat16
-    dit = build_dit(tensors, info.config, _linear(settings, info), activations)
+    dit = build_dit(tensors, info.config, _linear(settings, info), activations, multi)
     native = NativeDenoiser(
         dit,
         AttentionBackend(settings.infinitetalk_attention),

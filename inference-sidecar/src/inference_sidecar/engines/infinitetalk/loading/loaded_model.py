@@ -39,6 +39,8 @@ class LoadedModel:
     audio_branch: precision of the layers that hear the voice.
     touch: has the device prepare for a size, within a second; None where nothing is to be prepared.
     codec: the one in `models`, with its tiling switch; codec_bytes_per_value: 2 or 4.
+    has_multi: whether two people can speak. is_native: whether the transformer is ours, which can
+    gate a voice and scale what it adds.
     forward_memory: memory of one forward relative to the native transformer's.
     """
 
@@ -57,3 +59,5 @@ class LoadedModel:
     forward_memory: float = 1.0
     audio_branch: str = ""
     touch: Callable[[Size, RenderSettings], None] | None = None
+    has_multi: bool = False
+    is_native: bool = True

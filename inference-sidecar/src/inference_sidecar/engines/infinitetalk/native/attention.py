@@ -94,6 +94,10 @@ class Attention:
         """`[batch, tokens, heads, head_dim]` each → the shape of `query`."""
         return self._kernel(query, key, value)
 
+    def exactly(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        """The same with the exact kernel, for values whose last bits decide something."""
+        return _attend(self._exact, query, key, value)
+
     def make_exact(self) -> bool:
         """Takes an exact kernel from now on; False if it already does."""
         if self.backend is self._exact:

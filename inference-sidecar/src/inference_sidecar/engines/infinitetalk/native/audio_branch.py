@@ -1,4 +1,4 @@
-"""Projects an embedded voice to the audio tokens of each latent frame."""
+"""Projects embedded voices to the audio tokens of each latent frame."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _NORM_EPSILON = 1e-5
 
 
 class AudioProjection(nn.Module):
-    """Projects the voice around the first frame, and around each four later frames, to tokens."""
+    """Projects each voice around the first frame, and around each four later frames, to tokens."""
 
     def __init__(self, source: TensorSource, config: DitConfig, linear: LinearFactory) -> None:
         super().__init__()
@@ -31,12 +31,19 @@ class AudioProjection(nn.Module):
             LayerNorm(source, "audio_proj.norm", _NORM_EPSILON) if has_norm else nn.Identity()
         )
 
-    def forward(self, voice: Tensor) -> Tensor:
-        """`[frames, window, layers, width]` → `[latent frames, tokens, audio_dim]`."""
-        first = self.first(voice[:1].flatten(1)).relu()
-        later = self.later(self._around_four(voice[1:])).relu()
-        hidden = self.second(torch.cat((first, later))).relu()
-        return self.norm(self.third(hidden).unflatten(1, (self._tokens, -1)))
+    def forward(self, voices: Tensor) -> Tensor:
+        """`[voices, frames, window, layers, width]` → `[latent frames, voices * tokens,
+        audio_dim]`.
+
+        All voices go through one product: two products of half the rows round differently.
+        """
+        persons = voices.shape[0]
+        first = self.first(voices[:, 0].flatten(1)).relu()
+        around = torch.cat([self._around_four(voice[1:]) for voice in voices])
+        later = self.later(around).relu().unflatten(0, (persons, -1))
+        hidden = self.second(torch.cat((first[:, None], later), dim=1).flatten(0, 1)).relu()
+        tokens = self.norm(self.third(hidden).unflatten(1, (self._tokens, -1)))
+        return torch.cat(tuple(tokens.unflatten(0, (persons, -1))), dim=1)
 
     def _around_four(self, voice: Tensor) -> Tensor:
         """The windows of four frames that share a latent frame, joined without their overlap: the

@@ -53,6 +53,10 @@ class BlockOps(Protocol):
         given."""
         ...
 
+    def turn(self, x: Tensor, by: Rotation) -> Tensor:
+        """`[tokens, heads, head_dim]`, rotated; only where two people speak."""
+        ...
+
     def gated_sum(self, x: Tensor, update: Tensor, gate: Tensor) -> Tensor:
         """`x + update * gate`."""
         ...
@@ -90,6 +94,10 @@ class EagerOps:
         """See `BlockOps`."""
         x = norm(x).unflatten(-1, (heads, -1))
         return x if positions is None else rotate(x, positions)
+
+    def turn(self, x: Tensor, by: Rotation) -> Tensor:
+        """See `BlockOps`."""
+        return rotate(x, by)
 
     def gated_sum(self, x: Tensor, update: Tensor, gate: Tensor) -> Tensor:
         """See `BlockOps`."""

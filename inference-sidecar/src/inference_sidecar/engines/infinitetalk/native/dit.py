@@ -15,7 +15,7 @@ from inference_sidecar.engines.infinitetalk.checkpoints.tensor_source import (
     TensorSource,
 )
 from inference_sidecar.engines.infinitetalk.native.audio_branch import AudioProjection
-from inference_sidecar.engines.infinitetalk.native.block import Block
+from inference_sidecar.engines.infinitetalk.native.block import Block, VoiceLayers
 from inference_sidecar.engines.infinitetalk.native.config import DitConfig
 from inference_sidecar.engines.infinitetalk.native.layers import (
     FloatLinear,
@@ -28,10 +28,26 @@ from inference_sidecar.engines.infinitetalk.native.linear import plain_linear
 _IMAGE_NORM_EPSILON: Final = 1e-5
 
 
+class AudioBranch(nn.Module):
+    """All that hears: what InfiniteTalk adds to the base transformer, once more for two voices.
+
+    layers: of each block.
+    """
+
+    def __init__(self, source: TensorSource, config: DitConfig, linear: LinearFactory) -> None:
+        super().__init__()
+        self.audio_projection = AudioProjection(source, config, plain_linear)
+        self.layers = [
+            VoiceLayers(source, f"blocks.{index}", config, linear) for index in range(config.layers)
+        ]
+        self._registered = nn.ModuleList(self.layers)
+
+
 class Dit(nn.Module):
     """The published transformer. Its sizes and its device are those of the tensors.
 
     dtype: of activations between layers; norms, time embedding and head compute in float32.
+    multi: the branch for two voices, where the weights have both; None leaves one branch for all.
     """
 
     def __init__(
@@ -55,6 +71,7 @@ class Dit(nn.Module):
         self.image_out = plain_linear(source, "img_emb.proj.3")
         self.image_norm_out = LayerNorm(source, "img_emb.proj.4", _IMAGE_NORM_EPSILON)
         self.audio_projection = AudioProjection(source, config, plain_linear)
+        self.multi: AudioBranch | None = None
         self.blocks = [
             Block(source, f"blocks.{index}", config, linear) for index in range(config.layers)
         ]
@@ -117,6 +134,7 @@ def build_dit(
     config: Mapping[str, object],
     linear: LinearFactory = plain_linear,
     dtype: torch.dtype = torch.float32,
+    multi: Mapping[str, Tensor] | None = None,
 ) -> Dit:
     """Builds the transformer from tensors with their published names.
 
@@ -125,9 +143,19 @@ def build_dit(
     config: the base model's `config.json`.
     linear: makes the linear layers of the blocks. `plain_linear` makes the embeddings, in the dtype
     of their tensors, which must be `dtype`; time embedding and head compute in float32.
+    multi: tensors of the audio branch for two voices, beside the one for a single voice.
     """
     source = TensorSource(tensors)
-    dit = Dit(source, DitConfig.of(source, config), linear, dtype)
+    sizes = DitConfig.of(source, config)
+    dit = Dit(source, sizes, linear, dtype)
+    _require_all_taken(source)
+    if multi is not None:
+        ears = TensorSource(multi)
+        dit.multi = AudioBranch(ears, sizes, linear)
+        _require_all_taken(ears)
+    return dit.eval()
+
+
+def _require_all_taken(source: TensorSource) -> None:
     if unknown := source.leftovers():
         raise ValueError(f"The model has no tensors named {', '.join(unknown[:5])}.")
-    return dit.eval()

@@ -67,6 +67,7 @@ def _samples(ops: BlockOps, device: torch.device, dtype: torch.dtype) -> list[Li
         ops.gated_sum(x, other, gate),
         ops.heads(x, norm, heads, positions),
         ops.heads(x, norm, heads, None),
+        ops.turn(x.unflatten(-1, (heads, -1)), positions),
     ]
     for as_rows in (False, True):
         results += [

@@ -42,6 +42,13 @@ def rotation(
     return Rotation(angles.cos().to(device, dtype), angles.sin().to(device, dtype))
 
 
+def turned(positions: Tensor, head_dim: int) -> Rotation:
+    """The angles of positions on one axis, `[tokens]`, computed in float32 like upstream's."""
+    exponents = torch.arange(0, head_dim, 2).float() / head_dim
+    angles = torch.outer(positions.float(), (1.0 / _THETA**exponents).to(positions.device))
+    return Rotation(angles.cos()[:, None], angles.sin()[:, None])
+
+
 def rotate(x: Tensor, by: Rotation) -> Tensor:
     """Rotates each pair of neighbours in the heads of `x`, `[tokens, heads, head_dim]`."""
     even, odd = x.to(by.cos.dtype).unflatten(-1, (-1, 2)).unbind(-1)

@@ -73,6 +73,24 @@ class TritonOps:
         )
         return out.unflatten(-1, (heads, -1))
 
+    def turn(self, x: Tensor, by: Rotation) -> Tensor:
+        """See `BlockOps`."""
+        tokens, heads, head_dim = x.shape
+        if power_of_two(head_dim) != head_dim:
+            return EagerOps().turn(x, by)
+        padded = power_of_two(heads)
+        out = torch.empty_like(x, memory_format=torch.contiguous_format)
+        _launch(
+            block_kernels.turn_kernel,
+            tokens,
+            padded * head_dim,
+            *(x.contiguous(), by.cos, by.sin, out),
+            HEADS=heads,
+            HEAD_DIM=head_dim,
+            PADDED_HEADS=padded,
+        )
+        return out
+
     def sum(self, x: Tensor, other: Tensor, *, as_rows: bool) -> LinearInput:
         """See `BlockOps`."""
         return _quantise(x, other, is_sum=True) if as_rows else x + other

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from inference_sidecar.engines.engine import Control
+from inference_sidecar.engines.infinitetalk.sampling.anchors import Anchors, StillAnchor
 from inference_sidecar.engines.infinitetalk.sampling.chunk_check import (
     ChunkCheck,
     Finding,
@@ -35,6 +36,7 @@ from inference_sidecar.engines.infinitetalk.sampling.interfaces import (
     Conditions,
     Denoiser,
     ImageEncoder,
+    Listeners,
     VideoCodec,
     VoiceTrack,
 )
@@ -42,6 +44,7 @@ from inference_sidecar.engines.infinitetalk.sampling.noise import Noise, make_no
 from inference_sidecar.engines.infinitetalk.sampling.render_settings import (
     Check,
     ColourBy,
+    ColourTo,
     RenderSettings,
     Tail,
 )
@@ -77,6 +80,8 @@ class RenderJob:
     prompt, negative: text embeddings; the negative may be None if guidance does not use it.
     voices: one per speaking person, each at least one window long unless silence follows it.
     frames: number of frames to deliver.
+    listeners, strength: see `Conditions`. anchors: give each window its picture; None takes the
+    portrait for all of them.
     """
 
     portrait: Tensor
@@ -85,7 +90,9 @@ class RenderJob:
     voices: tuple[VoiceTrack, ...]
     seed: int
     frames: int
-    person_masks: Tensor | None = None
+    listeners: Listeners | None = None
+    strength: float = 1.0
+    anchors: Anchors | None = None
 
 
 @dataclass(frozen=True)
@@ -196,24 +203,31 @@ class _Loop:
         self._guidance = Guidance.of(settings)
         self._timesteps = timesteps(settings.steps, settings.shift, settings.grid)
         self._windows = plan_windows(job.frames, settings)
+        self._anchors = job.anchors or StillAnchor(job.portrait)
         self._match_colours = _colour_match(job.portrait, settings)
-        self._check = (
-            None if settings.check is Check.OFF else ChunkCheck(job.portrait, settings.check)
-        )
+        self._check = _chunk_check(job.portrait, settings)
         self._noise = self._make_noise()
         self._done = 0.0
 
     def run(self, state: RenderState) -> Iterator[RenderedChunk]:
         """Renders the windows from `state` on."""
         self._report(state.next_chunk, 0)
+        windows = self._windows[state.next_chunk :]
         with self._control.stage("prepare"):
-            anchor = self._anchor()
-            denoiser = self._condition(anchor)
+            picture, _ = self._anchors.at(windows[0])
+            anchor = self._anchor(picture)
+            denoiser = self._condition(picture, anchor)
+            self._judge_by(picture)
         # The codec is causal, so the first latent frame of the anchor encodes the portrait alone.
         first_motion = anchor[4:, :1]
-        for window in self._windows[state.next_chunk :]:
+        for window in windows:
             steps = self._settings.steps
             with self._control.stage("chunk", chunk=window.index, steps=steps, frames=window.keep):
+                if window is not windows[0]:
+                    picture, is_new = self._anchors.at(window)
+                    if is_new:
+                        denoiser = self._anchored(denoiser, picture)
+                        self._judge_by(picture)
                 motion = first_motion if state.motion is None else state.motion.to(anchor.device)
                 frames, is_redone = self._sound_frames(denoiser, window, motion, state)
                 new = frames.pixels[:, window.drop : window.drop + window.keep]
@@ -231,26 +245,39 @@ class _Loop:
         )
         return make_noise(self._job.seed, shape, self._settings)
 
-    def _condition(self, anchor: Tensor) -> ConditionedDenoiser:
+    def _judge_by(self, picture: Tensor) -> None:
+        """Matches and checks the next chunks against this picture, if the settings want that."""
+        if self._settings.colour_to is ColourTo.ANCHOR:
+            self._match_colours = _colour_match(picture, self._settings)
+            self._check = _chunk_check(picture, self._settings)
+
+    def _anchored(self, denoiser: ConditionedDenoiser, picture: Tensor) -> ConditionedDenoiser:
+        """The job's denoiser with another picture: all that depends on the prompts is kept."""
+        anchor = self._anchor(picture)
+        self._control.check()
+        return denoiser.anchored(self._models.image_encoder.embed(picture), anchor)
+
+    def _condition(self, picture: Tensor, anchor: Tensor) -> ConditionedDenoiser:
         """Prepares the denoiser once per job."""
         self._control.check()
-        image = self._models.image_encoder.embed(self._job.portrait)
+        image = self._models.image_encoder.embed(picture)
         conditions = Conditions(
             prompt=self._job.prompt,
             negative=self._job.negative if self._guidance.needs_negative else None,
             image=image,
             anchor=anchor,
-            person_masks=self._job.person_masks,
+            listeners=self._job.listeners,
+            strength=self._job.strength,
         )
         try:
             return self._models.denoiser.condition(conditions)
         except NotImplementedError as cause:
-            raise RenderFailed("This denoiser renders only one person.") from cause
+            raise RenderFailed(f"{cause}") from cause
 
-    def _anchor(self) -> Tensor:
-        """The latent of a window whose first frame is the portrait and the rest black, with the
+    def _anchor(self, picture: Tensor) -> Tensor:
+        """The latent of a window whose first frame is the picture and the rest black, with the
         mask of the given frame."""
-        portrait = self._job.portrait[:, None]
+        portrait = picture[:, None]
         black = portrait.new_zeros(3, self._settings.frames - 1, *portrait.shape[2:])
         latent = self._encode(torch.cat((portrait, black), dim=1))
         mask = latent.new_zeros(4, *latent.shape[1:])
@@ -384,6 +411,10 @@ class _Loop:
         self._control.progress(self._done)
 
 
+def _chunk_check(picture: Tensor, settings: RenderSettings) -> ChunkCheck | None:
+    return None if settings.check is Check.OFF else ChunkCheck(picture, settings.check)
+
+
 def _colour_match(
     portrait: Tensor, settings: RenderSettings
 ) -> Callable[[Tensor, int, Tensor | None], tuple[Tensor, Tensor | None]]:
@@ -406,8 +437,8 @@ def _require_usable(job: RenderJob, settings: RenderSettings) -> None:
         raise ValueError(f"Width and height are multiples of 16, not {width}x{height}.")
     if not job.voices:
         raise ValueError("A job needs at least one voice.")
-    if len(job.voices) > 1 and job.person_masks is None:
-        raise ValueError("Several people need person masks.")
+    if (len(job.voices) == 2) is (job.listeners is None) or len(job.voices) > 2:
+        raise ValueError("Two voices, and only two, need listeners.")
     shortest = min(voice.frames for voice in job.voices)
     if settings.tail is Tail.MIRROR and shortest < settings.frames:
         raise ValueError(f"A voice of {shortest} frames is shorter than a window; pad it.")

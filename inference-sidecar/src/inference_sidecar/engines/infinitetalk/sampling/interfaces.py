@@ -33,6 +33,20 @@ class Text(Enum):
 
 
 @dataclass(frozen=True)
+class Listeners:
+    """Which pixels hear which of two voices.
+
+    masks: the pixels of each person, `[persons + 1, H/8, W/8]`, 0 or 1, with the background last.
+    Every person has at least one token.
+    is_gated: the pixels of the first person hear the first voice and all others the second, which
+    weights for a single voice can do too; otherwise each token hears the person that it looks at.
+    """
+
+    masks: Tensor
+    is_gated: bool = False
+
+
+@dataclass(frozen=True)
 class Conditions:
     """The conditioning that is constant during a job.
 
@@ -40,22 +54,31 @@ class Conditions:
     guidance does not use it.
     image: the image encoder's embedding of the portrait, `[257, 1280]`.
     anchor: mask and latent of the portrait, `[4 + 16, latent frames, H/8, W/8]`.
-    person_masks: the pixels of each person, `[persons + 1, H/8, W/8]` with the background last;
-    None for one person, who owns all pixels.
+    listeners: who hears which of two voices; None for one voice, which all pixels hear.
+    strength: of what the voice adds; 1 is as the weights were trained, 0 as if there were none.
     """
 
     prompt: Tensor
     negative: Tensor | None
     image: Tensor
     anchor: Tensor
-    person_masks: Tensor | None = None
+    listeners: Listeners | None = None
+    strength: float = 1.0
 
 
 class ConditionedDenoiser(Protocol):
     """A denoiser with everything precomputed that depends only on a job's conditions."""
 
     def embed_audio(self, voices: Tensor) -> Tensor:
-        """Audio tokens of a window's voices, `[persons, frames, 5, 12, 768]`; once per chunk."""
+        """Audio tokens of a window's voices, `[persons, frames, 5, 12, 768]`; once per chunk.
+
+        With one voice, all tokens hear it, whoever the listeners are.
+        """
+        ...
+
+    def anchored(self, image: Tensor, anchor: Tensor) -> ConditionedDenoiser:
+        """The same job with another picture; see `Conditions`. What depends on the prompts alone
+        is kept."""
         ...
 
     def predict(self, latent: Tensor, timestep: float, text: Text, audio: Tensor) -> Tensor:
@@ -124,4 +147,8 @@ class VoiceEncoder(Protocol):
     ) -> VoiceTrack:
         """Embeds a whole mono voice at `SAMPLE_RATE`. Its attention is global, so the voice cannot
         be embedded in pieces, and silence is joined to what is embedded, not to the samples."""
+        ...
+
+    def silent(self, frames: int) -> VoiceTrack:
+        """A voice that says nothing: silence, embedded once per process."""
         ...

@@ -7,10 +7,6 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
-from inference_sidecar.engines.engine import FPS
-
-_MOST_SILENT_SECONDS: Final = 5.0
-
 
 class SeedPolicy(StrEnum):
     """How the noise of a chunk is drawn.
@@ -39,6 +35,29 @@ class ColourBy(StrEnum):
 
     CHUNK = "chunk"
     FRAME = "frame"
+
+
+class ColourTo(StrEnum):
+    """What colours are matched to, and chunks are checked against.
+
+    ANCHOR: the picture that the chunk is anchored to. FIRST: the first of them, like upstream.
+    """
+
+    ANCHOR = "anchor"
+    FIRST = "first"
+
+
+class Others(StrEnum):
+    """What the other faces of a picture hear while one person speaks.
+
+    SILENT: silence, as the second person of weights for two voices; with weights for one voice, as
+    GATE. GATE: silence, by choosing per token what it may hear. FREE: the voice, like upstream: the
+    model decides who speaks.
+    """
+
+    SILENT = "silent"
+    GATE = "gate"
+    FREE = "free"
 
 
 class Tail(StrEnum):
@@ -84,9 +103,9 @@ class RenderSettings:
     steps: denoising steps. shift: above 1, more of them are spent at high noise.
     text_guide, audio_guide: guidance scales; at 1 the extra forward is not computed.
     guided_steps: the voice guides only so many of the first steps; None means all.
-    colour: strength of colour matching to the portrait, 0 to 1. colour_by: what is matched at once.
-    tail: what the last window hears after the end of the voice. lead_seconds, tail_seconds: silence
-    before and after the voice, 0 to 5; they make the video longer.
+    colour: strength of colour matching, 0 to 1. colour_by: what is matched at once. colour_to: what
+    it is matched to; of a portrait there is only one.
+    tail: what the last window hears after the end of the voice. others: what other faces hear.
     check: what is looked at before a chunk is delivered.
     skips_forwards: leaves out forwards that guidance cancels out. Upstream computes them, which
     changes only the last bit.
@@ -102,9 +121,9 @@ class RenderSettings:
     guided_steps: int | None = None
     colour: float = 1.0
     colour_by: ColourBy = ColourBy.CHUNK
+    colour_to: ColourTo = ColourTo.ANCHOR
     tail: Tail = Tail.SILENCE
-    lead_seconds: float = 0.0
-    tail_seconds: float = 0.0
+    others: Others = Others.SILENT
     seeds: SeedPolicy = SeedPolicy.PER_CHUNK
     check: Check = Check.PICTURE
     skips_forwards: bool = True
@@ -122,8 +141,6 @@ class RenderSettings:
             raise ValueError(f"The guided steps are a number from 0 on, not {self.guided_steps}.")
         if not 0.0 <= self.colour <= 1.0:
             raise ValueError(f"The colour strength is between 0 and 1, not {self.colour}.")
-        if not all(0 <= x <= _MOST_SILENT_SECONDS for x in (self.lead_seconds, self.tail_seconds)):
-            raise ValueError(f"Silence around a voice lasts 0 to {_MOST_SILENT_SECONDS:g} seconds.")
         if not all(math.isfinite(x) for x in (self.shift, self.text_guide, self.audio_guide)):
             raise ValueError("Shift and guidance scales are finite numbers.")
 
@@ -137,11 +154,6 @@ class RenderSettings:
         """Latent frames of the motion frames."""
         return (self.motion - 1) // 4 + 1
 
-    @property
-    def voice_ends(self) -> VoiceEnds:
-        """What is heard around a voice."""
-        return VoiceEnds(round(self.lead_seconds * FPS), round(self.tail_seconds * FPS), self.tail)
-
 
 UPSTREAM: Final = RenderSettings(
     steps=40,
@@ -150,7 +162,9 @@ UPSTREAM: Final = RenderSettings(
     text_guide=5.0,
     audio_guide=4.0,
     colour_by=ColourBy.FRAME,
+    colour_to=ColourTo.FIRST,
     tail=Tail.MIRROR,
+    others=Others.FREE,
     seeds=SeedPolicy.UPSTREAM,
     check=Check.OFF,
     skips_forwards=False,

@@ -10,7 +10,7 @@ import contextlib
 import importlib
 import io
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, cast
 
@@ -37,7 +37,10 @@ class UpstreamDenoiser:
     def condition(self, conditions: Conditions) -> UpstreamConditioned:
         """See `interfaces.Denoiser.condition`."""
         self.model.disable_teacache()
-        masks = conditions.person_masks
+        listeners = conditions.listeners
+        if conditions.strength != 1.0 or (listeners is not None and listeners.is_gated):
+            raise NotImplementedError("Upstream's transformer hears every voice at full strength.")
+        masks = None if listeners is None else listeners.masks
         return UpstreamConditioned(
             by=self,
             prompt=self.moved(conditions.prompt),
@@ -62,6 +65,10 @@ class UpstreamConditioned:
     image: Tensor
     anchor: Tensor
     masks: Tensor | None
+
+    def anchored(self, image: Tensor, anchor: Tensor) -> UpstreamConditioned:
+        """See `interfaces.ConditionedDenoiser.anchored`."""
+        return replace(self, image=self.by.moved(image)[None], anchor=self.by.moved(anchor)[None])
 
     def embed_audio(self, voices: Tensor) -> Tensor:
         """The voices themselves: upstream computes audio tokens in each forward."""

@@ -17,8 +17,9 @@ import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cache, cached_property, partial
 from pathlib import Path
-from typing import Final, cast
+from typing import Any, Final, cast
 
 import numpy as np
 import soundfile
@@ -28,7 +29,6 @@ from torch import Tensor
 
 from inference_sidecar.engines.engine import Size
 from inference_sidecar.engines.infinitetalk.checkpoints.layout import VOICE
-from inference_sidecar.engines.infinitetalk.inputs.portrait import read_portrait
 from inference_sidecar.engines.infinitetalk.inputs.prepare_job import NEGATIVE_PROMPT
 from inference_sidecar.engines.infinitetalk.sampling.chunk_loop import Models, RenderJob, render
 from inference_sidecar.engines.infinitetalk.sampling.render_settings import (
@@ -41,10 +41,15 @@ from inference_sidecar.engines.infinitetalk.upstream_checks.published_models imp
     load_published,
 )
 from inference_sidecar.engines.infinitetalk.upstream_checks.replay import (
+    Box4,
     Uninterrupted,
-    embed_speech,
+    embed_voices,
+    read_scene,
 )
-from inference_sidecar.engines.infinitetalk.upstream_checks.speech import upstream_voice
+from inference_sidecar.engines.infinitetalk.upstream_checks.speech import (
+    upstream_voice,
+    upstream_voices,
+)
 from inference_sidecar.engines.infinitetalk.upstream_checks.tiny_weights.folder import (
     write_tiny_weights,
 )
@@ -67,13 +72,22 @@ _VOICE_FRAMES: Final = 34
 
 @dataclass(frozen=True)
 class Case:
-    """One render, run on both sides. `size` is height and width."""
+    """One render, run on both sides. `size` is height and width.
+
+    voices: two take the audio branch for two voices. boxes, in_turn, silent: see `replay.Replay`.
+    video_frames: of a source video; 0 for a portrait.
+    """
 
     text_guide: float
     audio_guide: float
     size: tuple[int, int]
     colour: float
     is_clip: bool = False
+    voices: int = 1
+    boxes: tuple[Box4, ...] | None = None
+    in_turn: bool = False
+    silent: int | None = None
+    video_frames: int = 0
 
     @property
     def settings(self) -> RenderSettings:
@@ -99,7 +113,15 @@ class Case:
         mode = "clip" if self.is_clip else "streaming"
         height, width = self.size
         guides = f"text {self.text_guide:g} audio {self.audio_guide:g}"
-        return f"{guides:<16} {height}x{width:<4} {mode:<9} colour {self.colour:<3g}"
+        parts = [f"{guides:<16} {height}x{width:<4} {mode:<9} colour {self.colour:<3g}"]
+        if self.voices > 1:
+            parts.append("two voices" + (" in turn" if self.in_turn else ""))
+            parts.append("boxes" if self.boxes else "halves")
+        if self.silent is not None:
+            parts.append(f"person {self.silent} silent")
+        if self.video_frames:
+            parts.append(f"video of {self.video_frames} frames")
+        return " ".join(parts)
 
 
 _GUIDES: Final = ((1.0, 1.0), (1.0, 2.0), (5.0, 1.0), (5.0, 4.0))
@@ -115,6 +137,38 @@ CASES: Final = (
     Case(5.0, 4.0, (48, 80), 0.6, is_clip=True),
 )
 """One, two and three passes, two sizes, with and without colour matching, both modes."""
+_BOXES: Final[tuple[Box4, ...]] = ((20, 8, 120, 52), (45, 66, 140, 110))
+"""In rows and columns of `write_portrait`'s picture: not symmetric, and of different heights."""
+_DRAWN: Final = np.random.default_rng(49)
+
+
+def _drawn_size() -> tuple[int, int]:
+    height, width = _DRAWN.integers(3, 6, 2)
+    return 16 * int(height), 16 * int(width)
+
+
+def _two(text: float, audio: float, **changes: Any) -> Case:  # noqa: ANN401 - fields of a case
+    return replace(Case(text, audio, _drawn_size(), 0.0, voices=2), **changes)
+
+
+SPEAKER_CASES: Final = (
+    *(
+        _two(text, audio, **changes)
+        for text, audio in ((1.0, 2.0), (5.0, 4.0))
+        for changes in ({}, {"boxes": _BOXES}, {"in_turn": True}, {"silent": 2})
+    ),
+    _two(5.0, 4.0, size=(48, 80)),
+    _two(5.0, 4.0, boxes=_BOXES, colour=1.0),
+)
+"""Two voices: halves, boxes, one after the other, one of them silent; colours matched."""
+VIDEO_CASES: Final = (
+    Case(1.0, 2.0, _drawn_size(), 0.0, video_frames=60),
+    Case(5.0, 4.0, _drawn_size(), 0.0, video_frames=15),
+    _two(5.0, 4.0, video_frames=60),
+    Case(1.0, 2.0, _drawn_size(), 1.0, video_frames=60),
+)
+"""A source video that is longer than the voice, one that is shorter, two voices, colours."""
+ALL_CASES: Final = (*CASES, *SPEAKER_CASES, *VIDEO_CASES)
 
 
 @dataclass(frozen=True)
@@ -152,13 +206,52 @@ class Bench:
         if not self.weights.exists():
             write_tiny_weights(self.weights, sizes or TinySizes())
         self.upstream = Upstream(code, self.weights, device)
+        self._make_multi = partial(Upstream, code, self.weights, device, is_multi=True)
+        self._folder = folder
         self.image, self.audio = folder / "portrait.png", folder / "voice.wav"
         write_portrait(self.image)
         write_voice(self.audio, _VOICE_FRAMES)
+        self.audio2 = folder / "voice2.wav"
+        write_voice(self.audio2, _VOICE_FRAMES, pitch=1.4)
         self.ours: PublishedModels = load_published(self.weights)
-        self._their_voice = upstream_voice(self.weights / VOICE, self.audio)
-        self._our_voice, self._heard = embed_speech(self.ours.voice, self.audio, _WINDOW)
         self._texts = self.ours.text.embed([_PROMPT, NEGATIVE_PROMPT])
+
+    @cached_property
+    def upstream_multi(self) -> Upstream:
+        """Upstream with the audio branch for two voices."""
+        return self._make_multi()
+
+    @cached_property
+    def ours_multi(self) -> PublishedModels:
+        """Ours with it."""
+        return load_published(self.weights, is_multi=True)
+
+    def source(self, case: Case) -> Path:
+        """The portrait, or frames of a video of the same size."""
+        if not case.video_frames:
+            return self.image
+        path = self._folder / f"video-{case.video_frames}.npy"
+        if not path.exists():
+            write_video(path, case.video_frames)
+        return path
+
+    def _audios(self, case: Case) -> list[Path]:
+        """In turn, both are shorter: the video is as long as their sum."""
+        if case.in_turn:
+            short = [self._folder / f"turn-{number}.wav" for number in (1, 2)]
+            for path, frames, pitch in zip(short, (18, 20), (1.0, 1.4), strict=True):
+                if not path.exists():
+                    write_voice(path, frames, pitch=pitch)
+            return short
+        return [self.audio, self.audio2] if case.voices > 1 and not case.silent else [self.audio]
+
+    @cache  # noqa: B019 - a bench lives as long as its cases
+    def _their_voices(self, case: Case) -> tuple[Tensor, ...]:
+        audios = self._audios(case)
+        if case.voices == 1:
+            return (upstream_voice(self.weights / VOICE, audios[0]),)
+        folder = self.weights / VOICE
+        return upstream_voices(folder, audios, in_turn=case.in_turn, silent=case.silent)
 
     def run(self, case: Case) -> Outcome:
         """Renders the case on both sides, from files to frames."""
@@ -177,16 +270,18 @@ class Bench:
         """`generate_infinitetalk`, with the voice embedded by upstream's own class."""
         height, width = case.size
         wanted = UpstreamInput(
-            image=self.image,
-            voice=self._their_voice,
+            image=self.source(case),
+            voices=self._their_voices(case),
             height=height,
             width=width,
             prompt=_PROMPT,
             negative="",
             seed=7,
             max_frames=_WINDOW if case.is_clip else max_frames,
+            boxes=case.boxes,
         )
-        return self.upstream.generate(wanted, case.settings).cpu()
+        upstream = self.upstream if case.voices == 1 else self.upstream_multi
+        return upstream.generate(wanted, case.settings).cpu()
 
     def render_ours(
         self, case: Case, models: Models | None = None, frames: int | None = None
@@ -194,15 +289,24 @@ class Bench:
         """The frames of each chunk, rendered by our chunk loop with our models or with `models`."""
         height, width = case.size
         prompt, negative = self._texts
+        ours = self.ours if case.voices == 1 else self.ours_multi
+        voices, heard = embed_voices(
+            ours.voice, self._audios(case), _WINDOW, in_turn=case.in_turn, silent=case.silent
+        )
+        length = _WINDOW if case.is_clip else frames or heard
+        size = Size(width, height)
+        scene = read_scene(self.source(case), size, case.settings, length, self._folder)
         job = RenderJob(
-            portrait=read_portrait(self.image, Size(width, height), is_repaired=False),
+            portrait=scene.portrait,
             prompt=prompt,
             negative=negative,
-            voices=(self._our_voice,),
+            voices=voices,
             seed=7,
-            frames=_WINDOW if case.is_clip else frames or self._heard,
+            frames=length,
+            listeners=scene.listeners(case.boxes) if case.voices > 1 else None,
+            anchors=scene.anchors,
         )
-        for chunk in render(models or self.ours.models, job, case.settings, Uninterrupted()):
+        for chunk in render(models or ours.models, job, case.settings, Uninterrupted()):
             yield chunk.frames.cpu()
 
 
@@ -212,11 +316,26 @@ def write_portrait(path: Path) -> None:
     Image.fromarray(colours).resize((120, 150), Image.Resampling.BICUBIC).save(path)
 
 
-def write_voice(path: Path, frames: int) -> None:
+def write_video(path: Path, frames: int) -> None:
+    """Colours like the portrait's, which move from frame to frame."""
+    drawn = np.random.default_rng(1)
+    first, last = (
+        Image.fromarray(drawn.integers(0, 255, (5, 4, 3)).astype(np.uint8)).resize(
+            (120, 150), Image.Resampling.BICUBIC
+        )
+        for _ in range(2)
+    )
+    parts = [Image.blend(first, last, index / frames) for index in range(frames)]
+    np.save(path, np.stack([np.array(part) for part in parts]))
+
+
+def write_voice(path: Path, frames: int, pitch: float = 1.0) -> None:
     """Tones of varying loudness, in stereo at 44.1 kHz, so that channels and rate are converted."""
     seconds = np.arange(int(44_100 * (frames + 0.5) / 25)) / 44_100
-    tones = sum(np.sin(2 * np.pi * pitch * seconds) / pitch for pitch in (140, 410, 1730, 3100))
-    loud = 20 * tones * (0.55 + 0.45 * np.sin(2 * np.pi * 1.7 * seconds))
+    tones = sum(
+        np.sin(2 * np.pi * pitch * tone * seconds) / tone for tone in (140, 410, 1730, 3100)
+    )
+    loud = 20 * tones * (0.55 + 0.45 * np.sin(2 * np.pi * 1.7 * pitch * seconds))
     soundfile.write(path, np.stack((loud, 0.7 * loud[::-1]), axis=1), 44_100)
 
 
@@ -239,7 +358,7 @@ def main(arguments: Sequence[str]) -> int:
         except UpstreamUnusable as problem:
             sys.stderr.write(f"parity: {problem}\n")
             return 2
-        outcomes = [_shown(bench.run(case)) for case in CASES]
+        outcomes = [_shown(bench.run(case)) for case in ALL_CASES]
     apart = [outcome for outcome in outcomes if not outcome.is_equal]
     sys.stdout.write(f"\n{len(outcomes) - len(apart)} of {len(outcomes)} cases agree\n")
     return 1 if apart else 0

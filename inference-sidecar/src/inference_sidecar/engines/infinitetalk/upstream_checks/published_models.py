@@ -33,13 +33,15 @@ class PublishedModels:
     voice: Wav2Vec2
 
 
-def load_published(root: Path) -> PublishedModels:
-    """Takes every size from tensors and configs. Raises `MissingWeights` for a missing file."""
+def load_published(root: Path, *, is_multi: bool = False) -> PublishedModels:
+    """Takes every size from tensors and configs. Raises `MissingWeights` for a missing file.
+
+    is_multi: with the audio branch for two voices instead of the one for a single voice.
+    """
     layout = PublishedLayout(root)
     exact = torch.float32
-    dit = build_dit(
-        SafetensorsFiles(layout.transformer_files, dtype=exact), layout.transformer_config
-    )
+    files = layout.multi_files if is_multi else layout.transformer_files
+    dit = build_dit(SafetensorsFiles(files, dtype=exact), layout.transformer_config)
     return PublishedModels(
         models=Models(
             denoiser=NativeDenoiser(dit),

@@ -8,6 +8,11 @@ and no GPU; the published weights take 110 GB of memory and many hours.
         --weights DIR --image FILE --audio FILE \
         --mode streaming --size 448x896 --frames 81 --motion 9 --steps 40 --out frames.npy
 
+`--multi` takes the audio branch for two voices, `--audio2` the second voice, `--boxes` the rows and
+columns of both people ("r0,c0,r1,c1 r0,c0,r1,c1"; without them each has a half of the picture), and
+`--speaking in_turn` lets the second speak after the first. `--silent 2` makes the second person
+silent instead. `--video` replaces `--image`: a video, or `.npy` frames, uint8 `[T, H, W, 3]`.
+
 Writes float32 `[3, T, H, W]` in -1..1. Like upstream's command line, streaming stops after 1,000
 frames by default, and a negative seed means a random one. Upstream refuses a voice that is not
 longer than one window; here it is padded with silence, and the video is cut to its length.
@@ -22,28 +27,44 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Final, cast
 
 import numpy as np
+from PIL import Image
 from safetensors import SafetensorError
+from torch import Tensor
 
 from inference_sidecar.engines.engine import Size
 from inference_sidecar.engines.infinitetalk.checkpoints.layout import MissingWeights
 from inference_sidecar.engines.infinitetalk.checkpoints.tensor_source import MissingTensor
-from inference_sidecar.engines.infinitetalk.inputs.portrait import read_portrait
+from inference_sidecar.engines.infinitetalk.inputs.persons import listeners_of, upstream_regions
+from inference_sidecar.engines.infinitetalk.inputs.portrait import picture_of, read_portrait
 from inference_sidecar.engines.infinitetalk.inputs.prepare_job import NEGATIVE_PROMPT
+from inference_sidecar.engines.infinitetalk.inputs.source_video import SourceVideo
 from inference_sidecar.engines.infinitetalk.inputs.speech import (
+    Samples,
     level_loudness,
     pad_to_frames,
     read_speech,
     video_frames,
 )
+from inference_sidecar.engines.infinitetalk.sampling.anchors import (
+    Anchors,
+    VideoAnchors,
+    VideoEnd,
+)
 from inference_sidecar.engines.infinitetalk.sampling.chunk_loop import RenderJob, render
-from inference_sidecar.engines.infinitetalk.sampling.interfaces import VoiceEncoder, VoiceTrack
+from inference_sidecar.engines.infinitetalk.sampling.interfaces import (
+    Listeners,
+    VoiceEncoder,
+    VoiceTrack,
+)
 from inference_sidecar.engines.infinitetalk.sampling.render_settings import (
     UPSTREAM,
     RenderSettings,
 )
+from inference_sidecar.engines.infinitetalk.sampling.windows import plan_windows
 from inference_sidecar.engines.infinitetalk.upstream_checks.published_models import (
     PublishedModels,
     load_published,
@@ -56,23 +77,30 @@ _MOST_FRAMES: Final = 1_000
 """Upstream's `--max_frame_num`, 40 s. Upstream cuts without a message."""
 _SEEDS: Final = 100_000_000
 """Upstream draws random seeds below this number."""
+_VIDEO_NAMES: Final = {".mp4", ".mov", ".webm", ".avi", ".mkv"}
+Box4 = tuple[int, int, int, int]
 
 
 @dataclass(frozen=True)
 class Replay:
     """One replay; the fields are the command's options.
 
+    source: a portrait, a video, or `.npy` frames. audios: of the people who speak; two, or one
+    beside a silent person. silent: the person, 1 or 2. boxes: see `persons.upstream_regions`.
     most_frames: longer videos are cut to this; one window for a clip.
     """
 
-    image: Path
-    audio: Path
+    source: Path
+    audios: tuple[Path, ...]
     most_frames: int
     size: Size
     prompt: str
     negative: str
     seed: int
     settings: RenderSettings
+    boxes: tuple[Box4, ...] | None = None
+    in_turn: bool = False
+    silent: int | None = None
 
 
 class Uninterrupted(Untimed):
@@ -89,19 +117,36 @@ class Uninterrupted(Untimed):
 def replay(loaded: PublishedModels, wanted: Replay, out: Path) -> tuple[int, ...]:
     """Renders into a `.npy` file chunk by chunk and returns its shape. `out` appears only when it
     is complete; until then the file beside it is called `.part`."""
-    voice, lasts = embed_speech(loaded.voice, wanted.audio, wanted.settings.frames)
+    voices, lasts = embed_voices(
+        loaded.voice,
+        wanted.audios,
+        wanted.settings.frames,
+        in_turn=wanted.in_turn,
+        silent=wanted.silent,
+    )
     frames = min(lasts, wanted.most_frames)
     if frames < lasts:
         sys.stderr.write(f"The voice lasts {lasts} frames, of which {frames} are rendered.\n")
     prompt, negative = loaded.text.embed([wanted.prompt, wanted.negative or NEGATIVE_PROMPT])
-    job = RenderJob(
-        portrait=read_portrait(wanted.image, wanted.size, is_repaired=False),
-        prompt=prompt,
-        negative=negative,
-        voices=(voice,),
-        seed=wanted.seed,
-        frames=frames,
-    )
+    with TemporaryDirectory() as folder:
+        scene = read_scene(wanted.source, wanted.size, wanted.settings, frames, Path(folder))
+        job = RenderJob(
+            portrait=scene.portrait,
+            prompt=prompt,
+            negative=negative,
+            voices=voices,
+            seed=wanted.seed,
+            frames=frames,
+            listeners=scene.listeners(wanted.boxes) if len(voices) > 1 else None,
+            anchors=scene.anchors,
+        )
+        return _write_frames(loaded, job, wanted, out)
+
+
+def _write_frames(
+    loaded: PublishedModels, job: RenderJob, wanted: Replay, out: Path
+) -> tuple[int, ...]:
+    frames = job.frames
     shape = (3, frames, wanted.size.height, wanted.size.width)
     part = out.with_name(f"{out.name}.part")
     file = np.lib.format.open_memmap(part, mode="w+", dtype=np.float32, shape=shape)
@@ -126,12 +171,84 @@ def embed_speech(encoder: VoiceEncoder, audio: Path, window: int) -> tuple[Voice
     return encoder.embed(samples, max(lasts, window)), max(lasts, 1)
 
 
+def embed_voices(
+    encoder: VoiceEncoder,
+    audios: Sequence[Path],
+    window: int,
+    *,
+    in_turn: bool = False,
+    silent: int | None = None,
+) -> tuple[tuple[VoiceTrack, ...], int]:
+    """One or two embedded voices of one length, and that length in frames; see `Replay`."""
+    if silent is None and len(audios) == 1:
+        track, lasts = embed_speech(encoder, audios[0], window)
+        return (track,), lasts
+    read: list[Samples] = [level_loudness(read_speech(audio)) for audio in audios]
+    if silent is not None:
+        read.insert(silent - 1, np.zeros(len(read[0])))
+    first, second = read
+    if in_turn:
+        first, second = (
+            np.concatenate((first, np.zeros(len(second)))),
+            np.concatenate((np.zeros(len(first)), second)),
+        )
+    longest = max(len(first), len(second))
+    lasts = video_frames(np.zeros(longest))
+    frames = max(lasts, window)
+    tracks = []
+    for samples in (first, second):
+        padded = np.pad(samples, (0, longest - len(samples)))
+        tracks.append(encoder.embed(pad_to_frames(padded, window), frames))
+    return tuple(tracks), max(lasts, 1)
+
+
+@dataclass(frozen=True)
+class Scene:
+    """What is filmed: source is the size before it is cut to `size`."""
+
+    portrait: Tensor
+    source: Size
+    size: Size
+    anchors: Anchors | None = None
+
+    def listeners(self, boxes: Sequence[Box4] | None) -> Listeners:
+        """The two people, as upstream tells them apart."""
+        regions = upstream_regions(self.source, boxes)
+        return listeners_of(self.source, self.size, [[region] for region in regions])
+
+
+def read_scene(
+    path: Path, size: Size, settings: RenderSettings, frames: int, folder: Path
+) -> Scene:
+    """Reads a portrait, a video, or `.npy` frames. folder: for frames of a video, as long as the
+    scene is used."""
+    if path.suffix == ".npy":
+        array = np.load(path, mmap_mode="r")
+        if array.ndim != 4 or array.shape[3] != 3 or array.dtype != np.uint8 or not len(array):
+            raise ValueError(f"{path} holds no frames, uint8 [T, H, W, 3].")
+
+        def frame(index: int) -> Tensor:
+            return picture_of(Image.fromarray(np.array(array[index])), size)
+
+        source = Size(array.shape[2], array.shape[1])
+        return Scene(frame(0), source, size, VideoAnchors(frame, len(array)))
+    if path.suffix.lower() in _VIDEO_NAMES:
+        starts = [window.start for window in plan_windows(frames, settings)]
+        video = SourceVideo.open(path, starts, VideoEnd.HOLD, folder)
+        anchors = video.anchors(size)
+        return Scene(video.frame(0, size), video.size, size, anchors)
+    with Image.open(path) as image:
+        source = Size(*image.size)
+    return Scene(read_portrait(path, size, is_repaired=False), source, size)
+
+
 def main(arguments: Sequence[str]) -> int:
     """The command; returns its exit code."""
     options = _parser().parse_args(arguments)
     try:
         wanted = _wanted(options)
-        shape = replay(_load(options.weights), wanted, options.out)
+        loaded = _load(options.weights, is_multi=options.multi)
+        shape = replay(loaded, wanted, options.out)
     except (InputError, MissingWeights, MissingTensor, OSError, TypeError, ValueError) as problem:
         sys.stderr.write(f"replay: {problem}\n")
         return _USAGE_ERROR
@@ -139,10 +256,10 @@ def main(arguments: Sequence[str]) -> int:
     return 0
 
 
-def _load(weights: Path) -> PublishedModels:
+def _load(weights: Path, *, is_multi: bool) -> PublishedModels:
     """Turns the errors that libraries raise for damaged files or wrong sizes into `ValueError`."""
     try:
-        return load_published(weights)
+        return load_published(weights, is_multi=is_multi)
     except (RuntimeError, KeyError, SafetensorError, pickle.UnpicklingError) as cause:
         reason = str(cause).strip().partition("\n")[0]
         raise ValueError(f"The weights in {weights} cannot be used: {reason}") from cause
@@ -165,15 +282,26 @@ def _wanted(options: argparse.Namespace) -> Replay:
         audio_guide=options.audio_guide,
         colour=options.color,
     )
+    if (options.image is None) is (options.video is None):
+        raise ValueError("Give an image or a video.")
+    audios = tuple(path for path in (options.audio, options.audio2) if path is not None)
+    if options.silent is not None and len(audios) == 2:
+        raise ValueError("A silent person has no audio: give --audio2 or --silent.")
+    has_two = options.silent is not None or len(audios) == 2
+    if options.boxes is not None and not has_two:
+        raise ValueError("Boxes tell two people apart: give --audio2 or --silent too.")
     return Replay(
-        image=options.image,
-        audio=options.audio,
+        source=options.image or options.video,
+        audios=audios,
         most_frames=options.frames if options.mode == "clip" else options.max_frames,
         size=options.size,
         prompt=options.prompt,
         negative=options.negative,
         seed=seed,
         settings=settings,
+        boxes=options.boxes,
+        in_turn=options.speaking == "in_turn",
+        silent=options.silent,
     )
 
 
@@ -181,8 +309,14 @@ def _parser() -> argparse.ArgumentParser:
     summary = cast("str", __doc__).splitlines()[0]
     parser = argparse.ArgumentParser("replay", description=summary)
     parser.add_argument("--weights", type=Path, help="the published layout", required=True)
-    parser.add_argument("--image", type=Path, help="the portrait", required=True)
+    parser.add_argument("--image", type=Path, help="the portrait")
+    parser.add_argument("--video", type=Path, help="a video to dub, or .npy frames of one")
     parser.add_argument("--audio", type=Path, help="the voice", required=True)
+    parser.add_argument("--audio2", type=Path, help="the voice of a second person")
+    parser.add_argument("--multi", action="store_true", help="the audio branch for two voices")
+    parser.add_argument("--boxes", type=_boxes, help='"r0,c0,r1,c1 r0,c0,r1,c1" in the source')
+    parser.add_argument("--speaking", choices=("together", "in_turn"), default="together")
+    parser.add_argument("--silent", type=int, choices=(1, 2), help="a person without a voice")
     parser.add_argument(
         "--mode", choices=("clip", "streaming"), default="clip", help="clip is one window"
     )
@@ -204,6 +338,13 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--negative", default="", help="empty: upstream's default")
     parser.add_argument("--out", type=Path, help="a .npy file", required=True)
     return parser
+
+
+def _boxes(text: str) -> tuple[Box4, ...]:
+    boxes = [tuple(int(part) for part in box.split(",")) for box in text.split()]
+    if [len(box) for box in boxes] != [4, 4]:
+        raise argparse.ArgumentTypeError(f"{text!r} is not two times four numbers.")
+    return cast("tuple[Box4, ...]", tuple(boxes))
 
 
 def _size(text: str) -> Size:

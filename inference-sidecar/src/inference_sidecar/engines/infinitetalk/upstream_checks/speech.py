@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final, cast
 
@@ -17,8 +18,43 @@ _RATE: Final = 16_000
 _FPS: Final = 25
 
 
+Samples = np.ndarray[Any, Any]
+
+
 def upstream_voice(folder: Path, audio: Path) -> Tensor:
-    """`[frames, 12, 768]`. Upstream's code must be importable: create an `Upstream` first.
+    """`[frames, 12, 768]`. Upstream's code must be importable: create an `Upstream` first."""
+    return _embedded(folder, _read(audio))
+
+
+def upstream_voices(
+    folder: Path, audios: Sequence[Path], *, in_turn: bool, silent: int | None
+) -> tuple[Tensor, Tensor]:
+    """Two voices as upstream's command line prepares them (`audio_prepare_multi`).
+
+    audios: of both, or of the only one that is not silent. silent: the person, 1 or 2.
+    """
+    read = [_read(audio) for audio in audios]
+    if silent is not None:
+        (heard,) = read
+        read = [np.zeros(heard.shape[0]), heard] if silent == 1 else [heard, np.zeros_like(heard)]
+    first, second = read
+    if in_turn:
+        nothing = [np.zeros(one.shape[0]) for one in (first, second)]
+        first, second = (
+            np.concatenate([first, nothing[1]]),
+            np.concatenate([nothing[0], second]),
+        )
+    return _embedded(folder, first), _embedded(folder, second)
+
+
+def _read(audio: Path) -> Samples:
+    # Only `--with reference` installs it, so its types may be missing.
+    librosa = cast("Any", importlib.import_module("librosa"))
+    return _levelled(librosa.load(str(audio), sr=_RATE)[0])
+
+
+def _embedded(folder: Path, samples: Samples) -> Tensor:
+    """With upstream's encoder class.
 
     Current versions of transformers return no hidden states to upstream's encoder, so hooks collect
     the same tensors.
@@ -30,9 +66,6 @@ def upstream_voice(folder: Path, audio: Path) -> Tensor:
     extractor = cast("Any", Wav2Vec2FeatureExtractor).from_pretrained(
         str(folder), local_files_only=True
     )
-    # Only `--with reference` installs it, so its types may be missing.
-    librosa = cast("Any", importlib.import_module("librosa"))
-    samples = _levelled(librosa.load(str(audio), sr=_RATE)[0])
     values = np.squeeze(extractor(samples, sampling_rate=_RATE).input_values)
     layers: list[Tensor] = []
 
@@ -53,7 +86,7 @@ def upstream_voice(folder: Path, audio: Path) -> Tensor:
     return torch.stack(layers, dim=1)
 
 
-def _levelled(samples: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+def _levelled(samples: Samples) -> Samples:
     loudness = pyloudnorm.Meter(_RATE).integrated_loudness(samples)
     if abs(loudness) > 100:
         return samples

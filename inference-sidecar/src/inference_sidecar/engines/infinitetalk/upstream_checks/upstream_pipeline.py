@@ -15,6 +15,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Final, cast
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -33,16 +34,21 @@ _BUCKET: Final = "infinitetalk-480"
 
 @dataclass(frozen=True)
 class UpstreamInput:
-    """The arguments of `generate_infinitetalk`; `voice` is `[frames, 12, 768]`."""
+    """The arguments of `generate_infinitetalk`.
+
+    image: a picture, or `.npy` frames of a video, uint8 `[T, H, W, 3]`. voices: one or two,
+    `[frames, 12, 768]`. boxes: of two people, see `persons.upstream_regions`.
+    """
 
     image: Path
-    voice: Tensor
+    voices: tuple[Tensor, ...]
     height: int
     width: int
     prompt: str
     negative: str
     seed: int
     max_frames: int
+    boxes: tuple[tuple[int, int, int, int], ...] | None = None
 
 
 class Upstream:
@@ -54,15 +60,20 @@ class Upstream:
         weights: Path,
         device: torch.device | str = "cpu",
         dtype: torch.dtype = torch.float32,
+        *,
+        is_multi: bool = False,
     ) -> None:
+        """is_multi: with the audio branch for two voices."""
         self._device = torch.device(device)
         self._dtype = dtype
         self._module = cast("Any", import_upstream(code, self._device))
-        with _quiet(), self._sized(PublishedLayout(weights)) as config:
+        layout = PublishedLayout(weights)
+        audio = (layout.multi_files if is_multi else layout.transformer_files)[-1]
+        with _quiet(), self._sized(layout) as config:
             self.pipeline = self._module.InfiniteTalkPipeline(
                 config=config,
                 checkpoint_dir=str(weights / BASE),
-                infinitetalk_dir=str(PublishedLayout(weights).transformer_files[-1]),
+                infinitetalk_dir=str(audio),
             )
 
     def generate(self, wanted: UpstreamInput, settings: RenderSettings) -> Tensor:
@@ -75,17 +86,25 @@ class Upstream:
             apg_momentum=-0.75,
             apg_norm_threshold=55,
         )
-        with tempfile.TemporaryDirectory() as folder, _quiet():
-            voice = Path(folder) / "voice.pt"
-            torch.save(wanted.voice, voice)
+        with tempfile.TemporaryDirectory() as folder, _quiet(), _frames_as_video():
+            voices: dict[str, str] = {}
+            for number, voice in enumerate(wanted.voices, 1):
+                path = Path(folder) / f"voice-{number}.pt"
+                torch.save(voice, path)
+                voices[f"person{number}"] = str(path)
+            given: dict[str, object] = {
+                "prompt": wanted.prompt,
+                "cond_video": _named_as_video(wanted.image, Path(folder)),
+                "cond_audio": voices,
+            }
+            if wanted.boxes is not None:
+                given["bbox"] = {
+                    f"person{number}": list(box) for number, box in enumerate(wanted.boxes, 1)
+                }
             sizes = sys.modules["wan.utils.multitalk_utils"]
             cast("Any", sizes).ASPECT_RATIO_627 = {"1.00": ([wanted.height, wanted.width], 1)}
             return self.pipeline.generate_infinitetalk(
-                {
-                    "prompt": wanted.prompt,
-                    "cond_video": str(wanted.image),
-                    "cond_audio": {"person1": str(voice)},
-                },
+                given,
                 size_buckget=_BUCKET,
                 motion_frame=settings.motion,
                 frame_num=settings.frames,
@@ -193,6 +212,43 @@ def _image_sizes(layout: PublishedLayout) -> dict[str, object]:
 
 def _codec_sizes(layout: PublishedLayout) -> dict[str, object]:
     return {"dim": read_pickle(layout.codec_weights)["encoder.conv1.weight"].shape[0]}
+
+
+def _named_as_video(source: Path, folder: Path) -> str:
+    """Upstream tells a video by its name."""
+    if source.suffix != ".npy":
+        return str(source)
+    link = folder / "source.mp4"
+    link.symlink_to(source.resolve())
+    return str(link)
+
+
+class _ArrayReader:
+    """`decord.VideoReader` over an array in a file: the frames themselves, without a codec."""
+
+    def __init__(self, path: str, ctx: object = None) -> None:
+        del ctx
+        self._frames = np.load(path, mmap_mode="r")
+        self._num_frame = len(self._frames)
+
+    def __getitem__(self, index: int) -> SimpleNamespace:
+        return SimpleNamespace(asnumpy=lambda: np.array(self._frames[index]))
+
+
+def _any_device(_index: int) -> None:
+    """`decord.cpu`."""
+
+
+@contextlib.contextmanager
+def _frames_as_video() -> Generator[None]:
+    """While the block runs, upstream reads videos as arrays."""
+    module = cast("Any", sys.modules["wan.utils.utils"])
+    before = module.VideoReader, module.cpu
+    module.VideoReader, module.cpu = _ArrayReader, _any_device
+    try:
+        yield
+    finally:
+        module.VideoReader, module.cpu = before
 
 
 def _quiet() -> AbstractContextManager[object]:

@@ -49,6 +49,10 @@ def write_tiny_weights(root: Path, sizes: TinySizes, seed: int = 0) -> Path:
     base.mkdir(parents=True)
     _write_shards(base, random_tensors(base_shapes(sizes), generator))
     save_file(random_tensors(audio_shapes(sizes), generator), audio)
+    # Drawn apart, so that nothing else changes where it is left out.
+    multi = root / layout.MULTI
+    multi.parent.mkdir(parents=True)
+    save_file(random_tensors(audio_shapes(sizes), torch.Generator().manual_seed(seed + 1)), multi)
     _write_config(base / "config.json", sizes)
     for name, shapes in (
         (layout.TEXT_WEIGHTS, text_shapes(sizes)),

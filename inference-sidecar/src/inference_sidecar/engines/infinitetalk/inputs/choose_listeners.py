@@ -1,0 +1,93 @@
+"""Who hears the voice where a picture shows several people, or two of them speak."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from inference_sidecar.engines.engine import Box, How, Size
+from inference_sidecar.engines.faces.face_finder import Face, FaceFinder
+from inference_sidecar.engines.infinitetalk.inputs.persons import (
+    Region,
+    is_shown,
+    listeners_of,
+    region_of,
+    strips_of_faces,
+)
+from inference_sidecar.engines.infinitetalk.sampling.interfaces import Listeners
+from inference_sidecar.engines.infinitetalk.sampling.render_settings import Others
+from inference_sidecar.engines.raster import read_image
+from inference_sidecar.foundation.errors import ImageUnreadable, SpeakerNotFound
+
+
+def choose_listeners(
+    finder: FaceFinder, path: Path, size: Size, how: How, voices: int, others: Others
+) -> Listeners | None:
+    """Of one or two voices; None where everybody hears the only voice.
+
+    others: SILENT gives two people, of whom the second one hears nothing. Raises `SpeakerNotFound`
+    for a face or a box that is not there, or not in the part of the picture that is shown.
+    """
+    picture = read_image(path)
+    if picture is None:
+        raise ImageUnreadable("The image is not a PNG or JPEG.")
+    source = Size(picture.shape[1], picture.shape[0])
+    if voices > 1 and how.speakers is not None:
+        boxes = [[region_of(source, box)] for box in how.speakers]
+        return listeners_of(source, size, boxes)
+    faces = finder.find(picture).faces
+    if voices > 1:
+        return listeners_of(source, size, _two_speakers(source, faces))
+    strips = strips_of_faces(source, faces) if faces else ()
+    shown = [strip for strip in strips if is_shown(source, size, strip)]
+    if how.speaker is None:
+        speaker, rest = (shown[0], shown[1:]) if shown else (None, [])
+    else:
+        speaker, rest = _named_speaker(source, strips, how.speaker)
+        rest = [strip for strip in rest if is_shown(source, size, strip)]
+    if others is Others.FREE or speaker is None or not rest:
+        return None
+    if others is Others.GATE:
+        return listeners_of(source, size, [[speaker]], is_gated=True)
+    return listeners_of(source, size, [[speaker], rest])
+
+
+def _two_speakers(source: Size, faces: Sequence[Face]) -> list[list[Region]]:
+    """The two that stand out, the left one first."""
+    if len(faces) < 2:
+        raise SpeakerNotFound(
+            f"The image shows {len(faces) or 'no'} face where two people speak; say where they are"
+            " with two boxes."
+        )
+    strips = strips_of_faces(source, faces)
+    return [[strip] for strip in sorted(strips[:2], key=lambda strip: strip.left)]
+
+
+def _named_speaker(
+    source: Size, strips: Sequence[Region], wanted: int | Box
+) -> tuple[Region, list[Region]]:
+    """The region of who speaks, and those of all others."""
+    if isinstance(wanted, Box):
+        region = region_of(source, wanted)
+        rest = [strip for strip in strips if not _holds(region, strip)]
+        # Without faces beside it, everything beside the box is the others'.
+        return region, rest or _beside(source, region)
+    in_order = sorted(strips, key=lambda strip: strip.left)
+    if wanted >= len(in_order):
+        raise SpeakerNotFound(
+            f"The image shows {len(in_order) or 'no'} faces; speaker {wanted} is not among them."
+        )
+    return in_order[wanted], [strip for strip in in_order if strip != in_order[wanted]]
+
+
+def _holds(region: Region, strip: Region) -> bool:
+    """Whether the middle of a strip is within the columns of a region."""
+    return region.left <= (strip.left + strip.right) / 2 < region.right
+
+
+def _beside(source: Size, region: Region) -> list[Region]:
+    sides = (
+        Region(0, 0, source.height, region.left),
+        Region(0, region.right, source.height, source.width),
+    )
+    return [side for side in sides if side.left < side.right]

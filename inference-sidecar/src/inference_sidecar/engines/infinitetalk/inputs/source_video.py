@@ -1,0 +1,114 @@
+"""The frames of a source video that windows are anchored to, taken by one run of ffmpeg.
+
+The video has 25 frames a second. Only the frames at the starts of windows are kept, one in 72 as a
+rule, as files, so that memory does not grow with its length.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from PIL import Image
+from torch import Tensor
+
+from inference_sidecar.engines.engine import Size
+from inference_sidecar.engines.infinitetalk.inputs.portrait import picture_of
+from inference_sidecar.engines.infinitetalk.sampling.anchors import (
+    VideoAnchors,
+    VideoEnd,
+    source_index,
+)
+from inference_sidecar.foundation.errors import ImageUnreadable
+
+_MOST_SECONDS: Final = 300
+"""Decoding five minutes takes a few seconds."""
+
+
+@dataclass(frozen=True)
+class SourceVideo:
+    """Some frames of a video. files: by index, RGB."""
+
+    files: dict[int, Path]
+    length: int
+    end: VideoEnd
+
+    @classmethod
+    def open(cls, path: Path, starts: Sequence[int], end: VideoEnd, folder: Path) -> SourceVideo:
+        """Takes the frames that windows with these starts are anchored to, and the first one.
+
+        folder: exists, is empty, and must outlive the result. Raises `ImageUnreadable` if ffmpeg
+        cannot read the video.
+        """
+        length = _count(path)
+        wanted = sorted({0, *(source_index(start, length, end) for start in starts)})
+        chosen = "+".join(f"eq(n\\,{index})" for index in wanted)
+        arguments = ["-vf", f"select='{chosen}'", "-fps_mode", "passthrough", "-pix_fmt", "rgb24"]
+        _run(path, [*arguments, "-start_number", "0", str(folder / "%d.ppm")])
+        files = {index: folder / f"{place}.ppm" for place, index in enumerate(wanted)}
+        if missing := [index for index, file in files.items() if not file.is_file()]:
+            raise ImageUnreadable(f"The video has no frame {missing[0]}.")
+        return cls(files, length, end)
+
+    @property
+    def size(self) -> Size:
+        """Of the frames."""
+        with Image.open(self.files[0]) as image:
+            return Size(*image.size)
+
+    def frame(self, index: int, size: Size) -> Tensor:
+        """One of the frames at generation size, like `read_portrait`."""
+        with Image.open(self.files[index]) as image:
+            return picture_of(image.convert("RGB"), size)
+
+    def anchors(self, size: Size) -> VideoAnchors:
+        """The pictures of the windows."""
+        return VideoAnchors(lambda index: self.frame(index, size), self.length, self.end)
+
+
+def _count(path: Path) -> int:
+    """Frames of a video, without decoding it."""
+    told = _run(path, ["-map", "0:v:0", "-c", "copy", "-f", "null", "-"])
+    counted = re.findall(r"frame=\s*(\d+)", told)
+    if not counted or int(counted[-1]) < 1:
+        raise ImageUnreadable("The video has no frames.")
+    return int(counted[-1])
+
+
+def _run(path: Path, arguments: Sequence[str]) -> str:
+    """What ffmpeg writes to stderr."""
+    command = [_ffmpeg(), "-nostdin", "-hide_banner", "-i", str(path), *arguments]
+    try:
+        done = subprocess.run(
+            command,
+            capture_output=True,
+            check=True,
+            encoding="utf-8",
+            errors="replace",
+            timeout=_MOST_SECONDS,
+        )
+    except subprocess.CalledProcessError as cause:
+        said = (str(cause.stderr).strip().splitlines() or ["nothing"])[-1]
+        raise ImageUnreadable(f"The video cannot be read: {said}") from cause
+    except subprocess.TimeoutExpired as cause:
+        raise ImageUnreadable(f"The video was not read in {_MOST_SECONDS} seconds.") from cause
+    return done.stderr
+
+
+def _ffmpeg() -> str:
+    """The one that the encoder uses: the parent process passes on what was configured."""
+    if configured := os.environ.get("FFMPEG_PATH"):
+        return configured
+    try:
+        # Optional at run time: with FFMPEG_PATH set the package need not be installed.
+        from imageio_ffmpeg import get_ffmpeg_exe  # noqa: PLC0415
+
+        return get_ffmpeg_exe()
+    except (ImportError, RuntimeError):
+        return shutil.which("ffmpeg") or "ffmpeg"

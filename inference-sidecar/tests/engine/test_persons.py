@@ -1,0 +1,143 @@
+"""Who is where: masks of people, as upstream draws them and as the product does."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from inference_sidecar.engines.engine import Box, How, Size
+from inference_sidecar.engines.faces.face_finder import Face, FaceFinder
+from inference_sidecar.engines.infinitetalk.inputs.choose_listeners import choose_listeners
+from inference_sidecar.engines.infinitetalk.inputs.persons import (
+    Region,
+    listeners_of,
+    region_of,
+    strips_of_faces,
+    upstream_regions,
+)
+from inference_sidecar.engines.infinitetalk.sampling.render_settings import Others
+from inference_sidecar.foundation.errors import SpeakerNotFound
+from stage.tiny_engine import EXAMPLES
+
+SOURCE, SIZE = Size(160, 96), Size(160, 96)
+
+
+def a_face(centre: float) -> Face:
+    return Face(np.full((468, 2), centre, np.float32), 0.9, 100.0)
+
+
+def test_faces_at_equal_distances_give_upstreams_halves() -> None:
+    halves = upstream_regions(SOURCE, None)
+    assert halves == (Region(4, 4, 91, 76), Region(4, 84, 91, 156))
+    assert strips_of_faces(SOURCE, [a_face(40), a_face(120)]) == halves
+    # The order is that of the faces, not of the picture.
+    assert strips_of_faces(SOURCE, [a_face(120), a_face(40)]) == halves[::-1]
+
+
+def test_upstreams_boxes_are_rows_then_columns() -> None:
+    first, second = upstream_regions(SOURCE, ((8, 16, 40, 64), (0, 80, 96, 160)))
+    assert (first.top, first.left, first.bottom, first.right) == (8, 16, 40, 64)
+    masks = listeners_of(SOURCE, SIZE, [[first], [second]]).masks
+    assert masks.shape == (3, 12, 20)
+    assert masks[0, 1:5, 2:8].all()
+    assert masks[0].sum() == 4 * 6
+    assert torch.equal(masks.sum(dim=0), torch.ones(12, 20))
+
+
+def test_a_person_between_two_tokens_gets_the_nearest_one() -> None:
+    masks = listeners_of(SOURCE, SIZE, [[Region(40, 70, 42, 72)], [Region(0, 120, 96, 160)]]).masks
+    assert masks[0, ::2, ::2].sum() == 1
+    assert masks[0, 4, 8] == 1
+    assert masks[2, 4, 8] == 0
+
+
+def test_a_person_outside_the_shown_part_is_not_found() -> None:
+    wide = Size(400, 96)
+    at_the_edge = region_of(wide, Box(0.0, 0.2, 0.1, 0.8))
+    middle = region_of(wide, Box(0.5, 0.2, 0.6, 0.8))
+    with pytest.raises(SpeakerNotFound, match="outside the part"):
+        listeners_of(wide, SIZE, [[at_the_edge], [middle]])
+
+
+@pytest.fixture(scope="module")
+def two_faces(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    portrait = Image.open(EXAMPLES / "portrait.jpg").convert("RGB").resize((512, 600))
+    whole = Image.new("RGB", (1100, 600), "grey")
+    whole.paste(portrait, (0, 0))
+    whole.paste(portrait, (560, 0))
+    path = tmp_path_factory.mktemp("faces") / "two.png"
+    whole.save(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def finder() -> FaceFinder:
+    return FaceFinder()
+
+
+def test_a_speaker_is_counted_from_the_left_and_the_other_one_hears_silence(
+    finder: FaceFinder, two_faces: Path
+) -> None:
+    size = Size(176, 96)
+
+    def chosen(others: Others, **how: object) -> torch.Tensor:
+        found = choose_listeners(finder, two_faces, size, How(**how), 1, others)
+        assert found is not None
+        assert found.is_gated is (others is Others.GATE)
+        return found.masks
+
+    left, right = (chosen(Others.SILENT, speaker=index) for index in (0, 1))
+    assert torch.equal(left[0], right[1])
+    assert torch.equal(left[1], right[0])
+    assert left[0, :, :11].any()
+    assert not left[0, :, 11:].any()
+    boxed = chosen(Others.SILENT, speaker=Box(0.55, 0.1, 0.95, 0.9))
+    assert torch.equal(boxed[1], right[1])
+    gated = chosen(Others.GATE, speaker=1)
+    assert torch.equal(gated[0], right[0])
+    assert len(gated) == 2
+    assert choose_listeners(finder, two_faces, size, How(), 1, Others.FREE) is None
+    with pytest.raises(SpeakerNotFound, match="speaker 2 is not"):
+        choose_listeners(finder, two_faces, size, How(speaker=2), 1, Others.SILENT)
+
+
+def test_a_face_that_the_video_does_not_show_neither_speaks_nor_listens(
+    finder: FaceFinder, tmp_path: Path
+) -> None:
+    portrait = Image.open(EXAMPLES / "portrait.jpg").convert("RGB").resize((512, 600))
+    whole = Image.new("RGB", (1372, 600), "grey")
+    whole.paste(portrait, (0, 0))
+    whole.paste(portrait, (430, 0))
+    whole.save(tmp_path / "wide.png")
+
+    def chosen(**how: object) -> object:
+        path = tmp_path / "wide.png"
+        return choose_listeners(finder, path, Size(32, 48), How(**how), 1, Others.SILENT)
+
+    assert chosen() is None
+    assert chosen(speaker=1) is None
+    with pytest.raises(SpeakerNotFound, match="outside the part"):
+        chosen(speaker=0)
+
+
+def test_two_voices_belong_to_the_left_and_the_right_face_or_to_boxes(
+    finder: FaceFinder, two_faces: Path
+) -> None:
+    size = Size(176, 96)
+    found = choose_listeners(finder, two_faces, size, How(), 2, Others.SILENT)
+    assert found is not None
+    assert not found.is_gated
+    assert found.masks[0, :, :11].any()
+    assert found.masks[1, :, 11:].any()
+    boxes = (Box(0.5, 0, 1, 1), Box(0, 0, 0.5, 1))
+    swapped = choose_listeners(finder, two_faces, size, How(speakers=boxes), 2, Others.SILENT)
+    assert swapped is not None
+    assert swapped.masks[0, :, 11:].all()
+    portrait = EXAMPLES / "portrait.jpg"
+    with pytest.raises(SpeakerNotFound, match="shows 1 face where two"):
+        choose_listeners(finder, portrait, size, How(), 2, Others.SILENT)
+    assert choose_listeners(finder, portrait, size, How(), 1, Others.SILENT) is None

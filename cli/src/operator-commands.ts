@@ -2,6 +2,7 @@ import { costSplits } from '@avatar/contracts'
 import { type Command, InvalidArgumentError, Option } from 'commander'
 import type { CommandContext } from './command-context.ts'
 import { configOption, dataOption, jsonOption } from './command-options.ts'
+import type { ChaosOptions } from './commands/chaos.ts'
 import type { CostsOptions } from './commands/costs.ts'
 import type { KeysOptions } from './commands/keys.ts'
 import type { LimitsOptions } from './commands/limits.ts'
@@ -12,6 +13,9 @@ import type { ReleaseOptions } from './commands/system-release.ts'
 import type { PoolOptions, RemovePoolOptions } from './commands/worker-pools.ts'
 import type { DrainOptions, WorkersOptions } from './commands/workers.ts'
 import { withLimitOptions } from './limit-options.ts'
+import { parseSeed } from './parse-seed.ts'
+
+const mostMinutes = 24 * 60
 
 /** The commands by which an operator runs a system for others. */
 export function addOperatorCommands(
@@ -23,6 +27,7 @@ export function addOperatorCommands(
   addWorkerCommands(program, context, onExit)
   addCostCommands(program, context, onExit)
   addSystemCommands(program, context, onExit)
+  addProofCommands(program, context, onExit)
 }
 
 function addPublisherCommands(program: Command, context: CommandContext) {
@@ -255,6 +260,36 @@ function addSystemCommands(
       const { restore } = await import('./commands/system.ts')
       await restore(folder, options, context)
     })
+}
+
+/** The commands by which anybody may doubt us. */
+function addProofCommands(
+  program: Command,
+  context: CommandContext,
+  onExit: (code: number) => void,
+) {
+  program
+    .command('chaos')
+    .description('load and faults for a system of its own: does it keep its promises?')
+    .option(
+      '--seed <number>',
+      'the same seed, the same faults (default: another each time)',
+      parseSeed,
+    )
+    .option('--minutes <minutes>', 'how long faults happen', parseMinutes, 1)
+    .option('--log', 'also print what the processes say, on standard error')
+    .option(...jsonOption)
+    .action(async (options: ChaosOptions) => {
+      const { chaos } = await import('./commands/chaos.ts')
+      onExit(await chaos(options, context))
+    })
+}
+
+function parseMinutes(text: string): number {
+  const minutes = Number(text)
+  if (!(minutes > 0 && minutes <= mostMinutes))
+    throw new InvalidArgumentError(`Minutes are a number above 0, at most ${mostMinutes}.`)
+  return minutes
 }
 
 function parseSeconds(text: string): number {

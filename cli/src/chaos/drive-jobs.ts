@@ -21,6 +21,8 @@ const tryAgainMs = 300
 /** A client that waits longer for an answer gives up and asks again. */
 const answerWithinMs = 15_000
 const lookEveryMs = 250
+/** The system could not answer: a suspended one finds the request too old, a busy one asks to wait. */
+const saysNothing: ReadonlySet<number> = new Set([408, 429])
 
 export type Key = { key: string; owner: string }
 
@@ -148,8 +150,7 @@ export function driveJobs(plan: ChaosPlan, deps: Deps) {
       const stranger = keys.find(({ owner }) => owner !== job.owner)
       if (!stranger) continue
       const answer = await send(`/status/${job.jobId}`, stranger.key)
-      // Nothing is told by an answer that the system could not give.
-      if (answer && answer.status < 500)
+      if (answer && !saysNothing.has(answer.status) && answer.status < 500)
         foreignAnswers.push({ jobId: job.jobId, status: answer.status })
     }
   }

@@ -10,6 +10,7 @@ import type { PublisherOptions } from './commands/publishers.ts'
 import type { ProvisionCommandOptions, SystemOptions } from './commands/system.ts'
 import type { InitOptions } from './commands/system-init.ts'
 import type { ReleaseOptions } from './commands/system-release.ts'
+import type { VerifyDeletionOptions } from './commands/verify-deletion.ts'
 import type { PoolOptions, RemovePoolOptions } from './commands/worker-pools.ts'
 import type { DrainOptions, WorkersOptions } from './commands/workers.ts'
 import { withLimitOptions } from './limit-options.ts'
@@ -282,6 +283,16 @@ function addProofCommands(
     .action(async (options: ChaosOptions) => {
       const { chaos } = await import('./commands/chaos.ts')
       onExit(await chaos(options, context))
+    })
+  program
+    .command('verify-deletion')
+    .description('does anything stay of jobs whose time is over?')
+    .option('--job <id>', 'only this job, with what was removed')
+    .option(...dataOption)
+    .option(...jsonOption)
+    .action(async (options: VerifyDeletionOptions) => {
+      const { verifyDeletion } = await import('./commands/verify-deletion.ts')
+      onExit(await verifyDeletion(options, context))
     })
 }
 

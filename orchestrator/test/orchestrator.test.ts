@@ -1,5 +1,5 @@
 import { type JobRecord, subjects } from '@avatar/contracts'
-import { factOf, plainEvent } from '@avatar/job-kit'
+import { factOf, deletedEvent } from '@avatar/job-kit'
 import { until } from '@avatar/service-kit/testing'
 import { describe, expect, it } from 'vitest'
 import { inOneWorld, type World } from './world.ts'
@@ -149,7 +149,7 @@ describe('after a crash', () => {
     await until(async () => (await facts(job)).includes('completed'))
 
     await world.forgetMessageIds('EVENTS')
-    await world.publishEvent(plainEvent('job.deleted', { ...factOf(job, 0, Date.now()), epoch: 1 }))
+    await world.publishEvent(deletedEvent({ ...factOf(job, 0, Date.now()), epoch: 1 }, []))
     await until(async () => (await world.record(job))?.deletedAtMs !== undefined)
     await world.isIdle('orchestrator')
     expect((await facts(job)).filter((fact) => fact === 'completed')).toHaveLength(1)

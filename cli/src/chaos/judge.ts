@@ -4,7 +4,7 @@ import {
   isTerminal,
   type JobRecord,
   jobIdOfKey,
-  jobPrefix,
+  outputPrefix,
 } from '@avatar/contracts'
 
 /** A submission that the system took: its client got an id, or the broker stored its event. */
@@ -120,7 +120,7 @@ function oneOutput({ accepted, objects, ...rest }: Evidence, { recordOf }: View)
     if (!record) return isOld ? [`${key} stays, and belongs to no job`] : []
     const overdueMs = nowMs - deletionGraceMs - (record.expiresAtMs ?? Infinity)
     if (isTerminal(record) && overdueMs > 0) return [`${key} stays past the time of its job`]
-    const isOutput = key.startsWith(`${jobPrefix(jobId)}out/`)
+    const isOutput = key.startsWith(outputPrefix(jobId))
     const isNeeded = !isTerminal(record) || key === record.result?.key
     return isOutput && !isNeeded && isOld ? [`${key} stays, and is not the result of its job`] : []
   })

@@ -1,5 +1,6 @@
 import { costSplits } from '@avatar/contracts'
 import { type Command, InvalidArgumentError, Option } from 'commander'
+import { type FaultKind, faultKinds } from './chaos/plan.ts'
 import type { CommandContext } from './command-context.ts'
 import { configOption, dataOption, jsonOption } from './command-options.ts'
 import type { ChaosOptions } from './commands/chaos.ts'
@@ -278,6 +279,7 @@ function addProofCommands(
       parseSeed,
     )
     .option('--minutes <minutes>', 'how long faults happen', parseMinutes, 1)
+    .option('--only <kinds>', `some kinds of faults alone: ${faultKinds.join(', ')}`, parseFaultKinds)
     .option('--log', 'also print what the processes say, on standard error')
     .option(...jsonOption)
     .action(async (options: ChaosOptions) => {
@@ -294,6 +296,14 @@ function addProofCommands(
       const { verifyDeletion } = await import('./commands/verify-deletion.ts')
       onExit(await verifyDeletion(options, context))
     })
+}
+
+function parseFaultKinds(text: string): FaultKind[] {
+  return text.split(',').map((name) => {
+    const found = faultKinds.find((kind) => kind === name.trim())
+    if (!found) throw new InvalidArgumentError(`"${name}" is no kind of fault.`)
+    return found
+  })
 }
 
 function parseMinutes(text: string): number {

@@ -35,6 +35,14 @@ export type Fault = {
 )
 export type FaultKind = Fault['kind']
 
+/** Every kind of fault. */
+export const faultKinds: readonly FaultKind[] = [
+  ...(['kill', 'terminate', 'suspend'] as const),
+  ...brokerFaults,
+  ...entriesOf(storeFaults).map(([kind]) => kind),
+  ...(['clock-step', 'disk-full'] as const),
+]
+
 /** One job, and what its client does. */
 export type PlannedJob = {
   readonly atMs: number
@@ -71,57 +79,67 @@ const gapRangeMs = 2_500
 const longestFaultMs = 6_000
 const clockSteps = [-86_400, -300, 300, 86_400] as const
 
-type Draw = (random: Random) => WithoutTimes<Fault>
+type Draw = { kind: FaultKind; draw: (random: Random) => WithoutTimes<Fault> }
 type WithoutTimes<F> = F extends Fault ? Omit<F, 'atMs' | 'forMs'> & { lasts: boolean } : never
 
 /** One of each: a run of a minute meets nearly all of them, a longer one all, again and again. */
 const deck: readonly Draw[] = [
-  ...victimsOf('kill').map(
-    (victim): Draw =>
-      () => ({ kind: 'kill', victim, lasts: false }),
-  ),
-  ...victimsOf('terminate').map(
-    (victim): Draw =>
-      () => ({ kind: 'terminate', victim, lasts: false }),
-  ),
-  ...victimsOf('suspend').map(
-    (victim): Draw =>
-      () => ({ kind: 'suspend', victim, lasts: true }),
+  ...(['kill', 'terminate', 'suspend'] as const).flatMap((kind) =>
+    victimsOf(kind).map(
+      (victim): Draw => ({ kind, draw: () => ({ kind, victim, lasts: kind === 'suspend' }) }),
+    ),
   ),
   ...brokerFaults.map(
-    (kind): Draw =>
-      (random) => ({ kind, victim: pick(serviceNames, random), lasts: true }),
+    (kind): Draw => ({
+      kind,
+      draw: (random) => ({ kind, victim: pick(serviceNames, random), lasts: true }),
+    }),
   ),
   ...entriesOf(storeFaults).map(
-    ([kind, percent]): Draw =>
-      () => ({ kind, percent, lasts: true }),
+    ([kind, percent]): Draw => ({ kind, draw: () => ({ kind, percent, lasts: true }) }),
   ),
-  (random) => ({ kind: 'clock-step', aheadSeconds: pick(clockSteps, random), lasts: true }),
+  {
+    kind: 'clock-step',
+    draw: (random) => ({
+      kind: 'clock-step',
+      aheadSeconds: pick(clockSteps, random),
+      lasts: true,
+    }),
+  },
   ...smallDisks.map(
-    (disk): Draw =>
-      () => ({ kind: 'disk-full', disk, lasts: true }),
+    (disk): Draw => ({
+      kind: 'disk-full',
+      draw: () => ({ kind: 'disk-full', disk, lasts: true }),
+    }),
   ),
 ]
 
 /**
  * Everything that a run does to its system, and when. A pure function: the same seed and the same time give
  * the same plan on every machine. What a machine cannot do is planned all the same, and left out there.
+ *
+ * @param only the kinds of faults that are drawn
  */
-export function planChaos(seed: number, minutes: number): ChaosPlan {
+export function planChaos(
+  seed: number,
+  minutes: number,
+  only: readonly FaultKind[] = faultKinds,
+): ChaosPlan {
   const durationMs = minutes * minuteMs
   const random = seededRandom(seed)
   const clockVictim = pick(['ingest', 'orchestrator', 'janitor'] as const, random)
   const jobs = planJobs(durationMs, random)
-  return { seed, durationMs, clockVictim, jobs, faults: planFaults(durationMs, random) }
+  return { seed, durationMs, clockVictim, jobs, faults: planFaults(durationMs, only, random) }
 }
 
-function planFaults(durationMs: number, random: Random): Fault[] {
+function planFaults(durationMs: number, only: readonly FaultKind[], random: Random): Fault[] {
   const faults: Fault[] = []
+  const wanted = deck.filter(({ kind }) => only.includes(kind))
   let cards: Draw[] = []
   const nextAtMs = (beforeMs: number) => beforeMs + shortestGapMs + random(gapRangeMs)
   for (let atMs = nextAtMs(calmMs); atMs < durationMs - calmMs; atMs = nextAtMs(atMs)) {
-    if (cards.length === 0) cards = shuffled(deck, random)
-    const { lasts, ...what } = cards.pop()?.(random) ?? never()
+    if (cards.length === 0) cards = shuffled(wanted, random)
+    const { lasts, ...what } = cards.pop()?.draw(random) ?? never()
     const leftMs = durationMs - atMs
     const forMs = lasts ? Math.min(leftMs, 1_000 + random(longestFaultMs - 1_000)) : 0
     faults.push({ ...what, atMs, forMs })

@@ -9,7 +9,13 @@ import { prefixedLines } from '../stack/log-lines.ts'
 import { listenForStop } from '../stop-signals.ts'
 import { table } from '../table.ts'
 
-export type ChaosOptions = { seed?: number; minutes: number; json?: boolean; log?: boolean }
+export type ChaosOptions = {
+  seed?: number
+  minutes: number
+  only?: readonly FaultKind[]
+  json?: boolean
+  log?: boolean
+}
 
 const seeds = 1_000_000
 /** How many violations of one invariant are printed. */
@@ -23,7 +29,7 @@ const violationsShown = 10
 export async function chaos(options: ChaosOptions, context: CommandContext): Promise<number> {
   const { env, stdout, stderr, signals } = context
   const seed = options.seed ?? systemClock.nowMs() % seeds
-  const plan = planChaos(seed, options.minutes)
+  const plan = planChaos(seed, options.minutes, options.only)
   stderr.write(`seed ${seed}: ${plan.faults.length} faults, ${plan.jobs.length} jobs\n`)
   const stop = listenForStop(signals, systemClock)
   const write = options.log
@@ -32,7 +38,7 @@ export async function chaos(options: ChaosOptions, context: CommandContext): Pro
   try {
     const report = await runChaos(plan, { env, write, signal: stop.requested })
     if (stop.requested.aborted) return exitCodes.interrupted
-    stdout.write(options.json ? `${JSON.stringify(viewOf(report))}\n` : textOf(report))
+    stdout.write(options.json ? `${JSON.stringify(viewOf(report))}\n` : textOf(report, options.only))
     return isKept(report) ? exitCodes.ok : exitCodes.failed
   } finally {
     stop.forget()
@@ -60,7 +66,7 @@ function viewOf(report: ChaosReport) {
   }
 }
 
-function textOf(report: ChaosReport): string {
+function textOf(report: ChaosReport, only: readonly FaultKind[] | undefined): string {
   const { plan, verdicts, unsettled, settledMs } = report
   const invariants = table(
     ['', 'PROMISE', 'CHECKED', 'VIOLATIONS'],
@@ -85,7 +91,7 @@ function textOf(report: ChaosReport): string {
     ...(unsettled === undefined ? [] : [`It did not come to rest: ${unsettled}.\n`]),
     `${faults}\n`,
     `${report.accepted} accepted: ${ends.join(', ')}; at rest ${(settledMs / 1000).toFixed(1)} s after the last fault\n`,
-    `seed ${plan.seed}; again with: avatar chaos --seed ${plan.seed} --minutes ${minutes}\n`,
+    `seed ${plan.seed}; again with: avatar chaos --seed ${plan.seed} --minutes ${minutes}${only ? ` --only ${only.join(',')}` : ''}\n`,
   ].join('')
 }
 

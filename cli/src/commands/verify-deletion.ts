@@ -24,6 +24,7 @@ export type VerifyDeletionOptions = { data?: string; json?: boolean; job?: strin
 /** A timer that fires is handled within this; the sweep finds what has none. */
 const handledWithinMs = 60_000
 const leftoversShown = 50
+const timersAtOnce = 1_000
 
 /**
  * `avatar verify-deletion`: whether anything stays of jobs whose time is over, in the bucket, the records, the
@@ -77,18 +78,28 @@ async function gather(
     objects.push({ key, ageMs: listedAtMs - modifiedAtMs })
   const read = (stream: string, subject: string) =>
     readAll((reading) => bus.followStream(stream, subject, reading))
-  const { EVENTS, SCHED } = streams
-  const timers = [
-    ...(await read(SCHED.name, subjects.scheduledDeletion(job ?? '*'))),
-    ...(await read(SCHED.name, subjects.dueDeletion(job ?? '*'))),
-  ].map(({ subject }) => subject.split('.').at(-1) ?? '')
+  const timers = await timersOf(bus, job ?? '*')
   const nowMs = await bus.timeMs()
   const spooled = (await spooledFiles(spools, nowMs)).filter(({ jobId }) => isMeant(jobId))
-  const deletions = (await read(EVENTS.name, subjects.event('job.deleted', job ?? '*'))).map(
+  const deletions = (await read(streams.EVENTS.name, subjects.event('job.deleted', job ?? '*'))).map(
     ({ body }) => eventSchemas['job.deleted'].parse(body),
   )
   const records = (await (await openJobRecords(bus)).list()).filter(({ jobId }) => isMeant(jobId))
   return { objects, timers, spooled, deletions, records, nowMs }
+}
+
+/** By direct reads: a work queue may have no second consumer. */
+async function timersOf(bus: Bus, job: string): Promise<string[]> {
+  const found: string[] = []
+  for (const subject of [subjects.scheduledDeletion(job), subjects.dueDeletion(job)]) {
+    for (let from = 1; ; ) {
+      const page = await bus.readStream(streams.SCHED.name, subject, from, timersAtOnce)
+      found.push(...page.map((timer) => timer.subject.split('.').at(-1) ?? ''))
+      if (page.length < timersAtOnce) break
+      from = (page.at(-1)?.sequence ?? from) + 1
+    }
+  }
+  return found
 }
 
 function jsonOf(remains: Remains, leftovers: readonly Leftover[]): string {

@@ -54,6 +54,18 @@ describe('a job', () => {
     expect(decide(cancelled, aMessage('deleted'), rules).job?.deletedAtMs).toBe(createdAtMs)
   })
 
+  it('keeps the turn of its first claim at every later one', () => {
+    const turn = { start: 7, seconds: 3, estimatedSeconds: 3, takenAtMs: rules.nowMs - 9 }
+    const claim = aMessage('claim', { turn: { start: 99, seconds: 5 } })
+    expect(decide(aJob({ turn }), claim, rules).job?.turn).toEqual(turn)
+    expect(decide(aJob(), claim, rules).job?.turn).toMatchObject({ start: 99, seconds: 5 })
+  })
+
+  it('notes its deletion once, however often that is told', () => {
+    const done = aJob({ state: 'completed', epoch: 1, deletedAtMs: rules.nowMs - 5 })
+    expect(decide(done, aMessage('deleted'), rules)).toEqual({})
+  })
+
   it('fails at the third failure of the engine, not before', () => {
     const second = decide(
       aJob({ state: 'rendering', epoch: 1, failures: 1 }),

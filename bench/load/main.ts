@@ -78,9 +78,8 @@ async function measure() {
   const queued = await memoryOf(system)
 
   const restarts = new Map<ProcessName, number>()
-  for (const name of processNames)
-    // A worker is heard of until it has been silent for long: nothing outside tells the next one's start.
-    if (name !== 'sidecar') restarts.set(name, await restartOf(name))
+  // A worker is heard of until it has been silent for long: nothing outside tells the next one's start.
+  for (const name of processNames) if (name !== 'sidecar') restarts.set(name, await restartOf(name))
 
   const stopListening = new AbortController()
   const events = { received: 0, ended: 0 }

@@ -279,7 +279,11 @@ function addProofCommands(
       parseSeed,
     )
     .option('--minutes <minutes>', 'how long faults happen', parseMinutes, 1)
-    .option('--only <kinds>', `some kinds of faults alone: ${faultKinds.join(', ')}`, parseFaultKinds)
+    .option(
+      '--only <kinds>',
+      `some kinds of faults alone: ${faultKinds.join(', ')}`,
+      parseFaultKinds,
+    )
     .option('--log', 'also print what the processes say, on standard error')
     .option(...jsonOption)
     .action(async (options: ChaosOptions) => {

@@ -1,7 +1,7 @@
 import { anyEventOf, eventId } from '@avatar/contracts'
 import { aJob } from '@avatar/contracts/testing'
 import { expect, it } from 'vitest'
-import { factOf, deletedEvent } from './publish-event.ts'
+import { deletedEvent, factOf } from './publish-event.ts'
 
 it('takes owner and attempt of an event from the job’s record', () => {
   const job = aJob({ owner: 'acme', epoch: 3 })

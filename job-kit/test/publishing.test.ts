@@ -6,7 +6,7 @@ import { aJob } from '@avatar/contracts/testing'
 import type { Bus } from '@avatar/service-kit'
 import { until } from '@avatar/service-kit/testing'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { factOf, deletedEvent, publishEvent, publishNotification } from '../src/index.ts'
+import { deletedEvent, factOf, publishEvent, publishNotification } from '../src/index.ts'
 
 let nats: Awaited<ReturnType<typeof createTestNats>>
 let bus: Bus

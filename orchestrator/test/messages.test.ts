@@ -1,6 +1,6 @@
 import { subjects } from '@avatar/contracts'
 import { anEvent } from '@avatar/contracts/testing'
-import { factOf, deletedEvent } from '@avatar/job-kit'
+import { deletedEvent, factOf } from '@avatar/job-kit'
 import { attemptTraceparent } from '@avatar/service-kit'
 import { until } from '@avatar/service-kit/testing'
 import { describe, expect, it } from 'vitest'

@@ -1,5 +1,5 @@
 import { type JobRecord, subjects } from '@avatar/contracts'
-import { factOf, deletedEvent } from '@avatar/job-kit'
+import { deletedEvent, factOf } from '@avatar/job-kit'
 import { until } from '@avatar/service-kit/testing'
 import { describe, expect, it } from 'vitest'
 import { inOneWorld, type World } from './world.ts'

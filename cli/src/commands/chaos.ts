@@ -38,7 +38,9 @@ export async function chaos(options: ChaosOptions, context: CommandContext): Pro
   try {
     const report = await runChaos(plan, { env, write, signal: stop.requested })
     if (stop.requested.aborted) return exitCodes.interrupted
-    stdout.write(options.json ? `${JSON.stringify(viewOf(report))}\n` : textOf(report, options.only))
+    stdout.write(
+      options.json ? `${JSON.stringify(viewOf(report))}\n` : textOf(report, options.only),
+    )
     return isKept(report) ? exitCodes.ok : exitCodes.failed
   } finally {
     stop.forget()

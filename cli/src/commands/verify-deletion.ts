@@ -81,9 +81,9 @@ async function gather(
   const timers = await timersOf(bus, job ?? '*')
   const nowMs = await bus.timeMs()
   const spooled = (await spooledFiles(spools, nowMs)).filter(({ jobId }) => isMeant(jobId))
-  const deletions = (await read(streams.EVENTS.name, subjects.event('job.deleted', job ?? '*'))).map(
-    ({ body }) => eventSchemas['job.deleted'].parse(body),
-  )
+  const deletions = (
+    await read(streams.EVENTS.name, subjects.event('job.deleted', job ?? '*'))
+  ).map(({ body }) => eventSchemas['job.deleted'].parse(body))
   const records = (await (await openJobRecords(bus)).list()).filter(({ jobId }) => isMeant(jobId))
   return { objects, timers, spooled, deletions, records, nowMs }
 }

@@ -36,7 +36,9 @@ it('finds nothing of a job that was deleted', () => {
 })
 
 it('finds each kind of leftover of a job past its time', () => {
-  expect(placesOf({ objects: [{ key: `jobs/${jobId}/input/a.png`, ageMs: 1 }] })).toEqual(['bucket'])
+  expect(placesOf({ objects: [{ key: `jobs/${jobId}/input/a.png`, ageMs: 1 }] })).toEqual([
+    'bucket',
+  ])
   expect(placesOf({ records: [unrecorded] })).toEqual(['record'])
   expect(placesOf({ deletions: [] })).toEqual(['events'])
   expect(placesOf({ timers: [jobId] })).toEqual(['timers'])

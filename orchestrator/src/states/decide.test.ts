@@ -61,6 +61,12 @@ describe('a job', () => {
     expect(decide(aJob(), claim, rules).job?.turn).toMatchObject({ start: 99, seconds: 5 })
   })
 
+  it('charges no attempt that another follows, whoever is to blame', () => {
+    const rendering = aJob({ state: 'rendering', epoch: 1 })
+    const again = decide(rendering, aMessage('failed', { code: 'REQUEST_TIMEOUT' }), rules).job
+    expect(again).toMatchObject({ state: 'queued', spent: [{ end: 'failed', isCharged: false }] })
+  })
+
   it('notes its deletion once, however often that is told', () => {
     const done = aJob({ state: 'completed', epoch: 1, deletedAtMs: rules.nowMs - 5 })
     expect(decide(done, aMessage('deleted'), rules)).toEqual({})

@@ -51,7 +51,7 @@ const settings = {
 }
 const diskBytes = 128 * 2 ** 20
 /** How long everything may take to come to rest after the last fault. */
-const settleWithinMs = 180_000
+const settleWithinMs = 300_000
 const settleLookMs = 500
 /** A deletion is due when its time has come, and is then done by the janitor's next delivery. */
 const deletionGraceMs = 30_000
@@ -95,7 +95,10 @@ export async function runChaos(
     const { write, signal } = options
     const stack = await startStack({ data, httpPort: 0, env, write, isVerbose: false })
     try {
-      await stack.ready(signal)
+      const ending = AbortSignal.any([signal, stack.refused])
+      await stack.ready(ending)
+      const refusal = stack.refusal()
+      if (refusal) throw refusal
       signal.throwIfAborted()
       const system = await findSystem(data.path, {})
       const stackFile = await readStackFile(data)

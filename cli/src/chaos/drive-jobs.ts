@@ -7,6 +7,7 @@ import {
   intakePrefix,
   isTerminal,
   jobStateSchema,
+  type StatusView,
   statusViewSchema,
 } from '@avatar/contracts'
 import { type Bus, systemClock as clock, type ObjectStore } from '@avatar/service-kit'
@@ -33,6 +34,14 @@ export type Driven = {
   foreignAnswers: readonly { jobId: string; status: number }[]
   /** The names of the submissions that the broker has stored; their ids are in their records. */
   published: readonly string[]
+}
+
+/** In these stages a view tells how far the attempt is. It says nothing of one that is being given up. */
+const tellingStages: ReadonlySet<string> = new Set(['rendering', 'storing', 'completed'])
+
+/** A front door that has just started says 0 % of a render until it hears the worker's next heartbeat. */
+function toldProgress({ stage, progress }: StatusView): number | undefined {
+  return tellingStages.has(stage) && progress > 0 ? progress : undefined
 }
 
 type Deps = {
@@ -161,7 +170,7 @@ export function driveJobs(plan: ChaosPlan, deps: Deps) {
     if (!view) return undefined
     const state = jobStateSchema.safeParse(view.status).data
     const isOver = state !== undefined && isTerminal({ state })
-    return { jobId, attempt: view.attempt, progress: view.progress, isOver }
+    return { jobId, attempt: view.attempt, progress: toldProgress(view), isOver }
   }
 
   const watched = watch()

@@ -54,6 +54,14 @@ it('finds nothing in a run in which all went well, and says how much it looked a
   for (const { checked } of judge(good)) expect(checked).toBeGreaterThan(0)
 })
 
+it('a view that tells no progress is no step back, and hides none', () => {
+  const at = (progress: number | undefined) => ({ jobId, attempt: 1, progress, isOver: false })
+  expect(found({ sightings: [at(99), at(undefined)] })).toEqual({})
+  expect(found({ sightings: [at(99), at(undefined), at(40)] }).I4).toContain(
+    'from 99 % back to 40 %',
+  )
+})
+
 it('what may happen under faults is no violation', () => {
   const again = [
     ...smooth.slice(0, 4),
@@ -117,7 +125,9 @@ describe('planted violations', () => {
     const [first, second, last] = good.sightings
     const seen = (...sightings: typeof good.sightings) => found({ sightings }).I4
     if (!first || !second || !last) throw new Error('three sightings are expected')
-    expect(seen(last, second)).toContain('was seen at its end, and then before it')
+    expect(seen(last, { ...second, progress: undefined })).toContain(
+      'was seen at its end, and then before it',
+    )
     expect(seen(second, first)).toContain('was seen in 1, then 0')
     expect(seen(second, { ...second, progress: 39 })).toContain('went from 40 % back to 39 %')
   })

@@ -16,7 +16,13 @@ export type Accepted = {
 }
 
 /** What a client once saw of its job. */
-export type Sighting = { jobId: string; attempt: number; progress: number; isOver: boolean }
+export type Sighting = {
+  jobId: string
+  attempt: number
+  /** Undefined where the view told none; see `driveJobs`. */
+  progress: number | undefined
+  isOver: boolean
+}
 
 /** What remains of a run, from outside the services. */
 export type Evidence = {
@@ -156,15 +162,21 @@ function nothingGoesBack(evidence: Evidence, { recordOf, eventsOf, endsOf }: Vie
     return [...back, ...falls, ...later.map(({ type }) => `${jobId} left its end: ${type}`)]
   })
   const last = new Map<string, Sighting>()
+  const furthest = new Map<string, number>()
   const bySight = evidence.sightings.flatMap((sighting) => {
     const { jobId, attempt, progress, isOver } = sighting
     const before = last.get(jobId)
     last.set(jobId, sighting)
+    if (progress !== undefined) {
+      const seen = furthest.get(`${jobId}:${attempt}`) ?? 0
+      if (progress < seen) return [`${jobId} went from ${seen} % back to ${progress} %`]
+      furthest.set(`${jobId}:${attempt}`, progress)
+    }
     if (!before) return []
     if (before.isOver && !isOver) return [`${jobId} was seen at its end, and then before it`]
-    if (attempt < before.attempt) return [`${jobId} was seen in ${before.attempt}, then ${attempt}`]
-    const isBack = attempt === before.attempt && progress < before.progress
-    return isBack ? [`${jobId} went from ${before.progress} % back to ${progress} %`] : []
+    return attempt < before.attempt
+      ? [`${jobId} was seen in ${before.attempt}, then ${attempt}`]
+      : []
   })
   const checked = evidence.events.length + evidence.sightings.length
   const violations = [...byEvents, ...bySight]

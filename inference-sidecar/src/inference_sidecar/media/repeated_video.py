@@ -18,7 +18,7 @@ class PreparedVideo:
     content: bytes
 
     def fits(self, plan: Plan) -> bool:
-        """Whether it may stand for the video of this plan: it allows it, and is as long and large."""
+        """Whether it may stand for the video of this plan, which is as long and as large."""
         return (
             plan.may_repeat
             and self.plan.delivery == plan.delivery

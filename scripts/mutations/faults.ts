@@ -200,7 +200,7 @@ export const plantedFaults: readonly PlantedFault[] = [
     file: publishOutputs,
     find: '          traceparent,\n          lastSequence: 0,\n',
     replace: '          traceparent,\n',
-    tests: [...ofServices, 'orchestrator/test/limits.test.ts'],
+    tests: ['orchestrator/test/orchestrator.test.ts'],
   },
   {
     what: 'any object passes for the video',

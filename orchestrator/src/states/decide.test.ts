@@ -61,6 +61,10 @@ describe('a job', () => {
     expect(decide(aJob(), claim, rules).job?.turn).toMatchObject({ start: 99, seconds: 5 })
   })
 
+  it('gets a new epoch with each claim', () => {
+    expect(decide(aJob({ epoch: 1 }), aMessage('claim'), rules).job?.epoch).toBe(2)
+  })
+
   it('charges no attempt that another follows, whoever is to blame', () => {
     const rendering = aJob({ state: 'rendering', epoch: 1 })
     const again = decide(rendering, aMessage('failed', { code: 'REQUEST_TIMEOUT' }), rules).job

@@ -15,6 +15,7 @@ import { staleSchemaFiles, writeJsonSchemas } from './generate/json-schema.ts'
 import { writeLimits } from './generate/limits.ts'
 import { writeLogs } from './generate/logs.ts'
 import { writeMetrics } from './generate/metrics.ts'
+import { writePromises } from './generate/promises.ts'
 import { writePythonContracts } from './generate/python-contracts.ts'
 import { writePythonSecrets } from './generate/python-secrets.ts'
 
@@ -27,6 +28,7 @@ const generators: readonly (() => GeneratedFiles | Promise<GeneratedFiles>)[] = 
   writeConfiguration, // .env.example, docs/configuration.md
   writeLogs, // docs/logs.md
   writeLimits, // README.md, docs/api.md
+  writePromises, // README.md, docs/reliability.md
   writeAlerts, // deploy/observability/generated/*.yml, docs/alerts.md
   writeMetrics, // docs/metrics.md
   writePythonContracts, // inference-sidecar/src/inference_sidecar/foundation/contracts.py

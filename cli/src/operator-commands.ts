@@ -1,7 +1,9 @@
 import { costSplits } from '@avatar/contracts'
 import { type Command, InvalidArgumentError, Option } from 'commander'
+import { type FaultKind, faultKinds } from './chaos/plan.ts'
 import type { CommandContext } from './command-context.ts'
 import { configOption, dataOption, jsonOption } from './command-options.ts'
+import type { ChaosOptions } from './commands/chaos.ts'
 import type { CostsOptions } from './commands/costs.ts'
 import type { KeysOptions } from './commands/keys.ts'
 import type { LimitsOptions } from './commands/limits.ts'
@@ -9,10 +11,14 @@ import type { PublisherOptions } from './commands/publishers.ts'
 import type { ProvisionCommandOptions, SystemOptions } from './commands/system.ts'
 import type { InitOptions } from './commands/system-init.ts'
 import type { ReleaseOptions } from './commands/system-release.ts'
+import type { VerifyDeletionOptions } from './commands/verify-deletion.ts'
 import type { PoolOptions, RemovePoolOptions } from './commands/worker-pools.ts'
 import type { DrainOptions, WorkersOptions } from './commands/workers.ts'
 import { exitCodes, UserError } from './exit-codes.ts'
 import { withLimitOptions } from './limit-options.ts'
+import { parseSeed } from './parse-seed.ts'
+
+const mostMinutes = 24 * 60
 
 type BackupOptions = SystemOptions & { every?: number; keepDays?: number }
 
@@ -26,6 +32,7 @@ export function addOperatorCommands(
   addWorkerCommands(program, context, onExit)
   addCostCommands(program, context, onExit)
   addSystemCommands(program, context, onExit)
+  addProofCommands(program, context, onExit)
 }
 
 function addPublisherCommands(program: Command, context: CommandContext) {
@@ -271,6 +278,59 @@ function addSystemCommands(
       const { restore } = await import('./commands/system.ts')
       await restore(folder, options, context)
     })
+}
+
+/** The commands by which anybody may doubt us. */
+function addProofCommands(
+  program: Command,
+  context: CommandContext,
+  onExit: (code: number) => void,
+) {
+  program
+    .command('chaos')
+    .description('load and faults for a system of its own: does it keep its promises?')
+    .option(
+      '--seed <number>',
+      'the same seed, the same faults (default: another each time)',
+      parseSeed,
+    )
+    .option('--minutes <minutes>', 'how long faults happen', parseMinutes, 1)
+    .option(
+      '--only <kinds>',
+      `some kinds of faults alone: ${faultKinds.join(', ')}`,
+      parseFaultKinds,
+    )
+    .option('--log', 'also print what the processes say, on standard error')
+    .option(...jsonOption)
+    .action(async (options: ChaosOptions) => {
+      const { chaos } = await import('./commands/chaos.ts')
+      onExit(await chaos(options, context))
+    })
+  program
+    .command('verify-deletion')
+    .description('does anything stay of jobs whose time is over?')
+    .option('--job <id>', 'only this job, with what was removed')
+    .option(...dataOption)
+    .option(...jsonOption)
+    .action(async (options: VerifyDeletionOptions) => {
+      const { verifyDeletion } = await import('./commands/verify-deletion.ts')
+      onExit(await verifyDeletion(options, context))
+    })
+}
+
+function parseFaultKinds(text: string): FaultKind[] {
+  return text.split(',').map((name) => {
+    const found = faultKinds.find((kind) => kind === name.trim())
+    if (!found) throw new InvalidArgumentError(`"${name}" is no kind of fault.`)
+    return found
+  })
+}
+
+function parseMinutes(text: string): number {
+  const minutes = Number(text)
+  if (!(minutes > 0 && minutes <= mostMinutes))
+    throw new InvalidArgumentError(`Minutes are a number above 0, at most ${mostMinutes}.`)
+  return minutes
 }
 
 function parseSeconds(text: string): number {

@@ -29,6 +29,14 @@ export async function pidsWithVariable(name: string, value: string): Promise<num
   return found
 }
 
+/** The living children of a process. */
+export async function childrenOf(parent: number): Promise<number[]> {
+  const entries = await readdir('/proc').catch(() => [])
+  const pids = entries.map(Number).filter(Number.isInteger)
+  const stats = await Promise.all(pids.map(async (pid) => ({ pid, stat: await statOf(pid) })))
+  return stats.flatMap(({ pid, stat }) => (stat?.parent === parent ? [pid] : []))
+}
+
 /** Whether there is such a process, whoever owns it. Works everywhere. */
 export function processLives(pid: number): boolean {
   try {

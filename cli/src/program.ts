@@ -10,6 +10,7 @@ import type { UpOptions } from './commands/up.ts'
 import { exitCodes, UserError } from './exit-codes.ts'
 import { withLimitOptions } from './limit-options.ts'
 import { addOperatorCommands } from './operator-commands.ts'
+import { parseSeed } from './parse-seed.ts'
 import { parseReplicas } from './stack/instances.ts'
 import { defaultDataFolder } from './system.ts'
 
@@ -222,13 +223,6 @@ function parseHours(text: string): number {
   const hours = Number(text)
   if (!(hours >= 0)) throw new InvalidArgumentError('Hours are a number, 0 or more.')
   return hours
-}
-
-function parseSeed(text: string): number {
-  const seed = Number(text)
-  if (text.trim() === '' || !Number.isSafeInteger(seed) || seed < 0)
-    throw new InvalidArgumentError('A seed is a whole number, 0 or more.')
-  return seed
 }
 
 function parsePort(text: string): number {

@@ -8,6 +8,7 @@ import {
   timeMsSchema,
   usedSchema,
 } from './job.ts'
+import { limits } from './limits.ts'
 import { text } from './text.ts'
 
 /**
@@ -31,6 +32,12 @@ const workerFact = { ...fact, workerId: z.string() }
  */
 const end = { used: usedSchema.optional() }
 
+/** An object that is gone, and how large it was. */
+export const removedObjectSchema = z
+  .object({ key: z.string().max(1024), bytes: z.int().nonnegative() })
+  .meta({ title: 'RemovedObject' })
+export type RemovedObject = z.infer<typeof removedObjectSchema>
+
 /** Every event by its type. An event is a fact in the past; its type is the middle of its subject. */
 export const eventSchemas = {
   /** Ingest created the record. */
@@ -51,7 +58,15 @@ export const eventSchemas = {
   'job.failed': z.object({ type: z.literal('job.failed'), ...fact, error: jobErrorSchema }),
   'job.cancelled': z.object({ type: z.literal('job.cancelled'), ...fact }),
   /** The janitor deleted the job's media. */
-  'job.deleted': z.object({ type: z.literal('job.deleted'), ...fact }),
+  'job.deleted': z.object({
+    type: z.literal('job.deleted'),
+    ...fact,
+    /**
+     * What it removed. A janitor that was killed in between leaves out what it had removed until then, and
+     * an earlier version leaves out the list.
+     */
+    removed: z.array(removedObjectSchema).max(limits.deletedObjectsNamed).optional(),
+  }),
   /** A worker began the first denoising step of this epoch. */
   'render.started': z.object({ type: z.literal('render.started'), ...workerFact }),
   /** The video is uploaded. */

@@ -40,6 +40,8 @@ export const limits = {
   /** Jobs that one worker holds at most, because its heartbeat names each of them. */
   beatMaxJobs: 64,
   sseStreamsPerOwner: 16,
+  /** Objects that one deletion names. A job has two inputs, and a video for each attempt that stored one. */
+  deletedObjectsNamed: 100,
 } as const
 
 /** Frames per second of every delivered video. */

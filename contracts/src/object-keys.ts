@@ -25,9 +25,14 @@ export function inputKey(jobId: string, nonce: string, sha256: string, extension
   return `${jobPrefix(jobId)}input/${nonce}-${sha256}.${extension}`
 }
 
+/** The videos of a job: of the attempt that made its result, and of those that stored theirs too late. */
+export function outputPrefix(jobId: string): string {
+  return `${jobPrefix(jobId)}out/`
+}
+
 /** Where one attempt stores its video. The epoch keeps a stale worker out of a later attempt's output. */
 export function outputKey(jobId: string, epoch: number): string {
-  return `${jobPrefix(jobId)}out/${epoch}/video.mp4`
+  return `${outputPrefix(jobId)}${epoch}/video.mp4`
 }
 
 /** The media type of every video, as it is stored and as its links answer. */

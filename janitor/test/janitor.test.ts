@@ -5,14 +5,16 @@ import {
   buckets,
   consumers,
   deletionDueSchema,
+  eventSchemas,
   type JobRecord,
   jobKey,
   jobRecordSchema,
+  outputKey,
   type ServiceUser,
   scaledTimings,
   subjects,
 } from '@avatar/contracts'
-import { aJob } from '@avatar/contracts/testing'
+import { aJob, aRender } from '@avatar/contracts/testing'
 import {
   type Bus,
   type Clock,
@@ -119,6 +121,11 @@ async function createWorld() {
   const isDeletionPublished = async (jobId: string) =>
     (await operator.lastMessage('EVENTS', subjects.event('job.deleted', jobId))) !== undefined
 
+  const removedOf = async (jobId: string) => {
+    const found = await operator.lastMessage('EVENTS', subjects.event('job.deleted', jobId))
+    return eventSchemas['job.deleted'].parse(found?.body).removed
+  }
+
   /** A job with one input and one output. */
   async function jobWithMedia(difference: Partial<JobRecord>) {
     const job = aJob({ jobId: randomUUID(), ...difference })
@@ -144,6 +151,7 @@ async function createWorld() {
     jobWithMedia,
     keysOf,
     isDeletionPublished,
+    removedOf,
     sweeper,
     sweepIn,
     stoppedSweepIn,
@@ -173,7 +181,32 @@ describe.each(['completed', 'failed', 'cancelled'] as const)('a job that %s', (s
     await until(async () => (await world.keysOf(job.jobId)).length === 0, { what: 'deletion' })
     expect(Date.now()).toBeGreaterThanOrEqual(expiresAtMs)
     await until(() => world.isDeletionPublished(job.jobId))
+    const prefix = `jobs/${job.jobId}/`
+    const names = [`${prefix}input/a.png`, `${prefix}out/1/video.mp4`]
+    expect(await world.removedOf(job.jobId)).toEqual(names.map((key) => ({ key, bytes: 5 })))
   })
+})
+
+it('a janitor that was killed in the middle names what was left, and a repeated timer nothing', async () => {
+  const job = await world.jobWithMedia(ended(0))
+  await world.objects.delete(`jobs/${job.jobId}/input/a.png`)
+  await world.schedule(job, Date.now())
+  await until(() => world.isDeletionPublished(job.jobId))
+  expect(await world.removedOf(job.jobId)).toMatchObject([
+    { key: `jobs/${job.jobId}/out/1/video.mp4` },
+  ])
+})
+
+it('the sweep removes the video of an attempt that was given up, and keeps the result', async () => {
+  const jobId = randomUUID()
+  const result = aRender({ key: outputKey(jobId, 2) })
+  await world.jobWithMedia({ jobId, ...ended(Date.now() + 40 * hourMs), epoch: 2, result })
+  await world.putObject(result.key)
+  await world.sweepIn(0)
+  expect(await world.keysOf(jobId)).toHaveLength(3)
+  await world.sweepIn(2 * hourMs)
+  expect(await world.keysOf(jobId)).toEqual([`jobs/${jobId}/input/a.png`, result.key])
+  expect(await world.isDeletionPublished(jobId)).toBe(false)
 })
 
 it('publishes a deletion that a crash kept from being published', async () => {
@@ -234,7 +267,12 @@ describe('the sweep', () => {
 
 it('sweeps what events missed: expired, orphaned and stale objects, and nothing else', async () => {
   const living = await world.jobWithMedia({ state: 'queued' })
-  const kept = await world.jobWithMedia(ended(Date.now() + 40 * hourMs))
+  const keptId = randomUUID()
+  const result = aRender({ key: outputKey(keptId, 1) })
+  const kept = await world.jobWithMedia({
+    ...{ jobId: keptId, result },
+    ...ended(Date.now() + 40 * hourMs),
+  })
   const late = await world.jobWithMedia({ ...ended(Date.now() + hourMs), deletedAtMs: 1 })
   const orphan = randomUUID()
   await world.putObject(`jobs/${orphan}/input/a.png`)
@@ -251,6 +289,7 @@ it('sweeps what events missed: expired, orphaned and stale objects, and nothing 
   const swept = await world.sweepIn(2 * hourMs)
   expect(swept).toMatchObject({ expired: 4, orphaned: 1, stale: 0, announced: 1, failed: 1 })
   expect(await world.isDeletionPublished(lost.jobId)).toBe(true)
+  expect(await world.removedOf(lost.jobId)).toHaveLength(2)
   expect(await world.isDeletionPublished(late.jobId)).toBe(false)
   expect(await world.keysOf(lost.jobId)).toEqual([])
   expect(await world.keysOf(broken)).toHaveLength(1)

@@ -1,7 +1,7 @@
 import { anyEventOf, eventId } from '@avatar/contracts'
 import { aJob } from '@avatar/contracts/testing'
 import { expect, it } from 'vitest'
-import { factOf, plainEvent } from './publish-event.ts'
+import { deletedEvent, factOf } from './publish-event.ts'
 
 it('takes owner and attempt of an event from the job’s record', () => {
   const job = aJob({ owner: 'acme', epoch: 3 })
@@ -11,7 +11,7 @@ it('takes owner and attempt of an event from the job’s record', () => {
 })
 
 it('builds an event that follows its schema', () => {
-  const event = plainEvent('job.deleted', factOf(aJob({ epoch: 2 }), 1, 5))
+  const event = deletedEvent(factOf(aJob({ epoch: 2 }), 1, 5), [])
   expect(anyEventOf(['job.deleted']).parse(event)).toEqual(event)
   expect(eventId(event)).toBe(`${event.jobId}:job.deleted:2`)
 })

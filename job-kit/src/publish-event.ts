@@ -1,4 +1,12 @@
-import { type AnyEvent, type EventType, eventId, type JobRecord, subjects } from '@avatar/contracts'
+import {
+  type AnyEvent,
+  type EventType,
+  eventId,
+  type JobRecord,
+  limits,
+  type RemovedObject,
+  subjects,
+} from '@avatar/contracts'
 import type { Bus, PublishOptions, PublishOutcome } from '@avatar/service-kit'
 
 /** What every event says about its job. */
@@ -24,6 +32,14 @@ export function factOf(
 /** An event that has no fields of its own. */
 export function plainEvent<T extends PlainEventType>(type: T, fact: Fact): AnyEvent & { type: T } {
   return { type, ...fact } as AnyEvent & { type: T } // Such a type has no other field.
+}
+
+/** The media of a job are deleted; the event names as many of the removed objects as it may. */
+export function deletedEvent(
+  fact: Fact,
+  removed: readonly RemovedObject[],
+): AnyEvent & { type: 'job.deleted' } {
+  return { type: 'job.deleted', ...fact, removed: removed.slice(0, limits.deletedObjectsNamed) }
 }
 
 /**

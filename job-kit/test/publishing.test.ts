@@ -6,7 +6,7 @@ import { aJob } from '@avatar/contracts/testing'
 import type { Bus } from '@avatar/service-kit'
 import { until } from '@avatar/service-kit/testing'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { factOf, plainEvent, publishEvent, publishNotification } from '../src/index.ts'
+import { deletedEvent, factOf, publishEvent, publishNotification } from '../src/index.ts'
 
 let nats: Awaited<ReturnType<typeof createTestNats>>
 let bus: Bus
@@ -24,7 +24,7 @@ afterAll(async () => {
 })
 
 const deletionOf = (epoch: number, atMs = 1) =>
-  plainEvent('job.deleted', factOf(aJob({ jobId: randomUUID(), epoch }), 1, atMs))
+  deletedEvent(factOf(aJob({ jobId: randomUUID(), epoch }), 1, atMs), [])
 
 describe('an event', () => {
   it('is stored on the subject of its type and job, and carries the trace', async () => {

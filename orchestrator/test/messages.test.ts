@@ -1,6 +1,6 @@
 import { subjects } from '@avatar/contracts'
 import { anEvent } from '@avatar/contracts/testing'
-import { factOf, plainEvent } from '@avatar/job-kit'
+import { deletedEvent, factOf } from '@avatar/job-kit'
 import { attemptTraceparent } from '@avatar/service-kit'
 import { until } from '@avatar/service-kit/testing'
 import { describe, expect, it } from 'vitest'
@@ -155,7 +155,7 @@ describe('an event', () => {
     const job = await world.queued()
     await world.cancel(job)
     await world.reaches(job, 'cancelled')
-    await world.publishEvent(plainEvent('job.deleted', factOf(job, 2, Date.now())))
+    await world.publishEvent(deletedEvent(factOf(job, 2, Date.now()), []))
     const noted = await until(async () => {
       const record = await world.record(job)
       return record?.deletedAtMs ? record : undefined
@@ -219,7 +219,7 @@ describe('metrics and log', () => {
     await ours.worker.reports('failed', ours.job, 1)
     await world.reaches(ours.job, 'failed')
     const { jobId } = ours.job
-    await world.publishEvent(plainEvent('job.deleted', factOf(ours.job, 0, Date.now())))
+    await world.publishEvent(deletedEvent(factOf(ours.job, 0, Date.now()), []))
     await until(async () => (await world.record(ours.job))?.deletedAtMs !== undefined)
     const theirs = await world.claimed()
     const failed = anEvent('render.failed', {

@@ -4,6 +4,8 @@ import { BaseSequencer, type TestSpecification } from 'vitest/node'
 const longest = [
   'e2e/kill-walk',
   'e2e/kill-each-process',
+  'e2e/chaos',
+  'e2e/verify-deletion',
   'e2e/stopped-worker',
   'e2e/store-trouble',
   'cli/test/starts',

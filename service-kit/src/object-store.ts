@@ -271,12 +271,12 @@ export function createObjectStore(options: ObjectStoreOptions) {
       await orMissing(retried(() => client.send(command, sent), signal))
     },
 
-    /** Deletes everything under a prefix and returns how many objects that were. */
-    async deletePrefix(prefix: string): Promise<number> {
-      let deleted = 0
+    /** Deletes everything under a prefix and returns what that was. */
+    async deletePrefix(prefix: string): Promise<ListedObject[]> {
+      const deleted: ListedObject[] = []
       for await (const object of this.list(prefix)) {
         await this.delete(object.key)
-        deleted++
+        deleted.push(object)
       }
       return deleted
     },

@@ -1,6 +1,7 @@
+export { type Random, seededRandom } from '../src/seeded-random.ts'
+export { mountSmallDisk, type SmallDisk } from '../src/small-disk.ts'
 export * from './hand-clock.ts'
 export * from './run-main.ts'
 export * from './runnable-contract.ts'
-export * from './small-disk.ts'
 export * from './span-notebook.ts'
 export * from './until.ts'

@@ -1,17 +1,7 @@
 import { setTimeout as pause } from 'node:timers/promises'
 import { processNames } from '@avatar/contracts'
+import { seededRandom } from '@avatar/service-kit/testing'
 import type { System, Victim } from './system.ts'
-
-/** Random whole numbers below a bound; the same seed gives the same numbers (mulberry32). */
-export function seededRandom(seed: number): (below: number) => number {
-  let state = seed >>> 0
-  return (below) => {
-    state = (state + 0x6d2b79f5) >>> 0
-    let mixed = Math.imul(state ^ (state >>> 15), state | 1)
-    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61)
-    return Math.floor((((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32) * below)
-  }
-}
 
 type ChaosOptions = {
   seed: number

@@ -55,6 +55,10 @@ export type Stack = {
   refused: AbortSignal
   /** Which services refused their configuration, why, and what to do; undefined while none has. */
   refusal(): UserError | undefined
+  /** Signals a process and its process group. One that is just being started again is left alone. */
+  signal(name: ProcessName, signal: NodeJS.Signals): void
+  /** Undefined while it does not run. */
+  pidOf(name: ProcessName): number | undefined
   /** Kills everything at once. */
   kill(): void
 }
@@ -191,6 +195,10 @@ async function startClaimed(
       const bad = allOf(serviceNames).filter(({ process }) => process.stoppedBadly())
       return bad.map(({ label }) => label)
     },
+    signal(name, signal) {
+      for (const { process } of allOf([name])) process.signal(signal)
+    },
+    pidOf: (name) => allOf([name])[0]?.process.pid(),
     kill: () => {
       void diskWatch.stop()
       observers?.kill()

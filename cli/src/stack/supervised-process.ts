@@ -111,6 +111,12 @@ export function superviseProcess(program: Program, supervision: Supervision) {
     stop: loop.stop,
     /** Ends the program as `stop` does; it is then started again. */
     restart: () => terminate(),
+    /** Signals the program and its process group; nothing happens while it does not run. */
+    signal(signal: NodeJS.Signals) {
+      if (child?.exitCode === null && child.signalCode === null) signalGroup(child, signal)
+    },
+    /** Undefined while it does not run. */
+    pid: () => (child?.exitCode === null && child.signalCode === null ? child.pid : undefined),
     /** Stops at once, by SIGKILL. */
     kill() {
       void loop.stop()

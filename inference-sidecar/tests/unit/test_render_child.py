@@ -25,8 +25,9 @@ from inference_sidecar.engines.engine import (
 from inference_sidecar.engines.null.engine import NullEngine
 from inference_sidecar.engines.null.settings import NullSettings
 from inference_sidecar.foundation.contracts import EngineFacts
-from inference_sidecar.foundation.errors import GpuOutOfMemory
+from inference_sidecar.foundation.errors import GpuOutOfMemory, RenderFailed
 from inference_sidecar.media.encoder import find_ffmpeg
+from inference_sidecar.rendering import render_child
 from inference_sidecar.rendering.render_child import RenderChild
 from inference_sidecar.rendering.render_protocol import (
     CHILD_LINES,
@@ -225,6 +226,28 @@ def test_a_render_is_reported_from_the_first_forward_pass_to_the_complete_file(
     assert (video.frames, result.degraded, result.engine) == (50, False, "null")
     assert video.path == tmp_path / "1.mp4"
     assert (tmp_path / "1.mp4").stat().st_size == video.bytes
+
+
+def test_a_prepared_video_is_delivered_again_where_it_is_asked_for_and_as_long(
+    parent: Parent, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parent.order(1, "null:prepared")
+    first = _following(parent, DoneLine)
+
+    def encode_nothing(*_: object, **__: object) -> None:
+        raise RenderFailed("nothing is encoded any more")
+
+    monkeypatch.setattr(render_child, "PiecewiseEncoder", encode_nothing)
+    parent.order(2, "null:prepared")
+    second = _following(parent, DoneLine)
+    assert isinstance(first, DoneLine)
+    assert isinstance(second, DoneLine)
+    assert second.result.video == replace(first.result.video, path=tmp_path / "2.mp4")
+    assert (tmp_path / "2.mp4").read_bytes() == (tmp_path / "1.mp4").read_bytes()
+    parent.order(3, "null:prepared", frames=25)
+    assert isinstance(_following(parent, FailedLine), FailedLine)
+    parent.order(4)
+    assert isinstance(_following(parent, FailedLine), FailedLine)
 
 
 def test_a_start_tells_how_far_it_is_loaded_each_percent_once(tmp_path: Path) -> None:

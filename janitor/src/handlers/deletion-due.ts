@@ -7,7 +7,7 @@ import {
   spanNames,
   templateOf,
 } from '@avatar/contracts'
-import { type JobRecords, plainEvent, publishEvent } from '@avatar/job-kit'
+import { deletedEvent, type JobRecords, publishEvent } from '@avatar/job-kit'
 import {
   continueTrace,
   type Delivery,
@@ -23,7 +23,7 @@ import type { MayDelete } from '../may-delete.ts'
 import type { MeasureDeletions } from '../measure-deletions.ts'
 
 /**
- * The deletion timer of a job fired: delete everything that the job owns, then publish that. Deleting
+ * The deletion timer of a job fired: delete everything that the job owns, then publish that, with a list. Deleting
  * what is gone succeeds, so a timer may fire twice. The record decides: a job that has not ended keeps
  * its media, whatever a timer says, and so does one whose time has not come by the broker's clock.
  */
@@ -52,15 +52,16 @@ export function onDeletionDue(
       'client',
     )
     describeSpan({
-      [spanAttributes.objects]: deleted,
+      [spanAttributes.objects]: deleted.length,
       [spanAttributes.lateSeconds]: found ? -leftMs / 1000 : undefined,
     })
-    measure.deleted(deleted, 'due')
+    measure.deleted(deleted.length, 'due')
     if (found) measure.jobDeleted(found.value, clock.nowMs())
-    log.info({ objects: deleted }, 'media deleted')
+    log.info({ objects: deleted.length }, 'media deleted')
     const { epoch } = found?.value ?? { epoch: 0 }
     const fact = { jobId, owner, epoch, revision: found?.revision ?? 0, atMs: clock.nowMs() }
-    await publishEvent(bus, plainEvent('job.deleted', fact), { traceparent: delivery.traceparent })
+    const removed = deleted.map(({ key, bytes }) => ({ key, bytes }))
+    await publishEvent(bus, deletedEvent(fact, removed), { traceparent: delivery.traceparent })
   }
 }
 

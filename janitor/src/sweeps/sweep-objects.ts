@@ -1,5 +1,11 @@
-import { isTerminal, type JobRecord, jobIdOfKey } from '@avatar/contracts'
-import { factOf, type JobRecords, plainEvent, publishEvent } from '@avatar/job-kit'
+import {
+  isTerminal,
+  type JobRecord,
+  jobIdOfKey,
+  outputPrefix,
+  type RemovedObject,
+} from '@avatar/contracts'
+import { deletedEvent, factOf, type JobRecords, publishEvent } from '@avatar/job-kit'
 import {
   asAppError,
   background,
@@ -31,8 +37,8 @@ type Fate = 'keep' | 'expired' | 'orphaned' | 'stale'
 /**
  * Cleans up what a lost event left behind. It lists the bucket, not the records, and deletes the objects
  * of ended jobs past their expiry, whatever `deletedAtMs` says (a stopped worker may have uploaded
- * late); objects without a record that are older than any admission; and publishers' inputs that nobody
- * needs any more. It publishes each deletion that was never published. While clocks disagree it deletes
+ * late); videos of attempts that were given up; objects without a record that are older than any
+ * admission; and publishers' inputs that nobody needs any more. It publishes each deletion that was never published. While clocks disagree it deletes
  * nothing.
  */
 export function sweepObjects(
@@ -100,17 +106,18 @@ export function sweepObjects(
   async function sweepJob(jobId: string, owned: readonly ListedObject[], swept: Swept) {
     // An object's key does not name the owner.
     const found = await records.findMatching(`*.${jobId}`)
-    let expired = 0
+    const removed: RemovedObject[] = []
     for (const object of owned) {
       swept.listed++
       const fate = fateOf(found?.value, object)
       if (fate === 'keep') continue
-      if ((await remove(object, fate, swept)) && fate === 'expired') expired++
+      const isRemoved = await remove(object, fate, swept)
+      if (isRemoved && fate === 'expired') removed.push({ key: object.key, bytes: object.bytes })
     }
-    if (!found || expired === 0 || found.value.deletedAtMs !== undefined) return
+    if (!found || removed.length === 0 || found.value.deletedAtMs !== undefined) return
     const { value, revision } = found
     measure.jobDeleted(value, clock.nowMs())
-    const event = plainEvent('job.deleted', factOf(value, revision, clock.nowMs()))
+    const event = deletedEvent(factOf(value, revision, clock.nowMs()), removed)
     await publishEvent(bus, event, {
       traceparent: value.traceparent,
       timeoutMs: timings.publishInPassMs,
@@ -125,7 +132,11 @@ export function sweepObjects(
 
   function fateOf(job: JobRecord | undefined, object: ListedObject): Fate {
     if (!job) return ageMsOf(object) > timings.orphanAgeMs ? 'orphaned' : 'keep'
-    return isTerminal(job) && clock.nowMs() >= (job.expiresAtMs ?? Infinity) ? 'expired' : 'keep'
+    if (!isTerminal(job)) return 'keep'
+    if (clock.nowMs() >= (job.expiresAtMs ?? Infinity)) return 'expired'
+    const isOutput = object.key.startsWith(outputPrefix(job.jobId))
+    const isNeeded = !isOutput || object.key === job.result?.key
+    return !isNeeded && ageMsOf(object) > timings.orphanAgeMs ? 'orphaned' : 'keep'
   }
 
   const everyMs = timings.sweepEveryMs

@@ -54,6 +54,28 @@ describe('a job', () => {
     expect(decide(cancelled, aMessage('deleted'), rules).job?.deletedAtMs).toBe(createdAtMs)
   })
 
+  it('keeps the turn of its first claim at every later one', () => {
+    const turn = { start: 7, seconds: 3, estimatedSeconds: 3, takenAtMs: rules.nowMs - 9 }
+    const claim = aMessage('claim', { turn: { start: 99, seconds: 5 } })
+    expect(decide(aJob({ turn }), claim, rules).job?.turn).toEqual(turn)
+    expect(decide(aJob(), claim, rules).job?.turn).toMatchObject({ start: 99, seconds: 5 })
+  })
+
+  it('gets a new epoch with each claim', () => {
+    expect(decide(aJob({ epoch: 1 }), aMessage('claim'), rules).job?.epoch).toBe(2)
+  })
+
+  it('charges no attempt that another follows, whoever is to blame', () => {
+    const rendering = aJob({ state: 'rendering', epoch: 1 })
+    const again = decide(rendering, aMessage('failed', { code: 'REQUEST_TIMEOUT' }), rules).job
+    expect(again).toMatchObject({ state: 'queued', spent: [{ end: 'failed', isCharged: false }] })
+  })
+
+  it('notes its deletion once, however often that is told', () => {
+    const done = aJob({ state: 'completed', epoch: 1, deletedAtMs: rules.nowMs - 5 })
+    expect(decide(done, aMessage('deleted'), rules)).toEqual({})
+  })
+
   it('fails at the third failure of the engine, not before', () => {
     const second = decide(
       aJob({ state: 'rendering', epoch: 1, failures: 1 }),

@@ -1,4 +1,4 @@
-import { seededRandom } from '../chaos.ts'
+import { seededRandom } from '@avatar/service-kit/testing'
 
 /**
  * What can go wrong with a doorbell. `429`, `500`, `no-credit`: refused. `lost`: taken, and forgotten.

@@ -123,6 +123,7 @@ class Plan:
     chunks: delivered frames of each chunk, in order; their sum is `RenderRequest.frames`.
     delivery: what the encoder scales to; the request's, unless the engine says otherwise (`null`).
     warnings: what the caller should know about the media; the result shows them.
+    may_repeat: an earlier video of the same length and size will do, which only a benchmark wants.
     """
 
     generation: Size
@@ -131,6 +132,7 @@ class Plan:
     estimated_seconds: float
     size_class: str
     warnings: tuple[JobWarning, ...] = ()
+    may_repeat: bool = False
 
     @property
     def frames(self) -> int:

@@ -33,6 +33,7 @@ from inference_sidecar.foundation.errors import Cancelled, GpuOutOfMemory, Resum
 from inference_sidecar.foundation.process_death import die_with_parent, end_at_uncaught_exceptions
 from inference_sidecar.media.encoder import find_ffmpeg
 from inference_sidecar.media.piecewise_encoder import PiecewiseEncoder
+from inference_sidecar.media.repeated_video import PreparedVideo, RepeatedVideo
 from inference_sidecar.rendering.exhaustion import is_exhausted
 from inference_sidecar.rendering.kept_render import KeptRender
 from inference_sidecar.rendering.order_control import OrderControl
@@ -68,7 +69,7 @@ class _Made:
     last: the last chunk, without its frames; None if an earlier process made them all.
     """
 
-    encoder: PiecewiseEncoder
+    encoder: PiecewiseEncoder | RepeatedVideo
     plan: Plan
     is_degraded: bool
     last: Chunk | None
@@ -84,6 +85,7 @@ class RenderChild:
         self._orders: Queue[RenderOrderLine | None] = Queue()
         self._controls: dict[int, OrderControl] = {}
         self._facts = facts_of(Readiness("", "", "", 0, 0.0))
+        self._prepared: PreparedVideo | None = None
         self.is_loaded = False
 
     def serve(self, on_parent_gone: Callable[[], None]) -> None:
@@ -158,7 +160,7 @@ class RenderChild:
         )
         self._lines.send(RenderedLine(order=order.order))
         # The next render must not wait for the file: the device is free while it is finished.
-        finishing = order.order, control, made.encoder, result_of
+        finishing = order.order, control, made, result_of
         threading.Thread(target=self._finish, args=finishing).start()
 
     def _facts_with(self, last: Chunk | None) -> EngineFacts:
@@ -218,15 +220,19 @@ class RenderChild:
             KeptRender(plan.size_class, is_degraded, safe).write(folder)
             control.kept(next_chunk)
 
-        encoder = PiecewiseEncoder(
-            order.output,
-            request.audio,
-            plan,
-            ffmpeg=self._ffmpeg,
-            folder=folder,
-            first_chunk=first,
-            on_kept=on_kept,
-        )
+        prepared = self._prepared
+        if prepared is not None and prepared.fits(plan):
+            encoder = RepeatedVideo(prepared, order.output)
+        else:
+            encoder = PiecewiseEncoder(
+                order.output,
+                request.audio,
+                plan,
+                ffmpeg=self._ffmpeg,
+                folder=folder,
+                first_chunk=first,
+                on_kept=on_kept,
+            )
         last: Chunk | None = None
         try:
             for chunk in self._engine.render(request, plan, control, resume):
@@ -243,12 +249,15 @@ class RenderChild:
         self,
         order: int,
         control: OrderControl,
-        encoder: PiecewiseEncoder,
+        made: _Made,
         result_of: Callable[..., RenderResult],
     ) -> None:
         try:
-            with control.stage(SPAN_FINISH_FILE), encoder:
-                result = result_of(video=encoder.finish())
+            with control.stage(SPAN_FINISH_FILE), made.encoder as encoder:
+                video = encoder.finish()
+                if made.plan.may_repeat and self._prepared is None:
+                    self._prepared = PreparedVideo(made.plan, video.path.read_bytes())
+                result = result_of(video=video)
         except Exception as error:  # noqa: BLE001 - a file that cannot be finished is a failed render
             self._report(order, error)
         else:

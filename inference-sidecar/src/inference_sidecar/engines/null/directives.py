@@ -5,12 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 _PREFIX = "null:"
-_FLAGS = frozenset({"fail", "noface", "crash", "hang", "oom", "oom-always", "warn"})
+_FLAGS = frozenset({"fail", "noface", "crash", "hang", "oom", "oom-always", "warn", "prepared"})
 
 
 @dataclass(frozen=True)
 class Directives:
-    """seconds: how long the whole render takes. flags: which failures or warnings to simulate."""
+    """seconds: how long the whole render takes. flags: which failures or warnings to simulate.
+
+    The flag `prepared` asks for a video that was encoded before, if there is one as long: a
+    benchmark of the services must not measure the encoder.
+    """
 
     seconds: float = 0.0
     flags: frozenset[str] = frozenset()

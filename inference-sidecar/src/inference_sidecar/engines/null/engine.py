@@ -85,6 +85,7 @@ class NullEngine:
             estimated_seconds=directives.seconds,
             size_class=chosen,
             warnings=_WARNINGS if "warn" in directives.flags else (),
+            may_repeat="prepared" in directives.flags,
         )
 
     def render(

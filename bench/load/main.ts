@@ -1,0 +1,194 @@
+/**
+ * Many jobs of many keys: what a submission, a status and a restart cost while they wait, and how fast they
+ * are drained. The system is real; the engine is `null` and delivers a prepared file. Linux only.
+ *
+ *   npm run bench:load
+ *   npm run bench:load -- --jobs 1000
+ *   npm run bench:load -- --jobs 1000 --listeners 200
+ */
+import { randomInt } from 'node:crypto'
+import { readFile } from 'node:fs/promises'
+import { Agent } from 'node:http'
+import { join } from 'node:path'
+import { setTimeout as pause } from 'node:timers/promises'
+import { parseArgs } from 'node:util'
+import { acceptedSchema } from '@avatar/contracts'
+import { holdWorkers, processNames, startSystem, until, voice } from '../../tests/harness/index.ts'
+import { dataOf } from '../pipeline/measurements.ts'
+import { multipart } from '../pipeline/requests.ts'
+import { markdownTable, quantile } from '../pipeline/statistics.ts'
+import { fairnessOf } from './fair-progress.ts'
+import { type Posted, timedPost } from './timed-post.ts'
+import { memoryOf, type ProcessName, peaks } from './watch-memory.ts'
+
+const { values } = parseArgs({
+  options: {
+    jobs: { type: 'string', default: '10000' },
+    keys: { type: 'string', default: '20' },
+    listeners: { type: 'string', default: '0' },
+  },
+})
+const jobs = Number(values.jobs)
+const keyCount = Number(values.keys)
+const listeners = Number(values.listeners)
+const submittersAtOnce = 8
+const pollersAtOnce = 2
+const lookEveryMs = 500
+const minuteMs = 60_000
+
+const portrait = await readFile(join(import.meta.dirname, '../../examples/portrait.jpg'))
+const body = multipart(portrait, voice({ seconds: 1 }), 'null:prepared')
+
+const system = await startSystem({
+  env: {
+    ...{ QUEUE_MAX_JOBS: '1000000', LIMIT_UNFINISHED_JOBS: '1000000' },
+    ...{ TIMINGS_DIVISOR: '1', LOG_LEVEL: 'warn' },
+  },
+})
+try {
+  await measure()
+} finally {
+  await system.stop()
+}
+
+async function measure() {
+  const keys: string[] = []
+  for (let number = 0; number < keyCount; number++)
+    keys.push(await system.createKey(`load-${number}`))
+  const idle = await memoryOf(system)
+  const release = await holdWorkers(system)
+
+  const agent = new Agent({ keepAlive: true, maxSockets: submittersAtOnce })
+  const submitted: { jobId: string; key: string }[] = []
+  const posts: Posted[] = []
+  let next = 0
+  const queueingSinceMs = performance.now()
+  const submitter = async () => {
+    while (next < jobs) {
+      const key = keys[next++ % keyCount] ?? ''
+      const posted = await timedPost(`${system.url}/generate`, agent, key, body)
+      if (posted.status !== 201) throw new Error(`POST answered ${posted.status}: ${posted.body}`)
+      posts.push(posted)
+      submitted.push({ jobId: dataOf(posted.body, acceptedSchema).job_id, key })
+    }
+  }
+  await Promise.all(Array.from({ length: submittersAtOnce }, submitter))
+  const queuedMs = performance.now() - queueingSinceMs
+  agent.destroy()
+  const queued = await memoryOf(system)
+
+  const restarts = new Map<ProcessName, number>()
+  // A worker is heard of until it has been silent for long: nothing outside tells the next one's start.
+  for (const name of processNames) if (name !== 'sidecar') restarts.set(name, await restartOf(name))
+
+  const stopListening = new AbortController()
+  const events = { received: 0, ended: 0 }
+  const listening = submitted
+    .slice(jobs - listeners)
+    .map((job) => listen(job, events, stopListening.signal))
+  const statusMs: number[] = []
+  const looks = [await memoryOf(system)]
+  const draining = new AbortController()
+  const polling = Array.from({ length: pollersAtOnce }, async () => {
+    while (!draining.signal.aborted) {
+      const job = submitted[randomInt(submitted.length)]
+      if (!job) break
+      statusMs.push(await timedStatus(job))
+      await pause(20)
+    }
+  })
+  const broker = await system.broker()
+  const drainingSinceMs = performance.now()
+  await release()
+  await until(
+    async () => {
+      looks.push(await memoryOf(system))
+      return (await broker.count('EVENTS', 'evt.job.completed.*')) >= jobs
+    },
+    { timeoutMs: 90 * minuteMs, everyMs: lookEveryMs, what: 'an empty queue' },
+  )
+  const drainedMs = performance.now() - drainingSinceMs
+  draining.abort()
+  await Promise.all(polling)
+  stopListening.abort()
+  await Promise.allSettled(listening)
+  const ends = await broker.factsOfType('job.completed')
+  const fairness = fairnessOf(
+    ends.map(({ owner }) => owner),
+    keyCount,
+  )
+  const peak = peaks(looks)
+
+  const after = posts.map(({ afterUploadMs }) => afterUploadMs)
+  const whole = posts.map(({ ms }) => ms)
+  const figures: [string, string][] = [
+    ['POST without the upload, median', `${quantile(after, 0.5).toFixed(1)} ms`],
+    ['POST without the upload, p95', `${quantile(after, 0.95).toFixed(1)} ms`],
+    ['POST with the upload, p95', `${quantile(whole, 0.95).toFixed(1)} ms`],
+    ['submissions a second', (jobs / (queuedMs / 1000)).toFixed(1)],
+    ['status while draining, median', `${quantile(statusMs, 0.5).toFixed(1)} ms`],
+    ['status while draining, p95', `${quantile(statusMs, 0.95).toFixed(1)} ms`],
+    ['jobs drained a second', (jobs / (drainedMs / 1000)).toFixed(1)],
+    ['least served key, of its share', fairness.least.toFixed(2)],
+    ['most served key, of its share', fairness.most.toFixed(2)],
+    ...(listeners
+      ? ([
+          ['event streams that ended with their job', `${events.ended} of ${listeners}`],
+          ['messages on them', String(events.received)],
+        ] satisfies [string, string][])
+      : []),
+  ]
+  const memory = processNames.map((name) => [
+    name,
+    ...[idle, queued, peak].map((look) => (look.get(name) ?? 0).toFixed(0)),
+    restarts.has(name) ? ((restarts.get(name) ?? 0) / 1000).toFixed(1) : '',
+  ])
+  process.stdout.write(
+    `${jobs} jobs of ${keyCount} keys, ${submittersAtOnce} submitters, ${listeners} listeners.\n\n` +
+      `${markdownTable(['', ''], figures)}\n${markdownTable(
+        ['process', 'MiB idle', 'MiB queued', 'MiB at most', 'restart s'],
+        memory,
+      )}`,
+  )
+}
+
+/** From a kill until the successor says that it is ready; the supervisor's pause is part of it. */
+async function restartOf(name: ProcessName): Promise<number> {
+  const sinceMs = performance.now()
+  await system.kill(name)
+  const { processes } = await system.stack()
+  const port = processes[name].ports['metrics']
+  const isReady = async () => {
+    if (port !== undefined)
+      return (await fetch(`http://127.0.0.1:${port}/readyz`).catch(() => undefined))?.ok
+    const health = await system.client.health().catch(() => undefined)
+    return health?.nats === 'ok' && health.storage === 'ok'
+  }
+  await until(isReady, { what: `${name} after its restart` })
+  return performance.now() - sinceMs
+}
+
+async function timedStatus({ jobId, key }: { jobId: string; key: string }): Promise<number> {
+  const sinceMs = performance.now()
+  const answer = await fetch(`${system.url}/status/${jobId}`, {
+    headers: { authorization: `Bearer ${key}` },
+  })
+  await answer.text()
+  if (!answer.ok) throw new Error(`status answered ${answer.status}`)
+  return performance.now() - sinceMs
+}
+
+/** Follows one job's events until its stream ends. */
+async function listen(
+  { jobId, key }: { jobId: string; key: string },
+  events: { received: number; ended: number },
+  signal: AbortSignal,
+) {
+  const answer = await fetch(`${system.url}/events/${jobId}`, {
+    headers: { authorization: `Bearer ${key}` },
+    signal,
+  })
+  for await (const text of answer.body?.pipeThrough(new TextDecoderStream()) ?? [])
+    events.received += text.split('\n\n').length - 1
+  events.ended++
+}

@@ -1,0 +1,113 @@
+import type { JobRecord } from '@avatar/contracts'
+import { systemClock } from '@avatar/service-kit'
+import { leftOutBecause } from '../chaos/inject-faults.ts'
+import { type FaultKind, planChaos } from '../chaos/plan.ts'
+import { type ChaosReport, runChaos } from '../chaos/run-chaos.ts'
+import type { CommandContext } from '../command-context.ts'
+import { exitCodes } from '../exit-codes.ts'
+import { prefixedLines } from '../stack/log-lines.ts'
+import { listenForStop } from '../stop-signals.ts'
+import { table } from '../table.ts'
+
+export type ChaosOptions = {
+  seed?: number
+  minutes: number
+  only?: readonly FaultKind[]
+  json?: boolean
+  log?: boolean
+}
+
+const seeds = 1_000_000
+/** How many violations of one invariant are printed. */
+const violationsShown = 10
+
+/**
+ * `avatar chaos`: a system of its own under load and under faults, and whether it kept its promises.
+ *
+ * @returns 0 when every invariant holds, else 1
+ */
+export async function chaos(options: ChaosOptions, context: CommandContext): Promise<number> {
+  const { env, stdout, stderr, signals } = context
+  const seed = options.seed ?? systemClock.nowMs() % seeds
+  const plan = planChaos(seed, options.minutes, options.only)
+  stderr.write(`seed ${seed}: ${plan.faults.length} faults, ${plan.jobs.length} jobs\n`)
+  const stop = listenForStop(signals, systemClock)
+  const write = options.log
+    ? prefixedLines((line) => stderr.write(line), { hasColours: false, nowMs: systemClock.nowMs })
+    : () => undefined
+  try {
+    const report = await runChaos(plan, { env, write, signal: stop.requested })
+    if (stop.requested.aborted) return exitCodes.interrupted
+    stdout.write(
+      options.json ? `${JSON.stringify(viewOf(report))}\n` : textOf(report, options.only),
+    )
+    return isKept(report) ? exitCodes.ok : exitCodes.failed
+  } finally {
+    stop.forget()
+  }
+}
+
+function isKept({ verdicts, unsettled }: ChaosReport): boolean {
+  return unsettled === undefined && verdicts.every(({ violations }) => violations.length === 0)
+}
+
+function viewOf(report: ChaosReport) {
+  const { plan, verdicts, unsettled, settledMs } = report
+  return {
+    seed: plan.seed,
+    minutes: plan.durationMs / 60_000,
+    kept: isKept(report),
+    invariants: verdicts,
+    faults: Object.fromEntries(countsOf(report).map(({ kind, done }) => [kind, done])),
+    left_out: Object.fromEntries(
+      countsOf(report).flatMap(({ kind, missing, why }) => (missing ? [[kind, why]] : [])),
+    ),
+    jobs: { accepted: report.accepted, ...endsOf(report.records) },
+    settled_seconds: Math.round(settledMs / 100) / 10,
+    unsettled: unsettled ?? null,
+  }
+}
+
+function textOf(report: ChaosReport, only: readonly FaultKind[] | undefined): string {
+  const { plan, verdicts, unsettled, settledMs } = report
+  const invariants = table(
+    ['', 'PROMISE', 'CHECKED', 'VIOLATIONS'],
+    verdicts.map(({ invariant, promise, checked, violations }) => [
+      ...[invariant, promise, String(checked), String(violations.length)],
+    ]),
+  )
+  const shown = verdicts.flatMap(({ invariant, violations }) =>
+    violations.slice(0, violationsShown).map((each) => `${invariant}: ${each}\n`),
+  )
+  const faults = table(
+    ['FAULT', 'HAPPENED', 'LEFT OUT'],
+    countsOf(report).map(({ kind, done, missing, why }) => [
+      ...[kind, String(done), missing ? `${missing}: ${why}` : ''],
+    ]),
+  )
+  const ends = Object.entries(endsOf(report.records)).map(([end, count]) => `${count} ${end}`)
+  const minutes = plan.durationMs / 60_000
+  return [
+    `${invariants}\n`,
+    ...shown,
+    ...(unsettled === undefined ? [] : [`It did not come to rest: ${unsettled}.\n`]),
+    `${faults}\n`,
+    `${report.accepted} accepted: ${ends.join(', ')}; at rest ${(settledMs / 1000).toFixed(1)} s after the last fault\n`,
+    `seed ${plan.seed}; again with: avatar chaos --seed ${plan.seed} --minutes ${minutes}${only ? ` --only ${only.join(',')}` : ''}\n`,
+  ].join('')
+}
+
+function countsOf({ plan, injected }: ChaosReport) {
+  const planned = Map.groupBy(plan.faults, ({ kind }) => kind)
+  return [...planned].map(([kind, those]: [FaultKind, readonly unknown[]]) => {
+    const done = injected.filter((fault) => fault.kind === kind).length
+    return { kind, done, missing: those.length - done, why: leftOutBecause[kind] ?? '' }
+  })
+}
+
+/** How many jobs ended in each way; failures by their code. */
+function endsOf(records: readonly JobRecord[]): Record<string, number> {
+  const names = records.map(({ state, error }) => (error ? `${state} (${error.code})` : state))
+  const counts = Map.groupBy(names, (name) => name)
+  return Object.fromEntries([...counts].map(([name, those]) => [name, those.length]))
+}

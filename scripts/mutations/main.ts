@@ -1,0 +1,99 @@
+/**
+ * Whether the tests notice faults in what decides about jobs: each planted fault is put into a copy of the
+ * working tree, whose named tests must then fail.
+ *
+ *   npm run test:mutations
+ *   npm run test:mutations -- --only liveness     faults whose file or description contains a word
+ *   npm run test:mutations -- --minutes 30        stops planting after that (default: 60)
+ */
+import { execFileSync, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { cp, mkdir, mkdtemp, readFile, rm, symlink, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { dirname, join } from 'node:path'
+import { parseArgs } from 'node:util'
+import { type PlantedFault, plantedFaults } from './faults.ts'
+import { plant } from './plant.ts'
+
+const root = join(import.meta.dirname, '../..')
+const { values } = parseArgs({
+  options: { only: { type: 'string', default: '' }, minutes: { type: 'string', default: '60' } },
+})
+/** Tests that take longer hang by the fault, which is noticed too. */
+const testsWithinMs = 5 * 60_000
+
+type Outcome = 'noticed' | 'NOT NOTICED' | 'not run'
+
+const chosen = plantedFaults.filter(({ what, file }) => `${file} ${what}`.includes(values.only))
+const deadlineMs = performance.now() + Number(values.minutes) * 60_000
+const copy = await mkdtemp(join(tmpdir(), 'avatar-mutations-'))
+try {
+  await copyTree(copy)
+  process.exitCode = (await run()) ? 0 : 1
+} finally {
+  await rm(copy, { recursive: true, force: true })
+}
+
+async function run(): Promise<boolean> {
+  const rows: { fault: PlantedFault; outcome: Outcome; seconds: number }[] = []
+  const healthy = new Set<string>()
+  for (const fault of chosen) {
+    const startedAtMs = performance.now()
+    const outcome = startedAtMs > deadlineMs ? 'not run' : await outcomeOf(fault, healthy)
+    const seconds = (performance.now() - startedAtMs) / 1000
+    rows.push({ fault, outcome, seconds })
+    console.log(`${outcome.padEnd(12)} ${seconds.toFixed(0).padStart(4)} s  ${fault.what}`)
+  }
+  console.log('\n| fault | file | outcome |\n| --- | --- | --- |')
+  for (const { fault, outcome } of rows)
+    console.log(`| ${fault.what} | \`${fault.file}\` | ${outcome} |`)
+  const count = (wanted: Outcome) => rows.filter(({ outcome }) => outcome === wanted).length
+  console.log(
+    `\n${count('noticed')} of ${rows.length} noticed, ${count('NOT NOTICED')} not, ${count('not run')} not run`,
+  )
+  return count('noticed') === rows.length
+}
+
+/** @throws Error when the tests fail without the fault: then their failure says nothing */
+async function outcomeOf(fault: PlantedFault, healthy: Set<string>): Promise<Outcome> {
+  const key = fault.tests.join(' ')
+  if (!healthy.has(key) && !(await passes(fault.tests)))
+    throw new Error(`these tests fail without any fault: ${key}`)
+  healthy.add(key)
+  const path = join(copy, fault.file)
+  const original = await readFile(path, 'utf8')
+  await writeFile(path, plant(original, fault.find, fault.replace))
+  try {
+    return (await passes(fault.tests)) ? 'NOT NOTICED' : 'noticed'
+  } finally {
+    await writeFile(path, original)
+  }
+}
+
+/** The tracked and the new files; what is installed is shared. */
+async function copyTree(to: string) {
+  const listed = execFileSync('git', ['ls-files', '-co', '--exclude-standard'], { cwd: root })
+  for (const file of String(listed).split('\n').filter(Boolean)) {
+    await mkdir(dirname(join(to, file)), { recursive: true })
+    await cp(join(root, file), join(to, file), { recursive: true }).catch(ignoreMissing)
+  }
+  for (const installed of ['node_modules', '.venv'])
+    await symlink(join(root, installed), join(to, installed))
+}
+
+/** A file that was deleted and not committed yet. */
+function ignoreMissing(error: NodeJS.ErrnoException) {
+  if (error.code !== 'ENOENT') throw error
+}
+
+async function passes(tests: readonly string[]): Promise<boolean> {
+  const vitest = join(root, 'node_modules/vitest/vitest.mjs')
+  const child = spawn(process.execPath, [vitest, 'run', '--bail=1', ...tests], {
+    cwd: copy,
+    stdio: 'ignore',
+    timeout: testsWithinMs,
+    killSignal: 'SIGTERM',
+  })
+  const [code] = await once(child, 'exit')
+  return code === 0
+}

@@ -1,0 +1,215 @@
+/** One promise of the system, the fault it is about, and what proves it for a whole night. */
+export type NightlyPart = {
+  /** `R1` to `R25`. */
+  readonly id: string
+  readonly fault: string
+  readonly promise: string
+} & (
+  | {
+      /** Words after `node`, or after Python's for `pytest`. */
+      readonly run: readonly string[]
+      readonly with: 'avatar' | 'vitest' | 'pytest' | 'bench'
+      readonly minutesMax: number
+    }
+  | { readonly notRun: string }
+)
+
+const chaos = (minutes: number, only: string) => ({
+  with: 'avatar' as const,
+  run: ['chaos', '--minutes', String(minutes), '--only', only],
+  // Its start, its end and a busy machine.
+  minutesMax: minutes + 10,
+})
+const tests = (minutesMax: number, ...run: readonly string[]) => ({
+  with: 'vitest' as const,
+  run,
+  minutesMax,
+})
+
+/** The promises in their order, each with one command. */
+export const nightlyParts: readonly NightlyPart[] = [
+  {
+    id: 'R1',
+    fault: 'kill -9 of any process at random moments',
+    promise: 'no accepted job is lost or ends twice',
+    ...chaos(60, 'kill,terminate'),
+  },
+  {
+    id: 'R2',
+    fault: 'the broker restarts under load',
+    promise: 'no acknowledged publish is lost; a submission is answered, by 503 at worst',
+    ...tests(10, 'tests/e2e/kill-each-process.test.ts', '-t', 'while the broker restarts'),
+  },
+  {
+    id: 'R3',
+    fault: 'cut, half-open and slow connections to the broker',
+    promise: 'work goes on afterwards; stale results are refused',
+    ...chaos(30, 'broker-cut,broker-half-open,broker-delay'),
+  },
+  {
+    id: 'R4',
+    fault: 'a process is suspended and continued',
+    promise: 'what a stale worker made is refused; there is one result',
+    ...chaos(30, 'suspend'),
+  },
+  {
+    id: 'R5',
+    fault: 'errors, 429s, resets, stalls and truncated answers of the store',
+    promise: 'jobs complete; nothing is rendered again because of an upload',
+    ...chaos(60, 'store-errors,store-busy,store-resets,store-stalls,store-truncates'),
+  },
+  {
+    id: 'R6',
+    fault: 'the store is away for 30 minutes',
+    promise: 'finished renders wait on disk, then are uploaded',
+    notRun: 'tests hold uploads back for seconds (store-trouble.test.ts), never for half an hour',
+  },
+  {
+    id: 'R7',
+    fault: 'full disks of the broker and both spools',
+    promise: 'clean refusals, no damage, and work goes on once there is room',
+    ...chaos(20, 'disk-full'),
+  },
+  {
+    id: 'R8',
+    fault: 'messages published and delivered more than once',
+    promise: 'one execution counts',
+    ...tests(10, 'orchestrator/test/messages.test.ts', 'job-kit/test/publishing.test.ts'),
+  },
+  {
+    id: 'R9',
+    fault: 'the same Idempotency-Key many times at once',
+    promise: 'one job, one id',
+    ...tests(10, 'ingest/test/rest.test.ts', '-t', 'dempoten'),
+  },
+  {
+    id: 'R10',
+    fault: 'a job that kills its worker each time',
+    promise: 'it fails at its sixth death; the others complete',
+    ...tests(10, 'tests/e2e/bad-renders.test.ts', '-t', 'kills its worker each time'),
+  },
+  {
+    id: 'R11',
+    fault: 'the device is out of memory',
+    promise: 'one retry at a smaller size, which the result says',
+    ...tests(10, 'tests/e2e/bad-renders.test.ts', '-t', 'does not fit into memory'),
+  },
+  {
+    id: 'R12',
+    fault: 'a render hangs',
+    promise: 'it is killed at its deadline, and the next job starts',
+    ...tests(10, 'tests/e2e/bad-renders.test.ts', '-t', 'a render that hangs'),
+  },
+  {
+    id: 'R13',
+    fault: 'weights arrive broken, cut or never',
+    promise: 'the download resumes and is verified; nothing half is loaded',
+    with: 'pytest',
+    run: ['tests/weights'],
+    minutesMax: 15,
+  },
+  {
+    id: 'R14',
+    fault: "a service's clock steps by minutes and a day",
+    promise: 'nothing expires early, no lease is lost',
+    ...chaos(20, 'clock-step'),
+  },
+  {
+    id: 'R15',
+    fault: '10,000 queued jobs',
+    promise: 'answers stay quick, memory bounded, no key starves',
+    with: 'bench',
+    run: ['bench/load/main.ts', '--jobs', '10000'],
+    minutesMax: 80,
+  },
+  {
+    id: 'R16',
+    fault: 'malformed uploads',
+    promise: 'no 5xx, no crash',
+    ...tests(
+      20,
+      ...['ingest/test/mangled-uploads.test.ts', 'ingest/test/odd-forms.test.ts'],
+      'ingest/test/media-image-damage.test.ts',
+    ),
+  },
+  {
+    id: 'R17',
+    fault: 'malformed requests',
+    promise: 'no 5xx and no undocumented status',
+    ...tests(30, 'tests/e2e/schemathesis.test.ts'),
+  },
+  {
+    id: 'R18',
+    fault: 'slow and aborting clients',
+    promise: 'nothing is left of them, and others do not wait',
+    ...tests(15, 'ingest/test/connections.test.ts', 'ingest/test/upload-traps.test.ts'),
+  },
+  {
+    id: 'R19',
+    fault: 'a rolling restart',
+    promise: 'no request fails, no event is missed',
+    ...tests(15, 'tests/e2e/release.test.ts'),
+  },
+  {
+    id: 'R20',
+    fault: 'the receiver of webhooks is away',
+    promise: 'it is told later, once',
+    notRun: 'there are no webhooks: publishers read their notifications from a stream',
+  },
+  {
+    id: 'R21',
+    fault: 'lost wake-ups, refusals and spent budgets of the GPU provider',
+    promise: 'a job starts, or its client sees why not; never more workers than wanted',
+    ...tests(20, 'tests/e2e/runpod.test.ts', 'orchestrator/test/scale.test.ts'),
+  },
+  {
+    id: 'R22',
+    fault: 'cancel at any moment',
+    promise: 'the device is free within seconds; one end',
+    ...tests(10, 'tests/e2e/cancel.test.ts'),
+  },
+  {
+    id: 'R23',
+    fault: 'random messages to the state machine',
+    promise: 'its invariants hold',
+    ...tests(20, 'orchestrator/src/states', 'contracts/src/fair-order.test.ts'),
+  },
+  {
+    id: 'R24',
+    fault: 'an hour of work',
+    promise: 'memory and file descriptors stay flat',
+    notRun: 'nothing measures the slope of memory yet',
+  },
+  {
+    id: 'R25',
+    fault: "the broker's disk is lost",
+    promise: 'a backup restores it',
+    ...tests(15, 'tests/e2e/backup.test.ts'),
+  },
+]
+
+/** The same parts with faults for so long instead of a night's: a first look. */
+export function partsFor(minutes: number | undefined): readonly NightlyPart[] {
+  if (minutes === undefined) return nightlyParts
+  return nightlyParts.map((part) => {
+    if ('notRun' in part || part.with !== 'avatar') return part
+    const [command = '', flag = '', , ...rest] = part.run
+    return { ...part, run: [command, flag, String(minutes), ...rest], minutesMax: minutes + 10 }
+  })
+}
+
+/** The command of a part, as somebody types it. */
+export function commandOf(part: NightlyPart): string | undefined {
+  if ('notRun' in part) return undefined
+  const words = part.run.map((word) => (word.includes(' ') ? `'${word}'` : word)).join(' ')
+  switch (part.with) {
+    case 'avatar':
+      return `npx avatar ${words}`
+    case 'vitest':
+      return `npx vitest run ${words}`
+    case 'pytest':
+      return `cd inference-sidecar && ../.venv/bin/python -m pytest -q ${words}`
+    case 'bench':
+      return `node ${words}`
+  }
+}

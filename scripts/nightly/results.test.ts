@@ -1,0 +1,64 @@
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { commandOf, nightlyParts, partsFor } from './promises.ts'
+import { figureOf, noteResult, type Result, readResults } from './results.ts'
+
+let folder: string
+beforeEach(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'avatar-nightly-'))
+})
+afterEach(() => rm(folder, { recursive: true, force: true }))
+
+const result = (id: string, figure = 'x'): Result => ({
+  ...{ id, figure, outcome: 'kept', command: 'c', date: '2026-11-29', commit: 'abc' },
+})
+
+it('keeps one result of each part, in the order of their numbers', async () => {
+  const path = join(folder, 'results.json')
+  expect(await readResults(path)).toEqual([])
+  for (const one of [result('R10'), result('R2'), result('R10', 'later')])
+    await noteResult(path, one)
+  expect(await readResults(path)).toEqual([result('R2'), result('R10', 'later')])
+})
+
+describe('the figure of a part', () => {
+  it('of chaos is what was accepted, and how much was violated', () => {
+    const output =
+      '    PROMISE  CHECKED  VIOLATIONS\nI1  every job ends  21  0\nI2  one event  21  2\n\n' +
+      '12 accepted: 7 completed; at rest 18.8 s after the last fault\nseed 1; again with: avatar\n'
+    expect(figureOf(output)).toBe(
+      '12 accepted: 7 completed; at rest 18.8 s after the last fault; 2 violations of 2 invariants; seed 1',
+    )
+  })
+
+  it('of tests is how many passed', () => {
+    const start = String.fromCharCode(27)
+    expect(figureOf(`${start}[2m      Tests ${start}[22m 5 passed (5)\n`)).toBe(
+      'Tests 5 passed (5)',
+    )
+    expect(figureOf('...\n36 passed in 54.10s\n')).toBe('36 passed in 54.10s')
+  })
+
+  it('of the load is its times', () => {
+    expect(
+      figureOf('| POST without the upload, p95    | 1070.5 ms |\n| jobs drained a second |  3.4 |'),
+    ).toBe('POST without the upload, p95 1070.5 ms, jobs drained a second 3.4')
+  })
+})
+
+it('a first look changes how long faults happen, and nothing else', () => {
+  const commands = partsFor(0.5).map(commandOf)
+  const changed = nightlyParts.filter((part, at) => commandOf(part) !== commands[at])
+  expect(changed.map(({ id }) => id)).toEqual(['R1', 'R3', 'R4', 'R5', 'R7', 'R14'])
+  expect(commands[0]).toBe('npx avatar chaos --minutes 0.5 --only kill,terminate')
+})
+
+it('every promise has a command, or says why it has none', () => {
+  expect(nightlyParts.map(({ id }) => id)).toEqual(
+    Array.from({ length: 25 }, (_, at) => `R${at + 1}`),
+  )
+  for (const part of nightlyParts)
+    expect('notRun' in part ? part.notRun : commandOf(part)).toMatch(/\S+ \S+/)
+})

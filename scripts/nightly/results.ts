@@ -1,0 +1,50 @@
+import { readFile, writeFile } from 'node:fs/promises'
+import { stripVTControlCharacters } from 'node:util'
+
+/** What one run of a part showed. */
+export type Result = {
+  id: string
+  outcome: 'kept' | 'BROKEN'
+  /** In one line, as its command printed it. */
+  figure: string
+  command: string
+  /** Such as `2026-11-29`. */
+  date: string
+  /** The commit that ran. */
+  commit: string
+}
+
+/** The results in a file; none where it does not exist. */
+export async function readResults(path: string): Promise<Result[]> {
+  const text = await readFile(path, 'utf8').catch(() => '[]')
+  return JSON.parse(text)
+}
+
+/** Replaces the result of the same part, and keeps the others. */
+export async function noteResult(path: string, result: Result): Promise<void> {
+  const others = (await readResults(path)).filter(({ id }) => id !== result.id)
+  const numberOf = ({ id }: Result) => Number(id.slice(1))
+  const all = [...others, result].sort((a, b) => numberOf(a) - numberOf(b))
+  await writeFile(path, `${JSON.stringify(all, null, 2)}\n`)
+}
+
+/** The one line of a part's output that says what it showed. Colours are left out. */
+export function figureOf(output: string): string {
+  const lines = stripVTControlCharacters(output)
+    .split('\n')
+    .map((line) => line.trim())
+  const rows = lines.filter((line) => /^I\d /.test(line))
+  const violations = rows.reduce((sum, row) => sum + Number(/(\d+)$/.exec(row)?.[1] ?? 0), 0)
+  const chaos = lines.find((line) => /^\d+ accepted: /.test(line))
+  const seed = lines.map((line) => /^seed (\d+); again/.exec(line)?.[1]).find(Boolean)
+  if (chaos) return `${chaos}; ${violations} violations of ${rows.length} invariants; seed ${seed}`
+  const tests = lines.find((line) => /^Tests .*(passed|failed)/.test(line))
+  if (tests) return tests.replace(/\s+/g, ' ')
+  const wanted = ['POST without the upload, p95', 'status while draining, p95', 'jobs drained']
+  const figures = lines.flatMap((line) => {
+    const [, name = '', value = ''] = /^\| (.+?) +\| +(.+?) \|$/.exec(line) ?? []
+    return wanted.some((each) => name.startsWith(each)) ? [`${name} ${value}`] : []
+  })
+  if (figures.length > 0) return figures.join(', ')
+  return lines.findLast((line) => /passed|failed/.test(line)) ?? 'no figure'
+}

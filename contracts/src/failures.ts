@@ -66,6 +66,10 @@ export const failures = {
     422,
     'This Idempotency-Key was used for another request; choose a new key.',
   ),
+  NOT_OFFERED: reject(
+    422,
+    'No worker of this installation can do this; /health lists what its workers offer.',
+  ),
   CLIENT_GONE: reject(400, 'The client hung up before it was answered.'),
   TOO_MANY_REQUESTS: retry(429, 'caller', 'Too many requests; try again after Retry-After.'),
   TOO_MANY_JOBS: retry(429, 'caller', 'Too many unfinished jobs; wait until one has ended.'),

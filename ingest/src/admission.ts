@@ -1,13 +1,20 @@
 import { createHash, randomBytes, randomInt } from 'node:crypto'
 import {
   type AnyEvent,
+  clashOf,
   deadlineSecondsFor,
   deliverySizeFor,
   framesPerSecond,
   type JobRecord,
   jobKey,
   limits,
+  type Needs,
+  needsOf,
+  optionsGiven,
   type Priority,
+  plainNeeds,
+  renderOptionsOf,
+  type SubmissionOptions,
   spanNames,
   streams,
   subjects,
@@ -17,7 +24,9 @@ import { AppError, type Foundation, withSpan } from '@avatar/service-kit'
 import type { Board } from './board.ts'
 import type { IngestConfig } from './config.ts'
 import type { Estimates } from './estimates.ts'
+import { fieldRefused } from './field-refused.ts'
 import type { RawMedium } from './input-media.ts'
+import type { OfferCheck } from './not-offered.ts'
 import { type LookForRoom, refusalOf } from './queue-room.ts'
 import type { Quotas } from './quotas.ts'
 import type { InputTaker, TakenInputs } from './take-inputs.ts'
@@ -34,6 +43,7 @@ export type Submission = {
   prompt: string
   seed?: number | undefined
   priority?: Priority | undefined
+  options: SubmissionOptions
   reference?: string | undefined
   traceparent: string
   /** A private folder for the normalised inputs. */
@@ -65,18 +75,24 @@ export function createAdmission(
     estimates: Estimates
     lookForRoom: LookForRoom
     quotas: Quotas
+    offerCheck: OfferCheck
   },
 ): Admission {
-  const { bus, records, inputs, board, estimates, lookForRoom, quotas, clock, timings } = deps
+  const { bus, records, inputs, board, estimates, lookForRoom, quotas, offerCheck } = deps
+  const { clock, timings } = deps
 
   return async (submission) => {
     const beganMs = clock.monotonicMs()
+    refuseClash(submission)
     const key = jobKey(submission.owner, submission.jobId)
     const fingerprint = fingerprintOf(submission)
     const earlier = await records.find(key)
     if (earlier) return replay(earlier.value, fingerprint)
     // Past this point a full stream would leave a stored job behind an error.
-    const refusal = quotas.refusalOf(submission.owner) ?? refusalOf(await lookForRoom())
+    const refusal =
+      offerCheck.refusalOf(neededBy(submission)) ??
+      quotas.refusalOf(submission.owner) ??
+      refusalOf(await lookForRoom())
     if (refusal) throw refusal
 
     const nonce = randomBytes(8).toString('hex')
@@ -153,7 +169,8 @@ export function createAdmission(
     const found = [...image.warnings, ...audio.warnings]
     const warnings = found.slice(0, limits.warningsPerJob)
     const frames = Math.max(1, Math.round(framesPerSecond * audio.seconds))
-    const estimatedSeconds = estimates.renderSeconds(frames)
+    const how = renderOptionsOf(submission.options)
+    const estimatedSeconds = estimates.renderSeconds(frames, neededBy(submission))
     return {
       jobId: submission.jobId,
       owner: submission.owner,
@@ -173,7 +190,8 @@ export function createAdmission(
       prompt: submission.prompt,
       seed: submission.seed ?? randomInt(limits.seedMax),
       frames,
-      delivery: deliverySizeFor(image),
+      delivery: deliverySizeFor(image, how?.aspect),
+      ...(how ? { how } : {}),
       ...(warnings.length > 0 ? { warnings } : {}),
       ...(submission.reference === undefined ? {} : { reference: submission.reference }),
       ...(submission.priority === undefined ? {} : { priority: submission.priority }),
@@ -206,11 +224,26 @@ export function createAdmission(
   }
 }
 
+/** @throws AppError INVALID_REQUEST when an option makes no sense beside what else was sent */
+function refuseClash({ options }: Submission): void {
+  const sent = { image: true, video: false, audio2: false, voice: false }
+  const clash = clashOf(options, sent)
+  if (clash) throw fieldRefused(clash.field, clash.problem)
+}
+
+/** What a job of this submission would need, before there is one. */
+function neededBy({ options }: Submission): Needs {
+  const how = renderOptionsOf(options)
+  return how ? needsOf({ how }) : plainNeeds
+}
+
 /** Covers what the client sent, so that a repeated request is recognised before anything is decoded. */
 function fingerprintOf(submission: Submission): string {
-  const { image, audio, prompt, seed, reference, priority } = submission
-  const parts = [image.sha256, audio.sha256, prompt, seed ?? null, reference ?? null]
-  // Fingerprints of requests without a priority stay what they were before there was one.
+  const { image, audio, prompt, seed, reference, priority, options } = submission
+  const parts: unknown[] = [image.sha256, audio.sha256, prompt, seed ?? null, reference ?? null]
+  // Fingerprints of requests without a priority, or options, stay what they were before there were any.
   if (priority !== undefined) parts.push(priority)
+  const given = optionsGiven(options)
+  if (given) parts.push(given)
   return createHash('sha256').update(JSON.stringify(parts)).digest('hex')
 }

@@ -9,7 +9,9 @@ import {
   isIntakeKeyOf,
   jobKey,
   type Notification,
+  optionNames,
   publisherOfSubject,
+  type SubmissionOptions,
   spanAttributes,
 } from '@avatar/contracts'
 import { type JobRecords, publishNotification } from '@avatar/job-kit'
@@ -81,6 +83,7 @@ export function intakeHandler(
         prompt: submission.prompt ?? '',
         seed: submission.seed,
         priority: submission.priority,
+        options: optionsOf(submission),
         reference: submission.reference,
         traceparent: delivery.traceparent,
         folder,
@@ -169,4 +172,9 @@ function identityOf(submission: IntakeSubmission | undefined, { subject, sequenc
   if (!publisher) throw new AppError('UNEXPECTED', { details: { subject } }) // The consumer's filter rules it out.
   const seed = submission?.idempotency_key ?? `#${sequence}`
   return { publisher, jobId: uuidv5(`${publisher}\n${seed}`, jobIdNamespace) }
+}
+
+/** The options of an event; what is no option is left out. */
+function optionsOf(submission: IntakeSubmission): SubmissionOptions {
+  return Object.fromEntries(optionNames.map((name) => [name, submission[name]]))
 }

@@ -43,6 +43,7 @@ const uploadFailures = [
   'REQUEST_TIMEOUT',
   'UNSUPPORTED_MEDIA_TYPE',
   'IDEMPOTENCY_KEY_REUSED',
+  'NOT_OFFERED',
   'STORE_UNAVAILABLE',
   'STORAGE_FULL',
   'TOO_MANY_JOBS',
@@ -97,7 +98,9 @@ export function routeGenerate(app: Api, deps: AppDeps) {
           () => readUpload(request, folder, deps.timings),
         )
         const { traceparent } = trace
-        const sent = { ...media, ...fields, traceparent, folder, signal }
+        const { prompt, seed, priority, ...options } = fields
+        const text = { prompt, seed, priority, options }
+        const sent = { ...media, ...text, traceparent, folder, signal }
         return deps.admit({ jobId, isIdFresh, owner, door: 'rest', ...sent })
       })
       const { job, isNew } = admitted

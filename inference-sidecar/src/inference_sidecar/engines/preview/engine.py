@@ -24,6 +24,7 @@ from inference_sidecar.engines.engine import (
     split_frames,
 )
 from inference_sidecar.engines.faces.face_finder import FaceFinder
+from inference_sidecar.engines.left_out import offers_of_all, warn_of_left_out
 from inference_sidecar.engines.preview.blinks import plan_blinks
 from inference_sidecar.engines.preview.calibration import guess_seconds_per_video_second
 from inference_sidecar.engines.preview.compositor import Compositor, FacePose
@@ -83,6 +84,7 @@ class PreviewEngine:
             *("cpu", "uint8", "none", 0, pace.seconds_per_video_second),
             size_class=SIZE_CLASSES[0],
             frames_per_chunk=_CHUNK_FRAMES,
+            offers=offers_of_all(pace.seconds_per_video_second),
         )
 
     def warm_up(self) -> Iterator[None]:
@@ -106,7 +108,10 @@ class PreviewEngine:
             estimated_seconds=_SETUP_SECONDS
             + (pace + SECONDS_PER_VOICE_SECOND) * request.frames / FPS,
             size_class=chosen,
-            warnings=speaker.warnings,
+            warnings=(
+                *speaker.warnings,
+                *warn_of_left_out(self.name, request, takes_speaker=True),
+            ),
         )
 
     def render(

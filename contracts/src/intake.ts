@@ -34,13 +34,19 @@ export const submissionTextSchema = submissionFieldsSchema.extend({
   ...submissionOptionTexts,
 })
 
+const objectKey = z.string().min(1).max(1024)
+
 /**
  * What another service publishes on `intake.<publisher>.job.submitted`. The subject names the
- * publisher; both keys must lie under `intake/<publisher>/`.
+ * publisher; its keys must lie under `intake/<publisher>/`.
  */
 export const intakeSubmissionSchema = z.strictObject({
-  image_key: z.string().min(1).max(1024),
-  audio_key: z.string().min(1).max(1024),
+  /** One of both: a portrait, or a video to dub. */
+  image_key: objectKey.optional(),
+  video_key: objectKey.optional(),
+  audio_key: objectKey,
+  audio2_key: objectKey.optional(),
+  voice_key: objectKey.optional(),
   prompt: callersText({ max: limits.promptMaxCharacters }).optional(),
   seed: seed.optional(),
   priority: priority.optional(),

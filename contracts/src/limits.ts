@@ -24,6 +24,12 @@ export const limits = {
   audioMinSoundSeconds: 0.1,
   /** A voice that stays below this peak, −30 dBFS, is accepted with a warning. */
   audioQuietPeak: 0.0316,
+  videoMaxBytes: 200 * mebibyte,
+  videoMaxSeconds: 300,
+  videoMinSidePixels: 128,
+  videoMaxSidePixels: 4_096,
+  /** How much the recording that drives the lips may differ from the delivered one. */
+  voiceDifferenceMaxSeconds: 0.2,
   promptMaxCharacters: 2_000,
   idempotencyKeyMaxCharacters: 255,
   referenceMaxCharacters: 200,
@@ -35,10 +41,10 @@ export const limits = {
   expressiveness: { min: 0.5, max: 1.5 },
   /** Turns of speech in one job. */
   turnsMax: 200,
-  /** Both files, the fields, and the multipart framing around them. */
-  bodyMaxBytes: 62 * mebibyte,
+  /** A video and two recordings, the fields, and the multipart framing around them. */
+  bodyMaxBytes: 320 * mebibyte,
   /** Past a size limit, up to this much of the body is still read, so that the client gets to see the 413. */
-  drainMaxBytes: 256 * mebibyte,
+  drainMaxBytes: 384 * mebibyte,
   pageMaxJobs: 100,
   messageMaxBytes: 64 * 1024,
   /** Submissions of one publisher that wait to be admitted. */

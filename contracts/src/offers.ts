@@ -41,12 +41,12 @@ export function needsOf({
   source,
 }: Pick<JobRecord, 'how' | 'voices' | 'source'>): Needs {
   if (!how && !voices && !source) return plainNeeds
-  const needs: Needs = {
-    quality: how?.quality ?? usualQuality,
-    speakers: voices?.length ?? 1,
-    video: source !== undefined,
-    isNew: true,
-  }
+  return needsFor(how?.quality, voices?.length ?? 1, source !== undefined)
+}
+
+/** The needs of a job that asks for anything at all. Equal needs are the same object. */
+export function needsFor(quality: Quality | undefined, speakers: number, video: boolean): Needs {
+  const needs: Needs = { quality: quality ?? usualQuality, speakers, video, isNew: true }
   const key = JSON.stringify(needs)
   const same = known.get(key) ?? needs
   known.set(key, same)

@@ -9,7 +9,7 @@ import {
   jobKey,
   limits,
   type Needs,
-  needsOf,
+  needsFor,
   optionsGiven,
   type Priority,
   plainNeeds,
@@ -25,21 +25,19 @@ import type { Board } from './board.ts'
 import type { IngestConfig } from './config.ts'
 import type { Estimates } from './estimates.ts'
 import { fieldRefused } from './field-refused.ts'
-import type { RawMedium } from './input-media.ts'
+import type { RawMedia } from './input-media.ts'
 import type { OfferCheck } from './not-offered.ts'
 import { type LookForRoom, refusalOf } from './queue-room.ts'
 import type { Quotas } from './quotas.ts'
 import type { InputTaker, TakenInputs } from './take-inputs.ts'
 
 /** One submission through either door: the raw inputs on disk, and who sent them. */
-export type Submission = {
+export type Submission = RawMedia & {
   jobId: string
   /** The id was made at random for this submission, so that no job can have had it before. */
   isIdFresh?: boolean
   owner: string
   door: JobRecord['door']
-  image: RawMedium
-  audio: RawMedium
   prompt: string
   seed?: number | undefined
   priority?: Priority | undefined
@@ -110,7 +108,7 @@ export function createAdmission(
 
   /** Creates the record within the owner's limits. @returns the record of another request that was first */
   async function create(job: JobRecord, nonce: string): Promise<JobRecord | undefined> {
-    const discard = () => inputs.discard([job.image.key, job.audio.key])
+    const discard = () => inputs.discard(inputKeysOf(job))
     const reservation = await reserve(job, discard)
     try {
       const key = jobKey(job.owner, job.jobId)
@@ -165,7 +163,7 @@ export function createAdmission(
     epoch: number
   }): JobRecord {
     const { submission, fingerprint, nonce, epoch } = parts
-    const { image, audio } = parts.taken
+    const { image, audio, voices, source } = parts.taken
     const found = [...image.warnings, ...audio.warnings]
     const warnings = found.slice(0, limits.warningsPerJob)
     const frames = Math.max(1, Math.round(framesPerSecond * audio.seconds))
@@ -187,6 +185,8 @@ export function createAdmission(
         height: image.height,
       },
       audio: { key: audio.key, bytes: audio.bytes, sha256: audio.sha256, seconds: audio.seconds },
+      ...(voices ? { voices } : {}),
+      ...(source ? { source } : {}),
       prompt: submission.prompt,
       seed: submission.seed ?? randomInt(limits.seedMax),
       frames,
@@ -224,26 +224,36 @@ export function createAdmission(
   }
 }
 
+/** Every object that the record names as an input. */
+function inputKeysOf({ image, audio, voices = [], source }: JobRecord): string[] {
+  return [image, audio, ...voices, ...(source ? [source] : [])].map(({ key }) => key)
+}
+
 /** @throws AppError INVALID_REQUEST when an option makes no sense beside what else was sent */
-function refuseClash({ options }: Submission): void {
-  const sent = { image: true, video: false, audio2: false, voice: false }
+function refuseClash({ options, image, video, audio2, voice }: Submission): void {
+  const sent = { image: !!image, video: !!video, audio2: !!audio2, voice: !!voice }
   const clash = clashOf(options, sent)
   if (clash) throw fieldRefused(clash.field, clash.problem)
 }
 
 /** What a job of this submission would need, before there is one. */
-function neededBy({ options }: Submission): Needs {
+function neededBy({ options, video, audio2, voice }: Submission): Needs {
   const how = renderOptionsOf(options)
-  return how ? needsOf({ how }) : plainNeeds
+  if (!how && !video && !audio2 && !voice) return plainNeeds
+  return needsFor(how?.quality, audio2 || options.turns ? 2 : 1, video !== undefined)
 }
 
 /** Covers what the client sent, so that a repeated request is recognised before anything is decoded. */
 function fingerprintOf(submission: Submission): string {
-  const { image, audio, prompt, seed, reference, priority, options } = submission
-  const parts: unknown[] = [image.sha256, audio.sha256, prompt, seed ?? null, reference ?? null]
+  const { image, video, audio, audio2, voice } = submission
+  const { prompt, seed, reference, priority, options } = submission
+  const picture = image ?? video
+  const parts: unknown[] = [picture?.sha256, audio.sha256, prompt, seed ?? null, reference ?? null]
   // Fingerprints of requests without a priority, or options, stay what they were before there were any.
   if (priority !== undefined) parts.push(priority)
   const given = optionsGiven(options)
   if (given) parts.push(given)
+  if (video || audio2 || voice)
+    parts.push({ isVideo: !!video, audio2: audio2?.sha256, voice: voice?.sha256 })
   return createHash('sha256').update(JSON.stringify(parts)).digest('hex')
 }

@@ -29,7 +29,7 @@ import {
 import { v5 as uuidv5 } from 'uuid'
 import type { Admission } from './admission.ts'
 import type { IngestConfig } from './config.ts'
-import { type InputMedium, inputMedia } from './input-media.ts'
+import { type InputMedium, inputMedia, type RawMedia } from './input-media.ts'
 import type { Quotas } from './quotas.ts'
 import type { PublisherTurns } from './rate/publisher-turns.ts'
 import type { UploadSpool } from './upload-spool.ts'
@@ -78,8 +78,7 @@ export function intakeHandler(
         jobId,
         owner: publisher,
         door: 'event',
-        image: await fetchInput(publisher, submission.image_key, folder, 'image'),
-        audio: await fetchInput(publisher, submission.audio_key, folder, 'audio'),
+        ...(await fetchMedia(publisher, submission, folder)),
         prompt: submission.prompt ?? '',
         seed: submission.seed,
         priority: submission.priority,
@@ -141,6 +140,25 @@ export function intakeHandler(
       error: { code: failure.code, message: failure.message, details: failure.details },
     }
     await publishNotification(bus, publisher, note, { instance: delivery.sequence })
+  }
+
+  async function fetchMedia(
+    publisher: string,
+    submission: IntakeSubmission,
+    folder: string,
+  ): Promise<RawMedia> {
+    const { image_key, video_key, audio_key, audio2_key, voice_key } = submission
+    if (image_key === undefined && video_key === undefined)
+      throw new AppError('INVALID_MESSAGE', { details: { problem: 'it has no image_key' } })
+    const fetched = async (key: string | undefined, medium: InputMedium) =>
+      key === undefined ? undefined : await fetchInput(publisher, key, folder, medium)
+    return {
+      image: await fetched(image_key, 'image'),
+      video: await fetched(video_key, 'video'),
+      audio: await fetchInput(publisher, audio_key, folder, 'audio'),
+      audio2: await fetched(audio2_key, 'audio2'),
+      voice: await fetched(voice_key, 'voice'),
+    }
   }
 
   async function fetchInput(publisher: string, key: string, folder: string, medium: InputMedium) {

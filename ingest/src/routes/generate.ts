@@ -31,6 +31,9 @@ const uploadFailures = [
   'INVALID_IMAGE_FORMAT',
   'IMAGE_UNREADABLE',
   'IMAGE_DIMENSIONS',
+  'INVALID_VIDEO_FORMAT',
+  'VIDEO_UNREADABLE',
+  'VIDEO_TOO_LONG',
   'INVALID_AUDIO_FORMAT',
   'AUDIO_UNREADABLE',
   'AUDIO_EMPTY',
@@ -39,6 +42,7 @@ const uploadFailures = [
   'MALFORMED_MULTIPART',
   'IMAGE_TOO_LARGE',
   'AUDIO_TOO_LARGE',
+  'VIDEO_TOO_LARGE',
   'BODY_TOO_LARGE',
   'REQUEST_TIMEOUT',
   'UNSUPPORTED_MEDIA_TYPE',
@@ -69,8 +73,9 @@ export function routeGenerate(app: Api, deps: AppDeps) {
         summary: 'Submit a portrait and a voice recording',
         description:
           'multipart/form-data with the files `image` (PNG or JPEG, at most 10 MB) and `audio` ' +
-          '(WAV or MP3, at most 50 MB and 5 minutes), and optionally `prompt`, `seed` and `priority` ' +
-          '(`high` or `normal`), each by itself or as members of one JSON object in the part `metadata`. ' +
+          '(WAV or MP3, at most 50 MB and 5 minutes); instead of an image a `video` to dub, and ' +
+          'optionally `audio2` of a second speaker, or a `voice` that drives the lips. All other fields ' +
+          'are optional, each by itself or as members of one JSON object in the part `metadata`. ' +
           'With an `Idempotency-Key` header the same request again answers with the same job.',
         consumes: ['multipart/form-data'],
         response: {

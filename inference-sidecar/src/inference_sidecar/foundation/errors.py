@@ -8,6 +8,9 @@
     │   ├── ImageUnreadable
     │   ├── NoFace
     │   ├── FaceUnusable
+    │   │   ├── FaceTurned
+    │   │   └── FaceTooSmall
+    │   ├── SpeakerNotFound
     │   └── InputGone          deleted before it was fetched
     ├── RenderError            our model or its process    → retry, then reject
     │   ├── RenderFailed
@@ -73,6 +76,24 @@ class FaceUnusable(InputError):
     what is wrong and how to mend it."""
 
     code = "FACE_UNUSABLE"
+
+
+class FaceTurned(FaceUnusable):
+    """The face looks too far to the side."""
+
+    code = "FACE_TURNED"
+
+
+class FaceTooSmall(FaceUnusable):
+    """The face has too few pixels."""
+
+    code = "FACE_TOO_SMALL"
+
+
+class SpeakerNotFound(InputError):
+    """There is no face where the job says that the speaker is. The caller reads the message."""
+
+    code = "SPEAKER_NOT_FOUND"
 
 
 class InputGone(InputError):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 import numpy as np
@@ -94,7 +95,7 @@ class PreviewEngine:
     def plan(self, request: RenderRequest, size_class: str | None = None) -> Plan:
         """Finds the face. Chunks are one second long.
 
-        Raises `ImageUnreadable`, `NoFace` and `FaceUnusable`.
+        Raises `ImageUnreadable`, `NoFace`, `SpeakerNotFound` and `FaceUnusable`.
         """
         _, speaker = self._find_speaker(request)
         pace = self._models().pace.seconds_per_video_second
@@ -128,7 +129,7 @@ class PreviewEngine:
             compositor = Compositor(framing, landmarks, moves_mouth=not speaker.is_mouth_covered)
             control.check()
             poses = plan_poses(
-                request, self._models().lip_closures.find(request.audio, control.check)
+                request, self._models().lip_closures.find(_lips(request), control.check)
             )
         first = resume.next_chunk if resume is not None else 0
         done = resumed = sum(plan.chunks[:first])
@@ -161,12 +162,21 @@ class PreviewEngine:
         portrait = read_image(request.image)
         if portrait is None:
             raise ImageUnreadable("The image is not a PNG or JPEG.")
-        return portrait, choose_speaker(portrait, finder.find(portrait))
+        return portrait, choose_speaker(portrait, finder.find(portrait), request.how.speaker)
+
+
+def _lips(request: RenderRequest) -> Path:
+    """What the lips follow: the first voice, if it begins with the video as what is delivered does.
+
+    One that begins later is a part of the delivered sound, which has the silence before it.
+    """
+    first = request.heard[0]
+    return first.path if first.start_seconds == 0 else request.audio
 
 
 def plan_poses(request: RenderRequest, closures: Sequence[Closure] = ()) -> list[FacePose]:
     """The pose of every frame of a request, a few hundred bytes each."""
-    speech = plan_speech(measure_voice(request.audio), request.frames, closures)
+    speech = plan_speech(measure_voice(_lips(request)), request.frames, closures)
     heads = plan_head(speech.emphasis, request.seed)
     blinks = plan_blinks(request.frames, request.seed)
     return [

@@ -52,7 +52,7 @@ describe.each(['null', 'preview'] as const)(
       const fields = { quality: 'high', aspect: '4:5', speaker: '0', lead_seconds: '1' }
       const result = await made(files, fields)
       expect(result).toMatchObject({
-        ...{ quality: 'high', speakers: 1, source: 'image', video_seconds: 2 },
+        ...{ engine, quality: 'high', speakers: 1, source: 'image', video_seconds: 2 },
         options: { quality: 'high', aspect: '4:5', speaker: 0, lead_seconds: 1 },
       })
       expect(result.width / result.height).toBeCloseTo(0.8, 1)

@@ -5,12 +5,14 @@ import { basename } from 'node:path'
 import { Readable, Transform } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
 import {
+  type Aspect,
   acceptedSchema,
   envelopeOf,
   errorEnvelopeSchema,
   type HealthView,
   healthSchema,
   type Priority,
+  type Quality,
   resultViewSchema,
   statusViewSchema,
 } from '@avatar/contracts'
@@ -29,6 +31,9 @@ export type Submission = {
   prompt?: string
   seed?: number
   priority?: Priority
+  quality?: Quality
+  aspect?: Aspect
+  speaker?: string
 }
 
 export type ApiClient = ReturnType<typeof createApiClient>
@@ -97,13 +102,23 @@ export function createApiClient(url: string, key?: string) {
   }
 }
 
-async function formOf({ image, audio, prompt, seed, priority }: Submission): Promise<FormData> {
+async function formOf({
+  image,
+  audio,
+  prompt,
+  seed,
+  priority,
+  ...words
+}: Submission): Promise<FormData> {
   const form = new FormData()
   form.set('image', await openAsBlob(image), basename(image))
   form.set('audio', await openAsBlob(audio), basename(audio))
   if (prompt !== undefined) form.set('prompt', prompt)
   if (seed !== undefined) form.set('seed', String(seed))
   if (priority !== undefined) form.set('priority', priority)
+  const { quality, aspect, speaker } = words
+  for (const [name, value] of Object.entries({ quality, aspect, speaker }))
+    if (value !== undefined) form.set(name, value)
   return form
 }
 

@@ -1,4 +1,4 @@
-import { priorities } from '@avatar/contracts'
+import { aspects, priorities, qualities } from '@avatar/contracts'
 import { Command, CommanderError, InvalidArgumentError, Option } from 'commander'
 import type { CommandContext } from './command-context.ts'
 import { dataOption, jsonOption } from './command-options.ts'
@@ -123,6 +123,9 @@ function addVideoCommands(
     .addOption(
       new Option('--priority <priority>', 'high goes before your other jobs').choices(priorities),
     )
+    .addOption(new Option('--quality <quality>', 'how much is computed').choices(qualities))
+    .addOption(new Option('--aspect <aspect>', 'the shape of the video').choices(aspects))
+    .option('--speaker <face>', 'who speaks: a number from the left, from 0, or l,t,r,b')
     .option('--key <key>', 'API key (default: AVATAR_API_KEY, else one made for this machine)')
     .option('--url <url>', 'the API (default: AVATAR_URL, else the system of --data)')
     .option(...dataOption)

@@ -20,7 +20,10 @@ export type Failure = {
  * `Retry-After`.
  */
 export const failures = {
-  IMAGE_MISSING: reject(400, 'Send the portrait as the multipart file field "image".'),
+  IMAGE_MISSING: reject(
+    400,
+    'Send the portrait as the multipart file field "image", or a video as "video".',
+  ),
   AUDIO_MISSING: reject(400, 'Send the voice recording as the multipart file field "audio".'),
   INVALID_IMAGE_FORMAT: reject(400, 'Image must be PNG or JPEG.'),
   IMAGE_UNREADABLE: reject(400, 'The image could not be decoded; export it again as PNG or JPEG.'),
@@ -28,10 +31,31 @@ export const failures = {
     400,
     'The image must be 128 to 8192 pixels on each side and at most 40 megapixels; resize it.',
   ),
+  INVALID_VIDEO_FORMAT: reject(
+    400,
+    'Video must be MP4, MOV or WebM, 128 to 4096 pixels on each side.',
+  ),
+  VIDEO_UNREADABLE: reject(
+    400,
+    'The video could not be decoded; export it again as MP4 with H.264.',
+  ),
+  VIDEO_TOO_LONG: reject(400, 'Video must be at most 5 minutes long; cut it into parts.'),
   INVALID_AUDIO_FORMAT: reject(400, 'Audio must be WAV or MP3.'),
   AUDIO_UNREADABLE: reject(400, 'The audio could not be decoded; export it again as WAV or MP3.'),
   AUDIO_EMPTY: reject(400, 'The audio is silent or shorter than 0.2 seconds; record it again.'),
   AUDIO_TOO_LONG: reject(400, 'Audio must be at most 5 minutes long; cut it into parts.'),
+  SPEAKER_NOT_FOUND: reject(
+    400,
+    'There is no face where the speaker should be; look at the picture, and count from the left, from 0.',
+  ),
+  FACE_TURNED: reject(
+    400,
+    'The face is turned too far to the side; send a portrait that looks into the camera.',
+  ),
+  FACE_TOO_SMALL: reject(
+    400,
+    'The face is too small; crop the image around the head, or send a larger one.',
+  ),
   NO_FACE: reject(400, 'No face was found in the image; send a frontal portrait of one person.'),
   FACE_UNUSABLE: reject(
     400,
@@ -55,16 +79,21 @@ export const failures = {
     'The result was deleted at the end of its retention; submit the job again.',
   ),
   IMAGE_TOO_LARGE: reject(413, 'The image must be at most 10 MB.'),
+  VIDEO_TOO_LARGE: reject(413, 'The video must be at most 200 MB.'),
   AUDIO_TOO_LARGE: reject(413, 'The audio must be at most 50 MB.'),
   BODY_TOO_LARGE: reject(
     413,
-    'The upload is too large; the image may have 10 MB and the audio 50 MB.',
+    'The upload is too large; an image may have 10 MB, a recording 50 MB and a video 200 MB.',
   ),
   URL_TOO_LONG: reject(414, 'The URL is too long.'),
   UNSUPPORTED_MEDIA_TYPE: reject(415, 'Send multipart/form-data without compression; see details.'),
   IDEMPOTENCY_KEY_REUSED: reject(
     422,
     'This Idempotency-Key was used for another request; choose a new key.',
+  ),
+  NOT_OFFERED: reject(
+    422,
+    'No worker of this installation can do this; /health lists what its workers offer.',
   ),
   CLIENT_GONE: reject(400, 'The client hung up before it was answered.'),
   TOO_MANY_REQUESTS: retry(429, 'caller', 'Too many requests; try again after Retry-After.'),

@@ -2,6 +2,7 @@ import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { createFairOrder, equalShares, type FairJob, type FairRules } from './fair-order.ts'
 import type { JobState } from './job.ts'
+import { type Needs, needsOf, plainNeeds } from './offers.ts'
 import { timings } from './timings.ts'
 
 const headStartSeconds = timings.highHeadStartMs / 1000
@@ -381,5 +382,70 @@ describe('the rules without limits', () => {
   it('give equal shares and hold nobody back', () => {
     const { headStartSeconds: seconds, shareOf, heldBack } = equalShares(timings)
     expect([seconds, shareOf('a'), heldBack('a', 1_000)]).toEqual([60, 1, undefined])
+  })
+})
+
+describe('workers that cannot do every job', () => {
+  const high = needsOf({ how: { quality: 'high' } })
+  const onlyPlain = (needs: Needs) => needs === plainNeeds
+
+  it('get the next job that they can do, and the job passed over keeps its place', () => {
+    const order = createFairOrder(rulesOf())
+    order.note(job('j1', { needs: high }), 1)
+    order.note(job('j2'), 2)
+    expect(order.pick(nowMs, onlyPlain)?.jobId).toBe('j2')
+    expect(order.pick(nowMs)?.jobId).toBe('j1')
+    expect(order.placeOf('j1')).toBe(1)
+    expect(order.pick(nowMs, () => false)).toBeUndefined()
+  })
+
+  it('are found far down a line, past thousands that they cannot do', () => {
+    const order = createFairOrder(rulesOf())
+    for (let at = 0; at < 3_000; at++) {
+      const needs = at === 2_500 ? plainNeeds : high
+      order.note(job(`j${at}`, { needs }), 1)
+    }
+    expect(order.pick(nowMs, onlyPlain)?.jobId).toBe('j2500')
+  })
+
+  /** The hours of one worker that can do all, beside four that others keep busy with what they can do. */
+  function share(seconds: { first: number; later: number }) {
+    const order = createFairOrder(rulesOf())
+    let revision = 0
+    const jobs = new Map<string, FairJob>()
+    const add = (owner: string, count: number, estimatedSeconds: number, needs: Needs) => {
+      for (let at = 0; at < count; at++) {
+        const createdAtMs = ++revision
+        const one = job(`${owner}${at}`, { owner, needs, createdAtMs, estimatedSeconds })
+        jobs.set(one.jobId, one)
+        order.note(one, revision)
+      }
+    }
+    add('first', 500, seconds.first, high)
+    add('busy', 1_500, 60, plainNeeds)
+    add('other', 1_500, 60, plainNeeds)
+    const workers = [1, 2, 3, 4, 5].map((id) => ({ freeAt: 0, doesAll: id === 5 }))
+    const rendered: Record<string, number> = {}
+    for (let now = 0; now < 18_000; now += 60) {
+      if (now === 600) add('later', 50, seconds.later, high)
+      for (const worker of workers.filter(({ freeAt }) => freeAt <= now)) {
+        const next = order.pick(nowMs, worker.doesAll ? undefined : onlyPlain)
+        const one = next && jobs.get(next.jobId)
+        if (!next || !one) continue
+        order.note({ ...one, state: 'claimed', turn: next.turn }, ++revision)
+        worker.freeAt = now + one.estimatedSeconds
+        rendered[one.owner] = (rendered[one.owner] ?? 0) + 1
+      }
+    }
+    return rendered
+  }
+
+  it('serve every owner of jobs that few can do, whoever came first and with however many', () => {
+    const { first = 0, later = 0, busy = 0, other = 0 } = share({ first: 60, later: 60 })
+    expect(later).toBe(50)
+    expect(first).toBeGreaterThan(200)
+    expect(Math.abs(busy - other)).toBeLessThan(5)
+    const long = share({ first: 60, later: 240 })
+    expect(long['later']).toBe(50)
   })
 })

@@ -1,4 +1,5 @@
 import { isTerminal, type JobRecord, type JobState, type Turn } from './job.ts'
+import { type Needs, plainNeeds } from './offers.ts'
 import type { Timings } from './timings.ts'
 import {
   countWhile,
@@ -24,7 +25,10 @@ export type FairJob = Pick<
   | 'notBeforeMs'
   | 'turn'
   | 'finishedAtMs'
->
+> & {
+  /** What a worker must be able to do; nothing unless it says so. */
+  needs?: Needs
+}
 
 /** Why an owner may start no job now, however many workers are free. */
 export type Held = 'own_jobs' | 'budget'
@@ -101,6 +105,8 @@ export function createFairOrder(rules: FairRules) {
   const lines = new Map<string, Line>()
   /** The lines in which somebody waits: there may be many more owners who do not. */
   const busyLines = new Set<Line>()
+  /** What jobs have needed so far. */
+  const needsSeen = new Set<Needs>()
   let waitingJobs = 0
   let virtualStart = 0
 
@@ -162,13 +168,18 @@ export function createFairOrder(rules: FairRules) {
   const headStartOf = (isHigh: boolean) => (isHigh ? rules.headStartSeconds : 0)
   const heldBack = ({ owner, running }: Line) => rules.heldBack(owner, running)
 
-  /** Where a job without a turn would start: behind the owner's latest turn, but not in the past. */
-  function nextStart({ owner, latestStart, turns }: Line, share = rules.shareOf(owner)): number {
+  /** The end of the owner's latest turn: where its next one would start, if time did not pass. */
+  function ownStart({ owner, latestStart, turns }: Line, share = rules.shareOf(owner)): number {
     let seconds = 0
     if (turns.size > 0)
       for (const turn of turns.values())
         seconds += turn.start === latestStart ? turn.seconds : differenceOf(turn)
-    return Math.max(latestStart + seconds / share, virtualStart)
+    return latestStart + seconds / share
+  }
+
+  /** Where a job without a turn would start: behind the owner's latest turn, but not in the past. */
+  function nextStart(line: Line, share?: number): number {
+    return Math.max(ownStart(line, share), virtualStart)
   }
 
   function scaleOf(line: Line): Scale {
@@ -191,6 +202,16 @@ export function createFairOrder(rules: FairRules) {
     return { ahead, lines }
   }
 
+  type Candidate = { key: number; line: Line; by: Rank['by'] }
+
+  function goesFirst({ key, line, by }: Candidate, best: { line: Line; rank: Rank }): boolean {
+    if (needsSeen.size > 1 && key === best.rank.key) {
+      const lead = ownStart(best.line) - ownStart(line)
+      if (lead !== 0) return lead > 0
+    }
+    return isBefore(key, by, best.rank)
+  }
+
   /** How many jobs of a line may start now, by their back-offs and what holds their owner back. */
   function mayStartOf({ owner, running, waiting }: Line, nowMs: number): number {
     let least = 0
@@ -206,10 +227,11 @@ export function createFairOrder(rules: FairRules) {
   return {
     /** Takes in a record, unless the same or a later revision of it is known. */
     note(job: FairJob, revision: number): void {
-      const { jobId, owner, state, createdAtMs, estimatedSeconds, priority, notBeforeMs, turn } =
-        job
+      const { jobId, owner, state, createdAtMs, estimatedSeconds } = job
+      const { priority, notBeforeMs, turn, needs = plainNeeds } = job
       if ((known.get(jobId)?.revision ?? ended.get(jobId) ?? -1) >= revision) return
       leave(jobId)
+      needsSeen.add(needs)
       const line = lineOf(owner)
       takeTurn(line, job)
       if (isTerminal(job)) end(jobId, revision)
@@ -221,6 +243,7 @@ export function createFairOrder(rules: FairRules) {
           isHigh: priority === 'high',
           notBeforeMs: notBeforeMs ?? 0,
           turn,
+          needs,
           line,
           revision,
           isWaiting: state === 'queued',
@@ -234,16 +257,24 @@ export function createFairOrder(rules: FairRules) {
       ended.delete(jobId)
     },
 
-    /** The job that a free worker gets now; undefined when none may start. */
-    pick(nowMs: number): NextJob | undefined {
+    /**
+     * The job that a free worker gets now, of those that it can do; undefined when none may start. A job
+     * that goes before another of its owner takes the turn that the other one would have taken.
+     *
+     * Where jobs need different workers, those that few can do fall behind those that all can, and all of
+     * them would start at `V`. Among these the owner whose latest turn ended first is next: whoever sent
+     * more of them, and earlier, would otherwise keep the others from those workers for ever.
+     */
+    pick(nowMs: number, suits: (needs: Needs) => boolean = () => true): NextJob | undefined {
       let best: { line: Line; turn: Turn; rank: Rank } | undefined
       for (const line of busyLines) {
-        const job = line.waiting.first(nowMs)
+        const job = line.waiting.first(nowMs, suits)
         if (!job) continue
         const start = job.turn?.start ?? nextStart(line)
         const key = Math.max(start, virtualStart) - headStartOf(job.isHigh)
+        const isNext = !best || goesFirst({ key, line, by: job }, best)
         // Whether an owner may start is asked only of those who would be next: asking may be dear.
-        if ((best && !isBefore(key, job, best.rank)) || heldBack(line)) continue
+        if (!isNext || heldBack(line)) continue
         best = { line, turn: job.turn ?? { start, seconds: job.seconds }, rank: { key, by: job } }
       }
       return best && { jobId: best.rank.by.jobId, owner: best.line.owner, turn: best.turn }

@@ -2,6 +2,7 @@ import { z } from 'zod'
 import { failureCodes } from './failures.ts'
 import { jobIdSchema, priorities, sha256Schema } from './job.ts'
 import { limits } from './limits.ts'
+import { submissionOptions, submissionOptionTexts } from './submission-options.ts'
 import { callersText } from './text.ts'
 
 const seedProblem = `must be a whole number from 0 to ${limits.seedMax}`
@@ -10,12 +11,13 @@ const seed = z.int(seedProblem).min(0, seedProblem).max(limits.seedMax, seedProb
 const priorityProblem = `must be ${priorities.join(' or ')}`
 const priority = z.enum(priorities, priorityProblem)
 
-/** What a REST submission may carry besides the two files. */
+/** What a REST submission may carry besides its files. */
 export const submissionFieldsSchema = z.strictObject({
   prompt: callersText({ max: limits.promptMaxCharacters }).default(''),
   seed: seed.optional(),
   /** `normal` when it is not given. */
   priority: priority.optional(),
+  ...submissionOptions,
 })
 export type SubmissionFields = z.infer<typeof submissionFieldsSchema>
 
@@ -29,18 +31,26 @@ export const submissionTextSchema = submissionFieldsSchema.extend({
     .pipe(seed)
     .optional(),
   priority: z.string().trim().pipe(priority).optional(),
+  ...submissionOptionTexts,
 })
+
+const objectKey = z.string().min(1).max(1024)
 
 /**
  * What another service publishes on `intake.<publisher>.job.submitted`. The subject names the
- * publisher; both keys must lie under `intake/<publisher>/`.
+ * publisher; its keys must lie under `intake/<publisher>/`.
  */
 export const intakeSubmissionSchema = z.strictObject({
-  image_key: z.string().min(1).max(1024),
-  audio_key: z.string().min(1).max(1024),
+  /** One of both: a portrait, or a video to dub. */
+  image_key: objectKey.optional(),
+  video_key: objectKey.optional(),
+  audio_key: objectKey,
+  audio2_key: objectKey.optional(),
+  voice_key: objectKey.optional(),
   prompt: callersText({ max: limits.promptMaxCharacters }).optional(),
   seed: seed.optional(),
   priority: priority.optional(),
+  ...submissionOptions,
   idempotency_key: callersText({ min: 1, max: limits.idempotencyKeyMaxCharacters }).optional(),
   /** The publisher's own name for the submission; every notification repeats it. */
   reference: callersText({ max: limits.referenceMaxCharacters }).optional(),

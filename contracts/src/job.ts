@@ -1,6 +1,7 @@
 import { z } from 'zod'
 import { failureCodes } from './failures.ts'
 import { limits } from './limits.ts'
+import { renderOptionsSchema } from './render-options.ts'
 import { text } from './text.ts'
 
 /**
@@ -184,12 +185,23 @@ export const jobRecordSchema = z.object({
   epoch: z.int().nonnegative(),
 
   image: inputSchema.extend(sizeSchema.shape),
+  /** What is delivered. */
   audio: inputSchema.extend({ seconds: z.number().positive() }),
+  /** What drives the lips, where that is anything but `audio` from its start: the first speaker's first. */
+  voices: z
+    .array(inputSchema.extend({ startSeconds: z.number().nonnegative() }))
+    .min(1)
+    .max(2)
+    .optional(),
+  /** The video that is dubbed; `image` is its first frame. */
+  source: inputSchema.extend({ ...sizeSchema.shape, seconds: z.number().positive() }).optional(),
   prompt: text({ max: limits.promptMaxCharacters }),
   seed: z.int().min(0).max(limits.seedMax),
   /** Frames of the video: round(25 × audio seconds). */
   frames: z.int().positive(),
   delivery: sizeSchema,
+  /** Absent where nothing was asked for, and in records of an earlier version. */
+  how: renderOptionsSchema.optional(),
   /** Of the submission; absent without any. */
   warnings: z.array(warningSchema).max(limits.warningsPerJob).optional(),
   /** A publisher's own name for its submission; its notifications repeat it. */

@@ -2,28 +2,45 @@ import { describe, expect, it } from 'vitest'
 import { aJob } from '../testing/index.ts'
 import { hasOpenAttempt, isTerminal, jobKey, jobStates } from './job.ts'
 import { deliveryBuckets, deliverySizeFor, limits } from './limits.ts'
+import { aspects } from './render-options.ts'
 import { buckets, consumers, publisherConsumer, streams } from './streams.ts'
 import { publisherOfSubject, subjects } from './subjects.ts'
 import { scaledTimings, timings } from './timings.ts'
 
 describe('the delivery size', () => {
   it.each([
-    [1920, 1080, 'landscape'],
-    [8192, 128, 'landscape'],
-    [512, 600, 'square'],
-    [1000, 1000, 'square'],
-    [1080, 1920, 'portrait'],
-    [128, 8192, 'portrait'],
-    [5, 4, 'square'],
-    [4, 5, 'square'],
-    [3, 2, 'landscape'],
-    [2, 3, 'portrait'],
-  ])('has the aspect ratio nearest to that of %d×%d: %s', (width, height, name) => {
-    const bucket = deliveryBuckets.find((each) => each.name === name)
-    expect(deliverySizeFor({ width, height })).toEqual({
-      width: bucket?.width,
-      height: bucket?.height,
-    })
+    [1920, 1080, '16:9', '16:9'],
+    [8192, 128, '16:9', '16:9'],
+    [512, 600, '1:1', '4:5'],
+    [1000, 1000, '1:1', '1:1'],
+    [1080, 1920, '9:16', '9:16'],
+    [128, 8192, '9:16', '9:16'],
+    [5, 4, '1:1', '5:4'],
+    [4, 5, '1:1', '4:5'],
+    [3, 2, '16:9', '3:2'],
+    [2, 3, '9:16', '2:3'],
+  ] as const)(
+    'of %d×%d is %s, and with aspect=auto %s: the nearest ratio',
+    (width, height, usual, auto) => {
+      const sizeOf = (aspect: string) => {
+        const bucket = deliveryBuckets.find((each) => each.aspect === aspect)
+        return { width: bucket?.width, height: bucket?.height }
+      }
+      expect(deliverySizeFor({ width, height })).toEqual(sizeOf(usual))
+      expect(deliverySizeFor({ width, height }, 'auto')).toEqual(sizeOf(auto))
+    },
+  )
+
+  it('is the one that was asked for, whatever the picture, and nearly of its aspect', () => {
+    for (const { aspect, width, height } of deliveryBuckets) {
+      expect(deliverySizeFor({ width: 100, height: 900 }, aspect)).toEqual({ width, height })
+      const [across = 1, down = 1] = aspect.split(':').map(Number)
+      expect(width / height).toBeCloseTo(across / down, 5)
+      expect([width % 16, height % 16]).toEqual([0, 0])
+    }
+    expect(aspects.slice(1).toSorted()).toEqual(
+      deliveryBuckets.map((each) => each.aspect).toSorted(),
+    )
   })
 })
 

@@ -1,4 +1,8 @@
+import type { Aspect } from './render-options.ts'
+
 const mebibyte = 2 ** 20
+
+type Size = { width: number; height: number }
 
 /** What the API accepts, in the units of the names. The documentation's 1 MB is 2^20 bytes. */
 export const limits = {
@@ -20,16 +24,27 @@ export const limits = {
   audioMinSoundSeconds: 0.1,
   /** A voice that stays below this peak, −30 dBFS, is accepted with a warning. */
   audioQuietPeak: 0.0316,
+  videoMaxBytes: 200 * mebibyte,
+  videoMaxSeconds: 300,
+  videoMinSidePixels: 128,
+  videoMaxSidePixels: 4_096,
+  /** How much the recording that drives the lips may differ from the delivered one. */
+  voiceDifferenceMaxSeconds: 0.2,
   promptMaxCharacters: 2_000,
   idempotencyKeyMaxCharacters: 255,
   referenceMaxCharacters: 200,
   warningMaxCharacters: 400,
   warningsPerJob: 6,
   seedMax: 2 ** 31 - 1,
-  /** Both files, the fields, and the multipart framing around them. */
-  bodyMaxBytes: 62 * mebibyte,
+  /** Silence that a job may ask for before its sound, and after it. */
+  silenceMaxSeconds: 5,
+  expressiveness: { min: 0.5, max: 1.5 },
+  /** Turns of speech in one job. */
+  turnsMax: 200,
+  /** A video and two recordings, the fields, and the multipart framing around them. */
+  bodyMaxBytes: 320 * mebibyte,
   /** Past a size limit, up to this much of the body is still read, so that the client gets to see the 413. */
-  drainMaxBytes: 256 * mebibyte,
+  drainMaxBytes: 384 * mebibyte,
   pageMaxJobs: 100,
   messageMaxBytes: 64 * 1024,
   /** Submissions of one publisher that wait to be admitted. */
@@ -47,12 +62,16 @@ export const limits = {
 /** Frames per second of every delivered video. */
 export const framesPerSecond = 25
 
-/** The sizes that videos are delivered in; the portrait's aspect ratio decides. */
+/** The sizes that videos are delivered in, by the aspect that a job may ask for. */
 export const deliveryBuckets = [
-  { name: 'landscape', width: 1280, height: 720 },
-  { name: 'portrait', width: 720, height: 1280 },
-  { name: 'square', width: 960, height: 960 },
-] as const
+  { aspect: '16:9', width: 1280, height: 720 },
+  { aspect: '9:16', width: 720, height: 1280 },
+  { aspect: '1:1', width: 960, height: 960 },
+  { aspect: '5:4', width: 1120, height: 896 },
+  { aspect: '4:5', width: 896, height: 1120 },
+  { aspect: '3:2', width: 1152, height: 768 },
+  { aspect: '2:3', width: 768, height: 1152 },
+] as const satisfies readonly (Size & { aspect: Aspect })[]
 
 /** How many attempts may end in each way before the job fails. */
 export const attemptLimits = {
@@ -75,15 +94,19 @@ export function deadlineSecondsFor(estimatedSeconds: number, minDeadlineSeconds:
   return Math.max(minDeadlineSeconds, estimatedSeconds * deadlineFactor)
 }
 
-type Size = { width: number; height: number }
+/** Among these the picture decides for a job that asks for no aspect, as it always has. */
+const usualBuckets = deliveryBuckets.slice(0, 3)
 
 /**
- * The delivery size whose aspect ratio is nearest to the portrait's, on a logarithmic scale, so that
- * 1:2 and 2:1 are equally far from 1:1.
+ * The delivery size of an aspect. For `auto` it is the one whose aspect ratio is nearest to the
+ * picture's, on a logarithmic scale, so that 1:2 and 2:1 are equally far from 1:1. Without an aspect it
+ * is the nearest of 16:9, 9:16 and 1:1.
  */
-export function deliverySizeFor(portrait: Size): Size {
-  const aspect = Math.log(portrait.width / portrait.height)
-  const distance = (bucket: Size) => Math.abs(Math.log(bucket.width / bucket.height) - aspect)
-  const sizes = deliveryBuckets.map(({ width, height }): Size => ({ width, height }))
+export function deliverySizeFor(picture: Size, asked?: Aspect): Size {
+  const ratio = Math.log(picture.width / picture.height)
+  const distance = (bucket: Size) => Math.abs(Math.log(bucket.width / bucket.height) - ratio)
+  const named = deliveryBuckets.filter(({ aspect }) => aspect === asked)
+  const offered = named.length > 0 ? named : asked === 'auto' ? deliveryBuckets : usualBuckets
+  const sizes = offered.map(({ width, height }): Size => ({ width, height }))
   return sizes.reduce((best, size) => (distance(size) < distance(best) ? size : best))
 }

@@ -1,4 +1,6 @@
 import { z } from 'zod'
+import { announcedPace, type Offers } from './offers.ts'
+import { type Quality, qualities, usualQuality } from './render-options.ts'
 import type { PaceKey } from './requests.ts'
 
 /**
@@ -48,9 +50,16 @@ const trustedSamples = 5
 /** A sample this many times slower or faster than expected is taken for this much: it is a hiccup. */
 const clipFactor = 4
 
-/** The key of KV `pace`; what a NATS token cannot have is replaced. */
-export function paceKeyOf({ engine, size, device }: Omit<PaceKey, 'framesPerChunk'>): string {
-  return [engine, size, device].map((word) => word.replace(/[^A-Za-z0-9_-]+/g, '_')).join('.')
+/** What a pace is kept under. A quality decides the size, and how much is computed at it. */
+export type PaceName = Omit<PaceKey, 'framesPerChunk'> & { quality?: Quality | undefined }
+
+/**
+ * The key of KV `pace`; what a NATS token cannot have is replaced. Renders of the usual quality are kept
+ * under their size, as they were before there were others.
+ */
+export function paceKeyOf({ engine, size, device, quality = usualQuality }: PaceName): string {
+  const kind = quality === usualQuality ? size : quality
+  return [engine, kind, device].map((word) => word.replace(/[^A-Za-z0-9_-]+/g, '_')).join('.')
 }
 
 /** The key of KV `pace` for the cold start of a pool. */
@@ -109,30 +118,40 @@ export function renderSecondsAt(pace: Pace, frames: number): number {
     : count * Math.max(0, chunksSeconds / chunksSquared)
 }
 
+/** Whether a key of KV `pace` is of renders of this quality. */
+export function isPaceOf(key: string, quality: Quality): boolean {
+  const [, kind] = key.split('.')
+  const named = qualities.find((each) => each !== usualQuality && each === kind)
+  return (named ?? usualQuality) === quality
+}
+
 /**
  * How many seconds a render takes on a worker: by what was learned about its engine, size and device;
  * else by the same engine and size on another device, scaled by both workers' calibrations; else by
- * its own calibration. Undefined when nothing is known.
+ * what it announced for the quality. Undefined when nothing is known.
  */
 export function estimateRender(
   frames: number,
   worker: {
     paceKey?: PaceKey | undefined
     secondsPerVideoSecond?: number | null | undefined
+    offers?: Offers | undefined
   },
   paces: ReadonlyMap<string, Pace>,
   framesPerSecond: number,
+  quality: Quality = usualQuality,
 ): number | undefined {
   const { paceKey, secondsPerVideoSecond } = worker
   if (paceKey) {
-    const own = paces.get(paceKeyOf(paceKey))
+    const own = paces.get(paceKeyOf({ ...paceKey, quality }))
     if (own) return renderSecondsAt(own, frames)
-    const prefix = paceKeyOf({ ...paceKey, device: '' })
+    const prefix = paceKeyOf({ ...paceKey, quality, device: '' })
     for (const [key, pace] of paces)
       if (key.startsWith(prefix) && pace.secondsPerVideoSecond && secondsPerVideoSecond)
         return (renderSecondsAt(pace, frames) * secondsPerVideoSecond) / pace.secondsPerVideoSecond
   }
-  return secondsPerVideoSecond ? (frames / framesPerSecond) * secondsPerVideoSecond : undefined
+  const announced = announcedPace(worker, quality)
+  return announced ? (frames / framesPerSecond) * announced : undefined
 }
 
 function chunksOf(frames: number, framesPerChunk: number): number {

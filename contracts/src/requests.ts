@@ -11,6 +11,8 @@ import {
   traceparentSchema,
 } from './job.ts'
 import { limits } from './limits.ts'
+import { offersSchema } from './offers.ts'
+import { renderOptionsSchema } from './render-options.ts'
 
 /** The name of a wake-up: a worker brings it along from the provider. */
 export const wakeIdSchema = z.string().regex(/^[0-9a-f]{24}$/)
@@ -24,6 +26,8 @@ export const nextRequestSchema = z.object({
   pool: poolSchema,
   /** The worker's measured speed; estimate and deadline follow from it. */
   secondsPerVideoSecond: z.number().positive(),
+  /** What it can do. Workers of an earlier version leave it out, and get jobs that ask for nothing. */
+  offers: offersSchema.optional(),
   /** False for a worker that still renders and asks ahead. */
   isIdle: z.boolean(),
   /** How long the worker waits for a job to come, before it is answered `none`. */
@@ -46,6 +50,11 @@ export const presignedInputSchema = z
   .object({ url: z.url(), bytes: z.int().positive(), sha256: sha256Schema })
   .meta({ title: 'PresignedInput' })
 
+/** A voice that drives one mouth, from so many seconds after the start on. */
+export const presignedVoiceSchema = presignedInputSchema
+  .extend({ startSeconds: z.number().nonnegative() })
+  .meta({ title: 'PresignedVoice' })
+
 /** Everything that a worker needs for one attempt. */
 export const renderOrderSchema = z
   .object({
@@ -55,10 +64,16 @@ export const renderOrderSchema = z
     epoch: z.int().positive(),
     image: presignedInputSchema,
     audio: presignedInputSchema,
+    /** As in the record: absent where the lips follow `audio`. */
+    voices: z.array(presignedVoiceSchema).min(1).max(2).optional(),
+    /** The video to dub. */
+    source: presignedInputSchema.optional(),
     prompt: z.string(),
     seed: z.int().nonnegative(),
     frames: z.int().positive(),
     delivery: sizeSchema,
+    /** As in the record; absent where nothing was asked for. */
+    how: renderOptionsSchema.optional(),
     /** From the first denoising step to the last frame, by the worker's clock. */
     deadlineSeconds: z.number().positive(),
     /**
@@ -300,9 +315,11 @@ export const beatSchema = z.object({
   trouble: z.string().min(1).max(500).optional(),
   /** Null until the engine is loaded and calibrated. */
   secondsPerVideoSecond: z.number().nullable(),
-  /** Workers of an earlier version leave out these three. */
+  /** Workers of an earlier version leave out these four. */
   pool: poolSchema.optional(),
   paceKey: paceKeySchema.optional(),
+  /** What it can do, once its engine is loaded. */
+  offers: offersSchema.optional(),
   time: workerTimeSchema.optional(),
   /** Since its engine is loaded or its last job is over; absent otherwise, and in earlier versions. */
   idleSeconds: z.number().nonnegative().optional(),

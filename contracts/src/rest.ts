@@ -1,6 +1,8 @@
 import { z } from 'zod'
 import { failureCodes } from './failures.ts'
 import { jobIdSchema, prioritySchema, sha256Schema, warningSchema } from './job.ts'
+import { offersSchema } from './offers.ts'
+import { qualitySchema, renderOptionsSchema } from './render-options.ts'
 import { providerSchema, scaleReasonSchema, wakeStateSchema } from './wakes.ts'
 
 /** What clients see of a job's state. */
@@ -99,6 +101,17 @@ const workerViewSchema = z
   .describe('the worker that the job waits for; null while it waits for none')
 export type WorkerView = z.infer<typeof workerViewSchema>
 
+const { leadSeconds, tailSeconds, videoLength, videoEnd, ...sameWords } = renderOptionsSchema.shape
+
+/** What a submission asked for beyond its media; what it did not ask for is left out. */
+const optionsViewSchema = z.object({
+  ...sameWords,
+  lead_seconds: leadSeconds,
+  tail_seconds: tailSeconds,
+  video_length: videoLength,
+  video_end: videoEnd,
+})
+
 /** `POST /generate` */
 export const acceptedSchema = z.object({
   job_id: jobIdSchema,
@@ -150,6 +163,9 @@ export const statusViewSchema = z.object({
   error: z.object({ code: z.enum(failureCodes), message: z.string() }).nullable(),
   cost: costSchema,
   warnings: z.array(warningSchema).optional().describe('of the submission; absent without any'),
+  options: optionsViewSchema
+    .optional()
+    .describe('what the submission asked for beyond its media; absent without any'),
   trace_id: z.string(),
   links: linksSchema,
 })
@@ -184,7 +200,15 @@ export const resultViewSchema = z.object({
   generation: z.object({ width: z.int(), height: z.int() }).describe('before scaling'),
   degraded: z.boolean().describe('rendered smaller than asked because memory ran out'),
   render_seconds: z.number(),
-  warnings: z.array(warningSchema).describe('of the engine, about the portrait or the voice'),
+  quality: qualitySchema,
+  speakers: z.int().min(1).max(2),
+  source: z.enum(['image', 'video']).describe('what the video was made from'),
+  options: optionsViewSchema
+    .optional()
+    .describe('what the submission asked for beyond its media; absent without any'),
+  warnings: z
+    .array(warningSchema)
+    .describe('of the engine: about the portrait or the voice, or what it left out'),
   checks: z
     .record(z.string(), z.number())
     .optional()
@@ -242,6 +266,13 @@ export const usageViewSchema = z.object({
 })
 export type UsageView = z.infer<typeof usageViewSchema>
 
+const offersViewSchema = z.object({
+  qualities: z.array(z.object({ quality: qualitySchema, seconds_per_video_second: z.number() })),
+  speakers: offersSchema.shape.speakers,
+  video: offersSchema.shape.video.describe('whether it dubs a source video'),
+})
+export type OffersView = z.infer<typeof offersViewSchema>
+
 /** `GET /health` */
 export const healthSchema = z.object({
   status: z
@@ -255,6 +286,9 @@ export const healthSchema = z.object({
       state: z.enum(['loading', 'ready', 'rendering', 'draining']),
       seen_seconds_ago: z.number(),
       trouble: z.string().nullable().describe('why its engine does not load; null when it does'),
+      offers: offersViewSchema
+        .nullable()
+        .describe('what it can do; null until its engine is loaded, and in earlier versions'),
       clock_ahead_seconds: z.number(),
     }),
   ),

@@ -1,4 +1,5 @@
 import type { Turn } from './job.ts'
+import type { Needs } from './offers.ts'
 
 /** What the fair order keeps of a job: little, because there may be 100,000 of them. */
 export type LineJob = {
@@ -11,6 +12,8 @@ export type LineJob = {
   readonly notBeforeMs: number
   /** Kept from an earlier attempt; a job without one takes the next turn behind those ahead of it. */
   readonly turn: Turn | undefined
+  /** What a worker must be able to do. */
+  readonly needs: Needs
 }
 
 /** The rank of a job among those of all owners. The least is next; equal keys go by creation, then id. */
@@ -35,6 +38,8 @@ type Block = {
   /** The seconds of the jobs up to each, itself included. */
   secondsUpTo: number[]
   hasTurns: boolean
+  /** Of its jobs: a worker that can do none of them passes the block. */
+  readonly needs: Set<Needs>
   /** When the first of its jobs is out of its back-off, and when the last one is. */
   firstFreeMs: number
   lastFreeMs: number
@@ -86,12 +91,17 @@ export function createWaitingLine() {
       else sumUp(block)
     },
 
-    /** The first job that is in no back-off. */
-    first(nowMs: number): LineJob | undefined {
+    /** The first job that is in no back-off, and that a worker can do. */
+    first(nowMs: number, suits: (needs: Needs) => boolean): LineJob | undefined {
+      const isFor = ({ notBeforeMs, needs }: LineJob) => notBeforeMs <= nowMs && suits(needs)
       const head = blocks[0]?.jobs[0]
-      if (!head || head.notBeforeMs <= nowMs) return head
-      const block = blocks.find(({ firstFreeMs }) => firstFreeMs <= nowMs)
-      return block?.jobs.find(({ notBeforeMs }) => notBeforeMs <= nowMs)
+      if (!head || isFor(head)) return head
+      for (const { firstFreeMs, needs, jobs } of blocks) {
+        if (firstFreeMs > nowMs || ![...needs].some(suits)) continue
+        const found = jobs.find(isFor)
+        if (found) return found
+      }
+      return undefined
     },
 
     /** How many jobs are in no back-off. */
@@ -195,7 +205,8 @@ function splitAt(jobs: readonly LineJob[], added: LineJob): number {
 }
 
 function blockOfJobs(jobs: LineJob[]): Block {
-  const block: Block = { jobs, secondsUpTo: [], hasTurns: false, firstFreeMs: 0, lastFreeMs: 0 }
+  const times = { firstFreeMs: 0, lastFreeMs: 0 }
+  const block: Block = { jobs, secondsUpTo: [], hasTurns: false, needs: new Set(), ...times }
   sumUp(block)
   return block
 }
@@ -204,12 +215,14 @@ function blockOfJobs(jobs: LineJob[]): Block {
 function sumUp(block: Block) {
   const { jobs, secondsUpTo } = block
   secondsUpTo.length = 0
+  block.needs.clear()
   block.hasTurns = false
   block.firstFreeMs = Infinity
   block.lastFreeMs = 0
   let sum = 0
-  for (const { seconds, turn, notBeforeMs } of jobs) {
+  for (const { seconds, turn, notBeforeMs, needs } of jobs) {
     sum += seconds
+    block.needs.add(needs)
     secondsUpTo.push(sum)
     if (turn) block.hasTurns = true
     if (notBeforeMs < block.firstFreeMs) block.firstFreeMs = notBeforeMs

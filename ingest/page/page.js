@@ -243,7 +243,7 @@ function showCurl() {
     `-F ${file('image', 'portrait.jpg')}`,
     `-F ${file('audio', 'voice.wav')}`,
   ]
-  for (const name of ['prompt', 'seed', 'priority']) {
+  for (const name of ['prompt', 'seed', 'priority', 'quality', 'aspect', 'speaker']) {
     const value = new FormData(form).get(name)
     if (typeof value === 'string' && value)
       lines.push(`--form-string ${quoted(`${name}=${value}`)}`)

@@ -1,13 +1,20 @@
 import { createHash, randomBytes, randomInt } from 'node:crypto'
 import {
   type AnyEvent,
+  clashOf,
   deadlineSecondsFor,
   deliverySizeFor,
   framesPerSecond,
   type JobRecord,
   jobKey,
   limits,
+  type Needs,
+  needsFor,
+  optionsGiven,
   type Priority,
+  plainNeeds,
+  renderOptionsOf,
+  type SubmissionOptions,
   spanNames,
   streams,
   subjects,
@@ -17,23 +24,24 @@ import { AppError, type Foundation, withSpan } from '@avatar/service-kit'
 import type { Board } from './board.ts'
 import type { IngestConfig } from './config.ts'
 import type { Estimates } from './estimates.ts'
-import type { RawMedium } from './input-media.ts'
+import { fieldRefused } from './field-refused.ts'
+import type { RawMedia } from './input-media.ts'
+import type { OfferCheck } from './not-offered.ts'
 import { type LookForRoom, refusalOf } from './queue-room.ts'
 import type { Quotas } from './quotas.ts'
 import type { InputTaker, TakenInputs } from './take-inputs.ts'
 
 /** One submission through either door: the raw inputs on disk, and who sent them. */
-export type Submission = {
+export type Submission = RawMedia & {
   jobId: string
   /** The id was made at random for this submission, so that no job can have had it before. */
   isIdFresh?: boolean
   owner: string
   door: JobRecord['door']
-  image: RawMedium
-  audio: RawMedium
   prompt: string
   seed?: number | undefined
   priority?: Priority | undefined
+  options: SubmissionOptions
   reference?: string | undefined
   traceparent: string
   /** A private folder for the normalised inputs. */
@@ -65,18 +73,24 @@ export function createAdmission(
     estimates: Estimates
     lookForRoom: LookForRoom
     quotas: Quotas
+    offerCheck: OfferCheck
   },
 ): Admission {
-  const { bus, records, inputs, board, estimates, lookForRoom, quotas, clock, timings } = deps
+  const { bus, records, inputs, board, estimates, lookForRoom, quotas, offerCheck } = deps
+  const { clock, timings } = deps
 
   return async (submission) => {
     const beganMs = clock.monotonicMs()
+    refuseClash(submission)
     const key = jobKey(submission.owner, submission.jobId)
     const fingerprint = fingerprintOf(submission)
     const earlier = await records.find(key)
     if (earlier) return replay(earlier.value, fingerprint)
     // Past this point a full stream would leave a stored job behind an error.
-    const refusal = quotas.refusalOf(submission.owner) ?? refusalOf(await lookForRoom())
+    const refusal =
+      offerCheck.refusalOf(neededBy(submission)) ??
+      quotas.refusalOf(submission.owner) ??
+      refusalOf(await lookForRoom())
     if (refusal) throw refusal
 
     const nonce = randomBytes(8).toString('hex')
@@ -94,7 +108,7 @@ export function createAdmission(
 
   /** Creates the record within the owner's limits. @returns the record of another request that was first */
   async function create(job: JobRecord, nonce: string): Promise<JobRecord | undefined> {
-    const discard = () => inputs.discard([job.image.key, job.audio.key])
+    const discard = () => inputs.discard(inputKeysOf(job))
     const reservation = await reserve(job, discard)
     try {
       const key = jobKey(job.owner, job.jobId)
@@ -149,11 +163,12 @@ export function createAdmission(
     epoch: number
   }): JobRecord {
     const { submission, fingerprint, nonce, epoch } = parts
-    const { image, audio } = parts.taken
+    const { image, audio, voices, source } = parts.taken
     const found = [...image.warnings, ...audio.warnings]
     const warnings = found.slice(0, limits.warningsPerJob)
     const frames = Math.max(1, Math.round(framesPerSecond * audio.seconds))
-    const estimatedSeconds = estimates.renderSeconds(frames)
+    const how = renderOptionsOf(submission.options)
+    const estimatedSeconds = estimates.renderSeconds(frames, neededBy(submission))
     return {
       jobId: submission.jobId,
       owner: submission.owner,
@@ -170,10 +185,13 @@ export function createAdmission(
         height: image.height,
       },
       audio: { key: audio.key, bytes: audio.bytes, sha256: audio.sha256, seconds: audio.seconds },
+      ...(voices ? { voices } : {}),
+      ...(source ? { source } : {}),
       prompt: submission.prompt,
       seed: submission.seed ?? randomInt(limits.seedMax),
       frames,
-      delivery: deliverySizeFor(image),
+      delivery: deliverySizeFor(image, how?.aspect),
+      ...(how ? { how } : {}),
       ...(warnings.length > 0 ? { warnings } : {}),
       ...(submission.reference === undefined ? {} : { reference: submission.reference }),
       ...(submission.priority === undefined ? {} : { priority: submission.priority }),
@@ -206,11 +224,36 @@ export function createAdmission(
   }
 }
 
+/** Every object that the record names as an input. */
+function inputKeysOf({ image, audio, voices = [], source }: JobRecord): string[] {
+  return [image, audio, ...voices, ...(source ? [source] : [])].map(({ key }) => key)
+}
+
+/** @throws AppError INVALID_REQUEST when an option makes no sense beside what else was sent */
+function refuseClash({ options, image, video, audio2, voice }: Submission): void {
+  const sent = { image: !!image, video: !!video, audio2: !!audio2, voice: !!voice }
+  const clash = clashOf(options, sent)
+  if (clash) throw fieldRefused(clash.field, clash.problem)
+}
+
+/** What a job of this submission would need, before there is one. */
+function neededBy({ options, video, audio2, voice }: Submission): Needs {
+  const how = renderOptionsOf(options)
+  if (!how && !video && !audio2 && !voice) return plainNeeds
+  return needsFor(how?.quality, audio2 || options.turns ? 2 : 1, video !== undefined)
+}
+
 /** Covers what the client sent, so that a repeated request is recognised before anything is decoded. */
 function fingerprintOf(submission: Submission): string {
-  const { image, audio, prompt, seed, reference, priority } = submission
-  const parts = [image.sha256, audio.sha256, prompt, seed ?? null, reference ?? null]
-  // Fingerprints of requests without a priority stay what they were before there was one.
+  const { image, video, audio, audio2, voice } = submission
+  const { prompt, seed, reference, priority, options } = submission
+  const picture = image ?? video
+  const parts: unknown[] = [picture?.sha256, audio.sha256, prompt, seed ?? null, reference ?? null]
+  // Fingerprints of requests without a priority, or options, stay what they were before there were any.
   if (priority !== undefined) parts.push(priority)
+  const given = optionsGiven(options)
+  if (given) parts.push(given)
+  if (video || audio2 || voice)
+    parts.push({ isVideo: !!video, audio2: audio2?.sha256, voice: voice?.sha256 })
   return createHash('sha256').update(JSON.stringify(parts)).digest('hex')
 }

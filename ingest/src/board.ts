@@ -1,11 +1,13 @@
 import {
   createFairOrder,
   createOpenJobs,
+  type FairJob,
   type FairRules,
   type Held,
   isTerminal,
   type JobRecord,
   type JobsAhead,
+  needsOf,
 } from '@avatar/contracts'
 import { followJobs, type JobRecords } from '@avatar/job-kit'
 import type { Clock, Log } from '@avatar/service-kit'
@@ -122,6 +124,7 @@ export function createBoard(deps: {
 }
 
 /** A pending job has the place that it gets as soon as the orchestrator queues it. */
-function asQueued(job: JobRecord): JobRecord {
-  return job.state === 'pending' ? { ...job, state: 'queued' } : job
+function asQueued(job: JobRecord): FairJob {
+  const { state } = job
+  return { ...job, state: state === 'pending' ? 'queued' : state, needs: needsOf(job) }
 }

@@ -39,6 +39,7 @@ import { intakeHandler } from './intake.ts'
 import { createJobChanges } from './job-changes.ts'
 import { measureAdmission } from './measure-admission.ts'
 import { createMediaChecks } from './media/media-checks.ts'
+import { createOfferCheck } from './not-offered.ts'
 import { createLookForRoom } from './queue-room.ts'
 import { createQuotas } from './quotas.ts'
 import { createRates, type LimitsOf } from './rate/policies.ts'
@@ -93,7 +94,8 @@ export async function buildIngest(
   const estimates = createEstimates({ board, workers, paces, scale, rendersAtOnceOf })
   const lookForRoom = createLookForRoom(foundation)
   const quotas = createQuotas({ board, ledger, limits, workers, clock, config })
-  const looked = { board, workers, scale, estimates, lookForRoom, quotas }
+  const offerCheck = createOfferCheck({ ...foundation, workers, scale })
+  const looked = { board, workers, scale, estimates, lookForRoom, quotas, offerCheck }
   const shared = { ...foundation, records, objects, spool, ...looked }
   const admit = measureAdmission(
     createAdmission({ ...shared, inputs: createInputTaker({ ...shared, media }) }),

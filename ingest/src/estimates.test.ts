@@ -5,6 +5,8 @@ import {
   type JobRecord,
   type JobsAhead,
   learnPace,
+  needsOf,
+  type Offers,
   type Pace,
   paceKeyOf,
 } from '@avatar/contracts'
@@ -87,6 +89,37 @@ function doneIn(job: JobRecord, world: World = {}): number | undefined {
 const learned = { [paceKeyOf(paceKey)]: pace(3) }
 
 describe('the seconds of a render', () => {
+  const offers = (high: number): Offers => ({
+    qualities: [
+      { quality: 'standard', secondsPerVideoSecond: 3 },
+      { quality: 'high', secondsPerVideoSecond: high },
+    ],
+    speakers: 1,
+    video: false,
+  })
+  const high = needsOf({ how: { quality: 'high' } })
+
+  it('are those that the fastest worker announced for the quality, until it is learned', () => {
+    const workers = [{ paceKey, offers: offers(30) }, { offers: offers(20) }]
+    const plain = { workerId: 'w9', secondsPerVideoSecond: 1 }
+    const known = estimates({ workers: [...workers, plain], paces: learned })
+    expect(known.renderSeconds(250, high)).toBeCloseTo(200)
+    expect(known.renderSeconds(250)).toBeCloseTo(10)
+    const both = { ...learned, [paceKeyOf({ ...paceKey, quality: 'high' })]: pace(9) }
+    expect(estimates({ workers, paces: both }).renderSeconds(250, high)).toBeCloseTo(90)
+    expect(estimates({ workers: [], paces: both }).renderSeconds(250, high)).toBeCloseTo(90)
+    expect(estimates({ workers: [], paces: both }).renderSeconds(250)).toBeCloseTo(30)
+  })
+
+  it('begin when a worker that can do the job is free, however many others are', () => {
+    const job = aJob({ state: 'queued', how: { quality: 'high' }, estimatedSeconds: 7 })
+    const able = { workerId: 'w1', offers: offers(20) }
+    expect(doneIn(job, { workers: [{ workerId: 'w2' }] })).toBeUndefined()
+    expect(doneIn(job, { workers: [{ workerId: 'w2' }, able] })).toBe(7)
+    const underWay = [busy({ workerId: 'w1', estimatedSeconds: 50 })]
+    expect(doneIn(job, { workers: [{ workerId: 'w2' }, able], underWay })).toBe(57)
+  })
+
   it('are those learned for the fastest worker', () => {
     const fast = { ...paceKey, device: 'H100' }
     const paces = { ...learned, [paceKeyOf(fast)]: pace(1) }

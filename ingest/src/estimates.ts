@@ -1,13 +1,18 @@
 import {
   type Beat,
+  canDo,
   estimateRender,
   framesPerSecond,
   type HeldJob,
+  isPaceOf,
   isTerminal,
   type JobRecord,
+  type Needs,
+  needsOf,
   type Pace,
   type PaceKey,
   paceKeyOf,
+  plainNeeds,
   renderSecondsAt,
   startsInCapped,
   startsInSeconds,
@@ -41,11 +46,12 @@ export function createEstimates(deps: {
   const serving = () =>
     workers.alive().filter(({ beat }) => beat.state !== 'draining' && !beat.trouble)
 
-  function latestPace(): Pace | undefined {
+  function latestPace({ quality }: Needs = plainNeeds): Pace | undefined {
     let latest: Pace | undefined
     // Cold starts are kept in the same bucket.
-    for (const pace of paces.ofRenders().values())
-      if ('weight' in pace && pace.atMs >= (latest?.atMs ?? 0)) latest = pace
+    for (const [key, pace] of paces.ofRenders())
+      if ('weight' in pace && isPaceOf(key, quality) && pace.atMs >= (latest?.atMs ?? 0))
+        latest = pace
     return latest
   }
 
@@ -105,7 +111,12 @@ export function createEstimates(deps: {
     const { first, rest } = board.jobsAhead(job)
     const seconds = [...orphaned, ...first.map((each) => each.seconds)]
     const heard = new Set(freeInSeconds.keys())
-    const free = [...freeInSeconds.values(), ...arrivalsInSeconds(scale, heard, nowMs)]
+    const needs = needsOf(job)
+    const able = serving().filter(({ beat }) => mayDo(beat, needs))
+    const free = [
+      ...able.flatMap(({ beat }) => freeInSeconds.get(beat.workerId) ?? []),
+      ...arrivalsInSeconds(scale, heard, nowMs),
+    ]
     const startsIn = startsInSeconds(free, { seconds, restSeconds: rest.seconds })
     const cap = rendersAtOnceOf(job.owner)
     if (startsIn === undefined || cap === undefined) return startsIn
@@ -131,13 +142,18 @@ export function createEstimates(deps: {
   }
 
   return {
-    /** The seconds of GPU time that a render takes on the fastest worker; with none, at the pace seen last. */
-    renderSeconds(frames: number): number {
-      const told = serving().flatMap(
-        ({ beat }) => estimateRender(frames, beat, paces.ofRenders(), framesPerSecond) ?? [],
+    /**
+     * The seconds of GPU time that a render takes on the fastest worker that can do it; with none, at the
+     * pace seen last.
+     */
+    renderSeconds(frames: number, needs: Needs = plainNeeds): number {
+      const able = serving().filter(({ beat }) => mayDo(beat, needs))
+      const told = able.flatMap(
+        ({ beat }) =>
+          estimateRender(frames, beat, paces.ofRenders(), framesPerSecond, needs.quality) ?? [],
       )
       if (told.length > 0) return Math.min(...told)
-      const pace = latestPace()
+      const pace = latestPace(needs) ?? latestPace()
       return pace
         ? renderSecondsAt(pace, frames)
         : (frames / framesPerSecond) * assumedSecondsPerVideoSecond
@@ -169,6 +185,14 @@ export function createEstimates(deps: {
       }
     },
   }
+}
+
+/** Whether a worker can do such a job. One that still loads has not told what it can do. */
+export function mayDo(
+  { state, offers, engineFacts }: Pick<Beat, 'state' | 'offers' | 'engineFacts'>,
+  needs: Needs,
+): boolean {
+  return canDo(offers, needs) || (state === 'loading' && !offers && !engineFacts)
 }
 
 /** What is left of a worker's cold start, by what its pool has taken so far. */

@@ -9,7 +9,9 @@ import {
   isIntakeKeyOf,
   jobKey,
   type Notification,
+  optionNames,
   publisherOfSubject,
+  type SubmissionOptions,
   spanAttributes,
 } from '@avatar/contracts'
 import { type JobRecords, publishNotification } from '@avatar/job-kit'
@@ -27,7 +29,7 @@ import {
 import { v5 as uuidv5 } from 'uuid'
 import type { Admission } from './admission.ts'
 import type { IngestConfig } from './config.ts'
-import { type InputMedium, inputMedia } from './input-media.ts'
+import { type InputMedium, inputMedia, type RawMedia } from './input-media.ts'
 import type { Quotas } from './quotas.ts'
 import type { PublisherTurns } from './rate/publisher-turns.ts'
 import type { UploadSpool } from './upload-spool.ts'
@@ -76,11 +78,11 @@ export function intakeHandler(
         jobId,
         owner: publisher,
         door: 'event',
-        image: await fetchInput(publisher, submission.image_key, folder, 'image'),
-        audio: await fetchInput(publisher, submission.audio_key, folder, 'audio'),
+        ...(await fetchMedia(publisher, submission, folder)),
         prompt: submission.prompt ?? '',
         seed: submission.seed,
         priority: submission.priority,
+        options: optionsOf(submission),
         reference: submission.reference,
         traceparent: delivery.traceparent,
         folder,
@@ -140,6 +142,25 @@ export function intakeHandler(
     await publishNotification(bus, publisher, note, { instance: delivery.sequence })
   }
 
+  async function fetchMedia(
+    publisher: string,
+    submission: IntakeSubmission,
+    folder: string,
+  ): Promise<RawMedia> {
+    const { image_key, video_key, audio_key, audio2_key, voice_key } = submission
+    if (image_key === undefined && video_key === undefined)
+      throw new AppError('INVALID_MESSAGE', { details: { problem: 'it has no image_key' } })
+    const fetched = async (key: string | undefined, medium: InputMedium) =>
+      key === undefined ? undefined : await fetchInput(publisher, key, folder, medium)
+    return {
+      image: await fetched(image_key, 'image'),
+      video: await fetched(video_key, 'video'),
+      audio: await fetchInput(publisher, audio_key, folder, 'audio'),
+      audio2: await fetched(audio2_key, 'audio2'),
+      voice: await fetched(voice_key, 'voice'),
+    }
+  }
+
   async function fetchInput(publisher: string, key: string, folder: string, medium: InputMedium) {
     if (!isIntakeKeyOf(publisher, key)) throw new AppError('FOREIGN_OBJECT', { details: { key } })
     const path = join(folder, medium)
@@ -169,4 +190,9 @@ function identityOf(submission: IntakeSubmission | undefined, { subject, sequenc
   if (!publisher) throw new AppError('UNEXPECTED', { details: { subject } }) // The consumer's filter rules it out.
   const seed = submission?.idempotency_key ?? `#${sequence}`
   return { publisher, jobId: uuidv5(`${publisher}\n${seed}`, jobIdNamespace) }
+}
+
+/** The options of an event; what is no option is left out. */
+function optionsOf(submission: IntakeSubmission): SubmissionOptions {
+  return Object.fromEntries(optionNames.map((name) => [name, submission[name]]))
 }

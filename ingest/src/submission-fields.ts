@@ -20,6 +20,14 @@ export const textPartNames: readonly string[] = [...fieldNames, metadata]
 /** The room that the longest prompt takes when JSON escapes every UTF-16 unit of it, and as much again. */
 const metadataMaxBytes = 64 * 1024
 
+/** The room that the longest list of turns takes, and as much again. */
+const turnsMaxBytes = 32 * 1024
+
+const maxBytesOf = (name: string) => {
+  if (name === metadata) return metadataMaxBytes
+  return name === 'turns' ? turnsMaxBytes : 4 * (limits.promptMaxCharacters + 2)
+}
+
 /**
  * Collects the fields of one submission: each as a part of its own, or all in the part `metadata`.
  *
@@ -60,8 +68,7 @@ export function createSubmissionFields() {
     async add({ name, type, body }: Part): Promise<void> {
       if (seen.has(name)) throw fieldRefused(name, 'sent twice')
       seen.add(name)
-      const maxBytes = name === metadata ? metadataMaxBytes : 4 * (limits.promptMaxCharacters + 2)
-      const { bytes, isCut } = await readUpTo(maxBytes, body)
+      const { bytes, isCut } = await readUpTo(maxBytesOf(name), body)
       const text = decode(name, bytes, type?.params.get('charset') ?? 'utf-8', isCut)
       if (text === '') return
       if (name === metadata) {

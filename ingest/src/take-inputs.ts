@@ -1,4 +1,10 @@
-import { inputKey, spanAttributes, spanNames } from '@avatar/contracts'
+import {
+  inputKey,
+  type JobRecord,
+  type SubmissionOptions,
+  spanAttributes,
+  spanNames,
+} from '@avatar/contracts'
 import {
   AppError,
   describeSpan,
@@ -7,29 +13,36 @@ import {
   type ObjectStore,
   withSpan,
 } from '@avatar/service-kit'
-import type { InputMedium, RawMedium } from './input-media.ts'
+import type { RawMedia } from './input-media.ts'
+import { makeSound } from './make-sound.ts'
 import type { CheckedAudio } from './media/audio-check.ts'
 import type { CheckedImage } from './media/image-check.ts'
 import type { MediaChecks } from './media/media-checks.ts'
 
-/** Raw media on disk, and what the stored inputs are named after. */
-export type RawInputs = {
+/** Raw media on disk, what is to be made of them, and what the stored inputs are named after. */
+export type RawInputs = RawMedia & {
   jobId: string
   /** Random, one for each admission; part of the keys, see `inputKey`. */
   nonce: string
-  image: RawMedium
-  audio: RawMedium
+  options: SubmissionOptions
   /** A private folder for the normalised inputs. */
   folder: string
   /** Aborts when nobody waits for the outcome any more. */
   signal?: AbortSignal | undefined
 }
 
-/** Inputs that passed and are stored. */
+type Stored<Checked> = Checked & { key: string }
+
+/** Inputs that passed and are stored, as the record names them. */
 export type TakenInputs = {
-  image: CheckedImage & { key: string }
-  audio: CheckedAudio & { key: string }
+  image: Stored<CheckedImage>
+  audio: Stored<Omit<CheckedAudio, 'path'>>
+  voices?: NonNullable<JobRecord['voices']>
+  source?: NonNullable<JobRecord['source']>
 }
+
+/** What the time for one input is enough for, however slow the store. */
+const slowestBytes = 60 * 2 ** 20
 
 export type InputTaker = ReturnType<typeof createInputTaker>
 
@@ -42,7 +55,9 @@ export function createInputTaker(
   deps: Pick<Foundation, 'log' | 'timings'> & { media: MediaChecks; objects: ObjectStore },
 ) {
   const { media, objects, timings, log } = deps
-  const inTime = () => AbortSignal.timeout(Math.ceil(timings.storeAtDoorMs))
+  /** A video takes longer than the other inputs: at the least at 2 MB a second. */
+  const inTime = (bytes = 0) =>
+    AbortSignal.timeout(Math.ceil(timings.storeAtDoorMs * Math.max(1, bytes / slowestBytes)))
 
   const checkImage: MediaChecks['checkImage'] = (...input) =>
     withSpan(spanNames.checkImage, {}, () => media.checkImage(...input))
@@ -62,45 +77,69 @@ export function createInputTaker(
   }
 
   /**
-   * Checks, normalises and stores both inputs. When it throws, nothing uses the folder any more and,
+   * Checks, normalises and stores all inputs. When it throws, nothing uses the folder any more and,
    * unless the store is unavailable, no object is left behind. It throws the signal's reason.
    */
   async function take(raw: RawInputs): Promise<TakenInputs> {
-    const { jobId, nonce, image, audio, folder, signal } = raw
-    const stored: string[] = []
-    async function store<Checked extends CheckedImage | CheckedAudio>(
-      medium: InputMedium,
-      check: Promise<Checked>,
-    ) {
-      const checked = await check
+    const { jobId, nonce, folder, signal } = raw
+    const stored = new Set<string>()
+    async function store(file: Pick<CheckedAudio, 'path' | 'bytes' | 'sha256'>, extension: string) {
       signal?.throwIfAborted()
-      const extension = 'extension' in checked ? checked.extension : 'wav'
-      const key = inputKey(jobId, nonce, checked.sha256, extension)
-      const { path, bytes, sha256 } = checked
+      const key = inputKey(jobId, nonce, file.sha256, extension)
+      // Two recordings may be the same.
+      if (stored.has(key)) return key
+      stored.add(key)
+      const { path, bytes, sha256 } = file
       await withSpan(
-        medium === 'image' ? spanNames.storeImage : spanNames.storeAudio,
+        extension === 'wav' ? spanNames.storeAudio : spanNames.storeImage,
         { [spanAttributes.bytes]: bytes },
-        () => objects.putFile(key, path, bytes, sha256, inTime()),
+        () => objects.putFile(key, path, bytes, sha256, inTime(bytes)),
         'client',
       )
-      stored.push(key)
       signal?.throwIfAborted()
-      return { ...checked, key }
+      return key
+    }
+
+    async function takePicture(): Promise<Pick<TakenInputs, 'image' | 'source'>> {
+      const { image, video } = raw
+      if (!video) {
+        if (!image) throw new AppError('IMAGE_MISSING')
+        const checked = await checkImage(image.path, folder, signal)
+        return { image: { ...checked, key: await store(checked, checked.extension) } }
+      }
+      const { firstFrame, path, bytes, sha256, seconds } = await media.checkVideo(
+        ...([video.path, folder, signal] as const),
+      )
+      const first = await checkImage(firstFrame, folder, signal)
+      const { width, height } = first
+      const key = await store({ path, bytes, sha256 }, 'mp4')
+      const source = { key, bytes, sha256, width, height, seconds }
+      return { image: { ...first, key: await store(first, first.extension) }, source }
+    }
+
+    async function takeSound(source: Promise<Pick<TakenInputs, 'source'>>) {
+      const sound = await makeSound({ media, checkAudio }, raw, async () => (await source).source)
+      const { path, ...audio } = sound.audio
+      const key = await store(sound.audio, 'wav')
+      const voices: NonNullable<TakenInputs['voices']> = []
+      for (const { startSeconds, ...file } of sound.voices ?? []) {
+        const { bytes, sha256 } = file
+        voices.push({ key: await store(file, 'wav'), bytes, sha256, startSeconds })
+      }
+      return { audio: { ...audio, key }, ...(voices.length > 0 ? { voices } : {}) }
     }
 
     // `Promise.all` would return at the first failure, and the folder be removed under the other check.
-    const [checkedImage, checkedAudio] = await Promise.allSettled([
-      store('image', checkImage(image.path, folder, signal)),
-      store('audio', checkAudio(audio.path, folder, signal)),
-    ])
-    if (checkedImage.status === 'fulfilled' && checkedAudio.status === 'fulfilled')
-      return { image: checkedImage.value, audio: checkedAudio.value }
+    const picture = takePicture()
+    const [takenPicture, takenSound] = await Promise.allSettled([picture, takeSound(picture)])
+    if (takenPicture.status === 'fulfilled' && takenSound.status === 'fulfilled')
+      return { ...takenPicture.value, ...takenSound.value }
 
-    const outcomes = [checkedImage, checkedAudio]
+    const outcomes = [takenPicture, takenSound]
     const reasons = outcomes.flatMap((one) => (one.status === 'rejected' ? [one.reason] : []))
     // A fault of a medium is reported even while the store is unavailable: a retry would not cure it.
     const fault = reasons.find((reason) => !isStoreUnavailable(reason))
-    if (!reasons.some(isStoreUnavailable)) await discard(stored)
+    if (!reasons.some(isStoreUnavailable)) await discard([...stored])
     throw fault ?? reasons[0]
   }
 

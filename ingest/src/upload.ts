@@ -8,7 +8,7 @@ import { AppError } from '@avatar/service-kit'
 import type { FastifyRequest } from 'fastify'
 import { boundBody } from './bounded-body.ts'
 import { fieldRefused } from './field-refused.ts'
-import { type InputMedium, inputMedia, type RawMedium } from './input-media.ts'
+import { type InputMedium, inputMedia, type RawMedia, type RawMedium } from './input-media.ts'
 import {
   type MultipartParts,
   mediaTypeOf,
@@ -19,11 +19,7 @@ import {
 import { createSubmissionFields, textPartNames } from './submission-fields.ts'
 
 /** The raw inputs on disk, with the SHA-256 of what the client sent. */
-export type Upload = {
-  image: RawMedium
-  audio: RawMedium
-  fields: SubmissionFields
-}
+export type Upload = RawMedia & { fields: SubmissionFields }
 
 /** A request that works, for those who sent another kind of body. */
 const example = 'curl -H "X-API-Key: KEY" -F image=@portrait.jpg -F audio=@voice.wav HOST/generate'
@@ -84,24 +80,36 @@ async function readParts(
   for await (const part of parts) {
     const { name } = part
     if (textPartNames.includes(name)) await fields.add(part)
-    else if (name !== 'image' && name !== 'audio') throw unknown(name)
+    else if (!isMedium(name)) throw unknown(name)
     else if (files.has(name)) throw fieldRefused(name, 'sent twice')
-    else files.set(name, await spoolFile(part, name, folder, signal))
+    else {
+      const file = await spoolFile(part, name, folder, signal)
+      if (file) files.set(name, file)
+    }
   }
   const image = files.get('image')
   const audio = files.get('audio')
-  if (!image) throw new AppError('IMAGE_MISSING', { details: { field: 'image' } })
+  const video = files.get('video')
+  if (!image && !video) throw new AppError('IMAGE_MISSING', { details: { field: 'image' } })
   if (!audio) throw new AppError('AUDIO_MISSING', { details: { field: 'audio' } })
-  return { image, audio, fields: fields.get() }
+  const more = { audio2: files.get('audio2'), voice: files.get('voice') }
+  return { image, video, audio, ...more, fields: fields.get() }
 }
 
-/** Stores a part as a file, whether or not it has a file name: n8n, for one, sends none. */
+function isMedium(name: string): name is InputMedium {
+  return Object.hasOwn(inputMedia, name)
+}
+
+/**
+ * Stores a part as a file, whether or not it has a file name: n8n, for one, sends none. Undefined for one
+ * that may be left out and that a browser sends empty.
+ */
 async function spoolFile(
   { filename, body }: Part,
   medium: InputMedium,
   folder: string,
   signal: AbortSignal,
-): Promise<RawMedium> {
+): Promise<RawMedium | undefined> {
   const { maxBytes, tooLarge, empty, missing } = inputMedia[medium]
   const path = join(folder, medium)
   const hash = createHash('sha256')
@@ -119,6 +127,7 @@ async function spoolFile(
   })
   signal.throwIfAborted()
   await pipeline(body, counting, createWriteStream(path, { mode: 0o600 }), { signal })
+  if (bytes === 0 && !filename && medium !== 'image' && medium !== 'audio') return undefined
   // Browsers send an empty file without a name when none was chosen.
   if (bytes === 0)
     throw fieldRefused(medium, 'it is empty; choose a file', { code: filename ? empty : missing })

@@ -1,10 +1,17 @@
-import { type Held, type JobRecord, jobStates, stateTable } from '@avatar/contracts'
+import { type Held, type JobRecord, jobStates, type Offers, stateTable } from '@avatar/contracts'
 import { aJob, aRender } from '@avatar/contracts/testing'
 import type { ObjectStore } from '@avatar/service-kit'
 import { describe, expect, it } from 'vitest'
 import { requireResult, resultView, statusView } from './views.ts'
 
 const nowMs = 1_700_000_100_000
+
+/** A worker that is there, of an earlier version unless it says what it can do. */
+function aWorker(offers: Offers | undefined) {
+  const beat = { workerId: 'w1', incarnation: 'i1', engine: 'null', state: 'ready' as const }
+  const told = { ...beat, secondsPerVideoSecond: 1, atMs: nowMs, jobs: [], offers }
+  return { beat: told, seenMsAgo: 0, aheadMs: 0 }
+}
 
 /** The view of a job, with the answers of the board, the workers and the estimates given. */
 function view(
@@ -13,6 +20,7 @@ function view(
     position?: number
     held?: Held
     serving?: number
+    offers?: Offers
     percent?: number
     completesAtMs?: number
   } = {},
@@ -22,7 +30,7 @@ function view(
   const held = { ...job, stage, percent, renderedForSeconds: 1, seenMsAgo: 0 }
   return statusView(job, {
     board: { queuePosition: () => position, heldBackOf: () => world.held },
-    workers: { serving: () => serving, heldOf: () => held, alive: () => [] },
+    workers: { heldOf: () => held, alive: () => (serving > 0 ? [aWorker(world.offers)] : []) },
     scale: { summary: () => undefined, scaled: () => undefined, open: () => [] },
     estimates: { completesAtMs: () => world.completesAtMs },
     config: { PUBLIC_PATH_PREFIX: '', POOL_PRICES: {}, CURRENCY: 'USD' },
@@ -55,6 +63,18 @@ describe('what a job waits for', () => {
     ['nothing, at its end', 'completed', { serving: 0 }, null],
   ] as const)('is %s', (_what, state, world, expected) => {
     expect(view(aJob({ state }), world).waiting_for).toBe(expected)
+  })
+
+  it('is a worker, while none of those that are there can do it', () => {
+    const draft = aJob({ state: 'queued', how: { quality: 'draft' } })
+    const offers: Offers = {
+      qualities: [{ quality: 'draft', secondsPerVideoSecond: 1 }],
+      speakers: 1,
+      video: false,
+    }
+    expect(view(draft).waiting_for).toBe('worker')
+    expect(view(draft, { offers }).waiting_for).toBe('turn')
+    expect(view(aJob({ state: 'queued' }), { offers }).waiting_for).toBe('worker')
   })
 
   it('has the priority that was given, or the normal one', () => {

@@ -1,25 +1,29 @@
 import {
   type EngineFacts,
   type JobRecord,
+  type Needs,
+  needsOf,
   type Rendered,
+  type RenderOptions,
   type ResultView,
   type Stage,
   type Status,
   type StatusView,
   stateTable,
+  usualQuality,
 } from '@avatar/contracts'
 import { describeResult, presignVideo } from '@avatar/job-kit'
 import { AppError, type ObjectStore } from '@avatar/service-kit'
 import type { Board } from './board.ts'
 import type { IngestConfig } from './config.ts'
-import type { Estimates } from './estimates.ts'
+import { type Estimates, mayDo } from './estimates.ts'
 import { costView } from './money.ts'
 import { type ScaleView, workerView } from './scale-view.ts'
 import type { Workers } from './workers.ts'
 
 type StatusContext = {
   board: Pick<Board, 'queuePosition' | 'heldBackOf'>
-  workers: Pick<Workers, 'serving' | 'heldOf' | 'alive'>
+  workers: Pick<Workers, 'heldOf' | 'alive'>
   scale: Pick<ScaleView, 'summary' | 'scaled' | 'open'>
   estimates: Pick<Estimates, 'completesAtMs'>
   config: Pick<IngestConfig, 'PUBLIC_PATH_PREFIX' | 'POOL_PRICES' | 'CURRENCY'>
@@ -29,7 +33,7 @@ type StatusContext = {
 /** What a client sees of a job: its record, with what the board and the workers know at this moment. */
 export function statusView(job: JobRecord, context: StatusContext): StatusView {
   const { board, workers, estimates, config, nowMs } = context
-  const isServed = hasWorker(context)
+  const isServed = hasWorker(context, needsOf(job))
   return {
     job_id: job.jobId,
     status: stateTable[job.state].status as Status,
@@ -53,6 +57,7 @@ export function statusView(job: JobRecord, context: StatusContext): StatusView {
     error: job.error ?? null,
     cost: costView(job, config),
     ...(job.warnings ? { warnings: job.warnings } : {}),
+    ...(job.how ? { options: optionsView(job.how) } : {}),
     trace_id: job.traceparent.split('-')[1] ?? '',
     links: linksOf(job.jobId, config),
   }
@@ -84,9 +89,26 @@ export async function resultView(
     engine_facts: engineFactsView(result.engineFacts),
     generation: result.generation,
     render_seconds: result.renderSeconds,
+    quality: job.how?.quality ?? usualQuality,
+    speakers: needsOf(job).speakers,
+    source: job.source ? 'video' : 'image',
+    ...(job.how ? { options: optionsView(job.how) } : {}),
     ...(result.checks && { checks: result.checks }),
     warnings: result.warnings ?? [],
   }
+}
+
+/** What the submission asked for, in the words of the submission. */
+function optionsView(how: RenderOptions): NonNullable<StatusView['options']> {
+  const { leadSeconds, tailSeconds, videoLength, videoEnd, ...same } = how
+  const renamed = {
+    lead_seconds: leadSeconds,
+    tail_seconds: tailSeconds,
+    video_length: videoLength,
+    video_end: videoEnd,
+  }
+  const given = Object.entries({ ...same, ...renamed }).filter(([, value]) => value !== undefined)
+  return Object.fromEntries(given)
 }
 
 function engineFactsView(facts: EngineFacts | undefined): ResultView['engine_facts'] {
@@ -127,10 +149,11 @@ function waitingFor(
   return board.heldBackOf(job.owner) ?? (isServed ? 'turn' : 'worker')
 }
 
-/** Where workers are woken, one that still loads is waited for, and told of. */
-function hasWorker({ workers, scale }: StatusContext): boolean {
-  if (!scale.scaled()) return workers.serving() > 0
-  return workers.alive().some(({ beat: { state } }) => state === 'ready' || state === 'rendering')
+/** Whether a worker is there that can do it. Where workers are woken, one that still loads is waited for. */
+function hasWorker({ workers, scale }: StatusContext, needs: Needs): boolean {
+  const able = workers.alive().filter(({ beat }) => mayDo(beat, needs))
+  if (!scale.scaled()) return able.some(({ beat }) => beat.state !== 'draining')
+  return able.some(({ beat: { state } }) => state === 'ready' || state === 'rendering')
 }
 
 /** The worker that a job waits for, if it waits for one and not for its own limits. */

@@ -1,4 +1,4 @@
-import { type Beat, beatSchema, type HeldJob, subjects } from '@avatar/contracts'
+import { type Beat, beatSchema, type HeldJob, type Offers, subjects } from '@avatar/contracts'
 import { type Foundation, subscription } from '@avatar/service-kit'
 
 /** Of a worker that has not ended. */
@@ -12,6 +12,8 @@ export function createWorkers(
   deps: Pick<Foundation, 'bus' | 'clock' | 'timings'> & { onBeat: (beat: Beat) => void },
 ) {
   const { bus, clock, timings, onBeat } = deps
+  /** What the workers of each pool and engine told last. Names of workers may be new at each start. */
+  const told = new Map<string, { pool: string | undefined; offers: Offers | undefined }>()
   const latest = new Map<string, { beat: LiveBeat; atMs: number; aheadMs: number }>()
 
   /**
@@ -28,6 +30,8 @@ export function createWorkers(
     alive,
     /** How many of them take jobs, now or once their engine is loaded. */
     serving: () => alive().filter(({ beat }) => beat.state !== 'draining').length,
+    /** What workers have told that they can do, those included that are not there now. */
+    toldByPool: () => [...told.values()],
     /** Why no worker renders, or will soon; null when one does, or when nothing waits for one. */
     trouble(queueDepth: number): string | null {
       const beats = alive().map(({ beat }) => beat)
@@ -53,6 +57,8 @@ export function createWorkers(
       handle(beat) {
         const { state } = beat
         const aheadMs = beat.atMs - clock.nowMs()
+        const { pool, engine, offers } = beat
+        if (beat.engineFacts) told.set(`${pool} ${engine}`, { pool, offers })
         if (state === 'gone') latest.delete(beat.workerId)
         else
           latest.set(beat.workerId, {

@@ -315,7 +315,7 @@ describe('a field is refused by its name', () => {
         `a field named ${name}`,
         [named(name), 'x'],
         name,
-        /^unknown field; the form has image, audio, prompt, seed, priority, metadata$/,
+        /^unknown field; the form has image, .*prompt, seed, priority, quality, .*metadata$/,
       ],
     ),
     ['a file named constructor', [file('constructor'), 'x'], 'constructor', /^unknown field/],

@@ -3,7 +3,7 @@ import {
   learnPace,
   learnStart,
   type Pace,
-  type PaceKey,
+  type PaceName,
   type PaceSample,
   paceKeyOf,
   paceSchema,
@@ -55,10 +55,8 @@ const learnTries = 3
 /** Renders that end within this time are learned by one write: short ones end faster than they teach. */
 const learnEveryMs = 1_000
 
-type RenderKey = Omit<PaceKey, 'framesPerChunk'>
-
 /** Takes in finished renders, which count a moment later; a crash loses those of the last second. */
-export type RenderLearner = Runnable & { note(key: RenderKey, sample: PaceSample): void }
+export type RenderLearner = Runnable & { note(key: PaceName, sample: PaceSample): void }
 
 /** Learns from the renders that it is told of. `stop` learns from the last ones. */
 export function renderLearner(options: {

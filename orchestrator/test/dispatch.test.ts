@@ -34,6 +34,28 @@ describe('an ask', () => {
     })
   })
 
+  it('brings only a job that its worker can do, and the quality decides the estimate', async () => {
+    const high = await world.queued({ how: { quality: 'high', speaker: 1 } })
+    world.letOnly(high.owner)
+    const offers = {
+      qualities: [{ quality: 'high' as const, secondsPerVideoSecond: 30 }],
+      speakers: 1,
+      video: false,
+    }
+    const usual = { quality: 'standard' as const, secondsPerVideoSecond: 3 }
+    const standard = { ...offers, qualities: [usual] }
+    expect(await (await world.createWorker('old')).ask()).toEqual({ answer: 'none' })
+    const other = await world.createWorker('standard')
+    expect(await other.ask({ offers: standard })).toEqual({ answer: 'none' })
+    const able = await world.createWorker('able')
+    const order = await until(async () => {
+      const answer = await able.ask({ offers })
+      return answer?.answer === 'render' && answer
+    })
+    expect(order).toMatchObject({ jobId: high.jobId, how: { quality: 'high', speaker: 1 } })
+    expect(await world.record(high)).toMatchObject({ estimatedSeconds: 30 * high.audio.seconds })
+  })
+
   it('of an idle worker is answered with none when its wait is over', async () => {
     world.letOnly('nobody')
     expect(await (await world.createWorker()).ask()).toEqual({ answer: 'none' })

@@ -38,7 +38,9 @@ export const renderOf = (job: JobRecord, epoch: number, difference: Partial<Rend
   })
 
 /** What one ask of a worker says; by default an idle one that waits a while. */
-export type Wish = Partial<Pick<NextRequest, 'pool' | 'isIdle' | 'waitMs'>> & { name?: string }
+export type Wish = Partial<Pick<NextRequest, 'pool' | 'isIdle' | 'waitMs' | 'offers'>> & {
+  name?: string
+}
 
 /** A worker that a test plays by hand, with the sidecar's own permissions. */
 export function handWorker(options: {

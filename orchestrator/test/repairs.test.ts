@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto'
-import { createFairOrder, jobKey, subjects } from '@avatar/contracts'
+import { createFairOrder, jobKey, plainNeeds, subjects } from '@avatar/contracts'
 import { aJob } from '@avatar/contracts/testing'
 import { factOf, plainEvent } from '@avatar/job-kit'
 import { type Bus, type Clock, createLog, createMetrics, systemClock } from '@avatar/service-kit'
@@ -171,7 +171,10 @@ describe('the reconciler', () => {
       clock: { ...systemClock, nowMs },
       liveJobs: {
         ...noJobs,
-        all: () => waitedTooLong.map((value) => ({ value, revision: 1 })).values(),
+        all: () =>
+          waitedTooLong
+            .map((job) => ({ value: { ...job, needs: plainNeeds }, revision: 1 }))
+            .values(),
       },
     })
     expect(await runOnce(stop.signal)).toMatchObject({ timedOut: 1 })

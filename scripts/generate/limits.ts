@@ -37,13 +37,17 @@ function table(): string {
       'its length',
       `${limits.audioMinSeconds} to ${limits.audioMaxSeconds} seconds; under ${limits.audioShortSeconds} second with a warning`,
     ],
+    [
+      'source video',
+      `MP4, MOV or WebM, at most ${megabytes(limits.videoMaxBytes)} and ${limits.videoMaxSeconds} seconds, sides of ${limits.videoMinSidePixels} to ${limits.videoMaxSidePixels} pixels`,
+    ],
     ['prompt', `at most ${limits.promptMaxCharacters} characters`],
     ['seed', `0 to ${limits.seedMax}`],
     ['priority', priorities.join(' or ')],
     ['request', `at most ${megabytes(limits.bodyMaxBytes)} in all`],
     [
       'video',
-      `${framesPerSecond} frames per second in ${sizes.join(', ')}, whichever is nearest to the portrait`,
+      `${framesPerSecond} frames per second in ${sizes.slice(0, 3).join(', ')}, whichever is nearest to the portrait; by \`aspect\` also in ${sizes.slice(3).join(', ')}`,
     ],
   ]
   return ['| what | limit |', '| --- | --- |', ...rows.map((row) => `| ${row.join(' | ')} |`)].join(

@@ -4,10 +4,19 @@ import asyncio
 from types import SimpleNamespace
 from typing import cast
 
-from inference_sidecar.foundation.contracts import FrameSize, PresignedInput, RenderOrder, Used
+from inference_sidecar.engines.engine import Box, How
+from inference_sidecar.foundation.contracts import (
+    FaceBox,
+    FrameSize,
+    PresignedInput,
+    RenderOptions,
+    RenderOrder,
+    Used,
+)
 from inference_sidecar.foundation.log import Log
 from inference_sidecar.worker.attempt import Attempt
 from inference_sidecar.worker.held_job import AttemptName, HeldJob
+from inference_sidecar.worker.how_asked import how_of
 from inference_sidecar.worker.job_services import JobServices
 
 JOB_ID = "b4a1c2f0-5c1d-4a59-8f5e-2f8c7d1e0a11"
@@ -60,3 +69,23 @@ async def test_a_stop_in_one_breath_with_the_order_is_reported_and_the_job_forgo
     assert told == [(job.name, Used(gpu_seconds=0))]
     assert len(ended) == 1
     assert forgotten == [job]
+
+
+def test_an_order_names_what_a_job_asks_for_and_leaves_the_rest_as_usual() -> None:
+    box = FaceBox(left=0.1, top=0.2, right=0.5, bottom=0.9)
+    asked = RenderOptions(
+        quality="high", speaker=box, lead_seconds=2.0, expressiveness=0.5, camera="drift"
+    )
+    usual = How()
+    assert how_of(None) == how_of(RenderOptions()) == usual
+    assert how_of(RenderOptions(speaker=3)) == How(speaker=3)
+    assert how_of(asked) == How(
+        quality="high",
+        speaker=Box(0.1, 0.2, 0.5, 0.9),
+        lead_seconds=2.0,
+        expressiveness=0.5,
+        camera="drift",
+    )
+    two = how_of(RenderOptions(speakers=[box, box], video_end="pingpong"))
+    assert two.speakers == (Box(0.1, 0.2, 0.5, 0.9),) * 2
+    assert two.video_end == "pingpong"

@@ -23,6 +23,11 @@ export const checkBounds = {
   decoderMemoryBytes: 512 * mebibyte,
   /** Five minutes of 48 kHz stereo are 55 MB. */
   fileBytes: 64 * mebibyte,
+  /** Five minutes of a telephone's 4K video take 150 s on two cores; the result is at most 230 MB. */
+  videoCpuSeconds: 900,
+  videoWallMs: 500_000,
+  videoMemoryBytes: 2_048 * mebibyte,
+  videoFileBytes: 320 * mebibyte,
 } as const
 
 export type CheckBounds = { readonly [Name in keyof typeof checkBounds]: number }

@@ -6,6 +6,7 @@
 import { rmSync } from 'node:fs'
 import sharp from 'sharp'
 import type { CheckerReply, CheckerRequest } from './checker-protocol.ts'
+import { gateWav } from './gate-wav.ts'
 import { locateAudio } from './locate-audio.ts'
 import { measureMp3 } from './measure-mp3.ts'
 import { MediumRefused } from './medium-refused.ts'
@@ -59,6 +60,8 @@ function perform(request: CheckerRequest): Promise<unknown> | unknown {
       return locateAudio(request)
     case 'measureMp3':
       return measureMp3(request)
+    case 'gateWav':
+      return gateWav(request)
   }
 }
 

@@ -1,5 +1,6 @@
 import { failureCodes, warningSchema } from '@avatar/contracts'
 import { z } from 'zod'
+import type { Span } from './gate-wav.ts'
 import type { SoundLevels } from './sound-meter.ts'
 
 /** The limits of the API that an image must keep to. */
@@ -20,8 +21,12 @@ export type CheckerRequest =
   | { op: 'repairWav'; path: string; offset: number; out: string }
   | { op: 'locateAudio'; path: string }
   | { op: 'measureMp3'; path: string; offset: number }
+  | { op: 'gateWav'; path: string; out: string; spans: readonly Span[] }
 
 const writtenSchema = { bytes: z.int().positive(), sha256: z.string().length(64) }
+
+/** What `gateWav` wrote. */
+export const gatedWavSchema = z.object(writtenSchema)
 
 export const normalisedImageSchema = z.object({
   ...writtenSchema,

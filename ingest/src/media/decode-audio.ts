@@ -1,5 +1,5 @@
 import { constants } from 'node:os'
-import { limits } from '@avatar/contracts'
+import { type FailureCode, limits } from '@avatar/contracts'
 import { AppError } from '@avatar/service-kit'
 import type { AudioFormat } from './audio-format.ts'
 import type { CheckBounds } from './check-bounds.ts'
@@ -105,10 +105,14 @@ function ffmpegArguments(request: Parameters<typeof decodeAudio>[0]): string[] {
   ]
 }
 
-function failureOf(outcome: LimitedOutcome): Error {
+/** What the end of an ffmpeg means that did not go well. */
+export function failureOf(
+  outcome: LimitedOutcome,
+  unreadable: FailureCode = 'AUDIO_UNREADABLE',
+): Error {
   const cause = new Error(`ffmpeg: ${outcome.signal ?? outcome.exitCode}: ${outcome.complaint}`)
   if (outcome.aborted) return new AppError('DRAINING', { cause })
   if (outcome.timedOut || outcome.exitCode === null) return new MediumTooCostly(cause.message)
   if (fullDiskExits.has(outcome.exitCode)) return new AppError('STORAGE_FULL', { cause })
-  return new AppError(ourExits.has(outcome.exitCode) ? 'UNEXPECTED' : 'AUDIO_UNREADABLE', { cause })
+  return new AppError(ourExits.has(outcome.exitCode) ? 'UNEXPECTED' : unreadable, { cause })
 }

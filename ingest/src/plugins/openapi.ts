@@ -121,11 +121,14 @@ function uploadSchema(): FastifySchema {
   return {
     body: {
       type: 'object',
-      required: ['image', 'audio'],
+      required: ['audio'],
       additionalProperties: false,
       properties: {
         image: file('PNG or JPEG, at most 10 MB, sides 128 to 8192 pixels, at most 40 megapixels'),
         audio: file('WAV or MP3, at most 50 MB and 5 minutes'),
+        video: file('instead of `image`: MP4, MOV or WebM, at most 200 MB and 5 minutes'),
+        audio2: file('of a second speaker: WAV or MP3'),
+        voice: file('drives the lips while `audio` is delivered: WAV or MP3, as long as `audio`'),
         ...properties,
       },
     },

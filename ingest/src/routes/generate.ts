@@ -31,6 +31,9 @@ const uploadFailures = [
   'INVALID_IMAGE_FORMAT',
   'IMAGE_UNREADABLE',
   'IMAGE_DIMENSIONS',
+  'INVALID_VIDEO_FORMAT',
+  'VIDEO_UNREADABLE',
+  'VIDEO_TOO_LONG',
   'INVALID_AUDIO_FORMAT',
   'AUDIO_UNREADABLE',
   'AUDIO_EMPTY',
@@ -39,10 +42,12 @@ const uploadFailures = [
   'MALFORMED_MULTIPART',
   'IMAGE_TOO_LARGE',
   'AUDIO_TOO_LARGE',
+  'VIDEO_TOO_LARGE',
   'BODY_TOO_LARGE',
   'REQUEST_TIMEOUT',
   'UNSUPPORTED_MEDIA_TYPE',
   'IDEMPOTENCY_KEY_REUSED',
+  'NOT_OFFERED',
   'STORE_UNAVAILABLE',
   'STORAGE_FULL',
   'TOO_MANY_JOBS',
@@ -68,8 +73,9 @@ export function routeGenerate(app: Api, deps: AppDeps) {
         summary: 'Submit a portrait and a voice recording',
         description:
           'multipart/form-data with the files `image` (PNG or JPEG, at most 10 MB) and `audio` ' +
-          '(WAV or MP3, at most 50 MB and 5 minutes), and optionally `prompt`, `seed` and `priority` ' +
-          '(`high` or `normal`), each by itself or as members of one JSON object in the part `metadata`. ' +
+          '(WAV or MP3, at most 50 MB and 5 minutes); instead of an image a `video` to dub, and ' +
+          'optionally `audio2` of a second speaker, or a `voice` that drives the lips. All other fields ' +
+          'are optional, each by itself or as members of one JSON object in the part `metadata`. ' +
           'With an `Idempotency-Key` header the same request again answers with the same job.',
         consumes: ['multipart/form-data'],
         response: {
@@ -97,7 +103,9 @@ export function routeGenerate(app: Api, deps: AppDeps) {
           () => readUpload(request, folder, deps.timings),
         )
         const { traceparent } = trace
-        const sent = { ...media, ...fields, traceparent, folder, signal }
+        const { prompt, seed, priority, ...options } = fields
+        const text = { prompt, seed, priority, options }
+        const sent = { ...media, ...text, traceparent, folder, signal }
         return deps.admit({ jobId, isIdFresh, owner, door: 'rest', ...sent })
       })
       const { job, isNew } = admitted

@@ -1,4 +1,11 @@
-import { envelopeOf, errorEnvelopeSchema, type HealthView, healthSchema } from '@avatar/contracts'
+import {
+  envelopeOf,
+  errorEnvelopeSchema,
+  type HealthView,
+  healthSchema,
+  type Offers,
+  type OffersView,
+} from '@avatar/contracts'
 import { z } from 'zod'
 import type { Api, AppDeps } from '../app-deps.ts'
 import { retryAfterSeconds } from '../error-handler.ts'
@@ -50,6 +57,7 @@ export function routeHealth(app: Api, deps: AppDeps) {
           state: beat.state,
           seen_seconds_ago: toTenths(seenMsAgo / 1000),
           trouble: beat.trouble ?? null,
+          offers: beat.offers ? offersView(beat.offers) : null,
           clock_ahead_seconds: toTenths(aheadMs / 1000),
         })),
         worker_trouble: workerTrouble,
@@ -63,6 +71,16 @@ export function routeHealth(app: Api, deps: AppDeps) {
       return reply.code(isOpen ? 200 : 503).send({ data: health, meta: { request_id: request.id } })
     },
   )
+}
+
+function offersView({ qualities, ...same }: Offers): OffersView {
+  return {
+    ...same,
+    qualities: qualities.map(({ quality, secondsPerVideoSecond }) => ({
+      quality,
+      seconds_per_video_second: secondsPerVideoSecond,
+    })),
+  }
 }
 
 /** What is wrong and what cures it. It is public, so it names no path and no address. */

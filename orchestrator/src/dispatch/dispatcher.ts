@@ -1,4 +1,11 @@
-import { type NextAnswer, type NextJob, type NextRequest, spanNames } from '@avatar/contracts'
+import {
+  canDo,
+  type NextAnswer,
+  type NextJob,
+  type NextRequest,
+  offersKey,
+  spanNames,
+} from '@avatar/contracts'
 import {
   background,
   type Foundation,
@@ -112,10 +119,10 @@ export function createDispatcher(deps: DispatcherDeps): Dispatcher {
   async function giveJobs() {
     let passedBy: string | undefined
     while (isRunning) {
-      const ask = held.inOrder().find((each) => isAwaited(each) && isAffordable(each))
-      const next = ask && liveJobs.pick(clock.nowMs())
+      const match = firstMatch()
       // What was passed by and is picked again: the watch will tell why it may not start.
-      if (!ask || !next || next.jobId === passedBy) break
+      if (!match || match.next.jobId === passedBy) break
+      const { ask, next } = match
       await orFail(ask, async () => {
         passedBy = (await claim(ask, next)) ? undefined : next.jobId
       })
@@ -123,11 +130,26 @@ export function createDispatcher(deps: DispatcherDeps): Dispatcher {
     held.settleUnparked(clock.monotonicMs())
   }
 
+  /** The first ask for which there is a job that its worker can do. */
+  function firstMatch(): { ask: HeldAsk; next: NextJob } | undefined {
+    const tried = new Set<string>()
+    for (const ask of held.inOrder()) {
+      if (!isAwaited(ask) || !isAffordable(ask)) continue
+      // There may be many asks, of few kinds of workers.
+      const kind = offersKey(ask.offers)
+      if (tried.has(kind)) continue
+      tried.add(kind)
+      const next = liveJobs.pick(clock.nowMs(), (needs) => canDo(ask.offers, needs))
+      if (next) return { ask, next }
+    }
+    return undefined
+  }
+
   /** @returns whether it is this ask that is dealt with now, and not the job */
   async function claim(ask: HeldAsk, next: NextJob): Promise<boolean> {
     const job = liveJobs.find(next.jobId)?.value
     if (!job) return false
-    const estimatedSeconds = workerPaces.renderSeconds(job.frames, ask)
+    const estimatedSeconds = workerPaces.renderSeconds(job.frames, job.needs, ask)
     const claiming = claimOf(ask, next, estimatedSeconds)
     const claimed = await writer.claim(next, claiming, () => isAwaited(ask))
     switch (claimed.outcome) {

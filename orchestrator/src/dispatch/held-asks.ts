@@ -1,4 +1,4 @@
-import type { JobRecord, NextRequest } from '@avatar/contracts'
+import { breadthOf, type JobRecord, type NextRequest } from '@avatar/contracts'
 
 /** How an ask ends. `dropped`: nobody reads an answer any more. */
 export type AskOutcome = { job: JobRecord } | 'none' | 'dropped'
@@ -37,7 +37,7 @@ export function createHeldAsks(graceMs: number) {
       for (const older of asks.filter((other) => other.ask === ask.ask)) settle(older, 'dropped')
       asks = [...asks, ask].sort(byTurn)
     },
-    /** Whose turn it is first: idle workers, then cheaper pools, then who has waited longest. */
+    /** Whose turn it is first: idle workers, cheaper pools, who can do less, who has waited longest. */
     inOrder: (): readonly HeldAsk[] => asks,
     settle,
     fail(ask: HeldAsk, error: unknown): void {
@@ -67,5 +67,8 @@ export type HeldAsks = ReturnType<typeof createHeldAsks>
 function byTurn(a: HeldAsk, b: HeldAsk): number {
   if (a.isIdle !== b.isIdle) return a.isIdle ? -1 : 1
   if (a.priceMicros !== b.priceMicros) return a.priceMicros - b.priceMicros
+  // Else a job that all could do might take the only worker for the next one.
+  const breadth = breadthOf(a.offers) - breadthOf(b.offers)
+  if (breadth !== 0) return breadth
   return a.arrivedMs - b.arrivedMs
 }

@@ -3,6 +3,7 @@ import {
   beatSchema,
   estimateRender,
   framesPerSecond,
+  type Needs,
   type NextRequest,
   type PaceKey,
   subjects,
@@ -13,10 +14,10 @@ import { type Foundation, type Runnable, subscription } from '@avatar/service-ki
 /** How fast each worker renders, by what was learned of its like. */
 export type WorkerPaces = Runnable & {
   /** The expected GPU seconds of a render on the worker that asks. */
-  renderSeconds(frames: number, ask: WhoAsks): number
+  renderSeconds(frames: number, needs: Needs, ask: WhoAsks): number
 }
 
-type WhoAsks = Pick<NextRequest, 'workerId' | 'incarnation' | 'secondsPerVideoSecond'>
+type WhoAsks = Pick<NextRequest, 'workerId' | 'incarnation' | 'secondsPerVideoSecond' | 'offers'>
 
 /**
  * Hears from the heartbeats what each worker renders on, and learns how long their pools take to start.
@@ -45,9 +46,10 @@ export function followWorkerPaces(
 
   return {
     ...subscription({ bus, subject: subjects.beat('*'), schema: beatSchema, handle: onBeat }),
-    renderSeconds(frames, { workerId, incarnation, secondsPerVideoSecond }) {
-      const worker = { paceKey: known.paceKeyOf(workerId, incarnation), secondsPerVideoSecond }
-      const learned = estimateRender(frames, worker, paces.ofRenders(), framesPerSecond)
+    renderSeconds(frames, { quality }, { workerId, incarnation, secondsPerVideoSecond, offers }) {
+      const paceKey = known.paceKeyOf(workerId, incarnation)
+      const worker = { paceKey, secondsPerVideoSecond, offers }
+      const learned = estimateRender(frames, worker, paces.ofRenders(), framesPerSecond, quality)
       return learned ?? (frames / framesPerSecond) * secondsPerVideoSecond
     },
   }

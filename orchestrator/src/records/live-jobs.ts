@@ -3,7 +3,9 @@ import {
   hasOpenAttempt,
   isTerminal,
   type JobRecord,
+  type Needs,
   type NextJob,
+  needsOf,
 } from '@avatar/contracts'
 import { followJobs, type JobRecords } from '@avatar/job-kit'
 import type { Clock, Log, Versioned } from '@avatar/service-kit'
@@ -28,7 +30,7 @@ export type LiveJob = Pick<
   | 'notBeforeMs'
   | 'turn'
   | 'finishedAtMs'
->
+> & { needs: Needs }
 
 /**
  * The unfinished jobs as of a moment ago, and whose is next. Only the record itself is the truth about a
@@ -113,11 +115,12 @@ export function createLiveJobs(options: {
       }
     },
     /** The estimates of the jobs that could all start now, were there workers enough: caps hold. */
-    startableSeconds(nowMs: number): number[] {
+    startableSeconds(nowMs: number, suits: (needs: Needs) => boolean = () => true): number[] {
       const left = new Map<string, number>()
       const seconds: number[] = []
       for (const { value } of this.mayStart(nowMs)) {
-        const { owner, estimatedSeconds } = value
+        const { owner, estimatedSeconds, needs } = value
+        if (!suits(needs)) continue
         const ofOwner = left.get(owner) ?? order.mayStartCountOf(owner, nowMs)
         if (ofOwner > 0) seconds.push(estimatedSeconds)
         left.set(owner, ofOwner - 1)
@@ -141,8 +144,9 @@ export function createLiveJobs(options: {
       const jobId = claimed.get(ask)
       return jobId === undefined ? undefined : jobs.get(jobId)?.value
     },
-    /** The job that a free worker gets now. */
-    pick: (nowMs: number): NextJob | undefined => order.pick(nowMs),
+    /** The job that a free worker gets now, of those that it can do. */
+    pick: (nowMs: number, suits: (needs: Needs) => boolean): NextJob | undefined =>
+      order.pick(nowMs, suits),
     /** When the next back-off ends; `Infinity` without any. */
     nextBackoffEndMs(nowMs: number): number {
       let next = Infinity
@@ -163,6 +167,6 @@ function liveJobOf(job: JobRecord): LiveJob {
   const times = { createdAtMs, queuedAtMs, startedAtMs, finishedAtMs, notBeforeMs }
   return {
     ...{ jobId, owner, state, epoch, traceparent, uploaded, worker, turn },
-    ...{ estimatedSeconds, priority, frames, ...times },
+    ...{ estimatedSeconds, priority, frames, ...times, needs: needsOf(job) },
   }
 }

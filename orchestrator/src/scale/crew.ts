@@ -1,4 +1,4 @@
-import type { Beat, Wake } from '@avatar/contracts'
+import { type Beat, canDo, type Needs, type Offers, type Wake } from '@avatar/contracts'
 import type { ScaleWorker } from './decide-scale.ts'
 import { isOf } from './wake-steps.ts'
 
@@ -12,9 +12,13 @@ const busyStages: ReadonlySet<Beat['jobs'][number]['stage']> = new Set([
 /** The workers that are there, as far as they were heard. Pure: time is an argument, in monotonic ms. */
 export function createCrew(silentAfterMs: number) {
   const heard = new Map<string, { beat: Beat; atMs: number }>()
+  /** What the workers of each pool told last, by engine; it outlasts them. */
+  const told = new Map<string, Map<string, Offers | undefined>>()
 
   return {
     note(beat: Beat, nowMs: number): void {
+      const { pool = 'local', engine, engineFacts, offers } = beat
+      if (engineFacts) told.set(pool, (told.get(pool) ?? new Map()).set(engine, offers))
       if (beat.state === 'gone') heard.delete(beat.workerId)
       else heard.set(beat.workerId, { beat, atMs: nowMs })
     },
@@ -41,6 +45,11 @@ export function createCrew(silentAfterMs: number) {
             .filter(({ stage }) => busyStages.has(stage))
             .reduce((sum, job) => sum + (job.remainingSeconds ?? secondsOf(job.jobId)), 0),
         }))
+    },
+    /** Whether workers of a pool do such jobs, as far as any has told. */
+    mayDo(pool: string, needs: Needs): boolean {
+      const known = told.get(pool)
+      return !known || [...known.values()].some((offers) => canDo(offers, needs))
     },
     /** How long ago the worker of a wake-up was heard; undefined when it never was. */
     ageMsOf(wake: Wake, nowMs: number): number | undefined {

@@ -172,7 +172,10 @@ export function createScaler(deps: ScalerDeps): Scaler {
     const isFree = rules.priceMicrosOf(settings.pool) === 0
     return decideScale({
       nowMs,
-      jobs: liveJobs.startableSeconds(nowMs).map((estimatedSeconds) => ({ estimatedSeconds })),
+      // A worker that is woken for a job that it cannot do costs, and brings nothing.
+      jobs: liveJobs
+        .startableSeconds(nowMs, (needs) => crew.mayDo(settings.pool, needs))
+        .map((estimatedSeconds) => ({ estimatedSeconds })),
       workers: there,
       wakes: ofPool(),
       limits: { ...settings, coldStartSeconds: coldStartSeconds() },

@@ -265,7 +265,9 @@ function ended(
 }
 
 /** Failures of which the engine's own words say more than the code: how many pixels, which way to turn. */
-const engineExplains: ReadonlySet<FailureCode> = new Set(['NO_FACE', 'FACE_UNUSABLE'])
+const engineExplains: ReadonlySet<FailureCode> = new Set([
+  ...(['NO_FACE', 'FACE_UNUSABLE', 'FACE_TURNED', 'FACE_TOO_SMALL', 'SPEAKER_NOT_FOUND'] as const),
+])
 
 function failed(
   job: JobRecord,

@@ -65,7 +65,7 @@ function learnFrom(learner: Pick<RenderLearner, 'note'>, job: JobRecord, used: U
   if (!used || !engine || !size || !device || !framesPerChunk) return
   const storingSeconds = Math.max(0, (finishedAtMs - startedAtMs) / 1000 - result.renderSeconds)
   learner.note(
-    { engine, size, device },
+    { engine, size, device, quality: job.how?.quality },
     {
       ...{ frames, framesPerChunk, storingSeconds, atMs: finishedAtMs },
       seconds: used.gpuSeconds,

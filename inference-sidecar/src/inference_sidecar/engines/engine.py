@@ -12,7 +12,7 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple, Protocol
 
 from inference_sidecar.engines.stages import LoadStages, Stages, Untimed
 from inference_sidecar.foundation.contracts import FRAMES_PER_SECOND, JobWarning
@@ -25,8 +25,13 @@ if TYPE_CHECKING:
 FPS: Final = FRAMES_PER_SECOND
 """Frames per second of everything we deliver."""
 
-QUALITIES: Final = ("draft", "standard", "high")
+Quality = Literal["draft", "standard", "high"]
+
+QUALITIES: Final[tuple[Quality, ...]] = ("draft", "standard", "high")
 """What a job may ask for, quickest first."""
+
+USUAL_QUALITY: Final[Quality] = "standard"
+"""Of a job that asks for none."""
 
 SIZE_CLASSES: Final = ("720p", "480p", "432p", "352p")
 """Generation sizes, largest first, named for the short side of the landscape one."""
@@ -42,8 +47,16 @@ class Size(NamedTuple):
     height: int
 
 
-DELIVERY_SIZES: Final = (Size(1280, 720), Size(720, 1280), Size(960, 960))
-"""Landscape, portrait and square."""
+DELIVERY_SIZES: Final = (
+    Size(1280, 720),
+    Size(720, 1280),
+    Size(960, 960),
+    Size(1120, 896),
+    Size(896, 1120),
+    Size(1152, 768),
+    Size(768, 1152),
+)
+"""16:9, 9:16, 1:1, 5:4, 4:5, 3:2 and 2:3."""
 
 
 class Box(NamedTuple):
@@ -188,6 +201,19 @@ class ResumeState:
 
 
 @dataclass(frozen=True)
+class Offers:
+    """What an engine can do beyond the usual video.
+
+    paces: seconds per second of video of each quality that it renders; empty is `standard` alone,
+    at the own pace. speakers: how many in one video, 1 or 2. video: it dubs a source video.
+    """
+
+    paces: Mapping[str, float] = field(default_factory=dict[str, float])
+    speakers: int = 1
+    video: bool = False
+
+
+@dataclass(frozen=True)
 class Readiness:
     """What `load` found; part of every heartbeat and of every result.
 
@@ -195,6 +221,7 @@ class Readiness:
     details: whatever else decides pixels or pace, in a few words each.
     size_class, frames_per_chunk: of a render that is not degraded; None if the engine has none.
     device_uuid: by which the driver knows the device; None if it is none of the driver's.
+    offers: what jobs may ask of it.
     """
 
     device: str
@@ -206,6 +233,7 @@ class Readiness:
     size_class: str | None = None
     frames_per_chunk: int | None = None
     device_uuid: str | None = None
+    offers: Offers = field(default_factory=Offers)
 
 
 UNTIMED: Final[LoadStages] = Untimed()

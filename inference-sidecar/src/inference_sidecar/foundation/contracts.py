@@ -54,10 +54,16 @@ FailureCode = Literal[
     "INVALID_IMAGE_FORMAT",
     "IMAGE_UNREADABLE",
     "IMAGE_DIMENSIONS",
+    "INVALID_VIDEO_FORMAT",
+    "VIDEO_UNREADABLE",
+    "VIDEO_TOO_LONG",
     "INVALID_AUDIO_FORMAT",
     "AUDIO_UNREADABLE",
     "AUDIO_EMPTY",
     "AUDIO_TOO_LONG",
+    "SPEAKER_NOT_FOUND",
+    "FACE_TURNED",
+    "FACE_TOO_SMALL",
     "NO_FACE",
     "FACE_UNUSABLE",
     "INVALID_REQUEST",
@@ -72,11 +78,13 @@ FailureCode = Literal[
     "JOB_ALREADY_FINISHED",
     "RESULT_DELETED",
     "IMAGE_TOO_LARGE",
+    "VIDEO_TOO_LARGE",
     "AUDIO_TOO_LARGE",
     "BODY_TOO_LARGE",
     "URL_TOO_LONG",
     "UNSUPPORTED_MEDIA_TYPE",
     "IDEMPOTENCY_KEY_REUSED",
+    "NOT_OFFERED",
     "CLIENT_GONE",
     "TOO_MANY_REQUESTS",
     "TOO_MANY_JOBS",
@@ -114,10 +122,16 @@ FAILURES: Final[dict[FailureCode, Literal["caller", "us", "dependency"]]] = {
     "INVALID_IMAGE_FORMAT": "caller",
     "IMAGE_UNREADABLE": "caller",
     "IMAGE_DIMENSIONS": "caller",
+    "INVALID_VIDEO_FORMAT": "caller",
+    "VIDEO_UNREADABLE": "caller",
+    "VIDEO_TOO_LONG": "caller",
     "INVALID_AUDIO_FORMAT": "caller",
     "AUDIO_UNREADABLE": "caller",
     "AUDIO_EMPTY": "caller",
     "AUDIO_TOO_LONG": "caller",
+    "SPEAKER_NOT_FOUND": "caller",
+    "FACE_TURNED": "caller",
+    "FACE_TOO_SMALL": "caller",
     "NO_FACE": "caller",
     "FACE_UNUSABLE": "caller",
     "INVALID_REQUEST": "caller",
@@ -132,11 +146,13 @@ FAILURES: Final[dict[FailureCode, Literal["caller", "us", "dependency"]]] = {
     "JOB_ALREADY_FINISHED": "caller",
     "RESULT_DELETED": "caller",
     "IMAGE_TOO_LARGE": "caller",
+    "VIDEO_TOO_LARGE": "caller",
     "AUDIO_TOO_LARGE": "caller",
     "BODY_TOO_LARGE": "caller",
     "URL_TOO_LONG": "caller",
     "UNSUPPORTED_MEDIA_TYPE": "caller",
     "IDEMPOTENCY_KEY_REUSED": "caller",
+    "NOT_OFFERED": "caller",
     "CLIENT_GONE": "caller",
     "TOO_MANY_REQUESTS": "caller",
     "TOO_MANY_JOBS": "caller",
@@ -262,6 +278,21 @@ class FrameSize(WireModel):
     height: PositiveInt
 
 
+class OfferedQuality(WireModel):
+    """A quality that a worker renders, and how fast."""
+
+    quality: Literal["draft", "standard", "high"]
+    seconds_per_video_second: PositiveFloat
+
+
+class Offers(WireModel):
+    """What a worker can do."""
+
+    qualities: Annotated[list[OfferedQuality], Field(max_length=3)]
+    speakers: Annotated[int, Field(ge=1, le=2)]
+    video: bool
+
+
 class NextRequest(WireModel):
     """A worker asks for the next job."""
 
@@ -270,6 +301,7 @@ class NextRequest(WireModel):
     ask: Annotated[str, Field(min_length=1, max_length=64)]
     pool: Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,31}$")]
     seconds_per_video_second: PositiveFloat
+    offers: Offers | None = Field(default=None, exclude_if=is_none)
     is_idle: bool
     wait_ms: Annotated[float, Field(ge=0, le=60000)]
 
@@ -292,6 +324,50 @@ class PresignedInput(WireModel):
     sha256: Sha256
 
 
+class PresignedVoice(WireModel):
+    """A voice that drives one mouth, from so many seconds after the start on."""
+
+    url: Url
+    bytes: PositiveInt
+    sha256: Sha256
+    start_seconds: NonNegativeFloat
+
+
+class FaceBox(WireModel):
+    """A part of the picture, in shares of its width and height."""
+
+    left: Annotated[float, Field(ge=0, le=1)]
+    top: Annotated[float, Field(ge=0, le=1)]
+    right: Annotated[float, Field(ge=0, le=1)]
+    bottom: Annotated[float, Field(ge=0, le=1)]
+
+
+class RenderOptions(WireModel):
+    """What a job asks for beyond its media; what it did not ask for is left out."""
+
+    quality: Literal["draft", "standard", "high"] | None = Field(default=None, exclude_if=is_none)
+    aspect: Literal["auto", "16:9", "9:16", "1:1", "4:5", "5:4", "2:3", "3:2"] | None = Field(
+        default=None, exclude_if=is_none
+    )
+    speaker: Annotated[int, Field(ge=0, le=7)] | FaceBox | None = Field(
+        default=None, exclude_if=is_none
+    )
+    speakers: Annotated[list[FaceBox], Field(max_length=2)] | None = Field(
+        default=None, exclude_if=is_none
+    )
+    speaking: Literal["together", "in_turn", "turns"] | None = Field(
+        default=None, exclude_if=is_none
+    )
+    lead_seconds: NonNegativeFloat | None = Field(default=None, exclude_if=is_none)
+    tail_seconds: NonNegativeFloat | None = Field(default=None, exclude_if=is_none)
+    expressiveness: PositiveFloat | None = Field(default=None, exclude_if=is_none)
+    camera: Literal["auto", "still", "drift"] | None = Field(default=None, exclude_if=is_none)
+    video_length: Literal["audio", "shorter", "video"] | None = Field(
+        default=None, exclude_if=is_none
+    )
+    video_end: Literal["hold", "pingpong"] | None = Field(default=None, exclude_if=is_none)
+
+
 class RenderOrder(WireModel):
     """The job is yours, under this epoch."""
 
@@ -301,10 +377,15 @@ class RenderOrder(WireModel):
     epoch: PositiveInt
     image: PresignedInput
     audio: PresignedInput
+    voices: Annotated[list[PresignedVoice], Field(max_length=2)] | None = Field(
+        default=None, exclude_if=is_none
+    )
+    source: PresignedInput | None = Field(default=None, exclude_if=is_none)
     prompt: str
     seed: NonNegativeInt
     frames: PositiveInt
     delivery: FrameSize
+    how: RenderOptions | None = Field(default=None, exclude_if=is_none)
     deadline_seconds: PositiveFloat
     traceparent: Traceparent
 
@@ -542,6 +623,7 @@ class Beat(WireModel):
         default=None, exclude_if=is_none
     )
     pace_key: PaceKey | None = Field(default=None, exclude_if=is_none)
+    offers: Offers | None = Field(default=None, exclude_if=is_none)
     time: WorkerTime | None = Field(default=None, exclude_if=is_none)
     idle_seconds: NonNegativeFloat | None = Field(default=None, exclude_if=is_none)
     wake_id: Annotated[str, Field(pattern=r"^[0-9a-f]{24}$")] | None = Field(

@@ -8,7 +8,9 @@
     │   ├── ImageUnreadable
     │   ├── NoFace
     │   ├── FaceUnusable
-    │   ├── SpeakerNotFound    the face or box that is to speak
+    │   │   ├── FaceTurned
+    │   │   └── FaceTooSmall
+    │   ├── SpeakerNotFound
     │   └── InputGone          deleted before it was fetched
     ├── RenderError            our model or its process    → retry, then reject
     │   ├── RenderFailed
@@ -76,8 +78,20 @@ class FaceUnusable(InputError):
     code = "FACE_UNUSABLE"
 
 
+class FaceTurned(FaceUnusable):
+    """The face looks too far to the side."""
+
+    code = "FACE_TURNED"
+
+
+class FaceTooSmall(FaceUnusable):
+    """The face has too few pixels."""
+
+    code = "FACE_TOO_SMALL"
+
+
 class SpeakerNotFound(InputError):
-    """The face or the box that is to speak is not there. The caller reads the message."""
+    """There is no face where the job says that the speaker is. The caller reads the message."""
 
     code = "SPEAKER_NOT_FOUND"
 

@@ -106,6 +106,7 @@ class RenderChild:
                 size_class=readiness.size_class,
                 frames_per_chunk=readiness.frames_per_chunk,
                 device_uuid=readiness.device_uuid,
+                offers=readiness.offers,
             )
         )
         pieces = self._engine.warm_up()

@@ -9,11 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from inference_sidecar.engines.engine import FPS, RenderRequest
+from inference_sidecar.engines.engine import FPS, QUALITIES, USUAL_QUALITY, RenderRequest
 from inference_sidecar.foundation.background_tasks import run_until
 from inference_sidecar.foundation.contracts import (
     EngineFacts,
     Loading,
+    OfferedQuality,
+    Offers,
     PaceKey,
     StartStage,
     Timings,
@@ -21,7 +23,7 @@ from inference_sidecar.foundation.contracts import (
 from inference_sidecar.foundation.errors import DeadlineExceeded, RenderProcessDied, SidecarError
 from inference_sidecar.foundation.log import Log, scrub_secrets
 from inference_sidecar.foundation.log_failure import log_failure
-from inference_sidecar.foundation.pace import Pace
+from inference_sidecar.foundation.pace import LEAST_PACE, Pace
 from inference_sidecar.rendering.child_link import ChildLink, OpenOrder
 from inference_sidecar.rendering.render_progress import RenderProgress
 from inference_sidecar.rendering.render_protocol import (
@@ -124,6 +126,7 @@ class RenderProcess:
         self._not_loading = asyncio.Event()
         self._turn = asyncio.Lock()
         self._pace: Pace | None = None
+        self._readiness: ReadyLine | None = None
         self._progress: RenderProgress | None = None
 
     @property
@@ -135,6 +138,40 @@ class RenderProcess:
     def seconds_per_video_second(self) -> float | None:
         """The base of every estimate: calibrated by the engine, then by every render."""
         return None if self._pace is None else self._pace.seconds_per_video_second
+
+    @property
+    def offers(self) -> Offers | None:
+        """What jobs may ask of it, at the paces of today; None until the engine is loaded."""
+        readiness = self._readiness
+        if readiness is None:
+            return None
+        paces = readiness.offers.paces or {USUAL_QUALITY: readiness.seconds_per_video_second}
+        known = [
+            OfferedQuality(quality=quality, seconds_per_video_second=self._pace_of(quality))
+            for quality in QUALITIES
+            if quality in paces
+        ]
+        offers = readiness.offers
+        return Offers(qualities=known, speakers=offers.speakers, video=offers.video)
+
+    @property
+    def slowest_pace(self) -> float | None:
+        """Seconds per second of video of the slowest quality; None until the engine is loaded."""
+        offers = self.offers
+        if offers is None:
+            return None
+        return max(each.seconds_per_video_second for each in offers.qualities)
+
+    def _pace_of(self, quality: str) -> float:
+        return max(LEAST_PACE, (self.seconds_per_video_second or 0) * self._slowness(quality))
+
+    def _slowness(self, quality: str) -> float:
+        """How many times as long as the usual quality this one takes, by the calibration."""
+        readiness = self._readiness
+        if readiness is None or readiness.seconds_per_video_second <= 0:
+            return 1.0
+        usual = readiness.seconds_per_video_second
+        return readiness.offers.paces.get(quality, usual) / usual
 
     @property
     def startup(self) -> list[StartStage] | None:
@@ -206,6 +243,7 @@ class RenderProcess:
         self.device_uuid = readiness.device_uuid or self.device_uuid
         self.pace_key = _pace_key(self._engine, readiness)
         self._pace = Pace(readiness.seconds_per_video_second)
+        self._readiness = readiness
         self._log.info(
             "engine ready",
             engine=self._engine,
@@ -284,7 +322,7 @@ class RenderProcess:
             try:
                 link, order = await self._until_rendered(render)
                 spans.end()
-                self._learn(request.frames / FPS * (1 - progress.first_fraction), progress)
+                self._learn(request, progress)
             except TimeoutError:
                 if render.order is not None:
                     await self._kill_and_wait(*render.order)
@@ -314,10 +352,12 @@ class RenderProcess:
         is_loading = not self.is_ready and not self._has_ended
         self.time_spent.begin("loading" if is_loading else "idle")
 
-    def _learn(self, video_seconds: float, progress: RenderProgress) -> None:
-        """Adjusts the pace by the render that has just ended."""
-        if self._pace is not None and progress.elapsed_seconds > 0:
-            self._pace.observe(video_seconds, progress.elapsed_seconds)
+    def _learn(self, request: RenderRequest, progress: RenderProgress) -> None:
+        """Adjusts the pace by the render that has just ended, as if it had been a usual one."""
+        video_seconds = request.frames / FPS * (1 - progress.first_fraction)
+        slowness = self._slowness(request.how.quality)
+        if self._pace is not None and progress.elapsed_seconds > 0 and slowness > 0:
+            self._pace.observe(video_seconds, progress.elapsed_seconds / slowness)
 
     async def _until_rendered(self, render: _Render) -> tuple[ChildLink, OpenOrder]:
         """Returns at the last frame. Raises `TimeoutError` past the deadline."""

@@ -11,7 +11,7 @@ from typing import Annotated, Final, Literal
 
 from pydantic import Field, TypeAdapter
 
-from inference_sidecar.engines.engine import Readiness, RenderRequest
+from inference_sidecar.engines.engine import Offers, Readiness, RenderRequest
 from inference_sidecar.foundation.contracts import (
     EngineFacts,
     FailureCode,
@@ -91,7 +91,10 @@ class LoadingLine(WireModel):
 
 
 class ReadyLine(WireModel):
-    """Child: the engine is loaded. size_class, frames_per_chunk, device_uuid: see `Readiness`."""
+    """Child: the engine is loaded.
+
+    size_class, frames_per_chunk, device_uuid, offers: see `Readiness`.
+    """
 
     kind: Literal["ready"] = "ready"
     engine: str
@@ -100,6 +103,7 @@ class ReadyLine(WireModel):
     size_class: str | None = None
     frames_per_chunk: PositiveInt | None = None
     device_uuid: str | None = None
+    offers: Offers = Field(default_factory=Offers)
 
 
 class NotLoadedLine(WireModel):

@@ -12,6 +12,7 @@ from inference_sidecar.foundation.background_tasks import run_until
 from inference_sidecar.foundation.contracts import (
     NextAnswer,
     NextRequest,
+    Offers,
     RenderOrder,
     RequestError,
     Timings,
@@ -56,7 +57,9 @@ class Asks:
             return 0.0
         return max(0.0, self._again_at - time.monotonic())
 
-    async def next(self, *, is_idle: bool, seconds_per_video_second: float) -> RenderOrder | None:
+    async def next(
+        self, *, is_idle: bool, seconds_per_video_second: float, offers: Offers | None = None
+    ) -> RenderOrder | None:
         """Asks once; None when that brought no job.
 
         It must not be cancelled while an answer may come: that would hold a job for nobody.
@@ -78,6 +81,7 @@ class Asks:
             ask=self._name,
             pool=self._pool,
             seconds_per_video_second=seconds_per_video_second,
+            offers=offers,
             is_idle=is_idle,
             wait_ms=wait_seconds * 1000,
         )

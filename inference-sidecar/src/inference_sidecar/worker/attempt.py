@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from inference_sidecar.engines.engine import FPS, RenderRequest, Size
+from inference_sidecar.engines.engine import FPS, RenderRequest, Size, Voice
 from inference_sidecar.foundation.contracts import (
     ATTRIBUTE_BYTES,
     ATTRIBUTE_TRIES,
@@ -28,6 +28,7 @@ from inference_sidecar.store.spool import SpooledRender, sha256_of
 from inference_sidecar.store.transfers import InputDamaged, StoreRefused
 from inference_sidecar.telemetry.spans import Span, SpanParent
 from inference_sidecar.worker.held_job import HeldJob
+from inference_sidecar.worker.how_asked import how_of
 from inference_sidecar.worker.job_services import JobServices
 
 _DAMAGED_TRIES: Final = 3
@@ -36,6 +37,10 @@ _DAMAGED_TRIES: Final = 3
 _MISSING_TRIES: Final = 3
 """An input that is missing this often is gone. A store that has just started may not find, for a
 moment, what it holds: SeaweedFS answers 404 while it does not know a new volume yet."""
+
+_IMAGE: Final = "image"
+_AUDIO: Final = "audio"
+_SOURCE: Final = "source.mp4"
 
 
 class AttemptGone(Exception):
@@ -107,8 +112,10 @@ class Attempt:
         return await self._into_spool(result)
 
     async def _fetch_inputs(self, folder: Path) -> None:
-        """Fetches both at the same time. Raises what `_fetch` raises."""
-        fetching = [asyncio.create_task(self._fetch(name, folder)) for name in ("image", "audio")]
+        """Fetches all at the same time. Raises what `_fetch` raises."""
+        fetching = [
+            asyncio.create_task(self._fetch(name, folder)) for name in _inputs(self.job.order)
+        ]
         try:
             await asyncio.gather(*fetching)
         finally:
@@ -119,7 +126,7 @@ class Attempt:
 
     async def _fetch(self, name: str, folder: Path) -> None:
         """Tries until the store answers. Raises `InputGone`, `AttemptGone`, `InputDamaged`."""
-        of = {"image": SPAN_FETCH_IMAGE, "audio": SPAN_FETCH_AUDIO}[name]
+        of = SPAN_FETCH_IMAGE if name in {_IMAGE, _SOURCE} else SPAN_FETCH_AUDIO
         attributes = {ATTRIBUTE_BYTES: self._input(name).bytes}
         with self._below.begin(of, attributes, kind="client") as span:
             await self._fetch_watched(name, folder, span)
@@ -156,7 +163,7 @@ class Attempt:
         return self.job.name.below(self.services.spans)
 
     def _input(self, name: str) -> PresignedInput:
-        return self.job.order.image if name == "image" else self.job.order.audio
+        return _inputs(self.job.order)[name]
 
     async def _renew_order(self) -> None:
         """While the attempt is ours, the answer is the same order but for fresh URLs."""
@@ -171,12 +178,18 @@ class Attempt:
         order = job.order
         request = RenderRequest(
             job_id=job.name.job_id,
-            image=folder / "image",
-            audio=folder / "audio",
+            image=folder / _IMAGE,
+            audio=folder / _AUDIO,
             prompt=order.prompt,
             seed=order.seed,
             delivery=Size(order.delivery.width, order.delivery.height),
             frames=order.frames,
+            voices=tuple(
+                Voice(folder / _voice(at), voice.start_seconds)
+                for at, voice in enumerate(order.voices or [])
+            ),
+            video=folder / _SOURCE if order.source is not None else None,
+            how=how_of(order.how),
         )
 
         def on_started() -> None:
@@ -277,3 +290,17 @@ class Attempt:
         if is_told:
             self.services.ended.add(self.job.in_heartbeat())
         self.forget(self.job)
+
+
+def _voice(at: int) -> str:
+    return f"voice-{at + 1}"
+
+
+def _inputs(order: RenderOrder) -> dict[str, PresignedInput]:
+    """What is fetched, by the names of the files."""
+    inputs: dict[str, PresignedInput] = {_IMAGE: order.image, _AUDIO: order.audio}
+    for at, voice in enumerate(order.voices or []):
+        inputs[_voice(at)] = PresignedInput(url=voice.url, bytes=voice.bytes, sha256=voice.sha256)
+    if order.source is not None:
+        inputs[_SOURCE] = order.source
+    return inputs

@@ -147,6 +147,7 @@ class Worker:
             order = await self._asks.next(
                 is_idle=is_idle,
                 seconds_per_video_second=self.process.seconds_per_video_second or 1.0,
+                offers=self.process.offers,
             )
             if order is not None:
                 await self._take(order)
@@ -156,7 +157,7 @@ class Worker:
     def _reason_to_leave(self) -> str | None:
         return self._lifetime.reason_to_leave(
             time.monotonic(),
-            pace=self.process.seconds_per_video_second,
+            pace=self.process.slowest_pace,
             idle_since=self._idle_since,
             is_next_in_hand=self._is_next_in_hand(),
         )
@@ -206,6 +207,7 @@ class Worker:
             release=self._release,
             pool=self._pool,
             pace_key=self.process.pace_key,
+            offers=self.process.offers,
             time=self.process.time_spent.so_far(),
             idle_seconds=self._idle_seconds(),
             wake_id=self._wake_id,
@@ -300,7 +302,7 @@ class Worker:
     def _fits_another(self) -> bool:
         return self._lifetime.fits(
             time.monotonic(),
-            pace=self.process.seconds_per_video_second,
+            pace=self.process.slowest_pace,
             in_hand_seconds=sum(job.may_render_seconds for job in self._held.values()),
         )
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from inference_sidecar.engines.engine import Size
+from inference_sidecar.engines.engine import Box, Size
 from inference_sidecar.engines.faces.face_finder import Face, FaceFinder, FoundFaces
 from inference_sidecar.engines.preview.compositor import Compositor, FacePose
 from inference_sidecar.engines.preview.framing import frame_portrait
@@ -24,7 +24,13 @@ from inference_sidecar.engines.raster import (
     resize,
     warp_affine,
 )
-from inference_sidecar.foundation.errors import FaceUnusable, NoFace
+from inference_sidecar.foundation.errors import (
+    FaceTooSmall,
+    FaceTurned,
+    FaceUnusable,
+    NoFace,
+    SpeakerNotFound,
+)
 
 if TYPE_CHECKING:
     from conftest import Film
@@ -90,7 +96,7 @@ def test_a_profile_is_distinguished_from_a_half_turned_face(
 
     choose_speaker(portrait, with_hidden_half(0.1))
     for width in (0.01, -0.2):
-        with pytest.raises(FaceUnusable, match="turned too far to the side"):
+        with pytest.raises(FaceTurned, match="turned too far to the side"):
             choose_speaker(portrait, with_hidden_half(width))
 
 
@@ -253,3 +259,32 @@ def test_a_bare_mouth_is_not_taken_for_a_covered_one(finder: FaceFinder, path: P
     picture = read_image(path)
     assert picture is not None
     assert judged(finder, make(picture)).warnings == ()
+
+
+def test_a_face_of_few_pixels_has_a_code_of_its_own(finder: FaceFinder, portrait: Image) -> None:
+    with pytest.raises(FaceTooSmall):
+        judged(finder, on_grey(resize(portrait, 51, 60), 1600))
+
+
+def test_the_speaker_is_the_face_with_the_number_or_in_the_box(
+    finder: FaceFinder, portrait: Image
+) -> None:
+    small = np.full_like(portrait, 128)
+    small[200:500, 100:356] = resize(portrait, 256, 300)
+    both = np.ascontiguousarray(np.hstack([small, portrait]))
+    found = finder.find(both)
+    half = both.shape[1] / 2
+
+    def middle(asked: int | Box | None) -> float:
+        return float(choose_speaker(both, found, asked).landmarks[:, 0].mean())
+
+    assert middle(None) > half
+    assert middle(0) < half < middle(1)
+    assert middle(Box(0, 0, 0.5, 1)) < half < middle(Box(0.5, 0, 1, 1))
+    rivals = [w.code for w in choose_speaker(both, found).warnings]
+    assert "SEVERAL_FACES" in rivals
+    assert choose_speaker(both, found, 0).warnings == ()
+    with pytest.raises(SpeakerNotFound, match="shows 2, counted from the left"):
+        middle(2)
+    with pytest.raises(SpeakerNotFound, match="in the box"):
+        middle(Box(0, 0, 0.1, 0.1))

@@ -25,6 +25,7 @@ from inference_sidecar.engines.engine import (
     fingerprint_of,
     split_frames,
 )
+from inference_sidecar.engines.left_out import offers_of_all, warn_of_left_out
 from inference_sidecar.engines.null.busy_log import BusyLog
 from inference_sidecar.engines.null.directives import Directives, parse_directives
 from inference_sidecar.engines.null.settings import NullSettings
@@ -65,6 +66,7 @@ class NullEngine:
             *("cpu", "uint8", "none", 0, pace),
             size_class=SIZE_CLASSES[0],
             frames_per_chunk=_CHUNK_FRAMES,
+            offers=offers_of_all(pace),
         )
 
     def warm_up(self) -> Iterator[None]:
@@ -84,7 +86,10 @@ class NullEngine:
             chunks=split_frames(request.frames, _CHUNK_FRAMES),
             estimated_seconds=directives.seconds,
             size_class=chosen,
-            warnings=_WARNINGS if "warn" in directives.flags else (),
+            warnings=(
+                *(_WARNINGS if "warn" in directives.flags else ()),
+                *warn_of_left_out(self.name, request, takes_speaker=False),
+            ),
             may_repeat="prepared" in directives.flags,
         )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 import numpy as np
@@ -24,6 +25,7 @@ from inference_sidecar.engines.engine import (
     split_frames,
 )
 from inference_sidecar.engines.faces.face_finder import FaceFinder
+from inference_sidecar.engines.left_out import offers_of_all, warn_of_left_out
 from inference_sidecar.engines.preview.blinks import plan_blinks
 from inference_sidecar.engines.preview.calibration import guess_seconds_per_video_second
 from inference_sidecar.engines.preview.compositor import Compositor, FacePose
@@ -83,6 +85,7 @@ class PreviewEngine:
             *("cpu", "uint8", "none", 0, pace.seconds_per_video_second),
             size_class=SIZE_CLASSES[0],
             frames_per_chunk=_CHUNK_FRAMES,
+            offers=offers_of_all(pace.seconds_per_video_second),
         )
 
     def warm_up(self) -> Iterator[None]:
@@ -92,7 +95,7 @@ class PreviewEngine:
     def plan(self, request: RenderRequest, size_class: str | None = None) -> Plan:
         """Finds the face. Chunks are one second long.
 
-        Raises `ImageUnreadable`, `NoFace` and `FaceUnusable`.
+        Raises `ImageUnreadable`, `NoFace`, `SpeakerNotFound` and `FaceUnusable`.
         """
         _, speaker = self._find_speaker(request)
         pace = self._models().pace.seconds_per_video_second
@@ -106,7 +109,10 @@ class PreviewEngine:
             estimated_seconds=_SETUP_SECONDS
             + (pace + SECONDS_PER_VOICE_SECOND) * request.frames / FPS,
             size_class=chosen,
-            warnings=speaker.warnings,
+            warnings=(
+                *speaker.warnings,
+                *warn_of_left_out(self.name, request, takes_speaker=True),
+            ),
         )
 
     def render(
@@ -123,7 +129,7 @@ class PreviewEngine:
             compositor = Compositor(framing, landmarks, moves_mouth=not speaker.is_mouth_covered)
             control.check()
             poses = plan_poses(
-                request, self._models().lip_closures.find(request.audio, control.check)
+                request, self._models().lip_closures.find(_lips(request), control.check)
             )
         first = resume.next_chunk if resume is not None else 0
         done = resumed = sum(plan.chunks[:first])
@@ -156,12 +162,21 @@ class PreviewEngine:
         portrait = read_image(request.image)
         if portrait is None:
             raise ImageUnreadable("The image is not a PNG or JPEG.")
-        return portrait, choose_speaker(portrait, finder.find(portrait))
+        return portrait, choose_speaker(portrait, finder.find(portrait), request.how.speaker)
+
+
+def _lips(request: RenderRequest) -> Path:
+    """What the lips follow: the first voice, if it begins with the video as what is delivered does.
+
+    One that begins later is a part of the delivered sound, which has the silence before it.
+    """
+    first = request.heard[0]
+    return first.path if first.start_seconds == 0 else request.audio
 
 
 def plan_poses(request: RenderRequest, closures: Sequence[Closure] = ()) -> list[FacePose]:
     """The pose of every frame of a request, a few hundred bytes each."""
-    speech = plan_speech(measure_voice(request.audio), request.frames, closures)
+    speech = plan_speech(measure_voice(_lips(request)), request.frames, closures)
     heads = plan_head(speech.emphasis, request.seed)
     blinks = plan_blinks(request.frames, request.seed)
     return [

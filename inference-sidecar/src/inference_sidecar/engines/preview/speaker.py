@@ -5,11 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
+from inference_sidecar.engines.engine import Box
 from inference_sidecar.engines.faces.face_finder import Face, FoundFaces
 from inference_sidecar.engines.preview.covered_mouth import is_mouth_covered
 from inference_sidecar.engines.raster import Image, Points
 from inference_sidecar.foundation.contracts import JobWarning
-from inference_sidecar.foundation.errors import FaceUnusable, NoFace
+from inference_sidecar.foundation.errors import (
+    FaceTooSmall,
+    FaceTurned,
+    FaceUnusable,
+    NoFace,
+    SpeakerNotFound,
+)
 
 LEAST_FACE_PX: Final = 32
 """Below this height a mouth is three pixels wide."""
@@ -30,8 +37,11 @@ class Speaker:
     warnings: tuple[JobWarning, ...]
 
 
-def choose_speaker(portrait: Image, found: FoundFaces) -> Speaker:
-    """The most prominent face. Raises `NoFace`, and `FaceUnusable` with the reason and the cure."""
+def choose_speaker(portrait: Image, found: FoundFaces, asked: int | Box | None = None) -> Speaker:
+    """The most prominent face, or the one that was asked for: counted from the left, or in a box.
+
+    Raises `NoFace`, `SpeakerNotFound`, and `FaceUnusable` with the reason and the cure.
+    """
     if not found.faces:
         if found.may_show_face:
             raise NoFace(
@@ -40,10 +50,40 @@ def choose_speaker(portrait: Image, found: FoundFaces) -> Speaker:
                 " camera."
             )
         raise NoFace("No face was found in the image; send a frontal portrait of one person.")
-    face = found.faces[0]
+    face = found.faces[0] if asked is None else _asked_for(portrait, found, asked)
     _require_usable(portrait, face)
     is_covered = is_mouth_covered(portrait, face.landmarks)
-    return Speaker(face.landmarks, is_covered, _warnings(portrait, found, is_covered=is_covered))
+    others = [] if asked is not None else [other for other in found.faces if other is not face]
+    warnings = _warnings(portrait, face, others, is_covered=is_covered)
+    return Speaker(face.landmarks, is_covered, warnings)
+
+
+def _asked_for(portrait: Image, found: FoundFaces, asked: int | Box) -> Face:
+    faces = sorted(found.faces, key=_middle_x)
+    if isinstance(asked, Box):
+        height, width = portrait.shape[:2]
+        inside = [face for face in found.faces if _is_in(asked, face, width, height)]
+        if inside:
+            return inside[0]
+        raise SpeakerNotFound(
+            f"No face was found in the box of the speaker; the image shows {len(faces)}. Draw the"
+            " box around the whole face, in shares of the width and height from 0 to 1."
+        )
+    if asked < len(faces):
+        return faces[asked]
+    raise SpeakerNotFound(
+        f"There is no face number {asked}: the image shows {len(faces)}, counted from the left from"
+        " 0. Choose one of these, or send a box."
+    )
+
+
+def _middle_x(face: Face) -> float:
+    return float(face.landmarks[:, 0].mean())
+
+
+def _is_in(box: Box, face: Face, width: int, height: int) -> bool:
+    x, y = face.landmarks.mean(axis=0) / (width, height)
+    return bool(box.left <= x <= box.right and box.top <= y <= box.bottom)
 
 
 def _require_usable(portrait: Image, face: Face) -> None:
@@ -55,13 +95,13 @@ def _require_usable(portrait: Image, face: Face) -> None:
         raise FaceUnusable(f"The face lies on its side; rotate the image by 90° {way}.")
     if face.height_px < LEAST_FACE_PX:
         height, width = portrait.shape[:2]
-        raise FaceUnusable(
+        raise FaceTooSmall(
             f"The face is too small: it is {face.height_px:.0f} pixels high in an image of"
             f" {width} x {height} pixels, and at least {LEAST_FACE_PX} are needed; crop the image"
             " around the head, or send a larger one."
         )
     if face.far_half < LEAST_FAR_HALF:
-        raise FaceUnusable(
+        raise FaceTurned(
             "The face is turned too far to the side; send a portrait that looks into the camera."
         )
     middle = face.landmarks[list(_LIP_MIDDLES)].mean(axis=0)
@@ -71,16 +111,18 @@ def _require_usable(portrait: Image, face: Face) -> None:
         )
 
 
-def _warnings(portrait: Image, found: FoundFaces, *, is_covered: bool) -> tuple[JobWarning, ...]:
-    speaker = found.faces[0]
+def _warnings(
+    portrait: Image, speaker: Face, others: list[Face], *, is_covered: bool
+) -> tuple[JobWarning, ...]:
     warnings: list[JobWarning] = []
-    rivals = [f for f in found.faces[1:] if f.height_px > _RIVAL * speaker.height_px]
+    rivals = [face for face in others if face.height_px > _RIVAL * speaker.height_px]
     if rivals:
         warnings.append(
             JobWarning(
                 code="SEVERAL_FACES",
                 message=f"The image shows {len(rivals) + 1} faces; the largest one speaks and the"
-                " others stay still. To choose another one, crop the image around it.",
+                " others stay still. To choose another one, send `speaker` with its number from the"
+                " left.",
             )
         )
     if is_covered:

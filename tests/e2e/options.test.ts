@@ -1,0 +1,83 @@
+import { execFile } from 'node:child_process'
+import { globSync, readFileSync } from 'node:fs'
+import { mkdtemp, readFile, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { promisify } from 'node:util'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { type System, startSystem, voice } from '../harness/index.ts'
+
+const run = promisify(execFile)
+const root = join(import.meta.dirname, '../..')
+const face = join(root, 'examples/portrait.jpg')
+const portrait = () => readFileSync(face)
+const ffmpeg =
+  process.env['FFMPEG_PATH'] ??
+  globSync(join(root, '.venv/lib/python3*/site-packages/imageio_ffmpeg/binaries/ffmpeg-*'))[0] ??
+  'ffmpeg'
+
+describe.each(['null', 'preview'] as const)(
+  'what a job may ask for, with the engine %s',
+  (engine) => {
+    let system: System
+    let video: Buffer
+    beforeAll(async () => {
+      system = await startSystem({ env: { ENGINE: engine } })
+      const folder = await mkdtemp(join(tmpdir(), 'avatar-options-'))
+      const path = join(folder, 'v.mp4')
+      const still = ['-nostdin', '-v', 'error', '-loop', '1', '-t', '2', '-i', face]
+      await run(ffmpeg, [...still, '-vf', 'scale=512:600', '-pix_fmt', 'yuv420p', path])
+      video = await readFile(path)
+      await rm(folder, { recursive: true, force: true })
+    })
+    afterAll(async () => {
+      expect(await system.stop()).toEqual([])
+    })
+
+    /** Submits, waits for the end, and answers with the result. */
+    async function made(files: Record<string, Buffer>, fields: Record<string, string>) {
+      const form = new FormData()
+      for (const [name, content] of Object.entries(files))
+        form.append(name, new Blob([content as never]), name)
+      for (const [name, value] of Object.entries(fields)) form.append(name, value)
+      const answer = await system.client.send('/generate', { method: 'POST', body: form })
+      expect(answer.status, JSON.stringify(answer.body)).toBe(201)
+      const { data } = answer.body as { data: { job_id: string } }
+      await system.client.untilEnded(data.job_id, 'completed')
+      return system.client.result(data.job_id)
+    }
+
+    it('is told on the result: quality, aspect, speaker and silence', async () => {
+      const files = { image: portrait(), audio: voice({ seconds: 1 }) }
+      const fields = { quality: 'high', aspect: '4:5', speaker: '0', lead_seconds: '1' }
+      const result = await made(files, fields)
+      expect(result).toMatchObject({
+        ...{ engine, quality: 'high', speakers: 1, source: 'image', video_seconds: 2 },
+        options: { quality: 'high', aspect: '4:5', speaker: 0, lead_seconds: 1 },
+      })
+      expect(result.width / result.height).toBeCloseTo(0.8, 1)
+      expect(result.warnings.map(({ code }) => code)).toContain('LEFT_OUT')
+    })
+
+    it('is done with two voices and with a source video, and says what is left out', async () => {
+      const files = {
+        image: portrait(),
+        audio: voice({ seconds: 1 }),
+        audio2: voice({ seconds: 0.6 }),
+      }
+      const two = await made(files, { speaking: 'in_turn' })
+      expect(two).toMatchObject({ speakers: 2, video_seconds: 1.6 })
+      expect(two.warnings.find(({ code }) => code === 'LEFT_OUT')?.message).toContain(
+        'second voice',
+      )
+      const fields = { video_length: 'shorter' }
+      const dubbed = await made({ video, audio: voice({ seconds: 3 }) }, fields)
+      expect(dubbed).toMatchObject({ source: 'video', video_seconds: 2 })
+      expect(dubbed.warnings.find(({ code }) => code === 'LEFT_OUT')?.message).toContain(
+        'source video',
+      )
+      const health = await system.client.health()
+      expect(health.workers[0]?.offers).toMatchObject({ speakers: 2, video: true })
+    })
+  },
+)

@@ -30,7 +30,8 @@ export async function mountSmallDisk(path: string, bytes: number): Promise<Small
         await truncate(ballast, Math.max(0, (await stat(ballast)).size - leftFreeBytes))
       })
     },
-    makeRoom: () => rm(ballast),
+    // A service that cleans up its own folder may have removed it.
+    makeRoom: () => rm(ballast, { force: true }),
     async unmount() {
       spawnSync('umount', ['-l', path])
       await rm(path, { recursive: true, force: true })

@@ -13,9 +13,11 @@ import torch
 from inference_sidecar.engines.engine import (
     DELIVERY_SIZES,
     FPS,
+    QUALITIES,
     UNTIMED,
     Chunk,
     Control,
+    Offers,
     Plan,
     Readiness,
     RenderRequest,
@@ -141,6 +143,17 @@ class InfiniteTalkEngine:
             size_class=self._settings.infinitetalk_size,
             frames_per_chunk=rendering.frames - rendering.motion,
             device_uuid=device.uuid,
+            offers=self._offers(),
+        )
+
+    def _offers(self) -> Offers:
+        """Each quality at its own pace. Weights with one tier offer no draft: none is quicker."""
+        loaded = self._loaded
+        offered = QUALITIES if loaded.model.recipe.is_step_distilled else ("standard", "high")
+        return Offers(
+            paces={quality: self._pace_of(loaded.tiers[quality]) for quality in offered},
+            speakers=2 if loaded.model.has_multi else 1,
+            video=True,
         )
 
     def warm_up(self) -> Iterator[None]:

@@ -55,8 +55,8 @@ class InfiniteTalkSettings(EngineSettings):
     )
     infinitetalk_size: SizeClass = Field(
         default="432p",
-        description="size that is generated, for landscape, portrait and square: 720p (1280x720, "
-        "960x960), 480p (832x480, 640x640), 432p (768x432, 576x576), 352p (640x352, 480x480)",
+        description="size that is generated; in landscape 720p is 1280x704, 480p 832x480, 432p "
+        "768x432, 352p 640x352, and other aspects have about as many pixels",
     )
     infinitetalk_high_size: SizeClass | None = Field(
         default=None,

@@ -2,6 +2,9 @@ import type { ServiceName } from '@avatar/contracts'
 
 const x = '00000000-0000-4000-8000-000000000000'
 
+/** Who decides about workers posts what their provider charged. */
+const billOfProvider = 'ledger.bill.2026-11.29.l40s'
+
 /** Subjects that nobody but the operator may publish on. */
 const forbiddenToAll = [
   '$JS.API.STREAM.DELETE.EVENTS',
@@ -17,7 +20,6 @@ const forbiddenToAll = [
   '$JS.API.CONSUMER.RESET.EVENTS.orchestrator',
   '$KV.apikey.aaaaaaaaaaaa',
   '$KV.limits.acme',
-  'ledger.bill.2026-11.29.l40s',
   '$JS.API.STREAM.PURGE.LEDGER',
   'intake.other.job.submitted',
   '$SYS.REQ.SERVER.PING',
@@ -28,6 +30,7 @@ const forbiddenToAll = [
 export const mustNotPublish = {
   ingest: [
     ...forbiddenToAll,
+    billOfProvider,
     `evt.job.completed.${x}`,
     `evt.job.cancel-requested.${x}`,
     `evt.render.completed.${x}`,
@@ -70,6 +73,7 @@ export const mustNotPublish = {
   ],
   janitor: [
     ...forbiddenToAll,
+    billOfProvider,
     `$KV.job.acme.${x}`,
     `evt.job.completed.${x}`,
     `evt.job.submitted.${x}`,
@@ -91,6 +95,7 @@ export const mustNotPublish = {
   ],
   sidecar: [
     ...forbiddenToAll,
+    billOfProvider,
     `$KV.job.acme.${x}`,
     `evt.job.submitted.${x}`,
     `evt.job.completed.${x}`,
@@ -119,6 +124,7 @@ export const mustNotPublish = {
   ],
   'pool-runpod': [
     ...forbiddenToAll,
+    billOfProvider,
     // In the name of another pool.
     'ctl.request.next.local',
     'ctl.request.claim.runpod-2',
@@ -136,6 +142,7 @@ export const mustNotPublish = {
   ],
   acme: [
     ...forbiddenToAll,
+    billOfProvider,
     'intake.acme.job.cancelled',
     `$KV.job.acme.${x}`,
     `evt.job.submitted.${x}`,

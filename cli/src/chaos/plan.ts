@@ -1,8 +1,17 @@
-import { type ProcessName, processNames, type ServiceName, serviceNames } from '@avatar/contracts'
+import {
+  type ProcessName,
+  processNames,
+  type ServiceName,
+  serviceNames,
+  services,
+} from '@avatar/contracts'
 import { type Random, seededRandom } from '@avatar/service-kit'
 
 /** What can be signalled: every process of `avatar up`, and the sidecar's render process. */
 export type Victim = ProcessName | 'render'
+
+/** Whose clock a library can move. */
+const onNode = serviceNames.filter((name) => services[name].kind === 'node')
 
 /** Disks of their own, small enough to be filled. */
 export const smallDisks = ['ingest', 'sidecar', 'nats'] as const
@@ -127,7 +136,7 @@ export function planChaos(
 ): ChaosPlan {
   const durationMs = minutes * minuteMs
   const random = seededRandom(seed)
-  const clockVictim = pick(['ingest', 'orchestrator', 'janitor'] as const, random)
+  const clockVictim = pick(onNode, random)
   const jobs = planJobs(durationMs, random)
   return { seed, durationMs, clockVictim, jobs, faults: planFaults(durationMs, only, random) }
 }

@@ -31,6 +31,12 @@ export const faceBoxSchema = z
   .meta({ title: 'FaceBox' })
 export type FaceBox = z.infer<typeof faceBoxSchema>
 
+/** A face by its place, counted from the left. */
+export const faceNumberSchema = z
+  .int()
+  .min(0)
+  .max(facesNamed - 1)
+
 /**
  * What a job asks for beyond its media, as its submission gave it: whatever was not given is left out.
  * A job that asked for nothing has no such object.
@@ -40,15 +46,7 @@ export const renderOptionsSchema = z
     quality: qualitySchema.optional(),
     aspect: z.enum(aspects).optional(),
     /** Who speaks: a face counted from the left, from 0, or a box. Absent for the one that stands out. */
-    speaker: z
-      .union([
-        z
-          .int()
-          .min(0)
-          .max(facesNamed - 1),
-        faceBoxSchema,
-      ])
-      .optional(),
+    speaker: z.union([faceNumberSchema, faceBoxSchema]).optional(),
     /** Where two voices belong, the first one's box first. Absent for left to right. */
     speakers: z.array(faceBoxSchema).length(2).optional(),
     speaking: z.enum(speakingWays).optional(),

@@ -2,7 +2,12 @@ import { z } from 'zod'
 import { failureCodes } from './failures.ts'
 import { jobIdSchema, prioritySchema, sha256Schema, warningSchema } from './job.ts'
 import { offersSchema } from './offers.ts'
-import { qualitySchema, renderOptionsSchema } from './render-options.ts'
+import {
+  faceBoxSchema,
+  faceNumberSchema,
+  qualitySchema,
+  renderOptionsSchema,
+} from './render-options.ts'
 import { providerSchema, scaleReasonSchema, wakeStateSchema } from './wakes.ts'
 
 /** What clients see of a job's state. */
@@ -103,9 +108,14 @@ export type WorkerView = z.infer<typeof workerViewSchema>
 
 const { leadSeconds, tailSeconds, videoLength, videoEnd, ...sameWords } = renderOptionsSchema.shape
 
+/** Without the title that the box has elsewhere: generators of clients name a model by it, and stop at the second. */
+const boxViewSchema = z.object(faceBoxSchema.shape)
+
 /** What a submission asked for beyond its media; what it did not ask for is left out. */
 const optionsViewSchema = z.object({
   ...sameWords,
+  speaker: z.union([faceNumberSchema, boxViewSchema]).optional(),
+  speakers: z.array(boxViewSchema).length(2).optional(),
   lead_seconds: leadSeconds,
   tail_seconds: tailSeconds,
   video_length: videoLength,

@@ -408,7 +408,8 @@ describe('a request', () => {
     expect(content).toMatchObject({
       'multipart/form-data': {
         schema: {
-          required: ['image', 'audio'],
+          // Beside it an image or a video.
+          required: ['audio'],
           properties: {
             ...{ image: {}, audio: {}, prompt: { maxLength: 2_000 }, seed: { minimum: 0 } },
             priority: { enum: ['high', 'normal'] },

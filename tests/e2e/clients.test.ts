@@ -132,7 +132,7 @@ describe('real clients', () => {
       await page.getByLabel('API key').fill(key)
       await page.locator('#image').setInputFiles(image)
       await page.locator('#audio').setInputFiles(audio)
-      await page.getByText('Prompt, seed and priority').click()
+      await page.getByText('Quality, shape, speaker, prompt and more').click()
       await page.getByLabel('Prompt', { exact: true }).fill(prompt)
       await page.getByRole('button', { name: 'Make the video' }).click()
     }
@@ -192,7 +192,7 @@ describe('real clients', () => {
       await page
         .locator('#image')
         .setInputFiles({ name: 'a;b,"c.jpg', mimeType: 'image/jpeg', buffer: Buffer.from('x') })
-      await page.getByText('Prompt, seed and priority').click()
+      await page.getByText('Quality, shape, speaker, prompt and more').click()
       await page.getByLabel('Prompt', { exact: true }).fill('@/etc/passwd')
       const call = await page.locator('#curl').innerText()
       expect(call).toContain(String.raw`-F 'image=@"a;b,\"c.jpg"'`)

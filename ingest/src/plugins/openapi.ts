@@ -68,9 +68,13 @@ export async function useOpenapi(app: FastifyInstance, publicPathPrefix: string)
 }
 
 /** The media types of the parts. A route's schema has no place for them. */
+const recording = { contentType: 'audio/wav, audio/mpeg' }
 const uploadEncoding = {
   image: { contentType: 'image/png, image/jpeg' },
-  audio: { contentType: 'audio/wav, audio/mpeg' },
+  audio: recording,
+  audio2: recording,
+  voice: recording,
+  video: { contentType: 'video/mp4, video/quicktime, video/webm' },
 }
 
 type Responses = Record<string, object>

@@ -23,7 +23,10 @@ export const checkBounds = {
   decoderMemoryBytes: 512 * mebibyte,
   /** Five minutes of 48 kHz stereo are 55 MB. */
   fileBytes: 64 * mebibyte,
-  /** Five minutes of a telephone's 4K video take 150 s on two cores; the result is at most 230 MB. */
+  /**
+   * Six seconds of 4K at 45 Mbit/s took 14 s of a slow core's time, five minutes so 700 s at most: at 200 MB they
+   * have a ninth of its bits. The result is at most 230 MB.
+   */
   videoCpuSeconds: 900,
   videoWallMs: 500_000,
   videoMemoryBytes: 2_048 * mebibyte,

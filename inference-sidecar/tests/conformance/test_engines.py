@@ -14,14 +14,11 @@ import pytest
 
 from inference_sidecar.engines.engine import (
     FPS,
-    QUALITIES,
     Chunk,
     Engine,
-    How,
     RenderRequest,
     ResumeState,
     Size,
-    Voice,
     next_smaller,
 )
 from inference_sidecar.engines.registry import make_engine, read_settings
@@ -190,20 +187,3 @@ def test_the_encoded_video_is_as_long_as_its_audio(
     with av.open(str(video.path)) as container:
         sound = sum(frame.samples for frame in container.decode(audio=0)) / 48_000
     assert sound == pytest.approx(FRAMES / FPS, abs=1 / FPS)
-
-
-def test_every_job_is_taken_and_what_is_left_out_is_told(
-    engine: Engine, job: RenderRequest
-) -> None:
-    offers = engine.load().offers
-    assert (set(offers.paces), offers.speakers, offers.video) == (set(QUALITIES), 2, True)
-    assert engine.plan(job).warnings == ()
-    second = replace(job, voices=(Voice(job.audio), Voice(job.audio, 0.5)), frames=100)
-    asked = replace(second, video=job.image, how=How(quality="high", camera="drift"))
-    (warning,) = engine.plan(asked).warnings
-    assert warning.code == "LEFT_OUT"
-    for what in ("quality high", "second voice", "source video", "camera"):
-        assert what in warning.message
-    plan = engine.plan(second)
-    frames = [len(chunk.frames) for chunk in engine.render(second, plan, Watched(), None)]
-    assert sum(frames) == 100

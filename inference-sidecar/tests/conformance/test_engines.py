@@ -24,7 +24,8 @@ from inference_sidecar.engines.engine import (
 from inference_sidecar.engines.registry import make_engine, read_settings
 from inference_sidecar.engines.stages import Untimed
 from inference_sidecar.foundation.errors import Cancelled, DeadlineExceeded, ResumeRefused
-from inference_sidecar.media.encoder import Encoder, find_ffmpeg
+from inference_sidecar.foundation.find_ffmpeg import find_ffmpeg
+from inference_sidecar.media.encoder import Encoder
 
 EXAMPLES = Path(__file__).parents[3] / "examples"
 FRAMES = 80

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from inference_sidecar.media.encoder import find_ffmpeg
+from inference_sidecar.foundation.find_ffmpeg import find_ffmpeg
 from inference_sidecar.store.health_file import HealthFile
 from stage.orchestrator import Orchestrator
 from stage.sidecar import Sidecar

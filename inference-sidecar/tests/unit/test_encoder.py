@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 
 from inference_sidecar.engines.engine import FPS, Plan, Size
 from inference_sidecar.foundation.errors import RenderFailed
-from inference_sidecar.media.encoder import Encoder, find_ffmpeg
+from inference_sidecar.foundation.find_ffmpeg import find_ffmpeg
+from inference_sidecar.media.encoder import Encoder
 from stage.until import until
 from stage.voice import write_tone
 

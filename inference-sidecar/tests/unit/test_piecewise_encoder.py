@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from inference_sidecar.engines.engine import FPS, Chunk, Plan, Size
 from inference_sidecar.foundation.errors import RenderFailed
-from inference_sidecar.media.encoder import Encoder, find_ffmpeg
+from inference_sidecar.foundation.find_ffmpeg import find_ffmpeg
+from inference_sidecar.media.encoder import Encoder
 from inference_sidecar.media.piecewise_encoder import PiecewiseEncoder, pieces_of
 from stage.voice import write_tone
 

@@ -26,7 +26,7 @@ from inference_sidecar.engines.null.engine import NullEngine
 from inference_sidecar.engines.null.settings import NullSettings
 from inference_sidecar.foundation.contracts import EngineFacts
 from inference_sidecar.foundation.errors import GpuOutOfMemory, RenderFailed
-from inference_sidecar.media.encoder import find_ffmpeg
+from inference_sidecar.foundation.find_ffmpeg import find_ffmpeg
 from inference_sidecar.rendering import render_child
 from inference_sidecar.rendering.render_child import RenderChild
 from inference_sidecar.rendering.render_protocol import (

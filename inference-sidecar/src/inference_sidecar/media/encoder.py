@@ -7,7 +7,6 @@ engine may make the next, and a third one waits. The file gets its name only whe
 from __future__ import annotations
 
 import contextlib
-import shutil
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import accumulate, pairwise
@@ -25,28 +24,6 @@ AUDIO_RATE_HZ: Final = 48_000
 _AUDIO_BITRATE: Final = "160k"
 _LEAST_GOP_FRAMES: Final = 240
 """The least distance of key frames, which are visible: the grain of skin changes at each."""
-
-
-def find_ffmpeg(configured: str | None = None) -> Path:
-    """The ffmpeg to run: the configured one, else that of `imageio-ffmpeg`, else the system's.
-
-    Raises `FileNotFoundError` when there is none.
-    """
-    if configured:
-        found = shutil.which(configured)
-        if found is None:
-            raise FileNotFoundError(f"FFMPEG_PATH names no program: {configured}")
-        return Path(found)
-    try:
-        # Optional at run time: with FFMPEG_PATH set the package need not be installed.
-        from imageio_ffmpeg import get_ffmpeg_exe  # noqa: PLC0415
-
-        return Path(get_ffmpeg_exe())
-    except (ImportError, RuntimeError):
-        found = shutil.which("ffmpeg")
-        if found is None:
-            raise FileNotFoundError("No ffmpeg: set FFMPEG_PATH.") from None
-        return Path(found)
 
 
 class Encoder(ClosedAtExit):

@@ -30,8 +30,8 @@ from inference_sidecar.engines.engine import (
 from inference_sidecar.engines.registry import EngineName, make_engine, read_settings
 from inference_sidecar.foundation.contracts import SPAN_FINISH_FILE, EngineFacts, FrameSize
 from inference_sidecar.foundation.errors import Cancelled, GpuOutOfMemory, ResumeRefused
+from inference_sidecar.foundation.find_ffmpeg import find_ffmpeg
 from inference_sidecar.foundation.process_death import die_with_parent, end_at_uncaught_exceptions
-from inference_sidecar.media.encoder import find_ffmpeg
 from inference_sidecar.media.piecewise_encoder import PiecewiseEncoder
 from inference_sidecar.media.repeated_video import PreparedVideo, RepeatedVideo
 from inference_sidecar.rendering.exhaustion import is_exhausted

@@ -19,7 +19,8 @@ from inference_sidecar.engines.faces.face_mesh import CHIN, FOREHEAD, FaceMesh
 from inference_sidecar.engines.preview.engine import PreviewEngine
 from inference_sidecar.engines.raster import Image, Points, read_image
 from inference_sidecar.engines.stages import Untimed
-from inference_sidecar.media.encoder import Encoder, find_ffmpeg
+from inference_sidecar.foundation.find_ffmpeg import find_ffmpeg
+from inference_sidecar.media.encoder import Encoder
 from stage.voice import write_wav
 
 EXAMPLES = Path(__file__).parents[4] / "examples"

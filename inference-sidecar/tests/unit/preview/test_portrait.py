@@ -193,7 +193,8 @@ def test_a_longer_video_takes_no_more_memory(tmp_path: Path) -> None:
     program = """
 import resource, sys, wave
 from pathlib import Path
-from inference_sidecar.media.encoder import Encoder, find_ffmpeg
+from inference_sidecar.foundation.find_ffmpeg import find_ffmpeg
+from inference_sidecar.media.encoder import Encoder
 from inference_sidecar.engines.engine import RenderRequest, Size
 from inference_sidecar.engines.preview.engine import PreviewEngine
 from inference_sidecar.engines.stages import Untimed

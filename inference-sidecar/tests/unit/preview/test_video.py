@@ -17,7 +17,7 @@ import pytest
 from numpy.typing import NDArray
 
 from inference_sidecar.engines.engine import DELIVERY_SIZES, FPS, Size
-from inference_sidecar.media.encoder import find_ffmpeg
+from inference_sidecar.foundation.find_ffmpeg import find_ffmpeg
 
 if TYPE_CHECKING:
     from conftest import Film, Footage
@@ -105,7 +105,8 @@ def no_network(event, arguments):
         raise AssertionError(f"{event} {arguments}")
 
 sys.addaudithook(no_network)
-from inference_sidecar.media.encoder import Encoder, find_ffmpeg
+from inference_sidecar.foundation.find_ffmpeg import find_ffmpeg
+from inference_sidecar.media.encoder import Encoder
 from inference_sidecar.engines.engine import RenderRequest, Size
 from inference_sidecar.engines.preview.engine import PreviewEngine
 from inference_sidecar.engines.stages import Untimed

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -26,6 +25,7 @@ from inference_sidecar.engines.infinitetalk.sampling.anchors import (
     source_index,
 )
 from inference_sidecar.foundation.errors import ImageUnreadable
+from inference_sidecar.foundation.find_ffmpeg import find_ffmpeg
 
 _MOST_SECONDS: Final = 300
 """Decoding five minutes takes a few seconds."""
@@ -83,7 +83,14 @@ def _count(path: Path) -> int:
 
 def _run(path: Path, arguments: Sequence[str]) -> str:
     """What ffmpeg writes to stderr."""
-    command = [_ffmpeg(), "-nostdin", "-hide_banner", "-i", str(path), *arguments]
+    command = [
+        str(find_ffmpeg(os.environ.get("FFMPEG_PATH"))),
+        "-nostdin",
+        "-hide_banner",
+        "-i",
+        str(path),
+        *arguments,
+    ]
     try:
         done = subprocess.run(
             command,
@@ -99,16 +106,3 @@ def _run(path: Path, arguments: Sequence[str]) -> str:
     except subprocess.TimeoutExpired as cause:
         raise ImageUnreadable(f"The video was not read in {_MOST_SECONDS} seconds.") from cause
     return done.stderr
-
-
-def _ffmpeg() -> str:
-    """The one that the encoder uses: the parent process passes on what was configured."""
-    if configured := os.environ.get("FFMPEG_PATH"):
-        return configured
-    try:
-        # Optional at run time: with FFMPEG_PATH set the package need not be installed.
-        from imageio_ffmpeg import get_ffmpeg_exe  # noqa: PLC0415
-
-        return get_ffmpeg_exe()
-    except (ImportError, RuntimeError):
-        return shutil.which("ffmpeg") or "ffmpeg"

@@ -2,6 +2,7 @@ import {
   type Beat,
   isAtWork,
   isAwaited,
+  nextDayMs,
   type ScaleReason,
   type Timings,
   type Wake,
@@ -178,12 +179,6 @@ function reasonOf(
 /** Whether every worker that the provider knows waits for a GPU. */
 export function isShortOfGpus({ throttledWorkers, otherWorkers }: Survey): boolean {
   return throttledWorkers > 0 && otherWorkers === 0
-}
-
-/** Midnight, UTC, when the budget of a day is renewed. */
-function nextDayMs(nowMs: number): number {
-  const dayMs = 86_400_000
-  return (Math.floor(nowMs / dayMs) + 1) * dayMs
 }
 
 /**

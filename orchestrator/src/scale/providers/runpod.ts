@@ -1,4 +1,4 @@
-import type { Wake } from '@avatar/contracts'
+import { dayOf, nextDayMs, type Wake } from '@avatar/contracts'
 import { AppError, type Secret } from '@avatar/service-kit'
 import { z } from 'zod'
 import type { Ringing, Survey, WorkerProvider } from './provider.ts'
@@ -146,7 +146,7 @@ export function runPodProvider(options: RunPodOptions): WorkerProvider {
     survey,
     repair,
     async billOf(day) {
-      const next = new Date(Date.parse(day) + 86_400_000).toISOString().slice(0, 10)
+      const next = dayOf(nextDayMs(Date.parse(day)))
       const asked = new URLSearchParams({
         ...{ bucketSize: 'day', serverlessId: endpointId },
         ...{ startTime: `${day}T00:00:00Z`, endTime: `${next}T00:00:00Z` },

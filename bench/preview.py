@@ -23,7 +23,8 @@ from pathlib import Path
 from inference_sidecar.engines.engine import DELIVERY_SIZES, RenderRequest, Size, frames_for
 from inference_sidecar.engines.preview.engine import PreviewEngine
 from inference_sidecar.engines.stages import Untimed
-from inference_sidecar.media.encoder import Encoder, find_ffmpeg
+from inference_sidecar.foundation.find_ffmpeg import find_ffmpeg
+from inference_sidecar.media.encoder import Encoder
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 

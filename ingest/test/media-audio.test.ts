@@ -50,6 +50,20 @@ async function made(make: (path: string) => Promise<void>): Promise<string> {
   return path
 }
 
+describe.runIf(hasFfmpeg)('sound that is put together', () => {
+  it('ends at its length each time, however long the recordings are', async () => {
+    const path = await world.upload(wav({ seconds: 7 }))
+    const pieces = [
+      { path, startSeconds: 0.5 },
+      { path, startSeconds: 7.5 },
+    ]
+    for (let turn = 0; turn < 12; turn++) {
+      const { seconds } = await world.checks.compose(pieces, 14.625, world.outDir)
+      expect(seconds).toBe(14.625)
+    }
+  })
+})
+
 describe.runIf(hasFfmpeg)('audio that is accepted', () => {
   it('keeps a plain recording sample by sample', async () => {
     const original = wav({ seconds: 2, sampleRate: 44_100, channels: 2 })

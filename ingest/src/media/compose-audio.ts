@@ -7,6 +7,9 @@ export type Piece = { path: string; startSeconds: number }
 /** Of sound that is put together of two recordings, which may differ in theirs. */
 const commonSampleRate = 48_000
 
+/** Padding reaches past the end by this much, so that the cut alone decides on the last sample. */
+const paddingSeconds = 1
+
 /**
  * Writes the delivered sound: the recordings where they belong, silence elsewhere, cut or filled to the
  * given length. One recording keeps its samples, its rate and its channels. Two are summed; a limiter
@@ -35,7 +38,10 @@ export async function composeAudio(request: {
   const sum = isMixed
     ? 'amix=inputs=2:duration=longest:normalize=0,alimiter=limit=1:level=0:latency=1,'
     : ''
-  const graph = `${placed.join(';')};${labels}${sum}apad,atrim=end=${seconds}[out]`
+  // The cut goes by timestamps, and `amix` now and then begins with those of the later recording. Padding
+  // without an end would then be written until the disk, or the limit of the file, is full.
+  const filled = `asetpts=N/SR/TB,apad=whole_dur=${seconds + paddingSeconds},atrim=end=${seconds}`
+  const graph = `${placed.join(';')};${labels}${sum}${filled}[out]`
   await runFfmpeg({
     ffmpegPath,
     args: [

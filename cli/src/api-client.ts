@@ -5,14 +5,11 @@ import { basename } from 'node:path'
 import { Readable, Transform } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
 import {
-  type Aspect,
   acceptedSchema,
   envelopeOf,
   errorEnvelopeSchema,
   type HealthView,
   healthSchema,
-  type Priority,
-  type Quality,
   resultViewSchema,
   statusViewSchema,
 } from '@avatar/contracts'
@@ -24,16 +21,13 @@ import { exitCodes, UserError } from './exit-codes.ts'
 const patienceMs = 60_000
 const retryEveryMs = 500
 const answerWithinMs = 60_000
+/** A submission is answered once all of it has arrived and been checked, a long source video too. */
+const submissionWithinMs = 15 * 60_000
 
+/** Paths of the files and texts of the fields, by their names in the API. */
 export type Submission = {
-  image: string
-  audio: string
-  prompt?: string
-  seed?: number
-  priority?: Priority
-  quality?: Quality
-  aspect?: Aspect
-  speaker?: string
+  files: Readonly<Record<string, string>>
+  fields: Readonly<Record<string, string>>
 }
 
 export type ApiClient = ReturnType<typeof createApiClient>
@@ -45,10 +39,11 @@ export function createApiClient(url: string, key?: string) {
     path: string,
     data: S,
     request: () => Promise<RequestInit>,
+    withinMs = answerWithinMs,
   ): Promise<z.output<ReturnType<typeof envelopeOf<S>>>> {
     const deadline = systemClock.monotonicMs() + patienceMs
     for (;;) {
-      const answer = await tryOnce(path, await request())
+      const answer = await tryOnce(path, await request(), withinMs)
       if (answer?.status === 503 || answer?.status === 429 || answer === undefined) {
         if (systemClock.monotonicMs() > deadline)
           throw new UserError(`${url} did not answer for a minute.`, exitCodes.unreachable)
@@ -64,11 +59,15 @@ export function createApiClient(url: string, key?: string) {
     }
   }
 
-  async function tryOnce(path: string, init: RequestInit): Promise<Response | undefined> {
+  async function tryOnce(
+    path: string,
+    init: RequestInit,
+    withinMs = answerWithinMs,
+  ): Promise<Response | undefined> {
     const headers = new Headers(init.headers)
     if (key) headers.set('authorization', `Bearer ${key}`)
     try {
-      const signal = AbortSignal.timeout(answerWithinMs)
+      const signal = AbortSignal.timeout(withinMs)
       return await fetch(url + path, { ...init, headers, signal })
     } catch {
       return undefined
@@ -80,11 +79,12 @@ export function createApiClient(url: string, key?: string) {
     /** Submits one job: every try carries the same Idempotency-Key. */
     async generate(submission: Submission) {
       const idempotencyKey = randomUUID()
-      return call('/generate', acceptedSchema, async () => ({
+      const request = async () => ({
         method: 'POST',
         headers: { 'idempotency-key': idempotencyKey },
         body: await formOf(submission),
-      }))
+      })
+      return call('/generate', acceptedSchema, request, submissionWithinMs)
     },
     status: async (jobId: string) => (await call(`/status/${jobId}`, statusViewSchema, get)).data,
     result: async (jobId: string) => (await call(`/result/${jobId}`, resultViewSchema, get)).data,
@@ -102,23 +102,11 @@ export function createApiClient(url: string, key?: string) {
   }
 }
 
-async function formOf({
-  image,
-  audio,
-  prompt,
-  seed,
-  priority,
-  ...words
-}: Submission): Promise<FormData> {
+async function formOf({ files, fields }: Submission): Promise<FormData> {
   const form = new FormData()
-  form.set('image', await openAsBlob(image), basename(image))
-  form.set('audio', await openAsBlob(audio), basename(audio))
-  if (prompt !== undefined) form.set('prompt', prompt)
-  if (seed !== undefined) form.set('seed', String(seed))
-  if (priority !== undefined) form.set('priority', priority)
-  const { quality, aspect, speaker } = words
-  for (const [name, value] of Object.entries({ quality, aspect, speaker }))
-    if (value !== undefined) form.set(name, value)
+  for (const [name, path] of Object.entries(files))
+    form.set(name, await openAsBlob(path), basename(path))
+  for (const [name, text] of Object.entries(fields)) form.set(name, text)
   return form
 }
 

@@ -1,5 +1,4 @@
-import { aspects, priorities, qualities } from '@avatar/contracts'
-import { Command, CommanderError, InvalidArgumentError, Option } from 'commander'
+import { Command, CommanderError, InvalidArgumentError } from 'commander'
 import type { CommandContext } from './command-context.ts'
 import { dataOption, jsonOption } from './command-options.ts'
 import type { DemoOptions } from './commands/demo.ts'
@@ -10,8 +9,8 @@ import type { UpOptions } from './commands/up.ts'
 import { exitCodes, UserError } from './exit-codes.ts'
 import { withLimitOptions } from './limit-options.ts'
 import { addOperatorCommands } from './operator-commands.ts'
-import { parseSeed } from './parse-seed.ts'
 import { parseReplicas } from './stack/instances.ts'
+import { submissionOf, withSubmissionFlags } from './submission-flags.ts'
 import { defaultDataFolder } from './system.ts'
 
 /** Runs one command line and returns the exit code. */
@@ -112,20 +111,11 @@ function addVideoCommands(
   context: CommandContext,
   onExit: (code: number) => void,
 ) {
-  program
+  const generating = program
     .command('generate')
     .description('make one video; shows its place, stage, percent and time left')
-    .requiredOption('-i, --image <file>', 'the portrait, PNG or JPEG')
-    .requiredOption('-a, --audio <file>', 'the voice, WAV or MP3')
+  withSubmissionFlags(generating)
     .option('-o, --out <file>', 'where the video goes', 'out.mp4')
-    .option('--prompt <text>', 'what to tell the model')
-    .option('--seed <number>', 'the same seed, the same video', parseSeed)
-    .addOption(
-      new Option('--priority <priority>', 'high goes before your other jobs').choices(priorities),
-    )
-    .addOption(new Option('--quality <quality>', 'how much is computed').choices(qualities))
-    .addOption(new Option('--aspect <aspect>', 'the shape of the video').choices(aspects))
-    .option('--speaker <face>', 'who speaks: a number from the left, from 0, or l,t,r,b')
     .option('--key <key>', 'API key (default: AVATAR_API_KEY, else one made for this machine)')
     .option('--url <url>', 'the API (default: AVATAR_URL, else the system of --data)')
     .option(...dataOption)
@@ -133,7 +123,7 @@ function addVideoCommands(
     .addHelpText('after', exitCodeHelp)
     .action(async (options: GenerateOptions) => {
       const { generate } = await import('./commands/generate.ts')
-      await generate(options, context)
+      await generate(submissionOf(options), options, context)
     })
   program
     .command('demo')

@@ -1,8 +1,11 @@
+import { execFile } from 'node:child_process'
 import { randomUUID } from 'node:crypto'
 import { stat, writeFile } from 'node:fs/promises'
 import { join, resolve } from 'node:path'
+import { promisify } from 'node:util'
 import { until } from '@avatar/service-kit/testing'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { findFfmpeg } from '../src/stack/installation.ts'
 import { avatar, launch } from './cli-run.ts'
 import { type System, startSystem } from './system.ts'
 
@@ -80,6 +83,25 @@ describe('avatar generate', () => {
     expect((await stat(join(system.data, 'cli-key'))).mode & 0o777).toBe(0o600)
   })
 
+  it('sends a second voice, a video to dub and what else the API takes', async () => {
+    const two = ['--audio2', voice, '--speaking', 'in_turn', '--lead-seconds', '0.5']
+    const told = async (...args: string[]) => {
+      const made = await system.here('generate', '-a', voice, '-o', out(), '--json', ...args)
+      expect(made, made.stderr).toMatchObject({ exitCode: 0 })
+      const events = made.stdout.trimEnd().split('\n')
+      return JSON.parse(events.at(-1) ?? '')
+    }
+    const alone = await told('-i', portrait)
+    const both = await told('-i', portrait, ...two, '--expressiveness', '1.2', '--aspect', '1:1')
+    // The voices follow one another, after half a second of silence.
+    expect(both.video_seconds).toBeCloseTo(2 * alone.video_seconds + 0.5, 0)
+    const source = join(system.folder, 'source.mp4')
+    const made = ['-loop', '1', '-t', '5', '-i', portrait, '-vf', 'scale=256:256', source]
+    await promisify(execFile)(findFfmpeg() ?? 'ffmpeg', ['-v', 'error', ...made])
+    const dubbed = await told('--video', source, '--video-length', 'shorter')
+    expect(dubbed.video_seconds).toBe(5)
+  })
+
   it('follows a job through a restart of the API', async () => {
     const slow = launch([...generate(), '--prompt', 'null:seconds=3'])
     await until(() => slow.stdout().includes('"rendering"'), { what: 'rendering' })
@@ -114,6 +136,13 @@ describe('avatar generate', () => {
     expect((await refused('-i', portrait, '-a', voice, '--seed', 'x')).exitCode).toBe(2)
     expect((await refused('-i', portrait, '-a', voice, '--priority', 'x')).exitCode).toBe(2)
     expect((await refused('-i', portrait)).exitCode).toBe(2)
+    expect((await refused('-a', voice)).stderr).toContain('--image')
+    expect((await refused('-i', portrait, '-a', voice, '--audio2', 'no.wav')).exitCode).toBe(2)
+    const wrong = await refused('-i', portrait, '-a', voice, '--tail-seconds', '9')
+    expect(wrong).toMatchObject({
+      exitCode: 2,
+      stderr: expect.stringContaining('It must be a number from 0 to 5, in seconds.'),
+    })
   })
 
   it('has different exit codes for a refusal, a failed job and a wrong key', async () => {

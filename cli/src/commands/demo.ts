@@ -49,7 +49,7 @@ export async function demo(options: DemoOptions, context: CommandContext): Promi
     context.stderr.write(`${stack.url} is ready. Rendering ${image} with ${audio}\n`)
     const video = await renderVideo({
       client: createApiClient(stack.url, key),
-      submission: { image, audio },
+      submission: { files: { image, audio }, fields: {} },
       out: options.out,
       signal: ending,
       onAccepted: () => undefined,

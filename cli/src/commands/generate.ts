@@ -10,7 +10,7 @@ import { readIfThere, writePrivately } from '../stack/data-folder.ts'
 import { aborted, listenForStop } from '../stop-signals.ts'
 import { findSystem, type System } from '../system.ts'
 
-export type GenerateOptions = Submission & {
+export type GenerateOptions = {
   out: string
   key?: string
   url?: string
@@ -22,8 +22,12 @@ export type GenerateOptions = Submission & {
  * `avatar generate`: makes one video and shows its progress. Ctrl-C cancels the job and waits for its
  * end; a second one leaves at once.
  */
-export async function generate(options: GenerateOptions, context: CommandContext) {
-  for (const file of [options.image, options.audio]) refuseMissing(file)
+export async function generate(
+  submission: Submission,
+  options: GenerateOptions,
+  context: CommandContext,
+) {
+  for (const file of Object.values(submission.files)) refuseMissing(file)
   const system = options.url
     ? { url: options.url, nats: undefined, data: undefined }
     : await findSystem(options.data, context.env)
@@ -39,7 +43,7 @@ export async function generate(options: GenerateOptions, context: CommandContext
   try {
     const rendering = renderVideo({
       client: createApiClient(system.url, key),
-      submission: options,
+      submission,
       out: options.out,
       signal: stop.requested,
       onWarning: (message) => context.stderr.write(`warning: ${message}\n`),

@@ -15,6 +15,7 @@ import { parseArgs } from 'node:util'
 import { acceptedSchema } from '@avatar/contracts'
 import { holdWorkers, processNames, startSystem, until, voice } from '../../tests/harness/index.ts'
 import { dataOf } from '../pipeline/measurements.ts'
+import { type ProcessorTime, watchProcessorTime } from '../pipeline/processor-time.ts'
 import { multipart } from '../pipeline/requests.ts'
 import { markdownTable, quantile } from '../pipeline/statistics.ts'
 import { fairnessOf } from './fair-progress.ts'
@@ -34,6 +35,7 @@ const listeners = Number(values.listeners)
 const submittersAtOnce = 8
 const pollersAtOnce = 2
 const lookEveryMs = 500
+const statusesAlone = 1_000
 const minuteMs = 60_000
 
 const portrait = await readFile(join(import.meta.dirname, '../../examples/portrait.jpg'))
@@ -62,6 +64,7 @@ async function measure() {
   const submitted: { jobId: string; key: string }[] = []
   const posts: Posted[] = []
   let next = 0
+  const queueing = await watchProcessorTime(system)
   const queueingSinceMs = performance.now()
   const submitter = async () => {
     while (next < jobs) {
@@ -74,8 +77,16 @@ async function measure() {
   }
   await Promise.all(Array.from({ length: submittersAtOnce }, submitter))
   const queuedMs = performance.now() - queueingSinceMs
+  const submitSpent = queueing()
   agent.destroy()
   const queued = await memoryOf(system)
+
+  const asking = await watchProcessorTime(system)
+  for (let asked = 0; asked < statusesAlone; asked++) {
+    const job = submitted[randomInt(submitted.length)]
+    if (job) await timedStatus(job)
+  }
+  const statusSpent = asking()
 
   const restarts = new Map<ProcessName, number>()
   // A worker is heard of until it has been silent for long: nothing outside tells the next one's start.
@@ -98,6 +109,7 @@ async function measure() {
     }
   })
   const broker = await system.broker()
+  const drained = await watchProcessorTime(system)
   const drainingSinceMs = performance.now()
   await release()
   await until(
@@ -108,6 +120,7 @@ async function measure() {
     { timeoutMs: 90 * minuteMs, everyMs: lookEveryMs, what: 'an empty queue' },
   )
   const drainedMs = performance.now() - drainingSinceMs
+  const drainSpent = drained()
   draining.abort()
   await Promise.all(polling)
   stopListening.abort()
@@ -148,8 +161,24 @@ async function measure() {
       `${markdownTable(['', ''], figures)}\n${markdownTable(
         ['process', 'MiB idle', 'MiB queued', 'MiB at most', 'restart s'],
         memory,
+      )}\n${markdownTable(
+        ['processor time, children included', 'ms a submit', 'ms a status', 'ms a drained job'],
+        spentRows([submitSpent, jobs], [statusSpent, statusesAlone], [drainSpent, jobs]),
       )}`,
   )
+}
+
+/** Milliseconds of processor time of each process, for one of what was counted; the sum last. */
+function spentRows(...measured: readonly (readonly [ProcessorTime, number])[]): string[][] {
+  const rows = processNames.map((name) => [
+    name,
+    ...measured.map(([spent, count]) => (spent[name] / count).toFixed(1)),
+  ])
+  const sums = measured.map(([spent, count]) => {
+    const sum = processNames.reduce((total, name) => total + spent[name], 0)
+    return (sum / count).toFixed(1)
+  })
+  return [...rows, ['together', ...sums]]
 }
 
 /** From a kill until the successor says that it is ready; the supervisor's pause is part of it. */

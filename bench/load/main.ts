@@ -5,6 +5,7 @@
  *   npm run bench:load
  *   npm run bench:load -- --jobs 1000
  *   npm run bench:load -- --jobs 1000 --listeners 200
+ *   npm run bench:load -- --jobs 1000 --watchers 200    then so many streams and so many pollers follow one render
  */
 import { randomInt } from 'node:crypto'
 import { readFile } from 'node:fs/promises'
@@ -20,6 +21,7 @@ import { multipart } from '../pipeline/requests.ts'
 import { markdownTable, quantile } from '../pipeline/statistics.ts'
 import { fairnessOf } from './fair-progress.ts'
 import { type Posted, timedPost } from './timed-post.ts'
+import { watchARender } from './watch-a-render.ts'
 import { memoryOf, type ProcessName, peaks } from './watch-memory.ts'
 
 const { values } = parseArgs({
@@ -27,11 +29,13 @@ const { values } = parseArgs({
     jobs: { type: 'string', default: '10000' },
     keys: { type: 'string', default: '20' },
     listeners: { type: 'string', default: '0' },
+    watchers: { type: 'string', default: '0' },
   },
 })
 const jobs = Number(values.jobs)
 const keyCount = Number(values.keys)
 const listeners = Number(values.listeners)
+const watchers = Number(values.watchers)
 const submittersAtOnce = 8
 const pollersAtOnce = 2
 const lookEveryMs = 500
@@ -39,7 +43,8 @@ const statusesAlone = 1_000
 const minuteMs = 60_000
 
 const portrait = await readFile(join(import.meta.dirname, '../../examples/portrait.jpg'))
-const body = multipart(portrait, voice({ seconds: 1 }), 'null:prepared')
+const bodyFor = (prompt: string) => multipart(portrait, voice({ seconds: 1 }), prompt)
+const body = bodyFor('null:prepared')
 
 const system = await startSystem({
   env: {
@@ -126,6 +131,7 @@ async function measure() {
   stopListening.abort()
   await Promise.allSettled(listening)
   const ends = await broker.factsOfType('job.completed')
+  const watchedMs = watchers > 0 ? await watched(keys[0] ?? '') : []
   const fairness = fairnessOf(
     ends.map(({ owner }) => owner),
     keyCount,
@@ -144,6 +150,15 @@ async function measure() {
     ['jobs drained a second', (jobs / (drainedMs / 1000)).toFixed(1)],
     ['least served key, of its share', fairness.least.toFixed(2)],
     ['most served key, of its share', fairness.most.toFixed(2)],
+    ...(watchers > 0
+      ? ([
+          [
+            `status of one render, ${watchers} pollers and ${watchers} streams, median`,
+            `${quantile(watchedMs, 0.5).toFixed(1)} ms`,
+          ],
+          ['the same, p95', `${quantile(watchedMs, 0.95).toFixed(1)} ms`],
+        ] satisfies [string, string][])
+      : []),
     ...(listeners
       ? ([
           ['event streams that ended with their job', `${events.ended} of ${listeners}`],
@@ -166,6 +181,23 @@ async function measure() {
         spentRows([submitSpent, jobs], [statusSpent, statusesAlone], [drainSpent, jobs]),
       )}`,
   )
+}
+
+async function watched(key: string): Promise<number[]> {
+  const agent = new Agent()
+  const events = { received: 0, ended: 0 }
+  const statusMs = await watchARender({
+    key,
+    watchers,
+    submit: async (prompt) => {
+      const posted = await timedPost(`${system.url}/generate`, agent, key, bodyFor(prompt))
+      return dataOf(posted.body, acceptedSchema).job_id
+    },
+    timedStatus,
+    listen: (job) => listen(job, events, new AbortController().signal),
+  })
+  agent.destroy()
+  return statusMs
 }
 
 /** Milliseconds of processor time of each process, for one of what was counted; the sum last. */

@@ -25,7 +25,10 @@ async function between(path: string, table: string): Promise<GeneratedFiles> {
 }
 
 const rows = (head: readonly string[], cells: readonly (readonly string[])[]) =>
-  [head, head.map(() => '---'), ...cells].map((row) => `| ${row.join(' | ')} |`).join('\n')
+  [head, head.map(() => '---'), ...cells]
+    // A bar would begin another cell, also within code.
+    .map((row) => `| ${row.map((cell) => cell.replaceAll('|', '\\|')).join(' | ')} |`)
+    .join('\n')
 
 function shortTable(results: readonly Result[]): string {
   const shown = results.flatMap(({ id, figure, outcome, command, date, commit }) => {

@@ -35,9 +35,9 @@ describe('the figure of a part', () => {
 
   it('of tests is how many passed', () => {
     const start = String.fromCharCode(27)
-    expect(figureOf(`${start}[2m      Tests ${start}[22m 5 passed (5)\n`)).toBe(
-      'Tests 5 passed (5)',
-    )
+    const told = (counts: string) => figureOf(`${start}[2m      Tests ${start}[22m ${counts}\n`)
+    expect(told('5 passed (5)')).toBe('tests: 5 passed')
+    expect(told('1 failed | 4 passed | 8 skipped (13)')).toBe('tests: 1 failed, 4 passed')
     expect(figureOf('...\n36 passed in 54.10s\n')).toBe('36 passed in 54.10s')
   })
 

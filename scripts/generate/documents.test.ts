@@ -1,3 +1,4 @@
+import { execFileSync } from 'node:child_process'
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { expect, it } from 'vitest'
@@ -51,4 +52,20 @@ it('says which variables avatar up sets, and leaves out those that it takes from
   expect(sentence).toContain('`NATS_PASSWORD`')
   expect(sentence).toContain('`S3_ENDPOINT`')
   expect(sentence).not.toMatch(/ENGINE|HTTP_PORT|LOG_LEVEL|FFMPEG_PATH/)
+})
+
+it('each row of a table has the cells of its head', async () => {
+  const files = execFileSync('git', ['ls-files', '*.md'], { cwd: root, encoding: 'utf8' })
+  const paths = files.trim().split('\n')
+  expect(paths).toContain('README.md')
+  for (const path of paths) {
+    const lines = (await readFile(join(root, path), 'utf8')).split('\n')
+    let cells = 0
+    for (const [at, line] of lines.entries()) {
+      // An escaped bar stands within a cell.
+      const bars = line.startsWith('|') ? (line.match(/(?<!\\)\|/g)?.length ?? 0) : 0
+      if (cells > 0 && bars > 0) expect(bars, `${path}:${at + 1}`).toBe(cells)
+      cells = bars
+    }
+  }
 })

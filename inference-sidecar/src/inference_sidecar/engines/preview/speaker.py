@@ -22,8 +22,8 @@ LEAST_FACE_PX: Final = 32
 """Below this height a mouth is three pixels wide."""
 _UPSIDE_DOWN_DEGREES: Final = 120
 LEAST_FAR_HALF: Final = -0.2
-"""About 60 degrees. In photographs the mesh follows the lips until there; in a profile it leaves the
-face, and so would the mouth."""
+"""About 60 degrees. In photographs the mesh follows the lips until there; in a profile it leaves
+the face, and so would the mouth."""
 _RIVAL: Final = 0.4
 """Another face is mentioned if it is at least this high, in heights of the one that speaks."""
 _LIP_MIDDLES: Final = (13, 14)

@@ -130,6 +130,7 @@ it('is no part without a collector', () => {
 
 /** How many relays the broker knows. */
 async function subscribers() {
+  await bus.ping(5_000) // What was said before has reached it.
   const answer = await (await fetch(`${nats.monitor}/connz?subs=1`)).text()
   return answer.split(`"${subjects.spans('*')}"`).length - 1
 }

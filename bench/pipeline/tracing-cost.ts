@@ -19,7 +19,7 @@ type Options = {
   submits: number
   queued: number
   warmUps: number
-  /** Another checkout, of a build without tracing. */
+  /** Another checkout to compare with. */
   baseline?: string | undefined
 }
 
@@ -55,7 +55,11 @@ export async function tracingCost(options: Options): Promise<string> {
     ways.push(await start('tracing off', {}))
     ways.push(await start('tracing on', { OTEL_EXPORTER_OTLP_ENDPOINT: collector.url }))
     ways.push(await start('silent collector', { OTEL_EXPORTER_OTLP_ENDPOINT: silent.endpoint }))
-    if (baseline) ways.push(await start('build without tracing', {}, baseline))
+    if (baseline) {
+      ways.push(await start('baseline, tracing off', {}, baseline))
+      const onThere = { OTEL_EXPORTER_OTLP_ENDPOINT: collector.url }
+      ways.push(await start('baseline, tracing on', onThere, baseline))
+    }
     for (const { system, sender } of ways)
       for (let left = warmUps; left > 0; left--) await oneJobAlone(system, sender, bodies.submit)
     await submitInTurn(ways, bodies, submits)

@@ -36,7 +36,11 @@ export function createCollectorClient({ url, headers }: Collector): CollectorCli
       const sent = request(
         {
           ...options,
-          headers: { ...headers, 'content-type': 'application/json', 'content-length': bytes.length },
+          headers: {
+            ...headers,
+            'content-type': 'application/json',
+            'content-length': bytes.length,
+          },
         },
         (answer) => {
           answer.resume() // Else the connection stays taken.

@@ -140,9 +140,6 @@ function withoutDefaults(given: unknown): unknown {
   return Object.fromEntries(
     Object.entries(given)
       .filter(([name, value]) => !isDefault(name, value))
-      .map(([name, value]) => [
-        name,
-        name === 'intValue' ? String(value) : withoutDefaults(value),
-      ]),
+      .map(([name, value]) => [name, name === 'intValue' ? String(value) : withoutDefaults(value)]),
   )
 }

@@ -25,7 +25,7 @@ export function createSpanExporter(options: {
 }): SpanSink {
   const { service, log, clock, countDropped } = options
   const client = createCollectorClient(options.collector)
-  let waiting: FinishedSpan[] = []
+  const waiting: FinishedSpan[] = []
   /** Until the next batch leaves, however small it is. */
   let timer: NodeJS.Timeout | undefined
   let exporting: Promise<void> | undefined

@@ -95,8 +95,9 @@ async def main() -> None:
             if turn > 0:
                 seen.append(cost)
     off, on = costs.values()
-    print(f"not sampled: least {min(off):.2f}, median {statistics.median(off):.2f} ms a job")
-    print(f"sampled:     least {min(on):.2f}, median {statistics.median(on):.2f} ms a job")
+    for name, seen in (("not sampled", off), ("sampled", on)):
+        least, middle = min(seen), statistics.median(seen)
+        sys.stdout.write(f"{name}: least {least:.2f}, median {middle:.2f} ms a job\n")
 
 
 if __name__ == "__main__":

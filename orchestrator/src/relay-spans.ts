@@ -5,6 +5,7 @@ import {
   type Clock,
   type Collector,
   createCollectorClient,
+  inTime,
   type Log,
   type Metrics,
   type Runnable,
@@ -15,6 +16,8 @@ const collectMs = 1_000
 const messagesPerPost = 20
 /** With a full post each, 4 MB. */
 const postsInFlightMax = 4
+/** The stop of the service waits for the same collector once more, with our own spans. */
+const stopWithinMs = 500
 
 /** How a message of a worker begins and ends. Nothing else can be joined, nor is it looked at. */
 const before = Buffer.from('{"resourceSpans":[')
@@ -37,7 +40,7 @@ export function createSpanRelay(deps: {
 }): Runnable[] {
   const { bus, clock, log, metrics, collector } = deps
   if (!collector) return []
-  const client = createCollectorClient(collector)
+  let client = createCollectorClient(collector)
   let waiting: BusMessage[] = []
   const inFlight = new Set<Promise<void>>()
   let subscribed: { stop(): void } | undefined
@@ -87,7 +90,10 @@ export function createSpanRelay(deps: {
   return [
     {
       async start() {
-        if (stopping.signal.aborted) stopping = new AbortController()
+        if (stopping.signal.aborted) {
+          stopping = new AbortController()
+          client = createCollectorClient(collector)
+        }
         subscribed ??= bus.subscribe(subjects.spans('*'), take, { queue: 'orchestrator' })
       },
       async stop() {
@@ -95,7 +101,7 @@ export function createSpanRelay(deps: {
         subscribed = undefined
         stopping.abort()
         send()
-        await Promise.all(inFlight)
+        await inTime(clock, stopWithinMs, Promise.all(inFlight))
         client.stop()
       },
     },

@@ -12,7 +12,7 @@ export type CollectorClient = {
    * @throws Error when there is none within 2 s
    */
   post(body: string | Uint8Array): Promise<number>
-  /** Closes the connections that nobody uses. */
+  /** Closes the connections, and with them whatever is under way. */
   stop(): void
 }
 
@@ -30,6 +30,8 @@ export function createCollectorClient({ url, headers }: Collector): CollectorCli
     hostname: hostname.replace(/^\[|\]$/g, ''),
     ...(username ? { auth: [username, password].map(decodeURIComponent).join(':') } : {}),
   }
+
+  let isStopped = false
 
   function postOnce(bytes: Uint8Array): Promise<number> {
     return new Promise((done, failed) => {
@@ -67,11 +69,14 @@ export function createCollectorClient({ url, headers }: Collector): CollectorCli
       try {
         return await postOnce(bytes)
       } catch (error) {
-        if (error !== stale) throw error
+        if (error !== stale || isStopped) throw error
         return await postOnce(bytes)
       }
     },
-    stop: () => agent.destroy(),
+    stop() {
+      isStopped = true
+      agent.destroy()
+    },
   }
 }
 

@@ -47,7 +47,7 @@ export function createCollectorClient({ url, headers }: Collector): CollectorCli
         (answer) => {
           answer.resume() // Else the connection stays taken.
           answer.once('end', () => end(() => done(answer.statusCode ?? 0)))
-          answer.once('error', (error) => end(() => failed(error)))
+          answer.on('error', (error) => end(() => failed(error)))
         },
       )
       const tooLate = setTimeout(
@@ -58,7 +58,7 @@ export function createCollectorClient({ url, headers }: Collector): CollectorCli
         clearTimeout(tooLate)
         settle()
       }
-      sent.once('error', (error) => end(() => failed(wasStale(sent, error) ? stale : error)))
+      sent.on('error', (error) => end(() => failed(wasStale(sent, error) ? stale : error)))
       sent.end(bytes)
     })
   }

@@ -4,6 +4,7 @@ import type { AddressInfo } from 'node:net'
 import { text } from 'node:stream/consumers'
 import { afterEach, expect, it } from 'vitest'
 import { createCollectorClient } from '../src/index.ts'
+import { until } from '../testing/index.ts'
 
 const stops: (() => void)[] = []
 afterEach(() => {
@@ -84,7 +85,19 @@ it('fails where nobody listens, and where the answer breaks off', async () => {
   await expect(nobody.post('{}')).rejects.toThrow()
 })
 
-it('gives up a collector that does not answer', async () => {
-  const { client } = await collector(() => undefined)
-  await expect(client.post('{}')).rejects.toThrow('did not answer')
+it.each([
+  ['says nothing', () => undefined],
+  ['begins to answer', (response: ServerResponse) => response.writeHead(200).write('{')],
+])('gives up a collector that %s and no more', async (_, answer) => {
+  const { client } = await collector(answer)
+  await expect(client.post('{}')).rejects.toThrow()
+})
+
+it('ends what is under way when it is stopped', async () => {
+  const { client, seen } = await collector(() => undefined)
+  const posting = client.post('{}')
+  await until(() => seen.length === 1)
+  client.stop()
+  await expect(posting).rejects.toThrow()
+  expect(seen).toHaveLength(1)
 })

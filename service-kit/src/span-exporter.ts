@@ -30,6 +30,7 @@ export function createSpanExporter(options: {
   let timer: NodeJS.Timeout | undefined
   let exporting: Promise<void> | undefined
   let isStopped = false
+  let stopping: Promise<void> | undefined
   let quietUntilMs = -Infinity
 
   async function exportBatch(spans: readonly FinishedSpan[]): Promise<void> {
@@ -60,21 +61,25 @@ export function createSpanExporter(options: {
     else timer ??= setTimeout(exportNext, batchEveryMs)
   }
 
+  async function exportLast(): Promise<void> {
+    clearTimeout(timer)
+    const last = [exporting]
+    while (waiting.length > 0) last.push(exportBatch(waiting.splice(0, batchMaxSpans)))
+    const outcome = await inTime(clock, stopWithinMs, Promise.all(last))
+    if (outcome === 'late') log.debug('the collector did not take the last spans in time')
+    client.stop()
+  }
+
   return {
     write(span) {
       if (isStopped || waiting.length >= queueMaxSpans) return countDropped(1)
       waiting.push(span)
       schedule()
     },
-    async stop() {
-      if (isStopped) return
+    stop() {
       isStopped = true
-      clearTimeout(timer)
-      const last = [exporting]
-      while (waiting.length > 0) last.push(exportBatch(waiting.splice(0, batchMaxSpans)))
-      const outcome = await inTime(clock, stopWithinMs, Promise.all(last))
-      if (outcome === 'late') log.debug('the collector did not take the last spans in time')
-      client.stop()
+      stopping ??= exportLast()
+      return stopping
     },
   }
 }

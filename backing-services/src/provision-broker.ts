@@ -48,6 +48,8 @@ export type ProvisionOptions = {
   wider?: 'keep' | 'shrink' | 'refuse'
   /** Noted beside the number of the layout. */
   release?: string
+  /** What `planProvisioning` said a moment ago; without it the plan is made again. */
+  plan?: readonly Change[]
 }
 
 /** The plan asks for what would lose data, or what the broker cannot do; nothing was changed. */
@@ -78,7 +80,7 @@ export async function provisionBroker(
   const { publishers = [], replicas = 1, wider = 'keep', release = 'unknown' } = options
   return asBrokerOperator(access, async (manager, connection) => {
     const layout = layoutOf(timings, publishers, replicas)
-    const plan = await planOf(manager, layout)
+    const plan = options.plan ?? (await planOf(manager, layout))
     const refused = refusedOf(plan, wider)
     if (refused.length > 0) throw new ProvisionRefused(refused)
     for (const wanted of layout.streams) await ensureStream(manager, wanted, wider)

@@ -135,6 +135,16 @@ describe('a plan', () => {
     expect(await planProvisioning(nats.operator, timings, { publishers: ['acme'] })).toEqual([])
   })
 
+  it('that was made a moment ago is not made again', async () => {
+    const other = { ...timings, handlerAckWaitMs: 7_000 }
+    const plan = await planProvisioning(nats.operator, other)
+    expect(plan.length).toBeGreaterThan(0)
+    const done = await provisionBroker(nats.operator, other, { plan, wider: 'shrink' })
+    expect(done).toBe(plan)
+    expect(await planProvisioning(nats.operator, other)).toEqual([])
+    await provisionBroker(nats.operator, timings)
+  })
+
   it('refuses what would delete messages, and changes nothing before that', async () => {
     await provisionBroker(nats.operator, timings)
     const { streams } = raw.manager

@@ -7,7 +7,7 @@
  *   npm run bench:pipeline -- --replicas ingest=2,orchestrator=2
  *   npm run bench:pipeline -- --tracing --submits 200 --queued 300 [--baseline CHECKOUT]
  *
- * The last one measures instead what tracing costs, beside a checkout without it if one is given.
+ * The last one measures instead what tracing costs, beside another checkout if one is given.
  */
 import { readFile } from 'node:fs/promises'
 import { availableParallelism, cpus, loadavg } from 'node:os'

@@ -19,7 +19,7 @@ type Options = {
   submits: number
   queued: number
   warmUps: number
-  /** Another checkout, of a build without tracing. */
+  /** Another checkout to compare with. */
   baseline?: string | undefined
 }
 
@@ -55,7 +55,11 @@ export async function tracingCost(options: Options): Promise<string> {
     ways.push(await start('tracing off', {}))
     ways.push(await start('tracing on', { OTEL_EXPORTER_OTLP_ENDPOINT: collector.url }))
     ways.push(await start('silent collector', { OTEL_EXPORTER_OTLP_ENDPOINT: silent.endpoint }))
-    if (baseline) ways.push(await start('build without tracing', {}, baseline))
+    if (baseline) {
+      ways.push(await start('baseline, tracing off', {}, baseline))
+      const onThere = { OTEL_EXPORTER_OTLP_ENDPOINT: collector.url }
+      ways.push(await start('baseline, tracing on', onThere, baseline))
+    }
     for (const { system, sender } of ways)
       for (let left = warmUps; left > 0; left--) await oneJobAlone(system, sender, bodies.submit)
     await submitInTurn(ways, bodies, submits)
@@ -147,13 +151,17 @@ function tablesOf(ways: readonly Way[]): string {
   const [off] = ways
   if (!off) return ''
   const ratio = (value: number, to: number) => `${value.toFixed(1)} (${(value / to).toFixed(3)})`
-  const difference = (value: number, to: number) =>
-    `${value.toFixed(1)} (${(value - to >= 0 ? '+' : '') + (value - to).toFixed(1)})`
+  const signed = (value: number) => (value >= 0 ? '+' : '') + value.toFixed(1)
+  const difference = (value: number, to: number) => `${value.toFixed(1)} (${signed(value - to)})`
   const times = ways.map(({ submitMs }) => summarise(submitMs))
   const [offTimes] = times
   if (!offTimes) return ''
   const all = (one: ProcessorTime) => Object.values(one).reduce((sum, ms) => sum + ms, 0)
-  const sum = ({ msPerJob }: Way) => summarise(msPerJob.map(all)).median
+  const sums = ({ msPerJob }: Way) => msPerJob.map(all)
+  const sum = (way: Way) => summarise(sums(way)).median
+  /** Of the same round: from one to the next, everything may cost more or less. */
+  const aboveOff = (way: Way) =>
+    summarise(sums(way).map((ms, round) => ms - (sums(off)[round] ?? Number.NaN))).median
   const costs = markdownTable(
     [
       ...[`of ${offTimes.count} submits (to tracing off)`, 'submit median ms', 'submit p95 ms'],
@@ -163,7 +171,7 @@ function tablesOf(ways: readonly Way[]): string {
       way.name,
       ratio(times[at]?.median ?? Number.NaN, offTimes.median),
       ratio(times[at]?.p95 ?? Number.NaN, offTimes.p95),
-      difference(sum(way), sum(off)),
+      `${sum(way).toFixed(1)} (${signed(aboveOff(way))})`,
       difference(way.residentMb, off.residentMb),
       difference(way.stopMs, off.stopMs),
     ]),

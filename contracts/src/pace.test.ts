@@ -6,6 +6,7 @@ import {
   type Pace,
   paceKeyOf,
   renderSecondsAt,
+  type StartPace,
 } from './pace.ts'
 import { startsInCapped, startsInSeconds } from './schedule.ts'
 
@@ -75,10 +76,48 @@ describe('the learned pace', () => {
     expect(pace.samples).toBe(1)
     expect(renderSecondsAt(pace, 162)).toBeCloseTo(18)
   })
+})
 
-  it('is a mean for the cold start, in which the last one counts a fifth', () => {
-    expect(learnStart(undefined, 50)).toEqual({ samples: 1, seconds: 50 })
-    expect(learnStart({ samples: 1, seconds: 50 }, 100)).toEqual({ samples: 2, seconds: 60 })
+describe('the cold start of a pool', () => {
+  const starts = (...seconds: readonly number[]) =>
+    seconds.reduce<StartPace | undefined>(learnStart, undefined)
+
+  it('is the median of its last nine starts', () => {
+    expect(starts(50)).toEqual({ samples: 1, seconds: 50, recent: [50] })
+    expect(starts(50, 70)?.seconds).toBe(60)
+    expect(starts(50, 70, 52)?.seconds).toBe(52)
+    const recent = [1, 2, 3, 4, 5, 6, 7, 8, 9]
+    expect(starts(900, 800, ...recent)).toEqual({ samples: 11, seconds: 5, recent })
+  })
+
+  it('goes on from the mean that an earlier version kept', () => {
+    const known = { samples: 4, seconds: 50 }
+    expect(learnStart(known, 100)).toEqual({ samples: 5, seconds: 75, recent: [50, 100] })
+  })
+
+  it('is within a factor of two of the next start after five, whatever strange ones there were', () => {
+    // One start in six waits for a GPU, or finds everything in a cache.
+    const isStrange = (pool: number, wake: number) => wake % 6 === pool % 6
+    const secondsOf = (pool: number, wake: number) =>
+      isStrange(pool, wake)
+        ? [3, 300, 600, 900][(pool + wake) % 4]
+        : 60 + ((pool * 17 + wake * 37) % 56)
+    for (let pool = 0; pool < 200; pool++) {
+      let known: StartPace | undefined
+      for (let wake = 0; wake < 30; wake++) {
+        const seconds = secondsOf(pool, wake) ?? 0
+        if (known && wake >= 5 && !isStrange(pool, wake)) {
+          const ratio = known.seconds / seconds
+          expect(ratio, `${known.recent} before ${seconds}`).toBeGreaterThan(0.5)
+          expect(ratio, `${known.recent} before ${seconds}`).toBeLessThan(2)
+        }
+        known = learnStart(known, seconds)
+      }
+    }
+  })
+
+  it('follows a pool whose starts have changed for good after five of them', () => {
+    expect(starts(90, 90, 90, 90, 90, 90, 90, 90, 90, 30, 31, 32, 33, 34)?.seconds).toBe(34)
   })
 })
 

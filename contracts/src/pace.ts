@@ -24,10 +24,16 @@ export const paceSchema = z.object({
 })
 export type Pace = z.infer<typeof paceSchema>
 
-/** The mean time that a pool takes from the first sign of a worker until it is ready. */
+/** So many of a pool's cold starts are remembered: the newest decide once they are more than half. */
+const startsRemembered = 9
+
+/** How long a pool takes from the first sign of a worker until it is ready. */
 export const startPaceSchema = z.object({
   samples: z.int().nonnegative(),
+  /** What to expect of the next one: the median of `recent`. */
   seconds: z.number().nonnegative(),
+  /** Its last starts, the newest at the end. An earlier version kept a mean alone. */
+  recent: z.array(z.number().nonnegative()).max(startsRemembered).optional(),
 })
 export type StartPace = z.infer<typeof startPaceSchema>
 
@@ -44,7 +50,6 @@ export type PaceSample = {
 
 /** How much of its weight an old sample keeps at each new one. */
 const decay = 0.95
-const startDecay = 0.8
 /** From so many samples on a new one is held against them. */
 const trustedSamples = 5
 /** A sample this many times slower or faster than expected is taken for this much: it is a hiccup. */
@@ -93,12 +98,14 @@ export function learnPace(known: Pace | undefined, sample: PaceSample): Pace {
   }
 }
 
-/** The cold start after one more. */
+/**
+ * The cold start after one more. The median and not a mean: a start that waited ten minutes for a GPU, or
+ * found its image in a cache, says nothing about the next one.
+ */
 export function learnStart(known: StartPace | undefined, seconds: number): StartPace {
-  return {
-    samples: (known?.samples ?? 0) + 1,
-    seconds: mean(known?.seconds, seconds, startDecay),
-  }
+  const before = known && (known.recent ?? [known.seconds])
+  const recent = [...(before ?? []), seconds].slice(-startsRemembered)
+  return { samples: (known?.samples ?? 0) + 1, seconds: medianOf(recent), recent }
 }
 
 /** How many seconds a render of so many frames takes at this pace. */
@@ -168,6 +175,16 @@ function clipped(seconds: number, known: Pace | undefined, frames: number): numb
 function clippedStoring({ storingSeconds }: PaceSample, known: Pace | undefined): number {
   if (!known || known.samples < trustedSamples) return storingSeconds
   return Math.min(storingSeconds, clipFactor * Math.max(1, known.storingSeconds))
+}
+
+/** Of an even number the mean of the two in the middle. */
+function medianOf(values: readonly number[]): number {
+  const sorted = values.toSorted((a, b) => a - b)
+  const [low = 0, high = low] = [
+    sorted[Math.ceil(sorted.length / 2) - 1],
+    sorted[Math.floor(sorted.length / 2)],
+  ]
+  return (low + high) / 2
 }
 
 function mean(old: number | undefined, next: number, kept: number): number {

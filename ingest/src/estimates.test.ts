@@ -191,6 +191,22 @@ describe('a waiting job', () => {
     expect(doneIn(queued, { heldBack: 'budget' })).toBeUndefined()
   })
 
+  it('of fifty jobs that queue is told within a fifth by the median, though renders vary by a third', () => {
+    const estimated = Array.from({ length: 50 }, (_, at) => 4 + ((at * 7) % 13))
+    const freeInSeconds = [0, 0]
+    const errors = estimated.map((estimatedSeconds, at) => {
+      const job = aJob({ state: 'queued', estimatedSeconds })
+      const ahead = estimated.slice(0, at)
+      const told = doneIn(job, { ahead, workers: [{}, {}], paces: learned }) ?? 0
+      freeInSeconds.sort((a, b) => a - b)
+      const rendered = (freeInSeconds.shift() ?? 0) + estimatedSeconds * (0.85 + (at % 6) * 0.06)
+      freeInSeconds.push(rendered)
+      const took = rendered + 2
+      return Math.abs(told - took) / took
+    })
+    expect(errors.toSorted((a, b) => a - b)[25]).toBeLessThan(0.2)
+  })
+
   it('starts no earlier than its back-off ends', () => {
     expect(doneIn({ ...queued, notBeforeMs: nowMs + 30_000 })).toBe(40)
   })

@@ -21,16 +21,21 @@ function view(
     held?: Held
     serving?: number
     offers?: Offers
-    percent?: number
+    /** Undefined until its worker is heard. */
+    percent?: number | undefined
     completesAtMs?: number
   } = {},
 ) {
-  const { position = 1, serving = 1, percent = 0 } = world
+  const { position = 1, serving = 1 } = world
+  const { percent } = { percent: 0, ...world }
   const stage = 'rendering' as const
-  const held = { ...job, stage, percent, renderedForSeconds: 1, seenMsAgo: 0 }
+  const held = percent === undefined ? undefined : { ...job, stage, percent, renderedForSeconds: 1 }
   return statusView(job, {
     board: { queuePosition: () => position, heldBackOf: () => world.held },
-    workers: { heldOf: () => held, alive: () => (serving > 0 ? [aWorker(world.offers)] : []) },
+    workers: {
+      heldOf: () => held && { ...held, seenMsAgo: 0 },
+      alive: () => (serving > 0 ? [aWorker(world.offers)] : []),
+    },
     scale: { summary: () => undefined, scaled: () => undefined, open: () => [] },
     estimates: { completesAtMs: () => world.completesAtMs },
     config: { PUBLIC_PATH_PREFIX: '', POOL_PRICES: {}, CURRENCY: 'USD' },
@@ -95,6 +100,16 @@ describe('progress', () => {
     ['failed', 42, 0],
   ] as const)('of a job that is %s at %d percent is %d', (state, percent, progress) => {
     expect(view(aJob({ state }), { percent }).progress).toBe(progress)
+  })
+
+  it.each([
+    ['as far as it was estimated', 30_000, 60, 50],
+    ['almost done at most', 90_000, 60, 98],
+    ['at its beginning when the clock went back', -1_000, 60, 0],
+    ['at its beginning without an estimate', 30_000, 0, 0],
+  ])('of a render whose worker was not heard yet is %s', (_, agoMs, estimatedSeconds, progress) => {
+    const job = aJob({ state: 'rendering', startedAtMs: nowMs - agoMs, estimatedSeconds })
+    expect(view(job, { percent: undefined }).progress).toBe(progress)
   })
 })
 

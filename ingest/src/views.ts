@@ -38,7 +38,7 @@ export function statusView(job: JobRecord, context: StatusContext): StatusView {
     job_id: job.jobId,
     status: stateTable[job.state].status as Status,
     stage: stageOf(job, isServed),
-    progress: progressOf(job, workers),
+    progress: progressOf(job, workers, nowMs),
     queue_position: isWaiting(job) ? (board.queuePosition(job.jobId) ?? null) : null,
     waiting_for: waitingFor(job, board, isServed),
     worker: workerOf(job, context, isServed),
@@ -182,11 +182,18 @@ function stageOf(job: JobRecord, isServed: boolean): Stage {
   }
 }
 
-function progressOf(job: JobRecord, workers: StatusContext['workers']): number {
+function progressOf(job: JobRecord, workers: StatusContext['workers'], nowMs: number): number {
   if (job.state === 'completed') return 100
   if (job.state === 'storing') return 99
   if (job.state !== 'rendering' && job.state !== 'cancelling') return 0
-  return Math.min(98, toTenths(workers.heldOf(job.jobId, job.epoch)?.percent ?? 0))
+  const told = workers.heldOf(job.jobId, job.epoch)?.percent
+  return Math.min(98, toTenths(told ?? plannedPercent(job, nowMs)))
+}
+
+/** How far a render should be of which no worker was heard: until its next heartbeat, if we have just started. */
+function plannedPercent({ startedAtMs, estimatedSeconds }: JobRecord, nowMs: number): number {
+  if (startedAtMs === undefined || estimatedSeconds <= 0) return 0
+  return Math.max(0, (nowMs - startedAtMs) / 10 / estimatedSeconds)
 }
 
 /** ISO 8601, UTC; null for undefined. */

@@ -1,12 +1,23 @@
 import { subjects } from '@avatar/contracts'
-import type { Bus, BusMessage, Clock, Collector, Log, Metrics, Runnable } from '@avatar/service-kit'
+import {
+  type Bus,
+  type BusMessage,
+  type Clock,
+  type Collector,
+  createCollectorClient,
+  inTime,
+  type Log,
+  type Metrics,
+  type Runnable,
+} from '@avatar/service-kit'
 
-const postWithinMs = 2_000
 /** A post costs as much as twenty spans: what several workers say meanwhile goes with it. */
-const collectMs = 500
+const collectMs = 1_000
 const messagesPerPost = 20
 /** With a full post each, 4 MB. */
 const postsInFlightMax = 4
+/** The stop of the service waits for the same collector once more, with our own spans. */
+const stopWithinMs = 500
 
 /** How a message of a worker begins and ends. Nothing else can be joined, nor is it looked at. */
 const before = Buffer.from('{"resourceSpans":[')
@@ -29,7 +40,7 @@ export function createSpanRelay(deps: {
 }): Runnable[] {
   const { bus, clock, log, metrics, collector } = deps
   if (!collector) return []
-  const { url, headers } = collector
+  let client = createCollectorClient(collector)
   let waiting: BusMessage[] = []
   const inFlight = new Set<Promise<void>>()
   let subscribed: { stop(): void } | undefined
@@ -37,16 +48,10 @@ export function createSpanRelay(deps: {
 
   /** @returns whether the collector took them; false if it found something wrong with them */
   async function post(messages: readonly BusMessage[]): Promise<boolean> {
-    const answer = await fetch(url, {
-      method: 'POST',
-      headers: { ...headers, 'content-type': 'application/json' },
-      body: joined(messages),
-      redirect: 'error',
-      signal: AbortSignal.timeout(postWithinMs),
-    })
-    await answer.body?.cancel() // Else the connection stays taken.
-    if (answer.ok || answer.status === 400) return answer.ok
-    throw new Error(`the collector answered ${answer.status}`)
+    const status = await client.post(joined(messages))
+    const isTaken = status >= 200 && status <= 299
+    if (isTaken || status === 400) return isTaken
+    throw new Error(`the collector answered ${status}`)
   }
 
   /** One worker's nonsense must not cost the spans of others: then each is posted alone. */
@@ -85,7 +90,10 @@ export function createSpanRelay(deps: {
   return [
     {
       async start() {
-        if (stopping.signal.aborted) stopping = new AbortController()
+        if (stopping.signal.aborted) {
+          stopping = new AbortController()
+          client = createCollectorClient(collector)
+        }
         subscribed ??= bus.subscribe(subjects.spans('*'), take, { queue: 'orchestrator' })
       },
       async stop() {
@@ -93,7 +101,8 @@ export function createSpanRelay(deps: {
         subscribed = undefined
         stopping.abort()
         send()
-        await Promise.all(inFlight)
+        await inTime(clock, stopWithinMs, Promise.all(inFlight))
+        client.stop()
       },
     },
   ]
@@ -109,7 +118,7 @@ function isJoinable(message: BusMessage): boolean {
 }
 
 /** Several messages as one, without a look at what is in them; one alone to the byte. */
-function joined(messages: readonly BusMessage[]): Uint8Array<ArrayBuffer> {
+function joined(messages: readonly BusMessage[]): Uint8Array {
   const inner = messages.flatMap((message, at) => {
     const own = message.bytes().subarray(before.length, -after.length)
     return at === 0 ? [own] : [comma, own]

@@ -105,6 +105,6 @@ describe('a cold start', () => {
       ...{ state: 'ready', pool: 'h100', time: { loadingSeconds: 42, ...spent } },
     })
     const found = await until(() => records.find('start.h100'), { what: 'a learned start' })
-    expect(found.value).toEqual<StartPace>({ samples: 1, seconds: 42 })
+    expect(found.value).toEqual<StartPace>({ samples: 1, seconds: 42, recent: [42] })
   })
 })

@@ -68,7 +68,7 @@ async function relaying(answer: (response: ServerResponse, body: Buffer) => void
     await relay?.stop()
   })
   const say = (body: unknown) => worker.publishCore(subjects.spans('w1'), body)
-  return { posted, say, dropped: () => dropped }
+  return { posted, say, dropped: () => dropped, stop: async () => relay?.stop() }
 }
 
 it('posts what a worker says, to the byte', async () => {
@@ -121,6 +121,14 @@ it('has four posts under way, drops what comes meanwhile, and gives up the rest 
   await until(() => dropped() === 200)
 })
 
+it('gives up what is under way half a second after it is stopped', async () => {
+  const { posted, say, dropped, stop } = await relaying(() => undefined)
+  say(message(3))
+  await until(() => posted.length === 1)
+  await stop()
+  await until(() => dropped() === 3, { timeoutMs: 1_000 })
+})
+
 it('is no part without a collector', () => {
   const metrics = { countDroppedSpans: () => undefined }
   expect(createSpanRelay({ bus, clock: systemClock, log, metrics, collector: undefined })).toEqual(
@@ -130,6 +138,7 @@ it('is no part without a collector', () => {
 
 /** How many relays the broker knows. */
 async function subscribers() {
+  await bus.ping(5_000) // What was said before has reached it.
   const answer = await (await fetch(`${nats.monitor}/connz?subs=1`)).text()
   return answer.split(`"${subjects.spans('*')}"`).length - 1
 }

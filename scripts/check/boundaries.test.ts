@@ -38,6 +38,7 @@ const forbidden: readonly (readonly [file: string, imports: string, rule: string
   ['scripts/a.ts', '@nats-io/jetstream', 'who speaks NATS'],
   ['janitor/src/b.ts', '@aws-sdk/client-s3', 'who speaks S3'],
   ['service-kit/src/bus.ts', '@opentelemetry/api', 'who speaks OpenTelemetry'],
+  ['service-kit/src/otlp.ts', '@opentelemetry/api', 'who speaks OpenTelemetry'],
   ['tests/e2e/a.test.ts', '@avatar/service-kit', 'end-to-end tests see the system from outside'],
   ['tests/e2e/b.test.ts', '@nats-io/jetstream', 'end-to-end tests see the system from outside'],
   ['tests/harness/a.ts', '@avatar/service-kit', 'the harness imports no product'],

@@ -4,6 +4,7 @@ import type { Clock } from './clock.ts'
 import type { Collector } from './collector.ts'
 import { asAppError } from './errors.ts'
 import type { Log } from './log.ts'
+import { createSpanExporter } from './span-exporter.ts'
 import { childOf, parseTrace, type Trace } from './trace.ts'
 import type { SpanAttributes, SpanKind, SpanSink } from './tracing-sink.ts'
 
@@ -62,8 +63,7 @@ export async function startTracing(options: {
 }): Promise<{ stop(): Promise<void> }> {
   const { collector, ...rest } = options
   if (!collector) return { stop: async () => undefined }
-  const { createSpanSink } = await import('./tracing-sdk.ts')
-  return useSpanSink(createSpanSink({ ...rest, collector }), options.clock)
+  return useSpanSink(createSpanExporter({ ...rest, collector }), options.clock)
 }
 
 /** Begins to write spans into a sink. */

@@ -70,7 +70,8 @@ export async function provision(
     if (refused.length > 0) context.stderr.write(adviceOn(refused))
     return refused.length > 0 ? exitCodes.failed : exitCodes.ok
   }
-  const done = await provisionBroker(access, timings, { ...settings, wider }).catch(asUserError)
+  const doing = provisionBroker(access, timings, { ...settings, wider, plan })
+  const done = await doing.catch(asUserError)
   await ensureStoreBucket(system, context)
   tellPlan(done, options, context)
   return exitCodes.ok

@@ -9,8 +9,8 @@ import { childOf, parseTrace, type Trace } from './trace.ts'
 import type { SpanAttributes, SpanKind, SpanSink } from './tracing-sink.ts'
 
 /**
- * The only door to traces. Nothing here loads OpenTelemetry: `startTracing` does, and only when there is a
- * collector. Until then, and for traces that are not kept, work runs as if this were not here.
+ * The only door to traces. Spans are written only where there is a collector; without one, and for traces that
+ * are not kept, work runs as if this were not here.
  */
 
 /** A span that has begun. */

@@ -12,6 +12,7 @@ from imageio_ffmpeg import get_ffmpeg_exe
 from torch import Tensor
 
 from inference_sidecar.engines.engine import Size
+from inference_sidecar.engines.infinitetalk.inputs.cut import centre_cut
 from inference_sidecar.engines.infinitetalk.inputs.source_video import SourceVideo
 from inference_sidecar.engines.infinitetalk.sampling.anchors import (
     MovingAnchor,
@@ -81,7 +82,7 @@ def test_only_the_frames_of_the_windows_are_taken_from_a_video(video: Path, tmp_
     assert source.size == Size(64, 48)
     assert sorted(source.files) == [0, 12, 24, 29]
     assert len(list(tmp_path.iterdir())) == 4
-    anchors = source.anchors(Size(32, 32))
+    anchors = source.anchors(centre_cut(source.size, Size(32, 32)))
     levels = [float(anchors.at(window)[0].mean()) for window in WINDOWS]
     steps = [after - before for before, after in pairwise(levels)]
     # Twelve, twelve and five frames of brightness, and then the last frame again.

@@ -34,7 +34,6 @@ from inference_sidecar.foundation.errors import (
     DeadlineExceeded,
     GpuOutOfMemory,
     ImageUnreadable,
-    NoFace,
     RenderFailed,
     ResumeRefused,
     SpeakerNotFound,
@@ -184,13 +183,15 @@ def test_transparent_portraits_are_flattened_on_white_and_rotated_ones_turned_up
     assert np.array_equal(frames_of(loaded, request, plan), same)
 
 
-def test_a_picture_without_a_face_fails_before_anything_is_embedded_or_denoised(
+def test_a_picture_without_a_face_is_filmed_with_a_warning(
     loaded: InfiniteTalkEngine, tmp_path: Path
 ) -> None:
     blank = tmp_path / "blank.png"
     Image.new("RGB", (640, 360), "grey").save(blank)
-    with pytest.raises(NoFace, match="No face was found"):
-        loaded.plan(a_request(tmp_path, 17, image=blank))
+    request = a_request(tmp_path, 17, image=blank)
+    plan = loaded.plan(request)
+    assert [warning.code for warning in plan.warnings] == ["FACE_NOT_FOUND"]
+    assert frames_of(loaded, request, plan).shape == (17, 32, 48, 3)
 
 
 def test_the_plan_carries_what_the_engine_doubts(

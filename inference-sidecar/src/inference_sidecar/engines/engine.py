@@ -137,6 +137,7 @@ class Plan:
     delivery: what the encoder scales to; the request's, unless the engine says otherwise (`null`).
     warnings: what the caller should know about the media; the result shows them.
     may_repeat: an earlier video of the same length and size will do, which only a benchmark wants.
+    cuts: frames at which another scene of a source video begins.
     """
 
     generation: Size
@@ -146,6 +147,7 @@ class Plan:
     size_class: str
     warnings: tuple[JobWarning, ...] = ()
     may_repeat: bool = False
+    cuts: tuple[int, ...] = ()
 
     @property
     def frames(self) -> int:

@@ -9,8 +9,10 @@ from pydantic import Field, model_validator
 
 from inference_sidecar.engines.infinitetalk.recipes import RECIPES, Recipe, SamplingRefused
 from inference_sidecar.engines.infinitetalk.sampling.render_settings import (
+    AtCuts,
     Check,
     ColourBy,
+    Crop,
     Others,
     RenderSettings,
     Tail,
@@ -129,6 +131,16 @@ class InfiniteTalkSettings(EngineSettings):
         description="of jobs that leave it open: `auto` moves slowly in videos of more than a "
         "minute, `still` never",
     )
+    infinitetalk_crop: Crop = Field(
+        default=Crop.FACE,
+        description="the part of a picture of another aspect that is shown: `face` (the whole head "
+        "of who speaks), or the `centre` like upstream",
+    )
+    infinitetalk_at_cuts: AtCuts = Field(
+        default=AtCuts.SCENE,
+        description="what a cut of a source video begins: `scene` (a chunk of its own), or "
+        "`nothing` like upstream",
+    )
     infinitetalk_tail: Tail = Field(
         default=Tail.SILENCE,
         description="what the last chunk hears after the end of the voice: `silence`, or the voice "
@@ -191,6 +203,8 @@ class InfiniteTalkSettings(EngineSettings):
             tail=self.infinitetalk_tail,
             others=self.infinitetalk_others,
             check=self.infinitetalk_check,
+            crop=self.infinitetalk_crop,
+            at_cuts=self.infinitetalk_at_cuts,
         )
 
     def objection(self, recipe: Recipe) -> str | None:

@@ -55,11 +55,13 @@ class Scene:
 
     portrait: the first picture. anchors: give each window its own; None takes the portrait for all.
     listeners: who hears which of two voices; of a single one in the request, the second is silent.
+    cuts: where scenes begin, see `plan_windows`.
     """
 
     portrait: Tensor
     anchors: Anchors | None = None
     listeners: Listeners | None = None
+    cuts: tuple[int, ...] = ()
 
 
 def prepare_job(
@@ -92,6 +94,7 @@ def prepare_job(
         listeners=scene.listeners,
         strength=request.how.expressiveness,
         anchors=scene.anchors,
+        cuts=scene.cuts,
     )
 
 

@@ -60,6 +60,27 @@ class Others(StrEnum):
     FREE = "free"
 
 
+class Crop(StrEnum):
+    """Which part of a picture of another aspect is shown.
+
+    FACE: the whole head of who speaks, see `inputs.cut`. CENTRE: the middle, like upstream.
+    """
+
+    FACE = "face"
+    CENTRE = "centre"
+
+
+class AtCuts(StrEnum):
+    """What happens at a cut of a source video.
+
+    SCENE: a window begins that takes nothing from the one before. NOTHING: like upstream, a window
+    that spans a cut goes on with what it starts with.
+    """
+
+    SCENE = "scene"
+    NOTHING = "nothing"
+
+
 class Tail(StrEnum):
     """What the last window hears after the end of the voice.
 
@@ -106,7 +127,7 @@ class RenderSettings:
     colour: strength of colour matching, 0 to 1. colour_by: what is matched at once. colour_to: what
     it is matched to; of a portrait there is only one.
     tail: what the last window hears after the end of the voice. others: what other faces hear.
-    check: what is looked at before a chunk is delivered.
+    check: what is looked at before a chunk is delivered. crop: which part of a picture is shown.
     skips_forwards: leaves out forwards that guidance cancels out. Upstream computes them, which
     changes only the last bit.
     """
@@ -126,6 +147,8 @@ class RenderSettings:
     others: Others = Others.SILENT
     seeds: SeedPolicy = SeedPolicy.PER_CHUNK
     check: Check = Check.PICTURE
+    crop: Crop = Crop.FACE
+    at_cuts: AtCuts = AtCuts.SCENE
     skips_forwards: bool = True
 
     def __post_init__(self) -> None:
@@ -167,6 +190,8 @@ UPSTREAM: Final = RenderSettings(
     others=Others.FREE,
     seeds=SeedPolicy.UPSTREAM,
     check=Check.OFF,
+    crop=Crop.CENTRE,
+    at_cuts=AtCuts.NOTHING,
     skips_forwards=False,
 )
 """Upstream's own behaviour in every respect, with the numbers of its command line at 480p. What is

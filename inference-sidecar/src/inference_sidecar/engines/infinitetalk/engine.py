@@ -30,7 +30,7 @@ from inference_sidecar.engines.infinitetalk.capacity.device import Device
 from inference_sidecar.engines.infinitetalk.capacity.generation_sizes import GenerationSizes
 from inference_sidecar.engines.infinitetalk.capacity.memory_plan import GIB, MemoryPlan, gib
 from inference_sidecar.engines.infinitetalk.inputs.check_face import check_face
-from inference_sidecar.engines.infinitetalk.inputs.choose_cut import choose_cut
+from inference_sidecar.engines.infinitetalk.inputs.choose_cut import choose_cut, require_both
 from inference_sidecar.engines.infinitetalk.inputs.choose_listeners import choose_listeners
 from inference_sidecar.engines.infinitetalk.inputs.cut import Cut
 from inference_sidecar.engines.infinitetalk.inputs.portrait import read_portrait
@@ -192,6 +192,8 @@ class InfiniteTalkEngine:
         is_chosen = len(request.heard) > 1 or self._others is not Others.FREE
         # Of a video, the first picture; the later ones may move the cut.
         cut = choose_cut(seen, generation, request.how, len(request.heard), rendering.crop)
+        if len(request.heard) > 1:
+            require_both(seen, cut, request.how)
         warnings = check_face(seen, cut, is_speaker_chosen=is_chosen)
         if len(request.heard) > 1 and not loaded.model.has_multi:
             raise RenderFailed(

@@ -56,7 +56,7 @@ class InfiniteTalkSettings(EngineSettings):
         "exact, a third as fast, in bf16 or fp32 only; for when ours is in doubt",
     )
     infinitetalk_size: SizeClass = Field(
-        default="432p",
+        default="480p",
         description="size that is generated; in landscape 720p is 1280x704, 480p 832x480, 432p "
         "768x432, 352p 640x352, and other aspects have about as many pixels",
     )

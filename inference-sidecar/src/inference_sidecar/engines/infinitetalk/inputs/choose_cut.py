@@ -10,6 +10,7 @@ from inference_sidecar.engines.faces.face_finder import Face
 from inference_sidecar.engines.infinitetalk.inputs.cut import Cut, Head, centre_cut, cut_around
 from inference_sidecar.engines.infinitetalk.inputs.seen import Seen
 from inference_sidecar.engines.infinitetalk.sampling.render_settings import Crop
+from inference_sidecar.foundation.errors import SpeakerNotFound
 
 _SAME_PERSON: Final = 2.0
 """Head heights that a head may move from one window to the next."""
@@ -38,6 +39,15 @@ def choose_cut(
         ]
         heads += speakers
     return cut_around(seen.source, size, heads)
+
+
+def require_both(seen: Seen, cut: Cut, how: How) -> None:
+    """Raises `SpeakerNotFound` unless the cut of a picture shows both speakers."""
+    if not all(cut.shows(*head.eyes) for head in _speakers(seen, how, 2)):
+        raise SpeakerNotFound(
+            "The two speakers are too far apart for the shape of the video: it cannot show both."
+            " Choose a wider aspect, or move them together in the image."
+        )
 
 
 def _speakers(seen: Seen, how: How, voices: int) -> list[Head]:

@@ -25,6 +25,9 @@ _ROOM_BELOW_CHIN: Final = 0.15
 """How far a head reaches beyond its face, in face heights."""
 _ROOM_BESIDE_FACE: Final = 0.1
 """On each side, in face widths."""
+_ROOM_ABOVE_EYES: Final = 0.1
+"""In face heights, where not even the face fits."""
+_PARTS: Final = 3
 
 
 class Cut(NamedTuple):
@@ -64,13 +67,12 @@ class Span(NamedTuple):
 class Head(NamedTuple):
     """Where a head is. Lengths are in pixels of the picture, and may reach beyond it.
 
-    columns, rows: of the head. face_columns, face_rows: of the face. eyes: their middle.
+    columns, rows: what is to be shown along each side, the most first: the head, the face, and from
+    the eyes to the chin. eyes: their middle.
     """
 
-    columns: Span
-    rows: Span
-    face_columns: Span
-    face_rows: Span
+    columns: tuple[Span, ...]
+    rows: tuple[Span, ...]
     eyes: tuple[float, float]
 
     @classmethod
@@ -80,19 +82,15 @@ class Head(NamedTuple):
         down = points[CHIN] - points[FOREHEAD]
         crown = points[FOREHEAD] - _HAIR_ABOVE_FACE * down
         neck = points[CHIN] + _ROOM_BELOW_CHIN * down
-        (left, top), (right, bottom) = points.min(axis=0), points.max(axis=0)
-        beside = _ROOM_BESIDE_FACE * (right - left)
-        x, y = points[list(_EYES)].mean(axis=0)
-        return cls(
-            Span(
-                float(min(left - beside, crown[0], neck[0])),
-                float(max(right + beside, crown[0], neck[0])),
-            ),
-            Span(float(min(top, crown[1], neck[1])), float(max(bottom, crown[1], neck[1]))),
-            Span(float(left), float(right)),
-            Span(float(top), float(bottom)),
-            (float(x), float(y)),
+        eyes = points[list(_EYES)].mean(axis=0)
+        beside = np.array([_ROOM_BESIDE_FACE * np.ptp(points[:, 0]), 0])
+        head = np.stack([*(points - beside), *(points + beside), crown, neck])
+        parts = (head, points, np.stack([eyes - _ROOM_ABOVE_EYES * down, points[CHIN]]))
+        columns, rows = (
+            tuple(Span(float(part[:, axis].min()), float(part[:, axis].max())) for part in parts)
+            for axis in (0, 1)
         )
+        return cls(columns, rows, (float(eyes[0]), float(eyes[1])))
 
     @classmethod
     def within(cls, source: Size, box: Box) -> Head:
@@ -103,12 +101,13 @@ class Head(NamedTuple):
             (columns.start + columns.end) / 2,
             rows.start + _EYE_LINE * (rows.end - rows.start),
         )
-        return cls(columns, rows, columns, rows, eyes)
+        return cls((columns,) * _PARTS, (rows,) * _PARTS, eyes)
 
     def distance(self, face: Face) -> float:
         """From the eyes to the middle of a face, in head heights."""
+        whole = self.rows[0]
         apart = np.hypot(*(face.landmarks.mean(axis=0) - self.eyes))
-        return float(apart / max(self.rows.end - self.rows.start, 1.0))
+        return float(apart / max(whole.end - whole.start, 1.0))
 
 
 def centre_cut(source: Size, size: Size) -> Cut:
@@ -127,21 +126,12 @@ def cut_around(source: Size, size: Size, heads: Sequence[Head]) -> Cut:
     if not heads:
         return centre
     scale, scaled = centre.scale, centre.scaled
-    faces = _joined([head.face_columns for head in heads])
-    middle = heads[0].eyes[0] if len(heads) == 1 else (faces.start + faces.end) / 2
+    columns, rows = _joined([h.columns for h in heads]), _joined([h.rows for h in heads])
+    middle = heads[0].eyes[0] if len(heads) == 1 else (columns[0].start + columns[0].end) / 2
     eyes = sum(head.eyes[1] for head in heads) / len(heads)
-    left = _start(
-        middle - size.width / scale / 2,
-        (_joined([head.columns for head in heads]), faces),
-        size.width / scale,
-        source.width,
-    )
-    top = _start(
-        eyes - _EYE_LINE * size.height / scale,
-        (_joined([head.rows for head in heads]), _joined([head.face_rows for head in heads])),
-        size.height / scale,
-        source.height,
-    )
+    shown = size.width / scale, size.height / scale
+    left = _start(middle - shown[0] / 2, columns, shown[0], source.width)
+    top = _start(eyes - _EYE_LINE * shown[1], rows, shown[1], source.height)
     return Cut(
         source,
         size,
@@ -160,5 +150,9 @@ def _start(wanted: float, kept: Sequence[Span], shown: float, length: int) -> fl
     return wanted
 
 
-def _joined(spans: Sequence[Span]) -> Span:
-    return Span(min(span.start for span in spans), max(span.end for span in spans))
+def _joined(parts: Sequence[tuple[Span, ...]]) -> tuple[Span, ...]:
+    """Each part of all heads, and what is between them."""
+    return tuple(
+        Span(min(span.start for span in spans), max(span.end for span in spans))
+        for spans in zip(*parts, strict=True)
+    )

@@ -54,6 +54,7 @@ from inference_sidecar.engines.infinitetalk.sampling.windows import plan_windows
 from inference_sidecar.engines.infinitetalk.settings import InfiniteTalkSettings
 from inference_sidecar.engines.infinitetalk.tiers import Tier, tiers_of
 from inference_sidecar.engines.stages import LoadStages
+from inference_sidecar.foundation.contracts import Sampling
 from inference_sidecar.foundation.errors import GpuOutOfMemory, RenderFailed
 
 _VERSION: Final = "infinitetalk-3"
@@ -210,6 +211,12 @@ class InfiniteTalkEngine:
             size_class=chosen,
             warnings=warnings,
             cuts=cuts,
+            sampling=Sampling(
+                quality=tier.quality,
+                recipe=loaded.model.recipe.name,
+                steps=rendering.steps,
+                forwards=Guidance.of(rendering).forwards(rendering.steps),
+            ),
         )
 
     def render(

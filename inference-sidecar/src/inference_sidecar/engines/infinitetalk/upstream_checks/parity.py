@@ -76,8 +76,8 @@ class Case:
     """One render, run on both sides. `size` is height and width.
 
     voices: two take the audio branch for two voices. boxes, in_turn, silent: see `replay.Replay`.
-    video_frames: of a source video; 0 for a portrait. has_gate: ours lets every token choose between
-    the voice and silence, and all of them hear the voice.
+    video_frames: of a source video; 0 for a portrait. has_gate: ours lets every token choose
+    between the voice and silence, and all of them hear the voice.
     """
 
     text_guide: float

@@ -101,7 +101,7 @@ describe.skipIf(!isThere)('a job on the infinitetalk engine', () => {
       { left: 0.5, top: 0, right: 1, bottom: 1 },
     ]
     const sounds = { audio: voice({ seconds: 1 }), audio2: voice({ seconds: 0.6 }) }
-    const fields = { speaking: 'in_turn', speakers: JSON.stringify(boxes), quality: 'draft' }
+    const fields = { speaking: 'in_turn', speakers: '[[0,0,0.5,1],[0.5,0,1,1]]', quality: 'draft' }
     const result = await made({ image, ...sounds }, fields)
     expect(result).toMatchObject({
       ...{ engine: 'infinitetalk', speakers: 2, source: 'image', video_seconds: 1.6 },

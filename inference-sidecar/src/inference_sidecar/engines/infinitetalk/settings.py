@@ -146,6 +146,11 @@ class InfiniteTalkSettings(EngineSettings):
         description="what the last chunk hears after the end of the voice: `silence`, or the voice "
         "backwards (`mirror`) like upstream",
     )
+    infinitetalk_pauses: Literal["voice", "silence"] = Field(
+        default="voice",
+        description="what is heard in pauses of the voice: what the recording has there (`voice`), "
+        "or `silence`, where it is below -50 dBFS for more than 0.3 s",
+    )
     infinitetalk_check: Check = Field(
         default=Check.PICTURE,
         description="what is looked at before a chunk is delivered: `picture` (numbers, contrast, "
@@ -201,6 +206,7 @@ class InfiniteTalkSettings(EngineSettings):
             colour=self.infinitetalk_color,
             colour_by=self.infinitetalk_color_by,
             tail=self.infinitetalk_tail,
+            silent_pauses=self.infinitetalk_pauses == "silence",
             others=self.infinitetalk_others,
             check=self.infinitetalk_check,
             crop=self.infinitetalk_crop,

@@ -12,6 +12,7 @@ from inference_sidecar.engines.infinitetalk.inputs.speech import (
     SAMPLES_PER_FRAME,
     level_loudness,
     pad_to_frames,
+    pauses_of,
     read_speech,
 )
 from inference_sidecar.engines.infinitetalk.sampling.anchors import Anchors
@@ -121,6 +122,8 @@ def _embedded(
     is_mirrored = settings.tail is Tail.MIRROR
     least = max(_LEAST_EMBEDDED, settings.frames - start if is_mirrored else 0)
     frames = max(lasts, least)
-    ends = VoiceEnds(start, max(0, left - frames), settings.tail)
+    levelled = level_loudness(samples)
+    pauses = pauses_of(levelled) if settings.silent_pauses else ()
+    ends = VoiceEnds(start, max(0, left - frames), settings.tail, pauses)
     control.check()
-    return encoder.embed(pad_to_frames(level_loudness(samples), frames), frames, ends)
+    return encoder.embed(pad_to_frames(levelled, frames), frames, ends)

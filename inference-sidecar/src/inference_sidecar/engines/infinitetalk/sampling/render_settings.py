@@ -93,14 +93,16 @@ class Tail(StrEnum):
 
 @dataclass(frozen=True)
 class VoiceEnds:
-    """What is heard before and after a voice.
+    """What is heard before and after a voice, and in its pauses.
 
-    lead_frames, tail_frames: of silence. tail: what follows in the last window after those.
+    lead_frames, tail_frames: of silence. tail: what follows in the last window after those. pauses:
+    first and end frames of the voice that are heard as silence.
     """
 
     lead_frames: int = 0
     tail_frames: int = 0
     tail: Tail = Tail.MIRROR
+    pauses: tuple[tuple[int, int], ...] = ()
 
 
 class Check(StrEnum):
@@ -126,7 +128,8 @@ class RenderSettings:
     guided_steps: the voice guides only so many of the first steps; None means all.
     colour: strength of colour matching, 0 to 1. colour_by: what is matched at once. colour_to: what
     it is matched to; of a portrait there is only one.
-    tail: what the last window hears after the end of the voice. others: what other faces hear.
+    tail: what the last window hears after the end of the voice. silent_pauses: whether pauses of
+    the voice are heard as silence, without their noise. others: what other faces hear.
     check: what is looked at before a chunk is delivered. crop: which part of a picture is shown.
     skips_forwards: leaves out forwards that guidance cancels out. Upstream computes them, which
     changes only the last bit.
@@ -144,6 +147,7 @@ class RenderSettings:
     colour_by: ColourBy = ColourBy.CHUNK
     colour_to: ColourTo = ColourTo.ANCHOR
     tail: Tail = Tail.SILENCE
+    silent_pauses: bool = False
     others: Others = Others.SILENT
     seeds: SeedPolicy = SeedPolicy.PER_CHUNK
     check: Check = Check.PICTURE

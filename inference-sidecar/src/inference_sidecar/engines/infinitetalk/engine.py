@@ -57,7 +57,7 @@ from inference_sidecar.engines.stages import LoadStages
 from inference_sidecar.foundation.contracts import Sampling
 from inference_sidecar.foundation.errors import GpuOutOfMemory, RenderFailed
 
-_VERSION: Final = "infinitetalk-3"
+_VERSION: Final = "infinitetalk-4"
 _STILL_SECONDS: Final = 60
 """Of a video whose camera may stand still: beyond it a still picture drifts."""
 _LANDSCAPE: Final = Size(1280, 720)

@@ -193,9 +193,6 @@ class InfiniteTalkEngine:
         is_chosen = len(request.heard) > 1 or self._others is not Others.FREE
         # Of a video, the first picture; the later ones may move the cut.
         cut = choose_cut(seen, generation, request.how, len(request.heard), rendering.crop)
-        if len(request.heard) > 1:
-            require_both(seen, cut, request.how)
-        warnings = check_face(seen, cut, is_speaker_chosen=is_chosen)
         if len(request.heard) > 1 and not loaded.model.has_multi:
             raise RenderFailed(
                 "Two people speak, and the audio branch for two voices is not loaded: run `python"
@@ -203,6 +200,9 @@ class InfiniteTalkEngine:
             )
         if len(request.heard) > 1 or request.how.speaker is not None:
             self._listeners(request, seen, cut)
+        if len(request.heard) > 1:
+            require_both(seen, cut, request.how)
+        warnings = check_face(seen, cut, is_speaker_chosen=is_chosen)
         return Plan(
             generation=generation,
             delivery=request.delivery,

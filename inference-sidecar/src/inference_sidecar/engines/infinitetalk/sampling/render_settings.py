@@ -131,6 +131,7 @@ class RenderSettings:
     tail: what the last window hears after the end of the voice. silent_pauses: whether pauses of
     the voice are heard as silence, without their noise. others: what other faces hear.
     check: what is looked at before a chunk is delivered. crop: which part of a picture is shown.
+    at_cuts: what happens at a cut of a source video.
     skips_forwards: leaves out forwards that guidance cancels out. Upstream computes them, which
     changes only the last bit.
     """

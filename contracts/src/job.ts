@@ -1,7 +1,7 @@
 import { z } from 'zod'
 import { failureCodes } from './failures.ts'
 import { limits } from './limits.ts'
-import { renderOptionsSchema } from './render-options.ts'
+import { qualitySchema, renderOptionsSchema } from './render-options.ts'
 import { text } from './text.ts'
 
 /**
@@ -76,6 +76,20 @@ export const engineFactsSchema = z
   .meta({ title: 'EngineFacts' })
 export type EngineFacts = z.infer<typeof engineFactsSchema>
 
+/** How a model of diffusion made a video. */
+export const samplingSchema = z
+  .object({
+    /** The tier that was rendered: weights that have one tier render every quality in it. */
+    quality: qualitySchema,
+    /** The weights' own way to be sampled, by name. */
+    recipe: z.string().max(64),
+    /** Denoising steps of a chunk, and forwards of the transformer in them. */
+    steps: z.int().positive(),
+    forwards: z.int().positive(),
+  })
+  .meta({ title: 'Sampling' })
+export type Sampling = z.infer<typeof samplingSchema>
+
 /** What a worker reports about the video it rendered; the result shows all of it. */
 export const renderedSchema = z
   .object({
@@ -93,8 +107,12 @@ export const renderedSchema = z
     engineFacts: engineFactsSchema.optional(),
     /** The size that the engine generated, before it was scaled to the delivery size. */
     generation: sizeSchema,
+    /** Of an engine that samples. */
+    sampling: samplingSchema.optional(),
     /** Rendered at a smaller size because memory ran out. */
     degraded: z.boolean(),
+    /** True where an interrupted render had made some of it. Workers of an earlier version leave it out. */
+    resumed: z.boolean().optional(),
     renderSeconds: z.number().nonnegative(),
     /** Of the engine, about the inputs; absent without any. */
     warnings: z.array(warningSchema).max(limits.warningsPerJob).optional(),

@@ -208,7 +208,17 @@ export const resultViewSchema = z.object({
     .nullable()
     .describe('what the engine ran on and with'),
   generation: z.object({ width: z.int(), height: z.int() }).describe('before scaling'),
+  sampling: z
+    .object({
+      quality: qualitySchema.describe('the tier that was rendered: some weights have one alone'),
+      recipe: z.string().describe('how the weights want to be sampled, by name'),
+      steps: z.int().describe('denoising steps of a chunk'),
+      forwards: z.int().describe('forwards of the transformer in them'),
+    })
+    .nullable()
+    .describe('how the model made it; null of an engine that does not sample'),
   degraded: z.boolean().describe('rendered smaller than asked because memory ran out'),
+  resumed: z.boolean().describe('a part is from a render that was interrupted'),
   render_seconds: z.number(),
   quality: qualitySchema,
   speakers: z.int().min(1).max(2),

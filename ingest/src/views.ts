@@ -88,6 +88,8 @@ export async function resultView(
     head_url: await link({ method: 'HEAD', disposition: 'inline' }),
     engine_facts: engineFactsView(result.engineFacts),
     generation: result.generation,
+    sampling: result.sampling ?? null,
+    resumed: result.resumed ?? false,
     render_seconds: result.renderSeconds,
     quality: job.how?.quality ?? usualQuality,
     speakers: needsOf(job).speakers,

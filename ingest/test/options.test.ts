@@ -38,10 +38,13 @@ describe('options of a submission', () => {
     const options = { ...same, lead_seconds: leadSeconds, tail_seconds: tailSeconds }
     const status = await world.call(`/status/${job.jobId}`)
     expect(dataOf(status).options).toEqual(options)
-    const done = { state: 'completed', result: aRender(), finishedAtMs: Date.now() } as const
+    const sampling = { quality: 'high', recipe: 'lightx2v-4', steps: 8, forwards: 16 } as const
+    const rendered = aRender({ sampling, resumed: true })
+    const done = { state: 'completed', result: rendered, finishedAtMs: Date.now() } as const
     const made = await world.putJob({ ...done, how: job.how, expiresAtMs: Date.now() + 60_000 })
     const result = dataOf(await world.call(`/result/${made.jobId}`))
     expect(result).toMatchObject({ quality: 'high', speakers: 1, source: 'image', options })
+    expect(result).toMatchObject({ sampling, resumed: true })
   })
 
   it('leave no trace where none was sent: request, record and answer are as they always were', async () => {
@@ -55,6 +58,7 @@ describe('options of a submission', () => {
     const made = await world.putJob({ ...done, expiresAtMs: Date.now() + 60_000 })
     const result = dataOf(await world.call(`/result/${made.jobId}`))
     expect(result).toMatchObject({ quality: 'standard', speakers: 1, source: 'image' })
+    expect(result).toMatchObject({ sampling: null, resumed: false })
     expect(result).not.toHaveProperty('options')
   })
 

@@ -30,6 +30,7 @@ import {
   renderedSchema,
   renderOptionsSchema,
   renderOrderSchema,
+  samplingSchema,
   servicePermissions,
   sha256Schema,
   sizeSchema,
@@ -79,6 +80,7 @@ const parts = {
   WorkerCounts: workerCountsSchema,
   Used: usedSchema,
   JobWarning: warningSchema,
+  Sampling: samplingSchema,
   Rendered: renderedSchema,
 }
 
@@ -122,6 +124,7 @@ const docs = {
   JobWarning:
     'A doubt about an input: what was found, what was done, and how to get a better video.',
   Used: 'The GPU time of one attempt, and what it was used for.',
+  Sampling: 'How a model of diffusion made a video.',
   Rendered: 'What a worker reports about a rendered video; all of it is shown on the result.',
   RenderStarted: "The attempt's first forward pass began.",
   RenderCompleted: 'The video is uploaded.',

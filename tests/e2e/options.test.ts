@@ -1,20 +1,11 @@
-import { execFile } from 'node:child_process'
-import { globSync, readFileSync } from 'node:fs'
-import { mkdtemp, readFile, rm } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
+import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { promisify } from 'node:util'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { type System, startSystem, voice } from '../harness/index.ts'
+import { film, type System, startSystem, voice } from '../harness/index.ts'
 
-const run = promisify(execFile)
 const root = join(import.meta.dirname, '../..')
 const face = join(root, 'examples/portrait.jpg')
 const portrait = () => readFileSync(face)
-const ffmpeg =
-  process.env['FFMPEG_PATH'] ??
-  globSync(join(root, '.venv/lib/python3*/site-packages/imageio_ffmpeg/binaries/ffmpeg-*'))[0] ??
-  'ffmpeg'
 
 describe.each(['null', 'preview'] as const)(
   'what a job may ask for, with the engine %s',
@@ -23,12 +14,7 @@ describe.each(['null', 'preview'] as const)(
     let video: Buffer
     beforeAll(async () => {
       system = await startSystem({ env: { ENGINE: engine } })
-      const folder = await mkdtemp(join(tmpdir(), 'avatar-options-'))
-      const path = join(folder, 'v.mp4')
-      const still = ['-nostdin', '-v', 'error', '-loop', '1', '-t', '2', '-i', face]
-      await run(ffmpeg, [...still, '-vf', 'scale=512:600', '-pix_fmt', 'yuv420p', path])
-      video = await readFile(path)
-      await rm(folder, { recursive: true, force: true })
+      video = await film({ picture: face, seconds: 2 })
     })
     afterAll(async () => {
       expect(await system.stop()).toEqual([])

@@ -17,6 +17,7 @@ class Options(argparse.Namespace):
     """The command's options."""
 
     is_tiny: bool
+    only_points: bool
     device: Literal["auto", "cuda", "cpu"]
     upstream: Path | None
     wheels: Path | None
@@ -32,6 +33,12 @@ def parse_options(arguments: Sequence[str]) -> Options:
         dest="is_tiny",
         action="store_true",
         help="tiny shapes, to check that everything runs",
+    )
+    parser.add_argument(
+        "--points",
+        dest="only_points",
+        action="store_true",
+        help="only ten questions about speakers, tiers, anchors and kernels, with their aims",
     )
     parser.add_argument(
         "--device", choices=["auto", "cuda", "cpu"], default="auto", help="CUDA if available"

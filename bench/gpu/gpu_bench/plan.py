@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor
@@ -17,6 +17,7 @@ from gpu_bench.forwards import ForwardBench
 from gpu_bench.kernels import KernelBench
 from gpu_bench.measure import Budget, Device
 from gpu_bench.options import Options
+from gpu_bench.points import PointBench
 from gpu_bench.scale import FULL, TINY
 from gpu_bench.table import Row, Table
 from gpu_bench.weights import build, first_layers, transformer_weights
@@ -71,6 +72,8 @@ class _Plan:
     def sections(self) -> list[tuple[str, float, Callable[[Budget], None]]]:
         """Name, time limit in seconds, and function; the smaller size comes first, as the more
         used."""
+        if self._options.only_points:
+            return [("weights", 60, self._make_weights), *self._points()]
         return [
             ("B0 matrix products", 40, self._kernels.matmuls),
             ("B1 attention", 60, self._kernels.attention),
@@ -82,6 +85,11 @@ class _Plan:
             ("B9 encoders", 60, self._encoders),
             ("B5 at the larger size", 150, self._large_upstream),
         ]
+
+    def _points(self) -> Iterator[tuple[str, float, Callable[[Budget], None]]]:
+        # Its weights exist once the section before has run.
+        points = PointBench(*self._shared, weights=self._weights, dtype=self._dtype)
+        return points.sections()
 
     def _make_weights(self, _budget: Budget) -> None:
         seconds = self._device.time(self._fill)
@@ -97,7 +105,7 @@ class _Plan:
         )
 
     def _fill(self) -> None:
-        self._weights = transformer_weights(self._device, self._scale, self._dtype)
+        self._weights |= transformer_weights(self._device, self._scale, self._dtype)
 
     def _small_forwards(self, budget: Budget) -> None:
         small = self._scale.sizes[0]

@@ -19,6 +19,7 @@ class Scale:
 
     sizes: the smaller one first; whole chunks are rendered at it.
     square: side of the square matrices of B0.
+    attended: sizes whose numbers of tokens attention is asked at. other_aspect: of the first size.
     """
 
     name: str
@@ -29,6 +30,8 @@ class Scale:
     steps: int
     square: int
     speech_seconds: int
+    attended: tuple[Size, ...]
+    other_aspect: Size
 
     @property
     def shape(self) -> TransformerShape:
@@ -58,6 +61,8 @@ FULL: Final = Scale(
     steps=4,
     square=8192,
     speech_seconds=60,
+    attended=(Size(768, 432), Size(832, 480), Size(1280, 704)),
+    other_aspect=Size(640, 640),
 )
 
 TINY: Final = Scale(
@@ -69,4 +74,6 @@ TINY: Final = Scale(
     steps=2,
     square=64,
     speech_seconds=1,
+    attended=(Size(32, 32), Size(48, 32)),
+    other_aspect=Size(32, 48),
 )

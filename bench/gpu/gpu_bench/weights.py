@@ -17,7 +17,11 @@ from gpu_bench.measure import Device
 from gpu_bench.scale import Scale
 from inference_sidecar.engines.infinitetalk.native.dit import Dit, build_dit
 from inference_sidecar.engines.infinitetalk.native.fp8 import quantise_weight
-from inference_sidecar.engines.infinitetalk.native.linear import SCALE, resident_linear
+from inference_sidecar.engines.infinitetalk.native.linear import (
+    AUDIO_BRANCH,
+    SCALE,
+    resident_linear,
+)
 from inference_sidecar.engines.infinitetalk.upstream_checks.tiny_weights.tensor_shapes import (
     audio_shapes,
     base_shapes,
@@ -36,11 +40,15 @@ def transformer_weights(device: Device, scale: Scale, dtype: torch.dtype) -> dic
     return {name: random_tensor(shape, device.torch, dtype) for name, shape in shapes.items()}
 
 
-def _quantised(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The same weights with the blocks' linear layers in fp8; the others share their memory."""
+def _quantised(weights: Mapping[str, Tensor], audio: str) -> dict[str, Tensor]:
+    """The same weights with the blocks' linear layers in fp8; the others share their memory.
+
+    audio: precision of those that hear the voice."""
     tensors: dict[str, Tensor] = {}
     for name, tensor in weights.items():
         tensors[name] = tensor
+        if audio != "fp8" and AUDIO_BRANCH in name:
+            continue
         if name.startswith("blocks.") and name.endswith(".weight") and tensor.ndim == 2:
             quantised = quantise_weight(tensor)
             tensors[name] = quantised.values
@@ -48,10 +56,20 @@ def _quantised(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return tensors
 
 
-def build(weights: Mapping[str, Tensor], scale: Scale, precision: str, dtype: torch.dtype) -> Dit:
-    """The engine's transformer over these weights; fp8 copies what it quantises."""
-    source = _quantised(weights) if precision == "fp8" else weights
-    return build_dit(source, scale.config, linear=resident_linear, dtype=dtype)
+def build(
+    weights: Mapping[str, Tensor],
+    scale: Scale,
+    precision: str,
+    dtype: torch.dtype,
+    audio: str = "fp8",
+    multi: Mapping[str, Tensor] | None = None,
+) -> Dit:
+    """The engine's transformer over these weights; fp8 copies what it quantises.
+
+    audio: precision of the layers that hear the voice, beside fp8. multi: the branch for two.
+    """
+    source = _quantised(weights, audio) if precision == "fp8" else weights
+    return build_dit(source, scale.config, linear=resident_linear, dtype=dtype, multi=multi)
 
 
 def first_layers(weights: Mapping[str, Tensor], layers: int) -> dict[str, Tensor]:

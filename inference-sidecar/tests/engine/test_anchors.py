@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -12,7 +13,8 @@ from imageio_ffmpeg import get_ffmpeg_exe
 from torch import Tensor
 
 from inference_sidecar.engines.engine import Size
-from inference_sidecar.engines.infinitetalk.inputs.source_video import SourceVideo
+from inference_sidecar.engines.infinitetalk.inputs.cut import centre_cut
+from inference_sidecar.engines.infinitetalk.inputs.source_video import SourceVideo, find_cuts
 from inference_sidecar.engines.infinitetalk.sampling.anchors import (
     MovingAnchor,
     StillAnchor,
@@ -21,9 +23,10 @@ from inference_sidecar.engines.infinitetalk.sampling.anchors import (
     source_index,
     zoom_at,
 )
-from inference_sidecar.engines.infinitetalk.sampling.render_settings import RenderSettings
+from inference_sidecar.engines.infinitetalk.sampling.render_settings import AtCuts, RenderSettings
 from inference_sidecar.engines.infinitetalk.sampling.windows import plan_windows
 from inference_sidecar.foundation.errors import ImageUnreadable
+from stage.film import write_shots
 
 WINDOWS = plan_windows(65, RenderSettings(frames=17, motion=5))
 
@@ -81,13 +84,37 @@ def test_only_the_frames_of_the_windows_are_taken_from_a_video(video: Path, tmp_
     assert source.size == Size(64, 48)
     assert sorted(source.files) == [0, 12, 24, 29]
     assert len(list(tmp_path.iterdir())) == 4
-    anchors = source.anchors(Size(32, 32))
+    anchors = source.anchors(centre_cut(source.size, Size(32, 32)))
     levels = [float(anchors.at(window)[0].mean()) for window in WINDOWS]
     steps = [after - before for before, after in pairwise(levels)]
     # Twelve, twelve and five frames of brightness, and then the last frame again.
     assert steps[0] == pytest.approx(steps[1], rel=0.05)
     assert steps[2] == pytest.approx(steps[0] * 5 / 12, rel=0.05)
     assert steps[3] == 0
+
+
+@pytest.fixture(scope="module")
+def shots(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three scenes, of 50, 40 and 60 frames, each of which moves."""
+    return write_shots(tmp_path_factory.mktemp("shots") / "source.mp4", 50, 40, 60)
+
+
+def test_the_cuts_of_a_video_are_found_where_they_are_shown(shots: Path) -> None:
+    def found(frames: int, end: VideoEnd = VideoEnd.HOLD, **changes: Any) -> tuple[int, ...]:
+        return find_cuts(shots, frames, RenderSettings(frames=17, motion=5, **changes), end)
+
+    assert found(150) == (50, 90)
+    # A voice that ends earlier sees fewer, and so near to the end none.
+    assert found(115) == (50, 90)
+    assert found(100) == (50,)
+    # Beyond its end the last frame stays, or the video runs backwards.
+    assert found(300) == (50, 90)
+    assert found(300, VideoEnd.PINGPONG) == (50, 90, 209, 249)
+    assert found(150, at_cuts=AtCuts.NOTHING) == ()
+
+
+def test_a_video_without_cuts_has_none(video: Path) -> None:
+    assert find_cuts(video, 30, RenderSettings(), VideoEnd.HOLD) == ()
 
 
 def test_what_is_no_video_is_unreadable(tmp_path: Path) -> None:

@@ -7,10 +7,13 @@ from pathlib import Path
 import pytest
 from PIL import Image, ImageDraw
 
-from inference_sidecar.engines.engine import Size
+from inference_sidecar.engines.engine import How, Size
 from inference_sidecar.engines.faces.face_finder import FaceFinder
 from inference_sidecar.engines.infinitetalk.inputs.check_face import check_face
-from inference_sidecar.foundation.errors import FaceUnusable, ImageUnreadable, NoFace
+from inference_sidecar.engines.infinitetalk.inputs.choose_cut import choose_cut
+from inference_sidecar.engines.infinitetalk.inputs.seen import look_at
+from inference_sidecar.engines.infinitetalk.sampling.render_settings import Crop
+from inference_sidecar.foundation.errors import FaceUnusable, ImageUnreadable
 from stage.tiny_engine import EXAMPLES
 
 PORTRAIT = Image.open(EXAMPLES / "portrait.jpg").convert("RGB")
@@ -37,6 +40,16 @@ def masked() -> Image.Image:
     return picture
 
 
+def codes_of(
+    finder: FaceFinder, path: Path, picture: Image.Image, crop: Crop = Crop.FACE
+) -> list[str]:
+    """Of a landscape video."""
+    picture.save(path)
+    seen = look_at(finder, path)
+    cut = choose_cut(seen, Size(832, 480), How(), 1, crop)
+    return [warning.code for warning in check_face(seen, cut)]
+
+
 @pytest.mark.parametrize(
     ("picture", "codes"),
     [
@@ -46,39 +59,29 @@ def masked() -> Image.Image:
         pytest.param(PORTRAIT.rotate(90, expand=True), ["FACE_NOT_UPRIGHT"], id="on its side"),
         pytest.param(on_grey((1600, 1000), (700, 400), height=120), ["FACE_SMALL"], id="far away"),
         pytest.param(on_grey((1100, 600), (0, 0), (560, 0)), ["SEVERAL_FACES"], id="two people"),
+        pytest.param(on_grey((3000, 600), (0, 0)), [], id="at the edge"),
+        pytest.param(PORTRAIT.crop((150, 60, 380, 460)), ["FACE_CUT_OFF"], id="too large"),
+        pytest.param(Image.new("RGB", (640, 360), "grey"), ["FACE_NOT_FOUND"], id="grey"),
+        pytest.param(
+            Image.effect_noise((640, 360), 90).convert("RGB"), ["FACE_NOT_FOUND"], id="noise"
+        ),
     ],
 )
-def test_whatever_shows_a_face_is_filmed_with_a_warning_where_there_is_doubt(
+def test_whatever_there_is_is_filmed_with_a_warning_where_there_is_doubt(
     finder: FaceFinder, tmp_path: Path, picture: Image.Image, codes: list[str]
 ) -> None:
-    path = tmp_path / "portrait.png"
-    picture.save(path)
-    assert [w.code for w in check_face(finder, path, Size(832, 480))] == codes
+    assert codes_of(finder, tmp_path / "portrait.png", picture) == codes
 
 
-@pytest.mark.parametrize(
-    ("picture", "error", "reason"),
-    [
-        (Image.new("RGB", (640, 360), "grey"), NoFace, "No face was found"),
-        (Image.effect_noise((640, 360), 90).convert("RGB"), NoFace, "No face was found"),
-        (on_grey((3000, 600), (0, 0)), FaceUnusable, "too far from the middle"),
-    ],
-    ids=["grey", "noise", "a face that the crop would lose"],
-)
-def test_a_film_without_a_face_is_refused(
-    finder: FaceFinder,
-    tmp_path: Path,
-    picture: Image.Image,
-    error: type[Exception],
-    reason: str,
+def test_a_face_that_the_crop_at_the_centre_would_lose_is_refused(
+    finder: FaceFinder, tmp_path: Path
 ) -> None:
-    path = tmp_path / "portrait.png"
-    picture.save(path)
-    with pytest.raises(error, match=reason):
-        check_face(finder, path, Size(832, 480))
+    picture = on_grey((3000, 600), (0, 0))
+    with pytest.raises(FaceUnusable, match="too far from the middle"):
+        codes_of(finder, tmp_path / "portrait.png", picture, Crop.CENTRE)
 
 
 def test_a_file_that_is_no_picture_is_unreadable(finder: FaceFinder, tmp_path: Path) -> None:
     (tmp_path / "portrait.png").write_bytes(b"no picture")
     with pytest.raises(ImageUnreadable):
-        check_face(finder, tmp_path / "portrait.png", Size(832, 480))
+        look_at(finder, tmp_path / "portrait.png")

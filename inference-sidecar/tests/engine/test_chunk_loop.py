@@ -224,6 +224,43 @@ def test_a_resumed_render_gives_the_same_bits(seeds: SeedPolicy, at: int) -> Non
     assert control.fractions[0] == pytest.approx(at / 3)
 
 
+def scenes(first: float) -> RenderJob:
+    """Two scenes of 20 and 21 frames. first: the level of the first one's picture."""
+    pictures = torch.full((3, 16, 32), first), torch.full((3, 16, 32), 0.5)
+    anchors = VideoAnchors(lambda index: pictures[index >= 20], 41)
+    return replace(a_job(), portrait=pictures[0], anchors=anchors, cuts=(20,))
+
+
+def test_a_scene_takes_nothing_from_the_one_before() -> None:
+    asked = Asked()
+    settings = replace(SETTINGS, colour=1.0)
+    chunks = rendered(scenes(-0.5), settings, asked=asked)
+    assert [chunk.frames.shape[1] for chunk in chunks] == [17, 3, 17, 4]
+    # Nothing is passed on at the end of a scene: each has its picture, and motion frames within.
+    assert [frames.shape[1] for frames in asked.encoded] == [17, 5, 17, 17, 5, 17]
+    assert chunks[1].state.motion is None
+    begins = asked.encoded[3][:, :1, ::8, ::8].repeat(6, 1, 1, 1)[:16]
+    assert torch.equal(asked.held[4][:, :1], begins)
+    others = rendered(scenes(0.9), settings)
+    assert not torch.equal(chunks[0].frames, others[0].frames)
+    for chunk, other in zip(chunks[2:], others[2:], strict=True):
+        assert torch.equal(chunk.frames, other.frames)
+    whole = rendered(replace(scenes(-0.5), cuts=()), settings)
+    assert not torch.equal(whole[-1].frames[:, -1], chunks[-1].frames[:, -1])
+
+
+@pytest.mark.parametrize("at", [1, 2, 3])
+def test_a_render_of_scenes_resumes_to_the_bit(at: int) -> None:
+    settings = replace(SETTINGS, colour=1.0)
+    whole = rendered(scenes(-0.5), settings)
+    state = RenderState.from_bytes(at, whole[at - 1].state.to_bytes())
+    rest = rendered(scenes(-0.5), settings, resume=state)
+    assert [chunk.index for chunk in rest] == list(range(at, 4))
+    for resumed, unbroken in zip(rest, whole[at:], strict=True):
+        assert torch.equal(resumed.frames, unbroken.frames)
+        assert resumed.state.checks == unbroken.state.checks
+
+
 def test_an_invalid_resume_state_is_refused() -> None:
     with pytest.raises(ResumeRefused):
         RenderState.from_bytes(1, b"no tensors")

@@ -50,6 +50,27 @@ def test_every_section_gives_figures_and_the_table_comes_last(
     )
 
 
+def test_the_ten_points_have_a_figure_each_or_say_why_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    report = tmp_path / "report.json"
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    arguments = ["--tiny", "--points", "--device", "cpu", "--json", str(report)]
+    monkeypatch.setattr(sys, "argv", [str(BENCH), *arguments])
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_path(str(BENCH), run_name="__main__")
+    stdout, stderr = capsys.readouterr()
+    assert ended.value.code == 0, stdout + stderr
+    rows = json.loads(report.read_text())["rows"]
+    assert {row["case"] for row in rows} == {"-", *(f"P{point}" for point in range(1, 11))}
+    # Nothing streams yet, and a CPU tells no peak of memory.
+    unmeasured = {row["case"] for row in rows if row["note"].startswith("skipped")}
+    assert unmeasured == {"P2", "P7", "P8"}
+    assert {row["note"] for row in rows if row["what"] == "third chunk resumed"} == {"bit-equal"}
+    assert {row["note"] for row in rows if row["what"].startswith("attention")} == {"agrees"}
+    assert "MET" not in stdout, "the figures of tiny shapes mean nothing"
+
+
 def test_a_figure_that_beats_its_floor_is_reported_as_wrong(bench: Callable[[str], Any]) -> None:
     module = bench("table")
     table = module.Table()

@@ -23,6 +23,7 @@ from inference_sidecar.engines.infinitetalk.native import rope, who
 from inference_sidecar.engines.infinitetalk.native.dit import build_dit
 from inference_sidecar.engines.infinitetalk.upstream_checks.parity import (
     CASES,
+    GATE_CASES,
     SPEAKER_CASES,
     VIDEO_CASES,
     Bench,
@@ -61,8 +62,8 @@ def test_every_chunk_agrees_with_upstreams(bench: Bench, case: Case) -> None:
     assert len(outcome.differences) == (1 if case.is_clip else 3)
 
 
-@pytest.mark.parametrize("case", [*SPEAKER_CASES[1::3], *VIDEO_CASES[1:3]], ids=str)
-def test_two_voices_and_videos_agree_with_upstreams(
+@pytest.mark.parametrize("case", [*SPEAKER_CASES[1::3], *VIDEO_CASES[1:3], GATE_CASES[1]], ids=str)
+def test_two_voices_videos_and_the_gate_agree_with_upstreams(
     bench: Bench, case: Case, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     margins: list[float] = []

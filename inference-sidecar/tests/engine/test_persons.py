@@ -12,6 +12,7 @@ from PIL import Image
 from inference_sidecar.engines.engine import Box, How, Size
 from inference_sidecar.engines.faces.face_finder import Face, FaceFinder
 from inference_sidecar.engines.infinitetalk.inputs.choose_listeners import choose_listeners
+from inference_sidecar.engines.infinitetalk.inputs.cut import centre_cut
 from inference_sidecar.engines.infinitetalk.inputs.persons import (
     Region,
     listeners_of,
@@ -19,11 +20,14 @@ from inference_sidecar.engines.infinitetalk.inputs.persons import (
     strips_of_faces,
     upstream_regions,
 )
+from inference_sidecar.engines.infinitetalk.inputs.seen import look_at
+from inference_sidecar.engines.infinitetalk.sampling.interfaces import Listeners
 from inference_sidecar.engines.infinitetalk.sampling.render_settings import Others
 from inference_sidecar.foundation.errors import SpeakerNotFound
 from stage.tiny_engine import EXAMPLES
 
 SOURCE, SIZE = Size(160, 96), Size(160, 96)
+CUT = centre_cut(SOURCE, SIZE)
 
 
 def a_face(centre: float) -> Face:
@@ -41,7 +45,7 @@ def test_faces_at_equal_distances_give_upstreams_halves() -> None:
 def test_upstreams_boxes_are_rows_then_columns() -> None:
     first, second = upstream_regions(SOURCE, ((8, 16, 40, 64), (0, 80, 96, 160)))
     assert (first.top, first.left, first.bottom, first.right) == (8, 16, 40, 64)
-    masks = listeners_of(SOURCE, SIZE, [[first], [second]]).masks
+    masks = listeners_of(CUT, [[first], [second]]).masks
     assert masks.shape == (3, 12, 20)
     assert masks[0, 1:5, 2:8].all()
     assert masks[0].sum() == 4 * 6
@@ -49,7 +53,7 @@ def test_upstreams_boxes_are_rows_then_columns() -> None:
 
 
 def test_a_person_between_two_tokens_gets_the_nearest_one() -> None:
-    masks = listeners_of(SOURCE, SIZE, [[Region(40, 70, 42, 72)], [Region(0, 120, 96, 160)]]).masks
+    masks = listeners_of(CUT, [[Region(40, 70, 42, 72)], [Region(0, 120, 96, 160)]]).masks
     assert masks[0, ::2, ::2].sum() == 1
     assert masks[0, 4, 8] == 1
     assert masks[2, 4, 8] == 0
@@ -60,7 +64,7 @@ def test_a_person_outside_the_shown_part_is_not_found() -> None:
     at_the_edge = region_of(wide, Box(0.0, 0.2, 0.1, 0.8))
     middle = region_of(wide, Box(0.5, 0.2, 0.6, 0.8))
     with pytest.raises(SpeakerNotFound, match="outside the part"):
-        listeners_of(wide, SIZE, [[at_the_edge], [middle]])
+        listeners_of(centre_cut(wide, SIZE), [[at_the_edge], [middle]])
 
 
 @pytest.fixture(scope="module")
@@ -79,13 +83,21 @@ def finder() -> FaceFinder:
     return FaceFinder()
 
 
+def heard(
+    finder: FaceFinder, path: Path, size: Size, how: How, voices: int, others: Others
+) -> Listeners | None:
+    """With the crop at the centre."""
+    seen = look_at(finder, path)
+    return choose_listeners(seen, centre_cut(seen.source, size), how, voices, others)
+
+
 def test_a_speaker_is_counted_from_the_left_and_the_other_one_hears_silence(
     finder: FaceFinder, two_faces: Path
 ) -> None:
     size = Size(176, 96)
 
     def chosen(others: Others, **how: object) -> torch.Tensor:
-        found = choose_listeners(finder, two_faces, size, How(**how), 1, others)
+        found = heard(finder, two_faces, size, How(**how), 1, others)
         assert found is not None
         assert found.is_gated is (others is Others.GATE)
         return found.masks
@@ -100,9 +112,9 @@ def test_a_speaker_is_counted_from_the_left_and_the_other_one_hears_silence(
     gated = chosen(Others.GATE, speaker=1)
     assert torch.equal(gated[0], right[0])
     assert len(gated) == 2
-    assert choose_listeners(finder, two_faces, size, How(), 1, Others.FREE) is None
+    assert heard(finder, two_faces, size, How(), 1, Others.FREE) is None
     with pytest.raises(SpeakerNotFound, match="speaker 2 is not"):
-        choose_listeners(finder, two_faces, size, How(speaker=2), 1, Others.SILENT)
+        heard(finder, two_faces, size, How(speaker=2), 1, Others.SILENT)
 
 
 def test_a_face_that_the_video_does_not_show_neither_speaks_nor_listens(
@@ -116,7 +128,7 @@ def test_a_face_that_the_video_does_not_show_neither_speaks_nor_listens(
 
     def chosen(**how: object) -> object:
         path = tmp_path / "wide.png"
-        return choose_listeners(finder, path, Size(32, 48), How(**how), 1, Others.SILENT)
+        return heard(finder, path, Size(32, 48), How(**how), 1, Others.SILENT)
 
     assert chosen() is None
     assert chosen(speaker=1) is None
@@ -128,16 +140,16 @@ def test_two_voices_belong_to_the_left_and_the_right_face_or_to_boxes(
     finder: FaceFinder, two_faces: Path
 ) -> None:
     size = Size(176, 96)
-    found = choose_listeners(finder, two_faces, size, How(), 2, Others.SILENT)
+    found = heard(finder, two_faces, size, How(), 2, Others.SILENT)
     assert found is not None
     assert not found.is_gated
     assert found.masks[0, :, :11].any()
     assert found.masks[1, :, 11:].any()
     boxes = (Box(0.5, 0, 1, 1), Box(0, 0, 0.5, 1))
-    swapped = choose_listeners(finder, two_faces, size, How(speakers=boxes), 2, Others.SILENT)
+    swapped = heard(finder, two_faces, size, How(speakers=boxes), 2, Others.SILENT)
     assert swapped is not None
     assert swapped.masks[0, :, 11:].all()
     portrait = EXAMPLES / "portrait.jpg"
     with pytest.raises(SpeakerNotFound, match="shows 1 face where two"):
-        choose_listeners(finder, portrait, size, How(), 2, Others.SILENT)
-    assert choose_listeners(finder, portrait, size, How(), 1, Others.SILENT) is None
+        heard(finder, portrait, size, How(), 2, Others.SILENT)
+    assert heard(finder, portrait, size, How(), 1, Others.SILENT) is None

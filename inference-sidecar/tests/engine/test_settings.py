@@ -13,7 +13,7 @@ from inference_sidecar.engines.infinitetalk.settings import InfiniteTalkSettings
 def test_the_defaults_suit_one_l40s() -> None:
     settings = InfiniteTalkSettings(model_storage_path=Path("/models"))
     how = settings.render_settings(RECIPES["lightx2v-4"])
-    assert (settings.infinitetalk_size, settings.infinitetalk_precision) == ("432p", "fp8")
+    assert (settings.infinitetalk_size, settings.infinitetalk_precision) == ("480p", "fp8")
     assert (how.frames, how.motion, how.steps, how.shift) == (81, 9, 4, 5.0)
     assert (how.text_guide, how.audio_guide, how.colour) == (1.0, 2.0, 1.0)
     assert (how.grid, how.guided_steps) == (Grid.UNIFORM, 2)

@@ -19,6 +19,7 @@ from inference_sidecar.engines.infinitetalk.sampling.guidance import Guidance
 from inference_sidecar.engines.infinitetalk.sampling.interfaces import Conditions, Text
 from inference_sidecar.engines.infinitetalk.settings import InfiniteTalkSettings
 from inference_sidecar.engines.infinitetalk.tiers import tiers_of
+from inference_sidecar.foundation.contracts import Sampling
 from stage.tiny_engine import Watched, a_request, tiny_settings
 
 
@@ -109,6 +110,12 @@ def test_the_estimate_counts_the_forwards_that_are_run(
     counting.forwards = 0
     (chunk,) = engine.render(request, plan, Watched(), None)
     assert counting.forwards == forwards
+    assert plan.sampling == Sampling(
+        quality=quality,
+        recipe="lightx2v-4",
+        steps=8 if quality == "high" else 4,
+        forwards=forwards,
+    )
     assert chunk.details["quality"] == quality
     assert f"in {forwards} forwards" in chunk.details["steps"]
     size = Size(832, 480)

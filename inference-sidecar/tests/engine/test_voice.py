@@ -1,5 +1,6 @@
 """From an audio file to the embeddings of each frame."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from inference_sidecar.engines.infinitetalk.inputs.speech import (
     SAMPLE_RATE,
     level_loudness,
     pad_to_frames,
+    pauses_of,
     read_speech,
     video_frames,
 )
@@ -166,6 +168,32 @@ def test_a_lead_of_two_seconds_shifts_what_is_heard_by_50_frames() -> None:
     assert heard(led, 52, 50, is_last=False) == heard(plain, 2, 50, is_last=False)
     assert all(value < 0 for values in heard(led, 0, 48, is_last=False) for value in values)
     assert all(value < 0 for values in heard(led, 112, 40, is_last=True) for value in values)
+
+
+def test_pauses_are_quiet_stretches_of_more_than_a_third_of_a_second() -> None:
+    frames = np.full((60, 640), 0.1)
+    for quiet in (slice(0, 3), slice(10, 18), slice(30, 37), slice(50, 60)):
+        frames[quiet] = 0.002
+    assert pauses_of(frames.ravel()) == ((10, 18), (50, 60))
+    # Of a frame that is not whole, nothing is known.
+    assert pauses_of(np.zeros(8 * 640 + 100)) == ((0, 8),)
+    assert pauses_of(np.zeros(100)) == ()
+
+
+def test_in_a_pause_silence_is_heard_and_everything_else_stays_to_the_bit() -> None:
+    ends = VoiceEnds(2, 0, Tail.SILENCE)
+    plain, gated = (
+        StoredVoice(20, 1, 1, given, torch.full((3, 1, 1), -1.0))
+        for given in (ends, replace(ends, pauses=((5, 13),)))
+    )
+    for track in (plain, gated):
+        track.store(0, torch.arange(20.0)[:, None])
+    heard, without = (x.window(0, 22, is_last=True)[..., 0, 0] for x in (plain, gated))
+    # Two frames of lead; each frame hears two neighbours on either side.
+    is_pause = (heard >= 5) & (heard < 13)
+    assert is_pause.any()
+    assert (without[is_pause] == -1).all()
+    assert torch.equal(without[~is_pause], heard[~is_pause])
 
 
 def test_silence_needs_an_embedding() -> None:

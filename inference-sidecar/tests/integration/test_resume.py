@@ -43,6 +43,7 @@ async def test_an_interrupted_render_is_finished_with_the_same_result(
 
     completed = await orchestrator.event(job, "render.completed")
 
+    assert completed["rendered"]["resumed"] is True
     assert "render process died, going on in another" in sidecar.messages()
     assert [event["type"] for event in orchestrator.events_of(job)] == [
         "render.started",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import threading
 import weakref
 from collections.abc import Iterator
@@ -15,43 +14,29 @@ import pytest
 from inference_sidecar.engines.engine import (
     Chunk,
     Control,
-    Engine,
     Plan,
     Readiness,
     RenderRequest,
     ResumeState,
-    Size,
 )
 from inference_sidecar.engines.null.engine import NullEngine
 from inference_sidecar.engines.null.settings import NullSettings
-from inference_sidecar.foundation.contracts import EngineFacts
+from inference_sidecar.foundation.contracts import EngineFacts, Sampling
 from inference_sidecar.foundation.errors import GpuOutOfMemory, RenderFailed
-from inference_sidecar.foundation.find_ffmpeg import find_ffmpeg
 from inference_sidecar.rendering import render_child
-from inference_sidecar.rendering.render_child import RenderChild
 from inference_sidecar.rendering.render_protocol import (
-    CHILD_LINES,
     DoneLine,
     FailedLine,
-    KeptLine,
-    Lines,
-    LoadingLine,
-    NotLoadedLine,
-    OrderLine,
-    PlannedLine,
-    ProgressLine,
     ReadyLine,
     RenderedLine,
-    RenderOrderLine,
     StageBegunLine,
     StageLine,
     StartedLine,
-    StopLine,
     StoppedLine,
     TakenLine,
     facts_of,
 )
-from stage.orchestrator import wav
+from stage.render_parent import Parent, following, following_failure, order_lines
 
 
 def pictures_in(path: Path) -> bytes:
@@ -82,6 +67,9 @@ class HungryEngine(NullEngine):
         yield from super().render(request, plan, control, resume)
 
 
+SAMPLING = Sampling(quality="high", recipe="lightx2v-4", steps=8, forwards=16)
+
+
 class WarmingEngine(NullEngine):
     """Has three pieces to warm up, the second of which waits and the third of which fails."""
 
@@ -99,6 +87,9 @@ class WarmingEngine(NullEngine):
         yield
         raise RuntimeError("the third piece does not fit")
 
+    def plan(self, request: RenderRequest, size_class: str | None = None) -> Plan:
+        return replace(super().plan(request, size_class), sampling=SAMPLING, cuts=(75,))
+
     def render(
         self, request: RenderRequest, plan: Plan, control: Control, resume: ResumeState | None
     ) -> Iterator[Chunk]:
@@ -106,104 +97,6 @@ class WarmingEngine(NullEngine):
         for chunk in super().render(request, plan, control, resume):
             checks = {"sharpnessMost": 1.5 + chunk.index}
             yield replace(chunk, checks=checks, details={"attention": "exact"})
-
-
-class Parent:
-    """The other end of the socket pair."""
-
-    def __init__(self, tmp_path: Path, engine: Engine | None = None) -> None:
-        self._folder = tmp_path
-        ours, theirs = socket.socketpair()
-        self._socket = ours
-        self._reader = ours.makefile("rb")
-        self.is_gone = threading.Event()
-        self.taken: list[int] = []
-        self.sizes: list[str] = []
-        self.stages: list[StageBegunLine | StageLine] = []
-        self.loaded: list[float] = []
-        self._lines = Lines(theirs.detach())
-        child = RenderChild(self._lines, engine or NullEngine(NullSettings()), find_ffmpeg())
-        self._thread = threading.Thread(target=child.serve, args=(self.is_gone.set,))
-        self._thread.start()
-        (tmp_path / "image").write_bytes(b"not looked at")
-        (tmp_path / "audio").write_bytes(wav(2))
-
-    def order(
-        self,
-        number: int,
-        prompt: str = "",
-        frames: int = 50,
-        *,
-        folder: str = "",
-        seed: int = 1,
-        started_at_ms: int | None = None,
-    ) -> None:
-        request = RenderRequest(
-            job_id="j",
-            image=self._folder / "image",
-            audio=self._folder / "audio",
-            prompt=prompt,
-            seed=seed,
-            delivery=Size(1280, 720),
-            frames=frames,
-        )
-        output = self._folder / folder / f"{number}.mp4"
-        output.parent.mkdir(exist_ok=True)
-        line = RenderOrderLine(
-            order=number, request=request, output=output, started_at_ms=started_at_ms
-        )
-        self._socket.sendall(line.to_json() + b"\n")
-
-    def stop(self, number: int) -> None:
-        self._socket.sendall(StopLine(order=number).to_json() + b"\n")
-
-    def receive_kept(self) -> int:
-        while not isinstance(line := self.receive(), KeptLine):
-            assert isinstance(line, StartedLine | ProgressLine)
-        return line.chunks
-
-    def stop_after_keeping(self, number: int, folder: Path) -> int:
-        """Stops an order once a piece of it is safe; returns how many chunks are."""
-        chunks = self.receive_kept()
-        assert (folder / "pieces" / "kept").exists()
-        self.stop(number)
-        while not isinstance(line := self.receive(), StoppedLine):
-            assert isinstance(line, ProgressLine | KeptLine)
-            chunks = line.chunks if isinstance(line, KeptLine) else chunks
-        return chunks
-
-    def receive(self) -> ReadyLine | OrderLine:
-        """The next line; acknowledgements go to `taken`, sizes to `sizes`, stages to `stages`."""
-        while True:
-            line = self._next_line()
-            if isinstance(line, TakenLine):
-                self.taken.append(line.order)
-            elif isinstance(line, PlannedLine):
-                self.sizes.append(line.size_class)
-            elif isinstance(line, StageBegunLine | StageLine):
-                self.stages.append(line)
-            else:
-                return line
-
-    def _next_line(self) -> ReadyLine | OrderLine:
-        while isinstance(line := CHILD_LINES.validate_json(self._reader.readline()), LoadingLine):
-            self.loaded.append(line.loading.percent)
-        assert not isinstance(line, NotLoadedLine)
-        return line
-
-    def receive_without_progress(self) -> ReadyLine | OrderLine:
-        while isinstance(line := self.receive(), ProgressLine):
-            pass
-        return line
-
-    def leave(self) -> None:
-        self._socket.shutdown(socket.SHUT_WR)
-        assert self.is_gone.wait(5)
-        self._thread.join(10)
-        assert not self._thread.is_alive()
-        self._reader.close()
-        self._socket.close()
-        self._lines.close()
 
 
 @pytest.fixture
@@ -232,22 +125,22 @@ def test_a_prepared_video_is_delivered_again_where_it_is_asked_for_and_as_long(
     parent: Parent, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     parent.order(1, "null:prepared")
-    first = _following(parent, DoneLine)
+    first = following(parent, DoneLine)
 
     def encode_nothing(*_: object, **__: object) -> None:
         raise RenderFailed("nothing is encoded any more")
 
     monkeypatch.setattr(render_child, "PiecewiseEncoder", encode_nothing)
     parent.order(2, "null:prepared")
-    second = _following(parent, DoneLine)
+    second = following(parent, DoneLine)
     assert isinstance(first, DoneLine)
     assert isinstance(second, DoneLine)
     assert second.result.video == replace(first.result.video, path=tmp_path / "2.mp4")
     assert (tmp_path / "2.mp4").read_bytes() == (tmp_path / "1.mp4").read_bytes()
     parent.order(3, "null:prepared", frames=25)
-    assert isinstance(_following(parent, FailedLine), FailedLine)
+    assert isinstance(following(parent, FailedLine), FailedLine)
     parent.order(4)
-    assert isinstance(_following(parent, FailedLine), FailedLine)
+    assert isinstance(following(parent, FailedLine), FailedLine)
 
 
 def test_a_start_tells_how_far_it_is_loaded_each_percent_once(tmp_path: Path) -> None:
@@ -270,9 +163,9 @@ def test_the_engine_warms_up_while_no_order_waits_and_its_failure_ends_nothing(
         assert isinstance(line, TakenLine)
         parent.taken.append(line.order)
     engine.may_go_on.set()
-    assert isinstance(_following(parent, DoneLine), DoneLine)
+    assert isinstance(following(parent, DoneLine), DoneLine)
     parent.order(2)
-    done = _following(parent, DoneLine)
+    done = following(parent, DoneLine)
     assert isinstance(done, DoneLine)
     assert engine.pieces == ["first", "second", "render", "render"]
     parent.leave()
@@ -286,9 +179,11 @@ def test_a_result_tells_what_the_engine_measured_and_what_changed_since_it_was_l
     parent = Parent(tmp_path, engine)
     assert isinstance(parent.receive(), ReadyLine)
     parent.order(1, frames=150)
-    done = _following(parent, DoneLine)
+    done = following(parent, DoneLine)
     assert isinstance(done, DoneLine)
     assert done.result.checks == {"sharpnessMost": 2.5}
+    assert done.result.sampling == SAMPLING
+    assert parent.are_cut == [True]
     assert done.result.engine_facts.details["attention"] == "exact"
     parent.leave()
 
@@ -296,7 +191,7 @@ def test_a_result_tells_what_the_engine_measured_and_what_changed_since_it_was_l
 def test_the_next_order_starts_before_the_file_is_complete(parent: Parent) -> None:
     parent.order(1)
     parent.order(2)
-    kinds = [(line.kind, line.order) for line in _order_lines(parent, 6)]
+    kinds = [(line.kind, line.order) for line in order_lines(parent, 6)]
     assert kinds.index(("rendered", 1)) < kinds.index(("started", 2))
     assert {("done", 1), ("done", 2)} <= set(kinds)
 
@@ -311,7 +206,7 @@ def test_an_order_is_acknowledged_before_its_first_line_and_while_another_render
     parent.stop(1)
     assert isinstance(parent.receive_without_progress(), StoppedLine)
     assert parent.taken == [1, 2]
-    assert isinstance(_following(parent, DoneLine), DoneLine)
+    assert isinstance(following(parent, DoneLine), DoneLine)
 
 
 def test_a_stop_ends_the_render_but_not_the_process(parent: Parent, tmp_path: Path) -> None:
@@ -354,7 +249,7 @@ def test_a_failure_is_reported_with_its_code(parent: Parent, prompt: str, code: 
 
 def test_out_of_memory_is_retried_once_at_the_next_smaller_size(parent: Parent) -> None:
     parent.order(1, "null:oom")
-    lines = _order_lines(parent, 3)
+    lines = order_lines(parent, 3)
     done = lines[-1]
     assert isinstance(done, DoneLine)
     assert done.result.degraded
@@ -376,17 +271,17 @@ def test_an_interrupted_render_resumes_after_the_kept_pieces(
     parent: Parent, tmp_path: Path
 ) -> None:
     parent.order(1, frames=900, folder="whole")
-    assert isinstance(_following(parent, DoneLine), DoneLine)
+    assert isinstance(following(parent, DoneLine), DoneLine)
     parent.order(2, "null:seconds=2", frames=900, folder="cut")
     kept = parent.stop_after_keeping(2, tmp_path / "cut")
 
     parent.order(3, "null:seconds=2", frames=900, folder="cut", started_at_ms=12_345)
 
-    started = _following(parent, StartedLine)
+    started = following(parent, StartedLine)
     assert isinstance(started, StartedLine)
     assert started.fraction == pytest.approx(kept / 12)
     assert started.at_ms > 12_345
-    done = _following(parent, DoneLine)
+    done = following(parent, DoneLine)
     assert isinstance(done, DoneLine)
     assert done.result.started_at_ms == 12_345
     assert pictures_in(tmp_path / "cut/3.mp4") == pictures_in(tmp_path / "whole/1.mp4")
@@ -398,10 +293,10 @@ def test_the_kept_pieces_of_another_render_are_not_used(parent: Parent, tmp_path
 
     parent.order(2, "null:seconds=2", frames=900, folder="cut", seed=2)
 
-    started = _following(parent, StartedLine)
+    started = following(parent, StartedLine)
     assert isinstance(started, StartedLine)
     assert started.fraction == 0
-    assert isinstance(_following(parent, DoneLine), DoneLine)
+    assert isinstance(following(parent, DoneLine), DoneLine)
 
 
 def test_a_degraded_render_resumes_at_its_smaller_size(parent: Parent, tmp_path: Path) -> None:
@@ -412,10 +307,10 @@ def test_a_degraded_render_resumes_at_its_smaller_size(parent: Parent, tmp_path:
 
     parent.order(2, "null:oom null:seconds=2", frames=900, folder="cut")
 
-    started = _following(parent, StartedLine)
+    started = following(parent, StartedLine)
     assert isinstance(started, StartedLine)
     assert started.fraction == pytest.approx(kept / 12)
-    done = _following(parent, DoneLine)
+    done = following(parent, DoneLine)
     assert isinstance(done, DoneLine)
     assert done.result.degraded
     assert done.result.generation.width < done.result.video.width
@@ -431,22 +326,6 @@ def test_a_file_that_cannot_be_finished_is_a_failed_render(parent: Parent, tmp_p
     assert line.code == "RENDER_FAILED"
 
 
-def _following(parent: Parent, kind: type[OrderLine]) -> OrderLine:
-    """The next line of this kind; fails at a line that reports a failure."""
-    while not isinstance(line := parent.receive(), kind):
-        assert not isinstance(line, FailedLine | ReadyLine)
-    return line
-
-
-def _order_lines(parent: Parent, count: int) -> list[OrderLine]:
-    lines: list[OrderLine] = []
-    while len(lines) < count:
-        line = parent.receive_without_progress()
-        assert not isinstance(line, ReadyLine)
-        lines.append(line)
-    return lines
-
-
 def test_each_stage_is_told_when_it_begins_and_when_it_ends(parent: Parent) -> None:
     assert {line.order for line in parent.stages} == {None}
     assert [line.name for line in parent.stages if isinstance(line, StageLine)] == [
@@ -454,7 +333,7 @@ def test_each_stage_is_told_when_it_begins_and_when_it_ends(parent: Parent) -> N
     ]
     parent.stages.clear()
     parent.order(1, frames=100)
-    _following(parent, DoneLine)
+    following(parent, DoneLine)
 
     begun = [line for line in parent.stages if isinstance(line, StageBegunLine)]
     ended = [line for line in parent.stages if isinstance(line, StageLine)]
@@ -472,15 +351,10 @@ def test_each_stage_is_told_when_it_begins_and_when_it_ends(parent: Parent) -> N
 
 def test_a_stage_that_fails_tells_with_what(parent: Parent) -> None:
     parent.order(1, "null:oom-always")
-    _following_failure(parent)
+    following_failure(parent)
     assert [line.error for line in parent.stages if isinstance(line, StageLine)][-1:] == [
         "GPU_OUT_OF_MEMORY"
     ]
-
-
-def _following_failure(parent: Parent) -> None:
-    while not isinstance(parent.receive(), FailedLine):
-        pass
 
 
 def test_facts_are_cut_to_the_limits_of_a_message() -> None:

@@ -101,6 +101,15 @@ def test_only_the_time_in_which_it_has_the_device_is_used(clock: Clock) -> None:
     assert progress.used() == Used(gpu_seconds=7, size="480p", engine="null", device="cpu")
 
 
+def test_nothing_is_learned_from_a_render_with_more_chunks_than_its_length_tells() -> None:
+    progress = RenderProgress()
+    progress.order("infinitetalk", "cpu", frames_per_chunk=72)
+    progress.plan("480p", is_cut=True)
+    assert progress.used().frames_per_chunk is None
+    progress.plan("480p")
+    assert progress.used().frames_per_chunk == 72
+
+
 def test_the_time_of_a_worker_is_one_activity_at_each_moment(clock: Clock) -> None:
     spent = TimeSpent()
     clock.now += 5

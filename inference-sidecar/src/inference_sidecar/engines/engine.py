@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple, Protocol
 
 from inference_sidecar.engines.stages import LoadStages, Stages, Untimed
-from inference_sidecar.foundation.contracts import FRAMES_PER_SECOND, JobWarning
+from inference_sidecar.foundation.contracts import FRAMES_PER_SECOND, JobWarning, Sampling
 from inference_sidecar.foundation.errors import ResumeRefused
 
 if TYPE_CHECKING:
@@ -137,6 +137,8 @@ class Plan:
     delivery: what the encoder scales to; the request's, unless the engine says otherwise (`null`).
     warnings: what the caller should know about the media; the result shows them.
     may_repeat: an earlier video of the same length and size will do, which only a benchmark wants.
+    cuts: frames at which another scene of a source video begins, with a chunk of its own.
+    sampling: of an engine that samples.
     """
 
     generation: Size
@@ -146,6 +148,8 @@ class Plan:
     size_class: str
     warnings: tuple[JobWarning, ...] = ()
     may_repeat: bool = False
+    cuts: tuple[int, ...] = ()
+    sampling: Sampling | None = None
 
     @property
     def frames(self) -> int:

@@ -662,6 +662,15 @@ class Used(WireModel):
     is_resumed: bool | None = Field(default=None, exclude_if=is_none)
 
 
+class Sampling(WireModel):
+    """How a model of diffusion made a video."""
+
+    quality: Literal["draft", "standard", "high"]
+    recipe: Annotated[str, Field(max_length=64)]
+    steps: PositiveInt
+    forwards: PositiveInt
+
+
 class Rendered(WireModel):
     """What a worker reports about a rendered video; all of it is shown on the result."""
 
@@ -676,7 +685,9 @@ class Rendered(WireModel):
     engine: Annotated[str, Field(max_length=64)]
     engine_facts: EngineFacts | None = Field(default=None, exclude_if=is_none)
     generation: FrameSize
+    sampling: Sampling | None = Field(default=None, exclude_if=is_none)
     degraded: bool
+    resumed: bool | None = Field(default=None, exclude_if=is_none)
     render_seconds: NonNegativeFloat
     warnings: Annotated[list[JobWarning], Field(max_length=6)] | None = Field(
         default=None, exclude_if=is_none

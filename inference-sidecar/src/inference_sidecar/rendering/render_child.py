@@ -153,6 +153,7 @@ class RenderChild:
             engine=self._engine.name,
             engine_facts=self._facts_with(made.last),
             generation=FrameSize(width=generation.width, height=generation.height),
+            sampling=made.plan.sampling,
             degraded=made.is_degraded,
             warnings=made.plan.warnings,
             checks=dict(made.last.checks) if made.last is not None else {},
@@ -181,7 +182,9 @@ class RenderChild:
         plan = self._engine.plan(request, kept.size_class if kept is not None else None)
         control.estimated_seconds = plan.estimated_seconds
         while True:
-            self._lines.send(PlannedLine(order=order.order, size_class=plan.size_class))
+            self._lines.send(
+                PlannedLine(order=order.order, size_class=plan.size_class, is_cut=bool(plan.cuts))
+            )
             smaller = next_smaller(plan.size_class)
             try:
                 return self._encode(order, plan, control, kept, is_degraded=is_degraded)

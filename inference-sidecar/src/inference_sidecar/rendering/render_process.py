@@ -421,7 +421,7 @@ class RenderProcess:
         while not isinstance(line := await order.next(), RenderedLine):
             render.note_stage(line)
             if isinstance(line, PlannedLine):
-                render.progress.plan(line.size_class)
+                render.progress.plan(line.size_class, is_cut=line.is_cut)
                 render.spans.plan(line.size_class)
             elif isinstance(line, StartedLine):
                 render.progress.start(line.estimated_seconds, line.fraction)

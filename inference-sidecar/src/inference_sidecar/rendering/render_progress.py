@@ -20,6 +20,7 @@ class RenderProgress:
         self._engine: str | None = None
         self._device: str | None = None
         self._size: str | None = None
+        self._is_cut = False
         self._frames_per_chunk: int | None = None
         self._seconds_per_video_second: float | None = None
         self._is_resumed = False
@@ -44,9 +45,12 @@ class RenderProgress:
         self._ordered_at, self._started_at = time.monotonic(), None
         self._advanced_after = self.fraction = self.first_fraction = 0.0
 
-    def plan(self, size: str) -> None:
-        """The engine chose this size; a smaller one after the memory ran out."""
-        self._size = size
+    def plan(self, size: str, *, is_cut: bool = False) -> None:
+        """The engine chose this size; a smaller one after the memory ran out.
+
+        is_cut: it renders more chunks than the length tells, so nothing is learned from its time.
+        """
+        self._size, self._is_cut = size, is_cut
 
     def start(self, estimated_seconds: float, fraction: float) -> None:
         """The first forward pass of this process begins, after this fraction."""
@@ -86,7 +90,7 @@ class RenderProgress:
             size=self._size,
             engine=self._engine,
             device=self._device,
-            frames_per_chunk=self._frames_per_chunk,
+            frames_per_chunk=None if self._is_cut else self._frames_per_chunk,
             seconds_per_video_second=self._seconds_per_video_second,
             is_resumed=self._is_resumed or None,
         )

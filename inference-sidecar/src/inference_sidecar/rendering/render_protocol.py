@@ -21,6 +21,7 @@ from inference_sidecar.foundation.contracts import (
     NonNegativeFloat,
     NonNegativeInt,
     PositiveInt,
+    Sampling,
     WireModel,
 )
 from inference_sidecar.foundation.errors import SidecarError
@@ -121,10 +122,14 @@ class TakenLine(_AboutOrder):
 
 
 class PlannedLine(_AboutOrder):
-    """Child: the engine renders at this size. Comes again when the memory ran out."""
+    """Child: the engine renders at this size. Comes again when the memory ran out.
+
+    is_cut: chunks begin where scenes of a source video do, so there are more of them than usual.
+    """
 
     kind: Literal["planned"] = "planned"
     size_class: str
+    is_cut: bool = False
 
 
 class StartedLine(_AboutOrder):
@@ -162,13 +167,14 @@ class RenderedLine(_AboutOrder):
 class RenderResult(WireModel):
     """One finished render: the encoded file, and what the job's result says about it.
 
-    checks: see `Chunk.checks`.
+    sampling: see `Plan.sampling`. checks: see `Chunk.checks`.
     """
 
     engine: str
     engine_facts: EngineFacts
     video: EncodedVideo
     generation: FrameSize
+    sampling: Sampling | None = None
     degraded: bool
     warnings: tuple[JobWarning, ...] = ()
     checks: dict[str, float] = Field(default_factory=dict[str, float])

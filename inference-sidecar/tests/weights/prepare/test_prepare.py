@@ -154,6 +154,18 @@ def test_a_refused_lora_leaves_no_file(
     assert not (storage / "resident").exists()
 
 
+@pytest.mark.parametrize("name", ["blocks.1.audio_cross_attn.proj", "audio_proj.proj1"])
+def test_a_lora_that_changes_the_audio_branch_is_refused(
+    storage: Path, write_lora: Callable[[dict[str, Tensor]], Path], name: str
+) -> None:
+    """Planted beside a change of the base, which alone would be merged."""
+    shape = published()[f"{name}.weight"].shape
+    planted = {f"{Q}.diff": torch.randn(32, 32), f"diffusion_model.{name}.diff": torch.ones(shape)}
+    with pytest.raises(WeightsError, match=rf"lora\.safetensors changes the audio .*{name}"):
+        prepare(storage, loras=((write_lora(planted), 1.0),), recipe="fusionx")
+    assert not (storage / TRANSFORMER).exists()
+
+
 def test_the_header_records_the_sources(storage: Path) -> None:
     info = prepare(storage).transformer("fp8").info
     assert info.part == "transformer"

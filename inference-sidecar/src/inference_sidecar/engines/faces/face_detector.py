@@ -11,6 +11,8 @@ from inference_sidecar.engines.faces.tflite_model import TfliteModel
 from inference_sidecar.engines.raster import Image, Points, warp_affine
 
 _MIN_SCORE: Final = 0.55
+_MOST_OVERLAP: Final = 0.3
+"""Of two faces: intersection over union."""
 _SCORE_LIMIT: Final = 80.0
 """Raw scores are clipped here before the sigmoid, where float32 would overflow."""
 
@@ -30,11 +32,12 @@ class DetectedFace:
         return (right - left) * (bottom - top)
 
     def overlaps(self, other: DetectedFace) -> bool:
-        """Whether the centre of the smaller box lies inside the larger one."""
-        small, large = sorted((self, other), key=lambda face: face.area)
-        x, y = (small.box[0] + small.box[2]) / 2, (small.box[1] + small.box[3]) / 2
-        left, top, right, bottom = large.box
-        return left < x < right and top < y < bottom
+        """Whether both boxes are taken for one face: their intersection is large enough a part of
+        their union. A face in front of a larger one is a face of its own."""
+        left, top = max(self.box[0], other.box[0]), max(self.box[1], other.box[1])
+        right, bottom = min(self.box[2], other.box[2]), min(self.box[3], other.box[3])
+        shared = max(right - left, 0.0) * max(bottom - top, 0.0)
+        return shared > _MOST_OVERLAP * (self.area + other.area - shared)
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from inference_sidecar.engines.raster import Image, Points
 
 _NOSE_TIP: Final = 1
 _CHEEKS: Final = (234, 454)
-_MOST_FACES: Final = 4
+_MOST_FACES: Final = 8
 """Candidates in each orientation whose features are located, at 6 ms each."""
 _UPRIGHT_BONUS: Final = 0.05
 """In doubt a picture is the right way up. In 250 portraits the true orientation scored higher than
@@ -107,6 +107,10 @@ class FaceFinder:
         if not faces:
             faces = [face for tile in _tiles(picture) for face in self._in_tile(*tile)]
         return FoundFaces(_without_doubles(faces), may_show_face)
+
+    def find_upright(self, picture: Image) -> tuple[Face, ...]:
+        """The upright faces alone, the most prominent one first; for one of many pictures."""
+        return _without_doubles(self._located(picture, self._detector.find_faces(picture)))
 
     def _located(self, picture: Image, detected: list[DetectedFace]) -> list[Face]:
         located = [(face, self._mesh.locate(picture, face)) for face in detected[:_MOST_FACES]]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -25,15 +25,18 @@ from inference_sidecar.engines.engine import (
     Size,
     fingerprint_of,
 )
-from inference_sidecar.engines.faces.face_finder import FaceFinder
+from inference_sidecar.engines.faces.face_finder import Face, FaceFinder
 from inference_sidecar.engines.infinitetalk.capacity.device import Device
 from inference_sidecar.engines.infinitetalk.capacity.generation_sizes import GenerationSizes
 from inference_sidecar.engines.infinitetalk.capacity.memory_plan import GIB, MemoryPlan, gib
 from inference_sidecar.engines.infinitetalk.inputs.check_face import check_face
+from inference_sidecar.engines.infinitetalk.inputs.choose_cut import choose_cut, require_both
 from inference_sidecar.engines.infinitetalk.inputs.choose_listeners import choose_listeners
+from inference_sidecar.engines.infinitetalk.inputs.cut import Cut
 from inference_sidecar.engines.infinitetalk.inputs.portrait import read_portrait
 from inference_sidecar.engines.infinitetalk.inputs.prepare_job import Encoders, Scene, prepare_job
-from inference_sidecar.engines.infinitetalk.inputs.source_video import SourceVideo
+from inference_sidecar.engines.infinitetalk.inputs.seen import Seen, look_at
+from inference_sidecar.engines.infinitetalk.inputs.source_video import SourceVideo, find_cuts
 from inference_sidecar.engines.infinitetalk.loading.calibration import (
     FIXED_SECONDS,
     Pace,
@@ -51,9 +54,10 @@ from inference_sidecar.engines.infinitetalk.sampling.windows import plan_windows
 from inference_sidecar.engines.infinitetalk.settings import InfiniteTalkSettings
 from inference_sidecar.engines.infinitetalk.tiers import Tier, tiers_of
 from inference_sidecar.engines.stages import LoadStages
+from inference_sidecar.foundation.contracts import Sampling
 from inference_sidecar.foundation.errors import GpuOutOfMemory, RenderFailed
 
-_VERSION: Final = "infinitetalk-3"
+_VERSION: Final = "infinitetalk-4"
 _STILL_SECONDS: Final = 60
 """Of a video whose camera may stand still: beyond it a still picture drifts."""
 _LANDSCAPE: Final = Size(1280, 720)
@@ -172,24 +176,33 @@ class InfiniteTalkEngine:
     def plan(self, request: RenderRequest, size_class: str | None = None) -> Plan:
         """One chunk per window of the model.
 
-        Raises `ImageUnreadable`, `NoFace`, `FaceUnusable` if the face is outside the frame,
+        Raises `ImageUnreadable`, `FaceUnusable` if the face is outside the frame,
         `SpeakerNotFound`, and `RenderFailed` for two voices without weights for them.
         """
         loaded = self._loaded
         tier, rendering = self._tier(request), self._rendering(request)
         chosen = size_class or tier.size_class
         generation = self._sizes.of(chosen, request.delivery)
-        windows = plan_windows(request.frames, rendering)
+        seen = look_at(loaded.faces, request.image)
+        cuts: tuple[int, ...] = ()
+        if request.video is not None:
+            end = VideoEnd(request.how.video_end)
+            cuts = find_cuts(request.video, request.frames, rendering, end)
+        windows = plan_windows(request.frames, rendering, cuts)
         per_chunk = self._seconds_per_chunk(generation, rendering)
         is_chosen = len(request.heard) > 1 or self._others is not Others.FREE
-        warnings = check_face(loaded.faces, request.image, generation, is_speaker_chosen=is_chosen)
+        # Of a video, the first picture; the later ones may move the cut.
+        cut = choose_cut(seen, generation, request.how, len(request.heard), rendering.crop)
         if len(request.heard) > 1 and not loaded.model.has_multi:
             raise RenderFailed(
                 "Two people speak, and the audio branch for two voices is not loaded: run `python"
                 " -m inference_sidecar.weights fetch --with multi`, then `prepare`."
             )
         if len(request.heard) > 1 or request.how.speaker is not None:
-            self._listeners(request, generation)
+            self._listeners(request, seen, cut)
+        if len(request.heard) > 1:
+            require_both(seen, cut, request.how)
+        warnings = check_face(seen, cut, is_speaker_chosen=is_chosen)
         return Plan(
             generation=generation,
             delivery=request.delivery,
@@ -197,6 +210,13 @@ class InfiniteTalkEngine:
             estimated_seconds=FIXED_SECONDS + len(windows) * per_chunk,
             size_class=chosen,
             warnings=warnings,
+            cuts=cuts,
+            sampling=Sampling(
+                quality=tier.quality,
+                recipe=loaded.model.recipe.name,
+                steps=rendering.steps,
+                forwards=Guidance.of(rendering).forwards(rendering.steps),
+            ),
         )
 
     def render(
@@ -238,6 +258,7 @@ class InfiniteTalkEngine:
             self._rendering(request),
             self._others,
             self._prompt_of(request),
+            plan.cuts,
         )
         return fingerprint_of(request, plan, repr(decisive))
 
@@ -255,7 +276,7 @@ class InfiniteTalkEngine:
         with TemporaryDirectory(prefix="source-") as folder:
             with control.stage("prepare"):
                 control.check()
-                scene = self._scene(request, plan.generation, settings, Path(folder))
+                scene = self._scene(request, plan, control, Path(folder))
                 encoders = Encoders(model.text, model.voice)
                 prompt = self._prompt_of(request)
                 job = prepare_job(encoders, request, scene, prompt, settings, control)
@@ -271,31 +292,39 @@ class InfiniteTalkEngine:
                     {**facts, **self._changed},
                 )
 
-    def _scene(
-        self, request: RenderRequest, size: Size, settings: RenderSettings, folder: Path
-    ) -> Scene:
+    def _scene(self, request: RenderRequest, plan: Plan, control: Control, folder: Path) -> Scene:
         """What is filmed. folder: for frames of a source video, until the render ends."""
-        listeners = self._listeners(request, size)
+        settings, faces = self._rendering(request), self._loaded.faces
+        seen = look_at(faces, request.image)
+
+        def cut_around(later: Iterable[Sequence[Face]] = ()) -> Cut:
+            voices = len(request.heard)
+            return choose_cut(seen, plan.generation, request.how, voices, settings.crop, later)
+
         if request.video is not None:
-            starts = [window.start for window in plan_windows(request.frames, settings)]
+            windows = plan_windows(request.frames, settings, plan.cuts)
             end = VideoEnd(request.how.video_end)
+            starts = [window.start for window in windows]
             video = SourceVideo.open(request.video, starts, end, folder)
-            return Scene(video.frame(0, size), video.anchors(size), listeners)
-        portrait = read_portrait(request.image, size)
+            cut = cut_around(_while_wanted(video.faces(faces), control))
+            listeners = self._listeners(request, seen, cut)
+            return Scene(video.frame(0, cut), video.anchors(cut), listeners, plan.cuts)
+        cut = cut_around()
+        portrait = read_portrait(request.image, cut)
         is_moving = request.how.camera == "drift" or (
             request.how.camera == "auto"
             and self._settings.infinitetalk_camera == "auto"
             and request.frames > _STILL_SECONDS * FPS
         )
+        listeners = self._listeners(request, seen, cut)
         return Scene(portrait, MovingAnchor(portrait) if is_moving else None, listeners)
 
-    def _listeners(self, request: RenderRequest, size: Size) -> Listeners | None:
+    def _listeners(self, request: RenderRequest, seen: Seen, cut: Cut) -> Listeners | None:
         """Who hears which voice; None where everybody hears the only one."""
         voices, others = len(request.heard), self._others
         if voices == 1 and request.how.speaker is None and others is Others.FREE:
             return None
-        faces = self._loaded.faces
-        return choose_listeners(faces, request.image, size, request.how, voices, others)
+        return choose_listeners(seen, cut, request.how, voices, others)
 
     @property
     def _others(self) -> Others:
@@ -354,6 +383,15 @@ class InfiniteTalkEngine:
     def _seconds_per_chunk(self, size: Size, rendering: RenderSettings) -> float:
         loaded = self._loaded
         return loaded.pace.seconds_per_chunk(size, rendering, loaded.model.shape)
+
+
+def _while_wanted(
+    faces: Iterable[tuple[Face, ...]], control: Control
+) -> Iterator[tuple[Face, ...]]:
+    """The same, but a cancelled render ends between two pictures."""
+    for found in faces:
+        control.check()
+        yield found
 
 
 def _sampling_of(rendering: RenderSettings) -> dict[str, str]:

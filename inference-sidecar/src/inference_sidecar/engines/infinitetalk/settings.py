@@ -9,8 +9,10 @@ from pydantic import Field, model_validator
 
 from inference_sidecar.engines.infinitetalk.recipes import RECIPES, Recipe, SamplingRefused
 from inference_sidecar.engines.infinitetalk.sampling.render_settings import (
+    AtCuts,
     Check,
     ColourBy,
+    Crop,
     Others,
     RenderSettings,
     Tail,
@@ -54,7 +56,7 @@ class InfiniteTalkSettings(EngineSettings):
         "exact, a third as fast, in bf16 or fp32 only; for when ours is in doubt",
     )
     infinitetalk_size: SizeClass = Field(
-        default="432p",
+        default="480p",
         description="size that is generated; in landscape 720p is 1280x704, 480p 832x480, 432p "
         "768x432, 352p 640x352, and other aspects have about as many pixels",
     )
@@ -129,10 +131,25 @@ class InfiniteTalkSettings(EngineSettings):
         description="of jobs that leave it open: `auto` moves slowly in videos of more than a "
         "minute, `still` never",
     )
+    infinitetalk_crop: Crop = Field(
+        default=Crop.FACE,
+        description="the part of a picture of another aspect that is shown: `face` (the whole head "
+        "of who speaks), or the `centre` like upstream",
+    )
+    infinitetalk_at_cuts: AtCuts = Field(
+        default=AtCuts.SCENE,
+        description="what a cut of a source video begins: `scene` (a chunk of its own), or "
+        "`nothing` like upstream",
+    )
     infinitetalk_tail: Tail = Field(
         default=Tail.SILENCE,
         description="what the last chunk hears after the end of the voice: `silence`, or the voice "
         "backwards (`mirror`) like upstream",
+    )
+    infinitetalk_pauses: Literal["voice", "silence"] = Field(
+        default="voice",
+        description="what is heard in pauses of the voice: what the recording has there (`voice`), "
+        "or `silence`, where it is below -50 dBFS for more than 0.3 s",
     )
     infinitetalk_check: Check = Field(
         default=Check.PICTURE,
@@ -189,8 +206,11 @@ class InfiniteTalkSettings(EngineSettings):
             colour=self.infinitetalk_color,
             colour_by=self.infinitetalk_color_by,
             tail=self.infinitetalk_tail,
+            silent_pauses=self.infinitetalk_pauses == "silence",
             others=self.infinitetalk_others,
             check=self.infinitetalk_check,
+            crop=self.infinitetalk_crop,
+            at_cuts=self.infinitetalk_at_cuts,
         )
 
     def objection(self, recipe: Recipe) -> str | None:

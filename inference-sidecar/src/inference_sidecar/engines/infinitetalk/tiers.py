@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from inference_sidecar.engines.engine import QUALITIES, SIZE_CLASSES
+from inference_sidecar.engines.engine import QUALITIES, SIZE_CLASSES, Quality
 from inference_sidecar.engines.infinitetalk.recipes import Recipe
 from inference_sidecar.engines.infinitetalk.sampling.render_settings import RenderSettings
 from inference_sidecar.engines.infinitetalk.settings import InfiniteTalkSettings
@@ -17,7 +17,7 @@ _DRAFT_SIZE = "432p"
 class Tier:
     """One quality."""
 
-    quality: str
+    quality: Quality
     size_class: str
     rendering: RenderSettings
 

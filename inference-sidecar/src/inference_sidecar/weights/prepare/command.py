@@ -43,7 +43,7 @@ from inference_sidecar.weights.prepare.components import (
     write_tokenizer,
 )
 from inference_sidecar.weights.prepare.components import write_voice as write_voice_folder
-from inference_sidecar.weights.prepare.lora import Lora, read_lora
+from inference_sidecar.weights.prepare.lora import Lora, read_lora, require_untouched
 from inference_sidecar.weights.prepare.sources import Source, read_sources
 from inference_sidecar.weights.prepare.transformer import Conversion, write_transformer
 from inference_sidecar.weights.progress import Progress
@@ -114,6 +114,10 @@ class Preparation:
         sources = read_sources(files)
         shapes = {name: source.shape for name, source in sources.items()}
         loras = [self._read_lora(path, scale, shapes) for path, scale in self._loras()]
+        # The audio branch's file may hold tensors of the base too.
+        audio_branch = sources.keys() - read_sources(files[:-1]).keys()
+        for lora in loras:
+            require_untouched(lora, audio_branch)
         recipe = self.recipe or _recipe_of([lora.merged for lora in loras])
         for precision in self.precisions:
             conversion = Conversion(precision, self.granularity, torch.device(self.device))

@@ -106,6 +106,19 @@ def read_lora(path: Path, sha256: str, scale: float, shapes: Mapping[str, tuple[
     return Lora(MergedLora(path.name, sha256, scale), changes)
 
 
+def require_untouched(lora: Lora, names: Iterable[str]) -> None:
+    """Raises `WeightsError` if a LoRA changes any of these tensors of the audio branch.
+
+    The branch for two voices is loaded beside the transformer and gets no LoRA: one that changed
+    the branch for a single voice would give a model whose two branches differ by it.
+    """
+    if touched := sorted(set(names) & lora.changes.keys()):
+        raise WeightsError(
+            f"{lora.merged.name} changes the audio branch ({_some(touched)}), which LoRAs leave"
+            " alone. Give one for Wan 2.1 I2V 14B, or none."
+        )
+
+
 class _LayerNames:
     """Finds a layer by the name that a tool gave it."""
 
@@ -171,12 +184,15 @@ def _described(found: Mapping[str, Tensor]) -> str:
 def _refuse(path: Path, what: str, names: list[str]) -> None:
     if not names:
         return
-    shown = ", ".join(sorted(names)[:_SHOWN])
-    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
     raise WeightsError(
-        f"{path.name} has {what}: {shown}{more}. It was made for another model; give one for"
-        " Wan 2.1 I2V 14B, or none."
+        f"{path.name} has {what}: {_some(sorted(names))}. It was made for another model; give one"
+        " for Wan 2.1 I2V 14B, or none."
     )
+
+
+def _some(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return f"{', '.join(names[:_SHOWN])}{more}"
 
 
 def _read(path: Path) -> dict[str, Tensor]:

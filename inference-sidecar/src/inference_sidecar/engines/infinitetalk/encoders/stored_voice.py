@@ -80,6 +80,8 @@ class StoredVoice:
         indices = frame_indices(start, frames, self.frames, is_last=is_last, tail=tail)
         positions = indices - self._ends.lead_frames
         is_heard = (positions >= 0) & (positions < len(self._embedded))
+        for first, end in self._ends.pauses:
+            is_heard &= (positions < first) | (positions >= end)
         heard = self._embedded[np.where(is_heard, positions, 0)]
         if self._silence is not None:
             silent = positions[~is_heard] % len(self._silence)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 from inference_sidecar.engines.engine import Box, How, Size
-from inference_sidecar.engines.faces.face_finder import Face, FaceFinder
+from inference_sidecar.engines.faces.face_finder import Face
+from inference_sidecar.engines.infinitetalk.inputs.cut import Cut
 from inference_sidecar.engines.infinitetalk.inputs.persons import (
     Region,
     is_shown,
@@ -14,42 +14,37 @@ from inference_sidecar.engines.infinitetalk.inputs.persons import (
     region_of,
     strips_of_faces,
 )
+from inference_sidecar.engines.infinitetalk.inputs.seen import Seen
 from inference_sidecar.engines.infinitetalk.sampling.interfaces import Listeners
 from inference_sidecar.engines.infinitetalk.sampling.render_settings import Others
-from inference_sidecar.engines.raster import read_image
-from inference_sidecar.foundation.errors import ImageUnreadable, SpeakerNotFound
+from inference_sidecar.foundation.errors import SpeakerNotFound
 
 
 def choose_listeners(
-    finder: FaceFinder, path: Path, size: Size, how: How, voices: int, others: Others
+    seen: Seen, cut: Cut, how: How, voices: int, others: Others
 ) -> Listeners | None:
     """Of one or two voices; None where everybody hears the only voice.
 
     others: SILENT gives two people, of whom the second one hears nothing. Raises `SpeakerNotFound`
     for a face or a box that is not there, or not in the part of the picture that is shown.
     """
-    picture = read_image(path)
-    if picture is None:
-        raise ImageUnreadable("The image is not a PNG or JPEG.")
-    source = Size(picture.shape[1], picture.shape[0])
+    source, faces = seen.source, seen.found.faces
     if voices > 1 and how.speakers is not None:
-        boxes = [[region_of(source, box)] for box in how.speakers]
-        return listeners_of(source, size, boxes)
-    faces = finder.find(picture).faces
+        return listeners_of(cut, [[region_of(source, box)] for box in how.speakers])
     if voices > 1:
-        return listeners_of(source, size, _two_speakers(source, faces))
+        return listeners_of(cut, _two_speakers(source, faces))
     strips = strips_of_faces(source, faces) if faces else ()
-    shown = [strip for strip in strips if is_shown(source, size, strip)]
+    shown = [strip for strip in strips if is_shown(cut, strip)]
     if how.speaker is None:
         speaker, rest = (shown[0], shown[1:]) if shown else (None, [])
     else:
         speaker, rest = _named_speaker(source, strips, how.speaker)
-        rest = [strip for strip in rest if is_shown(source, size, strip)]
+        rest = [strip for strip in rest if is_shown(cut, strip)]
     if others is Others.FREE or speaker is None or not rest:
         return None
     if others is Others.GATE:
-        return listeners_of(source, size, [[speaker]], is_gated=True)
-    return listeners_of(source, size, [[speaker], rest])
+        return listeners_of(cut, [[speaker]], is_gated=True)
+    return listeners_of(cut, [[speaker], rest])
 
 
 def _two_speakers(source: Size, faces: Sequence[Face]) -> list[list[Region]]:

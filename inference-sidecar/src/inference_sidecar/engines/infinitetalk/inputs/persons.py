@@ -14,6 +14,7 @@ from torch.nn import functional
 
 from inference_sidecar.engines.engine import Box, Size
 from inference_sidecar.engines.faces.face_finder import Face
+from inference_sidecar.engines.infinitetalk.inputs.cut import Cut
 from inference_sidecar.engines.infinitetalk.sampling.interfaces import Listeners
 from inference_sidecar.foundation.errors import SpeakerNotFound
 
@@ -81,71 +82,69 @@ def region_of(source: Size, box: Box) -> Region:
 
 
 def listeners_of(
-    source: Size, size: Size, persons: Sequence[Sequence[Region]], *, is_gated: bool = False
+    cut: Cut, persons: Sequence[Sequence[Region]], *, is_gated: bool = False
 ) -> Listeners:
-    """The masks of each person's regions, and the background.
+    """The masks of each person's regions in the frame, and the background.
 
-    source: of the picture. size: generated, which shows a part of the picture. A person between two
-    tokens gets the nearest one. Raises `SpeakerNotFound` for one who is outside the frame.
+    A person between two tokens gets the nearest one. Raises `SpeakerNotFound` for one who is
+    outside the frame.
     """
-    drawn = torch.zeros(len(persons), source.height, source.width)
+    drawn = torch.zeros(len(persons), cut.source.height, cut.source.width)
     for mask, regions in zip(drawn, persons, strict=True):
         for top, left, bottom, right in regions:
             mask[top:bottom, left:right] = 1
     background = (drawn.sum(dim=0) == 0).float()
-    masks = _at_latent_size(torch.cat((drawn, background[None])), size)
+    masks = _at_latent_size(torch.cat((drawn, background[None])), cut)
     for person, regions in enumerate(persons):
         # The nearest pixel of four stands for a token.
         if not masks[person, ::2, ::2].any():
-            row, column = _middle_token(source, size, regions)
+            row, column = _middle_token(cut, regions)
             masks[:, row : row + 2, column : column + 2] = 0
             masks[person, row : row + 2, column : column + 2] = 1
     return Listeners(masks, is_gated)
 
 
-def _at_latent_size(masks: Tensor, size: Size) -> Tensor:
+def _at_latent_size(masks: Tensor, cut: Cut) -> Tensor:
     """Scaled and cut like the portrait, but by the nearest pixel, and then to latent pixels."""
-    scale, left, top = _placed(Size(masks.shape[2], masks.shape[1]), size)
+    width, height = cut.size
     scaled = functional.interpolate(
-        masks[None],
-        size=(math.ceil(scale * masks.shape[1]), math.ceil(scale * masks.shape[2])),
-        mode="nearest",
+        masks[None], size=(cut.scaled.height, cut.scaled.width), mode="nearest"
     )
-    cut = scaled[:, :, top : top + size.height, left : left + size.width]
-    latent = (size.height // _PIXELS_PER_LATENT, size.width // _PIXELS_PER_LATENT)
-    return (functional.interpolate(cut, size=latent, mode="nearest")[0] > 0).float()
+    shown = scaled[:, :, cut.top : cut.top + height, cut.left : cut.left + width]
+    latent = (height // _PIXELS_PER_LATENT, width // _PIXELS_PER_LATENT)
+    return (functional.interpolate(shown, size=latent, mode="nearest")[0] > 0).float()
 
 
-def is_shown(source: Size, size: Size, region: Region) -> bool:
+def is_shown(cut: Cut, region: Region) -> bool:
     """Whether a part of a region is in the frame."""
-    return bool(_places(source, size, [region]))
+    return bool(_places(cut, [region]))
 
 
-def _middle_token(source: Size, size: Size, regions: Sequence[Region]) -> tuple[int, int]:
+def _middle_token(cut: Cut, regions: Sequence[Region]) -> tuple[int, int]:
     """The latent pixel at which the token in the middle of the largest region begins."""
-    places = _places(source, size, regions)
+    places = _places(cut, regions)
     if not places:
         raise SpeakerNotFound(
             "A speaker is outside the part of the picture that the video shows; name one who is"
-            " nearer to the middle, or crop the picture."
+            " nearer to the others, choose a wider aspect, or crop the picture."
         )
     _, row, column = max(places)
     token = 2 * _PIXELS_PER_LATENT
     return (
-        2 * min(int(row) // token, size.height // token - 1),
-        2 * min(int(column) // token, size.width // token - 1),
+        2 * min(int(row) // token, cut.size.height // token - 1),
+        2 * min(int(column) // token, cut.size.width // token - 1),
     )
 
 
-def _places(
-    source: Size, size: Size, regions: Sequence[Region]
-) -> list[tuple[float, float, float]]:
+def _places(cut: Cut, regions: Sequence[Region]) -> list[tuple[float, float, float]]:
     """Area, middle row and middle column in the frame, of the regions that are in it."""
-    scale, left, top = _placed(source, size)
+    scale = cut.scale
     places: list[tuple[float, float, float]] = []
     for region in regions:
-        rows = _within(region.top * scale - top, region.bottom * scale - top, size.height)
-        columns = _within(region.left * scale - left, region.right * scale - left, size.width)
+        rows = _within(region.top * scale - cut.top, region.bottom * scale - cut.top, cut.size[1])
+        columns = _within(
+            region.left * scale - cut.left, region.right * scale - cut.left, cut.size[0]
+        )
         if rows and columns:
             area = (rows[1] - rows[0]) * (columns[1] - columns[0])
             places.append((area, sum(rows) / 2, sum(columns) / 2))
@@ -155,11 +154,3 @@ def _places(
 def _within(start: float, end: float, length: int) -> tuple[float, float] | None:
     start, end = max(start, 0.0), min(end, float(length))
     return (start, end) if start < end else None
-
-
-def _placed(source: Size, size: Size) -> tuple[float, int, int]:
-    """The scale of the portrait, and the corner of its crop; see `portrait`."""
-    scale = max(size.height / source.height, size.width / source.width)
-    left = round((math.ceil(scale * source.width) - size.width) / 2.0)
-    top = round((math.ceil(scale * source.height) - size.height) / 2.0)
-    return scale, left, top

@@ -12,6 +12,7 @@ from inference_sidecar.engines.infinitetalk.inputs.speech import (
     SAMPLES_PER_FRAME,
     level_loudness,
     pad_to_frames,
+    pauses_of,
     read_speech,
 )
 from inference_sidecar.engines.infinitetalk.sampling.anchors import Anchors
@@ -55,11 +56,13 @@ class Scene:
 
     portrait: the first picture. anchors: give each window its own; None takes the portrait for all.
     listeners: who hears which of two voices; of a single one in the request, the second is silent.
+    cuts: where scenes begin, see `plan_windows`.
     """
 
     portrait: Tensor
     anchors: Anchors | None = None
     listeners: Listeners | None = None
+    cuts: tuple[int, ...] = ()
 
 
 def prepare_job(
@@ -92,6 +95,7 @@ def prepare_job(
         listeners=scene.listeners,
         strength=request.how.expressiveness,
         anchors=scene.anchors,
+        cuts=scene.cuts,
     )
 
 
@@ -118,6 +122,8 @@ def _embedded(
     is_mirrored = settings.tail is Tail.MIRROR
     least = max(_LEAST_EMBEDDED, settings.frames - start if is_mirrored else 0)
     frames = max(lasts, least)
-    ends = VoiceEnds(start, max(0, left - frames), settings.tail)
+    levelled = level_loudness(samples)
+    pauses = pauses_of(levelled) if settings.silent_pauses else ()
+    ends = VoiceEnds(start, max(0, left - frames), settings.tail, pauses)
     control.check()
-    return encoder.embed(pad_to_frames(level_loudness(samples), frames), frames, ends)
+    return encoder.embed(pad_to_frames(levelled, frames), frames, ends)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -17,18 +17,28 @@ from typing import Final
 from PIL import Image
 from torch import Tensor
 
-from inference_sidecar.engines.engine import Size
+from inference_sidecar.engines.engine import FPS, Size
+from inference_sidecar.engines.faces.face_finder import Face, FaceFinder
+from inference_sidecar.engines.infinitetalk.inputs.cut import Cut
 from inference_sidecar.engines.infinitetalk.inputs.portrait import picture_of
 from inference_sidecar.engines.infinitetalk.sampling.anchors import (
     VideoAnchors,
     VideoEnd,
+    cuts_shown,
     source_index,
 )
+from inference_sidecar.engines.infinitetalk.sampling.render_settings import AtCuts, RenderSettings
+from inference_sidecar.engines.infinitetalk.sampling.windows import usable_cuts
+from inference_sidecar.engines.raster import read_image
 from inference_sidecar.foundation.errors import ImageUnreadable
 from inference_sidecar.foundation.find_ffmpeg import find_ffmpeg
 
 _MOST_SECONDS: Final = 300
 """Decoding five minutes takes a few seconds."""
+_CUT: Final = 0.4
+"""Of ffmpeg's score of a change of scene, 0 to 1."""
+_COMPARED_PX: Final = 320
+"""Wide enough for that score, and a fraction of the work."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +60,8 @@ class SourceVideo:
         wanted = sorted({0, *(source_index(start, length, end) for start in starts)})
         chosen = "+".join(f"eq(n\\,{index})" for index in wanted)
         arguments = ["-vf", f"select='{chosen}'", "-fps_mode", "passthrough", "-pix_fmt", "rgb24"]
-        _run(path, [*arguments, "-start_number", "0", str(folder / "%d.ppm")])
+        arguments += ["-frames:v", str(len(wanted)), "-start_number", "0"]
+        _run(path, [*arguments, str(folder / "%d.ppm")])
         files = {index: folder / f"{place}.ppm" for place, index in enumerate(wanted)}
         if missing := [index for index, file in files.items() if not file.is_file()]:
             raise ImageUnreadable(f"The video has no frame {missing[0]}.")
@@ -62,14 +73,36 @@ class SourceVideo:
         with Image.open(self.files[0]) as image:
             return Size(*image.size)
 
-    def frame(self, index: int, size: Size) -> Tensor:
-        """One of the frames at generation size, like `read_portrait`."""
+    def frame(self, index: int, cut: Cut) -> Tensor:
+        """A part of one of the frames, like `read_portrait`."""
         with Image.open(self.files[index]) as image:
-            return picture_of(image.convert("RGB"), size)
+            return picture_of(image.convert("RGB"), cut)
 
-    def anchors(self, size: Size) -> VideoAnchors:
+    def faces(self, finder: FaceFinder) -> Iterator[tuple[Face, ...]]:
+        """The upright faces of each frame but the first, in order, at 0.03 s a frame."""
+        for index in sorted(self.files)[1:]:
+            picture = read_image(self.files[index])
+            yield () if picture is None else finder.find_upright(picture)
+
+    def anchors(self, cut: Cut) -> VideoAnchors:
         """The pictures of the windows."""
-        return VideoAnchors(lambda index: self.frame(index, size), self.length, self.end)
+        return VideoAnchors(lambda index: self.frame(index, cut), self.length, self.end)
+
+
+def find_cuts(path: Path, frames: int, settings: RenderSettings, end: VideoEnd) -> tuple[int, ...]:
+    """Where scenes of a video begin in a render of so many frames, see `plan_windows`.
+
+    Decodes as much of it as is shown. Raises `ImageUnreadable`.
+    """
+    if settings.at_cuts is AtCuts.NOTHING:
+        return ()
+    chosen = f"scale={_COMPARED_PX}:-2,setpts=N/{FPS}/TB,select='gt(scene,{_CUT})',showinfo"
+    # As an option of the output it would wait for a chosen frame after the end.
+    until = ["-t", f"{frames / FPS:.2f}"]
+    told = _run(path, ["-vf", chosen, "-fps_mode", "passthrough", "-f", "null", "-"], until)
+    times = re.findall(r"\bpts_time:\s*([\d.]+)", told)
+    cuts = [round(float(time) * FPS) for time in times]
+    return usable_cuts(cuts_shown(cuts, frames, _count(path), end), frames, settings)
 
 
 def _count(path: Path) -> int:
@@ -81,12 +114,13 @@ def _count(path: Path) -> int:
     return int(counted[-1])
 
 
-def _run(path: Path, arguments: Sequence[str]) -> str:
-    """What ffmpeg writes to stderr."""
+def _run(path: Path, arguments: Sequence[str], of_input: Sequence[str] = ()) -> str:
+    """What ffmpeg writes to stderr. of_input: options before the input."""
     command = [
         str(find_ffmpeg(os.environ.get("FFMPEG_PATH"))),
         "-nostdin",
         "-hide_banner",
+        *of_input,
         "-i",
         str(path),
         *arguments,

@@ -23,6 +23,9 @@ _LOUDNESS_LUFS: Final = -23.0
 _SHORTEST_MEASURED: Final = round(0.4 * SAMPLE_RATE)
 """One block of the loudness measurement."""
 _SILENT_LUFS: Final = 100.0
+_PAUSE_DBFS: Final = -50.0
+_PAUSE_FRAMES: Final = 8
+"""Of a pause that is worth its silence: more than 0.3 s."""
 
 Samples = NDArray[np.floating[Any]]
 
@@ -62,6 +65,15 @@ def level_loudness(samples: Samples) -> Samples:
         if not np.isfinite(loudness) or abs(loudness) > _SILENT_LUFS:
             return samples
         return pyloudnorm.normalize.loudness(samples, loudness, _LOUDNESS_LUFS)
+
+
+def pauses_of(samples: Samples) -> tuple[tuple[int, int], ...]:
+    """First and end video frames in which levelled speech is below -50 dBFS for more than 0.3 s."""
+    whole = len(samples) // SAMPLES_PER_FRAME
+    frames = samples[: whole * SAMPLES_PER_FRAME].reshape(whole, SAMPLES_PER_FRAME)
+    is_quiet = np.sqrt(np.square(frames).mean(axis=1)) < 10 ** (_PAUSE_DBFS / 20)
+    edges = np.flatnonzero(np.diff(is_quiet.astype(np.int8), prepend=0, append=0)).reshape(-1, 2)
+    return tuple((int(a), int(b)) for a, b in edges if b - a >= _PAUSE_FRAMES)
 
 
 def video_frames(samples: Samples) -> int:

@@ -7,7 +7,8 @@ picture; how it goes on, from the motion frames. Pictures are `[3, H, W]` in -1.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from bisect import bisect_right
+from collections.abc import Callable, Sequence
 from enum import StrEnum
 from typing import Final, Protocol
 
@@ -99,6 +100,13 @@ def source_index(frame: int, length: int, end: VideoEnd) -> int:
     there_and_back = 2 * (length - 1)
     place = frame % there_and_back
     return place if place < length else there_and_back - place
+
+
+def cuts_shown(cuts: Sequence[int], frames: int, length: int, end: VideoEnd) -> tuple[int, ...]:
+    """Where a render of so many frames shows the cuts of a video of this length: a video that runs
+    backwards shows them again. Cuts are the first frames of scenes."""
+    scenes = [bisect_right(cuts, source_index(frame, length, end)) for frame in range(frames)]
+    return tuple(at for at in range(1, frames) if scenes[at] != scenes[at - 1])
 
 
 def zoom_at(frame: int) -> float:

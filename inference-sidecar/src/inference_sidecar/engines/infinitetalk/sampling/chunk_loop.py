@@ -81,7 +81,7 @@ class RenderJob:
     voices: one per speaking person, each at least one window long unless silence follows it.
     frames: number of frames to deliver.
     listeners, strength: see `Conditions`. anchors: give each window its picture; None takes the
-    portrait for all of them.
+    portrait for all of them. cuts: where scenes begin, see `plan_windows`.
     """
 
     portrait: Tensor
@@ -93,6 +93,7 @@ class RenderJob:
     listeners: Listeners | None = None
     strength: float = 1.0
     anchors: Anchors | None = None
+    cuts: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -202,7 +203,7 @@ class _Loop:
         self._control = control
         self._guidance = Guidance.of(settings)
         self._timesteps = timesteps(settings.steps, settings.shift, settings.grid)
-        self._windows = plan_windows(job.frames, settings)
+        self._windows = plan_windows(job.frames, settings, job.cuts)
         self._anchors = job.anchors or StillAnchor(job.portrait)
         self._match_colours = _colour_match(job.portrait, settings)
         self._check = _chunk_check(job.portrait, settings)
@@ -218,17 +219,16 @@ class _Loop:
             anchor = self._anchor(picture)
             denoiser = self._condition(picture, anchor)
             self._judge_by(picture)
-        # The codec is causal, so the first latent frame of the anchor encodes the portrait alone.
-        first_motion = anchor[4:, :1]
         for window in windows:
             steps = self._settings.steps
             with self._control.stage("chunk", chunk=window.index, steps=steps, frames=window.keep):
                 if window is not windows[0]:
                     picture, is_new = self._anchors.at(window)
                     if is_new:
-                        denoiser = self._anchored(denoiser, picture)
+                        anchor = self._anchor(picture)
+                        denoiser = self._anchored(denoiser, picture, anchor)
                         self._judge_by(picture)
-                motion = first_motion if state.motion is None else state.motion.to(anchor.device)
+                motion = _motion_of(window, anchor, state)
                 frames, is_redone = self._sound_frames(denoiser, window, motion, state)
                 new = frames.pixels[:, window.drop : window.drop + window.keep]
                 state = self._state_after(window, frames, new, state)
@@ -251,9 +251,10 @@ class _Loop:
             self._match_colours = _colour_match(picture, self._settings)
             self._check = _chunk_check(picture, self._settings)
 
-    def _anchored(self, denoiser: ConditionedDenoiser, picture: Tensor) -> ConditionedDenoiser:
+    def _anchored(
+        self, denoiser: ConditionedDenoiser, picture: Tensor, anchor: Tensor
+    ) -> ConditionedDenoiser:
         """The job's denoiser with another picture: all that depends on the prompts is kept."""
-        anchor = self._anchor(picture)
         self._control.check()
         return denoiser.anchored(self._models.image_encoder.embed(picture), anchor)
 
@@ -339,7 +340,9 @@ class _Loop:
         measures = frames.measures
         if measures is None:
             return RenderState(window.index + 1, motion, frames.colour)
-        drift, told = Drift.after(new, measures.sharpness, before.drift)
+        # A scene is as far from the one before as it likes.
+        compared = None if window.is_first_of_scene else before.drift
+        drift, told = Drift.after(new, measures.sharpness, compared)
         checks = worst(worst(before.checks, measures.told()), told)
         return RenderState(window.index + 1, motion, frames.colour, drift, checks)
 
@@ -388,11 +391,13 @@ class _Loop:
         return tokens
 
     def _motion_after(self, window: Window, frames: Tensor) -> Tensor | None:
-        """The motion latent that the next window starts from; None after the last window.
+        """The motion latent that the next window starts from; None after the last window of a
+        scene.
 
         Either way the device has finished the window when it returns.
         """
-        if window is self._windows[-1]:
+        following = self._windows[window.index + 1 : window.index + 2]
+        if not following or following[0].is_first_of_scene:
             # Its frames are fetched next, which waits as this does: a stage ends with its work.
             frames[:, -1:, :1, :1].cpu()
             return None
@@ -409,6 +414,14 @@ class _Loop:
         done = (chunk + forwards / of_chunk) / len(self._windows)
         self._done = max(self._done, done)
         self._control.progress(self._done)
+
+
+def _motion_of(window: Window, anchor: Tensor, state: RenderState) -> Tensor:
+    """The motion latent that a window starts from. The codec is causal, so the first latent frame
+    of an anchor encodes its picture alone."""
+    if window.is_first_of_scene or state.motion is None:
+        return anchor[4:, :1]
+    return state.motion.to(anchor.device)
 
 
 def _chunk_check(picture: Tensor, settings: RenderSettings) -> ChunkCheck | None:

@@ -60,6 +60,27 @@ class Others(StrEnum):
     FREE = "free"
 
 
+class Crop(StrEnum):
+    """Which part of a picture of another aspect is shown.
+
+    FACE: the whole head of who speaks, see `inputs.cut`. CENTRE: the middle, like upstream.
+    """
+
+    FACE = "face"
+    CENTRE = "centre"
+
+
+class AtCuts(StrEnum):
+    """What happens at a cut of a source video.
+
+    SCENE: a window begins that takes nothing from the one before. NOTHING: like upstream, a window
+    that spans a cut goes on with what it starts with.
+    """
+
+    SCENE = "scene"
+    NOTHING = "nothing"
+
+
 class Tail(StrEnum):
     """What the last window hears after the end of the voice.
 
@@ -72,14 +93,16 @@ class Tail(StrEnum):
 
 @dataclass(frozen=True)
 class VoiceEnds:
-    """What is heard before and after a voice.
+    """What is heard before and after a voice, and in its pauses.
 
-    lead_frames, tail_frames: of silence. tail: what follows in the last window after those.
+    lead_frames, tail_frames: of silence. tail: what follows in the last window after those. pauses:
+    first and end frames of the voice that are heard as silence.
     """
 
     lead_frames: int = 0
     tail_frames: int = 0
     tail: Tail = Tail.MIRROR
+    pauses: tuple[tuple[int, int], ...] = ()
 
 
 class Check(StrEnum):
@@ -105,8 +128,10 @@ class RenderSettings:
     guided_steps: the voice guides only so many of the first steps; None means all.
     colour: strength of colour matching, 0 to 1. colour_by: what is matched at once. colour_to: what
     it is matched to; of a portrait there is only one.
-    tail: what the last window hears after the end of the voice. others: what other faces hear.
-    check: what is looked at before a chunk is delivered.
+    tail: what the last window hears after the end of the voice. silent_pauses: whether pauses of
+    the voice are heard as silence, without their noise. others: what other faces hear.
+    check: what is looked at before a chunk is delivered. crop: which part of a picture is shown.
+    at_cuts: what happens at a cut of a source video.
     skips_forwards: leaves out forwards that guidance cancels out. Upstream computes them, which
     changes only the last bit.
     """
@@ -123,9 +148,12 @@ class RenderSettings:
     colour_by: ColourBy = ColourBy.CHUNK
     colour_to: ColourTo = ColourTo.ANCHOR
     tail: Tail = Tail.SILENCE
+    silent_pauses: bool = False
     others: Others = Others.SILENT
     seeds: SeedPolicy = SeedPolicy.PER_CHUNK
     check: Check = Check.PICTURE
+    crop: Crop = Crop.FACE
+    at_cuts: AtCuts = AtCuts.SCENE
     skips_forwards: bool = True
 
     def __post_init__(self) -> None:
@@ -167,6 +195,8 @@ UPSTREAM: Final = RenderSettings(
     others=Others.FREE,
     seeds=SeedPolicy.UPSTREAM,
     check=Check.OFF,
+    crop=Crop.CENTRE,
+    at_cuts=AtCuts.NOTHING,
     skips_forwards=False,
 )
 """Upstream's own behaviour in every respect, with the numbers of its command line at 480p. What is

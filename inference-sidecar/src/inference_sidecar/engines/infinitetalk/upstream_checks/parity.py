@@ -31,6 +31,7 @@ from inference_sidecar.engines.engine import Size
 from inference_sidecar.engines.infinitetalk.checkpoints.layout import VOICE
 from inference_sidecar.engines.infinitetalk.inputs.prepare_job import NEGATIVE_PROMPT
 from inference_sidecar.engines.infinitetalk.sampling.chunk_loop import Models, RenderJob, render
+from inference_sidecar.engines.infinitetalk.sampling.interfaces import Listeners
 from inference_sidecar.engines.infinitetalk.sampling.render_settings import (
     UPSTREAM,
     RenderSettings,
@@ -75,7 +76,8 @@ class Case:
     """One render, run on both sides. `size` is height and width.
 
     voices: two take the audio branch for two voices. boxes, in_turn, silent: see `replay.Replay`.
-    video_frames: of a source video; 0 for a portrait.
+    video_frames: of a source video; 0 for a portrait. has_gate: ours lets every token choose
+    between the voice and silence, and all of them hear the voice.
     """
 
     text_guide: float
@@ -88,6 +90,7 @@ class Case:
     in_turn: bool = False
     silent: int | None = None
     video_frames: int = 0
+    has_gate: bool = False
 
     @property
     def settings(self) -> RenderSettings:
@@ -121,6 +124,8 @@ class Case:
             parts.append(f"person {self.silent} silent")
         if self.video_frames:
             parts.append(f"video of {self.video_frames} frames")
+        if self.has_gate:
+            parts.append("open gate")
         return " ".join(parts)
 
 
@@ -168,7 +173,12 @@ VIDEO_CASES: Final = (
     Case(1.0, 2.0, _drawn_size(), 1.0, video_frames=60),
 )
 """A source video that is longer than the voice, one that is shorter, two voices, colours."""
-ALL_CASES: Final = (*CASES, *SPEAKER_CASES, *VIDEO_CASES)
+GATE_CASES: Final = (
+    Case(1.0, 2.0, _drawn_size(), 0.0, has_gate=True),
+    Case(5.0, 4.0, _drawn_size(), 0.0, has_gate=True),
+)
+"""One voice through the gate that keeps it from other faces, which shuts nobody out here."""
+ALL_CASES: Final = (*CASES, *SPEAKER_CASES, *VIDEO_CASES, *GATE_CASES)
 
 
 @dataclass(frozen=True)
@@ -296,6 +306,10 @@ class Bench:
         length = _WINDOW if case.is_clip else frames or heard
         size = Size(width, height)
         scene = read_scene(self.source(case), size, case.settings, length, self._folder)
+        listeners = scene.listeners(case.boxes) if case.voices > 1 else None
+        if case.has_gate:
+            voices = (*voices, ours.voice.silent(voices[0].frames))
+            listeners = Listeners(torch.ones(2, height // 8, width // 8), is_gated=True)
         job = RenderJob(
             portrait=scene.portrait,
             prompt=prompt,
@@ -303,7 +317,7 @@ class Bench:
             voices=voices,
             seed=7,
             frames=length,
-            listeners=scene.listeners(case.boxes) if case.voices > 1 else None,
+            listeners=listeners,
             anchors=scene.anchors,
         )
         for chunk in render(models or ours.models, job, case.settings, Uninterrupted()):

@@ -38,6 +38,7 @@ from torch import Tensor
 from inference_sidecar.engines.engine import Size
 from inference_sidecar.engines.infinitetalk.checkpoints.layout import MissingWeights
 from inference_sidecar.engines.infinitetalk.checkpoints.tensor_source import MissingTensor
+from inference_sidecar.engines.infinitetalk.inputs.cut import Cut, centre_cut
 from inference_sidecar.engines.infinitetalk.inputs.persons import listeners_of, upstream_regions
 from inference_sidecar.engines.infinitetalk.inputs.portrait import picture_of, read_portrait
 from inference_sidecar.engines.infinitetalk.inputs.prepare_job import NEGATIVE_PROMPT
@@ -204,17 +205,16 @@ def embed_voices(
 
 @dataclass(frozen=True)
 class Scene:
-    """What is filmed: source is the size before it is cut to `size`."""
+    """What is filmed, and the part of it that is shown."""
 
     portrait: Tensor
-    source: Size
-    size: Size
+    cut: Cut
     anchors: Anchors | None = None
 
     def listeners(self, boxes: Sequence[Box4] | None) -> Listeners:
         """The two people, as upstream tells them apart."""
-        regions = upstream_regions(self.source, boxes)
-        return listeners_of(self.source, self.size, [[region] for region in regions])
+        regions = upstream_regions(self.cut.source, boxes)
+        return listeners_of(self.cut, [[region] for region in regions])
 
 
 def read_scene(
@@ -227,19 +227,20 @@ def read_scene(
         if array.ndim != 4 or array.shape[3] != 3 or array.dtype != np.uint8 or not len(array):
             raise ValueError(f"{path} holds no frames, uint8 [T, H, W, 3].")
 
-        def frame(index: int) -> Tensor:
-            return picture_of(Image.fromarray(np.array(array[index])), size)
+        cut = centre_cut(Size(array.shape[2], array.shape[1]), size)
 
-        source = Size(array.shape[2], array.shape[1])
-        return Scene(frame(0), source, size, VideoAnchors(frame, len(array)))
+        def frame(index: int) -> Tensor:
+            return picture_of(Image.fromarray(np.array(array[index])), cut)
+
+        return Scene(frame(0), cut, VideoAnchors(frame, len(array)))
     if path.suffix.lower() in _VIDEO_NAMES:
         starts = [window.start for window in plan_windows(frames, settings)]
         video = SourceVideo.open(path, starts, VideoEnd.HOLD, folder)
-        anchors = video.anchors(size)
-        return Scene(video.frame(0, size), video.size, size, anchors)
+        cut = centre_cut(video.size, size)
+        return Scene(video.frame(0, cut), cut, video.anchors(cut))
     with Image.open(path) as image:
-        source = Size(*image.size)
-    return Scene(read_portrait(path, size, is_repaired=False), source, size)
+        cut = centre_cut(Size(*image.size), size)
+    return Scene(read_portrait(path, cut, is_repaired=False), cut)
 
 
 def main(arguments: Sequence[str]) -> int:

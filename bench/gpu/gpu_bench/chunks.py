@@ -33,6 +33,7 @@ from inference_sidecar.engines.infinitetalk.sampling.interfaces import (
     ConditionedDenoiser,
     Conditions,
     Denoiser,
+    Listeners,
     Text,
 )
 from inference_sidecar.engines.infinitetalk.sampling.render_settings import Check, RenderSettings
@@ -246,9 +247,9 @@ class _Prepared:
     def __init__(self, real: ConditionedDenoiser) -> None:
         self._real = real
 
-    def anchored(self, image: Tensor, anchor: Tensor) -> _Prepared:
+    def anchored(self, image: Tensor, anchor: Tensor, listeners: Listeners | None) -> _Prepared:
         """See `interfaces.ConditionedDenoiser`."""
-        return _Prepared(self._real.anchored(image, anchor))
+        return _Prepared(self._real.anchored(image, anchor, listeners))
 
     def embed_audio(self, voices: Tensor) -> Tensor:
         """See `interfaces.ConditionedDenoiser`."""

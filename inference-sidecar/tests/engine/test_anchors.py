@@ -37,12 +37,12 @@ def level(index: int) -> Tensor:
 
 def test_a_portrait_is_new_once() -> None:
     anchors = StillAnchor(level(3))
-    assert [is_new for _, is_new in map(anchors.at, WINDOWS)] == [True] + [False] * 4
+    assert [shown.is_new for shown in map(anchors.at, WINDOWS)] == [True] + [False] * 4
 
 
 def test_windows_take_the_frame_at_their_start_and_the_last_one_beyond_the_end() -> None:
     anchors = VideoAnchors(level, 30)
-    seen = [(int(picture[0, 0, 0]), is_new) for picture, is_new in map(anchors.at, WINDOWS)]
+    seen = [(int(shown.picture[0, 0, 0]), shown.is_new) for shown in map(anchors.at, WINDOWS)]
     assert [window.start for window in WINDOWS] == [0, 12, 24, 36, 48]
     assert seen == [(0, True), (12, True), (24, True), (29, True), (29, False)]
 
@@ -57,10 +57,10 @@ def test_a_zoom_starts_and_ends_at_the_portrait() -> None:
     assert [zoom_at(frame) for frame in (0, 500, 1000)] == pytest.approx([1.0, 1.06, 1.0])
     portrait = torch.linspace(-1, 1, 3 * 32 * 48).view(3, 32, 48)
     anchors = MovingAnchor(portrait)
-    first, is_new = anchors.at(WINDOWS[0])
+    first, is_new, _ = anchors.at(WINDOWS[0])
     assert is_new
     assert (first - portrait).abs().max() < 1e-5
-    later, is_new = anchors.at(WINDOWS[4])
+    later, is_new, _ = anchors.at(WINDOWS[4])
     assert is_new
     assert later.shape == portrait.shape
     assert not torch.allclose(later, portrait, atol=1e-4)
@@ -85,7 +85,7 @@ def test_only_the_frames_of_the_windows_are_taken_from_a_video(video: Path, tmp_
     assert sorted(source.files) == [0, 12, 24, 29]
     assert len(list(tmp_path.iterdir())) == 4
     anchors = source.anchors(centre_cut(source.size, Size(32, 32)))
-    levels = [float(anchors.at(window)[0].mean()) for window in WINDOWS]
+    levels = [float(anchors.at(window).picture.mean()) for window in WINDOWS]
     steps = [after - before for before, after in pairwise(levels)]
     # Twelve, twelve and five frames of brightness, and then the last frame again.
     assert steps[0] == pytest.approx(steps[1], rel=0.05)

@@ -48,6 +48,7 @@ class Asked:
     forwards: list[tuple[Text, bool]] = field(default_factory=list[tuple[Text, bool]])
     held: list[Tensor] = field(default_factory=list[Tensor])
     encoded: list[Tensor] = field(default_factory=list[Tensor])
+    listeners: list[Listeners | None] = field(default_factory=list[Listeners | None])
     embedded: int = 0
 
 
@@ -65,9 +66,12 @@ class CheapConditioned:
     def __init__(self, conditions: Conditions, asked: Asked) -> None:
         self._conditions = conditions
         self._asked = asked
+        asked.listeners.append(conditions.listeners)
 
-    def anchored(self, image: Tensor, anchor: Tensor) -> CheapConditioned:
-        told = replace(self._conditions, image=image, anchor=anchor)
+    def anchored(
+        self, image: Tensor, anchor: Tensor, listeners: Listeners | None
+    ) -> CheapConditioned:
+        told = replace(self._conditions, image=image, anchor=anchor, listeners=listeners)
         return CheapConditioned(told, self._asked)
 
     def embed_audio(self, voices: Tensor) -> Tensor:
@@ -177,6 +181,15 @@ def test_a_new_picture_is_embedded_and_encoded_once_and_colours_follow_it() -> N
     anchors = VideoAnchors(lambda index: pictures[index > 0], 15)
     as_upstream = rendered(replace(job, anchors=anchors), first)
     assert not torch.equal(as_upstream[1].frames, chunks[1].frames)
+
+
+def test_who_is_where_follows_the_pictures_that_say_so() -> None:
+    asked = Asked()
+    moved = Listeners(torch.ones(3, 2, 4))
+    anchors = VideoAnchors(lambda _: torch.zeros(3, 16, 32), 15, listeners={12: moved})
+    rendered(replace(a_job(), anchors=anchors), asked=asked)
+    # The last window shows frame 14, of which nothing is said: the job's own, which are none.
+    assert asked.listeners == [None, moved, None]
 
 
 def test_the_first_latent_frames_stay_at_the_motion_latent_of_the_previous_chunk() -> None:

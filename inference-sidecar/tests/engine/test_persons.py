@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +12,11 @@ from PIL import Image
 
 from inference_sidecar.engines.engine import Box, How, Size
 from inference_sidecar.engines.faces.face_finder import Face, FaceFinder
-from inference_sidecar.engines.infinitetalk.inputs.choose_listeners import choose_listeners
-from inference_sidecar.engines.infinitetalk.inputs.cut import centre_cut
+from inference_sidecar.engines.infinitetalk.inputs.choose_listeners import (
+    choose_listeners,
+    follow_listeners,
+)
+from inference_sidecar.engines.infinitetalk.inputs.cut import Cut, centre_cut
 from inference_sidecar.engines.infinitetalk.inputs.persons import (
     Region,
     listeners_of,
@@ -20,7 +24,7 @@ from inference_sidecar.engines.infinitetalk.inputs.persons import (
     strips_of_faces,
     upstream_regions,
 )
-from inference_sidecar.engines.infinitetalk.inputs.seen import look_at
+from inference_sidecar.engines.infinitetalk.inputs.seen import Seen, look_at
 from inference_sidecar.engines.infinitetalk.sampling.interfaces import Listeners
 from inference_sidecar.engines.infinitetalk.sampling.render_settings import Others
 from inference_sidecar.foundation.errors import SpeakerNotFound
@@ -153,3 +157,51 @@ def test_two_voices_belong_to_the_left_and_the_right_face_or_to_boxes(
     with pytest.raises(SpeakerNotFound, match="shows 1 face where two"):
         heard(finder, portrait, size, How(), 2, Others.SILENT)
     assert heard(finder, portrait, size, How(), 1, Others.SILENT) is None
+
+
+def moved(face: Face, across: float) -> Face:
+    return replace(face, landmarks=face.landmarks + np.float32([across, 0]))
+
+
+def test_strips_follow_the_faces_of_a_video(finder: FaceFinder, two_faces: Path) -> None:
+    seen = look_at(finder, two_faces)
+    first, second = seen.found.faces
+    cut = centre_cut(seen.source, Size(176, 96))
+
+    def followed(*later: tuple[Face, ...], how: How | None = None) -> list[torch.Tensor]:
+        found = follow_listeners(seen, later, cut, how or How(), 2, Others.FREE)
+        return [listeners.masks for listeners in found if listeners is not None]
+
+    still = choose_listeners(seen, cut, How(), 2, Others.FREE)
+    assert still is not None
+    right = 0.2 * seen.source.width
+    step, back = (moved(first, right / 2), moved(second, right / 2)), (first, second)
+    there, same, home = followed(step, step, back)
+    assert not torch.equal(there, still.masks)
+    assert torch.equal(there, same)
+    assert torch.equal(home, still.masks)
+    # The order in which a picture's faces are found says nothing about who they are.
+    (swapped,) = followed((step[1], step[0]))
+    assert torch.equal(swapped, there)
+    # Who is hidden, or has left, stays where they were.
+    (hidden,) = followed(())
+    assert torch.equal(hidden, still.masks)
+    (one,) = followed((step[0],))
+    assert torch.equal(one, choose_at(seen, (step[0], second), cut))
+    far = followed((moved(first, 5 * seen.source.width), second))
+    assert torch.equal(far[0], still.masks)
+    boxes = (Box(0, 0, 0.5, 1), Box(0.5, 0, 1, 1))
+    assert len({masks.numpy().tobytes() for masks in followed(step, how=How(speakers=boxes))}) == 1
+
+
+def choose_at(seen: Seen, faces: tuple[Face, ...], cut: Cut) -> torch.Tensor:
+    now = replace(seen, found=replace(seen.found, faces=faces))
+    listeners = choose_listeners(now, cut, How(), 2, Others.FREE)
+    assert listeners is not None
+    return listeners.masks
+
+
+def test_one_voice_that_everybody_hears_follows_nobody(finder: FaceFinder, two_faces: Path) -> None:
+    seen = look_at(finder, two_faces)
+    cut = centre_cut(seen.source, Size(176, 96))
+    assert follow_listeners(seen, [(), ()], cut, How(), 1, Others.FREE) == [None, None]

@@ -67,6 +67,25 @@ def velocity(
         return given.predict(LATENT, 500.0, Text.PROMPT, given.embed_audio(voices))
 
 
+def test_who_is_where_may_change_with_the_picture(dit: Dit) -> None:
+    there, here = halves(), halves()
+    here = Listeners(here.masks[[1, 0, 2]])
+    old, new = (noise(257, 1280, seed=seed) for seed in (6, 8))
+    anchors = [noise(20, LATENT_FRAMES, HEIGHT, WIDTH, seed=seed) for seed in (7, 9)]
+    prompt = noise(5, TINY.text_dim, seed=5)
+    with torch.inference_mode():
+        first = NativeDenoiser(dit).condition(Conditions(prompt, None, old, anchors[0], there))
+        moved = first.anchored(new, anchors[1], here)
+        anew = NativeDenoiser(dit).condition(Conditions(prompt, None, new, anchors[1], here))
+        audio = first.embed_audio(VOICES)
+        seen, wanted, stayed = (
+            given.predict(LATENT, 500.0, Text.PROMPT, audio)
+            for given in (moved, anew, first.anchored(new, anchors[1], there))
+        )
+    assert torch.equal(seen, wanted)
+    assert not torch.equal(seen, stayed)
+
+
 def test_the_fused_map_is_the_explicit_one_up_to_rounding() -> None:
     query, key = noise(24, 2, 24), noise(24, 2, 24, seed=1)
     masks = torch.zeros(3, 8)

@@ -31,7 +31,10 @@ from inference_sidecar.engines.infinitetalk.capacity.generation_sizes import Gen
 from inference_sidecar.engines.infinitetalk.capacity.memory_plan import GIB, MemoryPlan, gib
 from inference_sidecar.engines.infinitetalk.inputs.check_face import check_face
 from inference_sidecar.engines.infinitetalk.inputs.choose_cut import choose_cut, require_both
-from inference_sidecar.engines.infinitetalk.inputs.choose_listeners import choose_listeners
+from inference_sidecar.engines.infinitetalk.inputs.choose_listeners import (
+    choose_listeners,
+    follow_listeners,
+)
 from inference_sidecar.engines.infinitetalk.inputs.cut import Cut
 from inference_sidecar.engines.infinitetalk.inputs.portrait import read_portrait
 from inference_sidecar.engines.infinitetalk.inputs.prepare_job import Encoders, Scene, prepare_job
@@ -306,9 +309,17 @@ class InfiniteTalkEngine:
             end = VideoEnd(request.how.video_end)
             starts = [window.start for window in windows]
             video = SourceVideo.open(request.video, starts, end, folder)
-            cut = cut_around(_while_wanted(video.faces(faces), control))
+            later = list(_while_wanted(video.faces(faces), control))
+            cut = cut_around(later)
             listeners = self._listeners(request, seen, cut)
-            return Scene(video.frame(0, cut), video.anchors(cut), listeners, plan.cuts)
+            moved = (
+                []
+                if listeners is None
+                else follow_listeners(
+                    seen, later, cut, request.how, len(request.heard), self._others
+                )
+            )
+            return Scene(video.frame(0, cut), video.anchors(cut, moved), listeners, plan.cuts)
         cut = cut_around()
         portrait = read_portrait(request.image, cut)
         is_moving = request.how.camera == "drift" or (

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Final
 
 from inference_sidecar.engines.engine import Box, How, Size
 from inference_sidecar.engines.faces.face_finder import Face
-from inference_sidecar.engines.infinitetalk.inputs.cut import Cut, Head, centre_cut, cut_around
+from inference_sidecar.engines.infinitetalk.inputs.cut import (
+    SAME_PERSON,
+    Cut,
+    Head,
+    centre_cut,
+    cut_around,
+)
 from inference_sidecar.engines.infinitetalk.inputs.seen import Seen
 from inference_sidecar.engines.infinitetalk.sampling.render_settings import Crop
 from inference_sidecar.foundation.errors import SpeakerNotFound
-
-_SAME_PERSON: Final = 2.0
-"""Head heights that a head may move from one window to the next."""
 
 
 def choose_cut(
@@ -80,4 +82,4 @@ def _followed(before: Head, faces: Sequence[Face]) -> Head:
     if not faces:
         return before
     nearest = min(faces, key=before.distance)
-    return Head.of(nearest if before.distance(nearest) <= _SAME_PERSON else faces[0])
+    return Head.of(nearest if before.distance(nearest) <= SAME_PERSON else faces[0])

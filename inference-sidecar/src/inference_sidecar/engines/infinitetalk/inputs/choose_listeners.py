@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from inference_sidecar.engines.engine import Box, How, Size
 from inference_sidecar.engines.faces.face_finder import Face
-from inference_sidecar.engines.infinitetalk.inputs.cut import Cut
+from inference_sidecar.engines.infinitetalk.inputs.cut import SAME_PERSON, Cut, Head
 from inference_sidecar.engines.infinitetalk.inputs.persons import (
     Region,
     is_shown,
@@ -45,6 +46,58 @@ def choose_listeners(
     if others is Others.GATE:
         return listeners_of(cut, [[speaker]], is_gated=True)
     return listeners_of(cut, [[speaker], rest])
+
+
+def follow_listeners(
+    seen: Seen,
+    later: Sequence[Sequence[Face]],
+    cut: Cut,
+    how: How,
+    voices: int,
+    others: Others,
+) -> list[Listeners | None]:
+    """Of each later picture of a video: the strips of `choose_listeners` follow the faces; boxes of
+    the caller stay. Where a face is hidden, or leaves the frame, everybody stays where they were.
+
+    later: the upright faces of each picture.
+    """
+    heard = choose_listeners(seen, cut, how, voices, others)
+    followed: list[Listeners | None] = []
+    if heard is None:
+        return [None] * len(later)
+    faces, shown = seen.found.faces, _shown(seen, cut)
+    for found in later:
+        faces = _followed(faces, found)
+        now = replace(seen, found=replace(seen.found, faces=faces))
+        if _shown(now, cut) == shown:
+            heard = choose_listeners(now, cut, how, voices, others) or heard
+        followed.append(heard)
+    return followed
+
+
+def _shown(seen: Seen, cut: Cut) -> list[bool]:
+    """Of each face, whether a part of its strip is in the frame."""
+    faces = seen.found.faces
+    return [is_shown(cut, strip) for strip in strips_of_faces(seen.source, faces)] if faces else []
+
+
+def _followed(before: Sequence[Face], found: Sequence[Face]) -> tuple[Face, ...]:
+    """Where the same people are in the next picture, the nearest ones first; who is not found stays
+    where they were."""
+    heads = [Head.of(face) for face in before]
+    pairs = sorted(
+        (heads[old].distance(found[new]), old, new)
+        for old in range(len(before))
+        for new in range(len(found))
+    )
+    now, taken = list(before), set[int]()
+    missing = set(range(len(before)))
+    for distance, old, new in pairs:
+        if distance <= SAME_PERSON and old in missing and new not in taken:
+            now[old] = found[new]
+            missing.remove(old)
+            taken.add(new)
+    return tuple(now)
 
 
 def _two_speakers(source: Size, faces: Sequence[Face]) -> list[list[Region]]:

@@ -28,6 +28,8 @@ _ROOM_BESIDE_FACE: Final = 0.1
 _ROOM_ABOVE_EYES: Final = 0.1
 """In face heights, where not even the face fits."""
 _PARTS: Final = 3
+SAME_PERSON: Final = 2.0
+"""Head heights that a head may move from one window to the next."""
 
 
 class Cut(NamedTuple):

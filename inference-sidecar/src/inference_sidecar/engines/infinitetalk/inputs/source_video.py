@@ -27,6 +27,7 @@ from inference_sidecar.engines.infinitetalk.sampling.anchors import (
     cuts_shown,
     source_index,
 )
+from inference_sidecar.engines.infinitetalk.sampling.interfaces import Listeners
 from inference_sidecar.engines.infinitetalk.sampling.render_settings import AtCuts, RenderSettings
 from inference_sidecar.engines.infinitetalk.sampling.windows import usable_cuts
 from inference_sidecar.engines.raster import read_image
@@ -84,9 +85,11 @@ class SourceVideo:
             picture = read_image(self.files[index])
             yield () if picture is None else finder.find_upright(picture)
 
-    def anchors(self, cut: Cut) -> VideoAnchors:
-        """The pictures of the windows."""
-        return VideoAnchors(lambda index: self.frame(index, cut), self.length, self.end)
+    def anchors(self, cut: Cut, listeners: Sequence[Listeners | None] = ()) -> VideoAnchors:
+        """The pictures of the windows. listeners: of the frames that `faces` tells of."""
+        followed = dict(zip(sorted(self.files)[1:], listeners, strict=False))
+        moved = {index: heard for index, heard in followed.items() if heard is not None}
+        return VideoAnchors(lambda index: self.frame(index, cut), self.length, self.end, moved)
 
 
 def find_cuts(path: Path, frames: int, settings: RenderSettings, end: VideoEnd) -> tuple[int, ...]:

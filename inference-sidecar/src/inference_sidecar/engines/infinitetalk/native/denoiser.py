@@ -128,12 +128,15 @@ class NativeConditioned:
         self._positions: dict[tuple[int, int, int], Rotation] = {}
         self._turned: dict[tuple[int, int, int], Turned | Gated] = {}
 
-    def anchored(self, image: Tensor, anchor: Tensor) -> NativeConditioned:
+    def anchored(
+        self, image: Tensor, anchor: Tensor, listeners: Listeners | None
+    ) -> NativeConditioned:
         """See `interfaces.ConditionedDenoiser.anchored`."""
         cache = replace(
             self._cache,
             image=image_cache(self._dit, image),
             anchor=anchor.to(self._dit.device),
+            listeners=listeners,
         )
         return NativeConditioned(self._dit, self._attend, self._ops, cache)
 

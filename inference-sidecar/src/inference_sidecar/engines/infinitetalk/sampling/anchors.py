@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_right
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from enum import StrEnum
-from typing import Final, Protocol
+from types import MappingProxyType
+from typing import Final, NamedTuple, Protocol
 
 from torch import Tensor
 from torch.nn import functional
 
 from inference_sidecar.engines.engine import FPS
+from inference_sidecar.engines.infinitetalk.sampling.interfaces import Listeners
 from inference_sidecar.engines.infinitetalk.sampling.windows import Window
 
 _PERIOD_FRAMES: Final = 40 * FPS
@@ -32,12 +34,23 @@ class VideoEnd(StrEnum):
     PINGPONG = "pingpong"
 
 
+class Anchor(NamedTuple):
+    """What a window shows.
+
+    is_new: it is another picture than that of the window before; the first one is new.
+    listeners: who is where in it, if not where the job says.
+    """
+
+    picture: Tensor
+    is_new: bool
+    listeners: Listeners | None = None
+
+
 class Anchors(Protocol):
     """Gives each window its picture. One object serves one render, its windows in order."""
 
-    def at(self, window: Window) -> tuple[Tensor, bool]:
-        """The picture of a window, and whether it is another one than that of the call before; the
-        first one is new."""
+    def at(self, window: Window) -> Anchor:
+        """The picture of a window."""
         ...
 
 
@@ -48,32 +61,38 @@ class StillAnchor:
         self._portrait = portrait
         self._is_given = False
 
-    def at(self, window: Window) -> tuple[Tensor, bool]:
+    def at(self, window: Window) -> Anchor:
         """See `Anchors.at`."""
         del window
         is_new, self._is_given = not self._is_given, True
-        return self._portrait, is_new
+        return Anchor(self._portrait, is_new)
 
 
 class VideoAnchors:
     """The frame of a video, 25 a second, at which a window starts.
 
-    frame: the picture with this index. length: frames of the video, at least one.
+    frame: the picture with this index. length: frames of the video, at least one. listeners: who is
+    where, by the index of the picture; in the others, where the job says.
     """
 
     def __init__(
-        self, frame: Callable[[int], Tensor], length: int, end: VideoEnd = VideoEnd.HOLD
+        self,
+        frame: Callable[[int], Tensor],
+        length: int,
+        end: VideoEnd = VideoEnd.HOLD,
+        listeners: Mapping[int, Listeners] = MappingProxyType({}),
     ) -> None:
         self._frame = frame
         self._length = length
         self._end = end
+        self._listeners = listeners
         self._last: int | None = None
 
-    def at(self, window: Window) -> tuple[Tensor, bool]:
+    def at(self, window: Window) -> Anchor:
         """See `Anchors.at`."""
         index = source_index(window.start, self._length, self._end)
         is_new, self._last = index != self._last, index
-        return self._frame(index), is_new
+        return Anchor(self._frame(index), is_new, self._listeners.get(index))
 
 
 class MovingAnchor:
@@ -86,9 +105,9 @@ class MovingAnchor:
     def __init__(self, portrait: Tensor) -> None:
         self._portrait = portrait
 
-    def at(self, window: Window) -> tuple[Tensor, bool]:
+    def at(self, window: Window) -> Anchor:
         """See `Anchors.at`."""
-        return zoomed(self._portrait, zoom_at(window.start)), True
+        return Anchor(zoomed(self._portrait, zoom_at(window.start)), is_new=True)
 
 
 def source_index(frame: int, length: int, end: VideoEnd) -> int:

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from inference_sidecar.engines.engine import Control
-from inference_sidecar.engines.infinitetalk.sampling.anchors import Anchors, StillAnchor
+from inference_sidecar.engines.infinitetalk.sampling.anchors import Anchor, Anchors, StillAnchor
 from inference_sidecar.engines.infinitetalk.sampling.chunk_check import (
     ChunkCheck,
     Finding,
@@ -215,19 +215,19 @@ class _Loop:
         self._report(state.next_chunk, 0)
         windows = self._windows[state.next_chunk :]
         with self._control.stage("prepare"):
-            picture, _ = self._anchors.at(windows[0])
-            anchor = self._anchor(picture)
-            denoiser = self._condition(picture, anchor)
-            self._judge_by(picture)
+            shown = self._anchors.at(windows[0])
+            anchor = self._anchor(shown.picture)
+            denoiser = self._condition(shown, anchor)
+            self._judge_by(shown.picture)
         for window in windows:
             steps = self._settings.steps
             with self._control.stage("chunk", chunk=window.index, steps=steps, frames=window.keep):
                 if window is not windows[0]:
-                    picture, is_new = self._anchors.at(window)
-                    if is_new:
-                        anchor = self._anchor(picture)
-                        denoiser = self._anchored(denoiser, picture, anchor)
-                        self._judge_by(picture)
+                    shown = self._anchors.at(window)
+                    if shown.is_new:
+                        anchor = self._anchor(shown.picture)
+                        denoiser = self._anchored(denoiser, shown, anchor)
+                        self._judge_by(shown.picture)
                 motion = _motion_of(window, anchor, state)
                 frames, is_redone = self._sound_frames(denoiser, window, motion, state)
                 new = frames.pixels[:, window.drop : window.drop + window.keep]
@@ -252,22 +252,23 @@ class _Loop:
             self._check = _chunk_check(picture, self._settings)
 
     def _anchored(
-        self, denoiser: ConditionedDenoiser, picture: Tensor, anchor: Tensor
+        self, denoiser: ConditionedDenoiser, shown: Anchor, anchor: Tensor
     ) -> ConditionedDenoiser:
         """The job's denoiser with another picture: all that depends on the prompts is kept."""
         self._control.check()
-        return denoiser.anchored(self._models.image_encoder.embed(picture), anchor)
+        image = self._models.image_encoder.embed(shown.picture)
+        return denoiser.anchored(image, anchor, shown.listeners or self._job.listeners)
 
-    def _condition(self, picture: Tensor, anchor: Tensor) -> ConditionedDenoiser:
+    def _condition(self, shown: Anchor, anchor: Tensor) -> ConditionedDenoiser:
         """Prepares the denoiser once per job."""
         self._control.check()
-        image = self._models.image_encoder.embed(picture)
+        image = self._models.image_encoder.embed(shown.picture)
         conditions = Conditions(
             prompt=self._job.prompt,
             negative=self._job.negative if self._guidance.needs_negative else None,
             image=image,
             anchor=anchor,
-            listeners=self._job.listeners,
+            listeners=shown.listeners or self._job.listeners,
             strength=self._job.strength,
         )
         try:

@@ -76,7 +76,9 @@ class ConditionedDenoiser(Protocol):
         """
         ...
 
-    def anchored(self, image: Tensor, anchor: Tensor) -> ConditionedDenoiser:
+    def anchored(
+        self, image: Tensor, anchor: Tensor, listeners: Listeners | None
+    ) -> ConditionedDenoiser:
         """The same job with another picture; see `Conditions`. What depends on the prompts alone
         is kept."""
         ...

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from inference_sidecar.engines.infinitetalk.checkpoints.tensor_source import TensorSource
 from inference_sidecar.engines.infinitetalk.native.config import DitConfig
-from inference_sidecar.engines.infinitetalk.sampling.interfaces import Conditions, Text
+from inference_sidecar.engines.infinitetalk.sampling.interfaces import Conditions, Listeners, Text
 from inference_sidecar.engines.infinitetalk.upstream.compatibility import import_upstream
 
 FORWARD_MEMORY: Final = 2.5
@@ -40,15 +40,18 @@ class UpstreamDenoiser:
         listeners = conditions.listeners
         if conditions.strength != 1.0 or (listeners is not None and listeners.is_gated):
             raise NotImplementedError("Upstream's transformer hears every voice at full strength.")
-        masks = None if listeners is None else listeners.masks
         return UpstreamConditioned(
             by=self,
             prompt=self.moved(conditions.prompt),
             negative=None if conditions.negative is None else self.moved(conditions.negative),
             image=self.moved(conditions.image)[None],
             anchor=self.moved(conditions.anchor)[None],
-            masks=None if masks is None else masks.to(self.device),
+            masks=self.masks_of(listeners),
         )
+
+    def masks_of(self, listeners: Listeners | None) -> Tensor | None:
+        """Its own argument for who is where."""
+        return None if listeners is None else listeners.masks.to(self.device)
 
     def moved(self, given: Tensor) -> Tensor:
         """A tensor on the model's device, in its dtype."""
@@ -66,9 +69,16 @@ class UpstreamConditioned:
     anchor: Tensor
     masks: Tensor | None
 
-    def anchored(self, image: Tensor, anchor: Tensor) -> UpstreamConditioned:
+    def anchored(
+        self, image: Tensor, anchor: Tensor, listeners: Listeners | None
+    ) -> UpstreamConditioned:
         """See `interfaces.ConditionedDenoiser.anchored`."""
-        return replace(self, image=self.by.moved(image)[None], anchor=self.by.moved(anchor)[None])
+        return replace(
+            self,
+            image=self.by.moved(image)[None],
+            anchor=self.by.moved(anchor)[None],
+            masks=self.by.masks_of(listeners),
+        )
 
     def embed_audio(self, voices: Tensor) -> Tensor:
         """The voices themselves: upstream computes audio tokens in each forward."""

@@ -170,9 +170,11 @@ export const nightlyParts: readonly NightlyPart[] = [
   },
   {
     id: 'R23',
-    fault: 'random messages to the state machine',
-    promise: 'its invariants hold',
-    ...tests(20, 'orchestrator/src/states', 'contracts/src/fair-order.test.ts'),
+    fault: 'everything at once, to the real orchestrators in a simulated world',
+    promise: 'every invariant holds at every step',
+    with: 'bench',
+    run: ['bench/simulation/main.ts', '--steps', '1000000'],
+    minutesMax: 60,
   },
   {
     id: 'R24',

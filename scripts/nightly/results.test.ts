@@ -41,6 +41,11 @@ describe('the figure of a part', () => {
     expect(figureOf('...\n36 passed in 54.10s\n')).toBe('36 passed in 54.10s')
   })
 
+  it('of the simulation is what it lived through', () => {
+    const line = '20000 steps in 60 lives, 300 jobs, 0 violations; seed 7'
+    expect(figureOf(`seed 7\n${line}\n`)).toBe(line)
+  })
+
   it('of the load is its times', () => {
     expect(
       figureOf('| POST without the upload, p95    | 1070.5 ms |\n| jobs drained a second |  3.4 |'),

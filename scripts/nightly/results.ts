@@ -38,6 +38,8 @@ export function figureOf(output: string): string {
   const chaos = lines.find((line) => /^\d+ accepted: /.test(line))
   const seed = lines.map((line) => /^seed (\d+); again/.exec(line)?.[1]).find(Boolean)
   if (chaos) return `${chaos}; ${violations} violations of ${rows.length} invariants; seed ${seed}`
+  const simulated = lines.find((line) => /^\d+ steps in \d+ lives/.test(line))
+  if (simulated) return simulated
   const tests = lines.find((line) => /^Tests .*(passed|failed)/.test(line))
   if (tests) return tests.replace(/\s+/g, ' ')
   const wanted = ['POST without the upload, p95', 'status while draining, p95', 'jobs drained']

@@ -12,6 +12,8 @@ export type LivedThrough = {
   ends: Readonly<Record<string, number>>
 }
 
+/** A life that failed is made smaller for so long at most. */
+const smallerWithinMs = 180_000
 /** Lives are drawn in batches, each from a seed of its own, until there were steps enough. */
 const livesOfBatch = 25
 
@@ -34,7 +36,10 @@ export async function liveThrough(options: { steps: number; seed: number }): Pro
       for (const [state, jobs] of Object.entries(lived.ends))
         ends[state] = (ends[state] ?? 0) + jobs
     })
-    await fc.assert(property, { seed: options.seed + batch, numRuns: livesOfBatch })
+    await fc.assert(property, {
+      ...{ seed: options.seed + batch, numRuns: livesOfBatch },
+      interruptAfterTimeLimit: smallerWithinMs,
+    })
   }
   return { ...sum, ends }
 }

@@ -65,6 +65,7 @@ class World {
   readonly #jobs = new Map<string, PlannedJob>()
   #troubleUntilMs = this.#time.nowMs
   #faults = 0
+  readonly #traps: { stream: string; which: number; forMs: number }[] = []
   #waitingClients = 0
   #isOver = false
   #wanted = 0
@@ -87,6 +88,7 @@ class World {
       if (stream.name === 'EVENTS') this.#tell(`        ${message.subject}`)
       if (stream.name === 'KV_job') this.#tell(storyOf(JSON.parse(message.text)))
       this.#checks.onStored(stream, message)
+      this.#spring(stream.name)
     }
     this.#orchestrators = Array.from({ length: plan.orchestrators }, (_, at) => ({
       name: `orchestrator-${at + 1}`,
@@ -346,6 +348,10 @@ class World {
       case 'kill orchestrator':
         if (service?.process) this.#restart(service, forMs, () => this.#startOrchestrator(service))
         break
+      case 'kill orchestrator at a write':
+      case 'kill orchestrator at an event':
+        this.#traps.push({ stream: kind.endsWith('write') ? 'KV_job' : 'EVENTS', which, forMs })
+        break
       case 'suspend orchestrator':
         if (service?.process) service.process.pausedUntilMs = nowMs + forMs
         break
@@ -390,6 +396,16 @@ class World {
           this.#broker.lossPercent = 0
         })
     }
+  }
+
+  /** A trap that waits for this stream kills its orchestrator before that hears of what was stored. */
+  #spring(stream: string) {
+    const at = this.#traps.findIndex((trap) => trap.stream === stream)
+    const [trap] = at < 0 ? [] : this.#traps.splice(at, 1)
+    if (!trap) return
+    const { which, forMs } = trap
+    this.#tell(`--- a trap at ${stream}`)
+    this.#happen({ kind: 'kill orchestrator', which, forMs, afterMs: 0 })
   }
 
   #restart(slot: ServiceSlot, afterMs: number, start: () => void) {

@@ -13,7 +13,7 @@ export type LivedThrough = {
 }
 
 /** A life that failed is made smaller for so long at most. */
-const smallerWithinMs = 180_000
+const smallerWithinMs = 60_000
 /** Lives are drawn in batches, each from a seed of its own, until there were steps enough. */
 const livesOfBatch = 25
 

@@ -14,6 +14,7 @@ import { cancelUntilTaken, submitUntilAccepted } from './simulated-clients.ts'
 import type { LivedLife, PlannedFault, PlannedJob, PlannedLife } from './simulated-life.ts'
 import { type Around, log, startJanitor, startOrchestrator, timings } from './simulated-services.ts'
 import { SimulatedStore } from './simulated-store.ts'
+import type { Stored } from './simulated-streams.ts'
 import { SimulatedProcess, SimulatedTime } from './simulated-time.ts'
 import { type Disk, SimulatedWorker } from './simulated-worker.ts'
 
@@ -65,7 +66,7 @@ class World {
   readonly #jobs = new Map<string, PlannedJob>()
   #troubleUntilMs = this.#time.nowMs
   #faults = 0
-  readonly #traps: { stream: string; which: number; forMs: number }[] = []
+  readonly #traps: Omit<PlannedFault, 'afterMs'>[] = []
   #waitingClients = 0
   #isOver = false
   #wanted = 0
@@ -88,7 +89,8 @@ class World {
       if (stream.name === 'EVENTS') this.#tell(`        ${message.subject}`)
       if (stream.name === 'KV_job') this.#tell(storyOf(JSON.parse(message.text)))
       this.#checks.onStored(stream, message)
-      this.#spring(stream.name)
+      this.#spring(stream.name, message)
+      if (stream.name === 'KV_job') this.#costUnheard(JSON.parse(message.text))
     }
     this.#orchestrators = Array.from({ length: plan.orchestrators }, (_, at) => ({
       name: `orchestrator-${at + 1}`,
@@ -349,8 +351,9 @@ class World {
         if (service?.process) this.#restart(service, forMs, () => this.#startOrchestrator(service))
         break
       case 'kill orchestrator at a write':
+      case 'kill orchestrator at an end':
       case 'kill orchestrator at an event':
-        this.#traps.push({ stream: kind.endsWith('write') ? 'KV_job' : 'EVENTS', which, forMs })
+        this.#traps.push({ kind, which, forMs })
         break
       case 'suspend orchestrator':
         if (service?.process) service.process.pausedUntilMs = nowMs + forMs
@@ -398,14 +401,25 @@ class World {
     }
   }
 
-  /** A trap that waits for this stream kills its orchestrator before that hears of what was stored. */
-  #spring(stream: string) {
-    const at = this.#traps.findIndex((trap) => trap.stream === stream)
+  /** A trap that waits for such a message kills its orchestrator before that hears that it is stored. */
+  #spring(stream: string, { text }: Stored) {
+    const isRecord = stream === 'KV_job'
+    const state = isRecord ? (JSON.parse(text) as JobRecord).state : undefined
+    const at = this.#traps.findIndex(({ kind }) => {
+      if (kind === 'kill orchestrator at an event') return stream === 'EVENTS'
+      if (kind === 'kill orchestrator at an end') return state && isTerminal({ state })
+      return state && state !== 'pending'
+    })
     const [trap] = at < 0 ? [] : this.#traps.splice(at, 1)
-    if (!trap) return
-    const { which, forMs } = trap
-    this.#tell(`--- a trap at ${stream}`)
-    this.#happen({ kind: 'kill orchestrator', which, forMs, afterMs: 0 })
+    if (trap) this.#happen({ ...trap, kind: 'kill orchestrator', afterMs: 0 })
+  }
+
+  /** A job that is claimed for a worker that is not there may be taken for lost. */
+  #costUnheard({ jobId, state, worker }: JobRecord) {
+    if (state !== 'claimed') return
+    const slot = this.#workers.find(({ id }) => id === worker?.id)
+    const isThere = slot?.process && !slot.process.isCut && !slot.process.isPaused
+    if (!isThere) this.#cost(jobId)
   }
 
   #restart(slot: ServiceSlot, afterMs: number, start: () => void) {

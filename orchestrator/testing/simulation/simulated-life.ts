@@ -16,8 +16,12 @@ export type PlannedJob = {
 /** Everything that can go wrong in a simulated life. */
 export const faultKinds = [
   ...(['kill orchestrator', 'suspend orchestrator', 'cut orchestrator', 'set a clock'] as const),
-  // At the next change of a record, and at the next event: between a write and what follows from it.
-  ...(['kill orchestrator at a write', 'kill orchestrator at an event'] as const),
+  // Between a write and what follows from it.
+  ...([
+    'kill orchestrator at a write',
+    'kill orchestrator at an end',
+    'kill orchestrator at an event',
+  ] as const),
   ...(['kill worker', 'suspend worker', 'cut worker', 'terminate worker', 'kill render'] as const),
   ...(['broker away', 'store away', 'kill janitor', 'lose messages'] as const),
 ] as const

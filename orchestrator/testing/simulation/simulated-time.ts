@@ -113,6 +113,10 @@ export class SimulatedProcess {
     })
   }
 
+  get isPaused(): boolean {
+    return this.pausedUntilMs > this.time.nowMs
+  }
+
   get isCut(): boolean {
     return this.cutUntilMs > this.time.nowMs
   }

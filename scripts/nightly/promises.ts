@@ -142,7 +142,7 @@ export const nightlyParts: readonly NightlyPart[] = [
   {
     id: 'R18',
     fault: 'slow and aborting clients',
-    promise: 'nothing is left of them, and others do not wait',
+    promise: 'nothing is left of them within a minute; how long others wait is told',
     ...tests(15, 'ingest/test/slow-clients.test.ts'),
   },
   {

@@ -246,13 +246,6 @@ export const plantedFaults: readonly PlantedFault[] = [
     tests: ['orchestrator/test/repairs.test.ts'],
   },
   {
-    what: 'an event is acknowledged before its outputs are published',
-    file: 'orchestrator/src/handlers/job-event.ts',
-    find: 'await deps.publishOutputs(applied.value, applied.revision)',
-    replace: 'void deps.publishOutputs(applied.value, applied.revision)',
-    tests: ofSimulation,
-  },
-  {
     what: 'a redelivered event publishes nothing',
     file: 'orchestrator/src/handlers/job-event.ts',
     find: 'await deps.publishOutputs(applied.value, applied.revision)',

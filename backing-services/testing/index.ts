@@ -1,1 +1,2 @@
+export { createTestCluster, type TestCluster } from './cluster.ts'
 export * from './servers.ts'

@@ -32,20 +32,21 @@ import {
   seaweedParts,
 } from '../src/index.ts'
 
-const binaries = join(import.meta.dirname, '../../.venv/bin')
+export const binaries = join(import.meta.dirname, '../../.venv/bin')
 
 /** A server process that can be stopped, killed and started again on the same ports. */
-type TestServer = {
+export type TestServer = {
   start(): Promise<void>
   stop(): Promise<void>
   kill(): Promise<void>
   pid(): number
 }
 
-export type TestNats = TestServer & {
+export type TestNats = TestServer &
+  BrokerAccess & { /** The address of its monitoring. */ monitor: string }
+
+export type BrokerAccess = {
   url: string
-  /** The address of its monitoring. */
-  monitor: string
   passwords: Record<ServiceUser, string>
   operator: OperatorAccess
   /** The bus of a service, the operator or a publisher. */
@@ -125,11 +126,15 @@ export async function createTestNats(
     async () => (await fetch(`${monitor}/healthz`)).ok,
     directory,
   )
+  return { ...server, ...brokerAccess(url, passwords), monitor, directory }
+}
+
+/** How a test reaches a broker, as any of its users. */
+export function brokerAccess(url: string, passwords: Record<ServiceUser, string>): BrokerAccess {
   const passwordOf = (user: TestUser) =>
     user in passwords ? passwords[user as ServiceUser] : `test-${user}` // `in` does not narrow.
   return {
-    ...server,
-    ...{ url, monitor, passwords, directory },
+    ...{ url, passwords },
     operator: { url, user: 'operator', password: passwords.operator },
     connectAs: (user, options = {}) =>
       connectBus({
@@ -192,7 +197,7 @@ async function seaweedPorts(): Promise<Record<SeaweedPart, number>> {
 }
 
 /** Starts and ends a server. Its output goes into a file, for the error when it does not start. */
-function supervised(
+export function supervised(
   launch: (stdio: StdioOptions) => ChildProcess,
   isReady: () => Promise<boolean>,
   directory: string,

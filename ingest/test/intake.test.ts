@@ -5,6 +5,7 @@ import {
   limits,
   type Notification,
   notificationSchema,
+  publisherPermissions,
 } from '@avatar/contracts'
 import type { Bus } from '@avatar/service-kit'
 import { until } from '@avatar/service-kit/testing'
@@ -118,6 +119,19 @@ describe('an event of another service', () => {
     const mark = randomUUID()
     acmeRaw.connection.publish(subject, `{"not json ${mark}`)
     expect(await deadLetterOf(mark)).toMatchObject({ code: 'INVALID_MESSAGE' })
+  })
+
+  it('that is nonsense, on every subject that its publisher may use, disturbs nobody', async () => {
+    const before = jobsOfAcme().length
+    const nonsense = ['', '{', '[]', 'null', '{"image_key":7}', '['.repeat(20_000), '\u0000']
+    const fields = { image_key, audio_key, prompt: 'x'.repeat(9_000), seed: -1, reference: [] }
+    for (const pattern of publisherPermissions('acme').publish)
+      for (const payload of [...nonsense, JSON.stringify(fields)])
+        acmeRaw.connection.publish(pattern.replace(/[*>]/g, 'x'), payload)
+    await acmeRaw.connection.flush()
+    await acme.publish(subject, { image_key, audio_key, idempotency_key: 'behind nonsense' })
+    await until(() => jobsOfAcme().length === before + 1, { what: 'the good job' })
+    expect((await deadLetterOf('"image_key":7')).code).toBe('INVALID_MESSAGE')
   })
 
   it('is refused by the broker when it is too large or on another publisher’s subject', async () => {

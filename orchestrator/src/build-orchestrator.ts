@@ -3,6 +3,7 @@ import { followPaces, openJobRecords, openPaces, renderLearner } from '@avatar/j
 import {
   collectorOf,
   type Foundation,
+  type ObjectStore,
   objectStoreOf,
   type ServiceParts,
   stopTogether,
@@ -37,15 +38,16 @@ import { subscriptions } from './subscriptions.ts'
  * All parts of the orchestrator, wired but not started.
  *
  * @param rulesInstead in the place of those that follow from limits and postings
+ * @param objects in the place of the store that the configuration names
  */
 export async function buildOrchestrator(
   foundation: Foundation<OrchestratorConfig>,
   rulesInstead: Partial<DispatchRules> = {},
+  objects: ObjectStore = objectStoreOf(foundation.config, foundation.timings, foundation.clock),
 ): Promise<ServiceParts> {
   const { config, log, bus, metrics, clock, timings } = foundation
   const { rules: usualRules, following } = await createDispatchRules(foundation)
   const rules = { ...usualRules, ...rulesInstead }
-  const objects = objectStoreOf(config, timings, foundation.clock)
   const records = await openJobRecords(bus)
   const paceRecords = await openPaces(bus)
   const paces = followPaces({ records: paceRecords, clock, log })

@@ -1,6 +1,11 @@
 import { randomUUID } from 'node:crypto'
 import { provisionBroker } from '@avatar/backing-services'
-import { createTestNats, createTestS3 } from '@avatar/backing-services/testing'
+import {
+  type BrokerAccess,
+  createTestNats,
+  createTestS3,
+  type TestNats,
+} from '@avatar/backing-services/testing'
 import {
   type AnyEvent,
   cancelAnswerSchema,
@@ -36,11 +41,18 @@ import type { Message } from '../src/states/decide.ts'
 import { handWorker } from './hand-worker.ts'
 
 /** How much shorter the waits are, and those that shall be otherwise. */
-type WorldOptions = Partial<Timings> & { divisor?: number }
+type WorldOptions = Partial<Timings> & {
+  divisor?: number
+  /** The broker in the place of one of its own, and how many copies it keeps of each stream. */
+  broker?: { nats: TestBroker; replicas: number }
+}
+/** One broker, or several as one. */
+type TestBroker = BrokerAccess &
+  Pick<TestNats, 'start' | 'stop' | 'kill' | 'pid'> & { monitor?: string }
 
 /** A broker, a store and the orchestrator in this process, with a worker that a test plays by hand. */
-export async function createWorld({ divisor = 20, ...changes }: WorldOptions = {}) {
-  const nats = await createTestNats()
+export async function createWorld({ divisor = 20, broker, ...changes }: WorldOptions = {}) {
+  const nats: TestBroker = broker?.nats ?? (await createTestNats())
   const s3 = await createTestS3()
   await Promise.all([nats.start(), s3.start()])
   const log = createLog('test', 'silent')
@@ -55,7 +67,7 @@ export async function createWorld({ divisor = 20, ...changes }: WorldOptions = {
     return bus
   }
   const operator = await connectAs('operator')
-  await provisionBroker(nats.operator, timings)
+  await provisionBroker(nats.operator, timings, { replicas: broker?.replicas ?? 1 })
   const raw = await nats.connectRawAs('operator')
   const client = jetstream(raw.connection)
   const objects = createObjectStore(s3)

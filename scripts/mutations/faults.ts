@@ -23,6 +23,7 @@ const storage = 'orchestrator/src/storage/render-completed.ts'
 const ofDecide = [`${states}/decide.test.ts`, `${states}/state-table.test.ts`]
 const ofRetry = [`${states}/retry.test.ts`, `${states}/decide.test.ts`]
 const ofLiveness = ['orchestrator/src/liveness/liveness.test.ts']
+const ofSimulation = ['orchestrator/test/simulation.test.ts']
 const ofServices = ['orchestrator/test/orchestrator.test.ts', 'orchestrator/test/messages.test.ts']
 
 /** Faults in the places that decide whether and how a job ends. */
@@ -229,5 +230,33 @@ export const plantedFaults: readonly PlantedFault[] = [
     find: "  if (!stored) return 'no such object'\n",
     replace: '  if (!stored) return undefined\n',
     tests: ofServices,
+  },
+  {
+    what: 'a worker that asks again during the claim gets two jobs',
+    file: 'orchestrator/src/dispatch/dispatcher.ts',
+    find: 'held.give(ask, claimed.job)',
+    replace: 'held.settle(ask, { job: claimed.job })',
+    tests: ofSimulation,
+  },
+  {
+    what: 'what the broker forgot to deliver is never published again',
+    file: 'orchestrator/src/repairs/reconcile.ts',
+    find: 'if (!isLasting) return false',
+    replace: 'if (isLasting || !isLasting) return false',
+    tests: ['orchestrator/test/repairs.test.ts'],
+  },
+  {
+    what: 'a redelivered event publishes nothing',
+    file: 'orchestrator/src/handlers/job-event.ts',
+    find: 'await deps.publishOutputs(applied.value, applied.revision)',
+    replace: 'if (applied.changed) await deps.publishOutputs(applied.value, applied.revision)',
+    tests: ofSimulation,
+  },
+  {
+    what: 'an upload is settled and nobody is told',
+    file: 'orchestrator/src/storage/render-completed.ts',
+    find: 'if (!isOurs) return publishOutputs(noted.value, noted.revision)',
+    replace: 'if (!isOurs) return',
+    tests: ofSimulation,
   },
 ]

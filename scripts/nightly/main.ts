@@ -5,6 +5,7 @@
  *   npm run test:nightly
  *   npm run test:nightly -- --only R5,R7
  *   npm run test:nightly -- --minutes 1      faults for a minute instead of a night's
+ *   npm run test:nightly -- --only R16 --set FUZZ_CASES=2000   less of it, or more
  *   npm run test:nightly -- --again          also what has a result of this commit
  *   npm run test:nightly -- --record         also writes docs/promises.json, for the README
  */
@@ -24,6 +25,7 @@ const { values } = parseArgs({
   options: {
     only: { type: 'string' },
     minutes: { type: 'string' },
+    set: { type: 'string', multiple: true, default: [] },
     again: { type: 'boolean', default: false },
     record: { type: 'boolean', default: false },
   },
@@ -34,7 +36,9 @@ const only = values.only?.split(',').map((id) => id.trim().toUpperCase())
 await mkdir(folder, { recursive: true })
 const done = new Map((await readResults(own)).map((result) => [result.id, result]))
 let broken = 0
-for (const part of partsFor(values.minutes ? Number(values.minutes) : undefined)) {
+const changed = Object.fromEntries(values.set.map((each) => each.split('=', 2)))
+for (const usual of partsFor(values.minutes ? Number(values.minutes) : undefined)) {
+  const part = withChanged(usual)
   if (only && !only.includes(part.id)) continue
   if ('notRun' in part) {
     console.log(`${part.id.padEnd(4)} not run: ${part.notRun}`)
@@ -53,6 +57,13 @@ process.exitCode = broken > 0 ? 1 : 0
 
 type Runnable = Exclude<NightlyPart, { notRun: string }>
 
+/** What is set by hand replaces what a part sets, and nothing else. */
+function withChanged(part: NightlyPart): NightlyPart {
+  if ('notRun' in part || !part.env) return part
+  const env = Object.entries(part.env).map(([name, value]) => [name, changed[name] ?? value])
+  return { ...part, env: Object.fromEntries(env) }
+}
+
 async function run(part: Runnable): Promise<Result> {
   const command = commandOf(part) ?? ''
   console.log(`${part.id.padEnd(4)} ${command} (at most ${part.minutesMax} minutes)`)
@@ -60,6 +71,7 @@ async function run(part: Runnable): Promise<Result> {
   const startedAtMs = performance.now()
   const child = spawn(program, args, {
     cwd: part.with === 'pytest' ? join(root, 'inference-sidecar') : root,
+    env: { ...process.env, ...part.env },
     stdio: ['ignore', 'pipe', 'pipe'],
     timeout: part.minutesMax * 60_000,
     // In order, so that it stops what it has started.

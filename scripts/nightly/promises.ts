@@ -1,6 +1,6 @@
 /** One promise of the system, the fault it is about, and what proves it for a whole night. */
 export type NightlyPart = {
-  /** `R1` to `R25`. */
+  /** `R1` and so on. */
   readonly id: string
   readonly fault: string
   readonly promise: string
@@ -9,6 +9,8 @@ export type NightlyPart = {
       /** Words after `node`, or after Python's for `pytest`. */
       readonly run: readonly string[]
       readonly with: 'avatar' | 'vitest' | 'pytest' | 'bench'
+      /** What makes of a test of a minute one of a night. */
+      readonly env?: Readonly<Record<string, string>>
       readonly minutesMax: number
     }
   | { readonly notRun: string }
@@ -62,7 +64,8 @@ export const nightlyParts: readonly NightlyPart[] = [
     id: 'R6',
     fault: 'the store is away for 30 minutes',
     promise: 'finished renders wait on disk, then are uploaded',
-    notRun: 'tests hold uploads back for seconds (store-trouble.test.ts), never for half an hour',
+    ...tests(45, 'tests/e2e/store-trouble.test.ts', '-t', 'waits on disk'),
+    env: { STORE_AWAY_SECONDS: '1800' },
   },
   {
     id: 'R7',
@@ -125,24 +128,22 @@ export const nightlyParts: readonly NightlyPart[] = [
   {
     id: 'R16',
     fault: 'malformed uploads',
-    promise: 'no 5xx, no crash',
-    ...tests(
-      20,
-      ...['ingest/test/mangled-uploads.test.ts', 'ingest/test/odd-forms.test.ts'],
-      'ingest/test/media-image-damage.test.ts',
-    ),
+    promise: 'no 5xx, no crash, nothing is left of them, memory stays flat',
+    ...tests(80, 'ingest/test/media-fuzz.test.ts'),
+    env: { FUZZ_CASES: '100000' },
   },
   {
     id: 'R17',
     fault: 'malformed requests',
     promise: 'no 5xx and no undocumented status',
-    ...tests(30, 'tests/e2e/schemathesis.test.ts'),
+    ...tests(80, 'tests/e2e/schemathesis.test.ts'),
+    env: { SCHEMATHESIS_EXAMPLES: '1000' },
   },
   {
     id: 'R18',
     fault: 'slow and aborting clients',
-    promise: 'nothing is left of them, and others do not wait',
-    ...tests(15, 'ingest/test/connections.test.ts', 'ingest/test/upload-traps.test.ts'),
+    promise: 'nothing is left of them within a minute; how long others wait is told',
+    ...tests(15, 'ingest/test/slow-clients.test.ts'),
   },
   {
     id: 'R19',
@@ -170,15 +171,19 @@ export const nightlyParts: readonly NightlyPart[] = [
   },
   {
     id: 'R23',
-    fault: 'random messages to the state machine',
-    promise: 'its invariants hold',
-    ...tests(20, 'orchestrator/src/states', 'contracts/src/fair-order.test.ts'),
+    fault: 'everything at once, to the real orchestrators in a simulated world',
+    promise: 'every invariant holds at every step',
+    with: 'bench',
+    run: ['bench/simulation/main.ts', '--steps', '1000000'],
+    minutesMax: 60,
   },
   {
     id: 'R24',
     fault: 'an hour of work',
     promise: 'memory and file descriptors stay flat',
-    notRun: 'nothing measures the slope of memory yet',
+    with: 'bench',
+    run: ['bench/soak/main.ts', '--minutes', '60'],
+    minutesMax: 75,
   },
   {
     id: 'R25',
@@ -186,15 +191,30 @@ export const nightlyParts: readonly NightlyPart[] = [
     promise: 'a backup restores it',
     ...tests(15, 'tests/e2e/backup.test.ts'),
   },
+  {
+    id: 'R26',
+    fault: 'one of three brokers dies or is cut off, while it leads',
+    promise: 'nothing is lost, what is refused may be sent again, and work goes on',
+    ...tests(40, 'orchestrator/test/three-brokers.test.ts'),
+    env: { BROKER_KILLS: '20', BROKER_PARTITIONS: '5', BROKER_PARTITION_SECONDS: '60' },
+  },
+  {
+    id: 'R27',
+    fault: 'malformed messages on every subject that a worker or a publisher may use',
+    promise: 'they are refused or dead-lettered, and the next good job completes',
+    ...tests(15, 'orchestrator/test/malformed-messages.test.ts', 'ingest/test/intake.test.ts'),
+    env: { FUZZ_MESSAGES: '2000' },
+  },
 ]
 
-/** The same parts with faults for so long instead of a night's: a first look. */
+/** The same parts with faults, and work, for so long instead of a night's: a first look. */
 export function partsFor(minutes: number | undefined): readonly NightlyPart[] {
   if (minutes === undefined) return nightlyParts
   return nightlyParts.map((part) => {
-    if ('notRun' in part || part.with !== 'avatar') return part
-    const [command = '', flag = '', , ...rest] = part.run
-    return { ...part, run: [command, flag, String(minutes), ...rest], minutesMax: minutes + 10 }
+    if ('notRun' in part) return part
+    const at = part.run.indexOf('--minutes') + 1
+    if (at === 0) return part
+    return { ...part, run: part.run.with(at, String(minutes)), minutesMax: minutes + 10 }
   })
 }
 
@@ -202,7 +222,12 @@ export function partsFor(minutes: number | undefined): readonly NightlyPart[] {
 export function commandOf(part: NightlyPart): string | undefined {
   if ('notRun' in part) return undefined
   const words = part.run.map((word) => (word.includes(' ') ? `'${word}'` : word)).join(' ')
-  switch (part.with) {
+  const env = Object.entries(part.env ?? {}).map(([name, value]) => `${name}=${value} `)
+  return env.join('') + programOf(part.with, words)
+}
+
+function programOf(by: 'avatar' | 'vitest' | 'pytest' | 'bench', words: string): string {
+  switch (by) {
     case 'avatar':
       return `npx avatar ${words}`
     case 'vitest':

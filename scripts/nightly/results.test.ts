@@ -41,6 +41,18 @@ describe('the figure of a part', () => {
     expect(figureOf('...\n36 passed in 54.10s\n')).toBe('36 passed in 54.10s')
   })
 
+  it('of a test that says so itself is what it says', () => {
+    const line = '300 cases, {"201":63}, memory grew by 61 MB'
+    expect(figureOf(`media fuzz: FUZZ_SEED=1\nmedia fuzz: ${line}\n Tests 1 passed (1)\n`)).toBe(
+      line,
+    )
+  })
+
+  it('of the simulation is what it lived through', () => {
+    const line = '20000 steps in 60 lives, 300 jobs, 0 violations; seed 7'
+    expect(figureOf(`seed 7\n${line}\n`)).toBe(line)
+  })
+
   it('of the load is its times', () => {
     expect(
       figureOf('| POST without the upload, p95    | 1070.5 ms |\n| jobs drained a second |  3.4 |'),
@@ -51,13 +63,13 @@ describe('the figure of a part', () => {
 it('a first look changes how long faults happen, and nothing else', () => {
   const commands = partsFor(0.5).map(commandOf)
   const changed = nightlyParts.filter((part, at) => commandOf(part) !== commands[at])
-  expect(changed.map(({ id }) => id)).toEqual(['R1', 'R3', 'R4', 'R5', 'R7', 'R14'])
+  expect(changed.map(({ id }) => id)).toEqual(['R1', 'R3', 'R4', 'R5', 'R7', 'R14', 'R24'])
   expect(commands[0]).toBe('npx avatar chaos --minutes 0.5 --only kill,terminate')
 })
 
 it('every promise has a command, or says why it has none', () => {
   expect(nightlyParts.map(({ id }) => id)).toEqual(
-    Array.from({ length: 25 }, (_, at) => `R${at + 1}`),
+    Array.from({ length: 27 }, (_, at) => `R${at + 1}`),
   )
   for (const part of nightlyParts)
     expect('notRun' in part ? part.notRun : commandOf(part)).toMatch(/\S+ \S+/)

@@ -28,6 +28,10 @@ export async function noteResult(path: string, result: Result): Promise<void> {
   await writeFile(path, `${JSON.stringify(all, null, 2)}\n`)
 }
 
+/** How a test or a benchmark says itself what it has shown. */
+const ownFigure =
+  /^(?:simulation: |media fuzz: |slow clients: |three brokers: |malformed messages: |soak: )?(\d+ (?:steps in|cases, |dawdling|jobs through|sent, |minutes of).*)/
+
 /** The one line of a part's output that says what it showed. Colours are left out. */
 export function figureOf(output: string): string {
   const lines = stripVTControlCharacters(output)
@@ -38,6 +42,8 @@ export function figureOf(output: string): string {
   const chaos = lines.find((line) => /^\d+ accepted: /.test(line))
   const seed = lines.map((line) => /^seed (\d+); again/.exec(line)?.[1]).find(Boolean)
   if (chaos) return `${chaos}; ${violations} violations of ${rows.length} invariants; seed ${seed}`
+  const [own] = lines.flatMap((line) => ownFigure.exec(line)?.[1] ?? [])
+  if (own) return own
   const tests = lines.find((line) => /^Tests .*(passed|failed)/.test(line))
   // What a filter left out is no part of the figure.
   const counts = tests?.matchAll(/(\d+) (passed|failed)/g)

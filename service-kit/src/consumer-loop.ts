@@ -114,11 +114,8 @@ export function consumerLoop<S extends z.ZodType>(options: ConsumerLoopOptions<S
         putBackForMs = ms
       },
     }
-    const working = setInterval(() => {
-      message.working()
-      // A handler that waits for a dependency keeps the loop from pulling: no restart would help.
-      turned()
-    }, spec.ackWaitMs / 3)
+    const handled = new AbortController()
+    void tellOfWork(message, turned, handled.signal)
     let body: unknown
     try {
       body = parseJson(message.string())
@@ -135,7 +132,18 @@ export function consumerLoop<S extends z.ZodType>(options: ConsumerLoopOptions<S
       )
       return error.retryAfterMs === undefined ? error : 'has to wait'
     } finally {
-      clearInterval(working)
+      handled.abort()
+    }
+  }
+
+  /** Until it is handled: the broker would deliver it to somebody else. */
+  async function tellOfWork(message: JsMsg, turned: () => void, handled: AbortSignal) {
+    for (;;) {
+      await clock.wait(spec.ackWaitMs / 3, handled)
+      if (handled.aborted) return
+      message.working()
+      // A handler that waits for a dependency keeps the loop from pulling: no restart would help.
+      turned()
     }
   }
 

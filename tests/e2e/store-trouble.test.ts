@@ -7,6 +7,8 @@ import {
   until,
 } from '../harness/index.ts'
 
+/** How long the store is away in the one test that is about that; at night it is half an hour. */
+const awayMs = 1000 * Number(process.env['STORE_AWAY_SECONDS'] || 5)
 /** How often an upload is tried before the render stays spooled for a while. */
 const uploadTries = 3
 
@@ -56,6 +58,30 @@ describe('while the store is in trouble', () => {
     await expectCompletedOnce(system, first, { attempt: 1 })
     await expectCompletedOnce(system, second.jobId, { attempt: 1 })
   })
+
+  it(
+    'what is rendered waits on disk for as long as the store is away, and is stored then',
+    async () => {
+      const spooled = [await renderedWhileNoUploadSucceeds(), await renderedWhileNoUploadSucceeds()]
+      store().misbehave({ kind: 'error' })
+      const awayUntilMs = performance.now() + awayMs
+      const during = { idempotencyKey: 'while the store is away' }
+      await until(
+        async () => {
+          expect((await system.client.submit(during)).status).toBe(503)
+          for (const jobId of spooled)
+            expect((await system.client.status(jobId)).stage).toBe('storing')
+          return performance.now() > awayUntilMs
+        },
+        { what: 'the end of the outage', timeoutMs: 2 * awayMs + 60_000, everyMs: 1_000 },
+      )
+      store().heal()
+      const after = await system.client.submitUntilAccepted(during)
+      for (const jobId of [...spooled, after])
+        await expectCompletedOnce(system, jobId, { attempt: 1 })
+    },
+    60 * 60_000,
+  )
 
   it.each(['SIGKILL', 'SIGSTOP and SIGKILL'])(
     'a spooled render survives its worker and is not rendered again: %s',

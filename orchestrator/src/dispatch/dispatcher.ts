@@ -109,8 +109,7 @@ export function createDispatcher(deps: DispatcherDeps): Dispatcher {
       if (!job || !isRunning) continue
       await orFail(ask, async () => {
         const found = await writer.find(job.owner, job.jobId)
-        if (found && isClaimedUnder(found.value, ask.ask))
-          return held.settle(ask, { job: found.value })
+        if (found && isClaimedUnder(found.value, ask.ask)) return held.give(ask, found.value)
         note(job.jobId, found)
       })
     }
@@ -154,7 +153,7 @@ export function createDispatcher(deps: DispatcherDeps): Dispatcher {
     const claimed = await writer.claim(next, claiming, () => isAwaited(ask))
     switch (claimed.outcome) {
       case 'claimed':
-        held.settle(ask, { job: claimed.job })
+        held.give(ask, claimed.job)
         return true
       case 'unawaited':
         held.settle(ask, 'dropped')

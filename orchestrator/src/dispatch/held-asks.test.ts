@@ -1,3 +1,4 @@
+import { aJob } from '@avatar/contracts/testing'
 import { expect, it } from 'vitest'
 import { type AskOutcome, createHeldAsks, type HeldAsk } from './held-asks.ts'
 
@@ -42,6 +43,28 @@ it('drops an ask that its worker has repeated, and settles each once', () => {
   expect(held.inOrder()).toEqual([again])
   for (const older of asks) held.settle(older, 'none')
   expect(outcomes).toEqual({ a1: 'dropped' })
+})
+
+it('gives a job that was claimed for an ask to its repetition, which its worker reads', () => {
+  const { held, outcomes, add, asks } = heldAsks({ ask: 'a1' }, { ask: 'a2' })
+  const [first] = asks
+  if (!first) throw new Error('no ask')
+  add({ ask: 'a1', arrivedMs: 3_000 })
+  const job = aJob({ state: 'claimed' })
+  held.give(first, job)
+  expect(outcomes).toEqual({ a1: { job } })
+  expect(held.inOrder().map(({ ask }) => ask)).toEqual(['a2'])
+})
+
+it('fails the repetition of an ask for which nobody knows whether a job is claimed', () => {
+  const failed: unknown[] = []
+  const { held, add, asks } = heldAsks({ ask: 'a1' })
+  const [first] = asks
+  if (!first) throw new Error('no ask')
+  add({ ask: 'a1', fail: (error) => failed.push(error) })
+  held.fail(first, 'away')
+  expect(failed).toEqual(['away'])
+  expect(held.inOrder()).toEqual([])
 })
 
 it('answers an ask until its wait and the grace time are over, and then drops it', () => {

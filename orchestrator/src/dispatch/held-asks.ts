@@ -28,6 +28,8 @@ export function createHeldAsks(graceMs: number) {
     if (remove(ask)) ask.settle(outcome)
   }
 
+  const latestOf = (ask: HeldAsk) => asks.find((other) => other.ask === ask.ask)
+
   const isAwaited = (ask: HeldAsk, nowMs: number) =>
     asks.includes(ask) && nowMs <= ask.arrivedMs + ask.waitMs + graceMs
 
@@ -40,8 +42,18 @@ export function createHeldAsks(graceMs: number) {
     /** Whose turn it is first: idle workers, cheaper pools, who can do less, who has waited longest. */
     inOrder: (): readonly HeldAsk[] => asks,
     settle,
+    /**
+     * Gives the worker the job that was claimed for this ask. It may have asked again meanwhile, under the same
+     * name: then it reads the answer to that, and would be given a second job.
+     */
+    give(ask: HeldAsk, job: JobRecord): void {
+      const latest = latestOf(ask)
+      if (latest) settle(latest, { job })
+    },
+    /** Whether a job is claimed for this ask is not known: the worker asks again, and is told. */
     fail(ask: HeldAsk, error: unknown): void {
-      if (remove(ask)) ask.fail(error)
+      const latest = latestOf(ask)
+      if (latest && remove(latest)) latest.fail(error)
     },
     settleAll(outcome: 'none' | 'dropped'): void {
       for (const ask of asks) settle(ask, outcome)

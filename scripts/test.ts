@@ -1,7 +1,7 @@
 /**
  * Runs the tests of both languages and ends with one line, `N passed, N failed`, over all of them.
  *
- *   npm test                       every level, both languages (side by side where there are cores for it)
+ *   npm test                       every level, both languages side by side
  *   npm test -- --coverage         also measures coverage and holds it to its thresholds, as CI does
  *   CI=true npm test               runs what failed once more, alone, and names what only then passed
  *   npm run test:unit              one level: unit, integration, e2e or py
@@ -9,15 +9,15 @@
  */
 import { randomUUID } from 'node:crypto'
 import { mkdir, mkdtemp, rm } from 'node:fs/promises'
-import { availableParallelism, tmpdir } from 'node:os'
+import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { engineSetup, hasEnginePackages } from './engine-packages.ts'
 import { filesLeftBehind, leftBehind } from './test/left-behind.ts'
 import {
   inWorkers,
   pytestAgain,
+  runFailedAgain,
   runPytest,
-  runTwice,
   runVitest,
   type Suite,
   type SuiteRun,
@@ -57,26 +57,24 @@ const measuresCoverage = Boolean(process.env.CI) || words.length < process.argv.
 const coverage = (...flags: readonly string[]) => (measuresCoverage ? flags : [])
 
 /**
- * The suites of each level. Most tests wait for processes, so that one suite already keeps two cores
- * busy: with no more than that a second beside it only makes both wait longer. `all` gives vitest every
- * project at once, for the end-to-end files mostly wait. Only `all` measures coverage, whose thresholds
- * hold for all tests together, and are not asked of a run in which a test failed at first.
+ * The suites of each level, which run side by side: vitest's tests wait for processes and leave a third of
+ * two cores idle, and pytest's compute. `all` gives vitest every project at once, for the end-to-end files
+ * wait most of all. Only `all` measures coverage, whose thresholds hold for all tests together, and are not
+ * asked of a run in which a test failed at first.
  */
 const levels: Readonly<Record<string, readonly Suite[]>> = {
   all: [
     vitest('', ['--project=!containers', ...coverage('--coverage')]),
-    pytest('', [...inWorkers, ...coverage('--cov', '--cov-report=term')]),
+    pytest('', [...inWorkers(2), ...coverage('--cov', '--cov-report=term')]),
   ],
   unit: [vitest(': unit', ['--project=unit']), pytest(': unit', ['tests/unit'])],
   integration: [
     vitest(': integration', ['--project=integration']),
-    pytest(': integration', [...inWorkers, 'tests', '--ignore=tests/unit']),
+    pytest(': integration', [...inWorkers(2), 'tests', '--ignore=tests/unit']),
   ],
   e2e: [vitest(': end to end', ['--project=e2e'])],
-  py: [pytest('', inWorkers)],
+  py: [pytest('', inWorkers(3))],
 }
-
-const coresForBoth = 4
 
 const [level = 'all', ...forwarded] = levels[words[0] ?? ''] ? words : ['all', ...words]
 const runId = randomUUID()
@@ -94,8 +92,18 @@ await rm(results, { recursive: true, force: true })
 await mkdir(results, { recursive: true })
 
 const suites = levels[level] ?? []
-if (availableParallelism() >= coresForBoth) await Promise.all(suites.map(runSuite))
-else for (const suite of suites) await runSuite(suite)
+const firsts = await Promise.all(
+  suites.map(async (suite) => {
+    const run = runOf(suite)
+    return { suite, run, first: await suite.run(run) }
+  }),
+)
+for (const { suite, run, first } of firsts) {
+  // A developer hears of a failure at once.
+  const outcome = process.env.CI ? await runFailedAgain(suite, run, first) : first
+  tally = addTallies(tally, outcome.tally)
+  if (outcome.trouble) troubles.push(`${suite.title}: ${outcome.trouble}`)
+}
 
 troubles.push(...(await leftBehind(runId)))
 // A failed test had no chance to clean up.
@@ -112,17 +120,12 @@ for (const line of reportLines(tally)) console.log(line)
 console.log(summaryLine(tally))
 process.exitCode = troubles.length > 0 || tally.failed > 0 ? 1 : 0
 
-async function runSuite(suite: Suite): Promise<void> {
-  console.log(`\n${suite.title}\n`)
-  // A developer hears of a failure at once.
-  const run = process.env.CI ? runTwice : (only: Suite, its: SuiteRun) => only.run(its)
-  const outcome = await run(suite, {
+function runOf(suite: Suite): SuiteRun {
+  return {
     root,
     args: [...suite.args, ...(suite.run === runPytest ? withoutEngine : []), ...forwarded],
     report: join(results, `${suite.label}.report`),
     env: { AVATAR_TEST_RUN: runId, TMPDIR: temporary },
     prefix: suites.length > 1 ? `${suite.label} | ` : '',
-  })
-  tally = addTallies(tally, outcome.tally)
-  if (outcome.trouble) troubles.push(`${suite.title}: ${outcome.trouble}`)
+  }
 }

@@ -3,11 +3,19 @@ import { BaseSequencer, type TestSpecification } from 'vitest/node'
 /** A minute or more each, much of it waiting: started late, the last would run alone at the end. */
 const longest = [
   'e2e/kill-walk',
+  'e2e/infinitetalk',
+  'e2e/operations',
+  'e2e/release',
   'e2e/kill-each-process',
-  'e2e/chaos',
+  'e2e/ledger',
+  'e2e/fair-share',
+  'e2e/limits',
   'e2e/verify-deletion',
   'e2e/stopped-worker',
   'e2e/store-trouble',
+  'e2e/runpod',
+  'e2e/chaos',
+  'orchestrator/test/scale',
   'cli/test/starts',
 ]
 

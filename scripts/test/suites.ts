@@ -42,7 +42,10 @@ export type Suite = {
  * Each worker runs whole files, so that tests share the fixtures of their module. Files keep their
  * order: the long ones come early, and the small ones fill the end.
  */
-export const inWorkers = ['-n', '3', '--dist=loadfile', '--no-loadscope-reorder']
+export const inWorkers = (count: number): readonly string[] => [
+  ...['-n', String(count)],
+  ...['--dist=loadfile', '--no-loadscope-reorder'],
+]
 
 /** Only a suite that hangs takes so long; it must not use up all of CI's time. */
 const deadlineMs = 40 * 60_000
@@ -80,11 +83,14 @@ export const pytestAgain = (): readonly string[] => [
 const failuresForSecondRunMax = 20
 
 /**
- * Runs a suite, and what failed in it once more, alone: a test that passes there failed by what ran beside
- * it. The result tells such tests by name, so that they do not stay.
+ * Runs what failed in a suite once more, when nothing else runs: a test that passes there failed by what ran
+ * beside it. The result tells such tests by name, so that they do not stay.
  */
-export async function runTwice(suite: Suite, run: SuiteRun): Promise<SuiteOutcome> {
-  const first = await suite.run(run)
+export async function runFailedAgain(
+  suite: Suite,
+  run: SuiteRun,
+  first: SuiteOutcome,
+): Promise<SuiteOutcome> {
   const { failed } = first.tally
   if (failed === 0 || failed > failuresForSecondRunMax) return first
   const args = suite.argsAgain(await readFile(run.report, 'utf8'))

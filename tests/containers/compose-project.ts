@@ -136,9 +136,19 @@ export function composeProject(name: string, env: Readonly<Record<string, string
       return { exitCode: (await inspect(service)).State.ExitCode, tookMs }
     },
 
-    /** Starts a stopped container, without waiting until it is healthy. */
-    async start(service: string) {
-      await docker('start', (await inspect(service)).Id)
+    /**
+     * Starts a stopped container.
+     *
+     * @returns a promise of how long it took until it was healthy
+     */
+    async start(service: string): Promise<() => Promise<number>> {
+      const { Id, State } = await inspect(service)
+      const startedAt = performance.now()
+      await docker('start', Id)
+      return async () => {
+        await this.untilHealthyAgain(Id, State.StartedAt)
+        return Math.round(performance.now() - startedAt)
+      }
     },
 
     /**

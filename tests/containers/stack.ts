@@ -27,6 +27,8 @@ export type Stack = {
   tls(): Promise<TlsClient>
   /** A video by the link that its owner gets. */
   download(jobId: string): Promise<Buffer>
+  /** How long each service took to become healthy when it was started in order, under work. */
+  startMs: Map<string, number>
   /** Milliseconds, or whatever else is worth reading. */
   measured: Record<string, unknown>
   timed<T>(what: string, act: () => Promise<T>): Promise<T>
@@ -52,6 +54,7 @@ export async function prepareStack(): Promise<Stack> {
     client: createClient(url, ''),
     tls: async () => tlsClient(outside.address, await authorityOf(stack)),
     download: (jobId) => stack.client.download(jobId),
+    startMs: new Map(),
     measured,
     async timed(what, act) {
       const startedAt = performance.now()

@@ -104,7 +104,13 @@ export function createClient(url: string, key: string) {
           last = (await status(jobId).catch(() => undefined)) ?? last
           return last && isWanted(last) ? last : undefined
         },
-        { ...(timeoutMs && { timeoutMs }), everyMs: 50, what: `job ${jobId} as wanted` },
+        // A look costs two processes 4 ms.
+        {
+          ...(timeoutMs && { timeoutMs }),
+          everyMs: 50,
+          slowestMs: 200,
+          what: `job ${jobId} as wanted`,
+        },
       ).catch((error: unknown) => {
         throw new Error(`the job was last seen as ${JSON.stringify(last)}`, { cause: error })
       })

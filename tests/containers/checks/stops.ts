@@ -25,7 +25,7 @@ export function checkStops(stackOf: () => Stack) {
   })
 
   it.each(running)('completes the job during which %s was stopped', async (service) => {
-    const { project, client, measured, download } = stackOf()
+    const { project, client, measured, startMs, download } = stackOf()
     const jobId = await client.submitUntilAccepted({
       prompt: `null:seconds=${renderSeconds}`,
       idempotencyKey: `stop-${service}`,
@@ -34,8 +34,11 @@ export function checkStops(stackOf: () => Stack) {
     const { exitCode, tookMs } = await project.stop(service)
     measured[`stop ${service}, mid-render`] = tookMs
     expect(exitCode).toBe(exitCodeOf(service))
-    await project.start(service)
-    const view = await client.untilEnded(jobId, 'completed', completedWithinMs)
+    const untilHealthy = await project.start(service)
+    const [view] = await Promise.all([
+      client.untilEnded(jobId, 'completed', completedWithinMs),
+      untilHealthy().then((tookMs) => startMs.set(service, tookMs)),
+    ])
     expect(view.attempt).toBe(attemptsWithout(service))
     expect((await download(jobId)).length).toBeGreaterThan(0)
   })

@@ -246,6 +246,13 @@ export const plantedFaults: readonly PlantedFault[] = [
     tests: ['orchestrator/test/repairs.test.ts'],
   },
   {
+    what: 'an event is acknowledged before its outputs are published',
+    file: 'orchestrator/src/handlers/job-event.ts',
+    find: 'await deps.publishOutputs(applied.value, applied.revision)',
+    replace: 'void deps.publishOutputs(applied.value, applied.revision).catch(() => undefined)',
+    tests: ['orchestrator/src/handlers/job-event.test.ts'],
+  },
+  {
     what: 'a redelivered event publishes nothing',
     file: 'orchestrator/src/handlers/job-event.ts',
     find: 'await deps.publishOutputs(applied.value, applied.revision)',

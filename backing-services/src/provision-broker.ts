@@ -1,3 +1,4 @@
+import { setTimeout } from 'node:timers/promises'
 import {
   buckets,
   type ConsumerSpec,
@@ -36,6 +37,11 @@ import {
 
 /** The broker's codes for an unknown stream, an unknown consumer and an unknown message. */
 const notFoundCodes: readonly number[] = [10_059, 10_014, 10_037]
+
+/** "No suitable peers for placement" and "JetStream system temporarily unavailable". */
+const gatheringCodes: readonly number[] = [10_005, 10_008]
+const peersWithinMs = 30_000
+const peersRetryMs = 500
 
 export type ProvisionOptions = {
   publishers?: readonly string[]
@@ -212,7 +218,7 @@ async function ensureStream(
   wider: ProvisionOptions['wider'],
 ) {
   const existing = (await ifExists(manager.streams.info(wanted.name)))?.config
-  if (!existing) return manager.streams.add(wanted)
+  if (!existing) return whilePeersGather(() => manager.streams.add(wanted))
   const target = wider === 'shrink' ? wanted : withoutShrinking(existing, wanted)
   if (compareStream(existing, target).length === 0) return
   return manager.streams.update(wanted.name, { ...existing, ...target })
@@ -243,6 +249,24 @@ async function noteSchema(
   if (noted && (noted.number > ours.number || JSON.stringify(noted) === JSON.stringify(ours)))
     return
   await jetstream(connection).publish(subject, JSON.stringify(ours))
+}
+
+/**
+ * A cluster that has just started answers before its leader has heard of enough brokers to hold every copy.
+ *
+ * @throws JetStreamApiError when it still has not after `peersWithinMs`: there are too few brokers
+ */
+async function whilePeersGather<T>(request: () => Promise<T>): Promise<T> {
+  const deadlineMs = performance.now() + peersWithinMs
+  for (;;) {
+    try {
+      return await request()
+    } catch (error) {
+      const isEarly = error instanceof JetStreamApiError && gatheringCodes.includes(error.code)
+      if (!isEarly || performance.now() > deadlineMs) throw error
+      await setTimeout(peersRetryMs)
+    }
+  }
 }
 
 /** What a look-up answers, or undefined for what the broker does not have. */

@@ -205,9 +205,8 @@ class PointBench(Bench):
         def anchored() -> None:
             latent = models.codec.encode(window)
             mask = latent.new_zeros(4, *latent.shape[1:])
-            conditioned.anchored(
-                models.image_encoder.embed(window[:, 0]), torch.cat((mask, latent))
-            )
+            image = models.image_encoder.embed(window[:, 0])
+            conditioned.anchored(image, torch.cat((mask, latent)), inputs.conditions.listeners)
 
         with torch.inference_mode():
             found = self._time("P5", "another anchor", budget, lambda: anchored)

@@ -1,5 +1,6 @@
 import { chmod, mkdir, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
+import { until } from '@avatar/service-kit/testing'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { avatar } from './cli-run.ts'
 import { type System, startSystem } from './system.ts'
@@ -17,7 +18,13 @@ describe('avatar status and doctor', () => {
     const { processes } = await system.stackFile()
     const told = JSON.parse((await system.here('status', '--json')).stdout)
     expect(told).toMatchObject({ url: system.url, processes, health: { status: 'ok' } })
-    expect(told.ready).toEqual({ ingest: true, orchestrator: true, janitor: true })
+    expect(Object.keys(told.ready)).toEqual(['ingest', 'orchestrator', 'janitor'])
+    // On a busy machine one of them misses its second now and then.
+    const allReady = async () => {
+      const { ready } = JSON.parse((await system.here('status', '--json')).stdout)
+      return Object.values(ready).every((isReady) => isReady === true)
+    }
+    await until(allReady, { what: 'three services that are ready' })
     expect((await system.here('status')).stdout).toContain(String(processes.sidecar.pid))
     expect((await avatar(['status', '--json'], { AVATAR_URL: system.url })).exitCode).toBe(0)
     const away = await avatar(['status'], { AVATAR_URL: 'http://127.0.0.1:9' })

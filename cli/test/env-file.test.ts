@@ -52,7 +52,7 @@ two three"
     expect(orchestrator).not.toHaveProperty('VIDEO_RETENTION_HOURS')
     expect(await environmentOf(processes?.janitor.pid)).toHaveProperty('VIDEO_RETENTION_HOURS', '2')
     up.signal('SIGINT')
-    expect(await up.exitCode).toBe(0)
+    expect(await up.exitCode, up.stderr()).toBe(0)
   })
 
   it.each(['up', 'demo', 'doctor'])(

@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto'
-import { readFile, rm, stat } from 'node:fs/promises'
+import { mkdtemp, readFile, rm, stat } from 'node:fs/promises'
+import { join } from 'node:path'
 import type { FailureCode } from '@avatar/contracts'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import {
@@ -57,10 +58,12 @@ describe.runIf(hasFfmpeg)('sound that is put together', () => {
       { path, startSeconds: 0.5 },
       { path, startSeconds: 7.5 },
     ]
+    const folder = await mkdtemp(join(world.outDir, 'composed-'))
     for (let turn = 0; turn < 12; turn++) {
-      const { seconds } = await world.checks.compose(pieces, 14.625, world.outDir)
+      const { seconds } = await world.checks.compose(pieces, 14.625, folder)
       expect(seconds).toBe(14.625)
     }
+    await rm(folder, { recursive: true })
   })
 })
 

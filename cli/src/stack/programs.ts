@@ -32,8 +32,8 @@ const nodeOptions: Partial<Record<ProcessName, readonly string[]>> = {
   ingest: ['--max-semi-space-size=8'],
   orchestrator: ['--max-semi-space-size=8'],
 }
-/** Killed servers lose nothing that they have acknowledged, and S3 can be slow to end. */
-const serverGraceMs = 5_000
+/** Killed servers lose nothing that they have acknowledged; S3 takes seconds to end on a busy machine. */
+const serverGraceMs = 15_000
 
 /** The program of one process. `mark` identifies the stack; see `stackMarkVariable`. */
 export function programOf(instance: Instance, wiring: Wiring, mark: string): Program {

@@ -6,7 +6,7 @@ import { until } from '@avatar/service-kit/testing'
 import sharp from 'sharp'
 import { afterAll, describe, expect, it } from 'vitest'
 import { wav } from './media-fixtures.ts'
-import { openConnection, type RawConnection } from './raw-connection.ts'
+import { openConnection, type RawConnection, rawUpload } from './raw-connection.ts'
 import { portrait, type RestWorld, useRestWorld } from './rest-world.ts'
 
 const world = useRestWorld()
@@ -21,13 +21,7 @@ afterAll(() => {
   expect(hasty.logged('request failed')).toEqual([])
 })
 
-const part = (name: string, content: Buffer) =>
-  Buffer.concat([
-    Buffer.from(`--b\r\ncontent-disposition: form-data; name="${name}"; filename="f"\r\n\r\n`),
-    content,
-    Buffer.from('\r\n'),
-  ])
-const body = Buffer.concat([part('image', image), part('audio', audio), Buffer.from('--b--\r\n')])
+const body = rawUpload({ image, audio })
 
 const open = ({ url } = world, options: { allowHalfOpen?: boolean } = {}) =>
   openConnection(url, options)

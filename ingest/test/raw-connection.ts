@@ -31,3 +31,13 @@ export async function exchange(url: string, ...writes: (string | Buffer)[]): Pro
   await closed
   return connection.text
 }
+
+/** The body of an upload of these files, whose parts the boundary `b` divides. */
+export function rawUpload(files: Readonly<Record<string, Buffer>>): Buffer {
+  const parts = Object.entries(files).flatMap(([name, content]) => [
+    Buffer.from(`--b\r\ncontent-disposition: form-data; name="${name}"; filename="f"\r\n\r\n`),
+    content,
+    Buffer.from('\r\n'),
+  ])
+  return Buffer.concat([...parts, Buffer.from('--b--\r\n')])
+}

@@ -2,7 +2,7 @@ import { until } from '@avatar/service-kit/testing'
 import sharp from 'sharp'
 import { afterAll, expect, it } from 'vitest'
 import { wav } from './media-fixtures.ts'
-import { openConnection } from './raw-connection.ts'
+import { openConnection, rawUpload } from './raw-connection.ts'
 import { portrait, useRestWorld } from './rest-world.ts'
 
 const clients = Number(process.env['SLOW_CLIENTS'] || 200)
@@ -12,13 +12,7 @@ afterAll(() => expect(world.logged('request failed')).toEqual([]))
 
 const image = await sharp(portrait).resize(160, 160).jpeg().toBuffer()
 const audio = wav({ seconds: 0.5 })
-const part = (name: string, content: Buffer) =>
-  Buffer.concat([
-    Buffer.from(`--b\r\ncontent-disposition: form-data; name="${name}"; filename="f"\r\n\r\n`),
-    content,
-    Buffer.from('\r\n'),
-  ])
-const body = Buffer.concat([part('image', image), part('audio', audio), Buffer.from('--b--\r\n')])
+const body = rawUpload({ image, audio })
 const head = () =>
   `POST /generate HTTP/1.1\r\nhost: x\r\nauthorization: Bearer ${world.mine.key}\r\n` +
   `content-type: multipart/form-data; boundary=b\r\ncontent-length: ${body.length}\r\n\r\n`

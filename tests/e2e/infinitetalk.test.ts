@@ -40,14 +40,9 @@ describe.skipIf(!isThere)('a job on the infinitetalk engine', () => {
     files: Record<string, Buffer>,
     fields: Record<string, string>,
   ) {
-    const form = new FormData()
-    for (const [name, content] of Object.entries(files))
-      form.append(name, new Blob([content as never]), name)
-    for (const [name, value] of Object.entries(fields)) form.append(name, value)
-    const answer = await system.client.send('/generate', { method: 'POST', body: form })
-    expect(answer.status, JSON.stringify(answer.body)).toBe(201)
-    const { data } = answer.body as { data: { job_id: string } }
-    return system.client.untilEnded(data.job_id, state)
+    const { status, body, jobId } = await system.client.submitParts(files, fields)
+    expect(status, JSON.stringify(body)).toBe(201)
+    return system.client.untilEnded(jobId, state)
   }
 
   async function made(files: Record<string, Buffer>, fields: Record<string, string>) {

@@ -22,15 +22,10 @@ describe.each(['null', 'preview'] as const)(
 
     /** Submits, waits for the end, and answers with the result. */
     async function made(files: Record<string, Buffer>, fields: Record<string, string>) {
-      const form = new FormData()
-      for (const [name, content] of Object.entries(files))
-        form.append(name, new Blob([content as never]), name)
-      for (const [name, value] of Object.entries(fields)) form.append(name, value)
-      const answer = await system.client.send('/generate', { method: 'POST', body: form })
-      expect(answer.status, JSON.stringify(answer.body)).toBe(201)
-      const { data } = answer.body as { data: { job_id: string } }
-      await system.client.untilEnded(data.job_id, 'completed')
-      return system.client.result(data.job_id)
+      const { status, body, jobId } = await system.client.submitParts(files, fields)
+      expect(status, JSON.stringify(body)).toBe(201)
+      await system.client.untilEnded(jobId, 'completed')
+      return system.client.result(jobId)
     }
 
     it('is told on the result: quality, aspect, speaker and silence', async () => {

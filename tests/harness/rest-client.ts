@@ -57,13 +57,28 @@ export function createClient(url: string, key: string) {
   /** Submits a job and returns whatever the answer is. */
   async function submit(options: SubmitOptions = {}): Promise<Submitted> {
     const { image = portrait(), audio = voice({ seconds: options.seconds ?? 1 }) } = options
+    const { prompt, priority, idempotencyKey } = options
+    const fields = {
+      ...(prompt !== undefined && { prompt }),
+      ...(priority && { priority }),
+    }
+    const headers = {
+      ...options.headers,
+      ...(idempotencyKey && { 'idempotency-key': idempotencyKey }),
+    }
+    return submitParts({ image, audio }, fields, headers)
+  }
+
+  /** Submits these files and fields, by their names in the API. */
+  async function submitParts(
+    files: Readonly<Record<string, Buffer>>,
+    fields: Readonly<Record<string, string>>,
+    headers: Record<string, string> = {},
+  ): Promise<Submitted> {
     const form = new FormData()
-    form.set('image', new Blob([new Uint8Array(image)]), 'face.png')
-    form.set('audio', new Blob([new Uint8Array(audio)]), 'voice.wav')
-    if (options.prompt !== undefined) form.set('prompt', options.prompt)
-    const headers: Record<string, string> = { ...options.headers }
-    if (options.priority) form.set('priority', options.priority)
-    if (options.idempotencyKey) headers['idempotency-key'] = options.idempotencyKey
+    for (const [name, content] of Object.entries(files))
+      form.set(name, new Blob([new Uint8Array(content)]), name)
+    for (const [name, text] of Object.entries(fields)) form.set(name, text)
     const answer = await send('/generate', { method: 'POST', body: form, headers })
     const error = errorEnvelopeSchema.safeParse(answer.body).data?.error
     const { data } = answer.body as { data?: { job_id?: string } } // Only the id is looked at.
@@ -74,6 +89,7 @@ export function createClient(url: string, key: string) {
   return {
     send,
     submit,
+    submitParts,
     status,
     result: (jobId: string) => get(`/result/${jobId}`, resultViewSchema),
     /** The newest hundred jobs. */

@@ -24,8 +24,6 @@ export type TestCluster = BrokerAccess &
   TestServer & {
     /** Which broker leads a stream now; undefined while there is none. */
     leaderOf(stream: string): Promise<string | undefined>
-    /** The name of a broker that leads nothing of this stream. */
-    followerOf(stream: string): Promise<string>
     killNode(name: string): Promise<void>
     startNode(name: string): Promise<void>
     /** Cuts a broker off from the others, and nobody else from it. */
@@ -119,10 +117,6 @@ export async function createTestCluster(): Promise<TestCluster> {
   return {
     ...brokerAccess(front.url, passwords),
     leaderOf,
-    async followerOf(stream) {
-      const leader = await until(() => leaderOf(stream), { what: `a leader of ${stream}` })
-      return names.find((name) => name !== leader) ?? names[0]
-    },
     killNode: (name) => nodeOf(name).kill(),
     startNode: (name) => nodeOf(name).start(),
     partition(name) {

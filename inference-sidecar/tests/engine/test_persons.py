@@ -169,7 +169,9 @@ def test_strips_follow_the_faces_of_a_video(finder: FaceFinder, two_faces: Path)
     cut = centre_cut(seen.source, Size(176, 96))
 
     def followed(*later: tuple[Face, ...], how: How | None = None) -> list[torch.Tensor]:
-        found = follow_listeners(seen, later, cut, how or How(), 2, Others.FREE)
+        how = how or How()
+        before = choose_listeners(seen, cut, how, 2, Others.FREE)
+        found = follow_listeners(before, seen, later, cut, how, 2, Others.FREE)
         return [listeners.masks for listeners in found if listeners is not None]
 
     still = choose_listeners(seen, cut, How(), 2, Others.FREE)
@@ -204,4 +206,5 @@ def choose_at(seen: Seen, faces: tuple[Face, ...], cut: Cut) -> torch.Tensor:
 def test_one_voice_that_everybody_hears_follows_nobody(finder: FaceFinder, two_faces: Path) -> None:
     seen = look_at(finder, two_faces)
     cut = centre_cut(seen.source, Size(176, 96))
-    assert follow_listeners(seen, [(), ()], cut, How(), 1, Others.FREE) == [None, None]
+    before = choose_listeners(seen, cut, How(), 1, Others.FREE)
+    assert follow_listeners(before, seen, [(), ()], cut, How(), 1, Others.FREE) == [None, None]

@@ -312,13 +312,8 @@ class InfiniteTalkEngine:
             later = list(_while_wanted(video.faces(faces), control))
             cut = cut_around(later)
             listeners = self._listeners(request, seen, cut)
-            moved = (
-                []
-                if listeners is None
-                else follow_listeners(
-                    seen, later, cut, request.how, len(request.heard), self._others
-                )
-            )
+            voices = len(request.heard)
+            moved = follow_listeners(listeners, seen, later, cut, request.how, voices, self._others)
             return Scene(video.frame(0, cut), video.anchors(cut, moved), listeners, plan.cuts)
         cut = cut_around()
         portrait = read_portrait(request.image, cut)

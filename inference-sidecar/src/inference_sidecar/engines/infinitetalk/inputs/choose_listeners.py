@@ -49,6 +49,7 @@ def choose_listeners(
 
 
 def follow_listeners(
+    heard: Listeners | None,
     seen: Seen,
     later: Sequence[Sequence[Face]],
     cut: Cut,
@@ -59,9 +60,8 @@ def follow_listeners(
     """Of each later picture of a video: the strips of `choose_listeners` follow the faces; boxes of
     the caller stay. Where a face is hidden, or leaves the frame, everybody stays where they were.
 
-    later: the upright faces of each picture.
+    heard: of the first picture, `seen`. later: the upright faces of each picture.
     """
-    heard = choose_listeners(seen, cut, how, voices, others)
     followed: list[Listeners | None] = []
     if heard is None:
         return [None] * len(later)

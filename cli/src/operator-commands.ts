@@ -295,6 +295,7 @@ function addProofCommands(
       parseSeed,
     )
     .option('--minutes <minutes>', 'how long faults happen', parseMinutes, 1)
+    .option('--jobs-per-minute <jobs>', 'how many jobs are submitted (default: 24)', parsePositive)
     .option(
       '--only <kinds>',
       `some kinds of faults alone: ${faultKinds.join(', ')}`,

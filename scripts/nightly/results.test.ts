@@ -27,9 +27,9 @@ describe('the figure of a part', () => {
   it('of chaos is what was accepted, and how much was violated', () => {
     const output =
       '    PROMISE  CHECKED  VIOLATIONS\nI1  every job ends  21  0\nI2  one event  21  2\n\n' +
-      '12 accepted: 7 completed; at rest 18.8 s after the last fault\nseed 1; again with: avatar\n'
+      '40 faults, 12 accepted: 7 completed; at rest 18.8 s after the last fault\nseed 1; again with: avatar\n'
     expect(figureOf(output)).toBe(
-      '12 accepted: 7 completed; at rest 18.8 s after the last fault; 2 violations of 2 invariants; seed 1',
+      '40 faults, 12 accepted: 7 completed; at rest 18.8 s after the last fault; 2 violations of 2 invariants; seed 1',
     )
   })
 

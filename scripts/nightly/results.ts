@@ -39,7 +39,7 @@ export function figureOf(output: string): string {
     .map((line) => line.trim())
   const rows = lines.filter((line) => /^I\d /.test(line))
   const violations = rows.reduce((sum, row) => sum + Number(/(\d+)$/.exec(row)?.[1] ?? 0), 0)
-  const chaos = lines.find((line) => /^\d+ accepted: /.test(line))
+  const chaos = lines.find((line) => /^\d+ faults, \d+ accepted: /.test(line))
   const seed = lines.map((line) => /^seed (\d+); again/.exec(line)?.[1]).find(Boolean)
   if (chaos) return `${chaos}; ${violations} violations of ${rows.length} invariants; seed ${seed}`
   const [own] = lines.flatMap((line) => ownFigure.exec(line)?.[1] ?? [])

@@ -38,6 +38,10 @@ it('draws only the kinds that are asked for, and the same jobs', () => {
   expect(jobs).toEqual(planChaos(1, 2).jobs)
 })
 
+it('submits as many jobs as are asked for', () => {
+  expect(planChaos(1, 2, undefined, 90).jobs).toHaveLength(180)
+})
+
 it('plans both doors, several keys, repeated requests and cancellations', () => {
   const { jobs } = planChaos(1, 5)
   expect(new Set(jobs.map(({ door }) => door))).toEqual(new Set(['rest', 'event']))

@@ -76,11 +76,12 @@ export type ChaosPlan = {
   readonly clockVictim: ServiceName
 }
 
+/** Unless somebody asks for more. */
+export const usualJobsPerMinute = 24
 /** How many keys submit jobs. */
 export const owners = 3
 
 const minuteMs = 60_000
-const jobsPerMinute = 24
 /** Faults begin after the first jobs, and end before the run does. */
 const calmMs = 2_000
 const shortestGapMs = 500
@@ -133,11 +134,12 @@ export function planChaos(
   seed: number,
   minutes: number,
   only: readonly FaultKind[] = faultKinds,
+  jobsPerMinute = usualJobsPerMinute,
 ): ChaosPlan {
   const durationMs = minutes * minuteMs
   const random = seededRandom(seed)
   const clockVictim = pick(onNode, random)
-  const jobs = planJobs(durationMs, random)
+  const jobs = planJobs(Math.max(1, Math.round(jobsPerMinute * minutes)), durationMs, random)
   return { seed, durationMs, clockVictim, jobs, faults: planFaults(durationMs, only, random) }
 }
 
@@ -156,8 +158,7 @@ function planFaults(durationMs: number, only: readonly FaultKind[], random: Rand
   return faults
 }
 
-function planJobs(durationMs: number, random: Random): PlannedJob[] {
-  const count = Math.max(1, Math.round((jobsPerMinute * durationMs) / minuteMs))
+function planJobs(count: number, durationMs: number, random: Random): PlannedJob[] {
   const times = Array.from({ length: count }, () => random(durationMs)).sort((a, b) => a - b)
   return times.map((atMs, number): PlannedJob => {
     const isByEvent = random(4) === 0

@@ -12,6 +12,7 @@ import { table } from '../table.ts'
 export type ChaosOptions = {
   seed?: number
   minutes: number
+  jobsPerMinute?: number
   only?: readonly FaultKind[]
   json?: boolean
   log?: boolean
@@ -29,7 +30,7 @@ const violationsShown = 10
 export async function chaos(options: ChaosOptions, context: CommandContext): Promise<number> {
   const { env, stdout, stderr, signals } = context
   const seed = options.seed ?? systemClock.nowMs() % seeds
-  const plan = planChaos(seed, options.minutes, options.only)
+  const plan = planChaos(seed, options.minutes, options.only, options.jobsPerMinute)
   stderr.write(`seed ${seed}: ${plan.faults.length} faults, ${plan.jobs.length} jobs\n`)
   const stop = listenForStop(signals, systemClock)
   const write = options.log
@@ -38,9 +39,7 @@ export async function chaos(options: ChaosOptions, context: CommandContext): Pro
   try {
     const report = await runChaos(plan, { env, write, signal: stop.requested })
     if (stop.requested.aborted) return exitCodes.interrupted
-    stdout.write(
-      options.json ? `${JSON.stringify(viewOf(report))}\n` : textOf(report, options.only),
-    )
+    stdout.write(options.json ? `${JSON.stringify(viewOf(report))}\n` : textOf(report, options))
     return isKept(report) ? exitCodes.ok : exitCodes.failed
   } finally {
     stop.forget()
@@ -68,8 +67,8 @@ function viewOf(report: ChaosReport) {
   }
 }
 
-function textOf(report: ChaosReport, only: readonly FaultKind[] | undefined): string {
-  const { plan, verdicts, unsettled, settledMs } = report
+function textOf(report: ChaosReport, { only, jobsPerMinute }: ChaosOptions): string {
+  const { plan, verdicts, unsettled, injected, settledMs } = report
   const invariants = table(
     ['', 'PROMISE', 'CHECKED', 'VIOLATIONS'],
     verdicts.map(({ invariant, promise, checked, violations }) => [
@@ -87,13 +86,15 @@ function textOf(report: ChaosReport, only: readonly FaultKind[] | undefined): st
   )
   const ends = Object.entries(endsOf(report.records)).map(([end, count]) => `${count} ${end}`)
   const minutes = plan.durationMs / 60_000
+  const load = jobsPerMinute === undefined ? '' : ` --jobs-per-minute ${jobsPerMinute}`
+  const kinds = only ? ` --only ${only.join(',')}` : ''
   return [
     `${invariants}\n`,
     ...shown,
     ...(unsettled === undefined ? [] : [`It did not come to rest: ${unsettled}.\n`]),
     `${faults}\n`,
-    `${report.accepted} accepted: ${ends.join(', ')}; at rest ${(settledMs / 1000).toFixed(1)} s after the last fault\n`,
-    `seed ${plan.seed}; again with: avatar chaos --seed ${plan.seed} --minutes ${minutes}${only ? ` --only ${only.join(',')}` : ''}\n`,
+    `${injected.length} faults, ${report.accepted} accepted: ${ends.join(', ')}; at rest ${(settledMs / 1000).toFixed(1)} s after the last fault\n`,
+    `seed ${plan.seed}; again with: avatar chaos --seed ${plan.seed} --minutes ${minutes}${load}${kinds}\n`,
   ].join('')
 }
 

@@ -1,6 +1,6 @@
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { commandOf, nightlyParts } from '../nightly/promises.ts'
+import { commandOf, nightlyParts, type Size } from '../nightly/promises.ts'
 import { type Result, readResults } from '../nightly/results.ts'
 import type { GeneratedFiles } from './generated-files.ts'
 
@@ -30,23 +30,34 @@ const rows = (head: readonly string[], cells: readonly (readonly string[])[]) =>
     .map((row) => `| ${row.map((cell) => cell.replaceAll('|', '\\|')).join(' | ')} |`)
     .join('\n')
 
+const outcomeOf = ({ outcome, figure }: Result) =>
+  outcome === 'kept' ? figure : `**broken:** ${figure}`
+
+/** What a night showed, or the small run where no night has been. */
 function shortTable(results: readonly Result[]): string {
-  const shown = results.flatMap(({ id, figure, outcome, command, date, commit }) => {
-    const part = nightlyParts.find((each) => each.id === id)
-    if (!part) return []
-    const said = outcome === 'kept' ? figure : `**broken:** ${figure}`
-    return [[`${part.fault}: ${part.promise}`, said, `\`${command}\``, `${date}, ${commit}`]]
+  const shown = nightlyParts.flatMap((part) => {
+    const result = resultOf(results, part.id, 'night') ?? resultOf(results, part.id, 'small')
+    if (!result) return []
+    const { command, date, commit } = result
+    const promise = `${part.id} ${part.fault}: ${part.promise}`
+    return [[promise, outcomeOf(result), `\`${command}\``, `${date}, ${commit}`]]
   })
   return rows(['promise', 'shown', 'by', 'when'], shown)
 }
 
 function longTable(results: readonly Result[]): string {
   const all = nightlyParts.map((part) => {
-    const result = results.find(({ id }) => id === part.id)
+    const shown = (['small', 'night'] as const).map((size) => {
+      const result = resultOf(results, part.id, size)
+      if (result)
+        return `${outcomeOf(result)} (\`${result.command}\`, ${result.date}, ${result.commit})`
+      return 'notRun' in part ? `not run: ${part.notRun}` : 'not run yet'
+    })
     const command = commandOf(part)
-    const why = 'notRun' in part ? `not run: ${part.notRun}` : 'not run yet on a recorded machine'
-    const shown = result ? `${result.outcome}: ${result.figure} (${result.date})` : why
-    return [part.id, part.fault, part.promise, command ? `\`${command}\`` : '', shown]
+    return [part.id, part.fault, part.promise, command ? `\`${command}\`` : '', ...shown]
   })
-  return rows(['', 'fault', 'promise', 'command', 'shown'], all)
+  return rows(['', 'fault', 'promise', "a night's command", 'shown, small', 'shown at night'], all)
 }
+
+const resultOf = (results: readonly Result[], id: string, size: Size) =>
+  results.find((result) => result.id === id && result.size === size)

@@ -1,10 +1,13 @@
 /**
- * The promises of the system, one part after the other, each with its command and its bound. Results of a
- * commit are kept: the next run goes on where this one was stopped.
+ * The promises of the system, each with its command and its bound. A run starts what surely ends within its
+ * time, and first what has waited longest; the next run goes on with the rest. Results of a commit are kept.
  *
  *   npm run test:nightly
  *   npm run test:nightly -- --only R5,R7
- *   npm run test:nightly -- --minutes 1      faults for a minute instead of a night's
+ *   npm run test:nightly -- --small          as much of each as npm test can afford
+ *   npm run test:nightly -- --within 200     minutes, in the place of 80
+ *   npm run test:nightly -- --lanes 2        two parts side by side, but for those that measure times
+ *   npm run test:nightly -- --minutes 1      faults for a minute
  *   npm run test:nightly -- --only R16 --set FUZZ_CASES=2000   less of it, or more
  *   npm run test:nightly -- --again          also what has a result of this commit
  *   npm run test:nightly -- --record         also writes docs/promises.json, for the README
@@ -14,7 +17,8 @@ import { once } from 'node:events'
 import { mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
-import { commandOf, type NightlyPart, partsFor } from './promises.ts'
+import { inLanes } from './lanes.ts'
+import { commandOf, partsOf, type RunnablePart, type Size, withChanges } from './promises.ts'
 import { figureOf, noteResult, type Result, readResults } from './results.ts'
 
 const root = join(import.meta.dirname, '../..')
@@ -24,6 +28,9 @@ const recorded = join(root, 'docs/promises.json')
 const { values } = parseArgs({
   options: {
     only: { type: 'string' },
+    small: { type: 'boolean', default: false },
+    within: { type: 'string', default: '80' },
+    lanes: { type: 'string', default: '1' },
     minutes: { type: 'string' },
     set: { type: 'string', multiple: true, default: [] },
     again: { type: 'boolean', default: false },
@@ -32,39 +39,43 @@ const { values } = parseArgs({
 })
 const commit = String(execFileSync('git', ['rev-parse', '--short', 'HEAD'], { cwd: root })).trim()
 const only = values.only?.split(',').map((id) => id.trim().toUpperCase())
+const size: Size = values.small ? 'small' : 'night'
+const variables = Object.fromEntries(values.set.map((each) => each.split('=', 2)))
 
 await mkdir(folder, { recursive: true })
-const done = new Map((await readResults(own)).map((result) => [result.id, result]))
-let broken = 0
-const changed = Object.fromEntries(values.set.map((each) => each.split('=', 2)))
-for (const usual of partsFor(values.minutes ? Number(values.minutes) : undefined)) {
-  const part = withChanged(usual)
+const before = (await readResults(own)).filter((result) => result.size === size)
+const toRun: RunnablePart[] = []
+for (const part of partsOf(size)) {
   if (only && !only.includes(part.id)) continue
-  if ('notRun' in part) {
-    console.log(`${part.id.padEnd(4)} not run: ${part.notRun}`)
-    continue
-  }
-  const before = done.get(part.id)
-  const isDone = before?.commit === commit && before.outcome === 'kept' && !values.again
-  const result = isDone ? before : await run(part)
-  await noteResult(own, result)
-  if (values.record) await noteResult(recorded, result)
-  if (result.outcome === 'BROKEN') broken++
-  console.log(`${part.id.padEnd(4)} ${result.outcome}${isDone ? ', before' : ''}: ${result.figure}`)
+  const earlier = before.find(({ id }) => id === part.id)
+  if ('notRun' in part) console.log(`${part.id.padEnd(4)} not run: ${part.notRun}`)
+  else if (earlier?.commit === commit && earlier.outcome === 'kept' && !values.again) {
+    if (values.record) await noteResult(recorded, earlier)
+    console.log(`${part.id.padEnd(4)} kept, before: ${earlier.figure}`)
+  } else
+    toRun.push(withChanges(part, values.minutes ? Number(values.minutes) : undefined, variables))
 }
-console.log(`\n${broken} broken at ${commit}`)
+const lastRun = ({ id }: RunnablePart) => before.find((result) => result.id === id)?.date ?? ''
+toRun.sort((a, b) => lastRun(a).localeCompare(lastRun(b)))
+
+let broken = 0
+const left = await inLanes(
+  toRun,
+  { lanes: Number(values.lanes), withinMs: Number(values.within) * 60_000, nowMs: Date.now },
+  async (part) => {
+    const result = await run(part)
+    await noteResult(own, result)
+    if (values.record) await noteResult(recorded, result)
+    if (result.outcome === 'BROKEN') broken++
+    console.log(`${part.id.padEnd(4)} ${result.outcome}: ${result.figure}`)
+  },
+)
+for (const { id, minutesMax } of left)
+  console.log(`${id.padEnd(4)} left for the next run: it may take ${minutesMax} minutes`)
+console.log(`\n${broken} broken and ${left.length} left at ${commit}`)
 process.exitCode = broken > 0 ? 1 : 0
 
-type Runnable = Exclude<NightlyPart, { notRun: string }>
-
-/** What is set by hand replaces what a part sets, and nothing else. */
-function withChanged(part: NightlyPart): NightlyPart {
-  if ('notRun' in part || !part.env) return part
-  const env = Object.entries(part.env).map(([name, value]) => [name, changed[name] ?? value])
-  return { ...part, env: Object.fromEntries(env) }
-}
-
-async function run(part: Runnable): Promise<Result> {
+async function run(part: RunnablePart): Promise<Result> {
   const command = commandOf(part) ?? ''
   console.log(`${part.id.padEnd(4)} ${command} (at most ${part.minutesMax} minutes)`)
   const [program, ...args] = programOf(part)
@@ -88,6 +99,7 @@ async function run(part: Runnable): Promise<Result> {
   const late = signal ? `; stopped after ${part.minutesMax} minutes` : ''
   return {
     id: part.id,
+    size,
     outcome: code === 0 ? 'kept' : 'BROKEN',
     figure: `${figureOf(output)}; ${minutes} min${late}`,
     command,
@@ -96,7 +108,7 @@ async function run(part: Runnable): Promise<Result> {
   }
 }
 
-function programOf(part: Runnable): [string, ...string[]] {
+function programOf(part: RunnablePart): [string, ...string[]] {
   switch (part.with) {
     case 'avatar':
       return [process.execPath, join(root, 'cli/src/main.ts'), ...part.run]

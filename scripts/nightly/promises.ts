@@ -1,3 +1,15 @@
+/** How much of a part is run: what `npm test` can afford, or a night's. */
+export type Size = 'small' | 'night'
+
+type Run = {
+  /** Words after the program. */
+  readonly run: readonly string[]
+  /** What makes of a test of a minute one of a night. */
+  readonly env?: Readonly<Record<string, string>>
+  /** On a busy machine, its start and its end included. */
+  readonly minutesMax: number
+}
+
 /** One promise of the system, the fault it is about, and what proves it for a whole night. */
 export type NightlyPart = {
   /** `R1` and so on. */
@@ -5,27 +17,39 @@ export type NightlyPart = {
   readonly fault: string
   readonly promise: string
 } & (
-  | {
-      /** Words after `node`, or after Python's for `pytest`. */
-      readonly run: readonly string[]
+  | (Run & {
       readonly with: 'avatar' | 'vitest' | 'pytest' | 'bench'
-      /** What makes of a test of a minute one of a night. */
-      readonly env?: Readonly<Record<string, string>>
-      readonly minutesMax: number
-    }
+      /** What is otherwise when it is small. */
+      readonly small: Partial<Run>
+      /** It measures times, so nothing may run beside it. */
+      readonly isAlone?: true
+    })
   | { readonly notRun: string }
 )
 
-const chaos = (minutes: number, only: string) => ({
+/** A part that can be run here. */
+export type RunnablePart = Exclude<NightlyPart, { notRun: string }>
+
+/** As many minutes more as its start, its end and a busy machine take. */
+const chaosExtraMinutes = 10
+const chaos = (minutes: number, only: string, ...more: readonly string[]) => ({
   with: 'avatar' as const,
-  run: ['chaos', '--minutes', String(minutes), '--only', only],
-  // Its start, its end and a busy machine.
-  minutesMax: minutes + 10,
+  run: ['chaos', '--minutes', String(minutes), ...more, '--only', only],
+  minutesMax: minutes + chaosExtraMinutes,
+  small: { run: ['chaos', '--minutes', '1', '--only', only], minutesMax: 1 + chaosExtraMinutes },
 })
+/** Without `env` it is as small as in `npm test`. */
 const tests = (minutesMax: number, ...run: readonly string[]) => ({
   with: 'vitest' as const,
   run,
   minutesMax,
+  small: { env: {}, minutesMax: Math.min(minutesMax, 15) },
+})
+const bench = (minutesMax: number, run: readonly string[], small: readonly string[]) => ({
+  with: 'bench' as const,
+  run,
+  minutesMax,
+  small: { run: small, minutesMax: Math.min(minutesMax, 15) },
 })
 
 /** The promises in their order, each with one command. */
@@ -46,19 +70,23 @@ export const nightlyParts: readonly NightlyPart[] = [
     id: 'R3',
     fault: 'cut, half-open and slow connections to the broker',
     promise: 'work goes on afterwards; stale results are refused',
-    ...chaos(30, 'broker-cut,broker-half-open,broker-delay'),
+    ...chaos(15, 'broker-cut,broker-half-open,broker-delay'),
   },
   {
     id: 'R4',
     fault: 'a process is suspended and continued',
     promise: 'what a stale worker made is refused; there is one result',
-    ...chaos(30, 'suspend'),
+    ...chaos(6, 'suspend'),
   },
   {
     id: 'R5',
     fault: 'errors, 429s, resets, stalls and truncated answers of the store',
     promise: 'jobs complete; nothing is rendered again because of an upload',
-    ...chaos(60, 'store-errors,store-busy,store-resets,store-stalls,store-truncates'),
+    ...chaos(
+      60,
+      'store-errors,store-busy,store-resets,store-stalls,store-truncates',
+      ...['--jobs-per-minute', '84'],
+    ),
   },
   {
     id: 'R6',
@@ -71,7 +99,7 @@ export const nightlyParts: readonly NightlyPart[] = [
     id: 'R7',
     fault: 'full disks of the broker and both spools',
     promise: 'clean refusals, no damage, and work goes on once there is room',
-    ...chaos(20, 'disk-full'),
+    ...chaos(10, 'disk-full'),
   },
   {
     id: 'R8',
@@ -110,20 +138,24 @@ export const nightlyParts: readonly NightlyPart[] = [
     with: 'pytest',
     run: ['tests/weights'],
     minutesMax: 15,
+    small: { env: {} },
   },
   {
     id: 'R14',
     fault: "a service's clock steps by minutes and a day",
     promise: 'nothing expires early, no lease is lost',
-    ...chaos(20, 'clock-step'),
+    ...chaos(5, 'clock-step'),
   },
   {
     id: 'R15',
     fault: '10,000 queued jobs',
     promise: 'answers stay quick, memory bounded, no key starves',
-    with: 'bench',
-    run: ['bench/load/main.ts', '--jobs', '10000'],
-    minutesMax: 80,
+    ...bench(
+      40,
+      ['bench/load/main.ts', '--jobs', '10000', '--watchers', '200'],
+      ['bench/load/main.ts', '--jobs', '2000'],
+    ),
+    isAlone: true,
   },
   {
     id: 'R16',
@@ -131,6 +163,7 @@ export const nightlyParts: readonly NightlyPart[] = [
     promise: 'no 5xx, no crash, nothing is left of them, memory stays flat',
     ...tests(80, 'ingest/test/media-fuzz.test.ts'),
     env: { FUZZ_CASES: '100000' },
+    small: { env: { FUZZ_CASES: '2000' }, minutesMax: 15 },
   },
   {
     id: 'R17',
@@ -138,6 +171,7 @@ export const nightlyParts: readonly NightlyPart[] = [
     promise: 'no 5xx and no undocumented status',
     ...tests(80, 'tests/e2e/schemathesis.test.ts'),
     env: { SCHEMATHESIS_EXAMPLES: '1000' },
+    small: { env: { SCHEMATHESIS_EXAMPLES: '50' }, minutesMax: 20 },
   },
   {
     id: 'R18',
@@ -173,17 +207,21 @@ export const nightlyParts: readonly NightlyPart[] = [
     id: 'R23',
     fault: 'everything at once, to the real orchestrators in a simulated world',
     promise: 'every invariant holds at every step',
-    with: 'bench',
-    run: ['bench/simulation/main.ts', '--steps', '1000000'],
-    minutesMax: 60,
+    ...bench(
+      30,
+      ['bench/simulation/main.ts', '--steps', '1000000'],
+      ['bench/simulation/main.ts', '--steps', '20000'],
+    ),
   },
   {
     id: 'R24',
     fault: 'an hour of work',
     promise: 'memory and file descriptors stay flat',
-    with: 'bench',
-    run: ['bench/soak/main.ts', '--minutes', '60'],
-    minutesMax: 75,
+    ...bench(
+      75,
+      ['bench/soak/main.ts', '--minutes', '60'],
+      ['bench/soak/main.ts', '--minutes', '5'],
+    ),
   },
   {
     id: 'R25',
@@ -197,6 +235,7 @@ export const nightlyParts: readonly NightlyPart[] = [
     promise: 'nothing is lost, what is refused may be sent again, and work goes on',
     ...tests(40, 'orchestrator/test/three-brokers.test.ts'),
     env: { BROKER_KILLS: '20', BROKER_PARTITIONS: '5', BROKER_PARTITION_SECONDS: '60' },
+    small: { env: { BROKER_KILLS: '3', BROKER_PARTITIONS: '1' }, minutesMax: 15 },
   },
   {
     id: 'R27',
@@ -207,15 +246,27 @@ export const nightlyParts: readonly NightlyPart[] = [
   },
 ]
 
-/** The same parts with faults, and work, for so long instead of a night's: a first look. */
-export function partsFor(minutes: number | undefined): readonly NightlyPart[] {
-  if (minutes === undefined) return nightlyParts
-  return nightlyParts.map((part) => {
-    if ('notRun' in part) return part
-    const at = part.run.indexOf('--minutes') + 1
-    if (at === 0) return part
-    return { ...part, run: part.run.with(at, String(minutes)), minutesMax: minutes + 10 }
-  })
+/** The parts at a size. */
+export function partsOf(size: Size): readonly NightlyPart[] {
+  if (size === 'night') return nightlyParts
+  return nightlyParts.map((part) => ('notRun' in part ? part : { ...part, ...part.small }))
+}
+
+/** The same part with what was changed by hand: how long it lasts, and what its variables say. */
+export function withChanges<P extends NightlyPart>(
+  part: P,
+  minutes: number | undefined,
+  variables: Readonly<Record<string, string>>,
+): P {
+  if ('notRun' in part) return part
+  const env = Object.entries(part.env ?? {}).map(([name, value]) => [
+    ...[name, variables[name] ?? value],
+  ])
+  const changed = { ...part, env: Object.fromEntries(env) }
+  const at = part.run.indexOf('--minutes') + 1
+  if (minutes === undefined || at === 0) return changed
+  const run = part.run.with(at, String(minutes))
+  return { ...changed, run, minutesMax: minutes + chaosExtraMinutes }
 }
 
 /** The command of a part, as somebody types it. */

@@ -2,7 +2,7 @@ import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
-import { commandOf, nightlyParts, partsFor } from './promises.ts'
+import { commandOf, nightlyParts, partsOf, type Size, withChanges } from './promises.ts'
 import { figureOf, noteResult, type Result, readResults } from './results.ts'
 
 let folder: string
@@ -11,16 +11,17 @@ beforeEach(async () => {
 })
 afterEach(() => rm(folder, { recursive: true, force: true }))
 
-const result = (id: string, figure = 'x'): Result => ({
-  ...{ id, figure, outcome: 'kept', command: 'c', date: '2026-11-29', commit: 'abc' },
+const result = (id: string, figure = 'x', size: Size = 'night'): Result => ({
+  ...{ id, size, figure, outcome: 'kept', command: 'c', date: '2026-11-29', commit: 'abc' },
 })
 
-it('keeps one result of each part, in the order of their numbers', async () => {
+it('keeps one result of each part and size, in the order of their numbers', async () => {
   const path = join(folder, 'results.json')
   expect(await readResults(path)).toEqual([])
-  for (const one of [result('R10'), result('R2'), result('R10', 'later')])
+  const small = result('R2', 'x', 'small')
+  for (const one of [result('R10'), small, result('R2'), result('R10', 'later')])
     await noteResult(path, one)
-  expect(await readResults(path)).toEqual([result('R2'), result('R10', 'later')])
+  expect(await readResults(path)).toEqual([result('R2'), small, result('R10', 'later')])
 })
 
 describe('the figure of a part', () => {
@@ -61,11 +62,43 @@ describe('the figure of a part', () => {
 })
 
 it('a first look changes how long faults happen, and nothing else', () => {
-  const commands = partsFor(0.5).map(commandOf)
+  const commands = nightlyParts.map((part) => commandOf(withChanges(part, 0.5, {})))
   const changed = nightlyParts.filter((part, at) => commandOf(part) !== commands[at])
   expect(changed.map(({ id }) => id)).toEqual(['R1', 'R3', 'R4', 'R5', 'R7', 'R14', 'R24'])
   expect(commands[0]).toBe('npx avatar chaos --minutes 0.5 --only kill,terminate')
 })
+
+it('a variable that is set by hand replaces that of a part, and of no other', () => {
+  const commands = nightlyParts.map((part) =>
+    commandOf(withChanges(part, undefined, { FUZZ_CASES: '7' })),
+  )
+  const changed = nightlyParts.filter((part, at) => commandOf(part) !== commands[at])
+  expect(changed.map(({ id }) => id)).toEqual(['R16'])
+  expect(commands[15]).toMatch(/^FUZZ_CASES=7 /)
+})
+
+it('a small part says how small it is, and takes no longer', () => {
+  const small = new Map(partsOf('small').map((part) => [part.id, part]))
+  expect(commandOf(small.get('R1') ?? never())).toBe(
+    'npx avatar chaos --minutes 1 --only kill,terminate',
+  )
+  expect(commandOf(small.get('R6') ?? never())).toMatch(/^npx vitest/)
+  expect(commandOf(small.get('R15') ?? never())).toBe('node bench/load/main.ts --jobs 2000')
+  for (const part of nightlyParts) {
+    const its = small.get(part.id)
+    if ('notRun' in part || !its || 'notRun' in its) continue
+    expect(its.minutesMax, part.id).toBeLessThanOrEqual(Math.min(part.minutesMax, 20))
+  }
+})
+
+it('every part fits into a night', () => {
+  for (const part of nightlyParts)
+    if (!('notRun' in part)) expect(part.minutesMax, part.id).toBeLessThanOrEqual(80)
+})
+
+function never(): never {
+  throw new Error('there is no such part')
+}
 
 it('every promise has a command, or says why it has none', () => {
   expect(nightlyParts.map(({ id }) => id)).toEqual(

@@ -1,9 +1,11 @@
 import { readFile, writeFile } from 'node:fs/promises'
 import { stripVTControlCharacters } from 'node:util'
+import type { Size } from './promises.ts'
 
 /** What one run of a part showed. */
 export type Result = {
   id: string
+  size: Size
   outcome: 'kept' | 'BROKEN'
   /** In one line, as its command printed it. */
   figure: string
@@ -20,11 +22,14 @@ export async function readResults(path: string): Promise<Result[]> {
   return JSON.parse(text)
 }
 
-/** Replaces the result of the same part, and keeps the others. */
+/** Replaces the result of the same part at the same size, and keeps the others. */
 export async function noteResult(path: string, result: Result): Promise<void> {
-  const others = (await readResults(path)).filter(({ id }) => id !== result.id)
+  const isSame = ({ id, size }: Result) => id === result.id && size === result.size
+  const others = (await readResults(path)).filter((each) => !isSame(each))
   const numberOf = ({ id }: Result) => Number(id.slice(1))
-  const all = [...others, result].sort((a, b) => numberOf(a) - numberOf(b))
+  const all = [...others, result].sort(
+    (a, b) => numberOf(a) - numberOf(b) || a.size.localeCompare(b.size),
+  )
   await writeFile(path, `${JSON.stringify(all, null, 2)}\n`)
 }
 

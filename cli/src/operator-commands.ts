@@ -12,6 +12,7 @@ import type { ProvisionCommandOptions, SystemOptions } from './commands/system.t
 import type { InitOptions } from './commands/system-init.ts'
 import type { ReleaseOptions } from './commands/system-release.ts'
 import type { VerifyDeletionOptions } from './commands/verify-deletion.ts'
+import type { VerifyJobsOptions } from './commands/verify-jobs.ts'
 import type { PoolOptions, RemovePoolOptions } from './commands/worker-pools.ts'
 import type { DrainOptions, WorkersOptions } from './commands/workers.ts'
 import { exitCodes, UserError } from './exit-codes.ts'
@@ -316,6 +317,15 @@ function addProofCommands(
     .action(async (options: VerifyDeletionOptions) => {
       const { verifyDeletion } = await import('./commands/verify-deletion.ts')
       onExit(await verifyDeletion(options, context))
+    })
+  program
+    .command('verify-jobs')
+    .description('do records, events and bucket agree about every job that has ended?')
+    .option(...dataOption)
+    .option(...jsonOption)
+    .action(async (options: VerifyJobsOptions) => {
+      const { verifyJobs } = await import('./commands/verify-jobs.ts')
+      onExit(await verifyJobs(options, context))
     })
 }
 

@@ -1,4 +1,9 @@
-import { ListObjectsV2Command, PutObjectCommand, S3Client } from '@aws-sdk/client-s3'
+import {
+  DeleteObjectCommand,
+  ListObjectsV2Command,
+  PutObjectCommand,
+  S3Client,
+} from '@aws-sdk/client-s3'
 
 /** The store as the owner of the bucket's keys sees it. */
 export type Store = ReturnType<typeof openStore>
@@ -40,7 +45,9 @@ export function openStore(options: {
     async put(key: string, body: string) {
       await client.send(new PutObjectCommand({ Bucket: options.bucket, Key: key, Body: body }))
     },
-
+    async delete(key: string) {
+      await client.send(new DeleteObjectCommand({ Bucket: options.bucket, Key: key }))
+    },
     close: () => client.destroy(),
   }
 }

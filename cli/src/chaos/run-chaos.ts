@@ -2,22 +2,17 @@ import { mkdir, mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import {
-  anyEventOf,
   type EventType,
-  eventSchemas,
   type JobRecord,
   scaledTimings,
   serviceNames,
   specOf,
-  streams,
 } from '@avatar/contracts'
-import { openJobRecords } from '@avatar/job-kit'
 import {
   type Bus,
   systemClock as clock,
   mountSmallDisk,
   type ObjectStore,
-  readAll,
   type SmallDisk,
   seededRandom,
 } from '@avatar/service-kit'
@@ -36,6 +31,7 @@ import { type Accepted, type Evidence, judge, type Verdict } from './judge.ts'
 import { chaosMedia } from './media.ts'
 import { type ChaosPlan, owners, type SmallDiskName, smallDisks } from './plan.ts'
 import { startStoreEdge } from './store-edge.ts'
+import { storyOf, whatRemains } from './what-remains.ts'
 
 /** Waits are this much shorter than usual. With less of them a busy machine is always too late. */
 const divisor = 4
@@ -188,7 +184,7 @@ async function settle(
   let open = 'nothing was read'
   while (!signal.aborted && clock.monotonicMs() < deadlineMs) {
     await clock.wait(settleLookMs, signal)
-    const seen = await lookAt(bus).catch(() => undefined)
+    const seen = await storyOf(bus).catch(() => undefined)
     if (!seen) continue
     const { records, events } = seen
     const ended = new Set(events.filter(({ type }) => isEnd(type)).map(({ jobId }) => jobId))
@@ -211,35 +207,25 @@ async function settle(
 const isEnd = (type: EventType) =>
   type === 'job.completed' || type === 'job.failed' || type === 'job.cancelled'
 
-const anyEvent = anyEventOf(Object.keys(eventSchemas) as EventType[]) // Object.keys forgets them.
-
-async function lookAt(bus: Bus) {
-  const records = await (await openJobRecords(bus)).list()
-  const stored = await readAll((options) => bus.followStream(streams.EVENTS.name, 'evt.>', options))
-  return { records, events: stored.map(({ body }) => anyEvent.parse(body)) }
-}
-
 async function gather(
   bus: Bus,
   objects: ObjectStore,
   driven: Driven,
   injected: readonly Injected[],
 ): Promise<Evidence> {
-  const { records, events } = await lookAt(bus)
+  const remains = await whatRemains(bus, objects)
   const { accepted, published, sightings, foreignAnswers } = driven
-  const found: { key: string; ageMs: number }[] = []
-  for await (const { key, modifiedAtMs, listedAtMs } of objects.list('jobs/'))
-    found.push({ key, ageMs: listedAtMs - modifiedAtMs })
   const byEvent = published.map((name): Accepted => {
-    const record = records.find(({ owner, reference }) => owner === publisher && reference === name)
+    const record = remains.records.find(
+      ({ owner, reference }) => owner === publisher && reference === name,
+    )
     // Its id follows from its name by a rule of ingest; without a record it is lost under any name.
     return { jobId: record?.jobId ?? name, owner: publisher, name }
   })
   return {
     accepted: [...accepted, ...byEvent],
-    ...{ records, events, objects: found, sightings, foreignAnswers },
+    ...{ ...remains, sightings, foreignAnswers },
     faults: injected,
-    nowMs: await bus.timeMs(),
     orphanAgeMs: scaledTimings(divisor).orphanAgeMs,
     deletionGraceMs,
   }

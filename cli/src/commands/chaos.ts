@@ -3,6 +3,7 @@ import { systemClock } from '@avatar/service-kit'
 import { leftOutBecause } from '../chaos/inject-faults.ts'
 import { type FaultKind, planChaos } from '../chaos/plan.ts'
 import { type ChaosReport, runChaos } from '../chaos/run-chaos.ts'
+import { verdictText } from '../chaos/verdict-text.ts'
 import type { CommandContext } from '../command-context.ts'
 import { exitCodes } from '../exit-codes.ts'
 import { prefixedLines } from '../stack/log-lines.ts'
@@ -19,8 +20,6 @@ export type ChaosOptions = {
 }
 
 const seeds = 1_000_000
-/** How many violations of one invariant are printed. */
-const violationsShown = 10
 
 /**
  * `avatar chaos`: a system of its own under load and under faults, and whether it kept its promises.
@@ -69,15 +68,6 @@ function viewOf(report: ChaosReport) {
 
 function textOf(report: ChaosReport, { only, jobsPerMinute }: ChaosOptions): string {
   const { plan, verdicts, unsettled, injected, settledMs } = report
-  const invariants = table(
-    ['', 'PROMISE', 'CHECKED', 'VIOLATIONS'],
-    verdicts.map(({ invariant, promise, checked, violations }) => [
-      ...[invariant, promise, String(checked), String(violations.length)],
-    ]),
-  )
-  const shown = verdicts.flatMap(({ invariant, violations }) =>
-    violations.slice(0, violationsShown).map((each) => `${invariant}: ${each}\n`),
-  )
   const faults = table(
     ['FAULT', 'HAPPENED', 'LEFT OUT'],
     countsOf(report).map(({ kind, done, missing, why }) => [
@@ -89,8 +79,7 @@ function textOf(report: ChaosReport, { only, jobsPerMinute }: ChaosOptions): str
   const load = jobsPerMinute === undefined ? '' : ` --jobs-per-minute ${jobsPerMinute}`
   const kinds = only ? ` --only ${only.join(',')}` : ''
   return [
-    `${invariants}\n`,
-    ...shown,
+    verdictText(verdicts),
     ...(unsettled === undefined ? [] : [`It did not come to rest: ${unsettled}.\n`]),
     `${faults}\n`,
     `${injected.length} faults, ${report.accepted} accepted: ${ends.join(', ')}; at rest ${(settledMs / 1000).toFixed(1)} s after the last fault\n`,

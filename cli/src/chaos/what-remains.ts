@@ -1,0 +1,24 @@
+import { anyEventOf, type EventType, eventSchemas, streams } from '@avatar/contracts'
+import { openJobRecords } from '@avatar/job-kit'
+import { type Bus, type ObjectStore, readAll } from '@avatar/service-kit'
+import type { Evidence } from './judge.ts'
+
+const anyEvent = anyEventOf(Object.keys(eventSchemas) as EventType[]) // Object.keys forgets them.
+
+/** Every record, and all that was ever told, in its order. */
+export async function storyOf(bus: Bus): Promise<Pick<Evidence, 'records' | 'events'>> {
+  const records = await (await openJobRecords(bus)).list()
+  const stored = await readAll((options) => bus.followStream(streams.EVENTS.name, 'evt.>', options))
+  return { records, events: stored.map(({ body }) => anyEvent.parse(body)) }
+}
+
+/** What a judge needs of a system that is at rest, apart from what its clients and its enemies did. */
+export async function whatRemains(
+  bus: Bus,
+  objects: ObjectStore,
+): Promise<Pick<Evidence, 'records' | 'events' | 'objects' | 'nowMs'>> {
+  const found: { key: string; ageMs: number }[] = []
+  for await (const { key, modifiedAtMs, listedAtMs } of objects.list('jobs/'))
+    found.push({ key, ageMs: listedAtMs - modifiedAtMs })
+  return { ...(await storyOf(bus)), objects: found, nowMs: await bus.timeMs() }
+}

@@ -35,7 +35,7 @@ export async function noteResult(path: string, result: Result): Promise<void> {
 
 /** How a test or a benchmark says itself what it has shown. */
 const ownFigure =
-  /^(?:simulation: |media fuzz: |slow clients: |three brokers: |malformed messages: |soak: )?(\d+ (?:steps in|cases, |dawdling|jobs through|sent, |minutes of).*)/
+  /^(?:(?:media fuzz|slow clients|three brokers|malformed messages|soak|simulation|schemathesis|store away): )?(\d+ (?:steps in|cases, |dawdling|jobs through|sent, |minutes of|examples of|seconds, ).*)/
 
 /** The one line of a part's output that says what it showed. Colours are left out. */
 export function figureOf(output: string): string {

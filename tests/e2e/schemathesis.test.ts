@@ -23,6 +23,11 @@ not_a_server_error.expected-statuses = ["2xx", "3xx", "4xx", 503]
 [[operations]]
 include-name = "POST /generate"
 checks.positive_data_acceptance.expected-statuses = ["2xx", 400, 401, 403, 404, 409, 422, 429, "5xx"]
+
+# Requests that are wrong belong to the other phases. In this one the generator sometimes makes some of its binary
+# samples that its own validator throws on ("Unsupported type: 'Binary'"), which ends the whole phase.
+[phases.stateful.generation]
+mode = "positive"
 `
 
 let system: System
@@ -56,6 +61,8 @@ it(
       maxBuffer: 2 ** 26,
     }).catch((error: { stdout: string; stderr: string }) => error)
     expect('code' in ended, ended.stdout + ended.stderr).toBe(false)
+    const [cases] = /\d+ generated, \d+ passed.*/.exec(ended.stdout) ?? []
+    console.log(`schemathesis: ${examples} examples of each operation, cases: ${cases}; seed 1`)
     expect(ended.stdout).toMatch(/Selected: (\d+)\/\1\s+Tested: \1\s/)
   },
   withinMs,

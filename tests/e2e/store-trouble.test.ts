@@ -11,12 +11,18 @@ import {
 const awayMs = 1000 * Number(process.env['STORE_AWAY_SECONDS'] || 5)
 /** How often an upload is tried before the render stays spooled for a while. */
 const uploadTries = 3
+/** A worker gives up after two hours, divided as all waits are: half an hour would be too long for it. */
+const patientWorker: Record<string, string> =
+  awayMs > 60_000 ? { SIDECAR_TIMINGS_DIVISOR: '2' } : {}
 
 describe('while the store is in trouble', () => {
   let system: System
   const store = () => system.proxies.toStore()
   beforeAll(async () => {
-    system = await startSystem({ hasStoreProxy: true, env: patientOrchestrator })
+    system = await startSystem({
+      hasStoreProxy: true,
+      env: { ...patientOrchestrator, ...patientWorker },
+    })
   })
   afterEach(() => store().heal())
   afterAll(async () => {
@@ -79,6 +85,10 @@ describe('while the store is in trouble', () => {
       const after = await system.client.submitUntilAccepted(during)
       for (const jobId of [...spooled, after])
         await expectCompletedOnce(system, jobId, { attempt: 1 })
+      console.log(
+        `store away: ${awayMs / 1000} seconds, ${spooled.length} renders waited on disk and were stored, ` +
+          `none rendered again`,
+      )
     },
     60 * 60_000,
   )

@@ -181,9 +181,10 @@ async function settle(
   void submitted.then(() => {
     areSubmitted = true
   })
-  let open = 'nothing was read'
+  let open = 'not every submission was answered'
   while (!signal.aborted && clock.monotonicMs() < deadlineMs) {
     await clock.wait(settleLookMs, signal)
+    if (!areSubmitted) continue
     const seen = await storyOf(bus).catch(() => undefined)
     if (!seen) continue
     const { records, events } = seen
@@ -193,13 +194,10 @@ async function settle(
     )
     const missing = records.filter(({ jobId }) => !ended.has(jobId))
     const kept = records.filter(({ state, jobId }) => state === 'cancelled' && !deleted.has(jobId))
-    const unsent = areSubmitted ? 0 : 1
-    if (unsent + missing.length + kept.length === 0 && records.length >= plan.jobs.length)
-      return undefined
-    open = areSubmitted
-      ? `${missing.length} jobs without an end, ${kept.length} cancelled ones not deleted, ` +
-        `${records.length} records of ${plan.jobs.length}`
-      : 'not every submission was answered'
+    if (missing.length + kept.length === 0 && records.length >= plan.jobs.length) return undefined
+    open =
+      `${missing.length} jobs without an end, ${kept.length} cancelled ones not deleted, ` +
+      `${records.length} records of ${plan.jobs.length}`
   }
   return open
 }

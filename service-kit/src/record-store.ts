@@ -45,13 +45,15 @@ export type RecordStore<T> = {
    * value that does not follow its schema is logged and left out, so that it hides no other.
    * `onCurrent` is called once all values that were there before the watch have been yielded. From a
    * revision on, only later changes are yielded: a watch that broke resumes behind the last one it saw.
-   * `pattern` chooses the keys, as NATS does; by default all.
+   * `pattern` chooses the keys, as NATS does; by default all. What `isLeftOut` says of a revision is neither parsed
+   * nor yielded.
    */
   watch(
     signal: AbortSignal,
     onCurrent?: () => void,
     fromRevision?: number,
     pattern?: string,
+    isLeftOut?: (revision: number) => boolean,
   ): AsyncIterable<Change<T>>
 }
 
@@ -153,7 +155,13 @@ export async function openRecordStore<S extends z.ZodType>(
         entry && isPresent(entry) ? [parse(entry.key, entry.json())] : [],
       )
     },
-    async *watch(signal, onCurrent = () => undefined, fromRevision = 0, pattern = '>') {
+    async *watch(
+      signal,
+      onCurrent = () => undefined,
+      fromRevision = 0,
+      pattern = '>',
+      isLeftOut = () => false,
+    ) {
       // Without anything to yield, the watch itself would never tell that it is current.
       let isCurrent = !(await hasAnyFrom(Math.max(1, fromRevision), pattern))
       if (isCurrent) onCurrent()
@@ -163,8 +171,10 @@ export async function openRecordStore<S extends z.ZodType>(
         for await (const entry of changes) {
           const { key, revision, isUpdate } = entry
           try {
-            const value = isPresent(entry) ? parse(key, entry.json()) : undefined
-            yield { key, value, revision, isUpdate }
+            if (!isLeftOut(revision)) {
+              const value = isPresent(entry) ? parse(key, entry.json()) : undefined
+              yield { key, value, revision, isUpdate }
+            }
           } catch (error) {
             logFailure(log, error, 'record left out, it does not follow its schema')
           }

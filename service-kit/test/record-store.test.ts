@@ -37,7 +37,11 @@ const removals: Record<string, (key: string, revision: number) => Promise<unknow
 const rawBucket = () => new Kvm(world.raw.connection).open(buckets.job.name)
 
 /** Follows every value and change, or those from a revision on. */
-function follow(store: RecordStore<Value>, fromRevision?: number) {
+function follow(
+  store: RecordStore<Value>,
+  fromRevision?: number,
+  isLeftOut?: (revision: number) => boolean,
+) {
   const abort = new AbortController()
   const seen: Change<Value>[] = []
   const state = { isCurrent: false }
@@ -45,7 +49,9 @@ function follow(store: RecordStore<Value>, fromRevision?: number) {
     const becomeCurrent = () => {
       state.isCurrent = true
     }
-    for await (const change of store.watch(abort.signal, becomeCurrent, fromRevision))
+    for await (const change of store.watch(
+      ...([abort.signal, becomeCurrent, fromRevision, undefined, isLeftOut] as const),
+    ))
       seen.push(change)
   })()
   const stop = () => {
@@ -140,6 +146,25 @@ describe('a watch', () => {
     await records.update(expiring, { n: 3 }, expiringRevision, { ttlMs: 1_000 })
     await until(() => seen.some(({ key, value }) => key === changed && value?.n === 2))
     await until(() => seen.some(({ key, value }) => key === expiring && value === undefined))
+    await stop()
+  })
+})
+
+describe('a watch that leaves revisions out', () => {
+  it('yields the others, and is current all the same when those before it are all left out', async () => {
+    const from = Number(await records.create(aKey(), { n: 1 }))
+    const leftOut = new Set([from])
+    const { seen, state, stop } = follow(records, from, (revision) => leftOut.has(revision))
+    await until(() => state.isCurrent)
+    expect(seen).toEqual([])
+    const key = aKey()
+    const first = Number(await records.create(key, { n: 2 }))
+    await until(() => seen.length === 1)
+    leftOut.add(first + 1)
+    const second = Number(await records.update(key, { n: 3 }, first))
+    await records.update(key, { n: 4 }, second)
+    await until(() => seen.length === 2)
+    expect(seen.map(({ value }) => value?.n)).toEqual([2, 4])
     await stop()
   })
 })

@@ -53,8 +53,12 @@ export function createLiveJobs(options: {
   const claimed = new Map<string, string>()
   /** The queued jobs that wait after a death, and until when. */
   const backingOff = new Map<string, number>()
+  /** The whole records of those that a worker has: each is written four times within its attempt. */
+  const inHand = new Map<string, Versioned<JobRecord>>()
   /** Every record up to this revision has been reported by the watch. */
   let seenUpTo = 0
+  /** The later revisions that were taken in when this process wrote them. */
+  const taken = new Set<number>()
   let onChange: (() => void) | undefined
 
   function forget(jobId: string) {
@@ -62,6 +66,7 @@ export function createLiveJobs(options: {
     if (!known) return
     jobs.delete(jobId)
     open.delete(jobId)
+    inHand.delete(jobId)
     backingOff.delete(jobId)
     const { ask } = known.worker ?? {}
     if (ask !== undefined && claimed.get(ask) === jobId) claimed.delete(ask)
@@ -76,6 +81,7 @@ export function createLiveJobs(options: {
     if (!isTerminal(job)) jobs.set(jobId, { value: live, revision })
     if (state === 'queued' && notBeforeMs !== undefined) backingOff.set(jobId, notBeforeMs)
     if (state === 'claimed' && worker?.ask !== undefined) claimed.set(worker.ask, jobId)
+    if (hasOpenAttempt(job)) inHand.set(jobId, { value: job, revision })
     if (hasOpenAttempt(job) && !job.uploaded && worker) {
       const { id: workerId, incarnation } = worker
       open.set(jobId, { jobId, owner, epoch, workerId, incarnation })
@@ -89,9 +95,18 @@ export function createLiveJobs(options: {
     onChange?.()
   }
 
+  /** Whether the watch reports what was taken in before, most often what this process wrote itself. */
+  function isTaken(revision: number): boolean {
+    const isKnown = taken.has(revision)
+    for (const other of taken) if (other <= revision) taken.delete(other)
+    if (isKnown) seenUpTo = revision
+    return isKnown
+  }
+
   return {
     ...followJobs({
       ...options,
+      isKnown: isTaken,
       onJob(job, revision) {
         takeIn(job, revision)
         seenUpTo = revision
@@ -103,6 +118,11 @@ export function createLiveJobs(options: {
     }),
     all: () => jobs.values(),
     find: (jobId: string) => jobs.get(jobId),
+    /**
+     * The whole record of an attempt that a worker has. It may have been changed since, of which only a write from
+     * its revision tells.
+     */
+    findInHand: (jobId: string) => inHand.get(jobId),
     /** The queued jobs that a free worker could get: neither in back-off nor over a limit of their owner. */
     *mayStart(nowMs: number): Generator<Versioned<LiveJob>> {
       const isHeldBack = new Map<string, boolean>()
@@ -131,7 +151,9 @@ export function createLiveJobs(options: {
     openAttempts: (): OpenAttempt[] => [...open.values()],
     /** Takes in what this process has written or read, unless the watch has told it or what followed. */
     note(job: JobRecord, revision: number): void {
-      if (revision > seenUpTo) takeIn(job, revision)
+      if (revision <= seenUpTo) return
+      takeIn(job, revision)
+      taken.add(revision)
     },
     /** Replaces what is known of a job, or forgets it: for what the watch has failed to tell. */
     correct(jobId: string, record: Versioned<JobRecord> | undefined): void {

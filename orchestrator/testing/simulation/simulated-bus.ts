@@ -203,7 +203,13 @@ function simulatedRecords<S extends z.ZodType>(
     async list() {
       return (await ask(() => broker.stream(stream).from(1, '>'))).map(({ text }) => parse(text))
     },
-    async *watch(signal, onCurrent = () => undefined, fromRevision = 0, pattern = '>') {
+    async *watch(
+      signal,
+      onCurrent = () => undefined,
+      fromRevision = 0,
+      pattern = '>',
+      isLeftOut = () => false,
+    ) {
       const until = await ask(() => {
         const known = broker.stream(stream).from(fromRevision, prefix + pattern)
         return known.at(-1)?.sequence ?? 0
@@ -233,7 +239,7 @@ function simulatedRecords<S extends z.ZodType>(
             })
             continue
           }
-          yield next
+          if (!isLeftOut(next.revision)) yield next
           if (isCurrent || next.revision < until) continue
           isCurrent = true
           onCurrent()

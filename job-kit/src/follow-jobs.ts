@@ -16,24 +16,16 @@ export function followJobs(options: {
   log: Log
   onJob: (job: JobRecord, revision: number) => void
   onGone: (jobId: string, owner: string, revision: number) => void
-  /** Asked once about each change, in their order. What is known already is not even parsed. */
-  isKnown?: (revision: number) => boolean
   /** Called when every record that was there before the watch has been reported. */
   onCurrent?: () => void
 }): Runnable {
-  const { records, onJob, onGone, isKnown, onCurrent = () => undefined } = options
+  const { records, onJob, onGone, onCurrent = () => undefined } = options
   let isCurrent = false
   let seenUpTo = 0
 
   function becomeCurrent() {
     isCurrent = true
     onCurrent()
-  }
-
-  function isLeftOut(revision: number): boolean {
-    if (!isKnown?.(revision)) return false
-    seenUpTo = revision
-    return true
   }
 
   const loop = background({
@@ -44,8 +36,7 @@ export function followJobs(options: {
     silentForMs: Infinity,
     async pass(signal) {
       try {
-        const from = seenUpTo && seenUpTo + 1
-        const changes = records.watch(signal, becomeCurrent, from, undefined, isLeftOut)
+        const changes = records.watch(signal, becomeCurrent, seenUpTo && seenUpTo + 1)
         for await (const { key, value, revision } of changes) {
           const dot = key.indexOf('.')
           if (value) onJob(value, revision)

@@ -41,7 +41,7 @@ async function aJobToClaim() {
   return { ...claimed, claim }
 }
 
-it('a record that this process wrote is taken in once, and one that another wrote when the watch tells it', async () => {
+it('a record that this process has noted is taken in once, and one that another wrote when the watch tells it', async () => {
   const { claim: claimOwn, ...own } = await aJobToClaim()
   const { claim: claimOther, ...other } = await aJobToClaim()
   const { liveJobs, changes } = await someLiveJobs()

@@ -57,8 +57,6 @@ export function createLiveJobs(options: {
   const inHand = new Map<string, Versioned<JobRecord>>()
   /** Every record up to this revision has been reported by the watch. */
   let seenUpTo = 0
-  /** The later revisions that were taken in when this process wrote them. */
-  const taken = new Set<number>()
   let onChange: (() => void) | undefined
 
   function forget(jobId: string) {
@@ -74,7 +72,7 @@ export function createLiveJobs(options: {
 
   function takeIn(job: JobRecord, revision: number) {
     const { jobId, owner, epoch, state, worker, notBeforeMs } = job
-    if ((jobs.get(jobId)?.revision ?? 0) > revision) return
+    if ((jobs.get(jobId)?.revision ?? 0) >= revision) return
     forget(jobId)
     const live = liveJobOf(job)
     order.note(live, revision)
@@ -95,18 +93,9 @@ export function createLiveJobs(options: {
     onChange?.()
   }
 
-  /** Whether the watch reports what was taken in before, most often what this process wrote itself. */
-  function isTaken(revision: number): boolean {
-    const isKnown = taken.has(revision)
-    for (const other of taken) if (other <= revision) taken.delete(other)
-    if (isKnown) seenUpTo = revision
-    return isKnown
-  }
-
   return {
     ...followJobs({
       ...options,
-      isKnown: isTaken,
       onJob(job, revision) {
         takeIn(job, revision)
         seenUpTo = revision
@@ -151,9 +140,7 @@ export function createLiveJobs(options: {
     openAttempts: (): OpenAttempt[] => [...open.values()],
     /** Takes in what this process has written or read, unless the watch has told it or what followed. */
     note(job: JobRecord, revision: number): void {
-      if (revision <= seenUpTo) return
-      takeIn(job, revision)
-      taken.add(revision)
+      if (revision > seenUpTo) takeIn(job, revision)
     },
     /** Replaces what is known of a job, or forgets it: for what the watch has failed to tell. */
     correct(jobId: string, record: Versioned<JobRecord> | undefined): void {

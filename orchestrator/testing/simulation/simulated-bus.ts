@@ -203,13 +203,7 @@ function simulatedRecords<S extends z.ZodType>(
     async list() {
       return (await ask(() => broker.stream(stream).from(1, '>'))).map(({ text }) => parse(text))
     },
-    async *watch(
-      signal,
-      onCurrent = () => undefined,
-      fromRevision = 0,
-      pattern = '>',
-      isLeftOut = () => false,
-    ) {
+    async *watch(signal, onCurrent = () => undefined, fromRevision = 0, pattern = '>') {
       const until = await ask(() => {
         const known = broker.stream(stream).from(fromRevision, prefix + pattern)
         return known.at(-1)?.sequence ?? 0
@@ -239,7 +233,7 @@ function simulatedRecords<S extends z.ZodType>(
             })
             continue
           }
-          if (!isLeftOut(next.revision)) yield next
+          yield next
           if (isCurrent || next.revision < until) continue
           isCurrent = true
           onCurrent()

@@ -5,20 +5,21 @@
  *   npm run bench:load
  *   npm run bench:load -- --jobs 1000
  *   npm run bench:load -- --jobs 1000 --listeners 200
+ *   npm run bench:load -- --jobs 1000 --statuses-a-second 0    drains beside nobody who asks
  *   npm run bench:load -- --jobs 1000 --watchers 200    then so many streams and so many pollers follow one render
  */
 import { randomInt } from 'node:crypto'
 import { readFile } from 'node:fs/promises'
 import { Agent } from 'node:http'
 import { join } from 'node:path'
-import { setTimeout as pause } from 'node:timers/promises'
 import { parseArgs } from 'node:util'
-import { acceptedSchema } from '@avatar/contracts'
+import { acceptedSchema, subjects } from '@avatar/contracts'
 import { holdWorkers, processNames, startSystem, until, voice } from '../../tests/harness/index.ts'
 import { dataOf } from '../pipeline/measurements.ts'
 import { type ProcessorTime, watchProcessorTime } from '../pipeline/processor-time.ts'
 import { multipart } from '../pipeline/requests.ts'
 import { markdownTable, quantile } from '../pipeline/statistics.ts'
+import { askAtPace } from './ask-at-pace.ts'
 import { fairnessOf } from './fair-progress.ts'
 import { type Posted, timedPost } from './timed-post.ts'
 import { watchARender } from './watch-a-render.ts'
@@ -30,14 +31,16 @@ const { values } = parseArgs({
     keys: { type: 'string', default: '20' },
     listeners: { type: 'string', default: '0' },
     watchers: { type: 'string', default: '0' },
+    'statuses-a-second': { type: 'string', default: '20' },
   },
 })
 const jobs = Number(values.jobs)
 const keyCount = Number(values.keys)
 const listeners = Number(values.listeners)
 const watchers = Number(values.watchers)
+/** In all, while the queue is drained. They are answered by the same cores: more of them drain fewer jobs. */
+const statusesASecond = Number(values['statuses-a-second'])
 const submittersAtOnce = 8
-const pollersAtOnce = 2
 const lookEveryMs = 500
 const statusesAlone = 1_000
 const minuteMs = 60_000
@@ -86,11 +89,13 @@ async function measure() {
   agent.destroy()
   const queued = await memoryOf(system)
 
-  const asking = await watchProcessorTime(system)
-  for (let asked = 0; asked < statusesAlone; asked++) {
+  const randomStatus = async () => {
     const job = submitted[randomInt(submitted.length)]
-    if (job) await timedStatus(job)
+    if (!job) throw new Error('no job to ask about')
+    return timedStatus(job)
   }
+  const asking = await watchProcessorTime(system)
+  for (let asked = 0; asked < statusesAlone; asked++) await randomStatus()
   const statusSpent = asking()
 
   const restarts = new Map<ProcessName, number>()
@@ -102,32 +107,26 @@ async function measure() {
   const listening = submitted
     .slice(jobs - listeners)
     .map((job) => listen(job, events, stopListening.signal))
-  const statusMs: number[] = []
   const looks = [await memoryOf(system)]
-  const draining = new AbortController()
-  const polling = Array.from({ length: pollersAtOnce }, async () => {
-    while (!draining.signal.aborted) {
-      const job = submitted[randomInt(submitted.length)]
-      if (!job) break
-      statusMs.push(await timedStatus(job))
-      await pause(20)
-    }
-  })
   const broker = await system.broker()
+  const completed = await broker.counterOf('EVENTS', subjects.event('job.completed', '*'))
   const drained = await watchProcessorTime(system)
+  const ownBefore = process.cpuUsage()
   const drainingSinceMs = performance.now()
+  const answers = askAtPace(statusesASecond, randomStatus)
   await release()
   await until(
     async () => {
       looks.push(await memoryOf(system))
-      return (await broker.count('EVENTS', 'evt.job.completed.*')) >= jobs
+      return (await completed()) >= jobs
     },
     { timeoutMs: 90 * minuteMs, everyMs: lookEveryMs, what: 'an empty queue' },
   )
   const drainedMs = performance.now() - drainingSinceMs
   const drainSpent = drained()
-  draining.abort()
-  await Promise.all(polling)
+  const own = process.cpuUsage(ownBefore)
+  const ownMs = (own.user + own.system) / 1000
+  const statuses = await answers()
   stopListening.abort()
   await Promise.allSettled(listening)
   const ends = await broker.factsOfType('job.completed')
@@ -145,9 +144,15 @@ async function measure() {
     ['POST without the upload, p95', `${quantile(after, 0.95).toFixed(1)} ms`],
     ['POST with the upload, p95', `${quantile(whole, 0.95).toFixed(1)} ms`],
     ['submissions a second', (jobs / (queuedMs / 1000)).toFixed(1)],
-    ['status while draining, median', `${quantile(statusMs, 0.5).toFixed(1)} ms`],
-    ['status while draining, p95', `${quantile(statusMs, 0.95).toFixed(1)} ms`],
     ['jobs drained a second', (jobs / (drainedMs / 1000)).toFixed(1)],
+    ['statuses a second while draining', statuses.aSecond.toFixed(1)],
+    ["the bench's own processor time a drained job", `${(ownMs / jobs).toFixed(1)} ms`],
+    ...(statuses.tookMs.length > 0
+      ? ([
+          ['status while draining, median', `${quantile(statuses.tookMs, 0.5).toFixed(1)} ms`],
+          ['status while draining, p95', `${quantile(statuses.tookMs, 0.95).toFixed(1)} ms`],
+        ] satisfies [string, string][])
+      : []),
     ['least served key, of its share', fairness.least.toFixed(2)],
     ['most served key, of its share', fairness.most.toFixed(2)],
     ...(watchers > 0

@@ -5,6 +5,8 @@ export const subjects = {
   event: (type: EventType, jobId: string) => `evt.${type}.${jobId}`,
   /** All events of one job, in the order of the stream. */
   eventsOfJob: (jobId: string) => `evt.*.*.${jobId}`,
+  /** All events of jobs; those of their renders are not among them. */
+  anyJobEvent: 'evt.job.*.*',
   scheduledDeletion: (jobId: string) => `sched.delete.${jobId}`,
   dueDeletion: (jobId: string) => `due.delete.${jobId}`,
   notify: (publisher: string, state: string) => `notify.${publisher}.job.${state}`,

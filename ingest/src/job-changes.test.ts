@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto'
-import type { Beat } from '@avatar/contracts'
+import { type Beat, subjects } from '@avatar/contracts'
 import { aJob } from '@avatar/contracts/testing'
 import { type Bus, type BusMessage, createLog } from '@avatar/service-kit'
 import { handClock, itKeepsTheRunnableContract } from '@avatar/service-kit/testing'
@@ -20,8 +20,8 @@ function someChanges() {
     },
   } as unknown as Bus // Nothing else of it is called.
   const changes = createJobChanges({ bus, clock: handClock().clock })
-  const publish = (body: unknown) => {
-    for (const handle of handlers) handle({ json: () => body } as BusMessage)
+  const publish = (subject: string) => {
+    for (const handle of handlers) handle({ subject } as BusMessage)
   }
   return { changes, publish, subscribers: () => handlers.size }
 }
@@ -37,7 +37,7 @@ describe('job changes', () => {
     await changes.start()
     const watches = [changes.watch(jobId), changes.watch(jobId)]
     const woken = watches.map((watch) => watch.next(1_000, never))
-    publish({ jobId })
+    publish(subjects.event('job.started', jobId))
     await Promise.all(woken)
   })
 

@@ -1,6 +1,5 @@
-import { type Beat, jobIdSchema } from '@avatar/contracts'
-import { type Foundation, subscription } from '@avatar/service-kit'
-import { z } from 'zod'
+import { type Beat, subjects } from '@avatar/contracts'
+import type { Foundation } from '@avatar/service-kit'
 
 /** Wakes whoever follows a job when an event or a heartbeat names it. It carries no content. */
 export type JobChanges = ReturnType<typeof createJobChanges>
@@ -11,13 +10,18 @@ export function createJobChanges({ bus, clock }: Pick<Foundation, 'bus' | 'clock
     for (const notify of watches.get(jobId) ?? []) notify()
   }
 
+  let subscribed: { stop(): void } | undefined
   return {
-    ...subscription({
-      bus,
-      subject: 'evt.job.*.*',
-      schema: z.object({ jobId: jobIdSchema }),
-      handle: ({ jobId }) => wake(jobId),
-    }),
+    async start() {
+      // The subject ends in the job. Most events are of jobs that nobody follows, so none is parsed.
+      subscribed ??= bus.subscribe(subjects.anyJobEvent, ({ subject }) =>
+        wake(subject.slice(subject.lastIndexOf('.') + 1)),
+      )
+    },
+    async stop() {
+      subscribed?.stop()
+      subscribed = undefined
+    },
     onBeat: ({ jobs }: Beat) => {
       for (const { jobId } of jobs) wake(jobId)
     },

@@ -74,6 +74,7 @@ export async function buildOrchestrator(
       minDeadlineSeconds: config.RENDER_DEADLINE_MIN_SECONDS,
       timings,
     },
+    findKnown: liveJobs.findInHand,
     onWrite: liveJobs.note,
     onTransition(transition) {
       measure(transition)

@@ -1,5 +1,6 @@
+import { type JobRecord, jobKey } from '@avatar/contracts'
 import type { JobRecords } from '@avatar/job-kit'
-import { systemClock } from '@avatar/service-kit'
+import { systemClock, type Versioned } from '@avatar/service-kit'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { createJobWriter } from '../src/records/job-writer.ts'
 import type { Claim } from '../src/states/decide.ts'
@@ -17,10 +18,13 @@ const claimUnder = (ask: string): Claim => ({
 })
 
 /** A writer, and what it told of its writes. */
-function writerOf(records: JobRecords) {
+function writerOf(
+  records: JobRecords,
+  findKnown: () => Versioned<JobRecord> | undefined = () => undefined,
+) {
   const told: [state: string, revision: number][] = []
   const writer = createJobWriter({
-    ...{ records, clock: systemClock },
+    ...{ records, clock: systemClock, findKnown },
     rules: { retentionMs: 60_000, minDeadlineSeconds: 600, timings: world.timings },
     onWrite: ({ state }, revision) => void told.push([state, revision]),
   })
@@ -92,13 +96,12 @@ describe('a message applied to a record that is known', () => {
       reads++
       return world.records.find(key)
     }
-    const { writer } = writerOf({ ...world.records, find })
     const job = await aQueuedJob()
-    const known = await writer.find(job.owner, job.jobId)
-    reads = 0
-    const ended = await writer.apply(job.owner, job.jobId, cancel, known)
+    const known = await world.records.find(jobKey(job.owner, job.jobId))
+    const { writer } = writerOf({ ...world.records, find }, () => known)
+    const ended = await writer.apply(job.owner, job.jobId, cancel)
     expect([ended?.value.state, reads]).toEqual(['cancelled', 0])
-    const again = await writer.apply(job.owner, job.jobId, cancel, known)
+    const again = await writer.apply(job.owner, job.jobId, cancel)
     expect([again?.value.state, again?.changed, reads]).toEqual(['cancelled', false, 1])
   })
 })

@@ -68,7 +68,9 @@ export function consumerLoop<S extends z.ZodType>(options: ConsumerLoopOptions<S
     const consumer = await bus.consumer(spec)
     const messages = await consumer.consume({ max_messages: options.concurrency })
     const listening = addAbortListener(signal, () => messages.stop())
-    const inHand = new Set<Promise<void>>()
+    const inHand = new Map<JsMsg, Promise<void>>()
+    const isOver = new AbortController()
+    void tellOfWork(inHand, turned, isOver.signal)
     isBound = true
     void (async () => {
       for await (const _status of messages.status()) turned()
@@ -80,29 +82,30 @@ export function consumerLoop<S extends z.ZodType>(options: ConsumerLoopOptions<S
           message.nak()
           continue
         }
-        const work = deliver(message, turned).finally(() => inHand.delete(work))
-        inHand.add(work)
-        if (inHand.size >= options.concurrency) await Promise.race(inHand)
+        const work = deliver(message).finally(() => inHand.delete(message))
+        inHand.set(message, work)
+        if (inHand.size >= options.concurrency) await Promise.race(inHand.values())
       }
     } finally {
       isBound = false
       listening[Symbol.dispose]()
-      await Promise.all(inHand)
+      await Promise.all(inHand.values())
+      isOver.abort()
       await messages.close()
     }
   }
 
   /** One span for each delivery, but for those that only have to wait: thousands may. */
-  async function deliver(message: JsMsg, turned: () => void) {
+  async function deliver(message: JsMsg) {
     const { span, jobTrace } = consuming(message, spec.name, options.traceDelivery)
-    const outcome = await span.run(() => handle(message, jobTrace, turned))
+    const outcome = await span.run(() => handle(message, jobTrace))
     if (outcome === 'has to wait') return
     if (outcome !== 'handled') span.fail(outcome)
     span.end()
   }
 
   /** @returns what failed, if anything did */
-  async function handle(message: JsMsg, { traceId, traceparent }: Trace, turned: () => void) {
+  async function handle(message: JsMsg, { traceId, traceparent }: Trace) {
     let putBackForMs: number | undefined
     const delivery: Delivery = {
       subject: message.subject,
@@ -114,8 +117,6 @@ export function consumerLoop<S extends z.ZodType>(options: ConsumerLoopOptions<S
         putBackForMs = ms
       },
     }
-    const handled = new AbortController()
-    void tellOfWork(message, turned, handled.signal)
     let body: unknown
     try {
       body = parseJson(message.string())
@@ -131,19 +132,24 @@ export function consumerLoop<S extends z.ZodType>(options: ConsumerLoopOptions<S
         logFailure(delivery.log, failure, 'failed message not settled'),
       )
       return error.retryAfterMs === undefined ? error : 'has to wait'
-    } finally {
-      handled.abort()
     }
   }
 
-  /** Until it is handled: the broker would deliver it to somebody else. */
-  async function tellOfWork(message: JsMsg, turned: () => void, handled: AbortSignal) {
+  /**
+   * What takes long, the broker would deliver to somebody else. One timer serves all: most messages are handled
+   * before its first turn, and one for each of them would have to be made and taken down again.
+   */
+  async function tellOfWork(
+    inHand: ReadonlyMap<JsMsg, unknown>,
+    turned: () => void,
+    isOver: AbortSignal,
+  ) {
     for (;;) {
-      await clock.wait(spec.ackWaitMs / 3, handled)
-      if (handled.aborted) return
-      message.working()
+      await clock.wait(spec.ackWaitMs / 3, isOver)
+      if (isOver.aborted) return
+      for (const message of inHand.keys()) message.working()
       // A handler that waits for a dependency keeps the loop from pulling: no restart would help.
-      turned()
+      if (inHand.size > 0) turned()
     }
   }
 

@@ -13,9 +13,9 @@ import {
   S3Client,
   S3ServiceException,
 } from '@aws-sdk/client-s3'
-import { getSignedUrl } from '@aws-sdk/s3-request-presigner'
 import { type Clock, systemClock } from './clock.ts'
 import { AppError } from './errors.ts'
+import { createPresigner } from './presigner.ts'
 
 export type ObjectStoreOptions = {
   endpoint: string
@@ -85,30 +85,33 @@ export type ObjectStore = ReturnType<typeof createObjectStore>
  */
 export function createObjectStore(options: ObjectStoreOptions) {
   const { bucket, clock = systemClock, stallMs = defaultStallMs } = options
-  const clientOf = (endpoint: string) =>
-    new S3Client({
-      region: 'auto',
-      endpoint,
-      // It would log to the console as plain text; what matters is in the error.
-      logger: silentLogger,
-      forcePathStyle: true,
-      // The SDK corrects it by the store's answers from then on.
-      systemClockOffset: clock.nowMs() - systemClock.nowMs(),
-      credentials: { accessKeyId: options.accessKeyId, secretAccessKey: options.secretAccessKey },
-      requestChecksumCalculation: 'WHEN_REQUIRED',
-      responseChecksumValidation: 'WHEN_REQUIRED',
-      maxAttempts: 1,
-      requestHandler: {
-        connectionTimeout: 3_000,
-        socketTimeout: stallMs,
-        requestTimeout: longestCallInStalls * stallMs,
-        throwOnRequestTimeout: true,
-      },
-    })
-  const client = clientOf(options.endpoint)
-  // The signature covers the host, so a link for another host needs a client of its own.
-  const publicClient = options.publicEndpoint ? clientOf(options.publicEndpoint) : client
-  const clientAt = (at: StoreAddress) => (at === 'public' ? publicClient : client)
+  const client = new S3Client({
+    region: 'auto',
+    endpoint: options.endpoint,
+    // It would log to the console as plain text; what matters is in the error.
+    logger: silentLogger,
+    forcePathStyle: true,
+    // The SDK corrects it by the store's answers from then on.
+    systemClockOffset: clock.nowMs() - systemClock.nowMs(),
+    credentials: { accessKeyId: options.accessKeyId, secretAccessKey: options.secretAccessKey },
+    requestChecksumCalculation: 'WHEN_REQUIRED',
+    responseChecksumValidation: 'WHEN_REQUIRED',
+    maxAttempts: 1,
+    requestHandler: {
+      connectionTimeout: 3_000,
+      socketTimeout: stallMs,
+      requestTimeout: longestCallInStalls * stallMs,
+      throwOnRequestTimeout: true,
+    },
+  })
+  // The signature covers the host, so a link for another host is another link.
+  const presigners = {
+    inner: createPresigner({ endpoint: options.endpoint, bucket, client }),
+    public: createPresigner({
+      endpoint: options.publicEndpoint ?? options.endpoint,
+      ...{ bucket, client },
+    }),
+  }
 
   /** How far the store's clock is ahead of ours. */
   let storeAheadMs = 0
@@ -283,11 +286,7 @@ export function createObjectStore(options: ObjectStoreOptions) {
 
     /** A presigned URL by which a worker reads one object. */
     async presignGet(key: string, ttlSeconds: number, at: StoreAddress = 'inner'): Promise<string> {
-      const command = new GetObjectCommand({ Bucket: bucket, Key: key })
-      return getSignedUrl(clientAt(at), command, {
-        expiresIn: ttlSeconds,
-        signingDate: signingDate(),
-      })
+      return presigners[at]('GET', key, { ttlSeconds, fromDate: signingDate() })
     },
 
     /**
@@ -296,16 +295,12 @@ export function createObjectStore(options: ObjectStoreOptions) {
      */
     async presignLink(key: string, ttlSeconds: number, link: LinkOptions): Promise<string> {
       const { method = 'GET', contentType, disposition, fileName } = link
-      const Command = method === 'HEAD' ? HeadObjectCommand : GetObjectCommand
-      const command = new Command({
-        Bucket: bucket,
-        Key: key,
-        ResponseContentType: contentType,
-        ResponseContentDisposition: `${disposition}; filename="${fileName}"`,
-      })
-      return getSignedUrl(publicClient, command, {
-        expiresIn: ttlSeconds,
-        signingDate: signingDate(),
+      return presigners.public(method, key, {
+        ...{ ttlSeconds, fromDate: signingDate() },
+        query: {
+          'response-content-type': contentType,
+          'response-content-disposition': `${disposition}; filename="${fileName}"`,
+        },
       })
     },
 
@@ -319,28 +314,14 @@ export function createObjectStore(options: ObjectStoreOptions) {
       ttlSeconds: number,
       at: StoreAddress = 'inner',
     ) {
-      const checksum = hexToBase64(sha256)
-      const command = new PutObjectCommand({
-        Bucket: bucket,
-        Key: key,
-        ContentType: contentType,
-        ContentLength: bytes,
-        ChecksumSHA256: checksum,
-        IfNoneMatch: '*',
-      })
-      const url = await getSignedUrl(clientAt(at), command, {
-        expiresIn: ttlSeconds,
-        // The presigner leaves the type out of the signature unless it is named here.
-        signableHeaders: new Set(['content-type']),
-        signingDate: signingDate(),
-        unhoistableHeaders: new Set(['x-amz-checksum-sha256', 'if-none-match']),
-      })
       const headers: Record<string, string> = {
         'content-type': contentType,
         'content-length': String(bytes),
-        'x-amz-checksum-sha256': checksum,
+        'x-amz-checksum-sha256': hexToBase64(sha256),
         'if-none-match': '*',
       }
+      const fromDate = signingDate()
+      const url = await presigners[at]('PUT', key, { ttlSeconds, fromDate, headers })
       return { url, headers }
     },
 
@@ -364,7 +345,6 @@ export function createObjectStore(options: ObjectStoreOptions) {
 
     stop() {
       client.destroy()
-      publicClient.destroy()
     },
   }
 }

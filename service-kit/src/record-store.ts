@@ -58,6 +58,8 @@ export type RecordStore<T> = {
 const tryMs = 2_000
 /** A marker may expire, and another writer may create the key, between a try and the look after it. */
 const createTries = 3
+/** When so many writes are not told by any watch, their texts are forgotten. They only spare a parse. */
+const untoldMax = 1_000
 
 /**
  * Opens a bucket. Values are parsed where they enter, so past this point they follow the schema.
@@ -77,6 +79,9 @@ export async function openRecordStore<S extends z.ZodType>(
   const { client, manager, kvm, askStorage } = broker
   const kv = await kvm.open(bucket.name, { bindOnly: true, allow_direct: true, timeout: tryMs })
   const subject = (key: string) => `$KV.${bucket.name}.${key}`
+  let watches = 0
+  /** What this process writes, until a watch tells it: often before the write is answered, so by its text. */
+  const untold = new Map<string, { text: string; value: T }>()
 
   function parse(key: string, value: unknown): T {
     const parsed = schema.safeParse(value)
@@ -85,6 +90,14 @@ export async function openRecordStore<S extends z.ZodType>(
       cause: parsed.error,
       details: { bucket: bucket.name, record: key },
     })
+  }
+
+  /** A value that this process wrote itself is not parsed again. */
+  function read(entry: KvEntry): T | undefined {
+    if (!isPresent(entry)) return undefined
+    const own = untold.get(entry.key)
+    untold.delete(entry.key)
+    return own?.text === entry.string() ? own.value : parse(entry.key, entry.json())
   }
 
   /**
@@ -97,8 +110,11 @@ export async function openRecordStore<S extends z.ZodType>(
     revision: number,
     { ttlMs, timeoutMs = tryMs }: WriteOptions = {},
   ) {
+    const text = JSON.stringify(value)
+    if (untold.size >= untoldMax) untold.clear()
+    if (watches > 0) untold.set(key, { text, value })
     try {
-      const written = await client.publish(subject(key), JSON.stringify(value), {
+      const written = await client.publish(subject(key), text, {
         headers: headers(),
         timeout: timeoutMs,
         expect: { lastSubjectSequence: revision },
@@ -159,12 +175,12 @@ export async function openRecordStore<S extends z.ZodType>(
       if (isCurrent) onCurrent()
       const changes = await kv.watch({ key: pattern, resumeFromRevision: fromRevision })
       const listening = addAbortListener(signal, () => changes.stop())
+      watches++
       try {
         for await (const entry of changes) {
           const { key, revision, isUpdate } = entry
           try {
-            const value = isPresent(entry) ? parse(key, entry.json()) : undefined
-            yield { key, value, revision, isUpdate }
+            yield { key, value: read(entry), revision, isUpdate }
           } catch (error) {
             logFailure(log, error, 'record left out, it does not follow its schema')
           }
@@ -173,6 +189,7 @@ export async function openRecordStore<S extends z.ZodType>(
           onCurrent()
         }
       } finally {
+        if (--watches === 0) untold.clear()
         listening[Symbol.dispose]()
         changes.stop()
       }

@@ -144,6 +144,43 @@ describe('a watch', () => {
   })
 })
 
+describe('a watch of what this process writes', () => {
+  it('yields it without another parse, and parses what others write', async () => {
+    let parses = 0
+    const counting = schema.refine(() => ++parses)
+    const own = await world.bus.records(buckets.job, counting)
+    const { seen, state, stop } = follow(own)
+    await until(() => state.isCurrent)
+    const [mine, theirs] = [aKey(), aKey()]
+    parses = 0
+    const first = Number(await own.create(mine, { n: 1 }))
+    await own.update(mine, { n: 2 }, first)
+    await records.create(theirs, { n: 3 })
+    await until(() => seen.some(({ key }) => key === theirs))
+    const told = seen.filter(({ key }) => key === mine || key === theirs)
+    expect(told.at(-2)).toMatchObject({ key: mine, value: { n: 2 } })
+    expect(told.at(-1)).toMatchObject({ key: theirs, value: { n: 3 } })
+    // The first write is parsed where the second one came before the watch told it.
+    expect(parses).toBeLessThanOrEqual(2)
+    await stop()
+  })
+
+  it('yields what is stored after a write that lost', async () => {
+    const own = await world.bus.records(buckets.job, schema)
+    const key = aKey()
+    const first = Number(await records.create(key, { n: 1 }))
+    const { seen, state, stop } = follow(own)
+    await until(() => state.isCurrent)
+    await records.update(key, { n: 2 }, first)
+    expect(await own.update(key, { n: 3 }, first)).toBe('conflict')
+    await until(() => seen.some(({ value }) => value?.n === 2))
+    await stop()
+    expect(seen.filter((change) => change.key === key).map(({ value }) => value?.n)).not.toContain(
+      3,
+    )
+  })
+})
+
 describe('a watch that resumes', () => {
   it('yields only what came after the revision that it names, and is current after that', async () => {
     const [before, after] = [aKey(), aKey()]

@@ -12,6 +12,7 @@ import {
   subjects,
 } from '@avatar/contracts'
 import {
+  AckPolicy,
   DiscardPolicy,
   JetStreamError,
   type JetStreamManager,
@@ -19,10 +20,12 @@ import {
   jetstreamManager,
   type StoredMsg,
 } from '@nats-io/jetstream'
-import { connect } from '@nats-io/transport-node'
+import { connect, nanos } from '@nats-io/transport-node'
 
 /** How many messages are read at once. */
 const messagesAtOnce = 1_000
+/** A consumer that nobody reads is removed after this. */
+const counterLastsMs = 2 * 3_600_000
 
 /** The broker as its operator sees it. */
 export type Broker = Awaited<ReturnType<typeof connectBroker>>
@@ -111,6 +114,19 @@ export async function connectBroker(address: string) {
     async count(stream: keyof typeof streams, subject: string): Promise<number> {
       const { state } = await manager.streams.info(stream, { subjects_filter: subject })
       return Object.values(state.subjects ?? {}).reduce((sum, each) => sum + each, 0)
+    },
+
+    /**
+     * The same, for whoever looks often: it asks for the backlog of a consumer that nobody reads. The answer to `count`
+     * names every subject, and that of thousands of jobs costs the broker milliseconds.
+     */
+    async counterOf(stream: keyof typeof streams, subject: string): Promise<() => Promise<number>> {
+      const { name } = await manager.consumers.add(stream, {
+        ack_policy: AckPolicy.None,
+        filter_subject: subject,
+        inactive_threshold: nanos(counterLastsMs),
+      })
+      return async () => (await manager.consumers.info(stream, name)).num_pending
     },
 
     /** Limits a stream to its present size. @returns what restores its configuration */

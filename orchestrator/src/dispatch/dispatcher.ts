@@ -49,7 +49,8 @@ export function createDispatcher(deps: DispatcherDeps): Dispatcher {
   const { bus, clock, log, timings, writer, liveJobs, renderOrder, rules, workerPaces } = deps
   const held = createHeldAsks(timings.askGraceMs)
   let woken = new AbortController()
-  const wake = () => woken.abort()
+  /** Until when the loop sleeps, in monotonic ms. */
+  let sleepsUntilMs = -Infinity
   const suspension = suspensionWatch({
     ...{ clock, log, suspendedAfterMs: timings.suspendedAfterMs },
     ping: () => bus.ping(timings.watchRoundTripMs),
@@ -90,8 +91,14 @@ export function createDispatcher(deps: DispatcherDeps): Dispatcher {
   /** At once, and not at the next turn of the loop: a timer takes a millisecond, in which a GPU may wait. */
   function serveNow() {
     // Whoever calls has changed a record, and has nothing to do with the asks that this serves.
-    outsideSpans(serve).catch((error) => logFailure(log, error, 'asks not served'))
-    wake()
+    outsideSpans(serve)
+      .catch((error) => logFailure(log, error, 'asks not served'))
+      .finally(wakeInTime)
+  }
+
+  /** Wakes the loop if it would sleep too long. A change rarely makes it so, and there are a dozen for a job. */
+  function wakeInTime() {
+    if (clock.monotonicMs() + untilNextMs() < sleepsUntilMs) woken.abort()
   }
 
   /** The loop serves what no call brings about: asks that are over, back-offs that end, limits lifted. */
@@ -99,7 +106,10 @@ export function createDispatcher(deps: DispatcherDeps): Dispatcher {
     woken = new AbortController()
     const waiting = AbortSignal.any([signal, woken.signal])
     await serve()
-    await clock.wait(untilNextMs(), waiting)
+    const sleepMs = untilNextMs()
+    sleepsUntilMs = clock.monotonicMs() + sleepMs
+    await clock.wait(sleepMs, waiting)
+    sleepsUntilMs = -Infinity
   }
 
   /** An answer that was lost is given again, under the same epoch. */

@@ -88,6 +88,11 @@ export function createPublishOutputs(deps: {
   }
 
   return async (job, revision) => {
-    for (const output of outputsOf(job, revision)) await publish(job, output)
+    const outputs = outputsOf(job, revision)
+    const isStop = ({ kind }: Output) => kind === 'stop'
+    // All are sent at once: which of them a crash leaves out, the next delivery of the event makes good.
+    await Promise.all(outputs.filter((output) => !isStop(output)).map((one) => publish(job, one)))
+    // Once a worker has forgotten the job, nothing of it is missing.
+    for (const stop of outputs.filter(isStop)) await publish(job, stop)
   }
 }

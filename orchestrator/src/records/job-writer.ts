@@ -36,6 +36,8 @@ export function createJobWriter(options: {
   records: JobRecords
   clock: Clock
   rules: Omit<Rules, 'nowMs'>
+  /** A record as this process last knew it, which spares a read. */
+  findKnown?: (jobId: string) => Versioned<JobRecord> | undefined
   /** Called after each write, before anybody is answered. */
   onWrite?: (job: JobRecord, revision: number) => void
   /** Called once for each change of state. */
@@ -55,25 +57,20 @@ export function createJobWriter(options: {
     find: (owner: string, jobId: string) => records.find(jobKey(owner, jobId)),
 
     /**
-     * Tries until the write succeeds or there is nothing to write.
+     * Tries until the write succeeds or there is nothing to write. It begins with the record as it is known: the
+     * write is made from its revision, so one that is old costs a try.
      *
-     * @param known the record as this process has just written it, which spares a read
      * @returns undefined when there is no such record
      */
-    async apply(
-      owner: string,
-      jobId: string,
-      message: Message,
-      known?: Versioned<JobRecord>,
-    ): Promise<Applied | undefined> {
+    async apply(owner: string, jobId: string, message: Message): Promise<Applied | undefined> {
       const key = jobKey(owner, jobId)
-      for (let seen = known; ; seen = undefined) {
-        const found = seen ?? (await records.find(key))
+      for (let known = options.findKnown?.(jobId); ; known = undefined) {
+        const found = known ?? (await records.find(key))
         if (!found) return undefined
         const { job, answer } = decideNow(found.value, message)
         const before = found.value.state
         // Only a write tells that what is known is still so.
-        if (!job && seen) continue
+        if (!job && known) continue
         if (!job) return { ...found, before, changed: false, answer }
         const ttlMs = isTerminal(job) ? terminalRecordTtlMs : undefined
         const revision = await records.update(key, job, found.revision, { ttlMs })

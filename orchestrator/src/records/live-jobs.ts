@@ -53,6 +53,8 @@ export function createLiveJobs(options: {
   const claimed = new Map<string, string>()
   /** The queued jobs that wait after a death, and until when. */
   const backingOff = new Map<string, number>()
+  /** The whole records of those that a worker has: each is written four times within its attempt. */
+  const inHand = new Map<string, Versioned<JobRecord>>()
   /** Every record up to this revision has been reported by the watch. */
   let seenUpTo = 0
   let onChange: (() => void) | undefined
@@ -62,6 +64,7 @@ export function createLiveJobs(options: {
     if (!known) return
     jobs.delete(jobId)
     open.delete(jobId)
+    inHand.delete(jobId)
     backingOff.delete(jobId)
     const { ask } = known.worker ?? {}
     if (ask !== undefined && claimed.get(ask) === jobId) claimed.delete(ask)
@@ -69,13 +72,14 @@ export function createLiveJobs(options: {
 
   function takeIn(job: JobRecord, revision: number) {
     const { jobId, owner, epoch, state, worker, notBeforeMs } = job
-    if ((jobs.get(jobId)?.revision ?? 0) > revision) return
+    if ((jobs.get(jobId)?.revision ?? 0) >= revision) return
     forget(jobId)
     const live = liveJobOf(job)
     order.note(live, revision)
     if (!isTerminal(job)) jobs.set(jobId, { value: live, revision })
     if (state === 'queued' && notBeforeMs !== undefined) backingOff.set(jobId, notBeforeMs)
     if (state === 'claimed' && worker?.ask !== undefined) claimed.set(worker.ask, jobId)
+    if (hasOpenAttempt(job)) inHand.set(jobId, { value: job, revision })
     if (hasOpenAttempt(job) && !job.uploaded && worker) {
       const { id: workerId, incarnation } = worker
       open.set(jobId, { jobId, owner, epoch, workerId, incarnation })
@@ -103,6 +107,11 @@ export function createLiveJobs(options: {
     }),
     all: () => jobs.values(),
     find: (jobId: string) => jobs.get(jobId),
+    /**
+     * The whole record of an attempt that a worker has. It may have been changed since, of which only a write from
+     * its revision tells.
+     */
+    findInHand: (jobId: string) => inHand.get(jobId),
     /** The queued jobs that a free worker could get: neither in back-off nor over a limit of their owner. */
     *mayStart(nowMs: number): Generator<Versioned<LiveJob>> {
       const isHeldBack = new Map<string, boolean>()

@@ -45,7 +45,7 @@ export function onRenderCompleted(deps: {
     const fault = await verify(objects, noted.value, uploaded)
     if (fault) logFailure(log, new AppError('OUTPUT_INVALID'), 'stored video refused', { fault })
     const kind = fault ? 'refused' : 'verified'
-    const settled = await writer.apply(owner, jobId, { kind, epoch }, noted)
+    const settled = await writer.apply(owner, jobId, { kind, epoch })
     if (!settled) return log.warn('event of an unknown job ignored')
     log.info({ state: settled.value.state }, 'upload settled')
     logFailedJob(log, settled)

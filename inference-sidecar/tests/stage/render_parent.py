@@ -63,6 +63,7 @@ class Parent:
         folder: str = "",
         seed: int = 1,
         started_at_ms: int | None = None,
+        are_stages_wanted: bool = True,
     ) -> None:
         request = RenderRequest(
             job_id="j",
@@ -76,7 +77,11 @@ class Parent:
         output = self._folder / folder / f"{number}.mp4"
         output.parent.mkdir(exist_ok=True)
         line = RenderOrderLine(
-            order=number, request=request, output=output, started_at_ms=started_at_ms
+            order=number,
+            request=request,
+            output=output,
+            started_at_ms=started_at_ms,
+            are_stages_wanted=are_stages_wanted,
         )
         self._socket.sendall(line.to_json() + b"\n")
 

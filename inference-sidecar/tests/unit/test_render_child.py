@@ -349,6 +349,13 @@ def test_each_stage_is_told_when_it_begins_and_when_it_ends(parent: Parent) -> N
     assert all(line.start_ns <= line.end_ns and line.error is None for line in ended)
 
 
+def test_no_stage_is_told_of_an_order_whose_spans_nobody_writes(parent: Parent) -> None:
+    parent.stages.clear()
+    parent.order(1, are_stages_wanted=False)
+    following(parent, DoneLine)
+    assert parent.stages == []
+
+
 def test_a_stage_that_fails_tells_with_what(parent: Parent) -> None:
     parent.order(1, "null:oom-always")
     following_failure(parent)

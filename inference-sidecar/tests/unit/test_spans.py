@@ -62,7 +62,7 @@ class Bus:
         return not self.is_away
 
     def attempt(self, flags: str = "01") -> SpanParent:
-        return self.spans.attempt(header(flags), "job", 1)
+        return self.spans.attempt(attempt_trace(header(flags), "job", 1), "job", 1)
 
     async def written(self) -> list[dict[str, Any]]:
         await self.spans.close()

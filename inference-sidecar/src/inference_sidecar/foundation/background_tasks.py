@@ -59,10 +59,10 @@ class BackgroundTasks:
 
 
 async def run_until(
-    stop: Coroutine[Any, Any, object], work: Coroutine[Any, Any, Result]
+    stop: Coroutine[Any, Any, object] | asyncio.Future[None], work: Coroutine[Any, Any, Result]
 ) -> asyncio.Task[Result]:
-    """Runs the work, and cancels it when `stop` returns first. The task returned has ended."""
-    working, stopping = asyncio.create_task(work), asyncio.create_task(stop)
+    """Runs the work, and cancels it when `stop` is done first. The task returned has ended."""
+    working, stopping = asyncio.create_task(work), asyncio.ensure_future(stop)
     try:
         await asyncio.wait({working, stopping}, return_when="FIRST_COMPLETED")
         return working

@@ -173,7 +173,12 @@ class ChildLink:
         raise RenderProcessDied("The render process ended while loading.", context=context)
 
     async def begin(
-        self, request: RenderRequest, output: Path, started_at_ms: int | None
+        self,
+        request: RenderRequest,
+        output: Path,
+        started_at_ms: int | None,
+        *,
+        are_stages_wanted: bool,
     ) -> OpenOrder:
         """Orders a render into a file. Raises `RenderProcessDied`.
 
@@ -184,7 +189,11 @@ class ChildLink:
         self._orders[order.number] = order
         await self._send(
             RenderOrderLine(
-                order=order.number, request=request, output=output, started_at_ms=started_at_ms
+                order=order.number,
+                request=request,
+                output=output,
+                started_at_ms=started_at_ms,
+                are_stages_wanted=are_stages_wanted,
             )
         )
         return order

@@ -17,13 +17,13 @@ _PROGRESS_EVERY_SECONDS: Final = 0.1
 class OrderControl:
     """One order's `Control`; progress is reported at most every 0.1 s."""
 
-    def __init__(self, lines: Lines, order: int) -> None:
+    def __init__(self, lines: Lines, order: int, *, are_stages_wanted: bool = True) -> None:
         self._lines = lines
         self._order = order
         self._is_stopped = threading.Event()
         self._is_started = False
         self._reported_at = 0.0
-        self._stages = ToldStages(lines, order)
+        self._stages = ToldStages(lines, order, are_wanted=are_stages_wanted)
         self._fraction = 0.0
         self.estimated_seconds = 0.0
         self.started_at_ms: int | None = None

@@ -128,7 +128,9 @@ class RenderChild:
         """Reads in a thread of its own, so that a stop arrives while a render runs."""
         while (line := self._lines.receive()) is not None:
             if isinstance(line, RenderOrderLine):
-                control = self._controls[line.order] = OrderControl(self._lines, line.order)
+                control = self._controls[line.order] = OrderControl(
+                    self._lines, line.order, are_stages_wanted=line.are_stages_wanted
+                )
                 control.started_at_ms = line.started_at_ms
                 # From this thread, so that it also says that stops will be read.
                 self._lines.send(TakenLine(order=line.order))

@@ -9,7 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from inference_sidecar.engines.engine import FPS, QUALITIES, USUAL_QUALITY, RenderRequest
+from inference_sidecar.engines.engine import (
+    FPS,
+    QUALITIES,
+    USUAL_QUALITY,
+    Quality,
+    RenderRequest,
+)
 from inference_sidecar.foundation.background_tasks import run_until
 from inference_sidecar.foundation.contracts import (
     EngineFacts,
@@ -145,11 +151,9 @@ class RenderProcess:
         readiness = self._readiness
         if readiness is None:
             return None
-        paces = readiness.offers.paces or {USUAL_QUALITY: readiness.seconds_per_video_second}
         known = [
-            OfferedQuality(quality=quality, seconds_per_video_second=self._pace_of(quality))
-            for quality in QUALITIES
-            if quality in paces
+            OfferedQuality(quality=quality, seconds_per_video_second=pace)
+            for quality, pace in self._paces(readiness).items()
         ]
         offers = readiness.offers
         return Offers(qualities=known, speakers=offers.speakers, video=offers.video)
@@ -157,13 +161,17 @@ class RenderProcess:
     @property
     def slowest_pace(self) -> float | None:
         """Seconds per second of video of the slowest quality; None until the engine is loaded."""
-        offers = self.offers
-        if offers is None:
-            return None
-        return max(each.seconds_per_video_second for each in offers.qualities)
+        return None if self._readiness is None else max(self._paces(self._readiness).values())
 
-    def _pace_of(self, quality: str) -> float:
-        return max(LEAST_PACE, (self.seconds_per_video_second or 0) * self._slowness(quality))
+    def _paces(self, readiness: ReadyLine) -> dict[Quality, float]:
+        """Seconds per second of video of each quality that it offers."""
+        offered = readiness.offers.paces or {USUAL_QUALITY}
+        now = self.seconds_per_video_second or 0
+        return {
+            quality: max(LEAST_PACE, now * self._slowness(quality))
+            for quality in QUALITIES
+            if quality in offered
+        }
 
     def _slowness(self, quality: str) -> float:
         """How many times as long as the usual quality this one takes, by the calibration."""
@@ -374,7 +382,12 @@ class RenderProcess:
                 )
                 self.time_spent.begin("rendering")
                 render.spans.order()
-                order = await link.begin(render.request, render.output, render.started_at_ms)
+                order = await link.begin(
+                    render.request,
+                    render.output,
+                    render.started_at_ms,
+                    are_stages_wanted=render.spans.are_written,
+                )
                 render.order = link, order
                 try:
                     await self._until_taken(link, order)
@@ -398,7 +411,8 @@ class RenderProcess:
 
     async def _loaded_link(self) -> ChildLink:
         """Waits for a loaded process. Raises `EngineNotLoaded` when loading fails meanwhile."""
-        await run_until(self._not_loading.wait(), self._loaded.wait())
+        if not self._loaded.is_set():
+            await run_until(self._not_loading.wait(), self._loaded.wait())
         if not self._loaded.is_set() or self._link is None:
             raise EngineNotLoaded("The engine did not load.")
         return self._link

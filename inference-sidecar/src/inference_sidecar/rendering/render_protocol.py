@@ -45,12 +45,14 @@ class RenderOrderLine(_AboutOrder):
     """Parent: render this, as order number `order`.
 
     started_at_ms: when an earlier process began it; its finished pieces lie beside the output.
+    are_stages_wanted: whether its stages are to be told.
     """
 
     kind: Literal["render"] = "render"
     request: RenderRequest
     output: Path
     started_at_ms: NonNegativeInt | None = None
+    are_stages_wanted: bool = True
 
 
 class StopLine(_AboutOrder):

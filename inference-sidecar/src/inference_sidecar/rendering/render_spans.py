@@ -62,6 +62,11 @@ class RenderSpans:
             ATTRIBUTE_RESUMED_CHUNKS: 0,
         }
 
+    @property
+    def are_written(self) -> bool:
+        """Whether anybody will see them; only then need stages be told."""
+        return self._attempt.is_sampled
+
     def wait(self, state: Literal["loading", "rendering"]) -> None:
         """The engine is not free."""
         self._waited_for = state

@@ -21,18 +21,21 @@ class ToldStages:
     """`LoadStages` of the render process. It knows nothing of spans: the parent makes them.
 
     order: None while the engine loads. Each stage is told twice, so that the parent knows which one
-    a process died in; the same one at most 200 times.
+    a process died in; the same one at most 200 times. are_wanted: whether they are told at all.
     """
 
-    def __init__(self, lines: Lines, order: int | None = None) -> None:
+    def __init__(self, lines: Lines, order: int | None = None, *, are_wanted: bool = True) -> None:
         self._lines = lines
         self._order = order
+        self._are_wanted = are_wanted
         self._came_at_ns, self._came_at = time.time_ns(), time.monotonic_ns()
         self._told: Counter[str] = Counter()
         self._loading: Loading | None = None
 
     def stage(self, name: str, **counts: int) -> AbstractContextManager[None]:
         """See `Stages.stage`."""
+        if not self._are_wanted:
+            return nullcontext()
         self._told[name] += 1
         if self._told[name] > SPAN_LIMIT_CHUNKS_PER_RENDER:
             return nullcontext()

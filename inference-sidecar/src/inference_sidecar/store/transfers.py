@@ -4,20 +4,29 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator, Mapping
+import ssl
+from collections.abc import Mapping
 from http import HTTPStatus
 from pathlib import Path
 from typing import Final
 
-import httpx
+import aiohttp
+import certifi
+from yarl import URL
 
 from inference_sidecar.foundation.contracts import PresignedInput
 from inference_sidecar.foundation.errors import InputGone, StoreError
+from inference_sidecar.store.file_body import FileBody
 
 _CONNECT_SECONDS: Final = 3.0
+_KEPT_OPEN_SECONDS: Final = 5.0
+"""An idle connection is closed by us, not by the store at the moment of the next request."""
 _BLOCK_BYTES: Final = 1 << 20
+_AT_ONCE_BYTES: Final = 1 << 16
+"""A block as small as this is on its way to the disk sooner than a thread wakes up."""
 _ERROR_BYTES: Final = 4096
 """How much of an error's body is read."""
+_AS_STORED: Final = {"Accept-Encoding": "identity"}
 
 
 class StoreAway(StoreError):
@@ -37,8 +46,28 @@ class Transfers:
 
     def __init__(self, stall_seconds: float) -> None:
         """stall_seconds: a transfer that moves no byte for this long is given up."""
-        timeout = httpx.Timeout(stall_seconds, connect=min(_CONNECT_SECONDS, stall_seconds))
-        self._client = httpx.AsyncClient(timeout=timeout, trust_env=False)
+        self._stall_seconds = stall_seconds
+        self._client = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(
+                ssl=ssl.create_default_context(cafile=certifi.where()),
+                keepalive_timeout=_KEPT_OPEN_SECONDS,
+                # As everything else here resolves names, whatever else is installed.
+                resolver=aiohttp.ThreadedResolver(),
+            ),
+            timeout=aiohttp.ClientTimeout(
+                connect=stall_seconds,
+                sock_connect=min(_CONNECT_SECONDS, stall_seconds),
+                # Between two arrivals, and from the end of a request to its answer.
+                sock_read=stall_seconds,
+            ),
+            read_bufsize=_BLOCK_BYTES,
+            # What is counted and hashed is what is stored.
+            headers=_AS_STORED,
+            auto_decompress=False,
+            # A store that was sent a header more may refuse the signature.
+            skip_auto_headers={"Content-Type"},
+            cookie_jar=aiohttp.DummyCookieJar(),
+        )
 
     async def fetch(self, source: PresignedInput, path: Path) -> None:
         """Copies one input to disk and checks its length and checksum.
@@ -49,16 +78,19 @@ class Transfers:
         digest = hashlib.sha256()
         bytes_read = 0
         try:
-            async with self._client.stream("GET", source.url) as response:
+            async with self._client.get(_as_signed(source.url), allow_redirects=False) as response:
                 await _check_get(response)
                 with path.open("wb") as file:
-                    async for block in response.aiter_bytes(_BLOCK_BYTES):
+                    async for block in response.content.iter_chunked(_BLOCK_BYTES):
                         bytes_read += len(block)
                         if bytes_read > source.bytes:
                             break
                         digest.update(block)
-                        await asyncio.to_thread(file.write, block)
-        except httpx.HTTPError as error:
+                        if len(block) > _AT_ONCE_BYTES:
+                            await asyncio.to_thread(file.write, block)
+                        else:
+                            file.write(block)
+        except aiohttp.ClientError as error:
             raise StoreAway(f"The store did not answer a GET: {type(error).__name__}.") from None
         if bytes_read != source.bytes or digest.hexdigest() != source.sha256:
             raise InputDamaged("An input arrived damaged.", context={"bytes": bytes_read})
@@ -70,33 +102,44 @@ class Transfers:
         the storage stage verifies it. Raises `StoreAway`, `StoreRefused` and `StoreError`, and
         `OSError` when the file cannot be read.
         """
-        # Without a length httpx would use chunked encoding, which no S3 server accepts.
-        size = {"content-length": str((await asyncio.to_thread(path.stat)).st_size)}
-        try:
-            response = await self._client.put(
-                url, headers={**size, **headers}, content=_blocks(path)
-            )
-        except httpx.HTTPError as error:
-            raise StoreAway(f"The store did not answer a PUT: {type(error).__name__}.") from None
-        if response.status_code != HTTPStatus.PRECONDITION_FAILED:
-            _check(response.status_code, "PUT")
-        return response.status_code
+        with path.open("rb") as file:
+            body = FileBody(file, self._stall_seconds)
+            try:
+                async with self._client.put(
+                    _as_signed(url), headers=headers, data=body, allow_redirects=False
+                ) as response:
+                    status = response.status
+            except aiohttp.ClientError as error:
+                if body.unreadable is not None:
+                    raise body.unreadable from None
+                name = type(error).__name__
+                raise StoreAway(f"The store did not answer a PUT: {name}.") from None
+        if status != HTTPStatus.PRECONDITION_FAILED:
+            _check(status, "PUT")
+        return status
 
     async def close(self) -> None:
         """Ends open connections."""
-        await self._client.aclose()
+        await self._client.close()
 
 
-async def _check_get(response: httpx.Response) -> None:
+def _as_signed(url: str) -> URL:
+    """Left as it is: a character that is quoted anew is another one to the signature."""
+    return URL(url, encoded=True)
+
+
+async def _check_get(response: aiohttp.ClientResponse) -> None:
     """Tells a missing input from a missing bucket, which says nothing about the input."""
-    if response.status_code == HTTPStatus.NOT_FOUND:
-        async for block in response.aiter_bytes(_ERROR_BYTES):
-            if b"<Code>NoSuchBucket</Code>" in block:
-                raise StoreError("The store does not know the bucket.")
-            break
-    if response.status_code in {HTTPStatus.NOT_FOUND, HTTPStatus.GONE}:
+    if response.status == HTTPStatus.NOT_FOUND:
+        try:
+            answer = await response.content.readexactly(_ERROR_BYTES)
+        except asyncio.IncompleteReadError as error:
+            answer = error.partial
+        if b"<Code>NoSuchBucket</Code>" in answer:
+            raise StoreError("The store does not know the bucket.")
+    if response.status in {HTTPStatus.NOT_FOUND, HTTPStatus.GONE}:
         raise InputGone("An input is no longer stored.")
-    _check(response.status_code, "GET")
+    _check(response.status, "GET")
 
 
 def _check(status: int, method: str) -> None:
@@ -107,9 +150,3 @@ def _check(status: int, method: str) -> None:
     if HTTPStatus.BAD_REQUEST <= status < HTTPStatus.INTERNAL_SERVER_ERROR:
         raise StoreRefused(message, context=context)
     raise StoreError(message, context=context)
-
-
-async def _blocks(path: Path) -> AsyncIterator[bytes]:
-    with path.open("rb") as file:
-        while block := await asyncio.to_thread(file.read, _BLOCK_BYTES):
-            yield block

@@ -19,7 +19,6 @@ from inference_sidecar.foundation.contracts import (
 from inference_sidecar.foundation.errors import SidecarError
 from inference_sidecar.foundation.log import Log
 from inference_sidecar.foundation.trace import (
-    attempt_trace,
     continue_trace,
     is_sampled,
     span_id_of,
@@ -57,12 +56,11 @@ class Spans:
         self._is_closed = False
 
     def attempt(self, traceparent: str, job_id: str, epoch: int) -> SpanParent:
-        """What the spans of one attempt hang below; the orchestrator writes the attempt itself."""
-        return SpanParent(
-            self,
-            attempt_trace(traceparent, job_id, epoch),
-            {ATTRIBUTE_JOB_ID: job_id, ATTRIBUTE_ATTEMPT: epoch},
-        )
+        """What the spans of one attempt hang below; the orchestrator writes the attempt itself.
+
+        traceparent: names the span of the attempt, see `attempt_trace`.
+        """
+        return SpanParent(self, traceparent, {ATTRIBUTE_JOB_ID: job_id, ATTRIBUTE_ATTEMPT: epoch})
 
     def write(self, record: SpanRecord) -> None:
         """Takes a finished span of a sampled trace. Called from the event loop."""

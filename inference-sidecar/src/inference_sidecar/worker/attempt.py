@@ -109,7 +109,7 @@ class Attempt:
         services.on_change()
         result = await self._render(job.folder)
         job.is_rendered = True
-        return await self._into_spool(result)
+        return await asyncio.to_thread(self._into_spool, result)
 
     async def _fetch_inputs(self, folder: Path) -> None:
         """Fetches all at the same time. Raises what `_fetch` raises."""
@@ -214,15 +214,15 @@ class Attempt:
         finally:
             job.stop_clock()
 
-    async def _into_spool(self, result: RenderResult) -> SpooledRender:
-        """Raises `OSError` when our disk fails; that loses the render, but not the job."""
+    def _into_spool(self, result: RenderResult) -> SpooledRender:
+        """Blocks, and raises `OSError` when our disk fails; that loses the render, not the job."""
         job, name = self.job, self.job.name
         video = result.video
         rendered = Rendered(
             # The upload grant will name this key.
             key=f"jobs/{name.job_id}/out/{name.epoch}/video.mp4",
             bytes=video.bytes,
-            sha256=await asyncio.to_thread(sha256_of, video.path),
+            sha256=sha256_of(video.path),
             width=video.width,
             height=video.height,
             frames=video.frames,
@@ -246,7 +246,7 @@ class Attempt:
             render_ended_at_ms=result.ended_at_ms,
             used=job.progress.used(),
         )
-        await asyncio.to_thread(self.services.workplace.spool.add, render, video.path)
+        self.services.workplace.spool.add(render, video.path)
         return render
 
     async def _keep(self, render: SpooledRender | None) -> None:

@@ -199,7 +199,7 @@ async def connect(config: SidecarConfig, worker_id: str, log: Log) -> Broker:
             log.debug("broker error", err=error)
         else:
             log.warning("broker error", err=error, count=count)
-        await refused.note(error)
+        refused.note(error)
 
     async def on_disconnect() -> None:
         log.warning("broker away")

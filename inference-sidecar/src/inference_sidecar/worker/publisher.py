@@ -40,22 +40,22 @@ class RefusedSubjects:
     """
 
     def __init__(self) -> None:
-        self._subjects: set[str] = set()
-        self._changed = asyncio.Condition()
+        self._awaited: dict[asyncio.Future[None], str] = {}
 
-    async def note(self, error: Exception) -> None:
-        """Remembers the subject of a permission violation; ignores any other error."""
+    def note(self, error: Exception) -> None:
+        """Tells who publishes to the subject of a permission violation; ignores other errors."""
         if match := _PERMISSION.search(str(error)):
-            async with self._changed:
+            for refusal, subject in list(self._awaited.items()):
                 # The client has put the whole text into lower case.
-                self._subjects.add(match[1].lower())
-                self._changed.notify_all()
+                if subject.lower() == match[1].lower() and not refusal.done():
+                    refusal.set_result(None)
 
-    async def wait_for(self, subject: str) -> None:
-        """Returns once the subject is refused. What was refused before is tried afresh."""
-        self._subjects.discard(subject.lower())
-        async with self._changed:
-            await self._changed.wait_for(lambda: subject.lower() in self._subjects)
+    def refusal_of(self, subject: str) -> asyncio.Future[None]:
+        """Done once the subject is refused from now on; to be cancelled when it does not matter."""
+        refusal = asyncio.get_running_loop().create_future()
+        self._awaited[refusal] = subject
+        refusal.add_done_callback(self._awaited.pop)
+        return refusal
 
 
 class Publisher:
@@ -100,7 +100,7 @@ class Publisher:
             # outage would be sent when the broker is back.
             raise ConnectionReconnectingError
         publishing = await run_until(
-            self._refused.wait_for(subject),
+            self._refused.refusal_of(subject),
             self._js.publish(subject, body, headers=headers, timeout=_TRY_SECONDS),
         )
         if publishing.cancelled():

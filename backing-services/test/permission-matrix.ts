@@ -70,6 +70,7 @@ export const mustNotPublish = {
     '$JS.API.STREAM.MSG.GET.DLQ',
     '$JS.API.CONSUMER.INFO.NOTIFY.acme',
     '$JS.API.DIRECT.GET.KV_apikey.$KV.apikey.aaaaaaaaaaaa',
+    '$JS.API.STREAM.MSG.GET.KV_apikey',
   ],
   janitor: [
     ...forbiddenToAll,
@@ -92,6 +93,7 @@ export const mustNotPublish = {
     '$JS.API.CONSUMER.MSG.NEXT.EVENTS.storage',
     '$JS.API.CONSUMER.MSG.NEXT.INTAKE.ingest',
     '$JS.API.DIRECT.GET.KV_apikey.$KV.apikey.aaaaaaaaaaaa',
+    '$JS.API.STREAM.MSG.GET.KV_apikey',
   ],
   sidecar: [
     ...forbiddenToAll,
@@ -120,6 +122,7 @@ export const mustNotPublish = {
     '$JS.ACK.SCHED.janitor.1.1.1.1.0',
     `$JS.API.DIRECT.GET.KV_job.$KV.job.acme.${x}`,
     '$JS.API.DIRECT.GET.KV_apikey.$KV.apikey.aaaaaaaaaaaa',
+    '$JS.API.STREAM.MSG.GET.KV_apikey',
     '$JS.API.STREAM.MSG.GET.KV_job',
   ],
   'pool-runpod': [
@@ -138,6 +141,7 @@ export const mustNotPublish = {
     'ctl.stop.w1',
     'ctl.drain.w1',
     '$JS.API.STREAM.INFO.KV_wake',
+    '$JS.API.STREAM.MSG.GET.KV_job',
     `$JS.API.DIRECT.GET.KV_job.$KV.job.acme.${x}`,
   ],
   acme: [

@@ -16,18 +16,28 @@ import {
   type TestServer,
 } from './servers.ts'
 
-/** One broker of a cluster. */
-type Node = TestServer & { name: string; port: number; monitor: string }
+/** One broker of a cluster, at its own address. */
+type Node = BrokerAccess &
+  TestServer & {
+    name: string
+    port: number
+    monitor: string
+    /** The `host:port` at which the others meet it. */
+    door: string
+  }
 
 /** Three brokers that keep everything three times, behind one address as in Kubernetes. */
 export type TestCluster = BrokerAccess &
   TestServer & {
+    /** Each by itself. */
+    brokers: readonly (BrokerAccess & Pick<Node, 'name' | 'monitor' | 'door'>)[]
     /** Which broker leads a stream now; undefined while there is none. */
     leaderOf(stream: string): Promise<string | undefined>
     killNode(name: string): Promise<void>
+    /** Returns once it has what the others have. */
     startNode(name: string): Promise<void>
     /** Cuts a broker off from the others, and nobody else from it. */
-    partition(name: string): void
+    partition(name: string): Promise<void>
     heal(): void
   }
 
@@ -35,7 +45,7 @@ const names = ['nats-0', 'nats-1', 'nats-2'] as const
 
 /**
  * Routes between the brokers go through proxies, by whose address the brokers know each other. The dialling
- * broker names itself in its first line, so a link belongs to two brokers, and can be cut by either's name.
+ * broker tells its id in its first line, which is new at each start, so a link can be cut from either end.
  */
 export async function createTestCluster(): Promise<TestCluster> {
   const directory = await mkdtemp(join(tmpdir(), 'avatar-three-'))
@@ -47,12 +57,15 @@ export async function createTestCluster(): Promise<TestCluster> {
     routes[name] = route
     doors[name] = door
   }
-  let isolated: string | undefined
+  const nobody = { name: '', id: '' }
+  let isolated = nobody
   const proxies: Proxy[] = []
   for (const name of names)
     proxies.push(
-      await startRouteProxy(doors[name], routes[name], (dialler) =>
-        [name, dialler].includes(isolated ?? 'nobody'),
+      await startRouteProxy(
+        doors[name],
+        routes[name],
+        (diallerId) => isolated.name === name || isolated.id === diallerId,
       ),
     )
   const nodes = await Promise.all(names.map(createNode))
@@ -85,7 +98,8 @@ export async function createTestCluster(): Promise<TestCluster> {
         },
       }),
     )
-    conf.cluster.advertise = `127.0.0.1:${doors[name]}`
+    const door = `127.0.0.1:${doors[name]}`
+    conf.cluster.advertise = door
     const path = join(directory, `${name}.conf`)
     await writeFile(path, JSON.stringify(conf))
     const monitor = `http://127.0.0.1:${monitorPort}`
@@ -95,7 +109,8 @@ export async function createTestCluster(): Promise<TestCluster> {
       async () => (await fetch(`${monitor}/varz`)).ok,
       logs,
     )
-    return { ...server, name, port, monitor }
+    const access = brokerAccess(`nats://127.0.0.1:${port}`, passwords)
+    return { ...server, ...access, name, port, monitor, door }
   }
 
   async function streamInfo(stream: string): Promise<{ leader?: string } | undefined> {
@@ -116,23 +131,24 @@ export async function createTestCluster(): Promise<TestCluster> {
 
   return {
     ...brokerAccess(front.url, passwords),
+    brokers: nodes,
     leaderOf,
     killNode: (name) => nodeOf(name).kill(),
-    startNode: (name) => nodeOf(name).start(),
-    partition(name) {
-      isolated = name
+    async startNode(name) {
+      await nodeOf(name).start()
+      await isHealthy(nodeOf(name))
+    },
+    async partition(name) {
+      isolated = { name, id: await idOf(nodeOf(name)) }
       for (const proxy of proxies) proxy.cut()
     },
     heal() {
-      isolated = undefined
+      isolated = nobody
     },
     async start() {
       // Each waits for the others, so none is ready alone.
       await Promise.all(nodes.map((node) => node.start()))
-      for (const { name, monitor } of nodes)
-        await until(async () => (await fetch(`${monitor}/healthz`).catch(() => undefined))?.ok, {
-          what: `a healthy ${name}`,
-        })
+      for (const node of nodes) await isHealthy(node)
     },
     async stop() {
       await Promise.all(nodes.map((node) => node.stop()))
@@ -144,27 +160,38 @@ export async function createTestCluster(): Promise<TestCluster> {
   }
 }
 
+const isHealthy = ({ name, monitor }: Node) =>
+  until(async () => (await fetch(`${monitor}/healthz`).catch(() => undefined))?.ok, {
+    what: `a healthy ${name}`,
+  })
+
+/** What a broker calls itself to the others, in this life. */
+async function idOf({ monitor }: Node): Promise<string> {
+  const { server_id: id } = (await (await fetch(`${monitor}/varz`)).json()) as { server_id: string }
+  return id // As nats-server 2.15 prints it.
+}
+
 type Proxy = { url: string; cut(): void; stop(): Promise<void> }
 
 /** Links of a broker that is cut off end, and it gets no new ones. */
 async function startRouteProxy(
   port: number,
   target: number,
-  isCut: (dialler: string | undefined) => boolean,
+  isCut: (diallerId: string | undefined) => boolean,
 ): Promise<Proxy> {
-  const links = new Set<{ dialler: string | undefined; end: () => void }>()
+  const links = new Set<{ diallerId: string | undefined; end: () => void }>()
   const server = createServer((client) => {
     const upstream = connect(target, '127.0.0.1')
     const link = {
-      dialler: undefined as string | undefined,
+      diallerId: undefined as string | undefined,
       end: () => [client, upstream].map((one) => one.destroy()),
     }
     links.add(link)
     tie(client, upstream, () => links.delete(link))
     upstream.pipe(client)
     client.once('data', (first: Buffer) => {
-      link.dialler = /"name":"([^"]+)"/.exec(first.toString('latin1'))?.[1]
-      if (isCut(link.dialler)) {
+      link.diallerId = /"name":"([^"]+)"/.exec(first.toString('latin1'))?.[1]
+      if (isCut(link.diallerId)) {
         link.end()
         return
       }
@@ -173,7 +200,7 @@ async function startRouteProxy(
     })
   })
   return proxyOf(server, port, () => {
-    for (const link of links) if (isCut(link.dialler)) link.end()
+    for (const link of links) if (isCut(link.diallerId)) link.end()
   })
 }
 

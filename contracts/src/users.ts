@@ -29,14 +29,20 @@ function reads(consumer: string): string[] {
   ]
 }
 
-/** Opens a bucket and gets single keys by direct reads, whose subject carries the key. */
+/** Opens a bucket and reads single keys from its leader: a direct read may be answered by a copy that is behind. */
 function gets(bucket: string): string[] {
-  return [`$JS.API.STREAM.INFO.KV_${bucket}`, `$JS.API.DIRECT.GET.KV_${bucket}.>`]
+  return [
+    `$JS.API.STREAM.INFO.KV_${bucket}`,
+    `$JS.API.STREAM.MSG.GET.KV_${bucket}`,
+    // Services of the release before read directly, and may run on with this file.
+    `$JS.API.DIRECT.GET.KV_${bucket}`,
+    `$JS.API.DIRECT.GET.KV_${bucket}.>`,
+  ]
 }
 
-/** Watches a bucket through an ordered consumer of its own, and asks whether there is anything to see. */
+/** Watches a bucket through an ordered consumer of its own. */
 function watches(bucket: string): string[] {
-  return [...readsInOrder(`KV_${bucket}`), `$JS.API.DIRECT.GET.KV_${bucket}`]
+  return readsInOrder(`KV_${bucket}`)
 }
 
 /** Follows a stream through an ordered consumer of its own. */
@@ -118,7 +124,6 @@ export const servicePermissions: Record<ServiceUser, UserPermissions> = {
       ...gets('wake'),
       ...watches('wake'),
       ...watches('job'),
-      '$JS.API.STREAM.MSG.GET.KV_job',
       'ledger.job.>',
       'ledger.worker.>',
       'ledger.bill.>',
@@ -148,7 +153,6 @@ export const servicePermissions: Record<ServiceUser, UserPermissions> = {
       subjects.brokerHealth,
       ...gets('job'),
       ...gets('meta'),
-      '$JS.API.DIRECT.GET.KV_job',
       ...reads('SCHED.janitor'),
     ],
     subscribe: [`${inboxPrefix('janitor')}.>`],

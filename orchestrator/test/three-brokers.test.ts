@@ -5,20 +5,15 @@ import { aJob } from '@avatar/contracts/testing'
 import { factOf, plainEvent, publishEvent } from '@avatar/job-kit'
 import { AppError, systemClock } from '@avatar/service-kit'
 import { until } from '@avatar/service-kit/testing'
-import { afterAll, beforeAll, expect, it } from 'vitest'
+import { afterAll, beforeAll, expect, it, onTestFinished } from 'vitest'
 import { createWorld, type Orchestrator, type World } from './world.ts'
 
-/**
- * Runs only where somebody asks for it, as the night does: on a machine with much else to do it has been seen to
- * wait for ever, and why is not known yet.
- */
-const isAskedFor = process.env['BROKER_KILLS'] !== undefined
-const kills = Number(process.env['BROKER_KILLS'] || 3)
+const kills = Number(process.env['BROKER_KILLS'] || 2)
 const partitions = Number(process.env['BROKER_PARTITIONS'] || 1)
-const partitionMs = 1000 * Number(process.env['BROKER_PARTITION_SECONDS'] || 10)
+const partitionMs = 1000 * Number(process.env['BROKER_PARTITION_SECONDS'] || 5)
 /** The REST door waits for so long, and then answers 503 with Retry-After. */
 const atDoorMs = 2_000
-/** A refused client tries again, as Retry-After says. */
+/** A client sends its next job after this, or the refused one again, as Retry-After says. */
 const againMs = 500
 /** A look-up, a record and an event wait for two seconds each; an answer that hangs waits for ever. */
 const answeredWithinMs = 60_000
@@ -30,11 +25,10 @@ let cluster: TestCluster
 let world: World
 let orchestrator: Orchestrator
 beforeAll(async () => {
-  if (!isAskedFor) return
   cluster = await createTestCluster()
-  // The worker here sends no heartbeats, and none of its attempts shall be lost for that.
   const broker = { nats: cluster, replicas: 3 }
-  world = await createWorld({ broker, divisor: 4, watchGraceMs: 6_000_000 })
+  // The worker here sends no heartbeats. It has a job in hand until it has told that the video is there.
+  world = await createWorld({ broker, divisor: 4, silentAfterMs: 30_000 })
   orchestrator = await world.startOrchestrator(systemClock, { heldBack: () => undefined })
 })
 afterAll(async () => {
@@ -42,10 +36,11 @@ afterAll(async () => {
   await world?.stop()
 })
 
-it.runIf(isAskedFor)(
+it(
   'three brokers lose nothing and go on while a leader dies or is cut off',
   async () => {
     const load = startLoad()
+    onTestFinished(() => load.abandon())
     const recoveries: number[] = []
     await until(() => load.completed() >= 3, { what: 'work under way' })
     for (let nth = 0; nth < kills; nth++) {
@@ -55,28 +50,19 @@ it.runIf(isAskedFor)(
       await cluster.startNode(leader)
     }
     for (let nth = 0; nth < partitions; nth++) {
-      cluster.partition(await leaderOf(nth))
+      await cluster.partition(await leaderOf(nth))
       await systemClock.wait(partitionMs) // It shall last that long; there is nothing to wait for.
       cluster.heal()
       recoveries.push(await load.untilNormal())
     }
     const { accepted, refusals, slowestMs } = await load.stopSubmitting()
-    for (const job of accepted) {
-      const ended = await world.reaches(job, 'completed', 120_000)
-      expect(ended.jobId).toBe(job.jobId)
-      const told = async () => {
-        const facts = await endsOf(job).catch(() => [])
-        return facts.length > 0 && facts
-      }
-      // The record is written before the event is published.
-      const facts = await until(told, { what: `the event that ends ${job.jobId}` })
-      expect(facts, job.jobId).toEqual(['job.completed'])
-    }
+    for (const job of accepted) await endsOnce(job)
     await load.stop()
     const worst = Math.max(...recoveries)
     console.log(
       `three brokers: ${accepted.length} jobs through ${kills} deaths of a leader and ${partitions} ` +
-        `partitions, ${refusals} refusals, each answer within ${seconds(slowestMs)} s, normal again after ${seconds(worst)} s at most`,
+        `partitions, ${refusals} refusals, each answer within ${seconds(slowestMs)} s, ` +
+        `normal again after ${seconds(medianOf(recoveries))} s in the middle and ${seconds(worst)} s at most`,
     )
     expect(accepted.length).toBeGreaterThan(kills + partitions)
     expect(worst).toBeLessThan(normalAgainWithinMs)
@@ -87,9 +73,29 @@ it.runIf(isAskedFor)(
 
 const seconds = (ms: number) => (ms / 1000).toFixed(1)
 
+const medianOf = (values: readonly number[]) =>
+  values.toSorted((a, b) => a - b)[Math.floor(values.length / 2)] ?? 0
+
 const leaderOf = (nth: number) => {
   const stream = streamsOfJobs[nth % streamsOfJobs.length] ?? 'EVENTS'
   return until(() => cluster.leaderOf(stream), { what: `a leader of ${stream}` })
+}
+
+/** The job completes, and that is told once. What became of it otherwise is in the error. */
+async function endsOnce(job: JobRecord) {
+  const ended = await world.reaches(job, 'completed', 120_000).catch(async (cause) => {
+    const record = await world.record(job).catch(() => 'not read')
+    const about = { record, lines: orchestrator.linesAbout(job) }
+    throw new Error(`${job.jobId} was lost: ${JSON.stringify(about)}`, { cause })
+  })
+  expect(ended.jobId).toBe(job.jobId)
+  const told = async () => {
+    const facts = await endsOf(job).catch(() => [])
+    return facts.length > 0 && facts
+  }
+  // The record is written before the event is published.
+  const facts = await until(told, { what: `the event that ends ${job.jobId}` })
+  expect(facts, job.jobId).toEqual(['job.completed'])
 }
 
 async function endsOf({ jobId }: JobRecord): Promise<string[]> {
@@ -117,23 +123,24 @@ function startLoad() {
   }
 
   async function submit() {
+    let job: JobRecord | undefined
     while (!isOver) {
-      const job = aJob({ jobId: randomUUID(), state: 'pending', createdAtMs: Date.now() })
-      for (;;) {
-        const sentAtMs = performance.now()
-        const refusal = await admit(job).then(
-          () => undefined,
-          (error: unknown) => error,
-        )
-        slowestMs = Math.max(slowestMs, performance.now() - sentAtMs)
-        if (refusal === undefined) break
+      job ??= aJob({ jobId: randomUUID(), state: 'pending', createdAtMs: Date.now() })
+      const sentAtMs = performance.now()
+      const refusal = await admit(job).then(
+        () => undefined,
+        (error: unknown) => error,
+      )
+      slowestMs = Math.max(slowestMs, performance.now() - sentAtMs)
+      if (refusal !== undefined) {
         expect(refusal).toBeInstanceOf(AppError)
         expect(refusal).toMatchObject({ code: 'BROKER_UNAVAILABLE' })
         refusals++
-        await systemClock.wait(againMs)
+      } else {
+        accepted.push(job)
+        job = undefined
       }
-      accepted.push(job)
-      await systemClock.wait(400)
+      await systemClock.wait(againMs)
     }
   }
 
@@ -176,6 +183,11 @@ function startLoad() {
     async stop() {
       isDone = true
       await working
+    },
+    /** Nothing waits for it, whatever became of it. */
+    abandon() {
+      isOver = true
+      isDone = true
     },
   }
 }

@@ -1,6 +1,6 @@
 import { addAbortListener } from 'node:events'
-import type { JetStreamClient } from '@nats-io/jetstream'
-import { orUnavailable, type StoredMessage } from './bus-streams.ts'
+import { type OrderedSource, readInOrder } from './bus-ordered.ts'
+import type { StoredMessage } from './bus-streams.ts'
 import { AppError } from './errors.ts'
 
 export type FollowOptions = {
@@ -20,7 +20,7 @@ export type FollowOptions = {
  * @throws AppError BROKER_UNAVAILABLE
  */
 export async function followStream(
-  broker: { client: JetStreamClient; onDisconnect: (call: () => void) => { stop(): void } },
+  broker: OrderedSource & { onDisconnect: (call: () => void) => { stop(): void } },
   stream: string,
   subject: string,
   { signal, fromSequence = 1, onMessage, onCurrent = () => undefined }: FollowOptions,
@@ -30,23 +30,16 @@ export async function followStream(
     isLost = true
   })
   try {
-    const consumer = await orUnavailable(
-      broker.client.consumers.getPushConsumer(stream, {
-        filter_subjects: subject,
-        opt_start_seq: fromSequence,
-      }),
-    )
-    const { num_pending: pending } = await orUnavailable(consumer.info(true))
-    const messages = await orUnavailable(consumer.consume())
+    const reading = await readInOrder(broker, stream, { subject, sequence: fromSequence })
     const stopping = [
-      addAbortListener(signal, () => messages.stop()),
-      asDisposable(broker.onDisconnect(() => messages.stop())),
+      addAbortListener(signal, () => reading.stop()),
+      asDisposable(broker.onDisconnect(() => reading.stop())),
     ]
     try {
-      let isCurrent = pending === 0
-      if (isLost || signal.aborted) messages.stop()
+      let isCurrent = reading.pending === 0
+      if (isLost || signal.aborted) reading.stop()
       else if (isCurrent) onCurrent()
-      for await (const message of messages) {
+      for await (const message of reading.messages) {
         onMessage({ subject: message.subject, sequence: message.seq, body: bodyOf(message) })
         if (isCurrent || message.info.pending > 0) continue
         isCurrent = true
@@ -54,9 +47,9 @@ export async function followStream(
       }
     } finally {
       for (const each of stopping) each[Symbol.dispose]()
-      await messages.close()
-      // Else it would stay at the broker for minutes.
-      if (!isLost) await consumer.delete().catch(() => false)
+      // It may have been lost with the connection, and would stay for a minute otherwise.
+      if (isLost) reading.stop()
+      else await reading.close()
     }
   } finally {
     lost.stop()

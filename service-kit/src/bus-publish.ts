@@ -1,6 +1,7 @@
 import { JetStreamApiError } from '@nats-io/jetstream'
 import { errors, type NatsConnection } from '@nats-io/transport-node'
 import type { StorageTrouble } from './broker-storage.ts'
+import type { Mover } from './bus-moving.ts'
 import type { Clock } from './clock.ts'
 import { AppError } from './errors.ts'
 import { type Log, logFailure } from './log.ts'
@@ -46,9 +47,11 @@ export async function untilStored(
     log: Log
     countRetry: (reason: PublishTrouble) => void
     askStorage: AskStorage
+    mover: Mover
   },
 ): Promise<PublishOutcome> {
-  const { subject, timeoutMs = Infinity, connection, clock, log, countRetry, askStorage } = options
+  const { subject, timeoutMs = Infinity, connection, clock, log } = options
+  const { countRetry, askStorage, mover } = options
   const beganMs = clock.monotonicMs()
   const deadlineMs = beganMs + timeoutMs
   let silence = { untilMs: 0, ms: firstSilenceMs }
@@ -56,11 +59,13 @@ export async function untilStored(
     const leftMs = deadlineMs - clock.monotonicMs()
     try {
       await attempt(Math.max(1, Math.min(publishTryMs, leftMs)))
+      mover.noteStored()
       const durationMs = Math.round(clock.monotonicMs() - beganMs)
       if (tries > 1) log.info({ subject, tries, durationMs }, 'message stored after retries')
       return 'stored'
     } catch (error) {
       if (isPerSubjectLimit(error) || isWrongRevision(error)) return 'exists'
+      mover.noteFailure(error)
       const { failure, reason } = await publishFailure(error, subject, askStorage)
       const nowMs = clock.monotonicMs()
       const isOver = connection.isClosed() || deadlineMs - nowMs <= publishAgainMs

@@ -6,6 +6,7 @@ import type { z } from 'zod'
 import { type StorageTrouble, storageTrouble } from './broker-storage.ts'
 import { ensureBucket } from './bus-buckets.ts'
 import { type FollowOptions, followStream } from './bus-follow.ts'
+import { createMover } from './bus-moving.ts'
 import { type PublishOutcome, publishTryMs, untilStored } from './bus-publish.ts'
 import { producing, traceHeaders } from './bus-spans.ts'
 import { type StreamReader, streamReader } from './bus-streams.ts'
@@ -92,6 +93,8 @@ export type Bus = StreamReader & {
   followStream(stream: string, subject: string, options: FollowOptions): Promise<void>
   /** The durable consumer of a spec; provisioning has created it. */
   consumer(spec: Pick<ConsumerSpec, 'stream' | 'name'>): Promise<Consumer>
+  /** A consumer should have told of itself: if much else fails too, the connection moves to another broker. */
+  noteSilence(): void
   /** Resolves when the connection is given up for good. The process should then end. */
   closed(): Promise<unknown>
   stop(): Promise<void>
@@ -116,16 +119,17 @@ export async function connectBus(options: BusOptions): Promise<Bus> {
     // Otherwise each request makes an Error for its stack, which costs a twentieth of a busy service's time.
     noAsyncTraces: true,
   })
-  const disconnects = new Set<() => void>()
-  void followStatus(connection, log, disconnects)
+  const listeners = { disconnect: new Set<() => void>(), reconnect: new Set<() => void>() }
+  void followStatus(connection, log, listeners)
   const client = jetstream(connection, { timeout: publishTryMs })
   const manager = await jetstreamManager(connection, { checkAPI: false, timeout: publishTryMs })
 
   const kvm = new Kvm(client)
-  const onDisconnect = (call: () => void) => {
-    disconnects.add(call)
-    return { stop: () => void disconnects.delete(call) }
+  const on = (status: keyof typeof listeners) => (call: () => void) => {
+    listeners[status].add(call)
+    return { stop: () => void listeners[status].delete(call) }
   }
+  const source = { client, manager, inboxPrefix: options.inboxPrefix }
 
   const request: Bus['request'] = async (subject, body, { timeoutMs, traceparent }) => {
     try {
@@ -144,12 +148,14 @@ export async function connectBus(options: BusOptions): Promise<Bus> {
     storageTrouble(await request(subjects.brokerHealth, {}, { timeoutMs: withinMs }))
   const askStorage = () => storageTroubleWithin(healthWithinMs)
 
+  const mover = createMover({ connection, clock, log })
   const stored = (
     subject: string,
     attempt: (tryMs: number) => Promise<unknown>,
     timeoutMs?: number,
   ) =>
     untilStored(attempt, {
+      mover,
       ...{ subject, timeoutMs, connection, clock, log, askStorage },
       countRetry: (reason) => metrics?.countPublishRetry(reason),
     })
@@ -157,7 +163,12 @@ export async function connectBus(options: BusOptions): Promise<Bus> {
   return {
     log,
     records: (bucket, schema) =>
-      openRecordStore({ client, manager, kvm, askStorage }, log, bucket, schema),
+      openRecordStore(
+        { ...source, kvm, askStorage, mover, onReconnect: on('reconnect') },
+        log,
+        bucket,
+        schema,
+      ),
     restoreBucket: (bucket) => ensureBucket(manager, bucket),
     ...streamReader(manager, request),
     request,
@@ -213,8 +224,9 @@ export async function connectBus(options: BusOptions): Promise<Bus> {
     },
     storageTrouble: storageTroubleWithin,
     followStream: (stream, subject, options) =>
-      followStream({ client, onDisconnect }, stream, subject, options),
+      followStream({ ...source, onDisconnect: on('disconnect') }, stream, subject, options),
     consumer: ({ stream, name }) => client.consumers.get(stream, name),
+    noteSilence: mover.noteSilence,
     closed: () => connection.closed(),
     async stop() {
       if (!connection.isClosed()) await connection.drain().catch(() => connection.close())
@@ -245,14 +257,16 @@ export function parseJson(text: string): unknown {
 async function followStatus(
   connection: NatsConnection,
   log: Log,
-  onDisconnect: ReadonlySet<() => void>,
+  listeners: Record<'disconnect' | 'reconnect', ReadonlySet<() => void>>,
 ) {
   for await (const status of connection.status()) {
     if (status.type === 'disconnect') {
       log.warn('broker connection lost')
-      for (const call of onDisconnect) call()
-    } else if (status.type === 'reconnect') log.info('broker connection back')
-    else if (status.type === 'error')
+      for (const call of listeners.disconnect) call()
+    } else if (status.type === 'reconnect') {
+      log.info('broker connection back')
+      for (const call of listeners.reconnect) call()
+    } else if (status.type === 'error')
       log.error({ err: status.error }, 'broker refused an operation')
   }
 }

@@ -50,7 +50,13 @@ export type ConsumerLoopOptions<S extends z.ZodType> = {
 /** A message is dead-lettered at its fifth failure. Failures of a dependency do not count. */
 const failuresUntilDeadLetter = 5
 const readAgainMs = 250
-/** A healthy pull tells of itself at least every 30 s; ten times that is silence. */
+/**
+ * A pull ends with the leader of its consumer, of which nobody is told: two heartbeats that fail to come are a new
+ * pull. `bind` has it made at once; else the library asks for the consumer first, and again only after `expires`
+ * where that has no leader yet. A pull that was not lost lives on beside the new one until it expires.
+ */
+const pulling = { idle_heartbeat: 500, expires: 10_000, bind: true } as const
+/** A healthy pull tells of itself twice a second; this is silence. */
 const silentForMs = 300_000
 
 /**
@@ -66,14 +72,17 @@ export function consumerLoop<S extends z.ZodType>(options: ConsumerLoopOptions<S
 
   async function readWhileItLasts(signal: AbortSignal, turned: () => void) {
     const consumer = await bus.consumer(spec)
-    const messages = await consumer.consume({ max_messages: options.concurrency })
+    const messages = await consumer.consume({ max_messages: options.concurrency, ...pulling })
     const listening = addAbortListener(signal, () => messages.stop())
     const inHand = new Map<JsMsg, Promise<void>>()
     const isOver = new AbortController()
     void tellOfWork(inHand, turned, isOver.signal)
     isBound = true
     void (async () => {
-      for await (const _status of messages.status()) turned()
+      for await (const { type } of messages.status()) {
+        turned()
+        if (type === 'heartbeats_missed') bus.noteSilence()
+      }
     })()
     try {
       for await (const message of messages) {

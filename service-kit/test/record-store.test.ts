@@ -52,7 +52,7 @@ function follow(store: RecordStore<Value>, fromRevision?: number) {
     abort.abort()
     return following
   }
-  return { seen, state, stop }
+  return { seen, state, stop, ended: following }
 }
 
 describe('an empty bucket', () => {
@@ -178,6 +178,16 @@ describe('a watch of what this process writes', () => {
     expect(seen.filter((change) => change.key === key).map(({ value }) => value?.n)).not.toContain(
       3,
     )
+  })
+})
+
+describe('a watch whose consumer the broker has lost', () => {
+  it('ends, for another one to go on behind it', async () => {
+    const { state, ended } = follow(records)
+    await until(() => state.isCurrent)
+    const { consumers } = world.raw.manager
+    for await (const { name } of consumers.list('KV_job')) await consumers.delete('KV_job', name)
+    await ended
   })
 })
 

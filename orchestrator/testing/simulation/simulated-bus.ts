@@ -90,6 +90,7 @@ export function simulatedBus(broker: SimulatedBroker, process: SimulatedProcess,
       return (await broker.exchange(process, withinMs, () => true)) !== lost
     },
     storageTrouble: async () => undefined,
+    noteSilence: () => undefined,
     records: async (bucket, schema) =>
       simulatedRecords({ broker, process, ask, log }, bucket, schema),
     restoreBucket: async () => undefined,

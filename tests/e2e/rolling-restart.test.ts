@@ -1,0 +1,111 @@
+import { randomUUID } from 'node:crypto'
+import { afterAll, beforeAll, expect, it } from 'vitest'
+import {
+  createBalancedClient,
+  isAlive,
+  portrait,
+  type StreamedFact,
+  type System,
+  startSystem,
+  until,
+  type Victim,
+  voice,
+} from '../harness/index.ts'
+
+const restarts = Number(process.env['RESTARTS'] || 4)
+/** A night's restarts take longer than a test usually may. */
+const testTimeoutMs = 600_000 + restarts * 30_000
+/** One after the other, as a rolling update replaces them. */
+const victims: readonly Victim[] = ['ingest', 'ingest-2', 'orchestrator', 'orchestrator-2']
+/** A process that is told to leave has so long. */
+const leavesWithinMs = 30_000
+/** Customers who submit a job, follow it to its end, and submit the next. */
+const customers = 3
+
+let system: System
+beforeAll(async () => {
+  system = await startSystem({ replicas: 'ingest=2,orchestrator=2' })
+})
+afterAll(async () => {
+  expect(await system.stop()).toEqual([])
+})
+
+it(
+  'replaces every service in turn: no request fails, and no event is missed',
+  async () => {
+    const { replicas } = await system.stack()
+    const second = `http://127.0.0.1:${replicas['ingest-2']?.ports['http']}`
+    const urls = [system.url, second]
+    const client = createBalancedClient(urls, await system.createKey('customers'))
+    const refused: string[] = []
+    const followed = new Map<string, StreamedFact[]>()
+    let isOver = false
+
+    async function call(path: string, init: RequestInit = {}) {
+      const answer = await client.send(path, init)
+      if (!answer.ok) refused.push(`${path} ${answer.status} ${await answer.text()}`)
+      return answer
+    }
+
+    async function submitAndFollow() {
+      while (!isOver) {
+        const body = new FormData()
+        body.set('image', new Blob([new Uint8Array(portrait())]), 'image')
+        body.set('audio', new Blob([new Uint8Array(voice({ seconds: 1 }))]), 'audio')
+        body.set('prompt', 'null:prepared null:seconds=0.3')
+        const headers = { 'idempotency-key': randomUUID() }
+        const answer = await call('/generate', { method: 'POST', body, headers })
+        if (!answer.ok) continue
+        const { data } = (await answer.json()) as { data: { job_id: string } }
+        followed.set(data.job_id, await client.follow(data.job_id))
+      }
+    }
+
+    async function look() {
+      while (!isOver) await (await call('/jobs')).text()
+    }
+
+    async function replace(victim: Victim): Promise<number> {
+      const pid = (await system.pidOf(victim)) ?? 0
+      const ended = followed.size
+      const toldAtMs = performance.now()
+      const restarting = system.kill(victim, 'SIGTERM')
+      await until(() => !isAlive(pid), { what: `the end of ${victim}` })
+      const tookMs = performance.now() - toldAtMs
+      await restarting
+      for (const url of urls)
+        await until(async () => (await fetch(`${url}/health`).catch(() => undefined))?.ok, {
+          what: `${victim} in service`,
+        })
+      await until(() => followed.size > ended + 1, { what: 'jobs that end' })
+      return tookMs
+    }
+
+    const working = Promise.all([...Array.from({ length: customers }, submitAndFollow), look()])
+    const exitsMs: number[] = []
+    for (let restart = 0; restart < restarts; restart++)
+      exitsMs.push(await replace(victims[restart % victims.length] ?? 'ingest'))
+    isOver = true
+    await working
+
+    let events = 0
+    let missed = 0
+    for (const [jobId, facts] of followed) {
+      const all = await client.follow(jobId)
+      expect(all.at(-1)?.event, jobId).toBe('completed')
+      events += all.length
+      missed += all.filter(({ id }) => !facts.some((fact) => fact.id === id)).length
+      expect(facts, jobId).toEqual(all)
+    }
+    const { requests, resumed, unanswered } = client.tally()
+    const failed = [...unanswered, ...refused]
+    console.log(
+      `rolling restart: ${restarts} restarts, ${requests} requests, ${failed.length} failed, ` +
+        `${followed.size} jobs followed by ${resumed} resumed streams, ${missed} of ${events} events missed, ` +
+        `slowest exit ${(Math.max(...exitsMs) / 1_000).toFixed(1)} s`,
+    )
+    expect(failed).toEqual([])
+    expect(Math.max(...exitsMs)).toBeLessThan(leavesWithinMs)
+  },
+  testTimeoutMs,
+)

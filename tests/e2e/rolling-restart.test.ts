@@ -52,7 +52,7 @@ it(
         const body = new FormData()
         body.set('image', new Blob([new Uint8Array(portrait())]), 'image')
         body.set('audio', new Blob([new Uint8Array(voice({ seconds: 1 }))]), 'audio')
-        body.set('prompt', 'null:prepared null:seconds=0.3')
+        body.set('prompt', 'null:prepared null:seconds=0.8')
         const headers = { 'idempotency-key': randomUUID() }
         const answer = await call('/generate', { method: 'POST', body, headers })
         if (!answer.ok) continue

@@ -7,16 +7,22 @@ export type StreamedFact = { id: string; event: string }
 const callWithinMs = 60_000
 /** Before all replicas are tried again. */
 const againMs = 50
+/** Requests that were sent before a replica was left out have reached it by then. */
+const knownAfterMs = 300
+/** How long a slow upload pauses in its middle. */
+const pausedMs = 1_000
 const ends: ReadonlySet<string> = new Set(['completed', 'failed', 'cancelled'])
 
 /**
- * A client behind a load balancer: its requests go to the replicas in turn, and on to the next one where a
- * replica takes no connection or says that it is leaving. Whatever else becomes of a request is noted.
+ * A client behind a load balancer: its requests go to the replicas in turn, except to those that are left out,
+ * and on to the next one where a replica takes no connection or says that it is leaving. Whatever else becomes
+ * of a request is noted.
  */
 export function createBalancedClient(urls: readonly string[], key: string) {
   let requests = 0
   let resumed = 0
   let turn = 0
+  const leftOut = new Set<string>()
   /** Requests that got no answer though a replica had taken them. */
   const unanswered: string[] = []
 
@@ -31,12 +37,18 @@ export function createBalancedClient(urls: readonly string[], key: string) {
     return undefined
   }
 
-  /** @returns the first answer of a replica that takes requests, whatever its status */
-  async function send(path: string, init: RequestInit = {}): Promise<Response> {
+  /**
+   * `made` makes the request again for each try.
+   *
+   * @returns the first answer of a replica that takes requests, whatever its status
+   */
+  async function send(path: string, made: () => RequestInit = () => ({})): Promise<Response> {
     requests++
     for (;;) {
-      for (let tried = 0; tried < urls.length; tried++) {
-        const url = urls[turn++ % urls.length] ?? ''
+      const inUse = urls.filter((url) => !leftOut.has(url))
+      for (let tried = 0; tried < inUse.length; tried++) {
+        const url = inUse[turn++ % inUse.length] ?? ''
+        const init = made()
         try {
           const answer = await sendTo(url, path, init)
           if (answer) return answer
@@ -55,7 +67,7 @@ export function createBalancedClient(urls: readonly string[], key: string) {
     for (;;) {
       const last = facts.at(-1)?.id
       const headers = last === undefined ? {} : { 'last-event-id': last }
-      const stream = await send(`/events/${jobId}`, { headers })
+      const stream = await send(`/events/${jobId}`, () => ({ headers }))
       if (stream.status === 204) return facts
       if (stream.status !== 200) throw new Error(`the stream answered ${stream.status}`)
       const text = await stream.text()
@@ -66,7 +78,36 @@ export function createBalancedClient(urls: readonly string[], key: string) {
     }
   }
 
-  return { send, follow, tally: () => ({ requests, resumed, unanswered }) }
+  return {
+    send,
+    follow,
+    /** Sends it nothing new, as a proxy does that knows that a replica is going. */
+    async leaveOut(url: string) {
+      leftOut.add(url)
+      await pause(knownAfterMs) // As a pod waits before it is told to leave.
+    },
+    takeBack: (url: string) => void leftOut.delete(url),
+    tally: () => ({ requests, resumed, unanswered }),
+  }
+}
+
+/** The request of a client on a slow line: half of its body, a pause, and the rest. */
+export async function uploadSlowly(form: FormData, headers: Record<string, string>) {
+  const whole = new Response(form)
+  const type = whole.headers.get('content-type') ?? ''
+  const bytes = new Uint8Array(await whole.arrayBuffer())
+  const half = Math.floor(bytes.length / 2)
+  async function* parts() {
+    yield bytes.subarray(0, half)
+    await pause(pausedMs)
+    yield bytes.subarray(half)
+  }
+  return (): RequestInit => ({
+    method: 'POST',
+    headers: { ...headers, 'content-type': type },
+    body: ReadableStream.from(parts()),
+    duplex: 'half',
+  })
 }
 
 async function isLeaving(answer: Response): Promise<boolean> {

@@ -11,7 +11,7 @@ afterEach(async () => {
 function supervise(script: string, difference: Partial<Program> = {}) {
   const seen = {
     ...{ lines: [] as string[], pids: [] as number[] },
-    ...{ ends: [] as string[], refusals: [] as string[] },
+    ...{ ends: [] as string[], pausesMs: [] as number[], refusals: [] as string[] },
   }
   const process_ = superviseProcess(
     {
@@ -21,7 +21,10 @@ function supervise(script: string, difference: Partial<Program> = {}) {
     {
       onLine: (line) => seen.lines.push(line),
       onStart: (pid) => seen.pids.push(pid),
-      onEnd: (how) => seen.ends.push(how),
+      onEnd: (how, pauseMs) => {
+        seen.ends.push(how)
+        seen.pausesMs.push(pauseMs)
+      },
       onRefusal: (explanation) => seen.refusals.push(explanation),
     },
   )
@@ -58,6 +61,20 @@ describe('a supervised process', () => {
     await it.stop()
     expect(new Set(lines)).toEqual(new Set(['out', 'err']))
     expect(ends[0]).toBe('ended with code 3')
+  })
+
+  it('is back within a second whenever somebody ends it, however it answers SIGTERM', async () => {
+    for (const script of [idle, `process.on('SIGTERM', () => process.exit(0)); ${idle}`]) {
+      const { lines, pids, pausesMs, supervised: it } = supervise(script)
+      await it.start()
+      for (const count of [1, 2, 3]) {
+        await until(() => lines.length === count, { what: `line ${count}` })
+        process.kill(pids.at(-1) ?? 0, 'SIGTERM')
+      }
+      await until(() => pausesMs.length === 3, { what: 'three ends' })
+      expect(Math.max(...pausesMs)).toBeLessThan(1_000)
+      await it.stop()
+    }
   })
 
   it('is restarted on request, by force when it does not end in time', async () => {

@@ -2,12 +2,18 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import {
   expectAllCompletedOnce,
   expectCompletedOnce,
+  isAlive,
   type System,
   startSystem,
   until,
 } from '../harness/index.ts'
 
 const deadlineSeconds = 3
+const poisonJobs = Number(process.env['POISON_JOBS'] || 1)
+const hangingJobs = Number(process.env['HANGING_JOBS'] || 1)
+/** A night's jobs take longer than a test usually may. */
+const testTimeoutMs = 600_000 + (poisonJobs + hangingJobs) * 60_000
+const seconds = (ms: number) => (ms / 1_000).toFixed(1)
 
 describe('a render that goes badly', () => {
   let system: System
@@ -26,19 +32,49 @@ describe('a render that goes badly', () => {
       return ends.length > 0 && ends
     })
 
-  it('a job that kills its worker each time fails at the sixth death, and the others complete', async () => {
-    const poison = await system.client.submit({ prompt: 'null:crash null:seconds=0.2' })
+  /** Submits three jobs at once, and waits until they are completed. */
+  async function completeOthers() {
+    const submittedAtMs = performance.now()
     const others = await Promise.all([1, 2, 3].map(() => system.client.submit()))
     const jobIds = others.map(({ jobId }) => jobId)
-    await expectAllCompletedOnce(system, jobIds)
-    for (const jobId of jobIds) {
-      const facts = await (await system.broker()).factsOf(jobId)
-      expect(facts.map(({ type }) => type)).not.toContain('render.failed')
-    }
-    const view = await system.client.untilEnded(poison.jobId, 'failed')
-    expect(view).toMatchObject({ attempt: 6, error: { code: 'RENDER_PROCESS_DIED' } })
-    expect(await endsOf(poison.jobId)).toEqual(['job.failed'])
-  })
+    await Promise.all(jobIds.map((jobId) => system.client.untilEnded(jobId, 'completed')))
+    return { jobIds, tookMs: performance.now() - submittedAtMs }
+  }
+
+  it(
+    'a job that kills its worker each time fails at the sixth death, and the others complete',
+    async () => {
+      const alone = await completeOthers()
+      let deaths = 0
+      let longestMs = 0
+      let mostBefore = 0
+      for (let poisoned = 0; poisoned < poisonJobs; poisoned++) {
+        const poison = await system.client.submit({ prompt: 'null:crash null:seconds=0.2' })
+        const { jobIds, tookMs } = await completeOthers()
+        const doneAtMs = Date.now()
+        longestMs = Math.max(longestMs, tookMs)
+        await expectAllCompletedOnce(system, jobIds)
+        for (const jobId of jobIds) {
+          const facts = await (await system.broker()).factsOf(jobId)
+          expect(facts.map(({ type }) => type)).not.toContain('render.failed')
+        }
+        const view = await system.client.untilEnded(poison.jobId, 'failed')
+        expect(view).toMatchObject({ attempt: 6, error: { code: 'RENDER_PROCESS_DIED' } })
+        expect(await endsOf(poison.jobId)).toEqual(['job.failed'])
+        const facts = await (await system.broker()).factsOf(poison.jobId)
+        const died = facts.filter(({ type }) => type === 'render.failed')
+        deaths += died.length
+        mostBefore = Math.max(mostBefore, died.filter(({ atMs }) => atMs < doneAtMs).length)
+      }
+      expect(deaths).toBe(6 * poisonJobs)
+      console.log(
+        `poison jobs: ${poisonJobs} jobs, ${deaths} deaths of their render process, ` +
+          `${3 * poisonJobs} others completed, three of them ${seconds(longestMs - alone.tookMs)} s later ` +
+          `at most than without, after ${mostBefore} deaths at most`,
+      )
+    },
+    testTimeoutMs,
+  )
 
   it('a job that fails in the engine each time fails at the third attempt', async () => {
     const { jobId } = await system.client.submit({ prompt: 'null:fail' })
@@ -81,19 +117,36 @@ describe('a render that goes badly', () => {
     expect([degraded.width, degraded.height]).toEqual([full.width, full.height])
   })
 
-  it('a render that hangs is killed at its deadline, and the next job starts', async () => {
-    const child = await system.pidOf('child')
-    const hanging = await system.client.submit({ prompt: 'null:hang null:seconds=0.2' })
-    const next = await system.client.submit()
-    const view = await system.client.untilEnded(hanging.jobId, 'failed')
-    expect(view).toMatchObject({ attempt: 1, error: { code: 'DEADLINE_EXCEEDED' } })
-    const ranForMs = Date.parse(view.finished_at ?? '') - Date.parse(view.started_at ?? '')
-    expect(ranForMs).toBeGreaterThan(deadlineSeconds * 1000 - 500)
-    expect(ranForMs).toBeLessThan(deadlineSeconds * 1000 + 10_000)
-    await expectCompletedOnce(system, next.jobId, { attempt: 1 })
-    expect(await system.pidOf('child')).not.toBe(child)
-    expect(() => process.kill(child ?? 0, 0)).toThrow()
-  })
+  it(
+    'a render that hangs is killed at its deadline, and the next job starts',
+    async () => {
+      let longestMs = 0
+      let nextAfterMs = 0
+      for (let hung = 0; hung < hangingJobs; hung++) {
+        const child = await system.pidOf('child')
+        const hanging = await system.client.submit({ prompt: 'null:hang null:seconds=0.2' })
+        const next = await system.client.submit()
+        const view = await system.client.untilEnded(hanging.jobId, 'failed')
+        expect(view).toMatchObject({ attempt: 1, error: { code: 'DEADLINE_EXCEEDED' } })
+        const endedAtMs = Date.parse(view.finished_at ?? '')
+        const ranForMs = endedAtMs - Date.parse(view.started_at ?? '')
+        expect(ranForMs).toBeGreaterThan(deadlineSeconds * 1000 - 500)
+        expect(ranForMs).toBeLessThan(deadlineSeconds * 1000 + 10_000)
+        await expectCompletedOnce(system, next.jobId, { attempt: 1 })
+        expect(await system.pidOf('child')).not.toBe(child)
+        expect(isAlive(child ?? 0)).toBe(false)
+        const facts = await (await system.broker()).factsOf(next.jobId)
+        const started = facts.find(({ type }) => type === 'render.started')
+        longestMs = Math.max(longestMs, ranForMs)
+        nextAfterMs = Math.max(nextAfterMs, (started?.atMs ?? Infinity) - endedAtMs)
+      }
+      console.log(
+        `hanging renders: ${hangingJobs} jobs, each killed within ${seconds(longestMs)} s of its start by ` +
+          `a deadline of ${deadlineSeconds} s, the next render started ${seconds(nextAfterMs)} s later at most`,
+      )
+    },
+    testTimeoutMs,
+  )
 
   it('a worker that gets SIGTERM releases its job at once, and the attempt does not count as lost', async () => {
     const { jobId } = await system.client.submit({ prompt: 'null:seconds=2' })

@@ -1,6 +1,18 @@
 import { jobPrefix } from '@avatar/contracts'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { type System, startSystem, until } from '../harness/index.ts'
+import {
+  cancelAtRandom,
+  expectCompletedOnce,
+  type System,
+  startSystem,
+  until,
+} from '../harness/index.ts'
+
+const cancels = Number(process.env['CANCELS'] || 16)
+/** A night's cancels take longer than a test usually may. */
+const testTimeoutMs = 600_000 + cancels * 3_000
+/** What frees the device is a kill, at the latest. */
+const freeWithinMs = 15_000
 
 describe('cancelling', () => {
   let system: System
@@ -15,14 +27,14 @@ describe('cancelling', () => {
   async function expectNothingLeft(jobId: string) {
     const store = await system.store()
     await until(async () => (await store.keys(jobPrefix(jobId))).length === 0, {
-      what: 'an empty prefix',
+      what: `an empty prefix of ${jobId}`,
     })
     const broker = await system.broker()
     const facts = (await broker.factsOf(jobId)).map(({ type }) => type)
     const ends = facts.filter((type) => /^job\.(completed|failed|cancelled)$/.test(type))
-    expect(ends).toEqual(['job.cancelled'])
+    expect(ends, jobId).toEqual(['job.cancelled'])
     await until(async () => (await broker.postingsOf(jobId)).length > 0, { what: 'the posting' })
-    expect(await broker.postingsOf(jobId)).toMatchObject([{ state: 'cancelled' }])
+    expect(await broker.postingsOf(jobId), jobId).toMatchObject([{ state: 'cancelled' }])
   }
 
   it('stops a render within seconds, and the worker takes the next job', async () => {
@@ -58,4 +70,44 @@ describe('cancelling', () => {
     const answer = await system.client.cancel(jobId)
     expect(answer).toMatchObject({ status: 409, body: { error: { code: 'JOB_ALREADY_FINISHED' } } })
   })
+
+  it(
+    'at any moment leaves one end, and the device free within seconds',
+    async () => {
+      const seed = Number(process.env['CANCEL_SEED'] || Date.now() % 1_000_000)
+      console.log(`cancels: CANCEL_SEED=${seed}`)
+      const owner = system.clientWith(await system.createKey('cancels'))
+      const done = await cancelAtRandom(owner, { seed, cancels })
+      const broker = await system.broker()
+      const stopped = new Map(
+        (await broker.factsOfType('render.cancelled')).map((e) => [e.jobId, e]),
+      )
+      let cancelled = 0
+      let longestMs = 0
+      for (const { jobId, isHanging, sentAtMs, answered } of done) {
+        const { status } = await owner.status(jobId)
+        if (status === 'completed') {
+          // Its end came first, or while the worker was told.
+          expect([200, 409], jobId).toContain(answered)
+          expect(isHanging, jobId).toBe(false)
+          await expectCompletedOnce(system, jobId, { client: owner })
+          continue
+        }
+        cancelled++
+        expect([status, answered], jobId).toEqual(['cancelled', 200])
+        await expectNothingLeft(jobId)
+        const freedAtMs = stopped.get(jobId)?.atMs
+        if (freedAtMs) longestMs = Math.max(longestMs, freedAtMs - sentAtMs)
+      }
+      expect(longestMs).toBeLessThan(freeWithinMs)
+      const next = await owner.submit()
+      await expectCompletedOnce(system, next.jobId, { attempt: 1, client: owner })
+      console.log(
+        `cancels: ${done.length} cancels, ${cancelled} cancelled, ${done.length - cancelled} completed, ` +
+          `${stopped.size} while a worker had the job, device free after ` +
+          `${(longestMs / 1_000).toFixed(1)} s at most; seed ${seed}`,
+      )
+    },
+    testTimeoutMs,
+  )
 })

@@ -2,7 +2,9 @@ export { processNames } from '@avatar/contracts'
 export { mountSmallDisk, type SmallDisk, seededRandom, until } from '@avatar/service-kit/testing'
 export { startAnotherWorker, suspend } from './another-worker.ts'
 export { cancelMany, holdWorkers, submitMany } from './backlog.ts'
+export { createBalancedClient, type StreamedFact, uploadSlowly } from './balanced-client.ts'
 export { startBrokerAlone } from './broker-alone.ts'
+export { cancelAtRandom } from './cancel-at-random.ts'
 export { killAtRandom } from './chaos.ts'
 export { findChromium } from './chromium.ts'
 export { clocksAhead } from './clock-ahead.ts'
@@ -39,6 +41,7 @@ export {
 } from './runpod/runpod-workers.ts'
 export { type FakeRunPod, startFakeRunPod } from './runpod/start-fake-runpod.ts'
 export { metricsUrl, type Series, scrape } from './scrape.ts'
+export { type SubmitAnswer, submitSteadily } from './steady-submits.ts'
 export {
   patientOrchestrator,
   type System,

@@ -94,6 +94,19 @@ export function createClient(url: string, key: string) {
     result: (jobId: string) => get(`/result/${jobId}`, resultViewSchema),
     /** The newest hundred jobs. */
     jobs: () => get('/jobs?limit=100', jobsPageSchema),
+    /** The ids of all jobs, page by page. */
+    async allJobs(): Promise<string[]> {
+      const jobIds: string[] = []
+      for (let cursor: string | null = ''; cursor !== null; ) {
+        const page: z.output<typeof jobsPageSchema> = await get(
+          `/jobs?limit=100${cursor && `&cursor=${encodeURIComponent(cursor)}`}`,
+          jobsPageSchema,
+        )
+        jobIds.push(...page.jobs.map(({ job_id }) => job_id))
+        cursor = page.next_cursor
+      }
+      return jobIds
+    },
     /** A 503 is an answer too. */
     health: async () => envelopeOf(healthSchema).parse((await send('/health')).body).data,
     /** The caller's limits, and what is used of them. */

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest'
 import { createRestartPauses } from './restart-pauses.ts'
 
-const failedAtOnce = { lastedMs: 100, wasKilled: false }
+const failedAtOnce = { lastedMs: 100, wasEnded: false }
 
 describe('the pauses before restarts', () => {
   it('grow from a second to a minute while a process keeps failing', () => {
@@ -12,15 +12,15 @@ describe('the pauses before restarts', () => {
 
   it('also grow when each run lasts for some seconds, and begin anew after a good run', () => {
     const pauseAfter = createRestartPauses()
-    const limping = { lastedMs: 20_000, wasKilled: false }
+    const limping = { lastedMs: 20_000, wasEnded: false }
     expect([pauseAfter(limping), pauseAfter(limping)]).toEqual([1_000, 2_000])
-    expect(pauseAfter({ lastedMs: 60_000, wasKilled: false })).toBe(1_000)
+    expect(pauseAfter({ lastedMs: 60_000, wasEnded: false })).toBe(1_000)
   })
 
-  it('stay short for a process that was killed, however often', () => {
+  it('stay short for a process that somebody ended, however often', () => {
     const pauseAfter = createRestartPauses()
-    const killed = { lastedMs: 100, wasKilled: true }
-    expect([1, 2, 3, 4].map(() => pauseAfter(killed))).toEqual([500, 500, 500, 500])
-    expect(pauseAfter({ lastedMs: 10_000, wasKilled: true })).toBe(300)
+    const ended = { lastedMs: 100, wasEnded: true }
+    expect([1, 2, 3, 4].map(() => pauseAfter(ended))).toEqual([500, 500, 500, 500])
+    expect(pauseAfter({ lastedMs: 10_000, wasEnded: true })).toBe(300)
   })
 })

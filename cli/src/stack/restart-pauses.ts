@@ -1,14 +1,14 @@
-/** How a run of a process ended by itself. */
+/** How a run of a process ended. */
 type EndedRun = {
   lastedMs: number
-  /** Whether somebody ended it by a signal: then nothing is wrong with the process itself. */
-  wasKilled: boolean
+  /** Whether somebody ended it: then nothing is wrong with the process itself. */
+  wasEnded: boolean
 }
 
-/** A killed process is back within a second. */
-const killedPauseMs = 300
-/** One that is killed as soon as it starts must not spin. */
-const killedEarlyPauseMs = 500
+/** Then it is back within a second. */
+const endedPauseMs = 300
+/** One that is ended as soon as it starts must not spin. */
+const endedEarlyPauseMs = 500
 const earlyMs = 5_000
 
 const firstPauseMs = 1_000
@@ -19,9 +19,9 @@ const goodRunMs = 60_000
 /** The pauses before the restarts of one process: they double as long as it keeps failing. */
 export function createRestartPauses(): (run: EndedRun) => number {
   let failures = 0
-  return ({ lastedMs, wasKilled }) => {
+  return ({ lastedMs, wasEnded }) => {
     if (lastedMs >= goodRunMs) failures = 0
-    if (wasKilled) return lastedMs < earlyMs ? killedEarlyPauseMs : killedPauseMs
+    if (wasEnded) return lastedMs < earlyMs ? endedEarlyPauseMs : endedPauseMs
     failures += 1
     return Math.min(firstPauseMs * 2 ** (failures - 1), longestPauseMs)
   }

@@ -60,7 +60,7 @@ export function superviseProcess(program: Program, supervision: Supervision) {
     })
     const allRead = Promise.all([output, errors].map((lines) => lines && once(lines, 'close')))
     let how: string
-    let wasKilled = false
+    let wasEnded = false
     let isRefusal = false
     const ended = new AbortController()
     terminate = () => void terminateInTime(started, ended.signal)
@@ -73,7 +73,8 @@ export function superviseProcess(program: Program, supervision: Supervision) {
       // A program that has not installed its handler yet is ended by SIGTERM, with nothing in hand.
       hasStoppedBadly = stopping.aborted && code !== 0 && signal !== 'SIGTERM'
       how = signal ? `was ended by ${signal}` : `ended with code ${code}`
-      wasKilled = killSignals.has(signal)
+      // A server leaves with 0 when it is told to, as by SIGTERM, and with another code of its own accord.
+      wasEnded = code === 0 || killSignals.has(signal)
       isRefusal = code !== null && code === program.refusalCode
     } catch (error) {
       how = `could not be started: ${error instanceof Error ? error.message : String(error)}`
@@ -87,7 +88,7 @@ export function superviseProcess(program: Program, supervision: Supervision) {
       onRefusal(explanation.join('\n'))
       return aborted(stopping)
     }
-    const pauseMs = pauseAfter({ lastedMs: clock.monotonicMs() - startedAtMs, wasKilled })
+    const pauseMs = pauseAfter({ lastedMs: clock.monotonicMs() - startedAtMs, wasEnded })
     onEnd(how, pauseMs)
     await clock.wait(pauseMs, stopping)
   }

@@ -23,7 +23,7 @@ it(
 
 const job = (atMs: number, difference: Partial<PlannedJob> = {}): PlannedJob => ({
   ...{ atMs, owner: 0, seconds: 1, isHigh: false, door: 'rest', trouble: 'none' },
-  ...{ cancelAfterMs: undefined, copies: 1, ...difference },
+  ...{ cancelAfterMs: undefined, copies: 1, isAbandoned: false, ...difference },
 })
 
 /** Lives in which something was wrong once, as fast-check has left them. */

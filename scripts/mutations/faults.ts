@@ -266,4 +266,34 @@ export const plantedFaults: readonly PlantedFault[] = [
     replace: 'if (!isOurs) return',
     tests: ofSimulation,
   },
+  {
+    what: 'what no event repairs is never repaired',
+    file: 'orchestrator/src/repairs/reconcile.ts',
+    find: "return { ...background({ ...deps, name: 'reconciler', everyMs, pass: runOnce }), runOnce }",
+    replace: 'return { start: async () => undefined, stop: async () => undefined, runOnce }',
+    tests: ofSimulation,
+  },
+  {
+    what: 'an end is told when the media are deleted, and not before',
+    file: outputs,
+    find: "const outputs: Output[] = [{ kind: 'event', event: terminalEvent(job, fact) }]",
+    replace:
+      'const outputs: Output[] =\n' +
+      "    job.deletedAtMs === undefined ? [] : [{ kind: 'event', event: terminalEvent(job, fact) }]",
+    tests: ofSimulation,
+  },
+  {
+    what: 'the asks of everybody are forgotten after a suspension',
+    file: 'orchestrator/src/dispatch/suspension.ts',
+    find: '      isOld = false\n',
+    replace: '',
+    tests: ofSimulation,
+  },
+  {
+    what: 'a job whose answer was lost is not given to who asks again',
+    file: 'orchestrator/src/dispatch/dispatcher.ts',
+    find: '        await answerRepeated()\n',
+    replace: '',
+    tests: ofSimulation,
+  },
 ]

@@ -2,6 +2,7 @@ import { BaseSequencer, type TestSpecification } from 'vitest/node'
 
 /** A minute or more each, much of it waiting: started late, the last would run alone at the end. */
 const longest = [
+  'e2e/deletion-walk',
   'e2e/kill-walk',
   'e2e/infinitetalk',
   'e2e/operations',
@@ -10,7 +11,6 @@ const longest = [
   'e2e/ledger',
   'e2e/fair-share',
   'e2e/limits',
-  'e2e/verify-deletion',
   'e2e/stopped-worker',
   'e2e/store-trouble',
   'e2e/runpod',

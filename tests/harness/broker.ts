@@ -110,6 +110,11 @@ export async function connectBroker(address: string) {
       )
     },
 
+    /** Stores an event about a job, whatever it says. */
+    async storeFact(type: EventType, jobId: string, body: object) {
+      await jetstream(connection).publish(subjects.event(type, jobId), JSON.stringify(body))
+    },
+
     /** How many messages a stream holds on subjects that match. */
     async count(stream: keyof typeof streams, subject: string): Promise<number> {
       const { state } = await manager.streams.info(stream, { subjects_filter: subject })

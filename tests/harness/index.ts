@@ -12,6 +12,14 @@ export { expectAllCompletedOnce, expectCompletedOnce } from './exactly-once.ts'
 export { writeFakeDocker } from './fake-docker.ts'
 export { film } from './film.ts'
 export { followProgress } from './follow-events.ts'
+export {
+  deletionPoints,
+  ingestPoints,
+  janitorPoints,
+  killAt,
+  orchestratorPoints,
+  workerPoints,
+} from './kill-points.ts'
 export { serveMadeMetrics } from './made-metrics.ts'
 export { portrait, voice, wavHeaderBytes, wavOf } from './media.ts'
 export { askPrometheus, hasMonitoring, startAlertWebhook } from './monitoring.ts'

@@ -3,15 +3,19 @@ import {
   isTerminal,
   type JobRecord,
   jobIdSchema,
+  jobPrefix,
   type RemovedObject,
   scaledTimings,
   streams,
   subjects,
 } from '@avatar/contracts'
-import { openJobRecords } from '@avatar/job-kit'
-import { type Bus, type ObjectStore, readAll } from '@avatar/service-kit'
+import { openJobRecords, retentionConfig } from '@avatar/job-kit'
+import { type Bus, loadConfig, type ObjectStore, readAll } from '@avatar/service-kit'
+import { z } from 'zod'
 import type { CommandContext } from '../command-context.ts'
 import { spooledFiles } from '../deletion/spooled-files.ts'
+import { toldPrompts } from '../deletion/told-prompts.ts'
+import { remaining } from '../deletion/what-remains.ts'
 import { type Leftover, places, type Remains, whatStays } from '../deletion/what-stays.ts'
 import { exitCodes, UserError } from '../exit-codes.ts'
 import { timingsDivisorOf } from '../stack/settings.ts'
@@ -50,9 +54,12 @@ export async function verifyDeletion(
   const spools = system.data.spool('')
   try {
     const remains = await asOperator(system, (bus) => gather(bus, store, spools, job))
-    const { orphanAgeMs, sweepEveryMs } = scaledTimings(timingsDivisorOf(env))
+    const { orphanAgeMs, sweepEveryMs, queueTimeoutMs } = scaledTimings(timingsDivisorOf(env))
+    const { VIDEO_RETENTION_HOURS: hours } = loadConfig(z.object(retentionConfig), env)
     // A lost timer is made up for by the next sweep but one, should one just have passed.
-    const patience = { graceMs: handledWithinMs + 2 * sweepEveryMs, orphanAgeMs }
+    const graceMs = handledWithinMs + 2 * sweepEveryMs
+    const intakeAgeMs = hours * 3_600_000 + queueTimeoutMs
+    const patience = { graceMs, orphanAgeMs, intakeAgeMs }
     const record = remains.records.find(({ jobId }) => jobId === job)
     if (job !== undefined && !record && remains.objects.length + remains.deletions.length === 0)
       throw new UserError(`Nothing is known of a job ${job}, or no longer.`)
@@ -74,8 +81,9 @@ async function gather(
   const isMeant = (jobId: string | undefined) => job === undefined || jobId === job
   // What is read first may only lack what ended later: records last.
   const objects: { key: string; ageMs: number }[] = []
-  for await (const { key, modifiedAtMs, listedAtMs } of store.list(job ? `jobs/${job}/` : 'jobs/'))
-    objects.push({ key, ageMs: listedAtMs - modifiedAtMs })
+  for (const prefix of job ? [jobPrefix(job)] : ['jobs/', 'intake/'])
+    for await (const { key, modifiedAtMs, listedAtMs } of store.list(prefix))
+      objects.push({ key, ageMs: listedAtMs - modifiedAtMs })
   const read = (stream: string, subject: string) =>
     readAll((reading) => bus.followStream(stream, subject, reading))
   const timers = await timersOf(bus, job ?? '*')
@@ -85,7 +93,8 @@ async function gather(
     await read(streams.EVENTS.name, subjects.event('job.deleted', job ?? '*'))
   ).map(({ body }) => eventSchemas['job.deleted'].parse(body))
   const records = (await (await openJobRecords(bus)).list()).filter(({ jobId }) => isMeant(jobId))
-  return { objects, timers, spooled, deletions, records, nowMs }
+  const prompts = await toldPrompts(bus, records, job)
+  return { objects, timers, spooled, deletions, records, prompts, nowMs }
 }
 
 /** By direct reads: a work queue may have no second consumer. */
@@ -112,6 +121,7 @@ function jsonOf(remains: Remains, leftovers: readonly Leftover[]): string {
       ...{ job_id: jobId, at: new Date(atMs).toISOString() },
       ...{ objects: removed, bytes: bytesOf(removed) },
     })),
+    stays: remaining,
   }
   return `${JSON.stringify(told)}\n`
 }
@@ -138,6 +148,8 @@ function textOf(
   return [
     table(['PLACE', 'LOOKED AT', 'SHOULD BE GONE'], rows),
     ...shown,
+    'STAYS BY DESIGN\n',
+    ...remaining.map(({ what, holds, days }) => `${what}, ${days} days: ${holds}\n`),
     ...(record ? [lifeOf(record)] : []),
     ...(record ? deletions.map(({ removed = [] }) => removedLines(removed)) : []),
   ].join('')

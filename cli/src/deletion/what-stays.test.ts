@@ -6,7 +6,7 @@ import { type Remains, whatStays } from './what-stays.ts'
 const jobId = 'b4a1c2f0-5c1d-4a59-8f5e-2f8c7d1e0a11'
 const stranger = 'b4a1c2f0-5c1d-4a59-8f5e-2f8c7d1e0a12'
 const nowMs = 1_000_000
-const patience = { graceMs: 1_000, orphanAgeMs: 10_000 }
+const patience = { graceMs: 1_000, orphanAgeMs: 10_000, intakeAgeMs: 50_000 }
 const aDeletion = anEvent('job.deleted', { jobId, removed: [] })
 
 const job = (difference: Partial<JobRecord> = {}) =>
@@ -21,6 +21,7 @@ const gone: Remains = {
   objects: [],
   timers: [],
   spooled: [],
+  prompts: [],
   nowMs,
 }
 const placesOf = (difference: Partial<Remains>) =>
@@ -42,6 +43,8 @@ it('finds each kind of leftover of a job past its time', () => {
   expect(placesOf({ records: [unrecorded] })).toEqual(['record'])
   expect(placesOf({ deletions: [] })).toEqual(['events'])
   expect(placesOf({ timers: [jobId] })).toEqual(['timers'])
+  const subject = `evt.job.failed.${jobId}`
+  expect(placesOf({ prompts: [{ jobId, subject }] })).toEqual(['events'])
   const folder = `/spool/sidecar/${jobId}`
   expect(placesOf({ spooled: [{ folder, jobId, ageMs: 1_001 }] })).toEqual(['spools'])
 })
@@ -54,7 +57,9 @@ it('finds what belongs to no job, once no admission can be at work on it', () =>
   expect(placesOf({ spooled: [{ ...upload, ageMs: old }] })).toEqual(['spools'])
   expect(placesOf({ spooled: [{ ...upload, ageMs: 5_000 }] })).toEqual([])
   expect(placesOf({ timers: [stranger] })).toEqual(['timers'])
-  expect(placesOf({ objects: [{ key: 'intake/acme/a.png', ageMs: old }] })).toEqual([])
+  const left = { key: 'intake/acme/a.png' }
+  expect(placesOf({ objects: [{ ...left, ageMs: old }] })).toEqual([])
+  expect(placesOf({ objects: [{ ...left, ageMs: 60_000 }] })).toEqual(['bucket'])
 })
 
 it('finds the video of an attempt that was given up, and leaves the result until its time', () => {

@@ -5,6 +5,7 @@ import {
   jobIdOfKey,
   outputPrefix,
 } from '@avatar/contracts'
+import type { ToldPrompt } from './told-prompts.ts'
 
 /** Where something of a job can lie. */
 export const places = ['bucket', 'record', 'events', 'timers', 'spools'] as const
@@ -22,6 +23,8 @@ export type Remains = {
   timers: readonly string[]
   /** Files of services on this machine, by the name of the folder that belongs to one job or upload. */
   spooled: readonly { folder: string; jobId: string | undefined; ageMs: number }[]
+  /** Messages that repeat a prompt. */
+  prompts: readonly ToldPrompt[]
   /** By the broker's clock. */
   nowMs: number
 }
@@ -31,13 +34,18 @@ export type Patience = {
   graceMs: number
   /** An object or folder without a job may be so old: an admission may still be at work on it. */
   orphanAgeMs: number
+  /** What a publisher has left for us may be so old: a job may still wait for it. */
+  intakeAgeMs: number
 }
 
 /**
  * Everything that should be gone and is not. A job's time is over at its `expiresAtMs`, and a cancelled job's
  * at once. What may stay longer holds none of its media: its record, its events and its posting.
  */
-export function whatStays(remains: Remains, { graceMs, orphanAgeMs }: Patience): Leftover[] {
+export function whatStays(
+  remains: Remains,
+  { graceMs, orphanAgeMs, intakeAgeMs }: Patience,
+): Leftover[] {
   const { records, deletions, objects, timers, spooled, nowMs } = remains
   const recordOf = new Map(records.map((record) => [record.jobId, record]))
   const deleted = new Set(deletions.map(({ jobId }) => jobId))
@@ -46,7 +54,10 @@ export function whatStays(remains: Remains, { graceMs, orphanAgeMs }: Patience):
 
   const inBucket = objects.flatMap(({ key, ageMs }): Leftover[] => {
     const jobId = jobIdOfKey(key)
-    if (jobId === undefined) return []
+    if (jobId === undefined)
+      return key.startsWith('intake/') && ageMs > intakeAgeMs + graceMs
+        ? [{ place: 'bucket', jobId, what: `${key}, which no job may need any more` }]
+        : []
     const job = recordOf.get(jobId)
     const isOrphan = ageMs > orphanAgeMs + graceMs
     if (!job) return isOrphan ? [{ place: 'bucket', jobId, what: `${key}, of no job` }] : []
@@ -64,6 +75,11 @@ export function whatStays(remains: Remains, { graceMs, orphanAgeMs }: Patience):
   const untold = past
     .filter(({ jobId }) => !deleted.has(jobId))
     .map(({ jobId }): Leftover => ({ place: 'events', jobId, what: 'no event tells its deletion' }))
+  const told = remains.prompts.map(
+    ({ jobId, subject }): Leftover => ({
+      ...{ place: 'events', jobId, what: `${subject} repeats its prompt` },
+    }),
+  )
   const stillTimed = timers.flatMap((jobId): Leftover[] => {
     const job = recordOf.get(jobId)
     const isOver = job ? isPast(job) : true
@@ -74,5 +90,5 @@ export function whatStays(remains: Remains, { graceMs, orphanAgeMs }: Patience):
     const isLeft = job ? isTerminal(job) && ageMs > graceMs : ageMs > orphanAgeMs + graceMs
     return isLeft ? [{ place: 'spools', jobId, what: folder }] : []
   })
-  return [...inBucket, ...unrecorded, ...untold, ...stillTimed, ...inSpools]
+  return [...inBucket, ...unrecorded, ...untold, ...told, ...stillTimed, ...inSpools]
 }

@@ -39,6 +39,19 @@ def test_each_window_of_a_dubbed_video_shows_its_own_frame(
     assert np.array_equal(again.frames, second.frames)
 
 
+def test_what_is_cut_from_a_source_video_lies_beside_it(
+    loaded: InfiniteTalkEngine, tmp_path: Path
+) -> None:
+    # There a worker empties the folder of an attempt, also after its render process was killed.
+    video = write_film(tmp_path / "source.mp4", EXAMPLES / "portrait.jpg", frames=14)
+    request = replace(a_request(tmp_path, 29), video=video)
+    chunks = iter(loaded.render(request, loaded.plan(request), Watched(), None))
+    next(chunks)
+    assert [path.is_dir() for path in tmp_path.glob("source-*")] == [True]
+    list(chunks)
+    assert list(tmp_path.glob("source-*")) == []
+
+
 def test_a_camera_may_move(loaded: InfiniteTalkEngine, tmp_path: Path) -> None:
     still = a_request(tmp_path, 29)
     plan = loaded.plan(still)

@@ -38,6 +38,8 @@ export class LifeChecks {
   readonly facts = new Map<string, Set<string>>()
   readonly postings = new Map<string, JobPosting[]>()
   readonly started = new Map<string, Set<number>>()
+  /** Attempts whose render was over when their job was cancelled: they occupy no GPU. */
+  readonly #rendered = new Set<string>()
   readonly #witness: Witness
 
   constructor(witness: Witness) {
@@ -73,6 +75,8 @@ export class LifeChecks {
     if (hasOpenAttempt(before) && hasOpenAttempt(after))
       if (openOrder.indexOf(state) < openOrder.indexOf(before.state))
         this.complain(`I4 ${jobId} went back from ${before.state} to ${state}`)
+    if (before.state === 'storing' && state === 'cancelling')
+      this.#rendered.add(`${jobId} ${after.epoch}`)
     if (before.turn && before.turn.start !== after.turn?.start)
       this.complain(`${jobId} lost its turn`)
     const { createdAtMs, queuedAtMs = createdAtMs, finishedAtMs = queuedAtMs } = after
@@ -92,7 +96,11 @@ export class LifeChecks {
 
   #onClaim({ jobId, owner, priority, createdAtMs }: JobRecord) {
     const own = [...this.records.values()].filter((job) => job.owner === owner)
-    const running = own.filter(({ state }) => /^(claimed|rendering|cancelling)$/.test(state)).length
+    const running = own.filter(
+      (job) =>
+        /^(claimed|rendering|cancelling)$/.test(job.state) &&
+        !this.#rendered.has(`${job.jobId} ${job.epoch}`),
+    ).length
     if (running > this.#witness.mostRendersOf(owner))
       this.complain(`${owner} renders ${running} jobs at once`)
     if (!this.#witness.isCalm()) return

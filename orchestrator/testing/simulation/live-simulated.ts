@@ -8,22 +8,33 @@ import {
 } from '@avatar/contracts'
 import { AppError, seededRandom } from '@avatar/service-kit'
 import { LifeChecks } from './check-life.ts'
+import { ProgressChecks, type Sight } from './check-progress.ts'
+import { Disturbances, isAway } from './disturbances.ts'
+import { allEndWithinMs, progressBounds } from './progress-bounds.ts'
 import { SimulatedBroker } from './simulated-broker.ts'
 import { simulatedBus } from './simulated-bus.ts'
 import { cancelUntilTaken, submitUntilAccepted } from './simulated-clients.ts'
 import type { LivedLife, PlannedFault, PlannedJob, PlannedLife } from './simulated-life.ts'
-import { type Around, log, startJanitor, startOrchestrator, timings } from './simulated-services.ts'
+import { jobIdOf, ownerOf, storyOf } from './simulated-names.ts'
+import {
+  type Around,
+  log,
+  retentionMs,
+  startJanitor,
+  startOrchestrator,
+  sweepEveryMs,
+  timings,
+} from './simulated-services.ts'
 import { SimulatedStore } from './simulated-store.ts'
 import type { Stored } from './simulated-streams.ts'
 import { SimulatedProcess, SimulatedTime } from './simulated-time.ts'
 import { type Disk, SimulatedWorker } from './simulated-worker.ts'
 
-const owners = ['o_000000000001', 'o_000000000002', 'o_000000000003'] as const
-const publishers = ['acme', 'other', 'third'] as const
 /** A worker that nobody hears for longer may be taken for lost. */
 const mayBeLostAfterMs = 15_000
-/** How long everything may take to come to rest after the last fault. */
-const settleWithinMs = 45 * 60_000
+const bounds = progressBounds(timings)
+/** After the last end media are deleted, and what workers still name is forgotten. */
+const cleanedWithinMs = retentionMs + bounds.told + sweepEveryMs + timings.endedNamedMs
 /** A fault is remembered for so long: a connection is found dead, a heartbeat is missed. */
 const calmAfterMs = 60_000
 
@@ -35,6 +46,8 @@ type WorkerSlot = {
   worker: SimulatedWorker | undefined
   starts: number
 }
+const runningStates: ReadonlySet<string> = new Set(['claimed', 'rendering', 'cancelling'])
+
 type ServiceSlot = { name: string; process: SimulatedProcess | undefined }
 
 /**
@@ -58,6 +71,8 @@ class World {
   readonly #broker: SimulatedBroker
   readonly #store = new SimulatedStore(this.#time)
   readonly #checks: LifeChecks
+  readonly #progress: ProgressChecks
+  readonly #disturbances: Disturbances
   readonly #orchestrators: ServiceSlot[]
   readonly #janitor: ServiceSlot = { name: 'janitor', process: undefined }
   readonly #workers: WorkerSlot[]
@@ -69,6 +84,7 @@ class World {
   readonly #traps: Omit<PlannedFault, 'afterMs'>[] = []
   #waitingClients = 0
   #isOver = false
+  #isStuck = false
   #wanted = 0
 
   constructor(plan: PlannedLife, tell: Tell) {
@@ -84,6 +100,11 @@ class World {
       costsOf: (jobId) => this.#costs.get(jobId) ?? 0,
       faults: () => this.#faults,
       isCalm: () => this.#isCalm(),
+    })
+    this.#progress = new ProgressChecks(bounds, (what) => {
+      this.#checks.complain(what)
+      // What follows from it says no more, and would take a long time.
+      this.#isStuck = true
     })
     this.#broker.onStored = (stream, message) => {
       if (stream.name === 'EVENTS') this.#tell(`        ${message.subject}`)
@@ -103,6 +124,10 @@ class World {
         ...{ process: undefined, worker: undefined },
       }),
     )
+    this.#disturbances = new Disturbances({
+      ...{ time: this.#time, broker: this.#broker, store: this.#store },
+      ...{ orchestrators: this.#orchestrators, workers: this.#workers },
+    })
   }
 
   async live(): Promise<LivedLife> {
@@ -118,18 +143,20 @@ class World {
       atMs + Math.max(0, ...faults.map(({ forMs }) => forMs)),
       this.#startMs + lastJobMs,
     )
+    const settleWithinMs = allEndWithinMs(this.#plan.jobs, bounds, timings) + cleanedWithinMs
     this.#time.at(calmFromMs + settleWithinMs, () => {
       this.#isOver = true
     })
     this.#look(calmFromMs)
-    while (!this.#isOver && (await this.#time.step()));
-    this.#checks.atTheEnd({
-      objects: [...this.#store.objects.keys()],
-      held: this.#workers.flatMap(({ id, worker }) =>
-        [...(worker?.held.keys() ?? [])].map((jobId) => `${jobId} of ${id}`),
-      ),
-      pending: this.#pending(),
-    })
+    while (!this.#isOver && !this.#isStuck && (await this.#time.step()));
+    if (!this.#isStuck)
+      this.#checks.atTheEnd({
+        objects: [...this.#store.objects.keys()],
+        held: this.#workers.flatMap(({ id, worker }) =>
+          [...(worker?.held.keys() ?? [])].map((jobId) => `${jobId} of ${id}`),
+        ),
+        pending: this.#pending(),
+      })
     const records = [...this.#checks.records.values()]
     return {
       steps: this.#broker.operations + this.#faults,
@@ -159,33 +186,35 @@ class World {
     this.#broker.store(`KV_${name}`, `$KV.${name}.${owner}`, JSON.stringify(limits))
   }
 
-  /** Looks every second whether all is at rest, and whether a worker idles beside a job. */
+  /** Looks every second whether all goes on, and whether all is at rest. */
   #look(calmFromMs: number) {
-    let idleForMs = 0
-    const everyMs = 1_000
     const look = () => {
-      idleForMs = this.#isWorkLeftLying() ? idleForMs + everyMs : 0
-      if (idleForMs > 15_000) {
-        idleForMs = Number.NEGATIVE_INFINITY
-        this.#checks.complain('a worker has nothing to do while a job may start')
-      }
+      this.#progress.look(this.#sight())
       if (this.#time.nowMs > calmFromMs && this.#isAtRest()) this.#isOver = true
-      this.#time.at(this.#time.nowMs + everyMs, look)
+      this.#time.at(this.#time.nowMs + 1_000, look)
     }
     look()
   }
 
-  #isWorkLeftLying(): boolean {
-    if (!this.#isCalm()) return false
-    const isIdle = this.#workers.some(({ worker, pool }) => pool === 'local' && worker?.isIdle)
-    const records = [...this.#checks.records.values()]
-    return (
-      isIdle &&
-      records.some(
-        ({ state, owner, notBeforeMs = 0 }) =>
-          state === 'queued' && notBeforeMs < this.#time.nowMs && owner !== ownerOf(2, 'rest'),
-      )
+  #sight(): Sight {
+    const jobs = [...this.#checks.records.values()]
+    const atWork = new Set(
+      jobs.filter(({ state }) => runningStates.has(state)).map(({ owner }) => owner),
     )
+    // Whoever is started by the scaler may be on its way out.
+    const idle = this.#workers.filter(
+      (slot) => slot.pool === 'local' && slot.worker?.isIdle && !isAway(slot),
+    )
+    return {
+      nowMs: this.#time.nowMs,
+      ...this.#disturbances.look(),
+      jobs,
+      isEndTold: (jobId) => (this.#checks.facts.get(jobId)?.size ?? 0) > 0,
+      idleWorkers: idle.map(({ id, starts }) => `${id} ${starts}`),
+      idleAsks: new Set(idle.flatMap(({ worker }) => worker?.idleAsk ?? [])),
+      mayStart: ({ owner }) => owner !== ownerOf(2, 'rest') || !atWork.has(owner),
+      workMs: (jobId) => 1_000 * (this.#jobs.get(jobId)?.seconds ?? 0),
+    }
   }
 
   #isCalm(): boolean {
@@ -356,10 +385,10 @@ class World {
         this.#traps.push({ kind, which, forMs })
         break
       case 'suspend orchestrator':
-        if (service?.process) service.process.pausedUntilMs = nowMs + forMs
+        service?.process?.pauseUntil(nowMs + forMs)
         break
       case 'cut orchestrator':
-        if (service?.process) service.process.cutUntilMs = nowMs + forMs
+        service?.process?.cutUntil(nowMs + forMs)
         break
       case 'set a clock':
         if (service?.process) service.process.wallAheadMs = (which - 16) * 600_000
@@ -368,11 +397,11 @@ class World {
         if (slot) this.#killWorker(slot, forMs)
         break
       case 'suspend worker':
-        if (slot?.process) slot.process.pausedUntilMs = nowMs + forMs
+        slot?.process?.pauseUntil(nowMs + forMs)
         if (slot && forMs > mayBeLostAfterMs) this.#costAll(slot)
         break
       case 'cut worker':
-        if (slot?.process) slot.process.cutUntilMs = nowMs + forMs
+        slot?.process?.cutUntil(nowMs + forMs)
         if (slot && forMs > mayBeLostAfterMs) this.#costAll(slot)
         break
       case 'terminate worker':
@@ -426,11 +455,13 @@ class World {
     if (!slot.process) return
     this.#end(slot.process)
     slot.process = undefined
+    if (slot !== this.#janitor) this.#disturbances.noteDeath('orchestrator')
     this.#time.at(this.#time.nowMs + afterMs, start)
   }
 
   #killWorker(slot: WorkerSlot, afterMs: number) {
     if (!slot.process) return
+    this.#disturbances.noteDeath('worker')
     this.#costAll(slot)
     this.#end(slot.process)
     slot.process = undefined
@@ -452,21 +483,8 @@ class World {
   }
 }
 
-function storyOf({ jobId, state, epoch, worker, deaths, losses, failures }: JobRecord): string {
-  const counts = `deaths ${deaths}, losses ${losses}, failures ${failures}`
-  return `${jobId} ${state}, epoch ${epoch}, ${worker ? `${worker.id} ${worker.incarnation}` : ''} ${counts}`
-}
-
 function countOf(names: readonly string[]): Record<string, number> {
   const counts: Record<string, number> = {}
   for (const name of names) counts[name] = (counts[name] ?? 0) + 1
   return counts
-}
-
-function jobIdOf(at: number): string {
-  return `00000000-0000-4000-8000-${String(at).padStart(12, '0')}`
-}
-
-function ownerOf(owner: PlannedJob['owner'], door: PlannedJob['door']): string {
-  return door === 'rest' ? owners[owner] : publishers[owner]
 }

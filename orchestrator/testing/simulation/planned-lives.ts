@@ -21,6 +21,7 @@ const job: fc.Arbitrary<PlannedJob> = fc.record({
     { weight: 1, arbitrary: fc.integer({ min: 0, max: 60_000 }) },
   ),
   copies: fc.constantFrom(1, 1, 1, 2),
+  isAbandoned: fc.constantFrom(...Array(9).fill(false), true),
 })
 
 const fault: fc.Arbitrary<PlannedFault> = fc.record({

@@ -43,7 +43,7 @@ async function admit(
     const written = await records.create(jobKey(owner, jobId), created)
     job = written === 'exists' ? (await records.find(jobKey(owner, jobId)))?.value : created
   }
-  if (job?.state !== 'pending') return
+  if (job?.state !== 'pending' || planned.isAbandoned) return
   const event = plainEvent('job.submitted', factOf(job, 1, clock.nowMs()))
   await publishEvent(bus, event, { traceparent: job.traceparent, timeoutMs: 2_000 })
 }

@@ -11,6 +11,8 @@ export type PlannedJob = {
   cancelAfterMs: number | undefined
   /** How often its client sends the same request. */
   copies: number
+  /** Ingest dies between the record and its event, and the client does not come again. */
+  isAbandoned: boolean
 }
 
 /** Everything that can go wrong in a simulated life. */

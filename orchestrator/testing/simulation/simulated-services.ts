@@ -27,9 +27,9 @@ export type Around = { process: SimulatedProcess; bus: Bus; store: SimulatedStor
 
 export const timings = scaledTimings(1)
 export const log = createLog('simulation', 'silent')
-const retentionMs = 60_000
+export const retentionMs = 60_000
 /** How often uploads are looked for that came after the end of their job. */
-const sweepEveryMs = 30_000
+export const sweepEveryMs = 30_000
 
 const environment = {
   NATS_URL: 'nats://broker.example',

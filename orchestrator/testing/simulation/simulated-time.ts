@@ -113,6 +113,15 @@ export class SimulatedProcess {
     })
   }
 
+  /** A second fault makes the first one no shorter: what met that one has been put off until its end. */
+  pauseUntil(atMs: number): void {
+    this.pausedUntilMs = Math.max(this.pausedUntilMs, atMs)
+  }
+
+  cutUntil(atMs: number): void {
+    this.cutUntilMs = Math.max(this.cutUntilMs, atMs)
+  }
+
   get isPaused(): boolean {
     return this.pausedUntilMs > this.time.nowMs
   }

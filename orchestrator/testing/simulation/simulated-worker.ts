@@ -71,6 +71,8 @@ export class SimulatedWorker {
   readonly #world: WorkerWorld
   #isLoaded = false
   #isDraining = false
+  /** The name of its ask, kept until that has brought a job. */
+  #ask: string | undefined
   #rendering: { jobId: string; isKilled: boolean; leftSeconds: number } | undefined
   #idleSinceMs = 0
   #idleSeconds = 0
@@ -82,6 +84,11 @@ export class SimulatedWorker {
 
   get isIdle(): boolean {
     return this.#isLoaded && !this.#isDraining && !this.#rendering && this.#inRender().length === 0
+  }
+
+  /** The name under which it asks for its first job. */
+  get idleAsk(): string | undefined {
+    return this.isIdle ? this.#ask : undefined
   }
 
   get rendering(): string | undefined {
@@ -139,7 +146,7 @@ export class SimulatedWorker {
     this.#loadedMs = process.clock.monotonicMs() - began
     this.#isLoaded = true
     this.#idleSinceMs = process.clock.monotonicMs()
-    await this.#ask()
+    await this.#askOn()
   }
 
   async #hello(): Promise<boolean> {
@@ -157,9 +164,8 @@ export class SimulatedWorker {
   }
 
   /** One ask at a time, under a name that it keeps until it has brought a job. */
-  async #ask() {
+  async #askOn() {
     const { bus, process, timings, workerId, incarnation, pool, between } = this.#world
-    let ask: string | undefined
     while (!this.#isDraining) {
       const inRender = this.#inRender()
       const isNextInHand = inRender.some(({ stage }) => stage !== 'rendering')
@@ -170,14 +176,15 @@ export class SimulatedWorker {
       }
       const isIdle = inRender.length === 0
       if (isIdle && this.#isSuperfluous()) return this.drain()
-      ask ??= `${workerId}-${incarnation}-${between(0, 1e9)}`
+      this.#ask ??= `${workerId}-${incarnation}-${between(0, 1e9)}`
       const waitMs = isIdle ? timings.askParkMs : 0
-      const request = { workerId, incarnation, ask, pool, secondsPerVideoSecond: 1, isIdle, waitMs }
+      const asked = { ask: this.#ask, pool, secondsPerVideoSecond: 1, isIdle, waitMs }
+      const request = { workerId, incarnation, ...asked }
       const timeoutMs = waitMs + timings.askExtraMs
       const told = await bus.request(subjects.next(pool), request, { timeoutMs })
       const { data: order } = nextAnswerSchema.safeParse(told)
       if (order?.answer === 'render') {
-        ask = undefined
+        this.#ask = undefined
         this.#take(order)
       } else if (!order || !isIdle) await process.clock.wait(timings.askAgainMs)
     }

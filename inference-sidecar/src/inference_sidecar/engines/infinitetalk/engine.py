@@ -276,7 +276,9 @@ class InfiniteTalkEngine:
     ) -> Iterator[Chunk]:
         model, settings = self._loaded.model, self._rendering(request)
         facts = {"quality": self._tier(request).quality, **_sampling_of(settings)}
-        with TemporaryDirectory(prefix="source-") as folder:
+        # In the folder of the attempt, which is emptied even if this process is killed.
+        place = None if request.video is None else request.video.parent
+        with TemporaryDirectory(prefix="source-", dir=place) as folder:
             with control.stage("prepare"):
                 control.check()
                 scene = self._scene(request, plan, control, Path(folder))

@@ -33,9 +33,10 @@ export async function noteResult(path: string, result: Result): Promise<void> {
   await writeFile(path, `${JSON.stringify(all, null, 2)}\n`)
 }
 
-/** How a test or a benchmark says itself what it has shown. */
-const ownFigure =
-  /^(?:(?:media fuzz|slow clients|three brokers|malformed messages|soak|simulation|schemathesis|store away): )?(\d+ (?:steps in|cases, |dawdling|jobs through|sent, |minutes of|examples of|seconds, ).*)/
+/** How a test or a benchmark says itself what it has shown, such as `cancels: 16 cancels, …`. */
+const ownFigure = /^(?:[a-z][a-z ]+: )?(\d+ [a-z][a-z' ]*[ ,:].*)/
+/** What vitest says of files and tests, and a runner of its children, also begins with a number. */
+const noFigure = /^\d+ (?:passed|failed|broken|skipped|tests?)\b/
 
 /** The one line of a part's output that says what it showed. Colours are left out. */
 export function figureOf(output: string): string {
@@ -47,9 +48,10 @@ export function figureOf(output: string): string {
   const chaos = lines.find((line) => /^\d+ faults, \d+ accepted: /.test(line))
   const seed = lines.map((line) => /^seed (\d+); again/.exec(line)?.[1]).find(Boolean)
   if (chaos) return `${chaos}; ${violations} violations of ${rows.length} invariants; seed ${seed}`
-  const [own] = lines.flatMap((line) => ownFigure.exec(line)?.[1] ?? [])
-  if (own) return own
   const tests = lines.find((line) => /^Tests .*(passed|failed)/.test(line))
+  const own = lines.flatMap((line) => ownFigure.exec(line)?.[1] ?? [])
+  const shown = own.filter((line) => !noFigure.test(line))
+  if (shown.length > 0 && !tests?.includes('failed')) return shown.join('; ')
   // What a filter left out is no part of the figure.
   const counts = tests?.matchAll(/(\d+) (passed|failed)/g)
   if (counts) return `tests: ${[...counts].map(([count]) => count).join(', ')}`

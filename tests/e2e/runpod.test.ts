@@ -78,7 +78,12 @@ describe.skipIf(!hasRunPodSdk())('workers at RunPod (npm run setup -- --with run
     const done = jobs.filter(({ status }) => status === 'COMPLETED')
     expect(done.length).toBeGreaterThan(0)
     // A doubled doorbell costs a container's start: its second worker was sent away.
-    expect(watch.lives()).toBeLessThan(jobs.reduce((sum, { taken }) => sum + taken, 0))
+    const taken = jobs.reduce((sum, job) => sum + job.taken, 0)
+    expect(watch.lives()).toBeLessThan(taken)
+    console.log(
+      `runpod: ${jobIds.length} jobs completed through 4 troubles of the doorbell and a lost machine, ` +
+        `${taken} doorbells taken, ${watch.lives()} workers came, ${watch.most()} of ${max} at most at once`,
+    )
   })
 
   it('come before the eyes of the client who waits, stage by stage', async () => {

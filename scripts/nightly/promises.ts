@@ -106,7 +106,11 @@ export const nightlyParts: readonly NightlyPart[] = [
     id: 'R8',
     fault: 'messages published and delivered more than once',
     promise: 'one execution counts',
-    ...tests(30, 'orchestrator/test/duplicate-messages.test.ts'),
+    ...tests(
+      30,
+      ...['orchestrator/test/duplicate-messages.test.ts', 'orchestrator/test/messages.test.ts'],
+      'job-kit/test/publishing.test.ts',
+    ),
     env: { DUPLICATE_MESSAGES: '50000' },
   },
   {
@@ -204,14 +208,19 @@ export const nightlyParts: readonly NightlyPart[] = [
     id: 'R21',
     fault: 'lost wake-ups, refusals and spent budgets of the GPU provider',
     promise: 'a job starts, or its client sees why not; never more workers than wanted',
-    ...tests(20, 'tests/e2e/runpod.test.ts', 'orchestrator/test/scale.test.ts'),
+    ...tests(
+      45,
+      ...['tests/e2e/runpod.test.ts', 'orchestrator/test/provider-faults.test.ts'],
+      'orchestrator/test/scale.test.ts',
+    ),
+    env: { PROVIDER_FAULTS: '500' },
   },
   {
     id: 'R22',
     fault: 'cancel at any moment',
     promise: 'the device is free within seconds; one end',
-    ...tests(30, 'tests/e2e/cancel.test.ts', '-t', 'at any moment'),
-    env: { CANCELS: '500' },
+    ...tests(40, 'tests/e2e/cancel.test.ts', '-t', 'at any moment'),
+    env: { CANCELS: '2000' },
   },
   {
     id: 'R23',
@@ -237,7 +246,8 @@ export const nightlyParts: readonly NightlyPart[] = [
     id: 'R25',
     fault: "the broker's disk is lost",
     promise: 'a backup restores it',
-    ...tests(15, 'tests/e2e/backup.test.ts'),
+    ...tests(20, 'tests/e2e/backup.test.ts'),
+    env: { BACKUP_JOBS: '500' },
   },
   {
     id: 'R26',

@@ -26,7 +26,9 @@ export type Targets = {
 /** A fault that happened, by this machine's clock. */
 export type Injected = { kind: FaultKind; fromMs: number; untilMs: number }
 
+const notThere = 'the process was just being started again'
 export const leftOutBecause: Readonly<Partial<Record<FaultKind, string>>> = {
+  ...{ kill: notThere, terminate: notThere, suspend: notThere },
   'clock-step': 'libfaketime is not installed (apt-get install libfaketime)',
   'disk-full': 'only root may mount the small disks',
 }
@@ -69,11 +71,13 @@ async function begin(fault: Fault, targets: Targets): Promise<Heal | undefined> 
   switch (fault.kind) {
     case 'kill':
     case 'terminate':
-      await signalVictim(stack, fault.victim, processFaults[fault.kind])
-      return nothingToHeal
+      return (await signalVictim(stack, fault.victim, processFaults[fault.kind]))
+        ? nothingToHeal
+        : undefined
     case 'suspend':
-      await signalVictim(stack, fault.victim, processFaults.suspend)
-      return () => signalVictim(stack, fault.victim, 'SIGCONT')
+      return (await signalVictim(stack, fault.victim, processFaults.suspend))
+        ? async () => void (await signalVictim(stack, fault.victim, 'SIGCONT'))
+        : undefined
     case 'broker-cut':
     case 'broker-half-open':
     case 'broker-delay':
@@ -97,10 +101,21 @@ async function begin(fault: Fault, targets: Targets): Promise<Heal | undefined> 
   }
 }
 
-async function signalVictim(stack: Stack, victim: Victim, signal: NodeJS.Signals) {
-  if (victim !== 'render') return stack.signal(victim, signal)
-  const sidecar = stack.pidOf('sidecar')
-  for (const pid of sidecar ? await childrenOf(sidecar) : []) signalIfThere(pid, signal)
+/** @returns whether there was anything to signal */
+async function signalVictim(
+  stack: Stack,
+  victim: Victim,
+  signal: NodeJS.Signals,
+): Promise<boolean> {
+  const pid = stack.pidOf(victim === 'render' ? 'sidecar' : victim)
+  if (pid === undefined) return false
+  if (victim !== 'render') {
+    stack.signal(victim, signal)
+    return true
+  }
+  const children = await childrenOf(pid)
+  for (const child of children) signalIfThere(child, signal)
+  return children.length > 0
 }
 
 /** One edge for each service. */

@@ -225,7 +225,7 @@ export const nightlyParts: readonly NightlyPart[] = [
   {
     id: 'R23',
     fault: 'everything at once, to the real orchestrators in a simulated world',
-    promise: 'every invariant holds at every step',
+    promise: 'every invariant holds at every step, and nothing that could go on stands still',
     ...bench(
       30,
       ['bench/simulation/main.ts', '--steps', '1000000'],
@@ -262,6 +262,22 @@ export const nightlyParts: readonly NightlyPart[] = [
     promise: 'they are refused or dead-lettered, and the next good job completes',
     ...tests(15, 'orchestrator/test/malformed-messages.test.ts', 'ingest/test/intake.test.ts'),
     env: { FUZZ_MESSAGES: '2000' },
+  },
+  {
+    id: 'R28',
+    fault: "kill -9 at each step of a job's way, from half an upload to the record of its deletion",
+    promise: 'nothing stays once its time is over',
+    ...tests(20, 'tests/e2e/deletion-walk.test.ts'),
+  },
+  {
+    id: 'R29',
+    fault: 'mistakes in what decides about jobs, planted one by one',
+    promise: 'a test notices each',
+    ...bench(
+      75,
+      ['scripts/mutations/main.ts', '--minutes', '60'],
+      ['scripts/mutations/main.ts', '--minutes', '10'],
+    ),
   },
 ]
 

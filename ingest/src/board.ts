@@ -1,4 +1,5 @@
 import {
+  buckets,
   createFairOrder,
   createOpenJobs,
   type FairJob,
@@ -7,11 +8,29 @@ import {
   isTerminal,
   type JobRecord,
   type JobsAhead,
+  jobRecordSchema,
   needsOf,
 } from '@avatar/contracts'
-import { followJobs, type JobRecords } from '@avatar/job-kit'
-import type { Clock, Log } from '@avatar/service-kit'
+import { followJobs } from '@avatar/job-kit'
+import type { Bus, Clock, Log, RecordStore } from '@avatar/service-kit'
+import type { z } from 'zod'
 import { createJobList, type JobList, type PageEnd } from './job-list.ts'
+
+/** What the board needs of a record. Parsing it takes a third of the time of the whole, and a start reads every record. */
+const boardJobSchema = jobRecordSchema.pick({
+  ...{ jobId: true, owner: true, state: true, epoch: true, worker: true, turn: true },
+  ...{ createdAtMs: true, startedAtMs: true, finishedAtMs: true, notBeforeMs: true },
+  ...{ estimatedSeconds: true, priority: true, how: true, voices: true, source: true },
+})
+type BoardJob = z.output<typeof boardJobSchema>
+
+/** The records of all jobs as the board reads them. */
+export type BoardRecords = Pick<RecordStore<BoardJob>, 'watch'>
+
+/** Opens the bucket of job records for the board alone. */
+export function openBoardRecords(bus: Bus): Promise<BoardRecords> {
+  return bus.records(buckets.job, boardJobSchema)
+}
 
 /** A render under way, with what estimates need. */
 export type RenderUnderWay = Pick<
@@ -36,7 +55,7 @@ export type Board = ReturnType<typeof createBoard>
 const currentWithinMs = 15_000
 
 export function createBoard(deps: {
-  records: JobRecords
+  records: BoardRecords
   clock: Clock
   log: Log
   fairRules: FairRules
@@ -48,7 +67,7 @@ export function createBoard(deps: {
   const open = createOpenJobs()
   const current = new AbortController()
 
-  function note(job: JobRecord, revision: number) {
+  function note(job: BoardJob, revision: number) {
     const { jobId, owner, state, epoch, estimatedSeconds, startedAtMs, worker } = job
     const list = lists.get(owner) ?? createJobList()
     lists.set(owner, list)
@@ -79,7 +98,7 @@ export function createBoard(deps: {
   return {
     ...following,
     /** Adds a job that this process created, which the watch has not delivered yet. */
-    note(job: JobRecord): void {
+    note(job: BoardJob): void {
       // Whatever the watch delivers is newer.
       if (!isTerminal(job) && !lists.get(job.owner)?.has(job)) note(job, 0)
     },
@@ -104,7 +123,7 @@ export function createBoard(deps: {
     /** The renders that workers have, or are about to begin. */
     rendersUnderWay: (): RenderUnderWay[] => [...underWay.values()],
     /** The jobs queued ahead of a waiting one, which may be so new that no record tells of it yet. */
-    jobsAhead(job: JobRecord): JobsAhead {
+    jobsAhead(job: BoardJob): JobsAhead {
       const isKnown = lists.get(job.owner)?.has(job)
       if (!isKnown) order.note(asQueued(job), 0)
       const ahead = order.aheadOf(job.jobId, aheadOneByOne)
@@ -124,7 +143,7 @@ export function createBoard(deps: {
 }
 
 /** A pending job has the place that it gets as soon as the orchestrator queues it. */
-function asQueued(job: JobRecord): FairJob {
+function asQueued(job: BoardJob): FairJob {
   const { state } = job
   return { ...job, state: state === 'pending' ? 'queued' : state, needs: needsOf(job) }
 }

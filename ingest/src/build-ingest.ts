@@ -30,7 +30,7 @@ import type { FastifyInstance } from 'fastify'
 import { createAdmission } from './admission.ts'
 import { createApiKeys } from './api-keys.ts'
 import { buildApp } from './app.ts'
-import { type Board, createBoard } from './board.ts'
+import { type Board, createBoard, openBoardRecords } from './board.ts'
 import type { IngestConfig } from './config.ts'
 import { createEstimates } from './estimates.ts'
 import { createEventTokens } from './event-tokens.ts'
@@ -84,7 +84,7 @@ export async function buildIngest(
   // By these the board tells places. The orchestrator hands out jobs by the same ones.
   const defaults = defaultLimitsOf(config)
   const fairRules = fairRulesOf({ ...foundation, limits, ledger, defaults })
-  const board = createBoard({ records, clock, log, fairRules })
+  const board = createBoard({ records: await openBoardRecords(bus), clock, log, fairRules })
   const changes = createJobChanges(foundation)
   const rateRecords = await bus.records(buckets.rate, rateStateSchema)
   const workers = createWorkers({ ...foundation, onBeat: changes.onBeat })

@@ -1,6 +1,10 @@
-import type { JobRecord } from '@avatar/contracts'
-import { background, type Clock, type Log, type Runnable } from '@avatar/service-kit'
-import type { JobRecords } from './job-records.ts'
+import {
+  background,
+  type Clock,
+  type Log,
+  type RecordStore,
+  type Runnable,
+} from '@avatar/service-kit'
 
 /** How soon a broken watch is opened again. */
 const watchAgainMs = 500
@@ -10,11 +14,12 @@ const watchAgainMs = 500
  * reported, so nothing is reported twice. What it reports is a moment
  * old: only the record itself is the truth about a job.
  */
-export function followJobs(options: {
-  records: JobRecords
+export function followJobs<J>(options: {
+  /** They may be parsed by what the follower needs of a record: the whole costs three times as much. */
+  records: Pick<RecordStore<J>, 'watch'>
   clock: Clock
   log: Log
-  onJob: (job: JobRecord, revision: number) => void
+  onJob: (job: J, revision: number) => void
   onGone: (jobId: string, owner: string, revision: number) => void
   /** Called when every record that was there before the watch has been reported. */
   onCurrent?: () => void

@@ -71,8 +71,12 @@ const rules: readonly IForbiddenRuleType[] = [
   },
   {
     name: 'who speaks S3',
-    comment: 'Only object-store.ts uses the AWS SDK: take the ObjectStore that you get.',
-    from: { path: `^${rooms}/`, pathNot: `^service-kit/src/object-store\\.ts$|${forTests}` },
+    comment:
+      'Only object-store.ts and its presigner use the AWS SDK: take the ObjectStore that you get.',
+    from: {
+      path: `^${rooms}/`,
+      pathNot: `^service-kit/src/(object-store|presigner)\\.ts$|${forTests}`,
+    },
     to: { path: '^node_modules/@aws-sdk/' },
   },
   {

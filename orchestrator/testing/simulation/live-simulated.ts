@@ -228,6 +228,8 @@ class World {
       records.length >= this.#checks.accepted.size &&
       records.every((job) => isTerminal(job) && job.deletedAtMs !== undefined) &&
       this.#workers.every(({ worker }) => (worker?.held.size ?? 0) === 0) &&
+      // A worker that was suspended may have uploaded after the deletion; the next sweep finds that.
+      this.#store.objects.size === 0 &&
       this.#pending() === 0
     )
   }

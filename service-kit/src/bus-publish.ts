@@ -12,8 +12,15 @@ export type PublishOutcome = 'stored' | 'exists'
 
 /** JetStream error codes, from the server's errors.json. */
 const storeFailed = 10_077
-/** The second is what a cluster answers. */
-const wrongLastSequenceCodes: readonly number[] = [10_071, 10_164]
+const wrongLastSequence = 10_071
+/** A write to the same subject is on its way through the cluster. It may still be dropped with its leader. */
+const subjectInProcess = 10_164
+/** The broker answers these as refusals, and all of them pass. */
+const passingCodes: readonly number[] = [
+  subjectInProcess,
+  10_158, // an earlier try under the same message id is on its way, as above
+  10_167, // too many requests
+]
 const noRoomCodes: readonly number[] = [
   storeFailed,
   10_023, // insufficient resources
@@ -31,7 +38,8 @@ const longestSilenceMs = 60_000
 /**
  * Tries until the broker has stored a message, or changed a stream.
  *
- * What can pass is tried again: no responders, a timeout, a lost connection, a full stream or disk.
+ * What can pass is tried again: no responders, a timeout, a lost connection, a full stream or disk, an earlier try that is
+ * still on its way.
  *
  * @throws AppError PUBLISH_REFUSED at once for what can never pass: a missing permission, a message
  * that is too large, a stream that does not exist; BROKER_UNAVAILABLE when `timeoutMs` is over, or the
@@ -64,7 +72,7 @@ export async function untilStored(
       if (tries > 1) log.info({ subject, tries, durationMs }, 'message stored after retries')
       return 'stored'
     } catch (error) {
-      if (isPerSubjectLimit(error) || isWrongRevision(error)) return 'exists'
+      if (isPerSubjectLimit(error) || isMovedOn(error)) return 'exists'
       mover.noteFailure(error)
       const { failure, reason } = await publishFailure(error, subject, askStorage)
       const nowMs = clock.monotonicMs()
@@ -121,9 +129,14 @@ export function queueFull(cause: unknown, streams?: readonly string[]): AppError
   })
 }
 
-/** A compare-and-set lost: the subject has moved on. */
+/** A compare-and-set lost, or will have lost once another write is through. */
 export function isWrongRevision(error: unknown): boolean {
-  return error instanceof JetStreamApiError && wrongLastSequenceCodes.includes(error.code)
+  const isInProcess = error instanceof JetStreamApiError && error.code === subjectInProcess
+  return isInProcess || isMovedOn(error)
+}
+
+function isMovedOn(error: unknown): boolean {
+  return error instanceof JetStreamApiError && error.code === wrongLastSequence
 }
 
 /** 10077 is also "maximum bytes exceeded": the server tells the two apart only by their text. */
@@ -137,7 +150,8 @@ function isPerSubjectLimit(error: unknown): boolean {
 
 /** JetStream answers a request that can never succeed with a status below 500, as HTTP does. */
 function isRefusedForGood(error: unknown): boolean {
-  if (error instanceof JetStreamApiError) return error.status < 500
+  if (error instanceof JetStreamApiError)
+    return error.status < 500 && !passingCodes.includes(error.code)
   return (
     error instanceof errors.PermissionViolationError ||
     error instanceof errors.InvalidArgumentError || // Among them a payload above max_payload.

@@ -21,11 +21,7 @@ function publish(answers: { status: number; code: number }[]) {
     log: createLog('test', 'silent'),
     countRetry: () => undefined,
     askStorage: async () => undefined,
-    mover: {
-      noteStored: () => undefined,
-      noteFailure: () => undefined,
-      noteSilence: () => undefined,
-    },
+    mover: { noteStored: () => undefined, noteFailure: () => undefined },
   })
 }
 

@@ -1,7 +1,6 @@
 import { JetStreamApiError } from '@nats-io/jetstream'
 import { errors, type NatsConnection } from '@nats-io/transport-node'
 import type { StorageTrouble } from './broker-storage.ts'
-import type { Mover } from './bus-moving.ts'
 import type { Clock } from './clock.ts'
 import { AppError } from './errors.ts'
 import { type Log, logFailure } from './log.ts'
@@ -55,7 +54,7 @@ export async function untilStored(
     log: Log
     countRetry: (reason: PublishTrouble) => void
     askStorage: AskStorage
-    mover: Mover
+    mover: StoreWatcher
   },
 ): Promise<PublishOutcome> {
   const { subject, timeoutMs = Infinity, connection, clock, log } = options
@@ -89,6 +88,12 @@ export async function untilStored(
       await clock.wait(publishAgainMs)
     }
   }
+}
+
+/** Who is told whether the broker stores what it is given. */
+export type StoreWatcher = {
+  noteStored(): void
+  noteFailure(error: unknown): void
 }
 
 /** Asks the broker whether it can store; undefined when it can, or does not answer. */

@@ -4,9 +4,13 @@ import type { JsMsg } from '@nats-io/jetstream'
 import type { KV, KvEntry, Kvm } from '@nats-io/kv'
 import { headers } from '@nats-io/transport-node'
 import type { z } from 'zod'
-import type { Mover } from './bus-moving.ts'
 import { type OrderedSource, readInOrder } from './bus-ordered.ts'
-import { type AskStorage, isWrongRevision, publishFailure } from './bus-publish.ts'
+import {
+  type AskStorage,
+  isWrongRevision,
+  publishFailure,
+  type StoreWatcher,
+} from './bus-publish.ts'
 import { orUnavailable } from './bus-streams.ts'
 import { AppError } from './errors.ts'
 import { type Log, logFailure } from './log.ts'
@@ -72,7 +76,7 @@ export async function openRecordStore<S extends z.ZodType>(
   broker: OrderedSource & {
     kvm: Kvm
     askStorage: AskStorage
-    mover: Mover
+    mover: StoreWatcher
     onReconnect: (call: () => void) => { stop(): void }
   },
   log: Log,

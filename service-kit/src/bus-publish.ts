@@ -134,13 +134,13 @@ export function queueFull(cause: unknown, streams?: readonly string[]): AppError
   })
 }
 
-/** A compare-and-set lost, or will have lost once another write is through. */
-export function isWrongRevision(error: unknown): boolean {
-  const isInProcess = error instanceof JetStreamApiError && error.code === subjectInProcess
-  return isInProcess || isMovedOn(error)
+/** Whether a compare-and-set may lose against a write that is on its way. */
+export function isInProcess(error: unknown): boolean {
+  return error instanceof JetStreamApiError && error.code === subjectInProcess
 }
 
-function isMovedOn(error: unknown): boolean {
+/** A compare-and-set lost. */
+export function isMovedOn(error: unknown): boolean {
   return error instanceof JetStreamApiError && error.code === wrongLastSequence
 }
 

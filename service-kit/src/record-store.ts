@@ -7,11 +7,13 @@ import type { z } from 'zod'
 import { type OrderedSource, readInOrder } from './bus-ordered.ts'
 import {
   type AskStorage,
-  isWrongRevision,
+  isInProcess,
+  isMovedOn,
   publishFailure,
   type StoreWatcher,
 } from './bus-publish.ts'
 import { orUnavailable } from './bus-streams.ts'
+import type { Clock } from './clock.ts'
 import { AppError } from './errors.ts'
 import { type Log, logFailure } from './log.ts'
 
@@ -35,6 +37,7 @@ export type RecordStore<T> = {
    * last value, so the write names the marker's revision.
    *
    * @returns the new revision, or `exists`
+   * @throws AppError BROKER_UNAVAILABLE, also while another write to the key is on its way through the cluster
    */
   create(key: string, value: T): Promise<number | 'exists'>
   /** @returns the new revision, or `conflict` when the record has moved on */
@@ -62,6 +65,8 @@ export type RecordStore<T> = {
 }
 
 const tryMs = 2_000
+/** A write on its way through the cluster is through, or waits for a leader. */
+const inProcessMs = 100
 /** A marker may expire, and another writer may create the key, between a try and the look after it. */
 const createTries = 3
 
@@ -77,6 +82,7 @@ export async function openRecordStore<S extends z.ZodType>(
     kvm: Kvm
     askStorage: AskStorage
     mover: StoreWatcher
+    clock: Clock
     onReconnect: (call: () => void) => { stop(): void }
   },
   log: Log,
@@ -84,7 +90,7 @@ export async function openRecordStore<S extends z.ZodType>(
   schema: S,
 ): Promise<RecordStore<z.output<S>>> {
   type T = z.output<S>
-  const { client, manager, kvm, askStorage, mover, onReconnect } = broker
+  const { client, manager, kvm, askStorage, mover, clock, onReconnect } = broker
   const kv = await kvm.open(bucket.name, { bindOnly: true, allow_direct: false, timeout: tryMs })
   const subject = (key: string) => `$KV.${bucket.name}.${key}`
 
@@ -117,7 +123,12 @@ export async function openRecordStore<S extends z.ZodType>(
       mover.noteStored()
       return written.seq
     } catch (error) {
-      if (isWrongRevision(error)) return undefined
+      if (isMovedOn(error)) return undefined
+      if (isInProcess(error)) {
+        // Whoever is told of it reads and tries again at once.
+        await clock.wait(inProcessMs)
+        return undefined
+      }
       mover.noteFailure(error)
       throw (await publishFailure(error, subject(key), askStorage)).failure
     }
@@ -151,7 +162,8 @@ export async function openRecordStore<S extends z.ZodType>(
         if (entry && isPresent(entry)) return 'exists'
         revision = entry?.revision ?? 0
       }
-      return 'exists'
+      // A write that is on its way may still be dropped with its leader: there is no record of which to tell.
+      throw new AppError('BROKER_UNAVAILABLE')
     },
     update: async (key, value, revision, options) =>
       (await write(key, value, revision, options)) ?? 'conflict',

@@ -98,6 +98,26 @@ describe('three brokers', () => {
     })
   })
 
+  it('take no record for one that exists whose write may still be dropped', async () => {
+    const leader = await until(() => cluster.leaderOf('KV_job'), { what: 'a leader' })
+    const leading = cluster.brokers.find(({ name }) => name === leader)
+    if (!leading) throw new Error('a broker is missing')
+    await throughBroker(leading, async (records) => {
+      const key = `acme.${randomUUID()}`
+      const create = () => records.create(key, { n: 1 })
+      const refused = { code: 'BROKER_UNAVAILABLE' }
+      await cluster.partition(leading.name)
+      try {
+        await expect(create()).rejects.toMatchObject(refused)
+        await expect(create()).rejects.toMatchObject(refused)
+      } finally {
+        cluster.heal()
+      }
+      await until(() => create().catch(() => undefined), { what: 'a record' })
+      expect((await records.find(key))?.value).toEqual({ n: 1 })
+    })
+  })
+
   it('are left, one that is cut off from the others, by whoever has to store something', async () => {
     const bus = await cluster.connectAs('ingest')
     const connectedTo = async (user: string) => {

@@ -162,16 +162,17 @@ function startLoad() {
 
   const submitting = submit()
   const working = work()
+  const failing = new Promise<never>((_, fail) => {
+    for (const part of [submitting, working]) part.catch(fail)
+  })
   return {
     completed: () => completed,
     /** How long it takes until a job that is submitted from now on is accepted, and another completed. */
     async untilNormal(): Promise<number> {
       const sinceMs = performance.now()
       const before = { accepted: accepted.length, completed }
-      await until(() => accepted.length > before.accepted + 1 && completed > before.completed, {
-        what: 'work that goes on',
-        timeoutMs: 240_000,
-      })
+      const isNormal = () => accepted.length > before.accepted + 1 && completed > before.completed
+      await Promise.race([until(isNormal, { what: 'work that goes on' }), failing])
       return performance.now() - sinceMs
     },
     /** The worker goes on: what is accepted has to be completed. */

@@ -1,5 +1,5 @@
 import type { NatsConnection } from '@nats-io/transport-node'
-import { troubleOf } from './bus-publish.ts'
+import { type StoreWatcher, troubleOf } from './bus-publish.ts'
 import type { Clock } from './clock.ts'
 import type { Log } from './log.ts'
 
@@ -8,11 +8,7 @@ const moveAfterMs = 10_000
 /** A failure that is no answer to the one before: what fails goes on failing more often than this. */
 const unrelatedAfterMs = 5_000
 
-/** Told how the broker treats what is to be stored. */
-export type Mover = {
-  noteStored(): void
-  /** Whatever else an attempt failed with is an answer. */
-  noteFailure(error: unknown): void
+type Mover = StoreWatcher & {
   /** A consumer that should tell of itself does not. */
   noteSilence(): void
 }

@@ -1,7 +1,6 @@
 import { JetStreamApiError } from '@nats-io/jetstream'
 import { errors, type NatsConnection } from '@nats-io/transport-node'
 import type { StorageTrouble } from './broker-storage.ts'
-import type { Mover } from './bus-moving.ts'
 import type { Clock } from './clock.ts'
 import { AppError } from './errors.ts'
 import { type Log, logFailure } from './log.ts'
@@ -12,8 +11,15 @@ export type PublishOutcome = 'stored' | 'exists'
 
 /** JetStream error codes, from the server's errors.json. */
 const storeFailed = 10_077
-/** The second is what a cluster answers. */
-const wrongLastSequenceCodes: readonly number[] = [10_071, 10_164]
+const wrongLastSequence = 10_071
+/** A write to the same subject is on its way through the cluster. It may still be dropped with its leader. */
+const subjectInProcess = 10_164
+/** The broker answers these as refusals, and all of them pass. */
+const passingCodes: readonly number[] = [
+  subjectInProcess,
+  10_158, // an earlier try under the same message id is on its way, as above
+  10_167, // too many requests
+]
 const noRoomCodes: readonly number[] = [
   storeFailed,
   10_023, // insufficient resources
@@ -31,7 +37,8 @@ const longestSilenceMs = 60_000
 /**
  * Tries until the broker has stored a message, or changed a stream.
  *
- * What can pass is tried again: no responders, a timeout, a lost connection, a full stream or disk.
+ * What can pass is tried again: no responders, a timeout, a lost connection, a full stream or disk, an earlier try that is
+ * still on its way.
  *
  * @throws AppError PUBLISH_REFUSED at once for what can never pass: a missing permission, a message
  * that is too large, a stream that does not exist; BROKER_UNAVAILABLE when `timeoutMs` is over, or the
@@ -47,7 +54,7 @@ export async function untilStored(
     log: Log
     countRetry: (reason: PublishTrouble) => void
     askStorage: AskStorage
-    mover: Mover
+    mover: StoreWatcher
   },
 ): Promise<PublishOutcome> {
   const { subject, timeoutMs = Infinity, connection, clock, log } = options
@@ -64,7 +71,7 @@ export async function untilStored(
       if (tries > 1) log.info({ subject, tries, durationMs }, 'message stored after retries')
       return 'stored'
     } catch (error) {
-      if (isPerSubjectLimit(error) || isWrongRevision(error)) return 'exists'
+      if (isPerSubjectLimit(error) || isMovedOn(error)) return 'exists'
       mover.noteFailure(error)
       const { failure, reason } = await publishFailure(error, subject, askStorage)
       const nowMs = clock.monotonicMs()
@@ -81,6 +88,12 @@ export async function untilStored(
       await clock.wait(publishAgainMs)
     }
   }
+}
+
+/** Who is told whether the broker stores what it is given. */
+export type StoreWatcher = {
+  noteStored(): void
+  noteFailure(error: unknown): void
 }
 
 /** Asks the broker whether it can store; undefined when it can, or does not answer. */
@@ -121,9 +134,14 @@ export function queueFull(cause: unknown, streams?: readonly string[]): AppError
   })
 }
 
-/** A compare-and-set lost: the subject has moved on. */
-export function isWrongRevision(error: unknown): boolean {
-  return error instanceof JetStreamApiError && wrongLastSequenceCodes.includes(error.code)
+/** Whether a compare-and-set may lose against a write that is on its way. */
+export function isInProcess(error: unknown): boolean {
+  return error instanceof JetStreamApiError && error.code === subjectInProcess
+}
+
+/** A compare-and-set lost. */
+export function isMovedOn(error: unknown): boolean {
+  return error instanceof JetStreamApiError && error.code === wrongLastSequence
 }
 
 /** 10077 is also "maximum bytes exceeded": the server tells the two apart only by their text. */
@@ -137,7 +155,8 @@ function isPerSubjectLimit(error: unknown): boolean {
 
 /** JetStream answers a request that can never succeed with a status below 500, as HTTP does. */
 function isRefusedForGood(error: unknown): boolean {
-  if (error instanceof JetStreamApiError) return error.status < 500
+  if (error instanceof JetStreamApiError)
+    return error.status < 500 && !passingCodes.includes(error.code)
   return (
     error instanceof errors.PermissionViolationError ||
     error instanceof errors.InvalidArgumentError || // Among them a payload above max_payload.

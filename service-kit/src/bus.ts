@@ -164,7 +164,7 @@ export async function connectBus(options: BusOptions): Promise<Bus> {
     log,
     records: (bucket, schema) =>
       openRecordStore(
-        { ...source, kvm, askStorage, mover, onReconnect: on('reconnect') },
+        { ...source, kvm, askStorage, mover, clock, onReconnect: on('reconnect') },
         log,
         bucket,
         schema,

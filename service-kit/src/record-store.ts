@@ -4,10 +4,16 @@ import type { JsMsg } from '@nats-io/jetstream'
 import type { KV, KvEntry, Kvm } from '@nats-io/kv'
 import { headers } from '@nats-io/transport-node'
 import type { z } from 'zod'
-import type { Mover } from './bus-moving.ts'
 import { type OrderedSource, readInOrder } from './bus-ordered.ts'
-import { type AskStorage, isWrongRevision, publishFailure } from './bus-publish.ts'
+import {
+  type AskStorage,
+  isInProcess,
+  isMovedOn,
+  publishFailure,
+  type StoreWatcher,
+} from './bus-publish.ts'
 import { orUnavailable } from './bus-streams.ts'
+import type { Clock } from './clock.ts'
 import { AppError } from './errors.ts'
 import { type Log, logFailure } from './log.ts'
 
@@ -31,6 +37,7 @@ export type RecordStore<T> = {
    * last value, so the write names the marker's revision.
    *
    * @returns the new revision, or `exists`
+   * @throws AppError BROKER_UNAVAILABLE, also while another write to the key is on its way through the cluster
    */
   create(key: string, value: T): Promise<number | 'exists'>
   /** @returns the new revision, or `conflict` when the record has moved on */
@@ -58,6 +65,8 @@ export type RecordStore<T> = {
 }
 
 const tryMs = 2_000
+/** A write on its way through the cluster is through, or waits for a leader. */
+const inProcessMs = 100
 /** A marker may expire, and another writer may create the key, between a try and the look after it. */
 const createTries = 3
 /** When so many writes are not told by any watch, their texts are forgotten. They only spare a parse. */
@@ -74,7 +83,8 @@ export async function openRecordStore<S extends z.ZodType>(
   broker: OrderedSource & {
     kvm: Kvm
     askStorage: AskStorage
-    mover: Mover
+    mover: StoreWatcher
+    clock: Clock
     onReconnect: (call: () => void) => { stop(): void }
   },
   log: Log,
@@ -82,7 +92,7 @@ export async function openRecordStore<S extends z.ZodType>(
   schema: S,
 ): Promise<RecordStore<z.output<S>>> {
   type T = z.output<S>
-  const { client, manager, kvm, askStorage, mover, onReconnect } = broker
+  const { client, manager, kvm, askStorage, mover, clock, onReconnect } = broker
   const kv = await kvm.open(bucket.name, { bindOnly: true, allow_direct: false, timeout: tryMs })
   const subject = (key: string) => `$KV.${bucket.name}.${key}`
   let watches = 0
@@ -129,7 +139,12 @@ export async function openRecordStore<S extends z.ZodType>(
       mover.noteStored()
       return written.seq
     } catch (error) {
-      if (isWrongRevision(error)) return undefined
+      if (isMovedOn(error)) return undefined
+      if (isInProcess(error)) {
+        // Whoever is told of it reads and tries again at once.
+        await clock.wait(inProcessMs)
+        return undefined
+      }
       mover.noteFailure(error)
       throw (await publishFailure(error, subject(key), askStorage)).failure
     }
@@ -163,7 +178,8 @@ export async function openRecordStore<S extends z.ZodType>(
         if (entry && isPresent(entry)) return 'exists'
         revision = entry?.revision ?? 0
       }
-      return 'exists'
+      // A write that is on its way may still be dropped with its leader: there is no record of which to tell.
+      throw new AppError('BROKER_UNAVAILABLE')
     },
     update: async (key, value, revision, options) =>
       (await write(key, value, revision, options)) ?? 'conflict',

@@ -24,6 +24,9 @@ import { type AskOutcome, createHeldAsks, type HeldAsk } from './held-asks.ts'
 import type { RenderOrders } from './render-order.ts'
 import { suspensionWatch } from './suspension.ts'
 
+/** A job without a record for so long is forgotten: whoever answers may not have it yet, as `isBehind` tells. */
+const missingForMs = 5_000
+
 export type DispatcherDeps = Pick<Foundation, 'bus' | 'clock' | 'log' | 'timings'> & {
   writer: Pick<JobWriter, 'find' | 'claim'>
   liveJobs: LiveJobs
@@ -60,6 +63,8 @@ export function createDispatcher(deps: DispatcherDeps): Dispatcher {
   /** How often the loop picks at least: a limit may have been lifted, of which no record tells. */
   const pickEveryMs = timings.askParkMs / 4
   let isRunning = false
+  /** The job that was to be claimed, and has no record. */
+  let missing: { jobId: string; sinceMs: number } | undefined
 
   const isAwaited = (ask: HeldAsk) =>
     !suspension.isStale() && held.isAwaited(ask, clock.monotonicMs())
@@ -163,6 +168,7 @@ export function createDispatcher(deps: DispatcherDeps): Dispatcher {
     const claimed = await writer.claim(next, claiming, () => isAwaited(ask))
     switch (claimed.outcome) {
       case 'claimed':
+        missing = undefined
         held.give(ask, claimed.job)
         return true
       case 'unawaited':
@@ -175,8 +181,10 @@ export function createDispatcher(deps: DispatcherDeps): Dispatcher {
   }
 
   function note(jobId: string, found: Awaited<ReturnType<JobWriter['find']>>) {
-    if (found) liveJobs.note(found.value, found.revision)
-    else liveJobs.correct(jobId, undefined)
+    if (found) return liveJobs.note(found.value, found.revision)
+    const nowMs = clock.monotonicMs()
+    if (missing?.jobId !== jobId) missing = { jobId, sinceMs: nowMs }
+    if (nowMs - missing.sinceMs >= missingForMs) liveJobs.correct(jobId, undefined)
   }
 
   /** A failure is this worker's answer: it asks again, under the same name. */

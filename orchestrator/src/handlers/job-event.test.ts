@@ -1,3 +1,4 @@
+import { scaledTimings } from '@avatar/contracts'
 import { aJob, anEvent } from '@avatar/contracts/testing'
 import { AppError, createLog, type Delivery } from '@avatar/service-kit'
 import { describe, expect, it } from 'vitest'
@@ -11,11 +12,11 @@ const delivery: Delivery = {
 
 /** A handler over a record that is there; what it publishes is the caller's. */
 const handlerOf = (publishOutputs: () => Promise<void>) => {
-  const value = aJob({ state: 'queued' })
+  const value = aJob({ state: 'queued', epoch: 1 })
   const applied = { value, revision: 2, before: value.state, changed: true, answer: undefined }
   const writer = { find: async () => undefined, apply: async () => applied }
   const claim = async () => ({ outcome: 'unawaited' as const })
-  return onJobEvent({ writer: { ...writer, claim }, publishOutputs })
+  return onJobEvent({ writer: { ...writer, claim }, publishOutputs, timings: scaledTimings(1) })
 }
 
 // Its consumer acknowledges an event when the handler returns.
@@ -38,5 +39,21 @@ describe('an event of a job', () => {
     const failure = new AppError('BROKER_UNAVAILABLE')
     const handle = handlerOf(() => Promise.reject(failure))
     await expect(handle(anEvent('job.submitted'), delivery)).rejects.toBe(failure)
+  })
+
+  it('comes again while its record does not know its attempt, and is ignored after a while', async () => {
+    let published = 0
+    const publish = async () => {
+      published++
+    }
+    const handle = handlerOf(publish)
+    const event = anEvent('render.started', { epoch: 2 })
+    const putBack: number[] = []
+    for (let deliveryCount = 1; deliveryCount <= 12; deliveryCount++) {
+      const again = () => void putBack.push(deliveryCount)
+      await handle(event, { ...delivery, deliveryCount, putBack: again })
+    }
+    expect(putBack).toEqual([1, 2, 3, 4, 5, 6, 7, 8, 9])
+    expect(published).toBe(3)
   })
 })

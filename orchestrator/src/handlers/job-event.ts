@@ -1,7 +1,8 @@
-import type { EventOf, orchestratorEventTypes } from '@avatar/contracts'
+import type { EventOf, orchestratorEventTypes, Timings } from '@avatar/contracts'
 import type { Delivery } from '@avatar/service-kit'
 import { logFailedJob } from '../log-failed-job.ts'
 import type { PublishOutputs } from '../outputs/publish-outputs.ts'
+import { mayCatchUp } from '../records/behind.ts'
 import type { JobWriter } from '../records/job-writer.ts'
 import type { Message } from '../states/decide.ts'
 
@@ -12,10 +13,16 @@ type JobEvent = EventOf<(typeof orchestratorEventTypes)[number]>
  * Applies an event to its job. Even if that changes nothing, it publishes the outputs of the record's
  * state, because a crash may have prevented that the first time.
  */
-export function onJobEvent(deps: { writer: JobWriter; publishOutputs: PublishOutputs }) {
+export function onJobEvent(deps: {
+  writer: JobWriter
+  publishOutputs: PublishOutputs
+  timings: Timings
+}) {
   return async (event: JobEvent, delivery: Delivery): Promise<void> => {
     const log = delivery.log.child({ jobId: event.jobId, attempt: event.epoch })
     const applied = await deps.writer.apply(event.owner, event.jobId, messageOf(event))
+    if (mayCatchUp(applied?.value, event, delivery))
+      return delivery.putBack(deps.timings.handlerBackoffMs)
     if (!applied) return log.warn('event of an unknown job ignored')
     log.info({ state: applied.value.state, changed: applied.changed }, 'event handled')
     logFailedJob(log, applied)

@@ -6,9 +6,10 @@ import {
   spanNames,
   videoContentType,
 } from '@avatar/contracts'
-import type { Clock } from '@avatar/service-kit'
+import { AppError, type Clock } from '@avatar/service-kit'
 import type { WorkerLinks } from '../dispatch/worker-links.ts'
 import { answering } from '../observations/answer-span.ts'
+import { isBehind } from '../records/behind.ts'
 import type { JobWriter } from '../records/job-writer.ts'
 import type { ScaledPool } from '../scale/scaled-pool.ts'
 import type { Answer } from '../states/decide.ts'
@@ -31,6 +32,8 @@ export function answerStore(deps: {
     const fromMs = deps.clock.nowMs()
     const applied = await deps.writer.apply(owner, jobId, { kind: 'store', epoch })
     if (!applied) return { answer: 'drop' }
+    // The worker would give up a finished render; it asks again instead.
+    if (isBehind(applied.value, request)) throw new AppError('BROKER_UNAVAILABLE')
     const attempt = { jobId, epoch, traceparent: applied.value.traceparent }
     return answering(deps.clock, spanNames.answerStore, { attempt, fromMs }, () =>
       answerOf(request, applied.answer?.answer, applied.value.worker?.pool),

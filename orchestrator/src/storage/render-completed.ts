@@ -6,6 +6,7 @@ import {
   type Rendered,
   spanAttributes,
   spanNames,
+  type Timings,
   type Used,
 } from '@avatar/contracts'
 import type { RenderLearner } from '@avatar/job-kit'
@@ -19,6 +20,7 @@ import {
 } from '@avatar/service-kit'
 import { logFailedJob } from '../log-failed-job.ts'
 import type { PublishOutputs } from '../outputs/publish-outputs.ts'
+import { mayCatchUp } from '../records/behind.ts'
 import type { JobWriter } from '../records/job-writer.ts'
 
 /**
@@ -30,13 +32,15 @@ export function onRenderCompleted(deps: {
   objects: ObjectStore
   publishOutputs: PublishOutputs
   renderLearner: Pick<RenderLearner, 'note'>
+  timings: Timings
 }) {
-  const { writer, objects, publishOutputs, renderLearner } = deps
+  const { writer, objects, publishOutputs, renderLearner, timings } = deps
   return async (event: EventOf<'render.completed'>, delivery: Delivery): Promise<void> => {
     const { jobId, owner, epoch, rendered, used } = event
     const log = delivery.log.child({ jobId, attempt: epoch })
 
     const noted = await writer.apply(owner, jobId, { kind: 'completed', epoch, rendered, used })
+    if (mayCatchUp(noted?.value, event, delivery)) return delivery.putBack(timings.handlerBackoffMs)
     if (!noted) return log.warn('event of an unknown job ignored')
     const { uploaded } = noted.value
     const isOurs = hasOpenAttempt(noted.value) && noted.value.epoch === epoch && uploaded

@@ -1,4 +1,5 @@
 import { randomUUID } from 'node:crypto'
+import { maxHeaderSize } from 'node:http'
 import { AppError } from '@avatar/service-kit'
 import cors from '@fastify/cors'
 import { type FastifyBaseLogger, type FastifyInstance, fastify, LogController } from 'fastify'
@@ -51,7 +52,8 @@ export async function buildApp(deps: AppDeps): Promise<FastifyInstance> {
     rewriteUrl: ({ url = '' }) => withoutPrefix(url, deps.config.PUBLIC_PATH_PREFIX),
     // Fastify's own answer is not in our envelope; see `refuseWhileDraining`.
     return503OnClosing: false,
-    routerOptions: { maxParamLength: 200 },
+    // The head is bounded as a whole, and an id that is too long is refused like any other that is none.
+    routerOptions: { maxParamLength: maxHeaderSize },
     // Node's own answer to a request without a Host header has no body.
     http: {
       requireHostHeader: false,

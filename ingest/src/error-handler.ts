@@ -18,7 +18,6 @@ const codeOf: Readonly<Record<string, FailureCode>> = {
   FST_ERR_CTP_INVALID_MEDIA_TYPE: 'UNSUPPORTED_MEDIA_TYPE',
   FST_ERR_VALIDATION: 'INVALID_REQUEST',
   FST_ERR_BAD_URL: 'MALFORMED_REQUEST',
-  FST_ERR_MAX_PARAM_LENGTH: 'URL_TOO_LONG',
 }
 
 /** The envelope of every failure. */

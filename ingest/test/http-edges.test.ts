@@ -37,7 +37,7 @@ describe('an answer from outside the routes has the same envelope', () => {
     [
       'an id of 300 characters',
       `GET /status/${'x'.repeat(300)} HTTP/1.1\r\nhost: x\r\n${close}\r\n`,
-      '414 URL_TOO_LONG',
+      '401 UNAUTHORIZED',
     ],
     [
       'headers of 20 KB',
@@ -87,6 +87,14 @@ describe('an answer from outside the routes has the same envelope', () => {
     })
     expect(meta).toEqual({ request_id: expect.any(String) })
   })
+})
+
+it('an id of any length that is none is refused as a short one is', async () => {
+  for (const id of ['x', 'x'.repeat(300), 'x'.repeat(12_000)]) {
+    const { status, body } = await world.call(`/status/${id}`)
+    expect(status).toBe(400)
+    expect(body.error).toMatchObject({ code: 'INVALID_REQUEST', details: { field: 'job_id' } })
+  }
 })
 
 describe('a path', () => {

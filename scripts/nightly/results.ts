@@ -16,10 +16,11 @@ export type Result = {
   commit: string
 }
 
-/** The results in a file; none where it does not exist. */
+/** The results in a file; none where it does not exist. Those of before there were two sizes are of a night. */
 export async function readResults(path: string): Promise<Result[]> {
   const text = await readFile(path, 'utf8').catch(() => '[]')
-  return JSON.parse(text)
+  const results: Result[] = JSON.parse(text)
+  return results.map((result) => ({ ...result, size: result.size ?? 'night' }))
 }
 
 /** Replaces the result of the same part at the same size, and keeps the others. */

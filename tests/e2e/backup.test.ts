@@ -11,6 +11,7 @@ import {
   startBrokerAlone,
   startSystem,
   submitMany,
+  until,
 } from '../harness/index.ts'
 
 const run = promisify(execFile)
@@ -72,6 +73,9 @@ it(
     await expectAllCompletedOnce(after, [...done, ...queued], { client: again })
     for (const jobId of lost) expect((await again.send(`/status/${jobId}`)).status).toBe(404)
     expect(await timersOf(after)).toBeGreaterThanOrEqual(timers)
+    // Ends with 1, which throws, where records, events and bucket contradict each other.
+    const allJudged = async () => (await judged(after)) === done.length + queued.length + 1
+    await until(allJudged, { what: 'jobs that ended some seconds ago', timeoutMs: 60_000 })
     expect(await after.stop()).toEqual([])
     const seconds = (ms: number) => (ms / 1_000).toFixed(1)
     const told = known.flatMap(({ facts, postings }) => [...facts, ...postings]).length
@@ -94,6 +98,12 @@ async function knownOf(system: System, jobIds: readonly string[]) {
     postings: await broker.postingsOf(jobId),
   })
   return Promise.all(jobIds.map(knownOfJob))
+}
+
+/** How many ended jobs `verify-jobs` found nothing wrong with. */
+async function judged(system: System): Promise<number> {
+  const { stdout } = await system.cli('verify-jobs', '--json')
+  return JSON.parse(stdout).looked_at
 }
 
 /** The deletion timers that the broker holds. */

@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto'
 import { readdir, stat } from 'node:fs/promises'
 import { request } from 'node:http'
 import { join } from 'node:path'
@@ -132,7 +133,9 @@ describe('what a kill leaves behind', () => {
     })
 
   it.each(['sidecar', 'child'] as const)('of the %s, in the middle of a render', async (victim) => {
-    const { jobId } = await system.client.submit({ seconds: 12, prompt: 'null:seconds=4' })
+    const jobId = await system.client.submitUntilAccepted({
+      ...{ seconds: 12, prompt: 'null:seconds=4', idempotencyKey: randomUUID() },
+    })
     await system.client.untilView(jobId, ({ progress }) => progress > 20 && progress < 90)
     await system.kill(victim)
     await leavesNothing(jobId)

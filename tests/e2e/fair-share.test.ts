@@ -50,14 +50,16 @@ describe('several owners who wait at once', () => {
     const places = await Promise.all(jobsOfFew.map(few.status))
     const releasedAtMs = Date.now()
     await release()
-    for (const { queue_position } of places) expect(queue_position).toBeLessThanOrEqual(25)
+    const positions = places.map(({ queue_position }) => queue_position ?? 0)
+    expect(Math.max(...positions)).toBeLessThanOrEqual(25)
+    // The other owner's jobs are not behind all of them either.
+    expect(Math.max(...positions)).toBeGreaterThan(10)
     for (const jobId of jobsOfFew) await few.untilEnded(jobId, 'completed')
     // Counted by their starts: a busy machine may upload a later video first.
     const renders = await rendersOf(system, [...jobsOfMany, ...jobsOfFew])
     const since = renders.filter(({ startedAtMs }) => startedAtMs >= releasedAtMs)
     const lastOfFew = since.findLastIndex(({ jobId }) => jobsOfFew.includes(jobId))
     expect(lastOfFew + 1).toBeLessThanOrEqual(25)
-    expect(lastOfFew + 1).toBeGreaterThan(10)
     await cancelMany(many, jobsOfMany)
   })
 

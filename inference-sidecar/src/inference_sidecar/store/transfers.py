@@ -24,8 +24,8 @@ _KEPT_OPEN_SECONDS: Final = 5.0
 _BLOCK_BYTES: Final = 1 << 20
 _AT_ONCE_BYTES: Final = 1 << 16
 """A block as small as this is on its way to the disk sooner than a thread wakes up."""
-_ERROR_BYTES: Final = 4096
-"""How much of an error's body is read."""
+_ANSWER_BYTES: Final = 4096
+"""How much is read of an answer that is no input."""
 _AS_STORED: Final = {"Accept-Encoding": "identity"}
 
 
@@ -109,6 +109,8 @@ class Transfers:
                     _as_signed(url), headers=headers, data=body, allow_redirects=False
                 ) as response:
                     status = response.status
+                    # One that breaks off says nothing: the store may have died before it was done.
+                    await _beginning_of(response)
             except aiohttp.ClientError as error:
                 if body.unreadable is not None:
                     raise body.unreadable from None
@@ -130,16 +132,20 @@ def _as_signed(url: str) -> URL:
 
 async def _check_get(response: aiohttp.ClientResponse) -> None:
     """Tells a missing input from a missing bucket, which says nothing about the input."""
-    if response.status == HTTPStatus.NOT_FOUND:
-        try:
-            answer = await response.content.readexactly(_ERROR_BYTES)
-        except asyncio.IncompleteReadError as error:
-            answer = error.partial
-        if b"<Code>NoSuchBucket</Code>" in answer:
-            raise StoreError("The store does not know the bucket.")
+    is_missing = response.status == HTTPStatus.NOT_FOUND
+    if is_missing and b"<Code>NoSuchBucket</Code>" in await _beginning_of(response):
+        raise StoreError("The store does not know the bucket.")
     if response.status in {HTTPStatus.NOT_FOUND, HTTPStatus.GONE}:
         raise InputGone("An input is no longer stored.")
     _check(response.status, "GET")
+
+
+async def _beginning_of(response: aiohttp.ClientResponse) -> bytes:
+    """All of a body that is no longer than an error's. Raises `ClientError` if it breaks off."""
+    try:
+        return await response.content.readexactly(_ANSWER_BYTES)
+    except asyncio.IncompleteReadError as error:
+        return error.partial
 
 
 def _check(status: int, method: str) -> None:

@@ -12,9 +12,17 @@ export type Memory = {
   externalBytes: number
 }
 
+/** The settings by which services are started so that `memoryOf` can measure them. */
+export function inspectorSettings(ports: Readonly<Record<string, number>>): Record<string, string> {
+  const settings = Object.entries(ports).map(([name, port]) => [
+    ...[`${name.toUpperCase()}_NODE_OPTIONS`, `--inspect-port=${port}`],
+  ])
+  return Object.fromEntries(settings)
+}
+
 /**
  * Measures a Node process, on Linux. SIGUSR1 opens its inspector on `port`, which it must have been
- * started with (`--inspect-port`).
+ * started with (`inspectorSettings`).
  */
 export async function memoryOf(pid: number, port: number): Promise<Memory> {
   const address = `http://127.0.0.1:${port}/json/list`

@@ -17,7 +17,7 @@ import { keepWorkerBusy, statusOf, submitMany, timesOf } from '../pipeline/measu
 import { createSender, multipart } from '../pipeline/requests.ts'
 import { markdownTable, summarise } from '../pipeline/statistics.ts'
 import { measureDirectly } from './direct.ts'
-import { memoryOf } from './heap-of.ts'
+import { inspectorSettings, memoryOf } from './heap-of.ts'
 
 const { values } = parseArgs({
   options: {
@@ -39,13 +39,6 @@ const inspectorPorts = { ingest: 9_341, orchestrator: 9_342 } as const
 type Measured = keyof typeof inspectorPorts
 const measured = Object.keys(inspectorPorts) as Measured[]
 
-const inspectors = Object.fromEntries(
-  measured.map((name) => [
-    `${name.toUpperCase()}_NODE_OPTIONS`,
-    `--inspect-port=${inspectorPorts[name]}`,
-  ]),
-)
-
 const system = await startSystem({
   ...(values.replicas ? { replicas: values.replicas } : {}),
   env: {
@@ -53,7 +46,7 @@ const system = await startSystem({
     LIMIT_UNFINISHED_JOBS: '1000000',
     TIMINGS_DIVISOR: '1',
     LOG_LEVEL: 'warn',
-    ...(values.direct ? {} : inspectors),
+    ...(values.direct ? {} : inspectorSettings(inspectorPorts)),
   },
 })
 const sender = createSender(system.url, { authorization: `Bearer ${await system.createKey()}` })

@@ -24,15 +24,17 @@ not_a_server_error.expected-statuses = ["2xx", "3xx", "4xx", 503]
 include-name = "POST /generate"
 checks.positive_data_acceptance.expected-statuses = ["2xx", 400, 401, 403, 404, 409, 422, 429, "5xx"]
 
-# A token is valid by itself, also one that the fuzzer took from an answer and calls invalid.
-[[operations]]
-include-name = "GET /events/{job_id}"
-checks.ignored_auth.enabled = false
-
 # Requests that are wrong belong to the other phases. In this one the generator sometimes makes some of its binary
 # samples that its own validator throws on ("Unsupported type: 'Binary'"), which ends the whole phase.
 [phases.stateful.generation]
 mode = "positive"
+
+# A token is valid by itself, also one that came from an answer, which this check takes for an invalid one.
+[phases.stateful.checks]
+ignored_auth.enabled = false
+[[operations]]
+include-name = "GET /events/{job_id}"
+checks.ignored_auth.enabled = false
 `
 
 let system: System

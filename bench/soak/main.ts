@@ -1,7 +1,7 @@
 /**
  * Steady work for a while: does anything grow that should not? The system is real, the engine is `null`.
  * Linux only. Of a Node service the live objects after a garbage collection are judged, of the worker its
- * resident memory; the broker and the store keep what they are given. Memory is judged from a quarter of an
+ * resident memory; the broker and the store keep what they are given. Memory is judged from half an
  * hour on: before, caches still find their size.
  *
  *   npm run bench:soak
@@ -23,7 +23,7 @@ const submitEveryMs = 1000 / Number(values.rate)
 const lookEveryMs = 5_000
 /** In ten minutes. Judged only where the run is long enough to tell. */
 const mebibytesMax = 1
-const judgedFromMinutes = 15
+const judgedFromMinutes = 30
 /** Files in ten minutes: connections come and go, and a leak of one a job would be hundreds. */
 const filesMax = 10
 

@@ -14,7 +14,7 @@
  */
 import { execFileSync, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { mkdir } from 'node:fs/promises'
+import { mkdir, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { inLanes } from './lanes.ts'
@@ -95,6 +95,7 @@ async function run(part: RunnablePart): Promise<Result> {
     })
   const [code, signal] = await once(child, 'close')
   const minutes = ((performance.now() - startedAtMs) / 60_000).toFixed(1)
+  await writeFile(join(folder, `${part.id}.log`), output)
   if (code !== 0) console.log(output.slice(-20_000))
   const late = signal ? `; stopped after ${part.minutesMax} minutes` : ''
   return {

@@ -56,7 +56,10 @@ describe('the figure of a part', () => {
 
   it('of the load is its times', () => {
     expect(
-      figureOf('| POST without the upload, p95    | 1070.5 ms |\n| jobs drained a second |  3.4 |'),
+      figureOf(
+        '100 jobs of 20 keys, 8 submitters.\n| POST without the upload, p95    | 1070.5 ms |\n' +
+          '| jobs drained a second |  3.4 |',
+      ),
     ).toBe('POST without the upload, p95 1070.5 ms, jobs drained a second 3.4')
   })
 })

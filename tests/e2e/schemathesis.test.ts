@@ -28,13 +28,6 @@ checks.positive_data_acceptance.expected-statuses = ["2xx", 400, 401, 403, 404, 
 # samples that its own validator throws on ("Unsupported type: 'Binary'"), which ends the whole phase.
 [phases.stateful.generation]
 mode = "positive"
-
-# A token is valid by itself, also one that came from an answer, which this check takes for an invalid one.
-[phases.stateful.checks]
-ignored_auth.enabled = false
-[[operations]]
-include-name = "GET /events/{job_id}"
-checks.ignored_auth.enabled = false
 `
 
 let system: System

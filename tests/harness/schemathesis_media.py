@@ -12,3 +12,10 @@ from hypothesis import strategies as st
 
 for media_type, file in {"image/png": "portrait.png", "audio/wav": "voice.wav"}.items():
     schemathesis.openapi.media_type(media_type, st.just(Path(file).read_bytes()))
+
+
+@schemathesis.hook
+def before_call(_context, case, _kwargs):
+    """Leaves out a token that came from an answer: a check takes it for an invalid key."""
+    if isinstance(case.query, dict) and str(case.query.get("token", "")).startswith("ava_evt_"):
+        del case.query["token"]

@@ -1,6 +1,7 @@
 import { anyEventOf, type EventType, eventSchemas, streams } from '@avatar/contracts'
 import { openJobRecords } from '@avatar/job-kit'
 import { type Bus, type ObjectStore, readAll } from '@avatar/service-kit'
+import { agesOf } from '../store-beside.ts'
 import type { Evidence } from './judge.ts'
 
 const anyEvent = anyEventOf(Object.keys(eventSchemas) as EventType[]) // Object.keys forgets them.
@@ -17,8 +18,6 @@ export async function whatRemains(
   bus: Bus,
   objects: ObjectStore,
 ): Promise<Pick<Evidence, 'records' | 'events' | 'objects' | 'nowMs'>> {
-  const found: { key: string; ageMs: number }[] = []
-  for await (const { key, modifiedAtMs, listedAtMs } of objects.list('jobs/'))
-    found.push({ key, ageMs: listedAtMs - modifiedAtMs })
+  const found = await agesOf(objects, 'jobs/')
   return { ...(await storyOf(bus)), objects: found, nowMs: await bus.timeMs() }
 }

@@ -19,8 +19,8 @@ import { remaining } from '../deletion/what-remains.ts'
 import { type Leftover, places, type Remains, whatStays } from '../deletion/what-stays.ts'
 import { exitCodes, UserError } from '../exit-codes.ts'
 import { timingsDivisorOf } from '../stack/settings.ts'
-import { storeOf } from '../stack/stack-file.ts'
-import { asOperator, findSystem, getStackFile } from '../system.ts'
+import { agesOf, findSystemWithStore } from '../store-beside.ts'
+import { asOperator } from '../system.ts'
 import { table } from '../table.ts'
 
 export type VerifyDeletionOptions = { data?: string; json?: boolean; job?: string }
@@ -44,14 +44,8 @@ export async function verifyDeletion(
   const { job } = options
   if (job !== undefined && !jobIdSchema.safeParse(job).success)
     throw new UserError(`${job} is no job's id.`, exitCodes.usage)
-  const system = await findSystem(options.data, env)
-  if (!system.data)
-    throw new UserError(
-      'The bucket can only be read beside the system: run it there, with --data.',
-      exitCodes.usage,
-    )
-  const store = storeOf((await getStackFile(system.data)).s3)
-  const spools = system.data.spool('')
+  const { system, data, store } = await findSystemWithStore(options.data, env)
+  const spools = data.spool('')
   try {
     const remains = await asOperator(system, (bus) => gather(bus, store, spools, job))
     const { orphanAgeMs, sweepEveryMs, queueTimeoutMs } = scaledTimings(timingsDivisorOf(env))
@@ -80,10 +74,8 @@ async function gather(
 ): Promise<Remains> {
   const isMeant = (jobId: string | undefined) => job === undefined || jobId === job
   // What is read first may only lack what ended later: records last.
-  const objects: { key: string; ageMs: number }[] = []
-  for (const prefix of job ? [jobPrefix(job)] : ['jobs/', 'intake/'])
-    for await (const { key, modifiedAtMs, listedAtMs } of store.list(prefix))
-      objects.push({ key, ageMs: listedAtMs - modifiedAtMs })
+  const prefixes = job ? [jobPrefix(job)] : ['jobs/', 'intake/']
+  const objects = (await Promise.all(prefixes.map((prefix) => agesOf(store, prefix)))).flat()
   const read = (stream: string, subject: string) =>
     readAll((reading) => bus.followStream(stream, subject, reading))
   const timers = await timersOf(bus, job ?? '*')

@@ -3,10 +3,10 @@ import { type Accepted, type Evidence, judge, type Verdict } from '../chaos/judg
 import { verdictText } from '../chaos/verdict-text.ts'
 import { whatRemains } from '../chaos/what-remains.ts'
 import type { CommandContext } from '../command-context.ts'
-import { exitCodes, UserError } from '../exit-codes.ts'
+import { exitCodes } from '../exit-codes.ts'
 import { timingsDivisorOf } from '../stack/settings.ts'
-import { storeOf } from '../stack/stack-file.ts'
-import { asOperator, findSystem, getStackFile } from '../system.ts'
+import { findSystemWithStore } from '../store-beside.ts'
+import { asOperator } from '../system.ts'
 
 export type VerifyJobsOptions = { data?: string; json?: boolean }
 
@@ -28,13 +28,7 @@ export async function verifyJobs(
   options: VerifyJobsOptions,
   { env, stdout }: CommandContext,
 ): Promise<number> {
-  const system = await findSystem(options.data, env)
-  if (!system.data)
-    throw new UserError(
-      'The bucket can only be read beside the system: run it there, with --data.',
-      exitCodes.usage,
-    )
-  const store = storeOf((await getStackFile(system.data)).s3)
+  const { system, store } = await findSystemWithStore(options.data, env)
   try {
     const remains = await asOperator(system, (bus) => whatRemains(bus, store))
     const { sweepEveryMs, orphanAgeMs } = scaledTimings(timingsDivisorOf(env))

@@ -15,7 +15,9 @@ for media_type, file in {"image/png": "portrait.png", "audio/wav": "voice.wav"}.
 
 
 @schemathesis.hook
-def before_call(_context, case, _kwargs):
+def before_call(
+    _context: schemathesis.HookContext, case: schemathesis.Case, _kwargs: dict[str, object]
+) -> None:
     """Leaves out a token that came from an answer: a check takes it for an invalid key."""
     if isinstance(case.query, dict) and str(case.query.get("token", "")).startswith("ava_evt_"):
         del case.query["token"]

@@ -97,7 +97,8 @@ export async function openRecordStore<S extends z.ZodType>(
   const subject = (key: string) => `$KV.${bucket.name}.${key}`
   let watches = 0
   /** What this process writes, until a watch tells it: often before the write is answered, so by its text. */
-  const untold = new Map<string, { text: string; value: T }>()
+  const untold = new Map<string, T>()
+  const untoldKey = (key: string, text: string) => `${key} ${text}`
 
   function parse(key: string, value: unknown): T {
     const parsed = schema.safeParse(value)
@@ -110,10 +111,11 @@ export async function openRecordStore<S extends z.ZodType>(
 
   /** A value that this process wrote itself is not parsed again. */
   function read(key: string, message: JsMsg): T | undefined {
-    const own = untold.get(key)
-    untold.delete(key)
     if (!isValue(message)) return undefined
-    return own?.text === message.string() ? own.value : parse(key, message.json())
+    const own = untoldKey(key, message.string())
+    const value = untold.get(own)
+    untold.delete(own)
+    return value ?? parse(key, message.json())
   }
 
   /**
@@ -128,7 +130,8 @@ export async function openRecordStore<S extends z.ZodType>(
   ) {
     const text = JSON.stringify(value)
     if (untold.size >= untoldMax) untold.clear()
-    if (watches > 0) untold.set(key, { text, value })
+    const own = untoldKey(key, text)
+    if (watches > 0) untold.set(own, value)
     try {
       const written = await client.publish(subject(key), text, {
         headers: headers(),
@@ -139,6 +142,7 @@ export async function openRecordStore<S extends z.ZodType>(
       mover.noteStored()
       return written.seq
     } catch (error) {
+      untold.delete(own)
       if (isMovedOn(error)) return undefined
       if (isInProcess(error)) {
         // Whoever is told of it reads and tries again at once.

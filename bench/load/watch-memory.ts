@@ -3,22 +3,40 @@ import { childrenOf, processNames, type System } from '../../tests/harness/index
 
 export type ProcessName = (typeof processNames)[number]
 
-/** Mebibytes that a process and its children hold now; 0 where there is no /proc. */
-function residentMebibytes(pid: number): number {
-  const own = /^VmRSS:\s+(\d+) kB$/m.exec(readQuietly(`/proc/${pid}/status`))?.[1] ?? '0'
-  return childrenOf(pid).reduce((sum, child) => sum + residentMebibytes(child), Number(own) / 1024)
+/** Mebibytes; 0 where there is no /proc. */
+export type Memory = {
+  /** Resident in the process alone. */
+  own: number
+  /** Of the process and its children. What several processes map, such as Node itself, counts once in all. */
+  together: number
 }
 
-/** What each process holds now, its children included. */
-export async function memoryOf(system: System): Promise<Map<ProcessName, number>> {
+function memoryAt(pid: number): Memory {
+  const rollup = readQuietly(`/proc/${pid}/smaps_rollup`)
+  const mebibytes = (name: string) =>
+    Number(new RegExp(`^${name}: +(\\d+) kB$`, 'm').exec(rollup)?.[1] ?? 0) / 1024
+  const children = childrenOf(pid).map((child) => memoryAt(child).together)
+  return {
+    own: mebibytes('Rss'),
+    together: children.reduce((sum, child) => sum + child, mebibytes('Pss')),
+  }
+}
+
+/** What each process holds now. */
+export async function memoryOf(system: System): Promise<Map<ProcessName, Memory>> {
   const { processes } = await system.stack()
-  return new Map(processNames.map((name) => [name, residentMebibytes(processes[name].pid)]))
+  return new Map(processNames.map((name) => [name, memoryAt(processes[name].pid)]))
 }
 
 /** The most that each process held at any look. */
-export function peaks(looks: readonly Map<ProcessName, number>[]): Map<ProcessName, number> {
+export function peaks(looks: readonly Map<ProcessName, Memory>[]): Map<ProcessName, Memory> {
+  const most = (name: ProcessName, what: keyof Memory) =>
+    Math.max(0, ...looks.map((look) => look.get(name)?.[what] ?? 0))
   return new Map(
-    processNames.map((name) => [name, Math.max(0, ...looks.map((look) => look.get(name) ?? 0))]),
+    processNames.map((name) => [
+      name,
+      { own: most(name, 'own'), together: most(name, 'together') },
+    ]),
   )
 }
 

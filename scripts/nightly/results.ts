@@ -49,12 +49,6 @@ export function figureOf(output: string): string {
   const chaos = lines.find((line) => /^\d+ faults, \d+ accepted: /.test(line))
   const seed = lines.map((line) => /^seed (\d+); again/.exec(line)?.[1]).find(Boolean)
   if (chaos) return `${chaos}; ${violations} violations of ${rows.length} invariants; seed ${seed}`
-  const wanted = ['POST without the upload, p95', 'status while draining, p95', 'jobs drained']
-  const figures = lines.flatMap((line) => {
-    const [, name = '', value = ''] = /^\| (.+?) +\| +(.+?) \|$/.exec(line) ?? []
-    return wanted.some((each) => name.startsWith(each)) ? [`${name} ${value}`] : []
-  })
-  if (figures.length > 0) return figures.join(', ')
   const tests = lines.find((line) => /^Tests .*(passed|failed)/.test(line))
   const own = lines.flatMap((line) => ownFigure.exec(line)?.[1] ?? [])
   const shown = own.filter((line) => !noFigure.test(line))

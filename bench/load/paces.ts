@@ -27,3 +27,33 @@ export function askAtPace(aSecond: number, ask: () => Promise<number>): () => Pr
     return { tookMs: await Promise.all(answers), aSecond: answers.length / (askedForMs / 1000) }
   }
 }
+
+/** Does so many a second, numbered from 0, whether or not those before are done. */
+export async function doAtPace(
+  aSecond: number,
+  count: number,
+  act: (number: number) => Promise<void>,
+): Promise<void> {
+  const sinceMs = performance.now()
+  const acts: Promise<void>[] = []
+  while (acts.length < count) {
+    const acting = act(acts.length)
+    acting.catch(() => undefined) // Whoever waits for all of them is told.
+    acts.push(acting)
+    await pause(Math.max(0, sinceMs + (acts.length * 1000) / aSecond - performance.now()))
+  }
+  await Promise.all(acts)
+}
+
+/** Does as many at once, each of them the next number when it is done. */
+export async function doAtOnce(
+  atOnce: number,
+  count: number,
+  act: (number: number) => Promise<void>,
+): Promise<void> {
+  let next = 0
+  const actOn = async () => {
+    while (next < count) await act(next++)
+  }
+  await Promise.all(Array.from({ length: atOnce }, actOn))
+}

@@ -3,7 +3,7 @@ import { readFile, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { ffmpeg, ffmpegPath, hasFfmpeg, lieAboutFrames, makeMp3 } from './media-fixtures.ts'
+import { ffmpeg, ffmpegPath, hasFfmpeg, id3, lieAboutFrames, makeMp3 } from './media-fixtures.ts'
 import { createMediaWorld, type MediaWorld } from './media-world.ts'
 
 let world: MediaWorld
@@ -131,13 +131,6 @@ function pcm24(samples: Float32Array): Buffer {
 
 const peakOf = (samples: Int16Array) =>
   samples.reduce((peak, one) => Math.max(peak, Math.abs(one)), 0)
-
-function id3(bodyBytes: number, claimedBytes = bodyBytes, flags = 0): Buffer {
-  const sizes = [21, 14, 7, 0].map((shift) => (claimedBytes >> shift) & 0x7f)
-  const footer = Buffer.from([0x33, 0x44, 0x49, 4, 0, flags, ...sizes])
-  const header = Buffer.from([0x49, 0x44, 0x33, 4, 0, flags, ...sizes])
-  return Buffer.concat([header, Buffer.alloc(bodyBytes), ...(flags & 0x10 ? [footer] : [])])
-}
 
 function apeTag(): Buffer {
   const tag = Buffer.alloc(32 + 40 + 32)

@@ -148,13 +148,26 @@ export async function makeMp3(path: string, seconds: number, args: readonly stri
   await ffmpeg(['-f', 'lavfi', '-i', tone, ...args, '-c:a', 'libmp3lame', '-f', 'mp3', path])
 }
 
-/** Overwrites the frame count in the Xing header of an MP3 file, which players take the length from. */
-export async function lieAboutFrames(path: string, frames: number): Promise<void> {
-  const bytes = await readFile(path)
-  const at = Math.max(bytes.indexOf('Xing'), bytes.indexOf('Info'))
-  if (at < 0 || (bytes.readUInt32BE(at + 4) & 1) === 0) throw new Error('no frame count to patch')
+/** With another frame count in the Xing header of an MP3 file, which players take the length from. */
+export function withFrameCount(mp3: Buffer, frames: number): Buffer {
+  const at = Math.max(mp3.indexOf('Xing'), mp3.indexOf('Info'))
+  if (at < 0 || (mp3.readUInt32BE(at + 4) & 1) === 0) throw new Error('no frame count to patch')
+  const bytes = Buffer.from(mp3)
   bytes.writeUInt32BE(frames, at + 8)
-  await writeFile(path, bytes)
+  return bytes
+}
+
+/** The same for a file. */
+export async function lieAboutFrames(path: string, frames: number): Promise<void> {
+  await writeFile(path, withFrameCount(await readFile(path), frames))
+}
+
+/** An ID3 tag of zeros, which may claim another size than it has; flag 0x10 adds a footer. */
+export function id3(bodyBytes: number, claimedBytes = bodyBytes, flags = 0): Buffer {
+  const sizes = [21, 14, 7, 0].map((shift) => (claimedBytes >> shift) & 0x7f)
+  const footer = Buffer.from([0x33, 0x44, 0x49, 4, 0, flags, ...sizes])
+  const header = Buffer.from([0x49, 0x44, 0x33, 4, 0, flags, ...sizes])
+  return Buffer.concat([header, Buffer.alloc(bodyBytes), ...(flags & 0x10 ? [footer] : [])])
 }
 
 /** Looks like an MP3 frame and is none. */

@@ -173,7 +173,6 @@ export const nightlyParts: readonly NightlyPart[] = [
     promise: 'no 5xx, no crash, nothing is left of them, memory stays flat',
     ...tests(80, 'ingest/test/media-fuzz.test.ts'),
     env: { FUZZ_CASES: '100000' },
-    small: { env: { FUZZ_CASES: '2000' }, minutesMax: 15 },
   },
   {
     id: 'R17',

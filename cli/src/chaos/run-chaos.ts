@@ -26,12 +26,12 @@ import { asOperator, findSystem } from '../system.ts'
 import { type BrokerEdge, startBrokerEdge } from './broker-edge.ts'
 import { openClockSteps } from './clock-steps.ts'
 import { type Driven, driveJobs, type Key, publisher } from './drive-jobs.ts'
+import { gatherEvidence, storyOf } from './gather-evidence.ts'
 import { type Injected, injectFaults, openEdges } from './inject-faults.ts'
 import { type Accepted, type Evidence, judge, type Verdict } from './judge.ts'
 import { chaosMedia } from './media.ts'
 import { type ChaosPlan, owners, type SmallDiskName, smallDisks } from './plan.ts'
 import { startStoreEdge } from './store-edge.ts'
-import { storyOf, whatRemains } from './what-remains.ts'
 
 /** Waits are this much shorter than usual. With less of them a busy machine is always too late. */
 const divisor = 4
@@ -211,7 +211,7 @@ async function gather(
   driven: Driven,
   injected: readonly Injected[],
 ): Promise<Evidence> {
-  const remains = await whatRemains(bus, objects)
+  const remains = await gatherEvidence(bus, objects)
   const { accepted, published, sightings, foreignAnswers } = driven
   const byEvent = published.map((name): Accepted => {
     const record = remains.records.find(

@@ -1,7 +1,7 @@
 import { isTerminal, scaledTimings, streams } from '@avatar/contracts'
+import { gatherEvidence } from '../chaos/gather-evidence.ts'
 import { type Accepted, type Evidence, judge, type Verdict } from '../chaos/judge.ts'
 import { verdictText } from '../chaos/verdict-text.ts'
-import { whatRemains } from '../chaos/what-remains.ts'
 import type { CommandContext } from '../command-context.ts'
 import { exitCodes } from '../exit-codes.ts'
 import { timingsDivisorOf } from '../stack/settings.ts'
@@ -30,7 +30,7 @@ export async function verifyJobs(
 ): Promise<number> {
   const { system, store } = await findSystemWithStore(options.data, env)
   try {
-    const remains = await asOperator(system, (bus) => whatRemains(bus, store))
+    const remains = await asOperator(system, (bus) => gatherEvidence(bus, store))
     const { sweepEveryMs, orphanAgeMs } = scaledTimings(timingsDivisorOf(env))
     const ended = endedOf(remains)
     const verdicts = judge({

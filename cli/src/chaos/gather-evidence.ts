@@ -14,7 +14,7 @@ export async function storyOf(bus: Bus): Promise<Pick<Evidence, 'records' | 'eve
 }
 
 /** What a judge needs of a system that is at rest, apart from what its clients and its enemies did. */
-export async function whatRemains(
+export async function gatherEvidence(
   bus: Bus,
   objects: ObjectStore,
 ): Promise<Pick<Evidence, 'records' | 'events' | 'objects' | 'nowMs'>> {

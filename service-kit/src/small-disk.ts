@@ -1,5 +1,5 @@
 import { spawnSync } from 'node:child_process'
-import { mkdir, rm, stat, statfs, truncate, writeFile } from 'node:fs/promises'
+import { mkdir, open, rm, statfs } from 'node:fs/promises'
 import { join } from 'node:path'
 
 /** A disk that is soon full. */
@@ -25,9 +25,11 @@ export async function mountSmallDisk(path: string, bytes: number): Promise<Small
     async fill() {
       const { bavail, bsize } = await statfs(path)
       const size = Math.max(0, bavail * bsize - leftFreeBytes)
-      await writeFile(ballast, Buffer.alloc(size)).catch(async (error) => {
+      // By its handle, for whoever cleans up the folder may remove it at any moment.
+      await using file = await open(ballast, 'w')
+      await file.writeFile(Buffer.alloc(size)).catch(async (error) => {
         if (error.code !== 'ENOSPC') throw error // Somebody else has written meanwhile.
-        await truncate(ballast, Math.max(0, (await stat(ballast)).size - leftFreeBytes))
+        await file.truncate(Math.max(0, (await file.stat()).size - leftFreeBytes))
       })
     },
     // A service that cleans up its own folder may have removed it.

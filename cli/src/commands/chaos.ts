@@ -1,6 +1,6 @@
 import type { JobRecord } from '@avatar/contracts'
 import { systemClock } from '@avatar/service-kit'
-import { leftOutBecause } from '../chaos/inject-faults.ts'
+import { countFaults, leftOutWhole } from '../chaos/count-faults.ts'
 import { type FaultKind, planChaos } from '../chaos/plan.ts'
 import { type ChaosReport, runChaos } from '../chaos/run-chaos.ts'
 import { verdictText } from '../chaos/verdict-text.ts'
@@ -24,7 +24,7 @@ const seeds = 1_000_000
 /**
  * `avatar chaos`: a system of its own under load and under faults, and whether it kept its promises.
  *
- * @returns 0 when every invariant holds, else 1
+ * @returns 0 when every invariant holds and each kind of fault that was asked for by name has happened, else 1
  */
 export async function chaos(options: ChaosOptions, context: CommandContext): Promise<number> {
   const { env, stdout, stderr, signals } = context
@@ -39,7 +39,9 @@ export async function chaos(options: ChaosOptions, context: CommandContext): Pro
     const report = await runChaos(plan, { env, write, signal: stop.requested })
     if (stop.requested.aborted) return exitCodes.interrupted
     stdout.write(options.json ? `${JSON.stringify(viewOf(report))}\n` : textOf(report, options))
-    return isKept(report) ? exitCodes.ok : exitCodes.failed
+    const missing = leftOutWhole(countFaults(report), options.only)
+    for (const { kind, why } of missing) stderr.write(`avatar: no ${kind} happened: ${why}\n`)
+    return isKept(report) && missing.length === 0 ? exitCodes.ok : exitCodes.failed
   } finally {
     stop.forget()
   }
@@ -56,9 +58,9 @@ function viewOf(report: ChaosReport) {
     minutes: plan.durationMs / 60_000,
     kept: isKept(report),
     invariants: verdicts,
-    faults: Object.fromEntries(countsOf(report).map(({ kind, done }) => [kind, done])),
+    faults: Object.fromEntries(countFaults(report).map(({ kind, done }) => [kind, done])),
     left_out: Object.fromEntries(
-      countsOf(report).flatMap(({ kind, missing, why }) => (missing ? [[kind, why]] : [])),
+      countFaults(report).flatMap(({ kind, missing, why }) => (missing ? [[kind, why]] : [])),
     ),
     jobs: { accepted: report.accepted, ...endsOf(report.records) },
     settled_seconds: Math.round(settledMs / 100) / 10,
@@ -70,7 +72,7 @@ function textOf(report: ChaosReport, { only, jobsPerMinute }: ChaosOptions): str
   const { plan, verdicts, unsettled, injected, settledMs } = report
   const faults = table(
     ['FAULT', 'HAPPENED', 'LEFT OUT'],
-    countsOf(report).map(({ kind, done, missing, why }) => [
+    countFaults(report).map(({ kind, done, missing, why }) => [
       ...[kind, String(done), missing ? `${missing}: ${why}` : ''],
     ]),
   )
@@ -85,14 +87,6 @@ function textOf(report: ChaosReport, { only, jobsPerMinute }: ChaosOptions): str
     `${injected.length} faults, ${report.accepted} accepted: ${ends.join(', ')}; at rest ${(settledMs / 1000).toFixed(1)} s after the last fault\n`,
     `seed ${plan.seed}; again with: avatar chaos --seed ${plan.seed} --minutes ${minutes}${load}${kinds}\n`,
   ].join('')
-}
-
-function countsOf({ plan, injected }: ChaosReport) {
-  const planned = Map.groupBy(plan.faults, ({ kind }) => kind)
-  return [...planned].map(([kind, those]: [FaultKind, readonly unknown[]]) => {
-    const done = injected.filter((fault) => fault.kind === kind).length
-    return { kind, done, missing: those.length - done, why: leftOutBecause[kind] ?? '' }
-  })
 }
 
 /** How many jobs ended in each way; failures by their code. */

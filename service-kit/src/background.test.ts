@@ -42,6 +42,23 @@ describe('a background loop', () => {
   })
 })
 
+it('a pass of each hour that failed is tried again after a minute', async () => {
+  const { clock, waits } = handClock()
+  let passes = 0
+  const pass = async () => {
+    if (++passes < 3) throw new Error('the store is away')
+  }
+  const loop = background({ name: 'test', everyMs: 3_600_000, clock, log, pass })
+  await loop.start()
+  for (const count of [1, 2, 3]) {
+    await vi.waitUntil(() => waits.length === count)
+    waits[count - 1]?.end()
+  }
+  await vi.waitUntil(() => waits.length === 4)
+  expect(waits.map(({ ms }) => ms)).toEqual([60_000, 60_000, 3_600_000, 3_600_000])
+  await loop.stop()
+})
+
 describe('a loop that a restart must repair', () => {
   it('is one whose pass is silent for too long, until it is stopped', async () => {
     let nowMs = 0

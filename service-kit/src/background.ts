@@ -22,7 +22,7 @@ export type Loop = { name: string; periodMs: number; turnedMsAgo: number }
 export type BackgroundOptions = {
   /** Names the loop in logs and in `/livez`. */
   name: string
-  /** The pause between two passes. */
+  /** The pause between two passes. After one that failed it is a minute at most. */
   everyMs: number
   clock: Clock
   log: Log
@@ -37,10 +37,12 @@ export type BackgroundOptions = {
 
 const periodsUntilStuck = 10
 const marginMs = 60_000
+/** What failed because a dependency was away need not wait for the next hour. */
+const againAfterMs = 60_000
 
 /**
  * A loop in the background. A pass that throws is logged, at the level that its failure code decides,
- * and the next pass runs after the usual pause: nothing a pass does ends the loop.
+ * and the next pass runs soon: nothing a pass does ends the loop.
  */
 export function background(options: BackgroundOptions): Runnable {
   const { name, everyMs, clock, log, pass } = options
@@ -55,13 +57,15 @@ export function background(options: BackgroundOptions): Runnable {
 
   async function loop(signal: AbortSignal) {
     while (!signal.aborted) {
+      let pauseMs = everyMs
       try {
         await pass(signal, turned)
       } catch (error) {
+        pauseMs = Math.min(everyMs, againAfterMs)
         if (!signal.aborted) logFailure(log, error, 'background pass failed', { loop: name })
       }
       turned()
-      await clock.wait(everyMs, signal)
+      await clock.wait(pauseMs, signal)
     }
   }
 

@@ -40,6 +40,7 @@ const good: Evidence = {
   faults: [],
   nowMs,
   orphanAgeMs: 60_000,
+  sweepEveryMs: 30_000,
   deletionGraceMs: 5_000,
 }
 
@@ -80,9 +81,12 @@ it('what may happen under faults is no violation', () => {
       records: [completed({ epoch: 2, result })],
       faults: [{ fromMs: 2_000, untilMs: 2_000 }],
       // What the suspended worker stored is not old yet.
-      objects: [video, { key: outputKey(jobId, 2), ageMs: 1 }],
+      objects: [video, { key: outputKey(jobId, 2), ageMs: 95_000 }],
     }),
   ).toEqual({})
+  // What came behind the deletion stays until the next sweep.
+  const deleted = completed({ expiresAtMs: nowMs - 60_000, deletedAtMs: nowMs - 40_000 })
+  expect(found({ records: [deleted], objects: [{ ...video, ageMs: 35_000 }] })).toEqual({})
 })
 
 describe('planted violations', () => {
@@ -104,13 +108,19 @@ describe('planted violations', () => {
   })
 
   it('I3: an object that stays, and a video that is not there', () => {
-    const old = { ageMs: 60_001 }
+    const old = { ageMs: 95_001 }
     const second = found({ objects: [video, { key: outputKey(jobId, 2), ...old }] })
     expect(second.I3).toContain('is not the result of its job')
     const orphan = found({ objects: [video, { key: `${jobPrefix(otherId)}input/x.png`, ...old }] })
     expect(orphan.I3).toContain('belongs to no job')
     const expired = found({ records: [completed({ expiresAtMs: nowMs - 5_001 })] })
-    expect(expired.I3).toContain('stays past the time of its job')
+    expect(expired.I3).toContain('past the time of its job')
+    const deletedAtMs = nowMs - 40_000
+    const unswept = { records: [completed({ expiresAtMs: nowMs - 60_000, deletedAtMs })] }
+    const before = found({ ...unswept, objects: [{ ...video, ageMs: 45_001 }] })
+    expect(before.I3).toContain('past the time of its job')
+    const after = found({ ...unswept, objects: [{ ...video, ageMs: 35_001 }] })
+    expect(after.I3).toContain('its job was deleted 40 s ago')
     expect(found({ objects: [] }).I3).toContain('is completed without its video')
   })
 

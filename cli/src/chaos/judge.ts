@@ -39,8 +39,10 @@ export type Evidence = {
   faults: readonly { fromMs: number; untilMs: number }[]
   /** When all this was read, by the broker's clock. */
   nowMs: number
-  /** How long an object that nobody needs may stay. */
+  /** An object that nobody needs may stay until the first sweep behind this age. */
   orphanAgeMs: number
+  /** From one sweep to the next. */
+  sweepEveryMs: number
   /** How long after its time a deletion may come. */
   deletionGraceMs: number
 }
@@ -117,18 +119,27 @@ function oneEnd({ accepted }: Evidence, { recordOf, endsOf }: View): Verdict {
 }
 
 function oneOutput({ accepted, objects, ...rest }: Evidence, { recordOf }: View): Verdict {
-  const { nowMs, orphanAgeMs, deletionGraceMs } = rest
+  const { nowMs, orphanAgeMs, sweepEveryMs, deletionGraceMs } = rest
   const stays = objects.flatMap(({ key, ageMs }) => {
     const jobId = jobIdOfKey(key)
     if (jobId === undefined) return []
     const record = recordOf.get(jobId)
-    const isOld = ageMs > orphanAgeMs
-    if (!record) return isOld ? [`${key} stays, and belongs to no job`] : []
+    const isUnswept = ageMs <= sweepEveryMs + deletionGraceMs
+    const isOld = ageMs > orphanAgeMs + sweepEveryMs + deletionGraceMs
+    const old = `stays, ${Math.round(ageMs / 1000)} s old`
+    if (!record) return isOld ? [`${key} ${old}, and belongs to no job`] : []
     const overdueMs = nowMs - deletionGraceMs - (record.expiresAtMs ?? Infinity)
-    if (isTerminal(record) && overdueMs > 0) return [`${key} stays past the time of its job`]
+    if (isTerminal(record) && overdueMs > 0) {
+      const deletedMsAgo = nowMs - (record.deletedAtMs ?? Infinity)
+      // Whoever was killed or suspended on the way may have stored it behind the deletion.
+      const isLate = ageMs < deletedMsAgo + deletionGraceMs
+      if (isLate && isUnswept) return []
+      const since = isLate ? `; its job was deleted ${Math.round(deletedMsAgo / 1000)} s ago` : ''
+      return [`${key} ${old}, past the time of its job${since}`]
+    }
     const isOutput = key.startsWith(outputPrefix(jobId))
     const isNeeded = !isTerminal(record) || key === record.result?.key
-    return isOutput && !isNeeded && isOld ? [`${key} stays, and is not the result of its job`] : []
+    return isOutput && !isNeeded && isOld ? [`${key} ${old}, and is not the result of its job`] : []
   })
   const present = new Set(objects.map(({ key }) => key))
   const gone = accepted.flatMap(({ jobId }) => {

@@ -220,11 +220,11 @@ async function gather(
     // Its id follows from its name by a rule of ingest; without a record it is lost under any name.
     return { jobId: record?.jobId ?? name, owner: publisher, name }
   })
+  const { orphanAgeMs, sweepEveryMs } = scaledTimings(divisor)
   return {
     accepted: [...accepted, ...byEvent],
     ...{ ...remains, sightings, foreignAnswers },
     faults: injected,
-    orphanAgeMs: scaledTimings(divisor).orphanAgeMs,
-    deletionGraceMs,
+    ...{ orphanAgeMs, sweepEveryMs, deletionGraceMs },
   }
 }

@@ -36,7 +36,7 @@ export async function verifyJobs(
     const verdicts = judge({
       ...remains,
       accepted: ended,
-      ...{ sightings: [], foreignAnswers: [], faults: [], orphanAgeMs },
+      ...{ sightings: [], foreignAnswers: [], faults: [], orphanAgeMs, sweepEveryMs },
       deletionGraceMs: deletedWithinMs + 2 * sweepEveryMs,
     }).filter(({ invariant }) => toldByRemains.has(invariant))
     const isGood = verdicts.every(({ violations }) => violations.length === 0)

@@ -26,11 +26,15 @@ export async function mountSmallDisk(path: string, bytes: number): Promise<Small
       const { bavail, bsize } = await statfs(path)
       const size = Math.max(0, bavail * bsize - leftFreeBytes)
       // By its handle, for whoever cleans up the folder may remove it at any moment.
-      await using file = await open(ballast, 'w')
-      await file.writeFile(Buffer.alloc(size)).catch(async (error) => {
-        if (error.code !== 'ENOSPC') throw error // Somebody else has written meanwhile.
-        await file.truncate(Math.max(0, (await file.stat()).size - leftFreeBytes))
-      })
+      const file = await open(ballast, 'w')
+      try {
+        await file.writeFile(Buffer.alloc(size)).catch(async (error) => {
+          if (error.code !== 'ENOSPC') throw error // Somebody else has written meanwhile.
+          await file.truncate(Math.max(0, (await file.stat()).size - leftFreeBytes))
+        })
+      } finally {
+        await file.close()
+      }
     },
     // A service that cleans up its own folder may have removed it.
     makeRoom: () => rm(ballast, { force: true }),

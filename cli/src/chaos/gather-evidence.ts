@@ -13,11 +13,12 @@ export async function storyOf(bus: Bus): Promise<Pick<Evidence, 'records' | 'eve
   return { records, events: stored.map(({ body }) => anyEvent.parse(body)) }
 }
 
-/** What a judge needs of a system that is at rest, apart from what its clients and its enemies did. */
+/** What a judge needs of a system, apart from what its clients and its enemies did. */
 export async function gatherEvidence(
   bus: Bus,
   objects: ObjectStore,
 ): Promise<Pick<Evidence, 'records' | 'events' | 'objects' | 'nowMs'>> {
-  const found = await agesOf(objects, 'jobs/')
-  return { ...(await storyOf(bus)), objects: found, nowMs: await bus.timeMs() }
+  // In this order, for a job may complete meanwhile: whoever is completed by its record has its video stored.
+  const story = await storyOf(bus)
+  return { ...story, objects: await agesOf(objects, 'jobs/'), nowMs: await bus.timeMs() }
 }

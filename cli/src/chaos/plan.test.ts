@@ -38,8 +38,14 @@ it('draws only the kinds that are asked for, and the same jobs', () => {
   expect(jobs).toEqual(planChaos(1, 2).jobs)
 })
 
-it('submits as many jobs as are asked for', () => {
-  expect(planChaos(1, 2, undefined, 90).jobs).toHaveLength(180)
+it('submits as many jobs as are asked for, and no more work than a worker can do', () => {
+  for (const aMinute of [24, 90, 600]) {
+    const { jobs, durationMs } = planChaos(1, 2, undefined, aMinute)
+    expect(jobs).toHaveLength(2 * aMinute)
+    const seconds = jobs.map(({ prompt }) => Number(/seconds=([\d.]+)/.exec(prompt)?.[1]))
+    const workMs = seconds.reduce((sum, each) => sum + each * 1_000, 0)
+    expect(workMs).toBeLessThan(durationMs / 2)
+  }
 })
 
 it('plans both doors, several keys, repeated requests and cancellations', () => {

@@ -78,6 +78,8 @@ export type ChaosPlan = {
 
 /** Unless somebody asks for more. */
 export const usualJobsPerMinute = 24
+/** A render of theirs takes less than this. */
+const usualLongestMs = 2_000
 /** How many keys submit jobs. */
 export const owners = 3
 
@@ -139,7 +141,10 @@ export function planChaos(
   const durationMs = minutes * minuteMs
   const random = seededRandom(seed)
   const clockVictim = pick(onNode, random)
-  const jobs = planJobs(Math.max(1, Math.round(jobsPerMinute * minutes)), durationMs, random)
+  // One worker renders all of them, and has as much work whatever their number.
+  const longestMs = Math.round(usualLongestMs * Math.min(1, usualJobsPerMinute / jobsPerMinute))
+  const count = Math.max(1, Math.round(jobsPerMinute * minutes))
+  const jobs = planJobs({ count, durationMs, longestMs }, random)
   return { seed, durationMs, clockVictim, jobs, faults: planFaults(durationMs, only, random) }
 }
 
@@ -158,11 +163,14 @@ function planFaults(durationMs: number, only: readonly FaultKind[], random: Rand
   return faults
 }
 
-function planJobs(count: number, durationMs: number, random: Random): PlannedJob[] {
+function planJobs(
+  { count, durationMs, longestMs }: { count: number; durationMs: number; longestMs: number },
+  random: Random,
+): PlannedJob[] {
   const times = Array.from({ length: count }, () => random(durationMs)).sort((a, b) => a - b)
   return times.map((atMs, number): PlannedJob => {
     const isByEvent = random(4) === 0
-    const seconds = `null:seconds=${random(20) / 10}`
+    const seconds = `null:seconds=${random(longestMs / 100) / 10}`
     return {
       atMs,
       name: `chaos-${number}`,

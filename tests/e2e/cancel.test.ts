@@ -83,9 +83,12 @@ describe('cancelling', () => {
         (await broker.factsOfType('render.cancelled')).map((e) => [e.jobId, e]),
       )
       let cancelled = 0
+      let repeated = 0
       let longestMs = 0
-      for (const { jobId, isHanging, sentAtMs, answered } of done) {
+      for (const { jobId, isHanging, sentAtMs, answers } of done) {
         const { status } = await owner.status(jobId)
+        const answered = answers.at(-1)
+        repeated += answers.length - 1
         if (status === 'completed') {
           // Its end came first, or while the worker was told.
           expect([200, 409], jobId).toContain(answered)
@@ -94,7 +97,11 @@ describe('cancelling', () => {
           continue
         }
         cancelled++
-        expect([status, answered], jobId).toEqual(['cancelled', 200])
+        expect(status, jobId).toBe('cancelled')
+        // The first of several may have been carried out, although its answer was late.
+        expect(answers.length === 1 ? [200] : [200, 409], `${jobId}: ${answers}`).toContain(
+          answered,
+        )
         await expectNothingLeft(jobId)
         const freedAtMs = stopped.get(jobId)?.atMs
         if (freedAtMs) longestMs = Math.max(longestMs, freedAtMs - sentAtMs)
@@ -105,7 +112,7 @@ describe('cancelling', () => {
       console.log(
         `cancels: ${done.length} cancels, ${cancelled} cancelled, ${done.length - cancelled} completed, ` +
           `${stopped.size} while a worker had the job, device free after ` +
-          `${(longestMs / 1_000).toFixed(1)} s at most; seed ${seed}`,
+          `${(longestMs / 1_000).toFixed(1)} s at most, ${repeated} asked again after a 503; seed ${seed}`,
       )
     },
     testTimeoutMs,

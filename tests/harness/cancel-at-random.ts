@@ -7,8 +7,8 @@ export type RandomCancel = {
   /** Whether its render never ends by itself. */
   isHanging: boolean
   sentAtMs: number
-  /** The status of the answer. */
-  answered: number
+  /** The statuses of the answers: whoever is told that the system is busy asks again. */
+  answers: number[]
 }
 
 type CancelOptions = { seed: number; cancels: number }
@@ -17,6 +17,8 @@ type CancelOptions = { seed: number; cancels: number }
 const lanes = 3
 /** One render in so many hangs. */
 const hangingEvery = 8
+const askAgainMs = 500
+const askedMax = 20
 const prompt = 'null:prepared null:seconds=0.3'
 
 /**
@@ -45,8 +47,12 @@ export async function cancelAtRandom(client: Client, { seed, cancels }: CancelOp
       const { jobId } = await client.submit({ prompt: isHanging ? `${prompt} null:hang` : prompt })
       await pause(part * usualMs) // The random moment is the test; there is nothing to wait for.
       const sentAtMs = Date.now()
-      const { status } = await client.cancel(jobId)
-      done.push({ jobId, isHanging, sentAtMs, answered: status })
+      const answers: number[] = []
+      while (answers.length < askedMax && (answers.at(-1) ?? 503) === 503) {
+        if (answers.length > 0) await pause(askAgainMs)
+        answers.push((await client.cancel(jobId)).status)
+      }
+      done.push({ jobId, isHanging, sentAtMs, answers })
       await client.untilView(jobId, ({ finished_at }) => finished_at !== null)
     }
   }

@@ -87,6 +87,14 @@ describe.skipIf(!hasRunPodSdk())('workers at RunPod (npm run setup -- --with run
   })
 
   it('come before the eyes of the client who waits, stage by stage', async () => {
+    // Those of the test before have left; the orchestrator may still be writing that down.
+    await until(
+      async () => {
+        const wakes = (await system.client.health()).scale?.wakes
+        return wakes && wakes.intended + wakes.rung + wakes.started + wakes.ready === 0
+      },
+      { what: 'the end of the wake-ups before' },
+    )
     const key = await system.createKey('watcher')
     const { jobId } = await system.clientWith(key).submit({ prompt: 'null:seconds=0.5' })
     const views = await followProgress(system.url, key, jobId)

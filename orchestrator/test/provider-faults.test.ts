@@ -64,7 +64,8 @@ it(
           most = Math.max(most, live.length)
           return live.find(({ wakeId, state }) => state === 'rung' && !known.has(wakeId))
         },
-        { what: 'a wake-up' },
+        // The broker keeps the consumer of each such list for minutes, and only so many.
+        { what: 'a wake-up', everyMs: 200 },
       )
 
     async function workOn(job: JobRecord, { wakeId }: Wake) {

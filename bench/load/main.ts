@@ -93,12 +93,15 @@ async function measure(): Promise<boolean> {
     posts.push(posted)
     submitted.push({ jobId: dataOf(posted.body, acceptedSchema).job_id, key })
   }
-  if (submitsASecond > 0) await doAtPace(submitsASecond, jobs, submit)
-  else await doAtOnce(clientsAtOnce, jobs, submit)
+  try {
+    if (submitsASecond > 0) await doAtPace(submitsASecond, jobs, submit)
+    else await doAtOnce(clientsAtOnce, jobs, submit)
+  } finally {
+    clearInterval(looking)
+  }
   const queuedMs = performance.now() - queueingSinceMs
   const submitSpent = queueing()
   agent.destroy()
-  clearInterval(looking)
   const queued = await memoryOf(system)
 
   const randomStatus = async () => {

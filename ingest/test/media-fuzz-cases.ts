@@ -29,7 +29,8 @@ export type MediaFuzz = {
 }
 
 export async function createMediaFuzz(): Promise<MediaFuzz> {
-  const { images, audios } = { images: await validImages(), audios: await validAudios() }
+  const images = await validImages()
+  const audios = await validAudios()
   const mediaOf = (kind: Kind, all: Record<string, Buffer>) =>
     Object.entries(all).map(([name, bytes]) => ({ kind, name, bytes }))
   const valid = [...mediaOf('image', images), ...mediaOf('audio', audios)]

@@ -3,6 +3,7 @@ import { until } from '@avatar/service-kit/testing'
 import { afterAll, expect, it } from 'vitest'
 import { hasFfmpeg } from './media-fixtures.ts'
 import { createMediaFuzz, type Kind, type MediaFuzz } from './media-fuzz-cases.ts'
+import { quantile } from './quantile.ts'
 import { useRestWorld } from './rest-world.ts'
 
 /** At night there are more; a seed that failed is given again. */
@@ -53,9 +54,6 @@ async function sendUntilAnswered(body: FormData) {
     await systemClock.wait(comeAgainMs)
   }
 }
-
-const quantile = (numbers: readonly number[], share: number) =>
-  numbers.toSorted((one, other) => one - other)[Math.floor(numbers.length * share)] ?? 0
 
 it.runIf(hasFfmpeg)(
   'damaged media are accepted or refused, whatever is damaged, and nothing of them stays',

@@ -6,6 +6,7 @@ import { until } from '@avatar/service-kit/testing'
 import sharp from 'sharp'
 import { afterAll, expect, it } from 'vitest'
 import { wav } from './media-fixtures.ts'
+import { quantile } from './quantile.ts'
 import { rawUpload } from './raw-connection.ts'
 import { portrait, useRestWorld } from './rest-world.ts'
 import type { Attack, AttackOutcome } from './slow-clients-process.ts'
@@ -78,9 +79,6 @@ async function attackOnce() {
   return { beside, ...outcome }
 }
 
-const p95 = (timesMs: readonly number[]) =>
-  timesMs.toSorted((one, other) => one - other)[Math.floor(timesMs.length * 0.95)] ?? 0
-
 it(
   'hundreds of clients that dawdle and hang up leave nothing behind, and keep nobody waiting',
   async () => {
@@ -110,7 +108,12 @@ it(
     }
     expect(await until(served, { what: 'an answer' })).toBe(201)
 
-    const [quiet, busy] = [before, beside].map((all) => p95(all.flatMap(({ timesMs }) => timesMs)))
+    const [quiet, busy] = [before, beside].map((all) =>
+      quantile(
+        all.flatMap(({ timesMs }) => timesMs),
+        0.95,
+      ),
+    )
     const [idle, worked] = [before, beside].map((all) =>
       all.reduce((sum, { processorMs }) => sum + processorMs, 0),
     )

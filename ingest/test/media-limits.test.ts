@@ -156,16 +156,20 @@ describe('a checker process', () => {
     await until(() => isReplaced(world, first))
   })
 
-  it('is replaced after an unreadable image, and kept after a refused one', async () => {
+  it('is replaced after an image that its decoder could not read, and kept after others', async () => {
     const world = await createWorld({ concurrency: 1 })
     await world.checks.start()
     const first = await world.checkerPids()
     const gif = await world.upload(await plain(200, 200, '#456').gif().toBuffer())
     await world.refused(world.checks.checkImage(gif, world.outDir), 'INVALID_IMAGE_FORMAT')
-    expect(await world.checkerPids()).toEqual(first)
-
     const cut = await world.upload((await portrait()).subarray(0, 1_000))
     await world.refused(world.checks.checkImage(cut, world.outDir), 'IMAGE_UNREADABLE')
+    expect(await world.checkerPids()).toEqual(first)
+
+    const damaged = await photo(300, 300).png().toBuffer()
+    damaged.fill(0, Math.floor(damaged.length / 2))
+    const path = await world.upload(damaged)
+    await world.refused(world.checks.checkImage(path, world.outDir), 'IMAGE_UNREADABLE')
     await until(() => isReplaced(world, first))
   })
 
@@ -209,6 +213,27 @@ describe('a checker process', () => {
     await until(async () => (await pidsNaming(world.tempDir)).length === 0)
     await until(async () => (await readdir(world.tempDir)).length === 0)
   })
+
+  it.runIf(isLinux)(
+    'finds the code that the first of them compiled, and nothing that others left',
+    async () => {
+      const world = await createWorld({ concurrency: 1, bounds: { checkerWornChecks: 1 } })
+      await world.checks.start()
+      const image = await world.upload(await portrait())
+      const codeOf = async (pids: readonly number[]) => {
+        const home = (await readFile(`/proc/${pids[0]}/cmdline`, 'utf8')).split('\0').at(-2) ?? ''
+        const cache = join(home, 'compile-cache')
+        return { cache, names: await readdir(cache, { recursive: true }) }
+      }
+      const first = await world.checkerPids()
+      const compiled = await codeOf(first)
+      expect(compiled.names.length).toBeGreaterThan(5)
+      await writeFile(join(compiled.cache, 'left'), '')
+      await world.checks.checkImage(image, world.outDir)
+      await until(() => isReplaced(world, first))
+      expect(await codeOf(await world.checkerPids())).toMatchObject({ names: compiled.names })
+    },
+  )
 })
 
 describe('the decoder', () => {

@@ -4,6 +4,7 @@
  * request may wait for its start.
  */
 import { rmSync } from 'node:fs'
+import { flushCompileCache } from 'node:module'
 import sharp from 'sharp'
 import type { CheckerReply, CheckerRequest } from './checker-protocol.ts'
 import { gateWav } from './gate-wav.ts'
@@ -32,6 +33,8 @@ process.on('disconnect', () => {
 process.on('message', async (request: CheckerRequest) => reply(await answer(request)))
 
 await warmUp()
+// Node writes it at an exit, and a checker is killed.
+flushCompileCache()
 reply({ kind: 'ready' })
 
 async function answer(request: CheckerRequest): Promise<CheckerReply> {
@@ -40,9 +43,10 @@ async function answer(request: CheckerRequest): Promise<CheckerReply> {
     return { kind: 'done', value, usage: usage() }
   } catch (error) {
     if (error instanceof MediumRefused) {
-      const { code, details, explanation, cause } = error
+      const { code, details, explanation, cause, isOfDecoder } = error
       const reason = describe(cause)
-      return { kind: 'refused', code, details, explanation, reason, usage: usage() }
+      const fault = { code, details, explanation, reason, isOfDecoder }
+      return { kind: 'refused', ...fault, usage: usage() }
     }
     return { kind: 'failed', errno: errnoOf(error), reason: describe(error), usage: usage() }
   }

@@ -3,6 +3,7 @@ import type { z } from 'zod'
 import type { CheckBounds } from './check-bounds.ts'
 import { CheckerDied, type CheckerProcess, startCheckerProcess } from './checker-process.ts'
 import type { Answer, CheckerRequest } from './checker-protocol.ts'
+import { createCompiledCode } from './compiled-code.ts'
 
 /** A medium took a process past its limits or crashed it. */
 export class MediumTooCostly extends Error {
@@ -31,8 +32,8 @@ type Place = { process?: Promise<CheckerProcess> | undefined; isWarm: boolean }
 const fullDiskErrnos: ReadonlySet<unknown> = new Set(['ENOSPC', 'EDQUOT'])
 
 /**
- * Keeps as many warm checkers as checks may run at once. A checker that is worn out, has met an
- * unreadable image or died is replaced in the background, so that the next check finds a warm one.
+ * Keeps as many warm checkers as checks may run at once. A checker that is worn out, whose decoder has
+ * met an unreadable image or that died is replaced in the background, so that the next check finds a warm one.
  */
 export function createCheckerPool(options: {
   concurrency: number
@@ -43,6 +44,7 @@ export function createCheckerPool(options: {
   const { concurrency, tempDir, bounds, log } = options
   const places = Array.from({ length: concurrency }, (): Place => ({ isWarm: false }))
   const free: Place[] = [...places]
+  const compiled = createCompiledCode()
   let waiting: PromiseWithResolvers<Place>[] = []
   let stopping = new AbortController()
   const running = new Set<Promise<unknown>>()
@@ -50,7 +52,7 @@ export function createCheckerPool(options: {
   /** The process of a place, started if there is none. */
   function warm(place: Place): Promise<CheckerProcess> {
     if (stopping.signal.aborted) return Promise.reject(new AppError('DRAINING'))
-    place.process ??= startCheckerProcess({ tempDir, bounds }).then(
+    place.process ??= startCheckerProcess({ tempDir, bounds, compiled }).then(
       (process) => {
         place.isWarm = true
         return process
@@ -94,7 +96,7 @@ export function createCheckerPool(options: {
     }
     try {
       const answer = await process.ask(request, wallMs)
-      const metBadMedium = answer.kind === 'refused' && answer.code === 'IMAGE_UNREADABLE'
+      const metBadMedium = answer.kind === 'refused' && answer.isOfDecoder
       if (process.isWorn || metBadMedium) replaceSoon(place)
       return answer
     } catch (error) {

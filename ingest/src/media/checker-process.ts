@@ -9,6 +9,7 @@ import {
   type CheckerRequest,
   checkerReplySchema,
 } from './checker-protocol.ts'
+import { type CompiledCode, compileCacheOf } from './compiled-code.ts'
 import { complaintOf, killGroup, spawnLimited } from './limited-process.ts'
 
 /** A warm child process that checks media, one request at a time. */
@@ -32,20 +33,23 @@ export class CheckerDied extends Error {
 }
 
 /**
- * Starts a checker and resolves when it is ready.
+ * Starts a checker and resolves when it is ready. `compiled` spares it half of the processor time of a start.
  *
  * @throws Error when it does not become ready, which is never a medium's fault
  */
 export async function startCheckerProcess(options: {
   tempDir: string
   bounds: CheckBounds
+  compiled: CompiledCode
 }): Promise<CheckerProcess> {
-  const { tempDir, bounds } = options
+  const { tempDir, bounds, compiled } = options
   await mkdir(tempDir, { recursive: true })
   const home = await mkdtemp(join(tempDir, 'checker-'))
+  await compiled.writeTo(home)
   const checker = converse(spawnChecker(home, bounds), home, bounds)
   try {
     await checker.untilReady
+    await compiled.keepFrom(home)
     return checker
   } catch (error) {
     await checker.stop()
@@ -63,7 +67,7 @@ function spawnChecker(home: string, bounds: CheckBounds): ChildProcess {
       fileBytes: bounds.fileBytes,
     },
     workingDir: home,
-    env: { TMPDIR: home, UV_THREADPOOL_SIZE: '2' },
+    env: { TMPDIR: home, UV_THREADPOOL_SIZE: '2', NODE_COMPILE_CACHE: compileCacheOf(home) },
     stdio: ['ignore', 'ignore', 'pipe', 'ipc'],
   })
 }

@@ -124,6 +124,7 @@ export const checkerReplySchema = z.discriminatedUnion('kind', [
     /** For the caller, in place of the summary of the code. */
     explanation: z.string().optional(),
     reason: z.string().optional(),
+    isOfDecoder: z.boolean(),
     usage: usageSchema,
   }),
   z.object({

@@ -139,11 +139,20 @@ const sentences = {
     'The image is a PNG in the variant of iPhone apps (CgBI), which nothing else reads; export it again.',
 } as const
 
-function unreadable(problem: keyof typeof sentences | undefined, cause?: unknown): MediumRefused {
+function unreadable(problem: keyof typeof sentences): MediumRefused {
+  return new MediumRefused('IMAGE_UNREADABLE', named(problem))
+}
+
+function undecodable(source: Source, cause: unknown): MediumRefused {
+  const problem = problemOf(source)
   return new MediumRefused('IMAGE_UNREADABLE', {
-    ...(problem ? { message: sentences[problem], details: { problem } } : {}),
-    cause,
+    ...(problem ? named(problem) : {}),
+    ...{ cause, isOfDecoder: true },
   })
+}
+
+function named(problem: keyof typeof sentences) {
+  return { message: sentences[problem], details: { problem } }
 }
 
 /** Why the decoder refuses a picture. Undefined when it is none that can be named. */
@@ -168,9 +177,9 @@ async function decodeAndEncode(
     return await encode(source.picture)
   } catch (cause) {
     const mended = source.png && (await mendPng(source.png))
-    if (!mended) throw unreadable(problemOf(source), cause)
+    if (!mended) throw undecodable(source, cause)
     return await encode(mended).catch((again: unknown) => {
-      throw unreadable(problemOf(source), again)
+      throw undecodable(source, again)
     })
   }
 }

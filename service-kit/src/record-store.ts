@@ -1,7 +1,7 @@
 import { addAbortListener } from 'node:events'
 import type { BucketSpec } from '@avatar/contracts'
 import type { JsMsg } from '@nats-io/jetstream'
-import type { KV, KvEntry, Kvm } from '@nats-io/kv'
+import type { KvEntry, Kvm } from '@nats-io/kv'
 import { headers } from '@nats-io/transport-node'
 import type { z } from 'zod'
 import { type OrderedSource, readInOrder } from './bus-ordered.ts'
@@ -47,7 +47,11 @@ export type RecordStore<T> = {
     revision: number,
     options?: WriteOptions,
   ): Promise<number | 'conflict'>
-  /** Every present value, in no particular order; for small buckets. */
+  /**
+   * Every present value, held in memory together: a hundred thousand job records take 0.5 GB.
+   *
+   * @throws AppError BROKER_UNAVAILABLE, UNEXPECTED for a value that does not follow its schema
+   */
   list(): Promise<T[]>
   /**
    * Yields every present value, then every change, until the signal aborts or the watch breaks. A
@@ -65,6 +69,8 @@ export type RecordStore<T> = {
 }
 
 const tryMs = 2_000
+/** A hundred thousand records take seconds. A reading that waits for what is no longer there ends here. */
+const listWithinMs = 60_000
 /** A write on its way through the cluster is through, or waits for a leader. */
 const inProcessMs = 100
 /** A marker may expire, and another writer may create the key, between a try and the look after it. */
@@ -94,7 +100,9 @@ export async function openRecordStore<S extends z.ZodType>(
   type T = z.output<S>
   const { client, manager, kvm, askStorage, mover, clock, onReconnect } = broker
   const kv = await kvm.open(bucket.name, { bindOnly: true, allow_direct: false, timeout: tryMs })
+  const stream = `KV_${bucket.name}`
   const subject = (key: string) => `$KV.${bucket.name}.${key}`
+  const keyOf = (message: JsMsg) => message.subject.slice(subject('').length)
   let watches = 0
   /** What this process writes, until a watch tells it: often before the write is answered, so by its text. */
   const untold = new Map<string, T>()
@@ -158,7 +166,7 @@ export async function openRecordStore<S extends z.ZodType>(
   function firstFrom(revision: number, pattern: string) {
     // The client library's type leaves `next_by_subj` out, which the broker knows here as in a direct read.
     const query = { seq: revision, next_by_subj: subject(pattern) }
-    return orUnavailable(manager.streams.getMessage(`KV_${bucket.name}`, query))
+    return orUnavailable(manager.streams.getMessage(stream, query))
   }
 
   return {
@@ -188,13 +196,27 @@ export async function openRecordStore<S extends z.ZodType>(
     update: async (key, value, revision, options) =>
       (await write(key, value, revision, options)) ?? 'conflict',
     async list() {
-      const entries = await orUnavailable(allEntries(kv))
-      return entries.flatMap((entry) =>
-        entry && isPresent(entry) ? [parse(entry.key, entry.json())] : [],
-      )
+      const reading = await readInOrder(broker, stream, { subject: subject('>') })
+      const tooLate = AbortSignal.timeout(listWithinMs)
+      const stopping = addAbortListener(tooLate, () => reading.stop())
+      // By key, for what changes meanwhile is read again.
+      const found = new Map<string, T>()
+      try {
+        if (reading.pending === 0) return []
+        for await (const message of reading.messages) {
+          const key = keyOf(message)
+          if (isValue(message)) found.set(key, parse(key, message.json()))
+          else found.delete(key)
+          if (message.info.pending === 0) return [...found.values()]
+        }
+        throw new AppError('BROKER_UNAVAILABLE')
+      } finally {
+        stopping[Symbol.dispose]()
+        await reading.close()
+      }
     },
     async *watch(signal, onCurrent = () => undefined, fromRevision = 0, pattern = '>') {
-      const reading = await readInOrder(broker, `KV_${bucket.name}`, {
+      const reading = await readInOrder(broker, stream, {
         subject: subject(pattern),
         sequence: fromRevision || undefined,
       })
@@ -208,7 +230,7 @@ export async function openRecordStore<S extends z.ZodType>(
         if (isCurrent) onCurrent()
         for await (const message of reading.messages) {
           const { seq: revision } = message
-          const key = message.subject.slice(subject('').length)
+          const key = keyOf(message)
           try {
             yield { key, value: read(key, message), revision, isUpdate: isCurrent }
           } catch (error) {
@@ -237,10 +259,4 @@ function isValue({ headers, data }: JsMsg): boolean {
 /** False for a marker: the server's own markers have no operation that the library knows, and no value. */
 function isPresent({ operation, value }: KvEntry): boolean {
   return operation === 'PUT' && value.length > 0
-}
-
-async function allEntries(kv: KV) {
-  const keys: string[] = []
-  for await (const key of await kv.keys()) keys.push(key)
-  return Promise.all(keys.map((key) => kv.get(key)))
 }

@@ -180,6 +180,26 @@ describe('a watch of what this process writes', () => {
   })
 })
 
+describe('a list', () => {
+  it('tells each value once, whatever is written meanwhile, and leaves nothing at the broker', async () => {
+    const keys = await world.bus.records(buckets.apikey, schema)
+    const before = await keys.list()
+    const owner = randomUUID()
+    const numbers = Array.from({ length: 500 }, (_, n) => n)
+    const revisions = await Promise.all(numbers.map((n) => keys.create(`${owner}.${n}`, { n })))
+    const changing = Promise.all(
+      numbers.map((n) => keys.update(`${owner}.${n}`, { n: n + 500 }, Number(revisions[n]))),
+    )
+    expect(await keys.list()).toHaveLength(before.length + numbers.length)
+    await changing
+    const after = (await keys.list()).map(({ n }) => n)
+    expect(after).toEqual(expect.arrayContaining(numbers.map((n) => n + 500)))
+    expect(after).toHaveLength(before.length + numbers.length)
+    const left = await Array.fromAsync(world.raw.manager.consumers.list('KV_apikey'))
+    expect(left).toEqual([])
+  })
+})
+
 describe('a watch whose consumer the broker has lost', () => {
   it('ends, for another one to go on behind it', async () => {
     const { state, ended } = follow(records)

@@ -38,25 +38,33 @@ export async function chaos(options: ChaosOptions, context: CommandContext): Pro
   try {
     const report = await runChaos(plan, { env, write, signal: stop.requested })
     if (stop.requested.aborted) return exitCodes.interrupted
-    stdout.write(options.json ? `${JSON.stringify(viewOf(report))}\n` : textOf(report, options))
-    const missing = leftOutWhole(countFaults(report), options.only)
-    for (const { kind, why } of missing) stderr.write(`avatar: no ${kind} happened: ${why}\n`)
-    return isKept(report) && missing.length === 0 ? exitCodes.ok : exitCodes.failed
+    stdout.write(
+      options.json ? `${JSON.stringify(viewOf(report, options))}\n` : textOf(report, options),
+    )
+    for (const { kind, why } of missingOf(report, options))
+      stderr.write(`avatar: no ${kind} happened: ${why}\n`)
+    return isKept(report, options) ? exitCodes.ok : exitCodes.failed
   } finally {
     stop.forget()
   }
 }
 
-function isKept({ verdicts, unsettled }: ChaosReport): boolean {
-  return unsettled === undefined && verdicts.every(({ violations }) => violations.length === 0)
+/** The faults that were asked for by name and never happened. */
+function missingOf(report: ChaosReport, { only }: ChaosOptions) {
+  return leftOutWhole(countFaults(report), only)
 }
 
-function viewOf(report: ChaosReport) {
+function isKept(report: ChaosReport, options: ChaosOptions): boolean {
+  const holds = report.verdicts.every(({ violations }) => violations.length === 0)
+  return holds && report.unsettled === undefined && missingOf(report, options).length === 0
+}
+
+function viewOf(report: ChaosReport, options: ChaosOptions) {
   const { plan, verdicts, unsettled, settledMs } = report
   return {
     seed: plan.seed,
     minutes: plan.durationMs / 60_000,
-    kept: isKept(report),
+    kept: isKept(report, options),
     invariants: verdicts,
     faults: Object.fromEntries(countFaults(report).map(({ kind, done }) => [kind, done])),
     left_out: Object.fromEntries(

@@ -3,7 +3,7 @@ import { mkdtemp, readFile, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { deflateSync } from 'node:zlib'
-import type { Random } from '@avatar/service-kit'
+import { pick, type Random } from '@avatar/service-kit'
 import sharp from 'sharp'
 import {
   blackPng,
@@ -206,10 +206,4 @@ function withFlips(bytes: Buffer, flips: number, withinBytes: number, random: Ra
 
 function noise(length: number, random: Random): Buffer {
   return Buffer.from(Array.from({ length }, () => random(256)))
-}
-
-function pick<T>(items: readonly T[], random: Random): T {
-  const item = items[random(items.length)]
-  if (item === undefined) throw new Error('nothing to pick from')
-  return item
 }

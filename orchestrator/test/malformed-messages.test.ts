@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto'
 import { poolUserPermissions, servicePermissions } from '@avatar/contracts'
-import { seededRandom } from '@avatar/service-kit'
+import { pick, seededRandom } from '@avatar/service-kit'
 import { until } from '@avatar/service-kit/testing'
 import type { NatsConnection } from '@nats-io/transport-node'
 import { afterAll, beforeAll, expect, it } from 'vitest'
@@ -28,19 +28,13 @@ const mayPublish = {
 } as const
 
 const random = seededRandom(seed)
-const pick = <T>(items: readonly T[]): T => {
-  const item = items[random(items.length)]
-  if (item === undefined) throw new Error('nothing to pick from')
-  return item
-}
-
 const types = ['started', 'completed', 'failed', 'released', 'cancelled', 'nonsense']
 /** A subject that the pattern allows, whose tokens mean something or nothing. */
 function subjectOf(pattern: string): string {
   const token = () =>
-    pick([randomUUID(), 'local', 'runpod', 'w1', 'x'.repeat(200), '0', '__proto__', 'ü'])
+    pick([randomUUID(), 'local', 'runpod', 'w1', 'x'.repeat(200), '0', '__proto__', 'ü'], random)
   return pattern
-    .replace('evt.render.*', () => `evt.render.${pick(types)}`)
+    .replace('evt.render.*', () => `evt.render.${pick(types, random)}`)
     .replace(/\*/g, token)
     .replace(/>$/, token)
 }
@@ -64,7 +58,10 @@ function payload(): Uint8Array | string {
     case 4:
       return 'x'.repeat(random(100_000))
     default: {
-      const some = Array.from({ length: random(14) }, () => [pick(fields), pick(values)] as const)
+      const some = Array.from(
+        { length: random(14) },
+        () => [pick(fields, random), pick(values, random)] as const,
+      )
       return JSON.stringify(Object.fromEntries(some))
     }
   }

@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto'
 import type { JobRecord, Wake } from '@avatar/contracts'
-import { seededRandom, until } from '@avatar/service-kit/testing'
+import { pick, seededRandom, until } from '@avatar/service-kit/testing'
 import { afterAll, beforeAll, expect, it } from 'vitest'
 import type { RingEnd } from './doorbell-server.ts'
 import { scaleWorld } from './scale-world.ts'
@@ -84,10 +84,7 @@ it(
     }
 
     while (count() < faults) {
-      const planned = Array.from(
-        { length: 1 + random(faultsAtOnce) },
-        () => kinds[random(kinds.length)] ?? 'silent',
-      )
+      const planned = Array.from({ length: 1 + random(faultsAtOnce) }, () => pick(kinds, random))
       let silent = planned.filter((kind) => kind === 'silent').length
       scale.doorbells.plan(planned.filter((kind): kind is RingEnd & Kind => kind !== 'silent'))
       const rings = scale.doorbells.rings.length

@@ -10,3 +10,13 @@ export function seededRandom(seed: number): Random {
     return Math.floor((((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32) * below)
   }
 }
+
+/**
+ * One of the items, each as likely as another.
+ *
+ * @throws Error when there is none
+ */
+export function pick<T>(items: readonly T[], random: Random): T {
+  if (items.length === 0) throw new Error('there is nothing to pick from')
+  return items[random(items.length)] as T // The number is below the length.
+}

@@ -1,4 +1,4 @@
-export { type Random, seededRandom } from '../src/seeded-random.ts'
+export { pick, type Random, seededRandom } from '../src/seeded-random.ts'
 export { mountSmallDisk, type SmallDisk } from '../src/small-disk.ts'
 export * from './hand-clock.ts'
 export * from './run-main.ts'

@@ -1,6 +1,6 @@
 import { setTimeout as pause } from 'node:timers/promises'
 import { processNames } from '@avatar/contracts'
-import { seededRandom } from '@avatar/service-kit/testing'
+import { pick, seededRandom } from '@avatar/service-kit/testing'
 import type { System, Victim } from './system.ts'
 
 type ChaosOptions = {
@@ -23,8 +23,8 @@ export async function killAtRandom(system: System, options: ChaosOptions): Promi
   const killed: Victim[] = []
   while (killed.length < kills) {
     await pause(random(pauseMs)) // The random moment is the test; there is nothing to wait for.
-    const first = victims[random(victims.length)] ?? 'ingest'
-    const second = victims[random(victims.length)] ?? 'ingest'
+    const first = pick(victims, random)
+    const second = pick(victims, random)
     const isPair = random(4) === 0 && second !== first && killed.length + 2 <= kills
     const now = isPair ? [first, second] : [first]
     await Promise.all(now.map((victim) => system.kill(victim)))

@@ -1,5 +1,11 @@
 export { processNames } from '@avatar/contracts'
-export { mountSmallDisk, type SmallDisk, seededRandom, until } from '@avatar/service-kit/testing'
+export {
+  mountSmallDisk,
+  pick,
+  type SmallDisk,
+  seededRandom,
+  until,
+} from '@avatar/service-kit/testing'
 export { startAnotherWorker, suspend } from './another-worker.ts'
 export { cancelMany, holdWorkers, submitMany } from './backlog.ts'
 export { createBalancedClient, type StreamedFact, uploadSlowly } from './balanced-client.ts'

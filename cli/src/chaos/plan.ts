@@ -5,7 +5,7 @@ import {
   serviceNames,
   services,
 } from '@avatar/contracts'
-import { type Random, seededRandom } from '@avatar/service-kit'
+import { pick, type Random, seededRandom } from '@avatar/service-kit'
 
 /** What can be signalled: every process of `avatar up`, and the sidecar's render process. */
 export type Victim = ProcessName | 'render'
@@ -198,10 +198,6 @@ function shuffled<T>(items: readonly T[], random: Random): T[] {
     mixed[other] = mine
   }
   return mixed
-}
-
-function pick<T>(items: readonly T[], random: Random): T {
-  return items[random(items.length)] ?? never()
 }
 
 function entriesOf<K extends string, V>(table: Readonly<Record<K, V>>): [K, V][] {

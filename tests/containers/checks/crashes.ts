@@ -1,6 +1,6 @@
 import { setTimeout as pause } from 'node:timers/promises'
 import { expect, it } from 'vitest'
-import { seededRandom } from '../../harness/index.ts'
+import { pick, seededRandom } from '../../harness/index.ts'
 import { running, type Stack } from '../stack.ts'
 
 const kills = 20
@@ -45,7 +45,7 @@ export function checkCrashes(stackOf: () => Stack) {
     const successors = new Map<string, Promise<unknown>>()
     while (victims.length < kills) {
       await pause(random(pauseMs)) // The random moment is the test; there is nothing to wait for.
-      const victim = running[random(running.length)] ?? 'ingest'
+      const victim = pick(running, random)
       // None is killed again before its successor is healthy.
       await successors.get(victim)
       victims.push(victim)

@@ -1,4 +1,4 @@
-import { seededRandom } from '@avatar/service-kit/testing'
+import { pick, seededRandom } from '@avatar/service-kit/testing'
 
 /**
  * What can go wrong with a doorbell. `429`, `500`, `no-credit`: refused. `lost`: taken, and forgotten.
@@ -34,7 +34,7 @@ export function createRingTroubles({ seed, share, kinds = ringTroubles }: Troubl
     owed += ofAll
     if (owed < 1) return 'well'
     owed -= 1
-    return kinds[random(kinds.length)] ?? 'well'
+    return pick(kinds, random)
   }
 
   return {

@@ -117,8 +117,9 @@ export const nightlyParts: readonly NightlyPart[] = [
     id: 'R9',
     fault: 'the same Idempotency-Key many times at once',
     promise: 'one job, one id',
-    ...tests(20, 'ingest/test/rest.test.ts', '-t', 'same Idempotency-Key at once'),
-    env: { IDEMPOTENCY_ROUNDS: '300' },
+    ...tests(60, 'ingest/test/rest.test.ts', '-t', 'same Idempotency-Key at once'),
+    env: { IDEMPOTENCY_ROUNDS: '1000' },
+    small: { env: { IDEMPOTENCY_ROUNDS: '20' }, minutesMax: 15 },
   },
   {
     id: 'R10',

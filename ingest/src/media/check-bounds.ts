@@ -14,7 +14,7 @@ export const checkBounds = {
   /** For the whole life of a checker. It is replaced at a third of it, so that each check has at least 20 s. */
   checkerCpuSeconds: 30,
   checkerWornCpuSeconds: 10,
-  /** A new process costs as much as fifty checks. The other two bounds find one that leaks. */
+  /** A new process costs as much as fifteen checks. The other two bounds find one that leaks. */
   checkerWornChecks: 1_000,
   checkerWornRssBytes: 320 * mebibyte,
   /** V8 maps 0.65 GB before the first image and touches little of that. */

@@ -33,7 +33,7 @@ export class CheckerDied extends Error {
 }
 
 /**
- * Starts a checker and resolves when it is ready. `compiled` spares it half of the processor time of a start.
+ * Starts a checker and resolves when it is ready. `compiled` spares it compiling.
  *
  * @throws Error when it does not become ready, which is never a medium's fault
  */

@@ -7,7 +7,7 @@ export function compileCacheOf(home: string): string {
 }
 
 /**
- * The compiled code of one checker for all that start after it: half of the processor time of a start. It
+ * The compiled code of one checker for all that start after it: two thirds of the processor time of a start. It
  * comes from a checker that has met no medium yet and is kept in our own memory. In a folder that checkers
  * share, one that a medium has taken over could leave code for the next.
  *

@@ -211,29 +211,15 @@ describe('a checker process', () => {
     expect(await world.checkerPids()).toHaveLength(2)
     service.kill('SIGKILL')
     await until(async () => (await pidsNaming(world.tempDir)).length === 0)
-    await until(async () => (await readdir(world.tempDir)).length === 0)
+    // Compiled code stays for the next start to remove.
+    await until(async () => (await readdir(world.tempDir)).join() === 'compile-cache')
   })
 
-  it.runIf(isLinux)(
-    'finds the code that the first of them compiled, and nothing that others left',
-    async () => {
-      const world = await createWorld({ concurrency: 1, bounds: { checkerWornChecks: 1 } })
-      await world.checks.start()
-      const image = await world.upload(await portrait())
-      const codeOf = async (pids: readonly number[]) => {
-        const home = (await readFile(`/proc/${pids[0]}/cmdline`, 'utf8')).split('\0').at(-2) ?? ''
-        const cache = join(home, 'compile-cache')
-        return { cache, names: await readdir(cache, { recursive: true }) }
-      }
-      const first = await world.checkerPids()
-      const compiled = await codeOf(first)
-      expect(compiled.names.length).toBeGreaterThan(5)
-      await writeFile(join(compiled.cache, 'left'), '')
-      await world.checks.checkImage(image, world.outDir)
-      await until(() => isReplaced(world, first))
-      expect(await codeOf(await world.checkerPids())).toMatchObject({ names: compiled.names })
-    },
-  )
+  it('leaves its compiled code for the next', async () => {
+    const world = await createWorld({ concurrency: 1 })
+    await world.checks.start()
+    expect(await readdir(join(world.tempDir, 'compile-cache'))).not.toEqual([])
+  })
 })
 
 describe('the decoder', () => {

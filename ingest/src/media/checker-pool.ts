@@ -1,9 +1,14 @@
+import { rm } from 'node:fs/promises'
 import { AppError, type Log, logFailure } from '@avatar/service-kit'
 import type { z } from 'zod'
 import type { CheckBounds } from './check-bounds.ts'
-import { CheckerDied, type CheckerProcess, startCheckerProcess } from './checker-process.ts'
+import {
+  CheckerDied,
+  type CheckerProcess,
+  compileCacheOf,
+  startCheckerProcess,
+} from './checker-process.ts'
 import type { Answer, CheckerRequest } from './checker-protocol.ts'
-import { createCompiledCode } from './compiled-code.ts'
 
 /** A medium took a process past its limits or crashed it. */
 export class MediumTooCostly extends Error {
@@ -44,7 +49,6 @@ export function createCheckerPool(options: {
   const { concurrency, tempDir, bounds, log } = options
   const places = Array.from({ length: concurrency }, (): Place => ({ isWarm: false }))
   const free: Place[] = [...places]
-  const compiled = createCompiledCode()
   let waiting: PromiseWithResolvers<Place>[] = []
   let stopping = new AbortController()
   const running = new Set<Promise<unknown>>()
@@ -52,7 +56,7 @@ export function createCheckerPool(options: {
   /** The process of a place, started if there is none. */
   function warm(place: Place): Promise<CheckerProcess> {
     if (stopping.signal.aborted) return Promise.reject(new AppError('DRAINING'))
-    place.process ??= startCheckerProcess({ tempDir, bounds, compiled }).then(
+    place.process ??= startCheckerProcess({ tempDir, bounds }).then(
       (process) => {
         place.isWarm = true
         return process
@@ -156,6 +160,7 @@ export function createCheckerPool(options: {
       waiting = []
       await Promise.all(places.map(retire))
       await Promise.all(running)
+      await rm(compileCacheOf(tempDir), { recursive: true, force: true })
     },
 
     /** Waits for a free place, in order of arrival, and lends it for the length of `work`. */

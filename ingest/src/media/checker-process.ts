@@ -9,7 +9,6 @@ import {
   type CheckerRequest,
   checkerReplySchema,
 } from './checker-protocol.ts'
-import { type CompiledCode, compileCacheOf } from './compiled-code.ts'
 import { complaintOf, killGroup, spawnLimited } from './limited-process.ts'
 
 /** A warm child process that checks media, one request at a time. */
@@ -33,23 +32,20 @@ export class CheckerDied extends Error {
 }
 
 /**
- * Starts a checker and resolves when it is ready. `compiled` spares it compiling.
+ * Starts a checker and resolves when it is ready.
  *
  * @throws Error when it does not become ready, which is never a medium's fault
  */
 export async function startCheckerProcess(options: {
   tempDir: string
   bounds: CheckBounds
-  compiled: CompiledCode
 }): Promise<CheckerProcess> {
-  const { tempDir, bounds, compiled } = options
+  const { tempDir, bounds } = options
   await mkdir(tempDir, { recursive: true })
   const home = await mkdtemp(join(tempDir, 'checker-'))
-  await compiled.writeTo(home)
-  const checker = converse(spawnChecker(home, bounds), home, bounds)
+  const checker = converse(spawnChecker(home, tempDir, bounds), home, bounds)
   try {
     await checker.untilReady
-    await compiled.keepFrom(home)
     return checker
   } catch (error) {
     await checker.stop()
@@ -57,7 +53,15 @@ export async function startCheckerProcess(options: {
   }
 }
 
-function spawnChecker(home: string, bounds: CheckBounds): ChildProcess {
+/**
+ * The compiled code of the checkers, two thirds of the processor time of a start. Checkers write it, so nothing
+ * else may load it.
+ */
+export function compileCacheOf(tempDir: string): string {
+  return join(tempDir, 'compile-cache')
+}
+
+function spawnChecker(home: string, tempDir: string, bounds: CheckBounds): ChildProcess {
   return spawnLimited({
     command: process.execPath,
     args: ['--max-old-space-size=128', join(import.meta.dirname, 'checker-child.ts'), home],
@@ -67,7 +71,7 @@ function spawnChecker(home: string, bounds: CheckBounds): ChildProcess {
       fileBytes: bounds.fileBytes,
     },
     workingDir: home,
-    env: { TMPDIR: home, UV_THREADPOOL_SIZE: '2', NODE_COMPILE_CACHE: compileCacheOf(home) },
+    env: { TMPDIR: home, UV_THREADPOOL_SIZE: '2', NODE_COMPILE_CACHE: compileCacheOf(tempDir) },
     stdio: ['ignore', 'ignore', 'pipe', 'ipc'],
   })
 }

@@ -48,7 +48,8 @@ export type RecordStore<T> = {
     options?: WriteOptions,
   ): Promise<number | 'conflict'>
   /**
-   * Every present value, held in memory together: a hundred thousand job records take 0.5 GB.
+   * Every present value, held in memory together: a hundred thousand job records take 0.5 GB. Of three brokers,
+   * any may be read, and one that is behind lacks what was written a moment ago.
    *
    * @throws AppError BROKER_UNAVAILABLE, UNEXPECTED for a value that does not follow its schema
    */

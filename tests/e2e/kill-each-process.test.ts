@@ -103,6 +103,18 @@ describe('kill -9 in the middle of work', () => {
     restartsTimeoutMs,
   )
 
+  it('works on when the broker has lost its streams without messages, as at a start on a full disk', async () => {
+    const { manager } = await system.broker()
+    for (const name of ['EVENTS', 'INTAKE', 'SCHED', 'NOTIFY', 'DLQ'])
+      await manager.streams.delete(name)
+    await system.kill('nats')
+    const jobId = await system.client.submitUntilAccepted({
+      prompt: 'null:seconds=1',
+      idempotencyKey: 'lost-streams',
+    })
+    await system.client.untilView(jobId, (view) => view.stage === 'completed')
+  })
+
   it('completes 18 jobs exactly once through 18 random kills', async () => {
     const seed = Number(process.env['CHAOS_SEED'] || Date.now() % 1_000_000)
     console.log(`chaos: CHAOS_SEED=${seed}`)

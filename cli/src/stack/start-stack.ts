@@ -121,7 +121,12 @@ async function startClaimed(
   const isComplete = () => states.size === instances.length
   const refusals: Refusal[] = []
   const refused = new AbortController()
-  let isStopping = false
+  const stopping = new AbortController()
+  let isProvisioned = false
+  const provisionAll = (signal: AbortSignal) =>
+    provisionUntilDone(wiring, timings, signal, (reason) =>
+      write('avatar', `nats is not set up yet, trying again: ${reason}`),
+    )
   const supervise = (instance: Instance) => {
     const { name, label } = instance
     return superviseProcess(programOf(instance, wiringOf(instance), mark), {
@@ -133,9 +138,11 @@ async function startClaimed(
         write('avatar', `${states.has(label) ? 'restarted' : 'started'} ${label} (${pid})`)
         states.set(label, { name, pid, trouble: undefined })
         if (isComplete()) void stackFile()
+        // NATS 2.15 removes a stream without messages when it starts on a full disk.
+        if (name === 'nats' && isProvisioned) void provisionAll(stopping.signal)
       },
       onEnd: (how, pauseMs) => {
-        if (isStopping) return write('avatar', `${label} ${how}`)
+        if (stopping.signal.aborted) return write('avatar', `${label} ${how}`)
         const trouble = `${how}, starting it again in ${pauseMs / 1000} s`
         write('avatar', `${label} ${trouble}`)
         states.set(label, { name, pid: states.get(label)?.pid ?? 0, trouble })
@@ -170,9 +177,8 @@ async function startClaimed(
       await until(() => isUp(`${monitor}/healthz`), signal)
       if (signal.aborted) return
       await diskWatch.start()
-      await provisionUntilDone(wiring, timings, signal, (reason) =>
-        write('avatar', `nats is not set up yet, trying again: ${reason}`),
-      )
+      await provisionAll(signal)
+      isProvisioned = true
       await provisionStore(describe(), signal)
       if (signal.aborted) return
       for (const { process } of allOf(serviceNames)) await process.start()
@@ -181,7 +187,7 @@ async function startClaimed(
       if (!signal.aborted) await observers?.start()
     },
     async stop() {
-      isStopping = true
+      stopping.abort()
       await claim.stopping()
       await observers?.stop() // First, or they would tell that the rest is down.
       await diskWatch.stop()
@@ -200,6 +206,7 @@ async function startClaimed(
     },
     pidOf: (name) => allOf([name])[0]?.process.pid(),
     kill: () => {
+      stopping.abort()
       void diskWatch.stop()
       observers?.kill()
       for (const { process } of supervised) process.kill()

@@ -64,8 +64,7 @@ it(
           most = Math.max(most, live.length)
           return live.find(({ wakeId, state }) => state === 'rung' && !known.has(wakeId))
         },
-        // The broker keeps the consumer of each such list for minutes, and only so many.
-        { what: 'a wake-up', everyMs: 200 },
+        { what: 'a wake-up' },
       )
 
     async function workOn(job: JobRecord, { wakeId }: Wake) {
